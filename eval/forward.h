@@ -1,0 +1,25 @@
+/* eval/forward.h - the forward pass of a described architecture over a backend */
+#ifndef PARE_EVAL_FORWARD_H
+#define PARE_EVAL_FORWARD_H
+
+#include "eval/backend.h"
+
+typedef struct pare_forward pare_forward;
+
+/* Prepare m (known architecture, weights present and checked) for sequences of up to n_ctx tokens. m and b must outlive
+ * it. Errors: PARE_ERR_UNSUPPORTED (architecture), PARE_ERR_FORMAT (missing weights), PARE_ERR_MEMORY. */
+pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, pare_error *err);
+void pare_forward_close(pare_forward *f);
+
+/* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. Afterwards
+ * the hidden states before the output matrix can be read through pare_forward_logits. ids outside of the vocabulary:
+ * PARE_ERR_RANGE. */
+pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err);
+
+/* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
+pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
+
+/* Bytes of activation memory that the pass holds. */
+uint64_t pare_forward_bytes(const pare_forward *f);
+
+#endif

@@ -1,0 +1,51 @@
+/* recipe/recipe.h - one model derived from another: converted to a float type, or quantized by a plan
+ *
+ * A derived model's tensors encode when a writer reads them, slice by slice, so nothing is ever held as a whole. */
+#ifndef PARE_RECIPE_RECIPE_H
+#define PARE_RECIPE_RECIPE_H
+
+#include "model/model.h"
+#include "quant/preset.h"
+
+typedef struct pare_type_override {
+    const char *pattern; /* PCRE2, searched in the GGUF name */
+    pare_type type;
+} pare_type_override;
+
+typedef struct pare_quantize_options {
+    const pare_preset *preset;  /* or NULL with pure_type set: every quantizable tensor gets pure_type */
+    pare_type pure_type;        /* PARE_TYPE_NONE: by preset */
+    pare_type output_type;      /* of output.weight (or tied token_embd); PARE_TYPE_NONE: by preset */
+    pare_type embedding_type;   /* of token_embd; PARE_TYPE_NONE: by preset */
+    const pare_type_override *overrides; /* first match wins, before the preset */
+    size_t n_overrides;
+    bool allow_requantize;      /* sources that are quantized already */
+    bool allow_nonfinite;       /* leave NaN and infinity checks out; such weights encode as zero */
+} pare_quantize_options;
+
+/* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
+ * tensor is encoded; NAN before, 0 when the values are exactly kept. */
+typedef struct pare_plan_row {
+    const char *name;
+    pare_type from, wanted, to; /* wanted != to: the block does not divide the row */
+    uint64_t bytes;
+    double error;
+} pare_plan_row;
+
+typedef struct pare_plan {
+    pare_plan_row *rows; /* [n] owned by the derived model's arena */
+    size_t n;
+    uint32_t n_fallback;
+} pare_plan;
+
+/* Make out a quantized derivation of in (which must outlive it). Metadata is copied with general.file_type and
+ * general.quantization_version set. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed), PARE_ERR_USAGE
+ * (source quantized already, bad pattern), PARE_ERR_MEMORY. */
+pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan, pare_error *err);
+
+/* Make out a derivation of in with weights in `type` (F32, F16, BF16, Q8_0), norms and other 1-D tensors in F32, as
+ * stock's converter does; PARE_TYPE_NONE ("auto"): keep the float type of the source. Quantized sources are decoded,
+ * except with PARE_TYPE_NONE, which keeps their blocks. */
+pare_status pare_convert(pare_model *out, const pare_model *in, pare_type type, pare_plan *plan, pare_error *err);
+
+#endif

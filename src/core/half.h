@@ -1,0 +1,61 @@
+/* core/half.h - IEEE 754 binary16 and bfloat16, exact widening, narrowing to nearest even; C11 and CUDA C++
+ *
+ * Pure integer code, so the result does not depend on the CPU, its rounding mode or flush-to-zero. */
+#ifndef PARE_CORE_HALF_H
+#define PARE_CORE_HALF_H
+
+#include "core/bytes.h"
+
+/* binary16 (1 sign, 5 exponent, 10 fraction bits) to binary32, exact; NaN payloads are kept. */
+PARE_HD float pare_f16_to_f32(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 0x3ffu;
+    if (exponent == 31)
+        return pare_bits_to_f32(sign | 0x7f800000u | fraction << 13);
+    if (exponent != 0)
+        return pare_bits_to_f32(sign | (exponent + 112) << 23 | fraction << 13);
+    if (fraction == 0)
+        return pare_bits_to_f32(sign);
+    /* subnormal: fraction * 2^-24, normal in binary32 */
+    uint32_t shift = 0;
+    while ((fraction & 0x400u) == 0) {
+        fraction <<= 1;
+        shift++;
+    }
+    return pare_bits_to_f32(sign | (113 - shift) << 23 | (fraction & 0x3ffu) << 13);
+}
+
+/* binary32 to binary16, round to nearest even; overflow gives infinity, NaN stays NaN (quiet). */
+PARE_HD uint16_t pare_f32_to_f16(float f)
+{
+    uint32_t u = pare_f32_to_bits(f), sign = u >> 16 & 0x8000u, mag = u & 0x7fffffffu;
+    if (mag > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u | (mag >> 13 & 0x3ffu));
+    if (mag >= 0x47800000u) /* 65536 and above */
+        return (uint16_t)(sign | 0x7c00u);
+    if (mag < 0x33000000u) /* below 2^-25: rounds to zero */
+        return (uint16_t)sign;
+    uint32_t exponent = mag >> 23, fraction = (mag & 0x7fffffu) | 0x800000u;
+    uint32_t drop = exponent > 112 ? 13 : 126 - exponent; /* bits that do not fit; 14..24 for a subnormal result */
+    uint32_t kept = fraction >> drop, rest = fraction & ((1u << drop) - 1), middle = 1u << (drop - 1);
+    kept += rest > middle || (rest == middle && (kept & 1));
+    /* a normal result carries its hidden bit into the exponent: 1 less before the addition */
+    uint32_t base = exponent > 112 ? (exponent - 113) << 10 : 0;
+    return (uint16_t)(sign | (base + kept));
+}
+
+PARE_HD float pare_bf16_to_f32(uint16_t h)
+{
+    return pare_bits_to_f32((uint32_t)h << 16);
+}
+
+/* binary32 to bfloat16, round to nearest even; NaN stays NaN (quiet). */
+PARE_HD uint16_t pare_f32_to_bf16(float f)
+{
+    uint32_t u = pare_f32_to_bits(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(u >> 16 | 64);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
+}
+
+#endif

@@ -1,0 +1,128 @@
+#include "core/json.h"
+#include "core/map.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real, pare_error *err)
+{
+    json_error_t why;
+    size_t bad = 0;
+    *out = NULL;
+    if (!pare_utf8_valid(data, len, &bad))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %zu: not UTF-8", path, bad);
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *doc = json_loadb(data, len, flags, &why);
+    if (doc == NULL && big_as_real && json_error_code(&why) == json_error_numeric_overflow)
+        doc = json_loadb(data, len, flags | JSON_DECODE_INT_AS_REAL, &why);
+    if (doc == NULL)
+        return pare_fail(err, json_error_code(&why) == json_error_out_of_memory ? PARE_ERR_MEMORY : PARE_ERR_FORMAT,
+                         "%s: offset %d (line %d): %s", path, why.position, why.line, why.text);
+    *out = doc;
+    return PARE_OK;
+}
+
+pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, bool big_as_real, pare_error *err)
+{
+    pare_map file;
+    *out = NULL;
+    pare_status st = pare_map_open(&file, path, err);
+    if (st == PARE_OK && file.size > max_bytes)
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: %llu bytes, limit %llu", path, (unsigned long long)file.size, (unsigned long long)max_bytes);
+    if (st == PARE_OK)
+        st = pare_json_parse(out, path, file.data == NULL ? (const void *)"" : file.data, (size_t)file.size, big_as_real, err);
+    pare_map_close(&file);
+    return st;
+}
+
+static const char *kind_name(const json_t *v)
+{
+    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real number", "true", "false", "null"};
+    return v == NULL ? "nothing" : names[json_typeof(v)];
+}
+
+/* The member, or NULL with *st set: PARE_OK when it may be absent. */
+static const json_t *member(const json_t *obj, const char *path, const char *key, bool *found, pare_status *st, pare_error *err)
+{
+    const json_t *v = json_object_get(obj, key);
+    *st = PARE_OK;
+    if (v != NULL && json_is_null(v))
+        v = NULL;
+    if (found != NULL)
+        *found = v != NULL;
+    else if (v == NULL)
+        *st = pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is missing", path, key);
+    return v;
+}
+
+static pare_status wrong_kind(const json_t *v, const char *path, const char *key, const char *expected, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is %s, expected %s", path, key, kind_name(v), expected);
+}
+
+pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max, uint64_t *out, bool *found, pare_error *err)
+{
+    pare_status st;
+    const json_t *v = member(obj, path, key, found, &st, err);
+    if (v == NULL)
+        return st;
+    double real = json_is_real(v) ? json_real_value(v) : 0.0;
+    bool integral = json_is_integer(v) || (json_is_real(v) && real == floor(real) && fabs(real) < 9007199254740992.0);
+    if (!integral)
+        return wrong_kind(v, path, key, "an integer", err);
+    json_int_t i = json_is_integer(v) ? json_integer_value(v) : (json_int_t)real;
+    if (i < 0 || (uint64_t)i < min || (uint64_t)i > max)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %lld, allowed %llu to %llu", path, key, (long long)i,
+                         (unsigned long long)min, (unsigned long long)max);
+    *out = (uint64_t)i;
+    return PARE_OK;
+}
+
+pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found, pare_error *err)
+{
+    pare_status st;
+    const json_t *v = member(obj, path, key, found, &st, err);
+    if (v == NULL)
+        return st;
+    if (!json_is_number(v))
+        return wrong_kind(v, path, key, "a number", err);
+    *out = json_number_value(v);
+    return PARE_OK;
+}
+
+pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found, pare_error *err)
+{
+    pare_status st;
+    const json_t *v = member(obj, path, key, found, &st, err);
+    if (v == NULL)
+        return st;
+    if (!json_is_boolean(v))
+        return wrong_kind(v, path, key, "true or false", err);
+    *out = json_is_true(v);
+    return PARE_OK;
+}
+
+pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found, pare_error *err)
+{
+    pare_status st;
+    const json_t *v = member(obj, path, key, found, &st, err);
+    if (v == NULL)
+        return st;
+    if (!json_is_string(v))
+        return wrong_kind(v, path, key, "a string", err);
+    *out = (pare_str){json_string_value(v), json_string_length(v)};
+    return PARE_OK;
+}
+
+pare_status pare_json_dump(const json_t *doc, pare_buf *out, pare_error *err)
+{
+    char *text = json_dumps(doc, JSON_SORT_KEYS | JSON_INDENT(1) | JSON_ENCODE_ANY);
+    if (text == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a JSON document");
+    pare_status st = pare_buf_puts(out, text, err);
+    if (st == PARE_OK)
+        st = pare_buf_puts(out, "\n", err);
+    free(text);
+    return st;
+}

@@ -1,0 +1,123 @@
+#include "core/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The open maps, for pare_map_fault. A model has one map a shard; a file beyond this number is mapped all the same,
+ * only its name is missing from the message of a SIGBUS. */
+enum { MAX_LISTED = 1024 };
+static struct {
+    const uint8_t *data;
+    uint64_t size;
+    const char *path;
+} listed[MAX_LISTED];
+static pthread_mutex_t listed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void list_map(const pare_map *m)
+{
+    pthread_mutex_lock(&listed_lock);
+    for (size_t i = 0; i < MAX_LISTED; i++)
+        if (listed[i].data == NULL) {
+            listed[i].path = m->path;
+            listed[i].size = m->size;
+            listed[i].data = m->data;
+            break;
+        }
+    pthread_mutex_unlock(&listed_lock);
+}
+
+static void unlist_map(const pare_map *m)
+{
+    pthread_mutex_lock(&listed_lock);
+    for (size_t i = 0; i < MAX_LISTED; i++)
+        if (listed[i].data == m->data)
+            listed[i].data = NULL;
+    pthread_mutex_unlock(&listed_lock);
+}
+
+const char *pare_map_fault(const void *address, uint64_t *offset)
+{
+    const uint8_t *at = address;
+    for (size_t i = 0; i < MAX_LISTED; i++)
+        if (listed[i].data != NULL && at >= listed[i].data && at < listed[i].data + listed[i].size) {
+            *offset = (uint64_t)(at - listed[i].data);
+            return listed[i].path;
+        }
+    return NULL;
+}
+
+pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
+{
+    *m = (pare_map){0};
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO without a writer must not hang us */
+    if (fd < 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+    pare_status st = PARE_OK;
+    if (fstat(fd, &info) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode))
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: is %s, expected a regular file", path,
+                       S_ISDIR(info.st_mode)    ? "a folder"
+                       : S_ISFIFO(info.st_mode) ? "a FIFO"
+                       : S_ISSOCK(info.st_mode) ? "a socket"
+                                                : "a device");
+    if (st == PARE_OK && (m->path = strdup(path)) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
+    if (st == PARE_OK) {
+        m->device = (uint64_t)info.st_dev;
+        m->inode = (uint64_t)info.st_ino;
+        m->size = (uint64_t)info.st_size;
+    }
+    if (st == PARE_OK && m->size > 0) {
+        void *p = m->size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)m->size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+            st = pare_fail(err, PARE_ERR_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)m->size, strerror(errno));
+        else
+            m->data = p;
+    }
+    close(fd);
+    if (st != PARE_OK)
+        pare_map_close(m);
+    else if (m->data != NULL)
+        list_map(m);
+    return st;
+}
+
+void pare_map_close(pare_map *m)
+{
+    if (m->data != NULL) {
+        unlist_map(m);
+        munmap((void *)(uintptr_t)m->data, (size_t)m->size);
+    }
+    free(m->path);
+    *m = (pare_map){0};
+}
+
+static void advise(const pare_map *m, uint64_t offset, uint64_t len, int advice, bool whole_pages_only)
+{
+    if (m->data == NULL || offset > m->size || len > m->size - offset)
+        return;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = offset + len;
+    uint64_t first = whole_pages_only ? (offset + page - 1) / page * page : offset / page * page;
+    if (whole_pages_only && end != m->size)
+        end = end / page * page;
+    if (first < end)
+        madvise((void *)(uintptr_t)(m->data + first), (size_t)(end - first), advice);
+}
+
+void pare_map_release(const pare_map *m, uint64_t offset, uint64_t len)
+{
+    advise(m, offset, len, MADV_DONTNEED, true);
+}
+
+void pare_map_prefetch(const pare_map *m, uint64_t offset, uint64_t len)
+{
+    advise(m, offset, len, MADV_WILLNEED, false);
+}

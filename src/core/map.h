@@ -1,0 +1,31 @@
+/* core/map.h - a file mapped for reading */
+#ifndef PARE_CORE_MAP_H
+#define PARE_CORE_MAP_H
+
+#include "core/error.h"
+
+#include <stdint.h>
+
+/* Zeroed is closed. data is NULL for an empty file. The bytes are read-only and live until pare_map_close. */
+typedef struct pare_map {
+    const uint8_t *data;
+    uint64_t size;
+    char *path; /* as given, owned */
+    uint64_t device, inode; /* who the file is, to find that two paths name one file */
+} pare_map;
+
+/* Map a regular file. A FIFO, socket, device or folder is refused without blocking on it.
+ * Errors: PARE_ERR_FORMAT  absent, unreadable or not a regular file; PARE_ERR_IO mapping failed; PARE_ERR_MEMORY */
+pare_status pare_map_open(pare_map *m, const char *path, pare_error *err);
+void pare_map_close(pare_map *m);
+
+/* Tell the system that [offset, offset + len) will not be read again soon, so that it leaves resident memory; or that
+ * it will be read soon. Whole pages inside the range; never an error. */
+void pare_map_release(const pare_map *m, uint64_t offset, uint64_t len);
+void pare_map_prefetch(const pare_map *m, uint64_t offset, uint64_t len);
+
+/* When a mapped file is truncated by someone else, reading it raises SIGBUS. Given the fault address, the map it lies
+ * in and the offset; NULL when it is in none. Async-signal-safe: for the program's handler. */
+const char *pare_map_fault(const void *address, uint64_t *offset);
+
+#endif

@@ -1,0 +1,331 @@
+#include "core/output.h"
+#include "core/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { BUFFER_BYTES = 1 << 20 };
+
+struct pare_output {
+    char *path, *tmp;
+    int fd;
+    unsigned flags;
+    uint64_t n_bytes;
+    bool finished, published;
+    pare_hasher hasher;
+    size_t n_buffered;
+    uint8_t buffer[BUFFER_BYTES];
+};
+
+static char *join(const char *a, const char *b, const char *c, pare_error *err)
+{
+    pare_buf text = {0};
+    if (pare_buf_printf(&text, err, "%s%s%s", a, b, c) != PARE_OK)
+        return NULL;
+    return text.data;
+}
+
+static char *temporary_name(const char *path, pare_error *err)
+{
+    char pid[32];
+    snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    return join(path, ".part.", pid, err);
+}
+
+/* The folder that holds path, owned by the caller. */
+static char *folder_of(const char *path, pare_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return join(".", "", "", err);
+    char *dir = join(path, "", "", err);
+    if (dir != NULL)
+        dir[slash == path ? 1 : slash - path] = '\0';
+    return dir;
+}
+
+/* Make the rename durable: the entry lives in the folder. */
+static pare_status sync_folder(const char *path, pare_error *err)
+{
+    char *dir = folder_of(path, err);
+    if (dir == NULL)
+        return PARE_ERR_MEMORY;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd); /* some file systems refuse it on a folder; the data itself is synced already */
+        close(fd);
+    }
+    free(dir);
+    return PARE_OK;
+}
+
+static pare_status check_room(const pare_output *out, uint64_t n_bytes, pare_error *err)
+{
+    struct statvfs fs;
+    if (n_bytes == 0)
+        return PARE_OK;
+    if (fstatvfs(out->fd, &fs) == 0) {
+        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+        if (room < n_bytes)
+            return pare_fail(err, PARE_ERR_IO, "%s: disk full: %llu bytes needed, %llu free", out->path,
+                             (unsigned long long)n_bytes, (unsigned long long)room);
+    }
+    int code = posix_fallocate(out->fd, 0, (off_t)n_bytes);
+    if (code == ENOSPC || code == EFBIG || code == EDQUOT)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes, strerror(code));
+    return PARE_OK;
+}
+
+pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err)
+{
+    *result = NULL;
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        if (S_ISDIR(info.st_mode))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: is a folder, expected a file name for the output", path);
+        if (!(flags & PARE_OUTPUT_FORCE))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
+    }
+    pare_output *out = calloc(1, sizeof *out);
+    if (out == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
+    out->fd = -1;
+    out->flags = flags;
+    pare_status st = PARE_ERR_MEMORY;
+    if ((out->path = join(path, "", "", err)) == NULL || (out->tmp = temporary_name(path, err)) == NULL)
+        goto fail;
+    if ((flags & PARE_OUTPUT_HASH) && (st = pare_hasher_open(&out->hasher, PARE_HASH_BOTH, err)) != PARE_OK)
+        goto fail;
+    out->fd = open(out->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (out->fd < 0) {
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, out->tmp, strerror(errno));
+        goto fail;
+    }
+    if ((st = check_room(out, n_bytes, err)) != PARE_OK)
+        goto fail;
+    *result = out;
+    return PARE_OK;
+fail:
+    pare_output_close(out);
+    return st;
+}
+
+static pare_status flush(pare_output *out, pare_error *err)
+{
+    for (size_t at = 0; at < out->n_buffered;) {
+        ssize_t n = write(out->fd, out->buffer + at, out->n_buffered - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return pare_fail(err, PARE_ERR_IO, "%s: cannot write at offset %llu: %s", out->path,
+                             (unsigned long long)(out->n_bytes - out->n_buffered + at), n < 0 ? strerror(errno) : "short write");
+        at += (size_t)n;
+    }
+    out->n_buffered = 0;
+    return PARE_OK;
+}
+
+pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err)
+{
+    const uint8_t *src = data;
+    pare_status st = out->hasher.sha != NULL ? pare_hasher_add(&out->hasher, src, n, err) : PARE_OK;
+    while (st == PARE_OK && n > 0) {
+        size_t part = BUFFER_BYTES - out->n_buffered;
+        if (part > n)
+            part = n;
+        memcpy(out->buffer + out->n_buffered, src, part);
+        out->n_buffered += part;
+        out->n_bytes += part;
+        src += part;
+        n -= part;
+        if (out->n_buffered == BUFFER_BYTES)
+            st = flush(out, err);
+    }
+    return st;
+}
+
+pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err)
+{
+    static const uint8_t zeros[4096];
+    pare_status st = PARE_OK;
+    while (st == PARE_OK && n > 0) {
+        size_t part = n < sizeof zeros ? (size_t)n : sizeof zeros;
+        st = pare_output_write(out, zeros, part, err);
+        n -= part;
+    }
+    return st;
+}
+
+uint64_t pare_output_offset(const pare_output *out)
+{
+    return out->n_bytes;
+}
+
+pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error *err)
+{
+    pare_status st = flush(out, err);
+    if (st == PARE_OK && ftruncate(out->fd, (off_t)out->n_bytes) != 0) /* the reservation may have been larger */
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot set the size: %s", out->path, strerror(errno));
+    if (st == PARE_OK && fsync(out->fd) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", out->path, strerror(errno));
+    if (st == PARE_OK) {
+        int code = close(out->fd);
+        out->fd = -1;
+        if (code != 0)
+            st = pare_fail(err, PARE_ERR_IO, "%s: cannot close: %s", out->path, strerror(errno));
+    }
+    if (st == PARE_OK && digest != NULL)
+        st = pare_hasher_finish(&out->hasher, digest, err);
+    out->finished = st == PARE_OK;
+    return st;
+}
+
+pare_status pare_output_publish(pare_output *out, pare_error *err)
+{
+    if (!out->finished)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: published before it was finished", out->path);
+    /* Without force, a file that appeared since the start must not be replaced: link fails where rename would not. */
+    if (!(out->flags & PARE_OUTPUT_FORCE)) {
+        if (link(out->tmp, out->path) == 0) {
+            unlink(out->tmp);
+            out->published = true;
+            return sync_folder(out->path, err);
+        }
+        if (errno == EEXIST)
+            return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it", out->path);
+        /* a file system without hard links: fall through to the rename */
+    }
+    if (rename(out->tmp, out->path) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", out->path, out->tmp, strerror(errno));
+    out->published = true;
+    return sync_folder(out->path, err);
+}
+
+pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error *err)
+{
+    pare_status st = pare_output_finish(out, digest, err);
+    return st == PARE_OK ? pare_output_publish(out, err) : st;
+}
+
+void pare_output_close(pare_output *out)
+{
+    if (out == NULL)
+        return;
+    bool created = out->fd >= 0 || out->finished;
+    if (out->fd >= 0)
+        close(out->fd);
+    if (out->tmp != NULL && created && !out->published)
+        unlink(out->tmp);
+    pare_hasher_close(&out->hasher);
+    free(out->path);
+    free(out->tmp);
+    free(out);
+}
+
+pare_status pare_output_file(const char *path, const void *data, size_t n, unsigned flags, pare_error *err)
+{
+    pare_output *out = NULL;
+    pare_status st = pare_output_open(&out, path, n, flags, err);
+    if (st == PARE_OK && (st = pare_output_write(out, data, n, err)) == PARE_OK)
+        st = pare_output_commit(out, NULL, err);
+    pare_output_close(out);
+    return st;
+}
+
+/* Remove a folder of regular files; refuses one that holds anything else, before it removes anything. */
+static pare_status remove_folder(const char *path, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (int pass = 0; pass < 2 && st == PARE_OK; pass++) {
+        DIR *dir = opendir(path);
+        if (dir == NULL)
+            return pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", path, strerror(errno));
+        for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
+            struct stat info;
+            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+                continue;
+            if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+                st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot stat: %s", path, e->d_name, strerror(errno));
+            else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
+                st = pare_fail(err, PARE_ERR_USAGE, "%s: holds '%s', which is no regular file; not replaced", path, e->d_name);
+            else if (pass == 1 && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+                st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot remove: %s", path, e->d_name, strerror(errno));
+        }
+        closedir(dir);
+    }
+    if (st == PARE_OK && rmdir(path) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
+    return st;
+}
+
+pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, pare_error *err)
+{
+    *d = (pare_outdir){.flags = flags};
+    struct stat info;
+    if ((d->path = join(path, "", "", err)) == NULL)
+        return PARE_ERR_MEMORY;
+    for (size_t n = strlen(d->path); n > 1 && d->path[n - 1] == '/'; n--)
+        d->path[n - 1] = '\0';
+    pare_status st = PARE_OK;
+    if (lstat(d->path, &info) == 0) {
+        if (!(flags & PARE_OUTPUT_FORCE))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", d->path);
+        else if (!S_ISDIR(info.st_mode))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: is no folder; not replaced by one", d->path);
+    }
+    char *tmp = st == PARE_OK ? temporary_name(d->path, err) : NULL;
+    if (st == PARE_OK && tmp == NULL)
+        st = PARE_ERR_MEMORY;
+    if (st == PARE_OK && mkdir(tmp, 0777) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", d->path, tmp, strerror(errno));
+    if (st == PARE_OK)
+        d->tmp = tmp;
+    else {
+        free(tmp);
+        pare_outdir_close(d);
+    }
+    return st;
+}
+
+pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
+{
+    struct stat info;
+    if ((d->flags & PARE_OUTPUT_FORCE) && lstat(d->path, &info) == 0) {
+        char *old = join(d->tmp, ".old", "", err);
+        if (old == NULL)
+            return PARE_ERR_MEMORY;
+        pare_status st = PARE_OK;
+        if (rename(d->path, old) != 0)
+            st = pare_fail(err, PARE_ERR_IO, "%s: cannot move aside: %s", d->path, strerror(errno));
+        else if (rename(d->tmp, d->path) != 0) {
+            st = pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
+            rename(old, d->path);
+        } else {
+            d->committed = true;
+            if ((st = remove_folder(old, err)) == PARE_OK)
+                st = sync_folder(d->path, err);
+        }
+        free(old);
+        return st;
+    }
+    if (rename(d->tmp, d->path) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
+    d->committed = true;
+    return sync_folder(d->path, err);
+}
+
+void pare_outdir_close(pare_outdir *d)
+{
+    if (d->tmp != NULL && !d->committed)
+        remove_folder(d->tmp, NULL);
+    free(d->path);
+    free(d->tmp);
+    *d = (pare_outdir){0};
+}

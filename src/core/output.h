@@ -1,0 +1,51 @@
+/* core/output.h - files that appear whole or not at all
+ *
+ * Bytes go to PATH.part.PID in the target's folder; commit syncs and renames it. Closing without commit removes it. */
+#ifndef PARE_CORE_OUTPUT_H
+#define PARE_CORE_OUTPUT_H
+
+#include "core/hash.h"
+
+typedef struct pare_output pare_output;
+
+typedef enum pare_output_flags {
+    PARE_OUTPUT_FORCE = 1, /* replace an existing file */
+    PARE_OUTPUT_HASH = 2   /* compute the digest while writing */
+} pare_output_flags;
+
+/* Start a file that will hold about n_bytes (0: unknown). The space is reserved at once, so a full disk is told here.
+ * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder
+ *         PARE_ERR_IO     folder absent or not writable, disk full; PARE_ERR_MEMORY */
+pare_status pare_output_open(pare_output **out, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err);
+pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err);
+pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
+uint64_t pare_output_offset(const pare_output *out); /* bytes written so far */
+
+/* Flush, sync, rename. digest may be NULL, else the output must have been opened with PARE_OUTPUT_HASH. */
+pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error *err);
+
+/* Flush and sync, and leave the rename to pare_output_publish: a set of files appears together, after all of them
+ * are complete on disk. */
+pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error *err);
+pare_status pare_output_publish(pare_output *out, pare_error *err);
+
+/* Free; removes the temporary unless it was committed. NULL is allowed. */
+void pare_output_close(pare_output *out);
+
+/* Write a whole small file. */
+pare_status pare_output_file(const char *path, const void *data, size_t n, unsigned flags, pare_error *err);
+
+/* A folder that appears whole: the caller fills the temporary folder *tmp (owned, freed by pare_outdir_close), commit
+ * renames it to path. An existing path is refused without PARE_OUTPUT_FORCE; with it only a folder is replaced, and
+ * only one that holds nothing but regular files. */
+typedef struct pare_outdir {
+    char *path, *tmp;
+    unsigned flags;
+    bool committed;
+} pare_outdir;
+
+pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, pare_error *err);
+pare_status pare_outdir_commit(pare_outdir *d, pare_error *err);
+void pare_outdir_close(pare_outdir *d);
+
+#endif

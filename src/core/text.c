@@ -1,0 +1,272 @@
+#include "core/text.h"
+#include "core/checked.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+bool pare_str_equal(pare_str s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+size_t pare_utf8_next(const char *s, size_t len, uint32_t *cp)
+{
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *p = (const unsigned char *)s;
+    size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+    if (n == 0 || n > len)
+        return 0;
+    uint32_t c = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    if (cp != NULL)
+        *cp = c;
+    return n;
+}
+
+size_t pare_utf8_put(char *dst, uint32_t cp)
+{
+    if (cp < 0x80) {
+        dst[0] = (char)cp;
+        return 1;
+    }
+    if (cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000))
+        return 0;
+    size_t n = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--) {
+        dst[i] = (char)(0x80 | (cp & 0x3f));
+        cp >>= 6;
+    }
+    dst[0] = (char)(0xf00u >> n | cp); /* 110xxxxx, 1110xxxx or 11110xxx */
+    return n;
+}
+
+bool pare_utf8_valid(const char *s, size_t len, size_t *bad)
+{
+    for (size_t i = 0; i < len;) {
+        size_t n = pare_utf8_next(s + i, len - i, NULL);
+        if (n == 0) {
+            if (bad != NULL)
+                *bad = i;
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+/* Characters that a terminal acts on, or that hide or reorder what is around them. */
+static bool is_unsafe(uint32_t cp)
+{
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x200e || cp == 0x200f || (cp >= 0x2028 && cp <= 0x202e) ||
+           (cp >= 0x2066 && cp <= 0x2069);
+}
+
+char *pare_escape(char *dst, size_t size, const char *src, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t at = 0;
+    for (size_t i = 0; i < len;) {
+        uint32_t cp = 0;
+        size_t n = pare_utf8_next(src + i, len - i, &cp);
+        if (n > 0 && !is_unsafe(cp)) {
+            if (at + n >= size)
+                break;
+            memcpy(dst + at, src + i, n);
+            at += n;
+            i += n;
+            continue;
+        }
+        if (at + 4 >= size)
+            break;
+        unsigned char byte = (unsigned char)src[i++];
+        dst[at++] = '\\';
+        dst[at++] = 'x';
+        dst[at++] = digits[byte >> 4];
+        dst[at++] = digits[byte & 15];
+    }
+    dst[at] = '\0';
+    return dst;
+}
+
+pare_status pare_buf_reserve(pare_buf *b, size_t n, pare_error *err)
+{
+    size_t need = 0;
+    if (!pare_add_size(b->len, n, &need) || !pare_add_size(need, 1, &need))
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory: a buffer of %zu + %zu bytes overflows", b->len, n);
+    if (need <= b->cap)
+        return PARE_OK;
+    size_t cap = b->cap < 256 ? 256 : b->cap;
+    while (cap < need && cap <= SIZE_MAX / 2)
+        cap *= 2;
+    if (cap < need)
+        cap = need;
+    char *data = realloc(b->data, cap);
+    if (data == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a buffer of %zu bytes", cap);
+    if (b->data == NULL)
+        data[0] = '\0';
+    b->data = data;
+    b->cap = cap;
+    return PARE_OK;
+}
+
+pare_status pare_buf_put(pare_buf *b, const void *src, size_t n, pare_error *err)
+{
+    pare_status st = pare_buf_reserve(b, n, err);
+    if (st != PARE_OK)
+        return st;
+    if (n > 0)
+        memcpy(b->data + b->len, src, n);
+    b->len += n;
+    b->data[b->len] = '\0';
+    return PARE_OK;
+}
+
+pare_status pare_buf_puts(pare_buf *b, const char *text, pare_error *err)
+{
+    return pare_buf_put(b, text, strlen(text), err);
+}
+
+pare_status pare_buf_printf(pare_buf *b, pare_error *err, const char *fmt, ...)
+{
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    pare_status st = n < 0 ? pare_fail(err, PARE_ERR_MEMORY, "cannot format a message") : pare_buf_reserve(b, (size_t)n, err);
+    if (st == PARE_OK) {
+        vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+        b->len += (size_t)n;
+    }
+    va_end(again);
+    return st;
+}
+
+void pare_buf_close(pare_buf *b)
+{
+    free(b->data);
+    *b = (pare_buf){0};
+}
+
+struct pare_index_slot {
+    pare_str key;
+    int64_t value; /* PARE_INDEX_NONE: free */
+};
+
+/* The slot that holds key, or the free one where it belongs. The table is never full. */
+static size_t find_slot(const pare_index *map, pare_str key)
+{
+    size_t mask = map->n_slots - 1;
+    size_t i = (size_t)XXH3_64bits_withSeed(key.data, key.len, map->seed) & mask;
+    while (map->slots[i].value != PARE_INDEX_NONE &&
+           (map->slots[i].key.len != key.len || memcmp(map->slots[i].key.data, key.data, key.len) != 0))
+        i = (i + 1) & mask;
+    return i;
+}
+
+static pare_status grow(pare_index *map, pare_error *err)
+{
+    pare_index old = *map;
+    size_t n = old.n_slots == 0 ? 64 : old.n_slots * 2, bytes = 0;
+    struct pare_index_slot *slots = pare_mul_size(n, sizeof *slots, &bytes) ? malloc(bytes) : NULL;
+    if (slots == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n);
+    if (old.n_slots == 0 && getrandom(&map->seed, sizeof map->seed, 0) != (ssize_t)sizeof map->seed)
+        map->seed = 0; /* the order of slots is never visible, so any seed is correct */
+    for (size_t i = 0; i < n; i++)
+        slots[i].value = PARE_INDEX_NONE;
+    map->slots = slots;
+    map->n_slots = n;
+    for (size_t i = 0; i < old.n_slots; i++)
+        if (old.slots[i].value != PARE_INDEX_NONE)
+            slots[find_slot(map, old.slots[i].key)] = old.slots[i];
+    free(old.slots);
+    return PARE_OK;
+}
+
+pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err)
+{
+    if (map->n_used >= map->n_slots / 2) {
+        pare_status st = grow(map, err);
+        if (st != PARE_OK)
+            return st;
+    }
+    size_t i = find_slot(map, key);
+    if (old != NULL)
+        *old = map->slots[i].value;
+    if (map->slots[i].value == PARE_INDEX_NONE) {
+        map->slots[i] = (struct pare_index_slot){key, value};
+        map->n_used++;
+    }
+    return PARE_OK;
+}
+
+int64_t pare_index_find(const pare_index *map, pare_str key)
+{
+    return map->n_slots == 0 ? PARE_INDEX_NONE : map->slots[find_slot(map, key)].value;
+}
+
+void pare_index_close(pare_index *map)
+{
+    free(map->slots);
+    *map = (pare_index){0};
+}
+
+struct pare_arena_block {
+    struct pare_arena_block *next;
+    size_t used, size;
+    _Alignas(16) unsigned char bytes[];
+};
+
+void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err)
+{
+    size_t room = 0, total = 0;
+    struct pare_arena_block *b = a->head;
+    if (!pare_add_size(n, 15, &room))
+        room = SIZE_MAX;
+    room &= ~(size_t)15;
+    if (b == NULL || b->size - b->used < room) {
+        size_t size = room < 65536 ? 65536 : room;
+        b = pare_add_size(size, sizeof *b, &total) && room >= n ? calloc(1, total) : NULL;
+        if (b == NULL) {
+            pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes", n);
+            return NULL;
+        }
+        b->size = size;
+        b->next = a->head;
+        a->head = b;
+    }
+    void *p = b->bytes + b->used;
+    b->used += room;
+    return p;
+}
+
+char *pare_arena_copy(pare_arena *a, const char *src, size_t len, pare_error *err)
+{
+    size_t n = 0;
+    char *p = pare_add_size(len, 1, &n) ? pare_arena_alloc(a, n, err) : NULL;
+    if (p != NULL && len > 0)
+        memcpy(p, src, len);
+    return p;
+}
+
+void pare_arena_close(pare_arena *a)
+{
+    for (struct pare_arena_block *b = a->head, *next; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+    a->head = NULL;
+}

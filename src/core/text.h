@@ -1,0 +1,69 @@
+/* core/text.h - strings with a length, a growing buffer, UTF-8, escaping, a name index */
+#ifndef PARE_CORE_TEXT_H
+#define PARE_CORE_TEXT_H
+
+#include "core/error.h"
+
+#include <stdint.h>
+
+/* len bytes at data, not necessarily terminated, may hold NUL. A view: whoever made it says who owns the bytes. */
+typedef struct pare_str {
+    const char *data;
+    size_t len;
+} pare_str;
+
+bool pare_str_equal(pare_str s, const char *text);
+
+/* Write src to dst (size bytes with the terminator) with control bytes, DEL, C1 controls, bidirectional overrides and
+ * bytes that are not UTF-8 as \xNN. Cuts at whole escapes and whole characters. Returns dst. */
+char *pare_escape(char *dst, size_t size, const char *src, size_t len);
+
+/* Length in bytes of the well-formed UTF-8 character at s (len bytes left, len > 0), or 0: overlong forms, surrogates
+ * and values above U+10FFFF are not well-formed. *cp, if not NULL, receives the code point. */
+size_t pare_utf8_next(const char *s, size_t len, uint32_t *cp);
+
+/* Append the UTF-8 form of cp to dst (4 bytes of room); returns the number of bytes, 0 when cp is no scalar value. */
+size_t pare_utf8_put(char *dst, uint32_t cp);
+
+/* True when all of it is well-formed; otherwise *bad, if not NULL, is the offset of the first wrong byte. */
+bool pare_utf8_valid(const char *s, size_t len, size_t *bad);
+
+/* A growing byte buffer. Zeroed is empty. After a failed append it is unchanged and the call returned
+ * PARE_ERR_MEMORY. data is NUL-terminated behind len whenever it is not NULL. */
+typedef struct pare_buf {
+    char *data;
+    size_t len, cap;
+} pare_buf;
+
+pare_status pare_buf_put(pare_buf *b, const void *src, size_t n, pare_error *err);
+pare_status pare_buf_puts(pare_buf *b, const char *text, pare_error *err);
+pare_status pare_buf_printf(pare_buf *b, pare_error *err, const char *fmt, ...) PARE_PRINTF(3, 4);
+pare_status pare_buf_reserve(pare_buf *b, size_t n, pare_error *err); /* room for n more bytes */
+void pare_buf_close(pare_buf *b);
+
+/* Name -> index, with room for any bytes in the name. Keys are views: their bytes must outlive the map. Expected
+ * constant time whatever the names are (seeded hash). Zeroed is empty. */
+typedef struct pare_index {
+    struct pare_index_slot *slots;
+    size_t n_slots, n_used;
+    uint64_t seed;
+} pare_index;
+
+enum { PARE_INDEX_NONE = -1 };
+
+/* Add key -> value (value >= 0). When the key is there already nothing changes, and *old receives its value; else
+ * *old is PARE_INDEX_NONE. Errors: PARE_ERR_MEMORY. */
+pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err);
+int64_t pare_index_find(const pare_index *map, pare_str key); /* value or PARE_INDEX_NONE */
+void pare_index_close(pare_index *map);
+
+/* Memory that is freed all at once: names, strings, small arrays of a model. Zeroed is empty. */
+typedef struct pare_arena {
+    struct pare_arena_block *head;
+} pare_arena;
+
+void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err);                     /* zeroed, aligned to 16; NULL on failure */
+char *pare_arena_copy(pare_arena *a, const char *src, size_t len, pare_error *err);   /* adds a NUL */
+void pare_arena_close(pare_arena *a);
+
+#endif
