@@ -30,6 +30,8 @@ typedef struct pare_pin_file {
     size_t n_tensors;
     pare_pin_meta *meta; /* one a metadata key of this file */
     size_t n_meta;
+    bool has_chat_template;    /* a string tokenizer.chat_template was among the metadata */
+    pare_digest chat_template; /* of its text alone, so that it equals the hash of a chat_template.jinja file */
 } pare_pin_file;
 
 /* Zeroed is empty. */
