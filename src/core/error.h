@@ -56,8 +56,8 @@ int pare_exit_code(pare_status status);
 /* The status as a word for JSON: "ok", "difference", "usage", "format", ... */
 const char *pare_status_name(pare_status status);
 
-/* True once SIGINT or SIGTERM was seen. Long loops test it and return PARE_ERR_INTERRUPTED through pare_check_interrupt.
- * pare_set_interrupted is async-signal-safe. */
+/* True once SIGINT or SIGTERM was seen. Long loops test it and return PARE_ERR_INTERRUPTED through
+ * pare_check_interrupt. pare_set_interrupted is async-signal-safe. */
 bool pare_interrupted(void);
 void pare_set_interrupted(int signal_number);
 pare_status pare_check_interrupt(pare_error *err);

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real, pare_error *err)
+pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
+                            pare_error *err)
 {
     json_error_t why;
     size_t bad = 0;
@@ -29,21 +30,25 @@ pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, b
     *out = NULL;
     pare_status st = pare_map_open(&file, path, err);
     if (st == PARE_OK && file.size > max_bytes)
-        st = pare_fail(err, PARE_ERR_RANGE, "%s: %llu bytes, limit %llu", path, (unsigned long long)file.size, (unsigned long long)max_bytes);
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: %llu bytes, limit %llu", path, (unsigned long long)file.size,
+                       (unsigned long long)max_bytes);
     if (st == PARE_OK)
-        st = pare_json_parse(out, path, file.data == NULL ? (const void *)"" : file.data, (size_t)file.size, big_as_real, err);
+        st = pare_json_parse(out, path, file.data == NULL ? (const void *)"" : file.data, (size_t)file.size,
+                             big_as_real, err);
     pare_map_close(&file);
     return st;
 }
 
 static const char *kind_name(const json_t *v)
 {
-    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real number", "true", "false", "null"};
+    static const char *const names[] = {"an object",     "an array", "a string", "an integer",
+                                        "a real number", "true",     "false",    "null"};
     return v == NULL ? "nothing" : names[json_typeof(v)];
 }
 
 /* The member, or NULL with *st set: PARE_OK when it may be absent. */
-static const json_t *member(const json_t *obj, const char *path, const char *key, bool *found, pare_status *st, pare_error *err)
+static const json_t *member(const json_t *obj, const char *path, const char *key, bool *found, pare_status *st,
+                            pare_error *err)
 {
     const json_t *v = json_object_get(obj, key);
     *st = PARE_OK;
@@ -61,7 +66,8 @@ static pare_status wrong_kind(const json_t *v, const char *path, const char *key
     return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is %s, expected %s", path, key, kind_name(v), expected);
 }
 
-pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max, uint64_t *out, bool *found, pare_error *err)
+pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max,
+                          uint64_t *out, bool *found, pare_error *err)
 {
     pare_status st;
     const json_t *v = member(obj, path, key, found, &st, err);
@@ -79,7 +85,8 @@ pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, 
     return PARE_OK;
 }
 
-pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found, pare_error *err)
+pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found,
+                          pare_error *err)
 {
     pare_status st;
     const json_t *v = member(obj, path, key, found, &st, err);
@@ -91,7 +98,8 @@ pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, 
     return PARE_OK;
 }
 
-pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found, pare_error *err)
+pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found,
+                           pare_error *err)
 {
     pare_status st;
     const json_t *v = member(obj, path, key, found, &st, err);
@@ -103,7 +111,8 @@ pare_status pare_json_bool(const json_t *obj, const char *path, const char *key,
     return PARE_OK;
 }
 
-pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found, pare_error *err)
+pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found,
+                          pare_error *err)
 {
     pare_status st;
     const json_t *v = member(obj, path, key, found, &st, err);

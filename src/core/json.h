@@ -10,7 +10,8 @@
 /* Parse len bytes. path is for messages. Integers outside of int64 become reals when big_as_real is set (Hub files
  * carry model_max_length 10^30), else they are an error.
  * The result is a new reference (json_decref). Errors: PARE_ERR_FORMAT with the byte position; PARE_ERR_MEMORY. */
-pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real, pare_error *err);
+pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
+                            pare_error *err);
 
 /* The same from a file of at most max_bytes. */
 pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, bool big_as_real, pare_error *err);
@@ -18,10 +19,14 @@ pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, b
 /* Typed access to member key of object obj. `path` names the file in messages. Absent or null: *out stays as it is
  * and *found (may be NULL) is false; when found is NULL the member is required. A wrong kind or a value outside
  * [min, max] is PARE_ERR_FORMAT or PARE_ERR_RANGE with key, found value and limits. */
-pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max, uint64_t *out, bool *found, pare_error *err);
-pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found, pare_error *err);
-pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found, pare_error *err);
-pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found, pare_error *err); /* a view into obj */
+pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max,
+                          uint64_t *out, bool *found, pare_error *err);
+pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found,
+                          pare_error *err);
+pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found,
+                           pare_error *err);
+pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found,
+                          pare_error *err); /* a view into obj */
 
 /* Append the document with sorted keys, one-space indentation and a final newline; the same document gives the same
  * bytes in any locale. */

@@ -78,7 +78,8 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
     if (st == PARE_OK && m->size > 0) {
         void *p = m->size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)m->size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED)
-            st = pare_fail(err, PARE_ERR_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)m->size, strerror(errno));
+            st = pare_fail(err, PARE_ERR_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)m->size,
+                           strerror(errno));
         else
             m->data = p;
     }

@@ -10,7 +10,7 @@
 typedef struct pare_map {
     const uint8_t *data;
     uint64_t size;
-    char *path; /* as given, owned */
+    char *path;             /* as given, owned */
     uint64_t device, inode; /* who the file is, to find that two paths name one file */
 } pare_map;
 

@@ -79,7 +79,8 @@ static pare_status check_room(const pare_output *out, uint64_t n_bytes, pare_err
     }
     int code = posix_fallocate(out->fd, 0, (off_t)n_bytes);
     if (code == ENOSPC || code == EFBIG || code == EDQUOT)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes, strerror(code));
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes,
+                         strerror(code));
     return PARE_OK;
 }
 
@@ -125,7 +126,8 @@ static pare_status flush(pare_output *out, pare_error *err)
             continue;
         if (n <= 0)
             return pare_fail(err, PARE_ERR_IO, "%s: cannot write at offset %llu: %s", out->path,
-                             (unsigned long long)(out->n_bytes - out->n_buffered + at), n < 0 ? strerror(errno) : "short write");
+                             (unsigned long long)(out->n_bytes - out->n_buffered + at),
+                             n < 0 ? strerror(errno) : "short write");
         at += (size_t)n;
     }
     out->n_buffered = 0;
@@ -199,7 +201,8 @@ pare_status pare_output_publish(pare_output *out, pare_error *err)
             return sync_folder(out->path, err);
         }
         if (errno == EEXIST)
-            return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it", out->path);
+            return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it",
+                             out->path);
         /* a file system without hard links: fall through to the rename */
     }
     if (rename(out->tmp, out->path) != 0)
@@ -254,7 +257,8 @@ static pare_status remove_folder(const char *path, pare_error *err)
             if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
                 st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot stat: %s", path, e->d_name, strerror(errno));
             else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
-                st = pare_fail(err, PARE_ERR_USAGE, "%s: holds '%s', which is no regular file; not replaced", path, e->d_name);
+                st = pare_fail(err, PARE_ERR_USAGE, "%s: holds '%s', which is no regular file; not replaced", path,
+                               e->d_name);
             else if (pass == 1 && unlinkat(dirfd(dir), e->d_name, 0) != 0)
                 st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot remove: %s", path, e->d_name, strerror(errno));
         }

@@ -145,7 +145,8 @@ pare_status pare_buf_printf(pare_buf *b, pare_error *err, const char *fmt, ...)
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
-    pare_status st = n < 0 ? pare_fail(err, PARE_ERR_MEMORY, "cannot format a message") : pare_buf_reserve(b, (size_t)n, err);
+    pare_status st =
+        n < 0 ? pare_fail(err, PARE_ERR_MEMORY, "cannot format a message") : pare_buf_reserve(b, (size_t)n, err);
     if (st == PARE_OK) {
         vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

@@ -62,8 +62,8 @@ typedef struct pare_arena {
     struct pare_arena_block *head;
 } pare_arena;
 
-void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err);                     /* zeroed, aligned to 16; NULL on failure */
-char *pare_arena_copy(pare_arena *a, const char *src, size_t len, pare_error *err);   /* adds a NUL */
+void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err); /* zeroed, aligned to 16; NULL on failure */
+char *pare_arena_copy(pare_arena *a, const char *src, size_t len, pare_error *err); /* adds a NUL */
 void pare_arena_close(pare_arena *a);
 
 #endif

@@ -24,10 +24,10 @@ typedef pare_status (*pare_read_fn)(const pare_tensor *t, uint64_t row, uint64_t
 struct pare_tensor {
     const char *name; /* in the model's arena */
     pare_type type;
-    uint32_t n_dims;              /* 0: a scalar, one row of one element */
-    uint64_t dim[PARE_MAX_DIMS];  /* slowest first; the last one is the row length */
-    uint64_t row_len, n_rows;     /* row_len = last dim (1 for a scalar), n_rows = product of the others */
-    uint64_t row_bytes, n_bytes;  /* stored bytes of a row and of the tensor, without padding */
+    uint32_t n_dims;             /* 0: a scalar, one row of one element */
+    uint64_t dim[PARE_MAX_DIMS]; /* slowest first; the last one is the row length */
+    uint64_t row_len, n_rows;    /* row_len = last dim (1 for a scalar), n_rows = product of the others */
+    uint64_t row_bytes, n_bytes; /* stored bytes of a row and of the tensor, without padding */
 
     const uint8_t *data; /* the stored bytes when they lie in a mapped file in this very order, else NULL */
     uint32_t file;       /* index into model->files, when data is not NULL */
@@ -47,10 +47,13 @@ pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows
 pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err);
 
 /* Deliver the whole tensor's stored bytes in order, in slices of whole rows; rows of a slice are produced on all
- * threads. Memory: a few slices of about 8 MiB, whatever the tensor's size. Pages of a mapped source that were
- * delivered are released. */
+ * threads. Memory: one slice of about 8 MiB, whatever the tensor's size. */
 typedef pare_status (*pare_sink_fn)(const void *data, size_t n, void *user, pare_error *err);
 pare_status pare_tensor_stream(const pare_tensor *t, pare_sink_fn sink, void *user, pare_error *err);
+
+/* Tell the system that the pages behind these rows will not be read again soon. Nothing for rows that are not mapped.
+ */
+void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows);
 
 typedef enum pare_format { PARE_FORMAT_GGUF, PARE_FORMAT_HF, PARE_FORMAT_SAFETENSORS } pare_format;
 
@@ -67,7 +70,7 @@ typedef struct pare_model {
     const char *path; /* as given by the user */
     pare_meta meta;
     pare_tensor *tensors;
-    size_t n_tensors;
+    size_t n_tensors, cap_tensors;
     pare_index by_name;
 
     pare_map *files; /* [n_files] weight files in part order */

@@ -1,0 +1,221 @@
+#include "model/model.h"
+#include "core/checked.h"
+#include "core/threads.h"
+#include "quant/registry.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Bytes of a slice that pare_tensor_stream hands on at once, and of the pieces that its threads produce. A row may be
+ * longer; then a slice is one row. */
+enum { SLICE_BYTES = 8 << 20, PIECE_BYTES = 256 << 10 };
+
+pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *err)
+{
+    if (t->n_dims > PARE_MAX_DIMS)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu32 " dimensions, at most %d are allowed",
+                         path, t->name, t->n_dims, PARE_MAX_DIMS);
+    t->row_len = t->n_dims > 0 ? t->dim[t->n_dims - 1] : 1;
+    t->n_rows = 1;
+    for (uint32_t i = 0; i + 1 < t->n_dims; i++)
+        if (!pare_mul_u64(t->n_rows, t->dim[i], &t->n_rows))
+            return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': the product of its dimensions overflows", path,
+                             t->name);
+    if (!pare_row_bytes(t->type, t->row_len, &t->row_bytes)) {
+        const pare_type_info *info = pare_type_get(t->type);
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s': rows of %" PRIu64 " weights are no multiple of %s's block of %" PRIu32, path,
+                         t->name, t->row_len, info->name, info->block_len);
+    }
+    uint64_t n_weights = 0;
+    if (!pare_mul_u64(t->n_rows, t->row_bytes, &t->n_bytes) || !pare_mul_u64(t->n_rows, t->row_len, &n_weights) ||
+        t->n_bytes > INT64_MAX || n_weights > INT64_MAX)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': %" PRIu64 " rows of %" PRIu64 " bytes overflow", path,
+                         t->name, t->n_rows, t->row_bytes);
+    return PARE_OK;
+}
+
+static pare_status check_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, pare_error *err)
+{
+    if (pare_in_range(row, n_rows, t->n_rows))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': rows %" PRIu64 " to %" PRIu64 " asked for, it has %" PRIu64,
+                     t->name, row, row + n_rows, t->n_rows);
+}
+
+pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    pare_status st = check_rows(t, row, n_rows, err);
+    if (st != PARE_OK)
+        return st;
+    if (t->read != NULL)
+        return t->read(t, row, n_rows, dst, err);
+    if (n_rows * t->row_bytes > 0)
+        memcpy(dst, t->data + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+    return PARE_OK;
+}
+
+pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err)
+{
+    pare_status st = check_rows(t, row, n_rows, err);
+    if (st != PARE_OK)
+        return st;
+    if (t->type == PARE_TYPE_F32 && t->data == NULL) /* stored floats are little endian, as every machine we run on */
+        return pare_tensor_read(t, row, n_rows, dst, err);
+    if (t->data != NULL)
+        return pare_decode_rows(t->type, t->data + row * t->row_bytes, (size_t)n_rows, (size_t)t->row_len, dst, err);
+    size_t bytes = (size_t)(n_rows * t->row_bytes);
+    void *stored = malloc(bytes > 0 ? bytes : 1);
+    if (stored == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", t->name, bytes);
+    if ((st = pare_tensor_read(t, row, n_rows, stored, err)) == PARE_OK)
+        st = pare_decode_rows(t->type, stored, (size_t)n_rows, (size_t)t->row_len, dst, err);
+    free(stored);
+    return st;
+}
+
+void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    if (t->data == NULL || !pare_in_range(row, n_rows, t->n_rows))
+        return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)(t->data + row * t->row_bytes);
+    uintptr_t first = (start + page - 1) / page * page,
+              end = (start + (uintptr_t)(n_rows * t->row_bytes)) / page * page;
+    if (first < end)
+        madvise((void *)first, end - first,
+                MADV_DONTNEED); /* a shared file mapping: read again from the file if needed */
+}
+
+/* One slice on its way: rows [row, row + n_rows) into buffer, in pieces of piece_rows. */
+typedef struct slice {
+    const pare_tensor *t;
+    uint64_t row, n_rows, piece_rows;
+    uint8_t *buffer;
+} slice;
+
+static pare_status read_piece(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const slice *s = ctx;
+    (void)thread;
+    uint64_t first = i * s->piece_rows, n = s->n_rows - first < s->piece_rows ? s->n_rows - first : s->piece_rows;
+    pare_status st = pare_check_interrupt(err);
+    if (st != PARE_OK)
+        return st;
+    return pare_tensor_read(s->t, s->row + first, n, s->buffer + first * s->t->row_bytes, err);
+}
+
+static uint64_t rows_of(uint64_t bytes, uint64_t row_bytes, uint64_t n_rows)
+{
+    uint64_t rows = row_bytes > 0 ? bytes / row_bytes : n_rows;
+    if (rows == 0)
+        rows = 1;
+    return rows < n_rows ? rows : n_rows;
+}
+
+pare_status pare_tensor_stream(const pare_tensor *t, pare_sink_fn sink, void *user, pare_error *err)
+{
+    if (t->n_bytes == 0)
+        return PARE_OK;
+    slice s = {.t = t, .piece_rows = rows_of(PIECE_BYTES, t->row_bytes, t->n_rows)};
+    uint64_t step = rows_of(SLICE_BYTES, t->row_bytes, t->n_rows);
+    pare_status st = PARE_OK;
+    if (t->read != NULL && (s.buffer = malloc((size_t)(step * t->row_bytes))) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes", t->name,
+                         step * t->row_bytes);
+    for (; s.row < t->n_rows && st == PARE_OK; s.row += step) {
+        s.n_rows = t->n_rows - s.row < step ? t->n_rows - s.row : step;
+        if ((st = pare_check_interrupt(err)) != PARE_OK)
+            break;
+        const void *bytes = s.buffer;
+        if (t->read == NULL)
+            bytes = t->data + s.row * t->row_bytes;
+        else
+            st = pare_parallel((size_t)((s.n_rows + s.piece_rows - 1) / s.piece_rows), read_piece, &s, err);
+        if (st == PARE_OK)
+            st = sink(bytes, (size_t)(s.n_rows * t->row_bytes), user, err);
+        pare_tensor_release(t, s.row, s.n_rows);
+    }
+    free(s.buffer);
+    return st;
+}
+
+void pare_model_close(pare_model *m)
+{
+    for (size_t i = 0; i < m->n_files; i++)
+        pare_map_close(&m->files[i]);
+    free(m->files);
+    free(m->tensors);
+    pare_index_close(&m->by_name);
+    pare_vocab_close(&m->vocab);
+    pare_meta_close(&m->meta);
+    pare_arena_close(&m->arena);
+    *m = (pare_model){0};
+}
+
+pare_status pare_model_reserve(pare_model *m, size_t n_tensors, pare_error *err)
+{
+    size_t bytes = 0;
+    if (m->tensors != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "the tensors of a model were reserved already");
+    m->tensors = pare_mul_size(n_tensors, sizeof *m->tensors, &bytes) ? malloc(bytes > 0 ? bytes : 1) : NULL;
+    if (m->tensors == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", n_tensors);
+    m->cap_tensors = n_tensors;
+    return PARE_OK;
+}
+
+pare_status pare_model_add(pare_model *m, const pare_tensor *t, pare_tensor **out, pare_error *err)
+{
+    if (m->n_tensors == m->cap_tensors)
+        return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': more tensors than the %zu reserved", t->name,
+                         m->cap_tensors);
+    int64_t old = PARE_INDEX_NONE;
+    size_t len = strlen(t->name);
+    char *name = pare_arena_copy(&m->arena, t->name, len, err);
+    pare_status st = name == NULL
+                         ? PARE_ERR_MEMORY
+                         : pare_index_add(&m->by_name, (pare_str){name, len}, (int64_t)m->n_tensors, &old, err);
+    if (st != PARE_OK)
+        return st;
+    if (old != PARE_INDEX_NONE)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s' twice, at offsets %" PRIu64 " and %" PRIu64,
+                         m->path != NULL ? m->path : "model", name, m->tensors[old].offset, t->offset);
+    pare_tensor *slot = &m->tensors[m->n_tensors++];
+    *slot = *t;
+    slot->name = name;
+    if (out != NULL)
+        *out = slot;
+    return PARE_OK;
+}
+
+const pare_tensor *pare_model_find(const pare_model *m, const char *name)
+{
+    int64_t at = pare_index_find(&m->by_name, (pare_str){name, strlen(name)});
+    return at == PARE_INDEX_NONE ? NULL : &m->tensors[at];
+}
+
+const pare_tensor *pare_model_weight(const pare_model *m, pare_weight id, uint32_t layer, const char *suffix)
+{
+    char name[128];
+    return pare_model_find(m, pare_weight_name(name, sizeof name, id, layer, suffix));
+}
+
+uint64_t pare_model_n_params(const pare_model *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        n += m->tensors[i].n_rows * m->tensors[i].row_len;
+    return n;
+}
+
+uint64_t pare_model_n_bytes(const pare_model *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        n += m->tensors[i].n_bytes;
+    return n;
+}
