@@ -1,0 +1,31 @@
+#include "quant/q5_k.h"
+
+#include "quant/scale_search.h"
+
+static const pare_super_shape shape = {.n_sub = 8, .sub_len = 32, .code_max = 31, .scale_max = 63};
+
+static void pack(const pare_super_fit *fit, pare_q5_k *b)
+{
+    memset(b->qh, 0, sizeof b->qh);
+    memset(b->qs, 0, sizeof b->qs);
+    pare_store_u16le(b->d, fit->d);
+    pare_store_u16le(b->dmin, fit->dmin);
+    pare_q4_k_pack_scales(fit->scale, fit->min, b->scales);
+    for (int j = 0; j < 8; j++) {
+        for (int l = 0; l < 32; l++) {
+            int code = fit->code[32 * j + l];
+            b->qs[32 * (j / 2) + l] |= (uint8_t)((code & 15) << 4 * (j % 2));
+            b->qh[l] |= (uint8_t)(code >> 4 << j);
+        }
+    }
+}
+
+void pare_q5_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_q5_k *b = dst;
+    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
+        pare_super_fit fit;
+        pare_search_offset(&shape, src + at, weight, &fit);
+        pack(&fit, b++);
+    }
+}
