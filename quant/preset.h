@@ -41,7 +41,11 @@ typedef struct pare_preset_state {
     uint32_t n_fallback; /* tensors whose row length the wanted type's block does not divide */
 } pare_preset_state;
 
-/* names: the tensors of the model, to count the kinds that the rules need. */
+/* The order in which stock walks tensors, as a comparison of two GGUF names: tensors without a layer first, then by layer
+ * number, then by name in byte order. */
+int pare_preset_order(const char *name_a, const char *name_b);
+
+/* names: the tensors of the model, to count the kinds that the rules need. preset may be NULL when only model is used. */
 void pare_preset_start(pare_preset_state *s, const pare_preset *preset, const pare_preset_model *model,
                        const char *const *names, size_t n_names);
 

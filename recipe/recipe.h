@@ -13,14 +13,14 @@ typedef struct pare_type_override {
 } pare_type_override;
 
 typedef struct pare_quantize_options {
-    const pare_preset *preset;  /* or NULL with pure_type set: every quantizable tensor gets pure_type */
-    pare_type pure_type;        /* PARE_TYPE_NONE: by preset */
-    pare_type output_type;      /* of output.weight (or tied token_embd); PARE_TYPE_NONE: by preset */
-    pare_type embedding_type;   /* of token_embd; PARE_TYPE_NONE: by preset */
+    const pare_preset *preset;           /* or NULL with pure_type set: every quantizable tensor gets pure_type */
+    pare_type pure_type;                 /* PARE_TYPE_NONE: by preset */
+    pare_type output_type;               /* of output.weight (or tied token_embd); PARE_TYPE_NONE: by preset */
+    pare_type embedding_type;            /* of token_embd; PARE_TYPE_NONE: by preset */
     const pare_type_override *overrides; /* first match wins, before the preset */
     size_t n_overrides;
-    bool allow_requantize;      /* sources that are quantized already */
-    bool allow_nonfinite;       /* leave NaN and infinity checks out; such weights encode as zero */
+    bool allow_requantize; /* sources that are quantized already */
+    bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
@@ -39,9 +39,10 @@ typedef struct pare_plan {
 } pare_plan;
 
 /* Make out a quantized derivation of in (which must outlive it). Metadata is copied with general.file_type and
- * general.quantization_version set. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed), PARE_ERR_USAGE
- * (source quantized already, bad pattern), PARE_ERR_MEMORY. */
-pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan, pare_error *err);
+ * general.quantization_version set. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed),
+ * PARE_ERR_USAGE (source quantized already, bad pattern), PARE_ERR_MEMORY. */
+pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
+                          pare_error *err);
 
 /* Make out a derivation of in with weights in `type` (F32, F16, BF16, Q8_0), norms and other 1-D tensors in F32, as
  * stock's converter does; PARE_TYPE_NONE ("auto"): keep the float type of the source. Quantized sources are decoded,

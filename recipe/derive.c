@@ -1,0 +1,228 @@
+#include "recipe/derive.h"
+#include "core/checked.h"
+#include "quant/registry.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Squared error and energy of one row. Summed in row order when the tensor is complete, so that the figure does not
+ * depend on which thread encoded which row. */
+typedef struct row_error {
+    double error, energy;
+} row_error;
+
+/* ctx of a derived tensor. */
+typedef struct derived {
+    const pare_tensor *source;
+    unsigned flags;
+    pare_plan_row *row;
+    pthread_mutex_t lock;
+    row_error *errors; /* [n_rows] while the tensor is being encoded, else NULL */
+    uint64_t n_done;
+} derived;
+
+static bool is_finite(float x)
+{
+    return (pare_f32_to_bits(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+/* The place of this tensor's row errors, made by whoever comes first. */
+static row_error *errors_of(derived *d, const pare_tensor *t)
+{
+    pthread_mutex_lock(&d->lock);
+    if (d->errors == NULL) {
+        size_t bytes = 0;
+        d->errors = pare_mul_size((size_t)t->n_rows, sizeof *d->errors, &bytes) ? malloc(bytes) : NULL;
+        d->n_done = 0;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return d->errors;
+}
+
+static void rows_done(derived *d, const pare_tensor *t, uint64_t n_rows)
+{
+    pthread_mutex_lock(&d->lock);
+    d->n_done += n_rows;
+    if (d->errors != NULL && d->n_done >= t->n_rows) {
+        row_error sum = {0};
+        for (uint64_t r = 0; r < t->n_rows; r++) {
+            sum.error += d->errors[r].error;
+            sum.energy += d->errors[r].energy;
+        }
+        d->row->error = sum.energy > 0 ? sum.error / sum.energy : 0.0;
+        free(d->errors);
+        d->errors = NULL;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static row_error compare_row(const float *x, const float *y, uint64_t n)
+{
+    row_error e = {0};
+    for (uint64_t i = 0; i < n; i++) {
+        double diff = (double)x[i] - (double)y[i];
+        e.error += diff * diff;
+        e.energy += (double)x[i] * (double)x[i];
+    }
+    return e;
+}
+
+/* Find or zero what is not finite in row x. */
+static pare_status check_row(const derived *d, uint64_t row, float *x, uint64_t n, pare_error *err)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        if (is_finite(x[i]))
+            continue;
+        if (d->flags & PARE_DERIVE_CHECK)
+            return pare_fail(err, PARE_ERR_NUMBER,
+                             "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
+                             d->source->name, row, i, isnan(x[i]) ? "a NaN" : "an infinity");
+        if (d->flags & PARE_DERIVE_ZERO)
+            x[i] = 0.0f;
+    }
+    return PARE_OK;
+}
+
+/* Encode one row and measure it; scratch holds 2 * row_len floats. */
+static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, float *scratch,
+                              row_error *e, pare_error *err)
+{
+    float *x = scratch, *y = scratch + t->row_len;
+    pare_error inner = {0};
+    pare_status st = pare_tensor_read_f32(d->source, row, 1, x, err);
+    if (st == PARE_OK)
+        st = check_row(d, row, x, t->row_len, err);
+    if (st != PARE_OK)
+        return st;
+    if ((st = pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, dst, &inner)) != PARE_OK)
+        return pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row, inner.text);
+    if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
+        *e = compare_row(x, y, t->row_len);
+    return st;
+}
+
+static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
+    row_error *errors = errors_of(d, t);
+    size_t bytes = 0;
+    float *scratch = pare_mul_size((size_t)t->row_len, 2 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
+    if (scratch == NULL || errors == NULL) {
+        free(scratch);
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " weights", t->name,
+                         t->row_len);
+    }
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
+        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, scratch, &errors[row + i], err);
+    free(scratch);
+    if (st == PARE_OK) {
+        pare_tensor_release(d->source, row, n_rows);
+        rows_done(d, t, n_rows);
+    }
+    return st;
+}
+
+/* The stored bytes as they are, once their scales were seen to be finite. */
+static pare_status read_checked(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const derived *d = t->ctx;
+    const pare_type_info *info = pare_type_get(t->type);
+    pare_status st = pare_tensor_read(d->source, row, n_rows, dst, err);
+    if (st != PARE_OK)
+        return st;
+    size_t bad = pare_find_nonfinite_block(t->type, dst, (size_t)(n_rows * t->row_len / info->block_len));
+    pare_tensor_release(d->source, row, n_rows);
+    if (bad == SIZE_MAX)
+        return PARE_OK;
+    uint64_t at = row * t->row_len + (uint64_t)bad * info->block_len;
+    return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': row %" PRIu64 ", column %" PRIu64 ": a %s that is not finite",
+                     t->name, at / t->row_len, at % t->row_len, info->block_len > 1 ? "block scale" : "weight");
+}
+
+pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *plan, pare_error *err)
+{
+    *out = (pare_model){
+        .format = PARE_FORMAT_GGUF, .alignment = in->alignment, .arch = in->arch, .hp = in->hp, .source = in};
+    *plan = (pare_plan){0};
+    out->path = in->path;
+    out->side_files = in->side_files;
+    out->n_side_files = in->n_side_files;
+    size_t bytes = 0;
+    pare_status st = pare_model_reserve(out, in->n_tensors, err);
+    if (st == PARE_OK)
+        st = pare_meta_copy(&out->meta, &in->meta, err);
+    if (st == PARE_OK && in->has_vocab)
+        st = pare_vocab_from_meta(&out->vocab, &out->meta, in->path, &out->has_vocab, err);
+    if (st == PARE_OK && pare_mul_size(in->n_tensors, sizeof *plan->rows, &bytes) &&
+        (plan->rows = pare_arena_alloc(&out->arena, bytes, err)) == NULL)
+        st = PARE_ERR_MEMORY;
+    if (st != PARE_OK)
+        pare_model_close(out);
+    return st;
+}
+
+pare_status pare_derive_add(pare_model *out, const pare_tensor *t, pare_type wanted, pare_type to, unsigned flags,
+                            pare_plan *plan, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(to);
+    bool keep = to == t->type;
+    if (!keep && info->encode == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': pare has no encoder for type %s", t->name,
+                         info->name);
+    if (!keep && (info->traits & PARE_TRAIT_NEEDS_WEIGHT))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': type %s needs importances (an imatrix)", t->name,
+                         info->name);
+    derived *d = pare_arena_alloc(&out->arena, sizeof *d, err);
+    if (d == NULL)
+        return PARE_ERR_MEMORY;
+    pare_plan_row *row = &plan->rows[plan->n++];
+    *d = (derived){.source = t, .flags = flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pare_tensor copy = *t;
+    copy.type = to;
+    if (!keep || (flags & PARE_DERIVE_CHECK)) {
+        copy.data = NULL;
+        copy.offset = 0;
+        copy.ctx = d;
+        copy.read = keep ? read_checked : read_encoded;
+    }
+    pare_tensor *added = NULL;
+    pare_status st = pare_tensor_set_shape(&copy, out->path, err);
+    if (st == PARE_OK)
+        st = pare_model_add(out, &copy, &added, err);
+    if (st != PARE_OK)
+        return st;
+    *row = (pare_plan_row){.name = added->name,
+                           .from = t->type,
+                           .wanted = wanted,
+                           .to = to,
+                           .bytes = copy.n_bytes,
+                           .error = keep ? 0.0 : NAN};
+    plan->n_fallback += wanted != to;
+    return PARE_OK;
+}
+
+bool pare_derive_keeps_f32(const pare_tensor *t)
+{
+    /* Stock's converter keeps these in float32 (conversion/base.py, prepare_tensors): readers expect it. */
+    static const char *const patterns[] = {
+        "*_norm.weight",      "*.ffn_gate_inp.weight", "*.ffn_gate_inp_shexp.weight", "position_embd.weight",
+        "token_types.weight", "*.ssm_conv1d.weight",   "*.shortconv.conv.weight"};
+    size_t len = strlen(t->name);
+    if (t->n_dims <= 1 || len < 7 || strcmp(t->name + len - 7, ".weight") != 0)
+        return true;
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++)
+        if (fnmatch(patterns[i], t->name, 0) == 0)
+            return true;
+    return false;
+}
+
+uint32_t pare_derive_file_type(pare_type type)
+{
+    const pare_preset *preset = pare_preset_find(pare_type_get(type)->name);
+    return preset != NULL ? preset->ftype : 1024; /* LLAMA_FTYPE_GUESSED */
+}

@@ -1,0 +1,28 @@
+/* recipe/derive.h - what convert and quantize share: a model whose tensors encode another model's when they are read */
+#ifndef PARE_RECIPE_DERIVE_H
+#define PARE_RECIPE_DERIVE_H
+
+#include "recipe/recipe.h"
+
+/* Start out as a derivation of in: metadata copied, vocabulary and hyperparameters taken over, no tensors yet, room for
+ * all; plan->rows allocated. */
+pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *plan, pare_error *err);
+
+typedef enum pare_derive_flags {
+    PARE_DERIVE_CHECK = 1, /* a NaN or an infinity in the source is PARE_ERR_NUMBER */
+    PARE_DERIVE_ZERO = 2   /* a NaN or an infinity encodes as zero */
+} pare_derive_flags;
+
+/* Add t of the source as type `to`. The next row of the plan describes it. With to == t->type the stored bytes are
+ * kept as they are.
+ * Errors: PARE_ERR_UNSUPPORTED (no encoder), PARE_ERR_RANGE (row length), PARE_ERR_MEMORY. */
+pare_status pare_derive_add(pare_model *out, const pare_tensor *t, pare_type wanted, pare_type to, unsigned flags,
+                            pare_plan *plan, pare_error *err);
+
+/* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
+bool pare_derive_keeps_f32(const pare_tensor *t);
+
+/* general.file_type of a model whose matrices have this float type (or Q8_0). */
+uint32_t pare_derive_file_type(pare_type type);
+
+#endif
