@@ -1,4 +1,5 @@
 #include "recipe/derive.h"
+#include "core/bytes.h"
 #include "core/checked.h"
 #include "quant/registry.h"
 
