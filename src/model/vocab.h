@@ -1,6 +1,7 @@
 /* model/vocab.h - a vocabulary: tokens, scores, kinds, merges, special ids; as GGUF metadata carries it
  *
- * formats/ fills one from tokenizer.json or tokenizer.model, the GGUF reader from metadata; eval/tokenizer.h runs it. */
+ * formats/ fills one from tokenizer.json or tokenizer.model, the GGUF reader from metadata; eval/tokenizer.h runs it.
+ */
 #ifndef PARE_MODEL_VOCAB_H
 #define PARE_MODEL_VOCAB_H
 
@@ -24,35 +25,83 @@ typedef enum pare_token_type {
     PARE_TOKEN_BYTE = 6
 } pare_token_type;
 
-enum { PARE_TOKEN_NONE = -1, PARE_MAX_VOCAB = 1 << 24 };
+/* How an added token is found in text: the flags of tokenizer.json's added_tokens. GGUF does not carry them. */
+typedef enum pare_token_attr {
+    PARE_TOKEN_LSTRIP = 1,     /* white space before it belongs to it */
+    PARE_TOKEN_RSTRIP = 2,     /* white space behind it belongs to it */
+    PARE_TOKEN_NORMALIZED = 4, /* looked for in the normalized text */
+    PARE_TOKEN_SINGLE_WORD = 8 /* only where no word character is beside it */
+} pare_token_attr;
+
+/* Where a SentencePiece vocabulary puts its leading space, when add_space_prefix is not 0. GGUF has only the first. */
+typedef enum pare_prefix_rule {
+    PARE_PREFIX_EACH,    /* before each stretch of text between special tokens, whatever it starts with */
+    PARE_PREFIX_MISSING, /* the same, unless the stretch starts with a space */
+    PARE_PREFIX_FIRST    /* unless it starts with a space, and only at the very start of the text */
+} pare_prefix_rule;
+
+enum { PARE_TOKEN_NONE = -1, PARE_MAX_VOCAB = 1 << 24, PARE_MAX_CHAT_TEMPLATE = 1 << 20, PARE_VOCAB_KEY_ROOM = 32 };
+
+typedef struct pare_chat_template {
+    pare_str name, text;
+} pare_chat_template;
 
 typedef struct pare_vocab {
     pare_vocab_kind kind;
-    pare_str model;    /* tokenizer.ggml.model as written */
-    pare_str pre;      /* tokenizer.ggml.pre, empty when absent */
+    pare_str model; /* tokenizer.ggml.model as written */
+    pare_str pre;   /* tokenizer.ggml.pre, empty when absent */
     uint32_t n_tokens;
-    const pare_str *tokens;  /* [n_tokens], raw bytes as stored (byte-level BPE: in its printable alphabet) */
-    const float *scores;     /* [n_tokens] or NULL */
-    const int32_t *types;    /* [n_tokens] pare_token_type or NULL: all normal */
-    const pare_str *merges;  /* [n_merges] "left right", best first */
+    const pare_str *tokens; /* [n_tokens], raw bytes as stored (byte-level BPE: in its printable alphabet) */
+    const float *scores;    /* [n_tokens] or NULL */
+    const int32_t *types;   /* [n_tokens] pare_token_type or NULL: all normal */
+    const pare_str *merges; /* [n_merges] "left right", best first */
     uint32_t n_merges;
     int64_t bos, eos, unk, sep, pad, cls, mask, eot, eom, fim_pre, fim_suf, fim_mid; /* ids or PARE_TOKEN_NONE */
-    int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* -1: not said, 0, 1 */
-    const uint8_t *charsmap; /* precompiled_charsmap or NULL */
+    int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces;       /* -1: not said, 0, 1 */
+    const uint8_t *charsmap;                                                         /* precompiled_charsmap or NULL */
     uint32_t charsmap_bytes;
-    pare_str chat_template;  /* data NULL: none */
-    pare_arena arena;        /* owns what is not a view into the metadata */
+    pare_str chat_template;                    /* data NULL: none */
+    const pare_chat_template *named_templates; /* tokenizer.chat_template.NAME */
+    uint32_t n_named_templates;
+
+    /* What the files say and GGUF has no key for: it makes the ids exact when a Hub folder is run as it is. */
+    const uint8_t *attrs; /* [n_tokens] pare_token_attr flags or NULL: none */
+    pare_prefix_rule prefix_rule;
+    int ignore_merges, nfc; /* -1: as the row of the pre-tokenizer says, 0, 1 */
+    bool split_spaces;      /* SentencePiece: no piece reaches across the start of a word */
+
+    /* The keys present, in the order in which they stood or shall be written; indices into a table in vocab.c. */
+    uint8_t key_order[PARE_VOCAB_KEY_ROOM];
+    uint32_t n_keys;
+    pare_arena arena; /* owns what is not a view into the metadata */
 } pare_vocab;
 
+/* Set every field to "not said". */
+void pare_vocab_init(pare_vocab *v);
 void pare_vocab_close(pare_vocab *v);
+
+/* Note that the key is present (once): "tokenizer.ggml.bos_token_id", ... A key that the table lacks is ignored. */
+void pare_vocab_note_key(pare_vocab *v, const char *key);
 
 /* Fill from tokenizer.ggml.* and check it: counts equal, element types right (scores f32, token_type i32), ids inside
  * the vocabulary, byte tokens "<0xHH>" with two hexadecimal digits, merges "left right" of known tokens. The strings
  * are views into meta, which must outlive v. No tokenizer.ggml.model: *found is false and v stays zeroed.
- * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with key, index, value and limit. */
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with key, index, value and limit; PARE_ERR_NUMBER for a score. */
 pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const char *path, bool *found, pare_error *err);
+
+/* The checks of pare_vocab_from_meta that concern content and not metadata, for readers of other files. */
+pare_status pare_vocab_check(const pare_vocab *v, const char *path, pare_error *err);
 
 /* Write tokenizer.ggml.* (copies) with the keys and in the order in which stock's converter writes them. */
 pare_status pare_vocab_to_meta(const pare_vocab *v, pare_meta *meta, pare_error *err);
+
+/* The byte that "<0xHH>" stands for, or -1 when the text is nothing of that form. */
+int pare_byte_token_value(pare_str token);
+
+/* Type of token id; normal when the vocabulary has no types. id < n_tokens. */
+static inline pare_token_type pare_vocab_type(const pare_vocab *v, uint32_t id)
+{
+    return v->types == NULL || v->types[id] == 0 ? PARE_TOKEN_NORMAL : (pare_token_type)v->types[id];
+}
 
 #endif
