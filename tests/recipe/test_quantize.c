@@ -1,0 +1,270 @@
+#include "check.h"
+#include "core/threads.h"
+#include "quant/registry.h"
+#include "recipe/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A model in memory: one layer's worth of names, F32 data of small pseudo-random numbers. */
+typedef struct fixture {
+    pare_model m;
+    float *data[8];
+} fixture;
+
+static void add_tensor(fixture *f, const char *name, uint32_t n_dims, uint64_t rows, uint64_t row_len)
+{
+    pare_error err = {0};
+    pare_tensor t = {.name = name, .type = PARE_TYPE_F32, .n_dims = n_dims};
+    t.dim[0] = n_dims == 2 ? rows : row_len;
+    t.dim[1] = row_len;
+    CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+    float *x = f->data[f->m.n_tensors] = check_malloc((size_t)t.n_bytes);
+    uint32_t seed = 1234u + (uint32_t)f->m.n_tensors;
+    for (uint64_t i = 0; i < t.n_rows * t.row_len; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = (float)(int32_t)seed / 4294967296.0f * 0.1f;
+    }
+    t.data = (const uint8_t *)x;
+    CHECK_OK(pare_model_add(&f->m, &t, NULL, &err), &err);
+}
+
+static void open_fixture(fixture *f)
+{
+    pare_error err = {0};
+    *f = (fixture){.m = {.format = PARE_FORMAT_GGUF, .path = "test", .alignment = 32}};
+    CHECK_OK(pare_model_reserve(&f->m, 8, &err), &err);
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "general.architecture", (pare_str){"llama", 5}, &err), &err);
+    CHECK_OK(pare_meta_set_u32(&f->m.meta, "general.file_type", 0, &err), &err);
+    add_tensor(f, "output.weight", 2, 64, 256);
+    add_tensor(f, "token_embd.weight", 2, 64, 256);
+    add_tensor(f, "blk.0.attn_norm.weight", 1, 1, 256);
+    add_tensor(f, "blk.0.attn_q.weight", 2, 256, 256);
+    add_tensor(f, "blk.0.ffn_down.weight", 2, 256, 96); /* no block of 256 divides it */
+}
+
+static void close_fixture(fixture *f)
+{
+    for (size_t i = 0; i < f->m.n_tensors; i++)
+        free(f->data[i]);
+    pare_model_close(&f->m);
+}
+
+static pare_quantize_options options_of(const char *preset)
+{
+    return (pare_quantize_options){.preset = pare_preset_find(preset),
+                                   .pure_type = PARE_TYPE_NONE,
+                                   .output_type = PARE_TYPE_NONE,
+                                   .embedding_type = PARE_TYPE_NONE};
+}
+
+static pare_status keep(const void *data, size_t n, void *user, pare_error *err)
+{
+    return pare_buf_put(user, data, n, err);
+}
+
+static const pare_plan_row *row_of(const pare_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        if (strcmp(plan->rows[i].name, name) == 0)
+            return &plan->rows[i];
+    fail_msg("no row for %s", name);
+    return NULL;
+}
+
+static void plans_encodes_and_measures(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    pare_quantize_options o = options_of("q4_k_m");
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(plan.n == 5 && plan.n_fallback == 1);
+    CHECK(row_of(&plan, "output.weight")->to == PARE_TYPE_Q6_K);
+    CHECK(row_of(&plan, "token_embd.weight")->to == PARE_TYPE_Q4_K);
+    CHECK(row_of(&plan, "blk.0.attn_norm.weight")->to == PARE_TYPE_F32);
+    const pare_plan_row *down = row_of(&plan, "blk.0.ffn_down.weight");
+    CHECK(down->wanted != down->to && pare_type_get(down->to)->block_len == 32);
+
+    const pare_tensor *t = pare_model_find(&q, "blk.0.attn_q.weight");
+    CHECK(isnan(row_of(&plan, t->name)->error));
+    pare_buf bytes = {0};
+    CHECK_OK(pare_tensor_stream(t, keep, &bytes, &err), &err);
+    CHECK(bytes.len == t->n_bytes && bytes.len == 256 * 144);
+    uint8_t *direct = check_malloc(bytes.len);
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, f.data[3], 256, 256, NULL, direct, &err), &err);
+    CHECK(memcmp(direct, bytes.data, bytes.len) == 0);
+    float *y = check_malloc(256 * 256 * sizeof *y);
+    CHECK_OK(pare_decode_rows(PARE_TYPE_Q4_K, direct, 256, 256, y, &err), &err);
+    double e = 0, s = 0;
+    for (size_t i = 0; i < 256 * 256; i++) {
+        e += ((double)f.data[3][i] - y[i]) * ((double)f.data[3][i] - y[i]);
+        s += (double)f.data[3][i] * f.data[3][i];
+    }
+    double error = row_of(&plan, t->name)->error;
+    CHECK(error > 0 && fabs(error - e / s) < 1e-12 * (e / s) * 1e3);
+    free(y);
+    free(direct);
+    pare_buf_close(&bytes);
+
+    uint64_t u = 0;
+    CHECK_OK(pare_meta_u64(&q.meta, "q", "general.file_type", 0, 99, &u, NULL, &err), &err);
+    CHECK(u == 15);
+    CHECK_OK(pare_meta_u64(&f.m.meta, "f", "general.file_type", 0, 99, &u, NULL, &err), &err);
+    CHECK(u == 0); /* the source is left alone */
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
+static void overrides_beat_the_preset(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    pare_type_override overrides[] = {{"attn_q\\.", PARE_TYPE_Q8_0}, {"attn_", PARE_TYPE_Q5_0}};
+    pare_quantize_options o = options_of("q4_0");
+    o.overrides = overrides;
+    o.n_overrides = 2;
+    o.output_type = PARE_TYPE_F16;
+    o.embedding_type = PARE_TYPE_Q8_0;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.attn_q.weight")->to == PARE_TYPE_Q8_0);
+    CHECK(row_of(&plan, "output.weight")->to == PARE_TYPE_F16);
+    CHECK(row_of(&plan, "token_embd.weight")->to == PARE_TYPE_Q8_0);
+    CHECK(row_of(&plan, "blk.0.ffn_down.weight")->to == PARE_TYPE_Q4_0);
+    CHECK(row_of(&plan, "blk.0.attn_norm.weight")->to == PARE_TYPE_F32); /* never quantized, whatever the pattern */
+    pare_model_close(&q);
+    overrides[0].pattern = "(";
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE && strstr(err.text, "'('") != NULL);
+    o = options_of("q4_0");
+    o.preset = NULL;
+    o.pure_type = PARE_TYPE_Q5_1;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "output.weight")->to == PARE_TYPE_Q5_1);
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
+static void names_what_is_not_finite(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    open_fixture(&f);
+    f.data[3][5 * 256 + 17] = NAN;
+    pare_quantize_options o = options_of("q4_k_m");
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "blk.0.attn_q.weight") != NULL && strstr(err.text, "row 5") != NULL &&
+          strstr(err.text, "column 17") != NULL);
+    pare_model_close(&q);
+    o.allow_nonfinite = true;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK_OK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err), &err);
+    pare_model_close(&q);
+    f.data[3][5 * 256 + 17] = 0;
+    f.data[2][9] = INFINITY; /* in a tensor that is copied */
+    o.allow_nonfinite = false;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_norm.weight"), keep, &bytes, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "attn_norm") != NULL && strstr(err.text, "column 9") != NULL);
+    pare_model_close(&q);
+    pare_buf_close(&bytes);
+    close_fixture(&f);
+}
+
+static void refuses_to_requantize_unless_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model once, twice;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    pare_quantize_options o = options_of("q8_0");
+    CHECK_OK(pare_quantize(&once, &f.m, &o, &plan, &err), &err);
+    o = options_of("q4_0");
+    CHECK(pare_quantize(&twice, &once, &o, &plan, &err) == PARE_ERR_USAGE &&
+          strstr(err.text, "--allow-requantize") != NULL);
+    o.allow_requantize = true;
+    CHECK_OK(pare_quantize(&twice, &once, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.attn_q.weight")->from == PARE_TYPE_Q8_0);
+    pare_model_close(&twice);
+    pare_model_close(&once);
+    close_fixture(&f);
+}
+
+static void bytes_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_error err = {0};
+    pare_buf first = {0};
+    double first_error = 0;
+    open_fixture(&f);
+    for (int threads = 1; threads <= 5; threads += 2) {
+        pare_model q;
+        pare_plan plan;
+        pare_buf bytes = {0};
+        pare_set_threads(threads);
+        pare_quantize_options o = options_of("q3_k_m");
+        CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+        for (size_t i = 0; i < q.n_tensors; i++)
+            CHECK_OK(pare_tensor_stream(&q.tensors[i], keep, &bytes, &err), &err);
+        double error = row_of(&plan, "blk.0.attn_q.weight")->error;
+        if (threads == 1) {
+            first = bytes;
+            first_error = error;
+        } else {
+            CHECK(bytes.len == first.len && memcmp(bytes.data, first.data, first.len) == 0);
+            CHECK(memcmp(&error, &first_error, sizeof error) == 0);
+            pare_buf_close(&bytes);
+        }
+        pare_model_close(&q);
+    }
+    pare_set_threads(0);
+    pare_buf_close(&first);
+    close_fixture(&f);
+}
+
+static void converts_types_as_stock_does(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model c;
+    pare_plan plan;
+    pare_error err = {0};
+    uint64_t u = 0;
+    open_fixture(&f);
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_BF16, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.attn_q.weight")->to == PARE_TYPE_BF16);
+    CHECK(row_of(&plan, "blk.0.attn_norm.weight")->to == PARE_TYPE_F32);
+    CHECK_OK(pare_meta_u64(&c.meta, "c", "general.file_type", 0, 99, &u, NULL, &err), &err);
+    CHECK(u == 32);
+    pare_model_close(&c);
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_NONE, &plan, &err), &err);
+    for (size_t i = 0; i < plan.n; i++)
+        CHECK(plan.rows[i].to == PARE_TYPE_F32 && plan.rows[i].error == 0.0);
+    pare_model_close(&c);
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plans_encodes_and_measures),     cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(names_what_is_not_finite),       cmocka_unit_test(refuses_to_requantize_unless_told),
+        cmocka_unit_test(bytes_do_not_depend_on_threads), cmocka_unit_test(converts_types_as_stock_does),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
