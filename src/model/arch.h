@@ -6,47 +6,45 @@
 #ifndef PARE_MODEL_ARCH_H
 #define PARE_MODEL_ARCH_H
 
-#include "model/meta.h"
-
-#include <jansson.h>
+#include "model/hparams.h"
 
 /* What a weight is. id, name in GGUF without the suffix (".weight", ".bias"); %u is the layer. */
-#define PARE_WEIGHTS(X)                              \
-    X(TOKEN_EMBD, "token_embd")                      \
-    X(TOKEN_EMBD_NORM, "token_embd_norm")            \
-    X(POS_EMBD, "position_embd")                     \
-    X(TOKEN_TYPES, "token_types")                    \
-    X(ROPE_FREQS, "rope_freqs")                      \
-    X(ROPE_FACTORS_LONG, "rope_factors_long")        \
-    X(ROPE_FACTORS_SHORT, "rope_factors_short")      \
-    X(OUTPUT_NORM, "output_norm")                    \
-    X(OUTPUT, "output")                              \
-    X(ATTN_NORM, "blk.%u.attn_norm")                 \
-    X(ATTN_NORM_2, "blk.%u.attn_norm_2")             \
-    X(ATTN_Q, "blk.%u.attn_q")                       \
-    X(ATTN_K, "blk.%u.attn_k")                       \
-    X(ATTN_V, "blk.%u.attn_v")                       \
-    X(ATTN_QKV, "blk.%u.attn_qkv")                   \
-    X(ATTN_OUT, "blk.%u.attn_output")                \
-    X(ATTN_Q_NORM, "blk.%u.attn_q_norm")             \
-    X(ATTN_K_NORM, "blk.%u.attn_k_norm")             \
-    X(ATTN_SINKS, "blk.%u.attn_sinks")               \
-    X(ATTN_POST_NORM, "blk.%u.post_attention_norm")  \
-    X(FFN_NORM, "blk.%u.ffn_norm")                   \
-    X(FFN_GATE, "blk.%u.ffn_gate")                   \
-    X(FFN_UP, "blk.%u.ffn_up")                       \
-    X(FFN_DOWN, "blk.%u.ffn_down")                   \
-    X(FFN_POST_NORM, "blk.%u.post_ffw_norm")         \
-    X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")           \
-    X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")         \
-    X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")             \
+#define PARE_WEIGHTS(X)                                                                                                \
+    X(TOKEN_EMBD, "token_embd")                                                                                        \
+    X(TOKEN_EMBD_NORM, "token_embd_norm")                                                                              \
+    X(POS_EMBD, "position_embd")                                                                                       \
+    X(TOKEN_TYPES, "token_types")                                                                                      \
+    X(ROPE_FREQS, "rope_freqs")                                                                                        \
+    X(ROPE_FACTORS_LONG, "rope_factors_long")                                                                          \
+    X(ROPE_FACTORS_SHORT, "rope_factors_short")                                                                        \
+    X(OUTPUT_NORM, "output_norm")                                                                                      \
+    X(OUTPUT, "output")                                                                                                \
+    X(ATTN_NORM, "blk.%u.attn_norm")                                                                                   \
+    X(ATTN_NORM_2, "blk.%u.attn_norm_2")                                                                               \
+    X(ATTN_Q, "blk.%u.attn_q")                                                                                         \
+    X(ATTN_K, "blk.%u.attn_k")                                                                                         \
+    X(ATTN_V, "blk.%u.attn_v")                                                                                         \
+    X(ATTN_QKV, "blk.%u.attn_qkv")                                                                                     \
+    X(ATTN_OUT, "blk.%u.attn_output")                                                                                  \
+    X(ATTN_Q_NORM, "blk.%u.attn_q_norm")                                                                               \
+    X(ATTN_K_NORM, "blk.%u.attn_k_norm")                                                                               \
+    X(ATTN_SINKS, "blk.%u.attn_sinks")                                                                                 \
+    X(ATTN_POST_NORM, "blk.%u.post_attention_norm")                                                                    \
+    X(FFN_NORM, "blk.%u.ffn_norm")                                                                                     \
+    X(FFN_GATE, "blk.%u.ffn_gate")                                                                                     \
+    X(FFN_UP, "blk.%u.ffn_up")                                                                                         \
+    X(FFN_DOWN, "blk.%u.ffn_down")                                                                                     \
+    X(FFN_POST_NORM, "blk.%u.post_ffw_norm")                                                                           \
+    X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
+    X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
+    X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
     X(FFN_DOWN_EXPS, "blk.%u.ffn_down_exps")
 
 typedef enum pare_weight {
 #define PARE_WEIGHT_ENUM(id, gguf) PARE_W_##id,
     PARE_WEIGHTS(PARE_WEIGHT_ENUM)
 #undef PARE_WEIGHT_ENUM
-    PARE_W_COUNT
+        PARE_W_COUNT
 } pare_weight;
 
 /* GGUF name, e.g. "blk.3.attn_q.weight", into dst. Returns dst. */
@@ -59,35 +57,15 @@ typedef enum pare_rope_layout {
     PARE_ROPE_HALVES       /* pairs (i, i + n_rot/2): GPT-NeoX, Qwen, and every Hub model */
 } pare_rope_layout;
 
-typedef enum pare_rope_scaling { PARE_ROPE_PLAIN, PARE_ROPE_LINEAR, PARE_ROPE_YARN, PARE_ROPE_LONGROPE } pare_rope_scaling;
-
-typedef enum pare_activation { PARE_ACT_SILU, PARE_ACT_GELU_ERF, PARE_ACT_GELU_TANH, PARE_ACT_RELU, PARE_ACT_RELU2 } pare_activation;
+typedef enum pare_activation {
+    PARE_ACT_SILU,
+    PARE_ACT_GELU_ERF,
+    PARE_ACT_GELU_TANH,
+    PARE_ACT_RELU,
+    PARE_ACT_RELU2
+} pare_activation;
 
 typedef enum pare_norm { PARE_NORM_RMS, PARE_NORM_LAYER } pare_norm;
-
-/* Numbers of one model. Units: counts of elements unless said. */
-typedef struct pare_hparams {
-    uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
-    uint32_t n_layer, n_ctx_train, n_embd, n_ff, n_head, n_head_kv;
-    uint32_t head_dim_k, head_dim_v; /* elements of a key head and of a value head */
-    uint32_t n_rot;                  /* leading elements of a head that RoPE turns, even */
-    uint32_t n_expert, n_expert_used;
-    uint32_t window;         /* attention sees this many tokens, itself included; 0: all before */
-    uint32_t window_period;  /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
-    bool window_not_in_gguf; /* stock writes no key for it (mistral): a conversion to GGUF must say so */
-    float norm_eps;
-    float rope_base;
-    pare_rope_scaling rope_scaling;
-    float rope_factor;       /* LINEAR, YARN: the scaling factor, >= 1; llama3 scaling is in rope_freqs.weight */
-    uint32_t rope_ctx_orig;  /* context before scaling, 0 when not said */
-    float rope_attn_factor, yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
-    float embd_scale;        /* token embeddings are multiplied by it; 0 counts as 1 */
-    float residual_scale;    /* each branch is multiplied by it before it is added; 0 counts as 1 */
-    float logit_scale;       /* logits are multiplied by it; 0 counts as 1 */
-    float attn_scale;        /* of q.k; 0: 1 / sqrt(head_dim_k) */
-    float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
-    bool tied_output;        /* token_embd.weight is the output matrix */
-} pare_hparams;
 
 /* How the layers are wired; what a model has of optional weights (biases, q/k norms, post norms) is seen from which
  * tensors are there. */
@@ -103,9 +81,21 @@ typedef struct pare_wiring {
 
 /* A dimension of a tensor in terms of the hyperparameters. */
 typedef enum pare_dim {
-    PARE_DIM_NONE, PARE_DIM_VOCAB, PARE_DIM_EMBD, PARE_DIM_FF, PARE_DIM_Q /* n_head * head_dim_k */,
-    PARE_DIM_K /* n_head_kv * head_dim_k */, PARE_DIM_V /* n_head_kv * head_dim_v */, PARE_DIM_O /* n_head * head_dim_v */,
-    PARE_DIM_QKV /* Q + K + V */, PARE_DIM_HEAD_K, PARE_DIM_HEAD, PARE_DIM_ROT_HALF, PARE_DIM_CTX, PARE_DIM_FF2 /* 2 FF */, PARE_DIM_EXPERT
+    PARE_DIM_NONE,
+    PARE_DIM_VOCAB,
+    PARE_DIM_EMBD,
+    PARE_DIM_FF,
+    PARE_DIM_Q /* n_head * head_dim_k */,
+    PARE_DIM_K /* n_head_kv * head_dim_k */,
+    PARE_DIM_V /* n_head_kv * head_dim_v */,
+    PARE_DIM_O /* n_head * head_dim_v */,
+    PARE_DIM_QKV /* Q + K + V */,
+    PARE_DIM_HEAD_K,
+    PARE_DIM_HEAD,
+    PARE_DIM_ROT_HALF,
+    PARE_DIM_CTX,
+    PARE_DIM_FF2 /* 2 FF */,
+    PARE_DIM_EXPERT
 } pare_dim;
 uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp); /* 1 for NONE */
 
@@ -119,51 +109,76 @@ typedef enum pare_weight_map {
     PARE_MAP_STACK      /* one tensor an expert (second %u), stacked into [n_expert, ...] */
 } pare_weight_map;
 
-enum { PARE_WEIGHT_OPTIONAL = 1, PARE_BIAS_OPTIONAL = 2, PARE_BIAS_REQUIRED = 4, PARE_NO_SUFFIX = 8 };
+enum {
+    PARE_WEIGHT_OPTIONAL = 1,
+    PARE_BIAS_OPTIONAL = 2,
+    PARE_BIAS_REQUIRED = 4,
+    PARE_BIAS_ATTN = 8,   /* optional, but required where hparams.attn_bias says so */
+    PARE_BIAS_FFN = 16,   /* the same with ffn_bias */
+    PARE_NO_SUFFIX = 32,  /* the Hub's tensor has neither ".weight" nor ".bias" */
+    PARE_WEIGHT_MADE = 64 /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
+};
 
 typedef struct pare_arch_weight {
     pare_weight id;
     const char *hf;  /* Hub name without suffix, %u is the layer: "model.layers.%u.self_attn.q_proj" */
-    pare_dim dim[3]; /* slowest first, PARE_DIM_NONE-terminated */
+    pare_dim dim[3]; /* slowest first, PARE_DIM_NONE-terminated; a bias has the first one */
     pare_weight_map map;
     unsigned flags;
 } pare_arch_weight;
 
+/* What a class of the Hub makes of config.json's sliding_window. */
+typedef enum pare_window_rule {
+    PARE_WINDOW_NONE,    /* it has no window, whatever the config says (llama) */
+    PARE_WINDOW_ALWAYS,  /* in every layer, or where layer_types says so (mistral) */
+    PARE_WINDOW_SWITCHED /* only with use_sliding_window, from layer max_window_layers on, or as layer_types says (qwen)
+                          */
+} pare_window_rule;
+
+/* A class of the Hub that this description serves, with what transformers takes for keys that its config.json leaves
+ * out. 0 means: derived (kv heads from heads, head size from hidden_size / heads), or required. */
+typedef struct pare_hf_class {
+    const char *name;       /* "LlamaForCausalLM" */
+    const char *model_type; /* config.json's model_type: "llama" */
+    pare_window_rule window;
+    struct {
+        uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
+        float norm_eps, rope_base;
+        bool tied;
+    } absent;
+} pare_hf_class;
+
 struct pare_model;
 
-struct pare_arch {
-    const char *name;               /* general.architecture */
-    const char *const *hf_classes;  /* "LlamaForCausalLM", ..., NULL */
-    const char *hf_model_type;      /* model_type written to config.json */
+typedef struct pare_arch {
+    const char *name;                /* general.architecture */
+    const pare_hf_class *hf_classes; /* ends with a NULL name; the first is the one written for a GGUF source */
     pare_wiring wiring;
-    const pare_arch_weight *weights; /* in stock's order of a file: model-wide ones first, then per layer */
+    bool head_dim_key; /* key_length and value_length are always written (transformers fills in head_dim) */
+    const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
-    const char *const *hf_ignored;  /* fnmatch patterns of Hub tensors that are no weights ("*.rotary_emb.inv_freq"), NULL-terminated, may be NULL */
+    const char *const
+        *hf_ignored; /* fnmatch patterns of further Hub tensors that are no weights, NULL-terminated, may be NULL */
 
-    /* What the common rules (arch.c) do not cover. May be NULL. config is the Hub's config.json, path names it. */
+    /* What the common rules (hparams_*.c) do not cover; each may be NULL and runs after them. path names the file. */
     pare_status (*from_config)(pare_hparams *hp, const json_t *config, const char *path, pare_error *err);
     pare_status (*from_meta)(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err);
     pare_status (*to_meta)(const pare_hparams *hp, pare_meta *meta, pare_error *err);
-};
-typedef struct pare_arch pare_arch;
+    pare_status (*to_config)(const pare_hparams *hp, json_t *config, pare_error *err);
+} pare_arch;
 
 /* The families, from the list that the build makes of PARE_ARCHS in src/model/CMakeLists.txt. NULL: unknown. */
 const pare_arch *pare_arch_at(size_t i); /* NULL behind the last */
 const pare_arch *pare_arch_find(const char *gguf_name);
-const pare_arch *pare_arch_find_class(const char *hf_class);
+const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class **out); /* out may be NULL */
 
-/* Read and check the hyperparameters. Every count is bounded (layers <= 4096, heads, experts, widths), divisors are not
- * zero, floats are finite and positive where they must be.
- * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, PARE_ERR_UNSUPPORTED with key, value and limit. */
-pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path, pare_error *err);
-pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, const json_t *config, const char *path, pare_error *err);
+/* The description of a weight, NULL when the family has none such. */
+const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);
 
-/* Write <arch>.* keys in stock's order; and the Hub's config.json keys (into an object). */
-pare_status pare_hparams_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
-pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err);
-
-/* Check that every weight that the architecture needs is there with the shape that hp says, and block_count matches
- * the layers present. Errors: PARE_ERR_FORMAT (missing: all of them are named, up to ten), PARE_ERR_RANGE (shape). */
-pare_status pare_arch_check(const struct pare_model *m, pare_error *err);
+/* Complete m->hp with what only the tensors say (tied_output; n_vocab where the metadata has none) and check that
+ * every weight that the architecture needs is there with the shape that hp says, and that the layers present are
+ * block_count. Tensors that the description does not know are a warning.
+ * Errors: PARE_ERR_FORMAT (missing: all of them are named, up to ten), PARE_ERR_RANGE (shape, count of layers). */
+pare_status pare_arch_check(struct pare_model *m, pare_error *err);
 
 #endif

@@ -1,0 +1,234 @@
+#include "model/arch.h"
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARE_ARCH(name) extern const pare_arch pare_arch_##name;
+#include "model/arch_list.h"
+#undef PARE_ARCH
+
+static const pare_arch *const archs[] = {
+#define PARE_ARCH(name) &pare_arch_##name,
+#include "model/arch_list.h"
+#undef PARE_ARCH
+};
+
+static const char *const weight_names[PARE_W_COUNT] = {
+#define PARE_WEIGHT_NAME(id, gguf) [PARE_W_##id] = gguf,
+    PARE_WEIGHTS(PARE_WEIGHT_NAME)
+#undef PARE_WEIGHT_NAME
+};
+
+static const char layer_prefix[] = "blk.%u.";
+
+const pare_arch *pare_arch_at(size_t i)
+{
+    return i < sizeof archs / sizeof *archs ? archs[i] : NULL;
+}
+
+const pare_arch *pare_arch_find(const char *gguf_name)
+{
+    for (size_t i = 0; pare_arch_at(i) != NULL; i++)
+        if (strcmp(archs[i]->name, gguf_name) == 0)
+            return archs[i];
+    return NULL;
+}
+
+const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class **out)
+{
+    for (size_t i = 0; pare_arch_at(i) != NULL; i++)
+        for (const pare_hf_class *c = archs[i]->hf_classes; c->name != NULL; c++)
+            if (strcmp(c->name, hf_class) == 0) {
+                if (out != NULL)
+                    *out = c;
+                return archs[i];
+            }
+    return NULL;
+}
+
+const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id)
+{
+    for (size_t i = 0; i < arch->n_weights; i++)
+        if (arch->weights[i].id == id)
+            return &arch->weights[i];
+    return NULL;
+}
+
+bool pare_weight_per_layer(pare_weight id)
+{
+    return strncmp(weight_names[id], layer_prefix, sizeof layer_prefix - 1) == 0;
+}
+
+char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, const char *suffix)
+{
+    if (pare_weight_per_layer(id))
+        snprintf(dst, size, "blk.%" PRIu32 ".%s.%s", layer, weight_names[id] + sizeof layer_prefix - 1, suffix);
+    else
+        snprintf(dst, size, "%s.%s", weight_names[id], suffix);
+    return dst;
+}
+
+uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
+{
+    uint64_t q = (uint64_t)hp->n_head * hp->head_dim_k, k = (uint64_t)hp->n_head_kv * hp->head_dim_k;
+    uint64_t v = (uint64_t)hp->n_head_kv * hp->head_dim_v;
+    const uint64_t sizes[] = {
+        [PARE_DIM_NONE] = 1,
+        [PARE_DIM_VOCAB] = hp->n_vocab,
+        [PARE_DIM_EMBD] = hp->n_embd,
+        [PARE_DIM_FF] = hp->n_ff,
+        [PARE_DIM_Q] = q,
+        [PARE_DIM_K] = k,
+        [PARE_DIM_V] = v,
+        [PARE_DIM_O] = (uint64_t)hp->n_head * hp->head_dim_v,
+        [PARE_DIM_QKV] = q + k + v,
+        [PARE_DIM_HEAD_K] = hp->head_dim_k,
+        [PARE_DIM_HEAD] = hp->n_head,
+        [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
+        [PARE_DIM_CTX] = hp->n_ctx_train,
+        [PARE_DIM_FF2] = 2 * (uint64_t)hp->n_ff,
+        [PARE_DIM_EXPERT] = hp->n_expert,
+    };
+    return sizes[dim];
+}
+
+/* What pare_arch_check has found so far. */
+typedef struct check {
+    pare_model *m;
+    pare_buf missing;
+    size_t n_missing, n_known; /* n_known: tensors that the description names */
+} check;
+
+enum { MAX_NAMED = 10 };
+
+static pare_status note_missing(check *c, const char *name, pare_error *err)
+{
+    if (c->n_missing++ >= MAX_NAMED)
+        return PARE_OK;
+    return pare_buf_printf(&c->missing, err, "%s'%s'", c->missing.len > 0 ? ", " : "", name);
+}
+
+/* dims: n of them, as the description wants the tensor. */
+static pare_status check_shape(const pare_model *m, const pare_tensor *t, const pare_dim *dims, uint32_t n,
+                               pare_error *err)
+{
+    bool same = t->n_dims == n;
+    for (uint32_t i = 0; i < n && same; i++)
+        same = t->dim[i] == pare_dim_size(dims[i], &m->hp);
+    if (same)
+        return PARE_OK;
+    pare_buf found = {0}, wanted = {0};
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < t->n_dims && st == PARE_OK; i++)
+        st = pare_buf_printf(&found, err, "%s%" PRIu64, i > 0 ? ", " : "", t->dim[i]);
+    for (uint32_t i = 0; i < n && st == PARE_OK; i++)
+        st = pare_buf_printf(&wanted, err, "%s%" PRIu64, i > 0 ? ", " : "", pare_dim_size(dims[i], &m->hp));
+    if (st == PARE_OK)
+        st = pare_fail(err, PARE_ERR_RANGE,
+                       "%s: tensor '%s' at offset %" PRIu64 " has shape [%s], the hyperparameters want [%s]", m->path,
+                       t->name, t->offset, found.data != NULL ? found.data : "", wanted.data);
+    pare_buf_close(&found);
+    pare_buf_close(&wanted);
+    return st;
+}
+
+/* One tensor of a weight: there with the right shape, or noted as missing when it must be there. */
+static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer, bool bias, bool required,
+                             pare_error *err)
+{
+    char name[128];
+    uint32_t n = 0;
+    pare_weight_name(name, sizeof name, w->id, layer, bias ? "bias" : "weight");
+    const pare_tensor *t = pare_model_find(c->m, name);
+    if (t == NULL)
+        return required ? note_missing(c, name, err) : PARE_OK;
+    c->n_known++;
+    while (n < 3 && w->dim[n] != PARE_DIM_NONE)
+        n++;
+    return check_shape(c->m, t, w->dim, bias ? 1 : n, err);
+}
+
+static pare_status check_weight(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
+{
+    const pare_hparams *hp = &c->m->hp;
+    bool required = (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
+    bool has_bias = (w->flags & (PARE_BIAS_OPTIONAL | PARE_BIAS_REQUIRED | PARE_BIAS_ATTN | PARE_BIAS_FFN)) != 0;
+    bool bias_required = (w->flags & PARE_BIAS_REQUIRED) || ((w->flags & PARE_BIAS_ATTN) && hp->attn_bias) ||
+                         ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
+    pare_status st = check_one(c, w, layer, false, required, err);
+    if (st == PARE_OK && has_bias)
+        st = check_one(c, w, layer, true, bias_required, err);
+    return st;
+}
+
+/* Tensors of layers that do not exist say that block_count is wrong. */
+static pare_status check_layers(const pare_model *m, pare_error *err)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const char *name = m->tensors[i].name;
+        char *end = NULL;
+        if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9')
+            continue;
+        unsigned long long layer = strtoull(name + 4, &end, 10); /* saturates, which is out of range as well */
+        if (*end == '.' && layer >= m->hp.n_layer)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: tensor '%s' at offset %" PRIu64 " is of layer %llu, but '%s.block_count' is %" PRIu32,
+                             m->path, name, m->tensors[i].offset, layer, m->arch->name, m->hp.n_layer);
+    }
+    return PARE_OK;
+}
+
+/* Rows of the embedding against the metadata and the tokenizer: more rows than tokens is the usual padding. */
+static pare_status check_vocab_rows(pare_model *m, pare_error *err)
+{
+    const pare_tensor *embd = pare_model_weight(m, PARE_W_TOKEN_EMBD, 0, "weight");
+    if (embd == NULL || embd->n_dims != 2)
+        return PARE_OK; /* named by the check of the weights */
+    const pare_meta_value *tokens = pare_meta_find(&m->meta, "tokenizer.ggml.tokens");
+    uint64_t rows = embd->dim[0];
+    if (m->hp.n_vocab == 0) {
+        if (rows == 0 || rows > PARE_MAX_VOCAB)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu64 " rows, allowed 1 to %d", m->path,
+                             embd->name, rows, PARE_MAX_VOCAB);
+        m->hp.n_vocab = (uint32_t)rows;
+    }
+    if (rows != m->hp.n_vocab)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows, the vocabulary has %" PRIu32,
+                         m->path, embd->name, embd->offset, rows, m->hp.n_vocab);
+    if (tokens == NULL || tokens->type != PARE_META_ARRAY || tokens->n == rows)
+        return PARE_OK;
+    if (tokens->n > rows)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu64 " rows for %" PRIu64 " tokens", m->path,
+                         embd->name, rows, tokens->n);
+    return pare_warn(err, "%s: tensor '%s' has %" PRIu64 " rows, the tokenizer only %" PRIu64 " tokens", m->path,
+                     embd->name, rows, tokens->n);
+}
+
+pare_status pare_arch_check(pare_model *m, pare_error *err)
+{
+    check c = {.m = m};
+    const pare_arch *arch = m->arch;
+    bool has_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") != NULL;
+    pare_status st = check_vocab_rows(m, err);
+    if (st == PARE_OK)
+        st = check_layers(m, err);
+    for (size_t i = 0; i < arch->n_weights && st == PARE_OK; i++) {
+        uint32_t n = pare_weight_per_layer(arch->weights[i].id) ? m->hp.n_layer : 1;
+        for (uint32_t layer = 0; layer < n && st == PARE_OK; layer++)
+            st = check_weight(&c, &arch->weights[i], layer, err);
+    }
+    if (st == PARE_OK && c.n_missing > 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %zu weights of architecture '%s' are missing: %s%s", m->path,
+                       c.n_missing, arch->name, c.missing.data, c.n_missing > MAX_NAMED ? ", ..." : "");
+    if (st == PARE_OK && c.n_known < m->n_tensors)
+        st = pare_warn(err, "%s: %zu of %zu tensors are no part of architecture '%s' as it is described", m->path,
+                       m->n_tensors - c.n_known, m->n_tensors, arch->name);
+    if (st == PARE_OK)
+        m->hp.tied_output = !has_output;
+    pare_buf_close(&c.missing);
+    return st;
+}

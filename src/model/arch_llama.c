@@ -1,0 +1,59 @@
+/* Llama 1 to 3 and Mistral 7B: RMS norm, rotary positions, grouped queries, SwiGLU. GGUF stores the rows of q and k so
+ * that RoPE turns neighbours. Sources: transformers models/llama, models/mistral; llama.cpp conversion/llama.py. */
+#include "model/arch.h"
+
+static const pare_hf_class classes[] = {
+    {"LlamaForCausalLM", "llama", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-6f}},
+    {"LLaMAForCausalLM", "llama", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-6f}},
+    {"MistralForCausalLM",
+     "mistral",
+     PARE_WINDOW_ALWAYS,
+     {.n_ctx = 131072, .norm_eps = 1e-6f, .n_head_kv = 8, .window = 4096}},
+    {0},
+};
+
+static const pare_arch_weight weights[] = {
+    {PARE_W_ROPE_FREQS, NULL, {PARE_DIM_ROT_HALF}, PARE_MAP_SAME, PARE_WEIGHT_MADE},
+    {PARE_W_TOKEN_EMBD, "model.embed_tokens", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
+    {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_ROPE_Q, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_ROPE_K, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_FFN_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_GATE, "model.layers.%u.mlp.gate_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_FFN},
+    {PARE_W_FFN_UP, "model.layers.%u.mlp.up_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_FFN},
+    {PARE_W_FFN_DOWN, "model.layers.%u.mlp.down_proj", {PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, PARE_BIAS_FFN},
+};
+
+/* RoPE turns whole heads in this family; other values cannot be permuted back either. */
+static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
+{
+    (void)meta;
+    if (hp->n_rot != hp->head_dim_k)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: 'llama.rope.dimension_count' is %u, the key heads have %u elements",
+                         path, hp->n_rot, hp->head_dim_k);
+    if (hp->n_expert > 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: 'llama.expert_count' is %u: mixtures of experts are not supported", path, hp->n_expert);
+    return PARE_OK;
+}
+
+static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
+{
+    pare_status st = pare_meta_set_u32(meta, "llama.vocab_size", hp->n_vocab, err);
+    return st == PARE_OK ? pare_meta_set_u32(meta, "llama.rope.dimension_count", hp->n_rot, err) : st;
+}
+
+const pare_arch pare_arch_llama = {
+    .name = "llama",
+    .hf_classes = classes,
+    .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
+    .weights = weights,
+    .n_weights = sizeof weights / sizeof *weights,
+    .head_dim_key = true,
+    .from_meta = from_meta,
+    .to_meta = to_meta,
+};

@@ -1,0 +1,83 @@
+/* model/hparams.h - the numbers of one model, read from GGUF metadata or from a Hub config.json, and written back */
+#ifndef PARE_MODEL_HPARAMS_H
+#define PARE_MODEL_HPARAMS_H
+
+#include "model/meta.h"
+
+#include <jansson.h>
+
+typedef enum pare_rope_scaling {
+    PARE_ROPE_PLAIN,
+    PARE_ROPE_LINEAR,
+    PARE_ROPE_YARN,
+    PARE_ROPE_LONGROPE
+} pare_rope_scaling;
+
+/* Llama 3's scaling of RoPE: wavelengths above ctx_orig / low are stretched by factor, those below ctx_orig / high
+ * stay, between them it blends. GGUF has no keys for it: it stands in rope_freqs.weight, one divisor a pair. */
+typedef struct pare_rope_llama3 {
+    double factor, low, high; /* factor 0: not used */
+    uint32_t ctx_orig;
+} pare_rope_llama3;
+
+/* Units: counts of elements unless said. */
+typedef struct pare_hparams {
+    uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
+    uint32_t n_layer, n_ctx_train, n_embd, n_ff, n_head, n_head_kv;
+    uint32_t head_dim_k, head_dim_v; /* elements of a key head and of a value head */
+    uint32_t n_rot;                  /* leading elements of a head that RoPE turns, even */
+    uint32_t n_expert, n_expert_used;
+    uint32_t window;         /* attention sees this many tokens, itself included; 0: all before */
+    uint32_t window_period;  /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
+    uint32_t window_first;   /* layers before this one see all */
+    bool window_not_in_gguf; /* stock writes no key for it (mistral): a conversion to GGUF must say so */
+    float norm_eps;
+    float rope_base;
+    pare_rope_scaling rope_scaling;
+    float rope_factor;            /* LINEAR, YARN: the scaling factor */
+    pare_rope_llama3 rope_llama3; /* from a config.json; the forward pass reads rope_freqs.weight */
+    uint32_t rope_ctx_orig;       /* YARN, LONGROPE: context before scaling, 0 when not said */
+    float rope_attn_factor, yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
+    float embd_scale;                                       /* token embeddings are multiplied by it; 0 counts as 1 */
+    float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
+    float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
+    float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
+    float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
+    bool tied_output;                  /* token_embd.weight is the output matrix */
+    bool head_dim_key;                 /* the head size is written as a key of its own even where it could be derived */
+    bool attn_bias, ffn_bias;          /* the config promises biases of the attention and of the FFN projections */
+} pare_hparams;
+
+/* Tokens that attention of a layer sees, itself included; 0: all before. */
+static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
+{
+    bool full = layer < hp->window_first || (hp->window_period != 0 && (layer + 1) % hp->window_period == 0);
+    return full ? 0 : hp->window;
+}
+
+/* Fill out[n_rot / 2] with the divisors of rope_freqs.weight for llama3 scaling. */
+void pare_rope_llama3_factors(const pare_hparams *hp, float *out);
+
+/* The scaling whose divisors are exactly factors[n_rot / 2]; false when there is none among the published forms
+ * (low 1, high 4, original context a power of two). */
+bool pare_rope_llama3_find(const pare_hparams *hp, const float *factors, pare_rope_llama3 *out);
+
+struct pare_arch;
+
+/* Read and check. Every count is bounded, divisors are not zero, floats are finite and positive where they must be.
+ * From metadata, n_vocab is <arch>.vocab_size, else the number of tokens, else 0; tied_output is left to
+ * pare_arch_check, which sees the tensors.
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, PARE_ERR_UNSUPPORTED with key, value and limit. */
+pare_status pare_hparams_from_meta(pare_hparams *hp, const struct pare_arch *arch, const pare_meta *meta,
+                                   const char *path, pare_error *err);
+pare_status pare_hparams_from_config(pare_hparams *hp, const struct pare_arch *arch, const json_t *config,
+                                     const char *path, pare_error *err);
+
+/* Write <arch>.* keys in stock's order, general.file_type (as given) and general.quantization_version among them where
+ * stock's converter has them; and the Hub's config.json keys (into an object). */
+pare_status pare_hparams_to_meta(const pare_hparams *hp, const struct pare_arch *arch, uint32_t file_type,
+                                 pare_meta *meta, pare_error *err);
+pare_status pare_hparams_to_config(const pare_hparams *hp, const struct pare_arch *arch, json_t *config,
+                                   pare_error *err);
+
+#endif

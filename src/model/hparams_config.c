@@ -1,0 +1,392 @@
+#include "core/json.h"
+#include "model/hparams_limits.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The Hub's families agree on most names; these are the spellings of each value, first found wins. */
+typedef const char *const *keys;
+static const char *const k_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
+static const char *const k_ctx[] = {"max_position_embeddings", "n_positions", "n_ctx", NULL};
+static const char *const k_embd[] = {"hidden_size", "n_embd", NULL};
+static const char *const k_ff[] = {"intermediate_size", "n_inner", NULL};
+static const char *const k_heads[] = {"num_attention_heads", "n_head", NULL};
+static const char *const k_heads_kv[] = {"num_key_value_heads", NULL};
+static const char *const k_head_dim[] = {"head_dim", NULL};
+static const char *const k_vocab[] = {"vocab_size", NULL};
+static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", NULL};
+static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
+static const char *const k_layer_eps[] = {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", NULL};
+
+/* The spelling that obj uses (with a value that is not null), else the first one. */
+static const char *spelling(const json_t *obj, keys names)
+{
+    for (size_t i = 0; names[i] != NULL; i++) {
+        const json_t *v = json_object_get(obj, names[i]);
+        if (v != NULL && !json_is_null(v))
+            return names[i];
+    }
+    return names[0];
+}
+
+/* absent 0: the key is required. */
+static pare_status get_u32(const json_t *obj, const char *path, keys names, uint64_t max, uint32_t absent,
+                           uint32_t *out, pare_error *err)
+{
+    uint64_t v = absent;
+    bool found = false;
+    pare_status st = pare_json_u64(obj, path, spelling(obj, names), 1, max, &v, absent == 0 ? NULL : &found, err);
+    *out = (uint32_t)v;
+    return st;
+}
+
+static pare_status get_float(const json_t *obj, const char *path, const char *key, double max, float *out, bool *found,
+                             pare_error *err)
+{
+    double v = 0;
+    pare_status st = pare_json_f64(obj, path, key, &v, found, err);
+    if (st == PARE_OK && *found && (!pare_hparams_positive(v, max) || (float)v == 0.0f))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed is above 0 up to %g", path, key, v, max);
+    if (st == PARE_OK && *found)
+        *out = (float)v;
+    return st;
+}
+
+static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
+                               pare_error *err)
+{
+    pare_status st = get_u32(config, path, k_layers, PARE_MAX_LAYERS, 0, &hp->n_layer, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_ctx, PARE_MAX_CTX, class->absent.n_ctx, &hp->n_ctx_train, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_embd, PARE_MAX_EMBD, 0, &hp->n_embd, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_ff, PARE_MAX_FF, 0, &hp->n_ff, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_heads, PARE_MAX_HEADS, 0, &hp->n_head, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_vocab, PARE_MAX_VOCAB, 0, &hp->n_vocab, err);
+    return st;
+}
+
+/* head_dim and the count of kv heads: a key that is there with null means "derive", an absent one the class's value. */
+static pare_status read_heads(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, const json_t *config,
+                              const char *path, pare_error *err)
+{
+    bool has_dim = false, has_kv = false;
+    uint64_t dim = json_object_get(config, *k_head_dim) == NULL ? class->absent.head_dim : 0;
+    uint64_t kv = json_object_get(config, *k_heads_kv) == NULL ? class->absent.n_head_kv : 0;
+    pare_status st = pare_json_u64(config, path, *k_head_dim, 1, PARE_MAX_HEAD_DIM, &dim, &has_dim, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(config, path, *k_heads_kv, 1, PARE_MAX_HEADS, &kv, &has_kv, err);
+    hp->head_dim_k = hp->head_dim_v = (uint32_t)dim;
+    hp->head_dim_key = has_dim || arch->head_dim_key;
+    hp->n_head_kv = (uint32_t)kv;
+    return st;
+}
+
+static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                                     const json_t *config, const char *path, pare_error *err)
+{
+    static const struct {
+        const char *name;
+        pare_activation act;
+    } acts[] = {
+        {"silu", PARE_ACT_SILU},          {"swish", PARE_ACT_SILU},          {"gelu", PARE_ACT_GELU_ERF},
+        {"gelu_new", PARE_ACT_GELU_TANH}, {"relu", PARE_ACT_RELU},           {"gelu_pytorch_tanh", PARE_ACT_GELU_TANH},
+        {"relu2", PARE_ACT_RELU2},        {"gelu_fast", PARE_ACT_GELU_TANH},
+    };
+    bool found = false;
+    pare_str name = {0};
+    hp->norm_eps = class->absent.norm_eps;
+    pare_status st =
+        get_float(config, path, spelling(config, arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps : k_layer_eps), 1,
+                  &hp->norm_eps, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_str(config, path, spelling(config, k_act), &name, &found, err);
+    if (st != PARE_OK || !found)
+        return st;
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
+        if (pare_str_equal(name, acts[i].name) && acts[i].act == arch->wiring.act)
+            return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is '%.*s', which architecture '%s' is not described with",
+                     path, spelling(config, k_act), (int)(name.len < 64 ? name.len : 64), name.data, arch->name);
+}
+
+static pare_status read_llama3(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+                               pare_error *err)
+{
+    pare_rope_llama3 *s = &hp->rope_llama3;
+    *s = (pare_rope_llama3){.factor = 8, .low = 1, .high = 4};
+    uint64_t ctx = 8192;
+    bool found = false;
+    pare_status st = pare_json_f64(rope, path, "factor", &s->factor, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_f64(rope, path, "low_freq_factor", &s->low, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_f64(rope, path, "high_freq_factor", &s->high, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, &found, err);
+    s->ctx_orig = (uint32_t)ctx;
+    if (st != PARE_OK)
+        return st;
+    if (!pare_hparams_positive(s->factor, 1e9) || !pare_hparams_positive(s->low, 1e9) ||
+        !pare_hparams_positive(s->high, 1e9) || s->low >= s->high)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: RoPE scaling 'llama3' with factor %g, low_freq_factor %g, high_freq_factor %g: positive "
+                         "and low below high are allowed",
+                         path, s->factor, s->low, s->high);
+    if (pare_arch_weight_of(arch, PARE_W_ROPE_FREQS) == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: RoPE scaling 'llama3' has no form in GGUF for architecture '%s'", path, arch->name);
+    return PARE_OK;
+}
+
+static pare_status read_yarn(pare_hparams *hp, const json_t *rope, const char *path, pare_error *err)
+{
+    bool found = false;
+    uint64_t ctx = hp->n_ctx_train;
+    const char *attn = json_object_get(rope, "attention_factor") != NULL ? "attention_factor" : "attn_factor";
+    pare_status st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, &found, err);
+    hp->rope_ctx_orig = (uint32_t)ctx;
+    if (st == PARE_OK)
+        st = get_float(rope, path, attn, 1e9, &hp->rope_attn_factor, &found, err);
+    if (st == PARE_OK)
+        st = get_float(rope, path, "beta_fast", 1e9, &hp->yarn_beta_fast, &found, err);
+    if (st == PARE_OK)
+        st = get_float(rope, path, "beta_slow", 1e9, &hp->yarn_beta_slow, &found, err);
+    return st;
+}
+
+static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+                                pare_error *err)
+{
+    pare_str type = {"default", 7};
+    bool found = false, has_factor = false;
+    pare_status st = pare_json_str(rope, path, json_object_get(rope, "rope_type") != NULL ? "rope_type" : "type", &type,
+                                   &found, err);
+    if (st != PARE_OK || pare_str_equal(type, "default"))
+        return st;
+    if (pare_str_equal(type, "llama3"))
+        return read_llama3(hp, arch, rope, path, err);
+    if (pare_str_equal(type, "dynamic"))
+        return pare_warn(err, "%s: RoPE scaling 'dynamic' acts only beyond max_position_embeddings and is left out",
+                         path);
+    if (pare_str_equal(type, "linear"))
+        hp->rope_scaling = PARE_ROPE_LINEAR;
+    else if (pare_str_equal(type, "yarn"))
+        hp->rope_scaling = PARE_ROPE_YARN;
+    else
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: RoPE scaling '%.*s' is not supported; known are default, linear, yarn, llama3, dynamic",
+                         path, (int)(type.len < 64 ? type.len : 64), type.data);
+    st = get_float(rope, path, "factor", 1e9, &hp->rope_factor, &has_factor, err);
+    if (st == PARE_OK && !has_factor)
+        st =
+            pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling '%.*s' without 'factor'", path, (int)type.len, type.data);
+    if (st == PARE_OK && hp->rope_scaling == PARE_ROPE_YARN)
+        st = read_yarn(hp, rope, path, err);
+    return st;
+}
+
+/* Older files: rope_theta beside rope_scaling; newer ones: all in rope_parameters, there perhaps one object a kind of
+ * layer. */
+static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, const json_t *config,
+                             const char *path, pare_error *err)
+{
+    const char *name = json_object_get(config, "rope_parameters") != NULL ? "rope_parameters" : "rope_scaling";
+    const json_t *rope = json_object_get(config, name);
+    bool found = false;
+    float partial = 1.0f;
+    hp->rope_base = class->absent.rope_base > 0.0f ? class->absent.rope_base : 10000.0f;
+    pare_status st = get_float(config, path, "rope_theta", 1e30, &hp->rope_base, &found, err);
+    if (st == PARE_OK)
+        st = get_float(config, path, "partial_rotary_factor", 1, &partial, &found, err);
+    if (st == PARE_OK && rope != NULL && !json_is_null(rope)) {
+        if (!json_is_object(rope))
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no object", path, name);
+        const json_t *full = json_object_get(rope, "full_attention");
+        if (json_is_object(full))
+            rope = full;
+        st = get_float(rope, path, "rope_theta", 1e30, &hp->rope_base, &found, err);
+        if (st == PARE_OK)
+            st = get_float(rope, path, "partial_rotary_factor", 1, &partial, &found, err);
+        if (st == PARE_OK)
+            st = read_scaling(hp, arch, rope, path, err);
+    }
+    if (st == PARE_OK && partial != 1.0f)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: 'partial_rotary_factor' is %g, architecture '%s' is described with 1", path,
+                       (double)partial, arch->name);
+    return st;
+}
+
+/* layer_types as "all see all until first, then every period-th sees all"; other patterns are not supported. */
+static pare_status read_layer_types(pare_hparams *hp, const json_t *types, const char *path, pare_error *err)
+{
+    uint32_t n = hp->n_layer, first = n, second_full = 0;
+    if (!json_is_array(types) || json_array_size(types) != n)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: 'layer_types' is no array of %" PRIu32 " entries", path, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool full = type != NULL && strcmp(type, "full_attention") == 0;
+        if (!full && (type == NULL || strcmp(type, "sliding_attention") != 0))
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: 'layer_types' entry %" PRIu32
+                             " is '%s', known are full_attention and sliding_attention",
+                             path, i, type != NULL ? type : "no string");
+        if (!full && first == n)
+            first = i;
+        if (full && first < n && second_full == 0)
+            second_full = i;
+    }
+    hp->window_first = first;
+    hp->window_period = second_full == 0 ? 0 : second_full + 1;
+    if (first == n)
+        hp->window = 0;
+    for (uint32_t i = 0; i < n && first < n; i++) {
+        bool full = strcmp(json_string_value(json_array_get(types, i)), "full_attention") == 0;
+        if (full != (pare_layer_window(hp, i) == 0))
+            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'layer_types' has no regular pattern (entry %" PRIu32 ")",
+                             path, i);
+    }
+    return PARE_OK;
+}
+
+static pare_status read_window(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
+                               pare_error *err)
+{
+    bool found = false, on = class->window == PARE_WINDOW_ALWAYS;
+    uint64_t window = json_object_get(config, "sliding_window") == NULL ? class->absent.window : 0,
+             first = class->absent.window_first;
+    const json_t *types = json_object_get(config, "layer_types");
+    pare_status st = PARE_OK;
+    if (class->window == PARE_WINDOW_NONE)
+        return PARE_OK;
+    if (class->window == PARE_WINDOW_SWITCHED)
+        st = pare_json_bool(config, path, "use_sliding_window", &on, &found, err);
+    if (st != PARE_OK || !on)
+        return st;
+    st = pare_json_u64(config, path, "sliding_window", 1, PARE_MAX_CTX, &window, &found, err);
+    if (st == PARE_OK && class->window == PARE_WINDOW_SWITCHED)
+        st = pare_json_u64(config, path, "max_window_layers", 0, UINT32_MAX, &first, &found, err);
+    hp->window = (uint32_t)window;
+    hp->window_first = (uint32_t)first;
+    if (st == PARE_OK && window > 0 && types != NULL && !json_is_null(types))
+        st = read_layer_types(hp, types, path, err);
+    if (hp->window_first >= hp->n_layer)
+        hp->window = 0;
+    hp->window_not_in_gguf = hp->window != 0 && hp->window < hp->n_ctx_train;
+    return st;
+}
+
+static pare_status read_flags(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
+                              pare_error *err)
+{
+    bool found = false;
+    hp->tied_output = class->absent.tied;
+    pare_status st = pare_json_bool(config, path, "tie_word_embeddings", &hp->tied_output, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_bool(config, path, "attention_bias", &hp->attn_bias, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_bool(config, path, "mlp_bias", &hp->ffn_bias, &found, err);
+    return st;
+}
+
+/* The class that config names, else the description's first. */
+static const pare_hf_class *class_of(const pare_arch *arch, const json_t *config)
+{
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const pare_hf_class *class = arch->hf_classes;
+    if (name != NULL)
+        pare_arch_find_class(name, &class);
+    return class;
+}
+
+pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, const json_t *config, const char *path,
+                                     pare_error *err)
+{
+    const pare_hf_class *class = class_of(arch, config);
+    *hp = (pare_hparams){0};
+    pare_status st = read_counts(hp, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_heads(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_norm_and_act(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_rope(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_window(hp, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_flags(hp, class, config, path, err);
+    if (st == PARE_OK && arch->from_config != NULL)
+        st = arch->from_config(hp, config, path, err);
+    return st == PARE_OK ? pare_hparams_settle(hp, path, err) : st;
+}
+
+/* The shortest decimal that is this float, as a double: 1e-05 rather than 9.99999974737875e-06. */
+static json_t *shortest(float v)
+{
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+static json_t *rope_scaling_object(const pare_hparams *hp)
+{
+    const pare_rope_llama3 *s = &hp->rope_llama3;
+    if (s->factor > 0)
+        return json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", s->factor, "low_freq_factor",
+                         s->low, "high_freq_factor", s->high, "original_max_position_embeddings",
+                         (json_int_t)s->ctx_orig);
+    if (hp->rope_scaling == PARE_ROPE_LINEAR)
+        return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", shortest(hp->rope_factor));
+    if (hp->rope_scaling != PARE_ROPE_YARN)
+        return json_null();
+    json_t *yarn = json_pack("{s:s, s:o}", "rope_type", "yarn", "factor", shortest(hp->rope_factor));
+    const struct {
+        const char *key;
+        float v;
+    } extra[] = {{"attention_factor", hp->rope_attn_factor},
+                 {"beta_fast", hp->yarn_beta_fast},
+                 {"beta_slow", hp->yarn_beta_slow}};
+    if (hp->rope_ctx_orig != 0)
+        json_object_set_new(yarn, "original_max_position_embeddings", json_integer(hp->rope_ctx_orig));
+    for (size_t i = 0; i < sizeof extra / sizeof *extra; i++)
+        if (extra[i].v != 0.0f)
+            json_object_set_new(yarn, extra[i].key, shortest(extra[i].v));
+    return yarn;
+}
+
+pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err)
+{
+    static const char *const acts[] = {[PARE_ACT_SILU] = "silu",
+                                       [PARE_ACT_GELU_ERF] = "gelu",
+                                       [PARE_ACT_GELU_TANH] = "gelu_pytorch_tanh",
+                                       [PARE_ACT_RELU] = "relu",
+                                       [PARE_ACT_RELU2] = "relu2"};
+    const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
+    if (hp->rope_scaling == PARE_ROPE_LONGROPE)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "RoPE scaling 'longrope' cannot be written to a config.json");
+    json_t *made = json_pack(
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:b, s:b, s:b}", "architectures",
+        arch->hf_classes[0].name, "model_type", arch->hf_classes[0].model_type, *k_layers, (json_int_t)hp->n_layer,
+        *k_ctx, (json_int_t)hp->n_ctx_train, *k_embd, (json_int_t)hp->n_embd, *k_ff, (json_int_t)hp->n_ff, *k_heads,
+        (json_int_t)hp->n_head, *k_heads_kv, (json_int_t)hp->n_head_kv, *k_head_dim, (json_int_t)hp->head_dim_k,
+        *k_vocab, (json_int_t)hp->n_vocab, *k_act, acts[arch->wiring.act], eps, shortest(hp->norm_eps), "rope_theta",
+        shortest(hp->rope_base), "rope_scaling", rope_scaling_object(hp), "tie_word_embeddings", hp->tied_output,
+        "attention_bias", hp->attn_bias, "mlp_bias", hp->ffn_bias);
+    if (made == NULL || json_object_update(config, made) != 0) {
+        json_decref(made);
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+    }
+    json_decref(made);
+    return arch->to_config != NULL ? arch->to_config(hp, config, err) : PARE_OK;
+}

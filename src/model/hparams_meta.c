@@ -1,0 +1,323 @@
+#include "model/hparams_limits.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Where values come from: "<arch>.<suffix>" in meta. */
+typedef struct source {
+    const pare_meta *meta;
+    const char *path, *arch;
+    uint32_t n_layer;
+    char key[160]; /* the last key that was built */
+} source;
+
+static const char *make_key(source *s, const char *suffix)
+{
+    snprintf(s->key, sizeof s->key, "%s.%s", s->arch, suffix);
+    return s->key;
+}
+
+/* Element i of an array of integers of any type; false when it is no integer type or negative. */
+static bool array_u64(const pare_meta_value *v, uint64_t i, uint64_t *out)
+{
+    const uint8_t *p = (const uint8_t *)v->v.data + i * pare_meta_type_size(v->elem);
+    uint64_t raw = 0;
+    for (size_t b = 0; b < pare_meta_type_size(v->elem); b++)
+        raw |= (uint64_t)p[b] << 8 * b;
+    *out = raw;
+    switch (v->elem) {
+    case PARE_META_U8:
+    case PARE_META_U16:
+    case PARE_META_U32:
+    case PARE_META_U64:
+        return true;
+    case PARE_META_I8:
+        return raw < UINT64_C(1) << 7;
+    case PARE_META_I16:
+        return raw < UINT64_C(1) << 15;
+    case PARE_META_I32:
+        return raw < UINT64_C(1) << 31;
+    case PARE_META_I64:
+        return raw < UINT64_C(1) << 63;
+    default:
+        return false;
+    }
+}
+
+/* A value that GGUF gives once or once a layer. Layers that differ are valid, but no described family has them. */
+static pare_status layer_array(const source *s, const pare_meta_value *v, uint64_t max, uint32_t *out, pare_error *err)
+{
+    uint64_t first = 0, other = 0;
+    if (v->n != s->n_layer)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: offset %" PRIu64 ": '%s' has %" PRIu64 " elements, there are %" PRIu32 " layers", s->path,
+                         v->offset, s->key, v->n, s->n_layer);
+    for (uint64_t i = 0; i < v->n; i++) {
+        if (v->elem == PARE_META_STRING || !array_u64(v, i, &other) || other == 0 || other > max)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: offset %" PRIu64 ": element %" PRIu64 " of '%s' is no integer from 1 to %" PRIu64,
+                             s->path, v->offset, i, s->key, max);
+        if (i > 0 && other != first)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: '%s' differs from layer to layer (%" PRIu64 " and %" PRIu64
+                             "), which is not supported",
+                             s->path, s->key, first, other);
+        first = other;
+    }
+    *out = (uint32_t)first;
+    return PARE_OK;
+}
+
+/* Absent leaves *out as it is. */
+static pare_status get_u32(source *s, const char *suffix, uint64_t min, uint64_t max, uint32_t *out, pare_error *err)
+{
+    const pare_meta_value *v = pare_meta_find(s->meta, make_key(s, suffix));
+    uint64_t n = *out;
+    bool found = false;
+    if (v != NULL && v->type == PARE_META_ARRAY && s->n_layer > 0)
+        return layer_array(s, v, max, out, err);
+    pare_status st = pare_meta_u64(s->meta, s->path, s->key, min, max, &n, &found, err);
+    if (st == PARE_OK)
+        *out = (uint32_t)n;
+    return st;
+}
+
+static pare_status need_u32(source *s, const char *suffix, uint64_t max, uint32_t *out, pare_error *err)
+{
+    *out = 0;
+    pare_status st = get_u32(s, suffix, 1, max, out, err);
+    if (st == PARE_OK && *out == 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: metadata key '%s' is missing", s->path, s->key);
+    return st;
+}
+
+/* A positive finite number; absent leaves *out as it is. */
+static pare_status get_f32(source *s, const char *suffix, double max, float *out, pare_error *err)
+{
+    double v = 0;
+    bool found = false;
+    pare_status st = pare_meta_f64(s->meta, s->path, make_key(s, suffix), &v, &found, err);
+    if (st == PARE_OK && found && !pare_hparams_positive(v, max))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: offset %" PRIu64 ": '%s' is %g, allowed is above 0 up to %g",
+                         s->path, pare_meta_find(s->meta, s->key)->offset, s->key, v, max);
+    if (st == PARE_OK && found)
+        *out = (float)v;
+    return st;
+}
+
+static pare_status read_counts(source *s, pare_hparams *hp, pare_error *err)
+{
+    pare_status st = need_u32(s, "block_count", PARE_MAX_LAYERS, &hp->n_layer, err);
+    s->n_layer = hp->n_layer;
+    const struct {
+        const char *suffix;
+        uint64_t max;
+        uint32_t *out;
+        bool required;
+    } counts[] = {
+        {"context_length", PARE_MAX_CTX, &hp->n_ctx_train, true},
+        {"embedding_length", PARE_MAX_EMBD, &hp->n_embd, true},
+        {"feed_forward_length", PARE_MAX_FF, &hp->n_ff, true},
+        {"attention.head_count", PARE_MAX_HEADS, &hp->n_head, true},
+        {"attention.head_count_kv", PARE_MAX_HEADS, &hp->n_head_kv, false},
+        {"attention.key_length", PARE_MAX_HEAD_DIM, &hp->head_dim_k, false},
+        {"attention.value_length", PARE_MAX_HEAD_DIM, &hp->head_dim_v, false},
+        {"rope.dimension_count", PARE_MAX_HEAD_DIM, &hp->n_rot, false},
+        {"vocab_size", PARE_MAX_VOCAB, &hp->n_vocab, false},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
+        st = counts[i].required ? need_u32(s, counts[i].suffix, counts[i].max, counts[i].out, err)
+                                : get_u32(s, counts[i].suffix, 1, counts[i].max, counts[i].out, err);
+    if (st == PARE_OK)
+        st = get_u32(s, "expert_count", 0, PARE_MAX_EXPERTS, &hp->n_expert, err);
+    if (st == PARE_OK)
+        st = get_u32(s, "expert_used_count", 0, hp->n_expert, &hp->n_expert_used, err);
+    return st;
+}
+
+/* llama.cpp writes "none", "linear", "yarn", "longrope"; a factor without a type is linear (old files). */
+static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
+{
+    static const char *const names[] = {[PARE_ROPE_PLAIN] = "none",
+                                        [PARE_ROPE_LINEAR] = "linear",
+                                        [PARE_ROPE_YARN] = "yarn",
+                                        [PARE_ROPE_LONGROPE] = "longrope"};
+    const size_t n_names = sizeof names / sizeof *names;
+    pare_str type = {"linear", 6};
+    bool found = false;
+    hp->rope_base = 10000.0f;
+    pare_status st = get_f32(s, "rope.freq_base", 1e30, &hp->rope_base, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.scale_linear", 1e9, &hp->rope_factor, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.scaling.factor", 1e9, &hp->rope_factor, err);
+    if (st == PARE_OK)
+        st = get_u32(s, "rope.scaling.original_context_length", 1, PARE_MAX_CTX, &hp->rope_ctx_orig, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.scaling.yarn_attn_factor", 1e9, &hp->rope_attn_factor, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.scaling.yarn_beta_fast", 1e9, &hp->yarn_beta_fast, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.scaling.yarn_beta_slow", 1e9, &hp->yarn_beta_slow, err);
+    if (st == PARE_OK)
+        st = pare_meta_str(s->meta, s->path, make_key(s, "rope.scaling.type"), &type, &found, err);
+    if (st != PARE_OK)
+        return st;
+    for (size_t i = 0; i < n_names; i++)
+        if (pare_str_equal(type, names[i])) {
+            hp->rope_scaling = (pare_rope_scaling)i;
+            if (hp->rope_scaling == PARE_ROPE_LINEAR && (hp->rope_factor == 0.0f || hp->rope_factor == 1.0f))
+                hp->rope_scaling = PARE_ROPE_PLAIN;
+            return PARE_OK;
+        }
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is '%.*s', known are none, linear, yarn, longrope", s->path,
+                     s->key, (int)(type.len < 64 ? type.len : 64), type.data);
+}
+
+static pare_status read_norm(source *s, const pare_arch *arch, pare_hparams *hp, pare_error *err)
+{
+    const char *suffix =
+        arch->wiring.norm == PARE_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    pare_status st = get_f32(s, suffix, 1, &hp->norm_eps, err);
+    if (st == PARE_OK && hp->norm_eps == 0.0f)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: metadata key '%s' is missing or too small", s->path, s->key);
+    return st;
+}
+
+pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
+                                   pare_error *err)
+{
+    source s = {.meta = meta, .path = path, .arch = arch->name};
+    *hp = (pare_hparams){0};
+    pare_status st = read_counts(&s, hp, err);
+    if (st == PARE_OK)
+        st = read_norm(&s, arch, hp, err);
+    if (st == PARE_OK)
+        st = read_rope(&s, hp, err);
+    const pare_meta_value *tokens = pare_meta_find(meta, "tokenizer.ggml.tokens");
+    if (st == PARE_OK && hp->n_vocab == 0 && tokens != NULL && tokens->type == PARE_META_ARRAY &&
+        tokens->n <= PARE_MAX_VOCAB)
+        hp->n_vocab = (uint32_t)tokens->n;
+    hp->head_dim_key = pare_meta_find(meta, make_key(&s, "attention.key_length")) != NULL;
+    if (st == PARE_OK)
+        st = pare_hparams_settle(hp, path, err);
+    if (st == PARE_OK && arch->from_meta != NULL)
+        st = arch->from_meta(hp, meta, path, err);
+    return st;
+}
+
+bool pare_hparams_positive(double v, double max)
+{
+    return isfinite(v) && v > 0.0 && v <= max;
+}
+
+pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *err)
+{
+    if (hp->n_head_kv == 0)
+        hp->n_head_kv = hp->n_head;
+    if (hp->n_head_kv > hp->n_head || hp->n_head % hp->n_head_kv != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: %" PRIu32 " key/value heads do not divide %" PRIu32 " attention heads", path,
+                         hp->n_head_kv, hp->n_head);
+    if ((hp->head_dim_k == 0 || hp->head_dim_v == 0) && hp->n_embd % hp->n_head != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: a width of %" PRIu32 " is not divisible by %" PRIu32
+                         " attention heads, and no head size is given",
+                         path, hp->n_embd, hp->n_head);
+    if (hp->head_dim_k == 0)
+        hp->head_dim_k = hp->n_embd / hp->n_head;
+    if (hp->head_dim_v == 0)
+        hp->head_dim_v = hp->n_embd / hp->n_head;
+    if (hp->n_rot == 0)
+        hp->n_rot = hp->head_dim_k;
+    if (hp->n_rot > hp->head_dim_k || hp->n_rot % 2 != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: RoPE over %" PRIu32 " elements of heads of %" PRIu32 ", must be even and not more", path,
+                         hp->n_rot, hp->head_dim_k);
+    if ((hp->n_expert == 0) != (hp->n_expert_used == 0))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " experts used", path, hp->n_expert_used,
+                         hp->n_expert);
+    if (hp->rope_scaling == PARE_ROPE_YARN && hp->rope_factor == 0.0f)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling 'yarn' without a factor", path);
+    return PARE_OK;
+}
+
+static pare_status put_u32(const pare_arch *arch, pare_meta *meta, const char *suffix, uint32_t v, pare_error *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s.%s", arch->name, suffix);
+    return pare_meta_set_u32(meta, key, v, err);
+}
+
+static pare_status put_f32(const pare_arch *arch, pare_meta *meta, const char *suffix, float v, pare_error *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s.%s", arch->name, suffix);
+    return v == 0.0f ? PARE_OK : pare_meta_set_f32(meta, key, v, err);
+}
+
+static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
+{
+    static const char *const names[] = {
+        [PARE_ROPE_LINEAR] = "linear", [PARE_ROPE_YARN] = "yarn", [PARE_ROPE_LONGROPE] = "longrope"};
+    char key[160];
+    if (hp->rope_scaling == PARE_ROPE_PLAIN)
+        return PARE_OK;
+    const char *name = names[hp->rope_scaling];
+    snprintf(key, sizeof key, "%s.rope.scaling.type", arch->name);
+    pare_status st = pare_meta_set_str(meta, key, (pare_str){name, strlen(name)}, err);
+    if (st == PARE_OK && hp->rope_scaling != PARE_ROPE_LONGROPE)
+        st = put_f32(arch, meta, "rope.scaling.factor", hp->rope_factor, err);
+    if (st != PARE_OK || hp->rope_scaling != PARE_ROPE_YARN)
+        return st;
+    if (hp->rope_ctx_orig != 0)
+        st = put_u32(arch, meta, "rope.scaling.original_context_length", hp->rope_ctx_orig, err);
+    if (st == PARE_OK)
+        st = put_f32(arch, meta, "rope.scaling.yarn_attn_factor", hp->rope_attn_factor, err);
+    if (st == PARE_OK)
+        st = put_f32(arch, meta, "rope.scaling.yarn_beta_fast", hp->yarn_beta_fast, err);
+    if (st == PARE_OK)
+        st = put_f32(arch, meta, "rope.scaling.yarn_beta_slow", hp->yarn_beta_slow, err);
+    return st;
+}
+
+pare_status pare_hparams_to_meta(const pare_hparams *hp, const pare_arch *arch, uint32_t file_type, pare_meta *meta,
+                                 pare_error *err)
+{
+    const struct {
+        const char *suffix;
+        uint32_t v;
+    } counts[] = {
+        {"block_count", hp->n_layer},         {"context_length", hp->n_ctx_train},
+        {"embedding_length", hp->n_embd},     {"feed_forward_length", hp->n_ff},
+        {"attention.head_count", hp->n_head}, {"attention.head_count_kv", hp->n_head_kv},
+    };
+    bool rms = arch->wiring.norm == PARE_NORM_RMS;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
+        st = put_u32(arch, meta, counts[i].suffix, counts[i].v, err);
+    if (st == PARE_OK)
+        st = write_rope_scaling(hp, arch, meta, err);
+    if (st == PARE_OK)
+        st = put_f32(arch, meta, "rope.freq_base", hp->rope_base, err);
+    if (st == PARE_OK)
+        st = put_f32(arch, meta, rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
+                     hp->norm_eps, err);
+    if (st == PARE_OK && hp->n_expert > 0)
+        st = put_u32(arch, meta, "expert_count", hp->n_expert, err);
+    if (st == PARE_OK && hp->n_expert > 0)
+        st = put_u32(arch, meta, "expert_used_count", hp->n_expert_used, err);
+    if (st == PARE_OK && hp->head_dim_key)
+        st = put_u32(arch, meta, "attention.key_length", hp->head_dim_k, err);
+    if (st == PARE_OK && hp->head_dim_key)
+        st = put_u32(arch, meta, "attention.value_length", hp->head_dim_v, err);
+    if (st == PARE_OK)
+        st = pare_meta_set_u32(meta, "general.file_type", file_type, err);
+    if (st == PARE_OK && arch->to_meta != NULL)
+        st = arch->to_meta(hp, meta, err);
+    if (st == PARE_OK)
+        st = pare_meta_set_u32(meta, "general.quantization_version", 2, err);
+    return st;
+}
