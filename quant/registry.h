@@ -21,7 +21,8 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
 
 /* Decode n_rows rows at src (stored one after the other) to n_rows * row_len floats.
  * Errors: PARE_ERR_RANGE (row_len), PARE_ERR_UNSUPPORTED (no decoder). */
-pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, size_t row_len, float *dst, pare_error *err);
+pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, size_t row_len, float *dst,
+                             pare_error *err);
 
 /* Find the first block of n_blocks whose scale fields are not finite (NaN or infinity in F32, F16, BF16 data or in a
  * block's half scales; E8M0 byte 255): its index, or SIZE_MAX when all are finite. */

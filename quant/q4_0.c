@@ -1,0 +1,16 @@
+#include "quant/q4_0.h"
+
+#include "quant/block32.h"
+
+static void pack(const pare_block32 *block, void *dst)
+{
+    pare_q4_0 *out = dst;
+    pare_store_u16le(out->d, block->d);
+    pare_block32_pack_low(block, out->qs);
+}
+
+void pare_q4_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    static const pare_block32_format format = {pare_block32_symmetric, 8, sizeof(pare_q4_0), pack};
+    pare_block32_encode(&format, src, row_len, weight, dst);
+}

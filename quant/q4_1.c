@@ -1,0 +1,17 @@
+#include "quant/q4_1.h"
+
+#include "quant/block32.h"
+
+static void pack(const pare_block32 *block, void *dst)
+{
+    pare_q4_1 *out = dst;
+    pare_store_u16le(out->d, block->d);
+    pare_store_u16le(out->m, block->m);
+    pare_block32_pack_low(block, out->qs);
+}
+
+void pare_q4_1_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    static const pare_block32_format format = {pare_block32_affine, 15, sizeof(pare_q4_1), pack};
+    pare_block32_encode(&format, src, row_len, weight, dst);
+}

@@ -1,0 +1,18 @@
+#include "quant/q5_1.h"
+
+#include "quant/block32.h"
+
+static void pack(const pare_block32 *block, void *dst)
+{
+    pare_q5_1 *out = dst;
+    pare_store_u16le(out->d, block->d);
+    pare_store_u16le(out->m, block->m);
+    pare_store_u32le(out->qh, pare_block32_high(block));
+    pare_block32_pack_low(block, out->qs);
+}
+
+void pare_q5_1_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    static const pare_block32_format format = {pare_block32_affine, 31, sizeof(pare_q5_1), pack};
+    pare_block32_encode(&format, src, row_len, weight, dst);
+}

@@ -1,0 +1,313 @@
+#include "quant/registry.h"
+
+#include "core/bytes.h"
+#include "core/checked.h"
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
+#include "quant/iq2_s.h"
+#include "quant/iq2_xs.h"
+#include "quant/iq2_xxs.h"
+#include "quant/iq3_s.h"
+#include "quant/iq3_xxs.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/minifloat.h"
+#include "quant/mxfp4.h"
+#include "quant/nvfp4.h"
+#include "quant/plain.h"
+#include "quant/q1_0.h"
+#include "quant/q2_0.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
+#include "quant/q4_0.h"
+#include "quant/q4_1.h"
+#include "quant/q4_k.h"
+#include "quant/q5_0.h"
+#include "quant/q5_1.h"
+#include "quant/q5_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+#include "quant/q8_1.h"
+#include "quant/q8_k.h"
+#include "quant/tq1_0.h"
+#include "quant/tq2_0.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+#define pare_c64_decode NULL /* a complex number is no float */
+
+#define INFO_ROW(id, gguf, len, stem, name, st, traits, encode, ...)                                                   \
+    [PARE_TYPE_##id] = {name, st, gguf, traits, len, sizeof(pare_##stem), pare_##stem##_decode, encode},
+
+static const pare_type_info infos[PARE_TYPE_COUNT] = {PARE_TYPES(INFO_ROW)};
+
+/* A format of scale: a little-endian number of n_bytes is not finite when its bits under mask equal value. */
+typedef struct scale_format {
+    uint8_t n_bytes;
+    uint64_t mask, value;
+} scale_format;
+
+static const scale_format scale_FINITE = {1, 0, 1}; /* never */
+static const scale_format scale_F64 = {8, 0x7ff0000000000000u, 0x7ff0000000000000u};
+static const scale_format scale_F32 = {4, 0x7f800000u, 0x7f800000u};
+static const scale_format scale_F16 = {2, 0x7c00u, 0x7c00u};
+static const scale_format scale_BF16 = {2, 0x7f80u, 0x7f80u};
+static const scale_format scale_E5M2 = {1, 0x7cu, 0x7cu};
+static const scale_format scale_E4M3 = {1, 0x7fu, 0x7fu};
+static const scale_format scale_FNUZ = {1, 0xffu, 0x80u};
+static const scale_format scale_E8M0 = {1, 0xffu, 0xffu};
+/* The exponent of the binary16 that IQ1_M keeps in the top nibbles of four words: bits 14..12 and 11..10. */
+static const scale_format scale_IQ1_M = {8, 0x7000c00000000000u, 0x7000c00000000000u};
+
+/* Where the scales of a block are: n of them, side by side from offset on. */
+typedef struct scale_fields {
+    const scale_format *format;
+    uint32_t offset, n;
+} scale_fields;
+
+#define SCALES_ROW(id, gguf, len, stem, name, st, traits, encode, format, field, n)                                    \
+    [PARE_TYPE_##id] = {&scale_##format, offsetof(pare_##stem, field), n},
+
+static const scale_fields scales[PARE_TYPE_COUNT] = {PARE_TYPES(SCALES_ROW)};
+
+const pare_type_info *pare_type_get(pare_type type)
+{
+    return &infos[type];
+}
+
+pare_type pare_type_from_name(const char *name)
+{
+    int type = 0;
+    while (type < PARE_TYPE_COUNT && strcasecmp(name, infos[type].name) != 0)
+        type++;
+    return (pare_type)type;
+}
+
+pare_type pare_type_from_gguf(uint32_t number)
+{
+    int type = 0;
+    while (type < PARE_TYPE_COUNT && (infos[type].gguf < 0 || (uint32_t)infos[type].gguf != number))
+        type++;
+    return (pare_type)type;
+}
+
+pare_type pare_type_from_safetensors(const char *dtype, size_t len)
+{
+    int type = 0;
+    while (type < PARE_TYPE_COUNT &&
+           (len == 0 || strlen(infos[type].safetensors) != len || memcmp(dtype, infos[type].safetensors, len) != 0))
+        type++;
+    return (pare_type)type;
+}
+
+/* Numbers that GGUF files in the wild carry. Removed types: ggml.h. The rest: ik_llama.cpp, ggml.h, enum ggml_type. */
+static const struct {
+    uint32_t number;
+    const char *name;
+} foreign[] = {
+    {4, "removed type Q4_2"},
+    {5, "removed type Q4_3"},
+    {31, "removed type Q4_0_4_4"},
+    {32, "removed type Q4_0_4_8"},
+    {33, "removed type Q4_0_8_8"},
+    {36, "removed type IQ4_NL_4_4 (I2_S in BitNet files)"},
+    {37, "removed type IQ4_NL_4_8"},
+    {38, "removed type IQ4_NL_8_8"},
+    {97, "ik_llama.cpp type Q8_0_X4"},
+    {98, "ik_llama.cpp type Q8_1_X4"},
+    {99, "ik_llama.cpp type Q8_2_X4"},
+    {133, "ik_llama.cpp type Q6_0"},
+    {134, "ik_llama.cpp type IQ1_BN"},
+    {135, "ik_llama.cpp type IQ2_BN"},
+    {136, "ik_llama.cpp type Q8_K64"},
+    {137, "ik_llama.cpp type IQ2_K"},
+    {138, "ik_llama.cpp type IQ3_K"},
+    {139, "ik_llama.cpp type IQ4_K"},
+    {140, "ik_llama.cpp type IQ5_K"},
+    {141, "ik_llama.cpp type IQ6_K"},
+    {144, "ik_llama.cpp type IQ4_KS"},
+    {145, "ik_llama.cpp type IQ2_KS"},
+    {146, "ik_llama.cpp type IQ4_KSS"},
+    {147, "ik_llama.cpp type Q8_K16"},
+    {148, "ik_llama.cpp type Q8_K32"},
+    {149, "ik_llama.cpp type Q8_KR8"},
+    {150, "ik_llama.cpp type Q8_K128"},
+    {151, "ik_llama.cpp type Q8_KV"},
+    {152, "ik_llama.cpp type IQ5_KS"},
+    {153, "ik_llama.cpp type IQ2_KT"},
+    {154, "ik_llama.cpp type IQ3_KT"},
+    {155, "ik_llama.cpp type IQ4_KT"},
+    {156, "ik_llama.cpp type IQ3_KS"},
+    {157, "ik_llama.cpp type IQ2_KL"},
+    {158, "ik_llama.cpp type IQ1_KT"},
+    {202, "ik_llama.cpp type Q4_0_R8"},
+    {206, "ik_llama.cpp type Q5_0_R4"},
+    {208, "ik_llama.cpp type Q8_0_R8"},
+    {210, "ik_llama.cpp type Q2_K_R4"},
+    {211, "ik_llama.cpp type Q3_K_R4"},
+    {212, "ik_llama.cpp type Q4_K_R4"},
+    {213, "ik_llama.cpp type Q5_K_R4"},
+    {214, "ik_llama.cpp type Q6_K_R4"},
+    {216, "ik_llama.cpp type IQ2_XXS_R4"},
+    {217, "ik_llama.cpp type IQ2_XS_R4"},
+    {218, "ik_llama.cpp type IQ3_XXS_R4"},
+    {219, "ik_llama.cpp type IQ1_S_R4"},
+    {220, "ik_llama.cpp type IQ4_NL_R4"},
+    {221, "ik_llama.cpp type IQ3_S_R4"},
+    {222, "ik_llama.cpp type IQ2_S_R4"},
+    {223, "ik_llama.cpp type IQ4_XS_R8"},
+    {229, "ik_llama.cpp type IQ1_M_R4"},
+    {230, "ik_llama.cpp type BF16_R16"},
+    {233, "ik_llama.cpp type Q6_0_R4"},
+    {335, "ik_llama.cpp type IQ2_BN_R4"},
+    {337, "ik_llama.cpp type IQ2_K_R4"},
+    {338, "ik_llama.cpp type IQ3_K_R4"},
+    {339, "ik_llama.cpp type IQ4_K_R4"},
+    {340, "ik_llama.cpp type IQ5_K_R4"},
+    {344, "ik_llama.cpp type IQ4_KS_R4"},
+    {352, "ik_llama.cpp type IQ5_KS_R4"},
+    {353, "ik_llama.cpp type MXFP4_R8"},
+    {397, "ik_llama.cpp type Q8_K_R16"},
+    {398, "ik_llama.cpp type Q8_KV_R8"},
+    {399, "ik_llama.cpp type Q8_K_R8"},
+};
+
+const char *pare_type_foreign_name(uint32_t number)
+{
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (foreign[i].number == number)
+            return foreign[i].name;
+    return NULL;
+}
+
+bool pare_row_bytes(pare_type type, uint64_t row_len, uint64_t *out)
+{
+    const pare_type_info *info = &infos[type];
+    return row_len % info->block_len == 0 && pare_mul_u64(row_len / info->block_len, info->block_bytes, out);
+}
+
+static pare_status row_bytes(pare_type type, size_t row_len, size_t *out, pare_error *err)
+{
+    uint64_t n_bytes;
+    if (!pare_row_bytes(type, row_len, &n_bytes) || n_bytes > SIZE_MAX)
+        return pare_fail(err, PARE_ERR_RANGE, "type %s: a row of %zu weights is not whole blocks of %" PRIu32,
+                         infos[type].name, row_len, infos[type].block_len);
+    *out = (size_t)n_bytes;
+    return PARE_OK;
+}
+
+/* Above this no scale of any block type with a binary16 scale can reach (6.5e4 times at most 2^13), and far below it
+ * the sums of squares in the encoders would overflow. */
+static const float block_value_limit = 1e9f;
+
+/* Column of the first value in a row that is not finite, or too large for a type of blocks; n when there is none. */
+static size_t find_bad_value(const float *row, size_t n, float limit)
+{
+    size_t i = 0;
+    while (i < n && fabsf(row[i]) <= limit)
+        i++;
+    return i;
+}
+
+static size_t largest_column(const float *row, size_t first, size_t n)
+{
+    size_t best = first;
+    for (size_t i = first; i < first + n; i++)
+        if (fabsf(row[i]) > fabsf(row[best]))
+            best = i;
+    return best;
+}
+
+static pare_status bad_value(const pare_type_info *info, size_t row, size_t column, float value, pare_error *err)
+{
+    if (!isfinite(value))
+        return pare_fail(err, PARE_ERR_NUMBER, "row %zu, column %zu: %s, which %s cannot hold", row, column,
+                         isnan(value) ? "NaN" : "an infinity", info->name);
+    return pare_fail(err, PARE_ERR_NUMBER, "row %zu, column %zu: %.9g is too large for the scale of type %s", row,
+                     column, (double)value, info->name);
+}
+
+/* Importances must be finite and not negative. *weight becomes NULL when all are zero. */
+static pare_status check_weight(const float **weight, size_t row_len, pare_error *err)
+{
+    bool all_zero = true;
+    for (size_t i = 0; *weight != NULL && i < row_len; i++) {
+        float w = (*weight)[i];
+        if (!isfinite(w) || w < 0)
+            return pare_fail(err, PARE_ERR_NUMBER, "the importance of column %zu is %.9g; it must be finite and >= 0",
+                             i, (double)w);
+        all_zero = all_zero && w == 0;
+    }
+    if (all_zero)
+        *weight = NULL;
+    return PARE_OK;
+}
+
+pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
+                             void *dst, pare_error *err)
+{
+    const pare_type_info *info = &infos[type];
+    float limit = info->block_len > 1 && scales[type].format == &scale_F16 ? block_value_limit : FLT_MAX;
+    size_t n_bytes = 0;
+    pare_status st;
+    if (info->encode == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: there is no encoder", info->name);
+    if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK ||
+        (st = check_weight(&weight, row_len, err)) != PARE_OK)
+        return st;
+    if (weight == NULL && (info->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: encoding needs importances", info->name);
+
+    for (size_t r = 0; r < n_rows; r++) {
+        const float *row = src + r * row_len;
+        uint8_t *out = (uint8_t *)dst + r * n_bytes;
+        size_t column = find_bad_value(row, row_len, limit);
+        if (column < row_len)
+            return bad_value(info, r, column, row[column], err);
+        info->encode(row, row_len, weight, out);
+        size_t block = pare_find_nonfinite_block(type, out, row_len / info->block_len);
+        if (block != SIZE_MAX) {
+            column = largest_column(row, block * info->block_len, info->block_len);
+            return bad_value(info, r, column, row[column], err);
+        }
+    }
+    return PARE_OK;
+}
+
+pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, size_t row_len, float *dst,
+                             pare_error *err)
+{
+    const pare_type_info *info = &infos[type];
+    size_t n_bytes = 0;
+    pare_status st;
+    if (info->decode == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: there is no decoder", info->name);
+    if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK)
+        return st;
+    info->decode(src, dst, n_rows * (row_len / info->block_len));
+    return PARE_OK;
+}
+
+static uint64_t load_le(const uint8_t *src, size_t n_bytes)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        value |= (uint64_t)src[i] << 8 * i;
+    return value;
+}
+
+size_t pare_find_nonfinite_block(pare_type type, const void *src, size_t n_blocks)
+{
+    const scale_fields *where = &scales[type];
+    const scale_format *format = where->format;
+    const uint8_t *field = (const uint8_t *)src + where->offset;
+    for (size_t i = 0; i < n_blocks; i++, field += infos[type].block_bytes)
+        for (size_t k = 0; k < where->n; k++)
+            if ((load_le(field + k * format->n_bytes, format->n_bytes) & format->mask) == format->value)
+                return i;
+    return SIZE_MAX;
+}
