@@ -1,7 +1,7 @@
 /* formats/pin.h - what is known of files that were written or read: sizes and hashes of files, tensors, metadata
  *
- * Writers record into one while they write (no second reading); pare_pin_scan fills one from files on disk. formats/lock
- * writes it as pare.lock and SHA256SUMS and verifies against it. */
+ * Writers record into one while they write (no second reading); pare_pin_scan fills one from files on disk.
+ * formats/lock writes it as pare.lock and SHA256SUMS and verifies against it. */
 #ifndef PARE_FORMATS_PIN_H
 #define PARE_FORMATS_PIN_H
 
@@ -9,12 +9,12 @@
 #include "model/model.h"
 
 typedef struct pare_pin_tensor {
-    char *name;       /* as in the file */
+    char *name; /* as in the file */
     pare_type type;
     uint32_t n_dims;
     uint64_t dim[PARE_MAX_DIMS]; /* slowest first */
-    uint64_t offset;  /* from the start of the file */
-    pare_digest digest; /* of the stored bytes; digest.n_bytes is the length */
+    uint64_t offset;             /* from the start of the file */
+    pare_digest digest;          /* of the stored bytes; digest.n_bytes is the length */
 } pare_pin_tensor;
 
 typedef struct pare_pin_meta {
@@ -45,7 +45,8 @@ void pare_pin_close(pare_pin *p);
 /* For writers: start a file (copies path), add its tensors and metadata in file order, set file->digest at the end.
  * The returned pointer is valid until the next pare_pin_add_file. */
 pare_status pare_pin_add_file(pare_pin *p, const char *path, pare_pin_file **out, pare_error *err);
-pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t offset, const pare_digest *digest, pare_error *err);
+pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t offset, const pare_digest *digest,
+                                pare_error *err);
 pare_status pare_pin_add_meta(pare_pin_file *f, const pare_meta_value *value, pare_error *err);
 
 #endif

@@ -16,9 +16,9 @@ pare_status pare_safetensors_open_index(pare_model *m, const char *index_path, p
 pare_status pare_safetensors_parse(pare_model *m, const void *bytes, size_t n, const char *path, pare_error *err);
 
 /* Write the tensors of m under names[i] (Hub names, one a tensor) into the existing folder dir as model.safetensors,
- * or as model-0000i-of-0000n.safetensors with model.safetensors.index.json when the data exceeds shard_bytes (0: never).
- * Tensors within a file are ordered as the reference library does (by alignment of dtype, then name), header padded
- * with spaces to 8 bytes, __metadata__ {"format": "pt"}. pin may be NULL. */
+ * or as model-0000i-of-0000n.safetensors with model.safetensors.index.json when the data exceeds shard_bytes (0:
+ * never). Tensors within a file are ordered as the reference library does (by alignment of dtype, then name), header
+ * padded with spaces to 8 bytes, __metadata__ {"format": "pt"}. pin may be NULL. */
 pare_status pare_safetensors_write(const pare_model *m, const char *const *names, const char *dir, uint64_t shard_bytes,
                                    pare_pin *pin, pare_error *err);
 

@@ -1,0 +1,134 @@
+#include "formats/safe_path.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const char *pare_path_fault(pare_str name)
+{
+    if (name.len == 0)
+        return "is empty";
+    if (name.data[0] == '/')
+        return "is absolute";
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.data[i] == '\\')
+            return "holds a backslash";
+        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7f)
+            return "holds a control byte";
+    }
+    for (size_t start = 0; start <= name.len;) {
+        const char *part = name.data + start, *slash = memchr(part, '/', name.len - start);
+        size_t len = slash != NULL ? (size_t)(slash - part) : name.len - start;
+        if (len == 0 || (len == 1 && part[0] == '.'))
+            return "holds an empty component or '.'";
+        if (len == 2 && part[0] == '.' && part[1] == '.')
+            return "holds '..'";
+        start += len + 1;
+    }
+    return pare_utf8_valid(name.data, name.len, NULL) ? NULL : "is not UTF-8";
+}
+
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode)    ? "is a folder"
+           : S_ISFIFO(mode) ? "is a FIFO"
+           : S_ISSOCK(mode) ? "is a socket"
+           : S_ISLNK(mode)  ? "is a symbolic link"
+                            : "is a device";
+}
+
+/* True when target is "../" * (depth + 2), "blobs/" and 40 or 64 lower-case hexadecimal digits. */
+static bool is_blob_link(const char *target, size_t depth)
+{
+    for (size_t i = 0; i < depth + 2; i++, target += 3)
+        if (strncmp(target, "../", 3) != 0)
+            return false;
+    if (strncmp(target, "blobs/", 6) != 0)
+        return false;
+    size_t n = strspn(target + 6, "0123456789abcdef");
+    return (n == 40 || n == 64) && target[6 + n] == '\0';
+}
+
+/* full is folder/name, a symbolic link. */
+static pare_path_state look_at_link(const char *full, const char *name, char *why, size_t size)
+{
+    char target[4096];
+    struct stat info;
+    size_t depth = 0;
+    for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
+        depth++;
+    ssize_t n = readlink(full, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    if (!is_blob_link(target, depth)) {
+        snprintf(why, size, "is a symbolic link to '%s'", target);
+        return PARE_PATH_REFUSED;
+    }
+    char *folder = pare_path_folder(full, NULL), *blob = folder != NULL ? pare_path_join(folder, target, NULL) : NULL;
+    pare_path_state state = PARE_PATH_FILE;
+    if (blob == NULL || lstat(blob, &info) != 0) {
+        snprintf(why, size, "is a link to the absent blob '%s'", target);
+        state = PARE_PATH_ABSENT;
+    } else if (!S_ISREG(info.st_mode)) {
+        snprintf(why, size, "is a link to '%s', which %s", target, kind_of(info.st_mode));
+        state = PARE_PATH_REFUSED;
+    }
+    free(folder);
+    free(blob);
+    return state;
+}
+
+pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size)
+{
+    struct stat info;
+    char *full = pare_path_join(folder, name, NULL);
+    pare_path_state state = PARE_PATH_FILE;
+    snprintf(why, size, "is absent");
+    if (full == NULL) {
+        snprintf(why, size, "cannot be looked at: no memory");
+        return PARE_PATH_REFUSED;
+    }
+    for (char *slash = strchr(full + strlen(folder) + 1, '/'); slash != NULL && state == PARE_PATH_FILE;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (lstat(full, &info) != 0)
+            state = PARE_PATH_ABSENT;
+        else if (!S_ISDIR(info.st_mode)) {
+            snprintf(why, size, "lies behind '%s', which %s", full,
+                     S_ISREG(info.st_mode) ? "is a file" : kind_of(info.st_mode));
+            state = PARE_PATH_REFUSED;
+        }
+        *slash = '/';
+    }
+    if (state == PARE_PATH_FILE && lstat(full, &info) != 0) {
+        state = errno == ENOENT ? PARE_PATH_ABSENT : PARE_PATH_REFUSED;
+        snprintf(why, size, "%s", errno == ENOENT ? "is absent" : strerror(errno));
+    } else if (state == PARE_PATH_FILE && S_ISLNK(info.st_mode))
+        state = look_at_link(full, name, why, size);
+    else if (state == PARE_PATH_FILE && !S_ISREG(info.st_mode)) {
+        snprintf(why, size, "%s", kind_of(info.st_mode));
+        state = PARE_PATH_REFUSED;
+    }
+    free(full);
+    return state;
+}
+
+char *pare_path_folder(const char *path, pare_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (folder == NULL)
+        pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a path", path);
+    return folder;
+}
+
+char *pare_path_join(const char *folder, const char *name, pare_error *err)
+{
+    pare_buf path = {0};
+    if (pare_buf_printf(&path, err, "%s/%s", folder, name) == PARE_OK)
+        return path.data;
+    pare_buf_close(&path);
+    return NULL;
+}

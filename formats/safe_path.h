@@ -1,0 +1,31 @@
+/* formats/safe_path.h - names of files that come out of a file (index.json, lock, SHA256SUMS): they may only lead to
+ * regular files inside of the folder they are relative to */
+#ifndef PARE_FORMATS_SAFE_PATH_H
+#define PARE_FORMATS_SAFE_PATH_H
+
+#include "core/text.h"
+
+/* What is wrong with name as a plain relative path ("is absolute", "holds '..'", ...), or NULL. Plain: not empty, no
+ * leading slash, no component that is empty, "." or "..", no backslash, no control byte or NUL, well-formed UTF-8. */
+const char *pare_path_fault(pare_str name);
+
+typedef enum pare_path_state {
+    PARE_PATH_FILE,   /* a regular file, perhaps through the Hub cache's link */
+    PARE_PATH_ABSENT, /* there is nothing */
+    PARE_PATH_REFUSED /* something that is not opened */
+} pare_path_state;
+
+/* Look at folder/name, which is plain, without opening it. A symbolic link is refused, in the middle of the name too,
+ * with one exception: the layout of the Hub's cache, where snapshots/<commit>/<name> links to
+ * ../../blobs/<40 or 64 lower-case hexadecimal digits> (one "../" more for each folder in the name), a regular file.
+ * why (size bytes) receives what is there instead of a regular file: "is a FIFO", "is a symbolic link to '/etc/...'".
+ */
+pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size);
+
+/* The folder part of path (".", when there is none), owned by the caller; NULL: no memory. */
+char *pare_path_folder(const char *path, pare_error *err);
+
+/* folder/name, owned by the caller; NULL: no memory. */
+char *pare_path_join(const char *folder, const char *name, pare_error *err);
+
+#endif
