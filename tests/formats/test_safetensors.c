@@ -1,5 +1,6 @@
 #include "check.h"
 #include "core/bytes.h"
+#include "formats/safe_path.h"
 #include "formats/safetensors.h"
 
 #include <stdio.h>
@@ -296,9 +297,9 @@ static const char *folder(const char *name)
 
 static void put(const char *dir, const char *name, const void *data, size_t n)
 {
-    char path[8192];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    char *path = pare_path_join(dir, name, NULL);
     check_write_file(path, data, n);
+    free(path);
 }
 
 static void put_shard(const char *dir, const char *name, const char *header, size_t n_data)
@@ -311,10 +312,11 @@ static void put_shard(const char *dir, const char *name, const char *header, siz
 
 static pare_status open_index(pare_model *m, const char *dir, const char *json, pare_error *err)
 {
-    char path[8192];
-    snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
-    put(dir, "model.safetensors.index.json", json, strlen(json));
-    return pare_safetensors_open_index(m, path, err);
+    char *path = pare_path_join(dir, "model.safetensors.index.json", NULL);
+    check_write_file(path, json, strlen(json));
+    pare_status st = pare_safetensors_open_index(m, path, err);
+    free(path);
+    return st;
 }
 
 static void rejects_index(const char *dir, const char *json, const char *text)
