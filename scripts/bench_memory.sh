@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gigabytes=${1:-8}
-pare=${2:-build/src/cmd/pare}
+pare=${2:-build/pare}
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-memory.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

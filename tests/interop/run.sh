@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Check pare against independent programs: the Python packages gguf, safetensors and tokenizers, and sha256sum. They are
+# installed into a virtual environment of the build folder; without a package index this skips with one line.
+#   tests/interop/run.sh [PARE] [VENV]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+pare=$(realpath "${1:-build/pare}")
+venv=${2:-build/interop-venv}
+
+if ! "$venv/bin/python" -c 'import gguf, safetensors, tokenizers, numpy' 2>/dev/null; then
+    if ! { python3 -m venv "$venv" && "$venv/bin/pip" -q install gguf==0.19.0 safetensors tokenizers numpy; } >build/interop.log 2>&1; then
+        echo "SKIP interoperability: cannot install gguf, safetensors, tokenizers and numpy (see build/interop.log)"
+        exit "${PARE_SKIP_CODE:-0}"
+    fi
+fi
+work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+"$venv/bin/python" tests/interop/check.py "$pare" "$work" tests/data/demo "${PARE_SHARED:-../shared}"
