@@ -17,8 +17,12 @@ pare_status pare_safetensors_parse(pare_model *m, const void *bytes, size_t n, c
 
 /* Write the tensors of m under names[i] (Hub names, one a tensor) into the existing folder dir as model.safetensors,
  * or as model-0000i-of-0000n.safetensors with model.safetensors.index.json when the data exceeds shard_bytes (0:
- * never). Tensors within a file are ordered as the reference library does (by alignment of dtype, then name), header
- * padded with spaces to 8 bytes, __metadata__ {"format": "pt"}. pin may be NULL. */
+ * never). Tensors within a file are ordered as the reference library does (by dtype, descending alignment, then name),
+ * header padded with spaces to 8 bytes, __metadata__ {"format": "pt"}: the same bytes that its save_file writes. Each
+ * file appears whole, the index last; for a folder that appears whole, dir is a pare_outdir's. pin may be NULL. Errors:
+ * PARE_ERR_FORMAT       a name twice, not UTF-8, or "__metadata__" PARE_ERR_UNSUPPORTED  a type without a dtype
+ *         PARE_ERR_RANGE        a header above the format's limit; PARE_ERR_USAGE a file exists, or too many shards
+ *         PARE_ERR_IO, PARE_ERR_MEMORY, and whatever reading the tensors gives */
 pare_status pare_safetensors_write(const pare_model *m, const char *const *names, const char *dir, uint64_t shard_bytes,
                                    pare_pin *pin, pare_error *err);
 

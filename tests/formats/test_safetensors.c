@@ -437,6 +437,137 @@ static void follows_only_links_of_the_hub_cache(void **state)
     CHECK(chdir("/") == 0);
 }
 
+static const uint8_t payload[64] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+                                    13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
+
+static void add(pare_model *m, const char *name, pare_type type, uint32_t n_dims, uint64_t d0, uint64_t d1)
+{
+    pare_error err = {0};
+    pare_tensor t = {.name = name, .type = type, .n_dims = n_dims, .dim = {d0, d1}, .data = payload};
+    CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+    CHECK_OK(pare_model_add(m, &t, NULL, &err), &err);
+}
+
+static const char *const six_names[] = {"z", "b", "a", "c", "e", "q\"x\n\xc3\xa9"};
+
+/* Tensors of several alignments, a scalar, an empty one, a name that needs escapes. */
+static void make_six(pare_model *m)
+{
+    pare_error err = {0};
+    *m = (pare_model){0};
+    CHECK_OK(pare_model_reserve(m, 6, &err), &err);
+    add(m, "1", PARE_TYPE_F32, 2, 2, 3);
+    add(m, "2", PARE_TYPE_F16, 1, 3, 0);
+    add(m, "3", PARE_TYPE_U8, 1, 2, 0);
+    add(m, "4", PARE_TYPE_I64, 0, 0, 0);
+    add(m, "5", PARE_TYPE_F32, 2, 0, 4);
+    add(m, "6", PARE_TYPE_F16, 1, 1, 0);
+}
+
+/* What safetensors 0.8.0 (Python, numpy) writes for the same tensors. */
+static const char six_header[] =
+    "{\"__metadata__\":{\"format\":\"pt\"},\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]},"
+    "\"e\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[8,8]},\"z\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_"
+    "offsets\":[8,32]},"
+    "\"b\":{\"dtype\":\"F16\",\"shape\":[3],\"data_offsets\":[32,38]},\"q\\\"x\\n\xc3\xa9\":{\"dtype\":\"F16\","
+    "\"shape\":[1],"
+    "\"data_offsets\":[38,40]},\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[40,42]}}  ";
+
+static void writes_the_bytes_of_the_reference_library(void **state)
+{
+    (void)state;
+    pare_model m, back;
+    pare_error err = {0};
+    pare_pin pin = {0};
+    const char *dir = folder("write");
+    make_six(&m);
+    CHECK_OK(pare_safetensors_write(&m, six_names, dir, 0, &pin, &err), &err);
+    char *path = pare_path_join(dir, "model.safetensors", NULL);
+    size_t n = 0;
+    uint8_t *bytes = check_read_file(path, &n);
+    CHECK(n == 8 + 368 + 42 && pare_load_u64le(bytes) == 368);
+    CHECK(sizeof six_header - 1 == 368 && memcmp(bytes + 8, six_header, 368) == 0);
+    CHECK(memcmp(bytes + 8 + 368 + 8, payload, 24) == 0 && memcmp(bytes + 8 + 368 + 40, payload, 2) == 0);
+
+    pare_digest whole;
+    CHECK_OK(pare_hash_bytes(bytes, n, PARE_HASH_BOTH, &whole, &err), &err);
+    CHECK(pin.n_files == 1 && strcmp(pin.files[0].path, path) == 0 &&
+          memcmp(&pin.files[0].digest, &whole, sizeof whole) == 0);
+    CHECK_OK(pare_safetensors_open(&back, path, &err), &err);
+    CHECK(back.n_tensors == 6 && pin.files[0].n_tensors == 6 && pin.files[0].n_meta == 1);
+    for (size_t i = 0; i < back.n_tensors; i++) {
+        const pare_tensor *t = &back.tensors[i];
+        const pare_pin_tensor *p = &pin.files[0].tensors[i];
+        pare_digest digest;
+        CHECK_OK(pare_hash_bytes(t->data, (size_t)t->n_bytes, PARE_HASH_BOTH, &digest, &err), &err);
+        CHECK(strcmp(t->name, p->name) == 0 && t->offset == p->offset && t->type == p->type && t->n_dims == p->n_dims);
+        CHECK(memcmp(&digest, &p->digest, sizeof digest) == 0);
+    }
+    CHECK(pare_safetensors_write(&m, six_names, dir, 0, NULL, &err) == PARE_ERR_USAGE); /* it exists */
+    pare_pin_close(&pin);
+    pare_model_close(&back);
+    pare_model_close(&m);
+    free(bytes);
+    free(path);
+}
+
+static void writes_shards_with_an_index(void **state)
+{
+    (void)state;
+    pare_model m, back;
+    pare_error err = {0};
+    pare_pin pin = {0};
+    const char *dir = folder("write-shards");
+    make_six(&m);
+    CHECK_OK(pare_safetensors_write(&m, six_names, dir, 9, &pin, &err), &err);
+    char *path = pare_path_join(dir, "model.safetensors.index.json", NULL);
+    pare_set_warn_sink(count_warning, NULL);
+    n_warnings = 0;
+    CHECK_OK(pare_safetensors_open_index(&back, path, &err), &err);
+    pare_set_warn_sink(NULL, NULL);
+    CHECK(n_warnings == 0); /* total_size is right */
+    /* 24 | 6 + 2 | 8 + 0 | 2: a tensor larger than the limit has a shard of its own */
+    CHECK(back.n_tensors == 6 && back.n_files == 4 && pin.n_files == 5);
+    CHECK(strstr(back.files[3].path, "model-00004-of-00004.safetensors") != NULL);
+    for (size_t i = 0; i < 6; i++) {
+        const pare_tensor *t = pare_model_find(&back, six_names[i]);
+        CHECK(t != NULL && t->n_bytes == m.tensors[i].n_bytes && memcmp(t->data, payload, (size_t)t->n_bytes) == 0);
+    }
+    pare_pin_close(&pin);
+    pare_model_close(&back);
+    pare_model_close(&m);
+    free(path);
+}
+
+static void refuses_to_write_what_cannot_be_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        pare_type type;
+        pare_status expected;
+        const char *text;
+    } rows[] = {
+        {"a", "__metadata__", PARE_TYPE_U8, PARE_ERR_FORMAT, "__metadata__"},
+        {"a", "a", PARE_TYPE_U8, PARE_ERR_FORMAT, "two tensors named 'a'"},
+        {"a", "\xff", PARE_TYPE_U8, PARE_ERR_FORMAT, "not UTF-8"},
+        {"a", "b", PARE_TYPE_Q4_0, PARE_ERR_UNSUPPORTED, "no dtype for q4_0"},
+    };
+    const char *dir = folder("refuse");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_model m = {0};
+        pare_error err = {0};
+        const char *names[] = {rows[i].a, rows[i].b};
+        CHECK_OK(pare_model_reserve(&m, 2, &err), &err);
+        add(&m, "x", PARE_TYPE_U8, 1, 1, 0);
+        add(&m, "y", rows[i].type, 1, 32, 0);
+        CHECK(pare_safetensors_write(&m, names, dir, 0, NULL, &err) == rows[i].expected);
+        CHECK(strstr(err.text, rows[i].text) != NULL);
+        pare_model_close(&m);
+    }
+    CHECK(rmdir(dir) == 0); /* nothing was left in it */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +586,9 @@ int main(void)
         cmocka_unit_test(opens_shards_by_their_index),
         cmocka_unit_test(rejects_paths_that_leave_the_folder),
         cmocka_unit_test(follows_only_links_of_the_hub_cache),
+        cmocka_unit_test(writes_the_bytes_of_the_reference_library),
+        cmocka_unit_test(writes_shards_with_an_index),
+        cmocka_unit_test(refuses_to_write_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
