@@ -21,7 +21,7 @@ struct pare_output {
     bool finished, published;
     pare_hasher hasher;
     size_t n_buffered;
-    uint8_t buffer[BUFFER_BYTES];
+    uint8_t *buffer; /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
 };
 
 static char *join(const char *a, const char *b, const char *c, pare_error *err)
@@ -66,17 +66,26 @@ static pare_status sync_folder(const char *path, pare_error *err)
     return PARE_OK;
 }
 
-static pare_status check_room(const pare_output *out, uint64_t n_bytes, pare_error *err)
+pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_error *err)
 {
     struct statvfs fs;
-    if (n_bytes == 0)
-        return PARE_OK;
-    if (fstatvfs(out->fd, &fs) == 0) {
-        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
-        if (room < n_bytes)
-            return pare_fail(err, PARE_ERR_IO, "%s: disk full: %llu bytes needed, %llu free", out->path,
-                             (unsigned long long)n_bytes, (unsigned long long)room);
-    }
+    char *dir = folder_of(path, err);
+    if (dir == NULL)
+        return PARE_ERR_MEMORY;
+    int code = statvfs(dir, &fs); /* a folder that is absent is told by whoever creates the file */
+    free(dir);
+    uint64_t room = code == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+    if (room < n_bytes)
+        return pare_fail(err, PARE_ERR_IO, "%s: disk full: %llu bytes needed, %llu free", path,
+                         (unsigned long long)n_bytes, (unsigned long long)room);
+    return PARE_OK;
+}
+
+static pare_status reserve(const pare_output *out, uint64_t n_bytes, pare_error *err)
+{
+    pare_status st = pare_output_check_room(out->path, n_bytes, err);
+    if (st != PARE_OK || n_bytes == 0)
+        return st;
     int code = posix_fallocate(out->fd, 0, (off_t)n_bytes);
     if (code == ENOSPC || code == EFBIG || code == EDQUOT)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes,
@@ -95,8 +104,10 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
             return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
     }
     pare_output *out = calloc(1, sizeof *out);
-    if (out == NULL)
+    if (out == NULL || (out->buffer = malloc(BUFFER_BYTES)) == NULL) {
+        free(out);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
+    }
     out->fd = -1;
     out->flags = flags;
     pare_status st = PARE_ERR_MEMORY;
@@ -109,7 +120,7 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, out->tmp, strerror(errno));
         goto fail;
     }
-    if ((st = check_room(out, n_bytes, err)) != PARE_OK)
+    if ((st = reserve(out, n_bytes, err)) != PARE_OK)
         goto fail;
     *result = out;
     return PARE_OK;
@@ -186,6 +197,8 @@ pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error
     if (st == PARE_OK && digest != NULL)
         st = pare_hasher_finish(&out->hasher, digest, err);
     out->finished = st == PARE_OK;
+    free(out->buffer);
+    out->buffer = NULL;
     return st;
 }
 
@@ -227,6 +240,7 @@ void pare_output_close(pare_output *out)
     if (out->tmp != NULL && created && !out->published)
         unlink(out->tmp);
     pare_hasher_close(&out->hasher);
+    free(out->buffer);
     free(out->path);
     free(out->tmp);
     free(out);

@@ -13,6 +13,10 @@ typedef enum pare_output_flags {
     PARE_OUTPUT_HASH = 2   /* compute the digest while writing */
 } pare_output_flags;
 
+/* Has the file system of path's folder n_bytes free? For a set of files, before the first of them is started.
+ * Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_error *err);
+
 /* Start a file that will hold about n_bytes (0: unknown). The space is reserved at once, so a full disk is told here.
  * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder
  *         PARE_ERR_IO     folder absent or not writable, disk full; PARE_ERR_MEMORY */

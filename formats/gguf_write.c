@@ -1,0 +1,418 @@
+/* Writing GGUF v3. The layout of every part is planned first, so that sizes are exact before the first byte; then each
+ * file is written once, front to back, hashing on the way. */
+#include "core/bytes.h"
+#include "core/checked.h"
+#include "core/output.h"
+#include "core/progress.h"
+#include "formats/gguf_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* One file to be. */
+typedef struct part {
+    size_t first, n_tensors;           /* of the model's tensors */
+    uint64_t header_bytes, data_bytes; /* without the padding between them; data with the padding behind each tensor */
+    uint64_t n_bytes;                  /* of the file */
+} part;
+
+typedef struct job {
+    const pare_model *m;
+    const char *path;
+    bool force, split;
+    uint32_t alignment;
+    part *parts;
+    size_t n_parts;
+    uint64_t n_bytes, done; /* of all parts: planned, written */
+    pare_pin *pin;
+} job;
+
+/* Where header bytes go: to a file, or nowhere when out is NULL and only n counts. */
+typedef struct emitter {
+    pare_output *out;
+    uint64_t n;
+    pare_buf scratch;
+} emitter;
+
+static pare_status emit(emitter *e, const void *data, size_t n, pare_error *err)
+{
+    e->n += n;
+    return e->out != NULL ? pare_output_write(e->out, data, n, err) : PARE_OK;
+}
+
+static pare_status emit_u32(emitter *e, uint32_t v, pare_error *err)
+{
+    uint8_t bytes[4];
+    pare_store_u32le(bytes, v);
+    return emit(e, bytes, sizeof bytes, err);
+}
+
+static pare_status emit_u64(emitter *e, uint64_t v, pare_error *err)
+{
+    uint8_t bytes[8];
+    pare_store_u64le(bytes, v);
+    return emit(e, bytes, sizeof bytes, err);
+}
+
+static pare_status emit_string(emitter *e, pare_str s, pare_error *err)
+{
+    pare_status st = emit_u64(e, s.len, err);
+    return st == PARE_OK ? emit(e, s.data, s.len, err) : st;
+}
+
+static pare_status emit_pair(emitter *e, const pare_meta_value *value, pare_error *err)
+{
+    e->scratch.len = 0;
+    pare_status st = emit_string(e, value->key, err);
+    if (st == PARE_OK && (st = pare_meta_serialize(value, &e->scratch, err)) == PARE_OK)
+        st = emit(e, e->scratch.data, e->scratch.len, err);
+    return st;
+}
+
+static bool is_split_key(pare_str key)
+{
+    return pare_str_equal(key, GGUF_KEY_SPLIT_NO) || pare_str_equal(key, GGUF_KEY_SPLIT_COUNT) ||
+           pare_str_equal(key, GGUF_KEY_SPLIT_TENSORS);
+}
+
+/* Does the model's value stand in part i? Part 1 has them all; a later one only how it is laid out. In a split set the
+ * split keys are our own. */
+static bool is_in_part(const job *j, size_t i, pare_str key)
+{
+    if (j->split && is_split_key(key))
+        return false;
+    return i == 0 || pare_str_equal(key, GGUF_KEY_ALIGNMENT);
+}
+
+/* The split keys of part i, in the order in which stock's gguf-split leaves them. */
+enum { N_SPLIT_KEYS = 3 };
+static void split_values(const job *j, size_t i, pare_meta_value v[N_SPLIT_KEYS])
+{
+    static const char *const keys[] = {GGUF_KEY_SPLIT_NO, GGUF_KEY_SPLIT_TENSORS, GGUF_KEY_SPLIT_COUNT};
+    for (size_t k = 0; k < N_SPLIT_KEYS; k++)
+        v[k] = (pare_meta_value){.key = {keys[k], strlen(keys[k])}, .type = PARE_META_U16, .n = 1};
+    v[0].v.u = i;
+    v[1].type = PARE_META_I32;
+    v[1].v.i = (int64_t)j->m->n_tensors;
+    v[2].v.u = j->n_parts;
+}
+
+/* Call fn for every value of part i in order. */
+typedef pare_status (*value_fn)(const pare_meta_value *value, void *user, pare_error *err);
+static pare_status for_each_value(const job *j, size_t i, value_fn fn, void *user, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < j->m->meta.n && st == PARE_OK; k++)
+        if (is_in_part(j, i, j->m->meta.values[k].key))
+            st = fn(&j->m->meta.values[k], user, err);
+    pare_meta_value own[N_SPLIT_KEYS];
+    split_values(j, i, own);
+    for (size_t k = 0; k < N_SPLIT_KEYS && j->split && st == PARE_OK; k++)
+        st = fn(&own[k], user, err);
+    return st;
+}
+
+static pare_status count_value(const pare_meta_value *value, void *user, pare_error *err)
+{
+    (void)value, (void)err;
+    *(uint64_t *)user += 1;
+    return PARE_OK;
+}
+
+static pare_status emit_value(const pare_meta_value *value, void *user, pare_error *err)
+{
+    return emit_pair(user, value, err);
+}
+
+static pare_status pin_value(const pare_meta_value *value, void *user, pare_error *err)
+{
+    return pare_pin_add_meta(user, value, err);
+}
+
+static pare_status emit_info(emitter *e, const pare_tensor *t, uint64_t offset, pare_error *err)
+{
+    pare_status st = emit_string(e, (pare_str){t->name, strlen(t->name)}, err);
+    if (st == PARE_OK)
+        st = emit_u32(e, t->n_dims, err);
+    for (uint32_t i = t->n_dims; i-- > 0 && st == PARE_OK;)
+        st = emit_u64(e, t->dim[i], err);
+    if (st == PARE_OK && (st = emit_u32(e, (uint32_t)pare_type_get(t->type)->gguf, err)) == PARE_OK)
+        st = emit_u64(e, offset, err);
+    return st;
+}
+
+/* Bytes of a tensor with the padding behind it. plan() found that none of these sums overflows. */
+static uint64_t padded_bytes(const job *j, const pare_tensor *t)
+{
+    uint64_t n = t->n_bytes;
+    pare_align_u64(t->n_bytes, j->alignment, &n);
+    return n;
+}
+
+static pare_status emit_header(const job *j, size_t i, emitter *e, pare_error *err)
+{
+    const part *p = &j->parts[i];
+    uint64_t n_pairs = 0, offset = 0;
+    pare_status st = for_each_value(j, i, count_value, &n_pairs, err);
+    if (st != PARE_OK || (st = emit(e, "GGUF", 4, err)) != PARE_OK ||
+        (st = emit_u32(e, GGUF_VERSION, err)) != PARE_OK || (st = emit_u64(e, p->n_tensors, err)) != PARE_OK ||
+        (st = emit_u64(e, n_pairs, err)) != PARE_OK || (st = for_each_value(j, i, emit_value, e, err)) != PARE_OK)
+        return st;
+    for (size_t k = 0; k < p->n_tensors && st == PARE_OK; k++) {
+        const pare_tensor *t = &j->m->tensors[p->first + k];
+        st = emit_info(e, t, offset, err);
+        offset += padded_bytes(j, t);
+    }
+    return st;
+}
+
+/* What GGUF can hold, in the limits of its readers. */
+static pare_status check_tensor(const job *j, const pare_tensor *t, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(t->type);
+    uint64_t padded = 0;
+    size_t len = strlen(t->name);
+    if (info->gguf < 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' is of type %s, which GGUF has no number for",
+                         j->path, t->name, info->name);
+    if (t->n_dims > GGUF_MAX_DIMS)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has %" PRIu32 " dimensions, GGUF allows %d",
+                         j->path, t->name, t->n_dims, GGUF_MAX_DIMS);
+    if (len < 1 || len > GGUF_MAX_NAME)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has a name of %zu bytes, GGUF allows 1 to %d",
+                         j->path, t->name, len, GGUF_MAX_NAME);
+    if (!pare_align_u64(t->n_bytes, j->alignment, &padded) || padded > INT64_MAX)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' of %" PRIu64 " bytes is too large", j->path, t->name,
+                         t->n_bytes);
+    return PARE_OK;
+}
+
+/* Deal the tensors out: a new part when the one in hand would exceed split_bytes, never one without tensors. */
+static pare_status deal(job *j, uint64_t split_bytes, pare_error *err)
+{
+    if ((j->parts = calloc(1, sizeof *j->parts)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", j->path);
+    j->n_parts = 1;
+    for (size_t i = 0; i < j->m->n_tensors; i++) {
+        part *p = &j->parts[j->n_parts - 1];
+        pare_status st = check_tensor(j, &j->m->tensors[i], err);
+        if (st != PARE_OK)
+            return st;
+        uint64_t n = padded_bytes(j, &j->m->tensors[i]);
+        if (j->split && p->n_tensors > 0 && (p->data_bytes > split_bytes || n > split_bytes - p->data_bytes)) {
+            if (j->n_parts == GGUF_MAX_PARTS)
+                return pare_fail(err, PARE_ERR_USAGE, "%s: parts of %" PRIu64 " bytes make more than %d of them",
+                                 j->path, split_bytes, GGUF_MAX_PARTS);
+            part *more = reallocarray(j->parts, j->n_parts + 1, sizeof *more);
+            if (more == NULL)
+                return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", j->path, j->n_parts + 1);
+            j->parts = more;
+            p = &j->parts[j->n_parts++];
+            *p = (part){.first = i};
+        }
+        p->n_tensors++;
+        if (!pare_add_u64(p->data_bytes, n, &p->data_bytes) || p->data_bytes > INT64_MAX)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: the tensors up to '%s' are too large together", j->path,
+                             j->m->tensors[i].name);
+    }
+    return PARE_OK;
+}
+
+static pare_status plan(job *j, const pare_write_options *options, pare_error *err)
+{
+    uint64_t split_bytes = options != NULL ? options->split_bytes : 0;
+    j->split = split_bytes > 0;
+    j->force = options != NULL && options->force;
+    pare_status st = pare_gguf_alignment(&j->m->meta, j->path, &j->alignment, err);
+    if (st != PARE_OK || (st = deal(j, split_bytes, err)) != PARE_OK)
+        return st;
+    if (j->split && j->m->n_tensors > INT32_MAX)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu tensors in a split set, %d are allowed", j->path,
+                         j->m->n_tensors, INT32_MAX);
+    emitter e = {0};
+    for (size_t i = 0; i < j->n_parts && st == PARE_OK; i++) {
+        part *p = &j->parts[i];
+        e.n = 0;
+        if ((st = emit_header(j, i, &e, err)) != PARE_OK)
+            break;
+        p->header_bytes = p->n_bytes = e.n;
+        /* without tensors there is no data to align, and stock's vocabulary files end here */
+        bool fits = p->n_tensors == 0 || (pare_align_u64(e.n, j->alignment, &p->n_bytes) &&
+                                          pare_add_u64(p->n_bytes, p->data_bytes, &p->n_bytes));
+        if (!fits || !pare_add_u64(j->n_bytes, p->n_bytes, &j->n_bytes) || j->n_bytes > INT64_MAX)
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: the file would be too large", j->path);
+    }
+    pare_buf_close(&e.scratch);
+    return st;
+}
+
+/* The name of part i into out. */
+static pare_status target_name(const job *j, size_t i, pare_buf *out, pare_error *err)
+{
+    size_t len = strlen(j->path);
+    out->len = 0;
+    if (!j->split)
+        return pare_buf_puts(out, j->path, err);
+    if (len > 5 && strcmp(j->path + len - 5, ".gguf") == 0)
+        len -= 5;
+    return pare_gguf_part_name(out, j->path, len, (uint32_t)i + 1, (uint32_t)j->n_parts, err);
+}
+
+static bool is_input(const pare_model *m, const struct stat *target)
+{
+    for (; m != NULL; m = m->source) {
+        for (size_t i = 0; i < m->n_files; i++)
+            if (m->files[i].device == (uint64_t)target->st_dev && m->files[i].inode == (uint64_t)target->st_ino)
+                return true;
+        for (size_t i = 0; i < m->n_side_files; i++) {
+            struct stat side;
+            if (stat(m->side_files[i].path, &side) == 0 && side.st_dev == target->st_dev &&
+                side.st_ino == target->st_ino)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Before a byte is written: no part exists or may be replaced, none is an input, and the disk has room for all. */
+static pare_status check_targets(const job *j, pare_error *err)
+{
+    pare_buf name = {0};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < j->n_parts && st == PARE_OK; i++) {
+        struct stat target;
+        if ((st = target_name(j, i, &name, err)) != PARE_OK || stat(name.data, &target) != 0)
+            continue;
+        if (is_input(j->m, &target))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input as well; give it another name", name.data);
+        else if (!j->force)
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", name.data);
+    }
+    if (st == PARE_OK && (st = target_name(j, 0, &name, err)) == PARE_OK)
+        st = pare_output_check_room(name.data, j->n_bytes, err);
+    pare_buf_close(&name);
+    return st;
+}
+
+/* Takes the bytes of one tensor. */
+typedef struct tensor_sink {
+    job *j;
+    pare_output *out;
+    pare_hasher *hasher; /* NULL: nothing is recorded */
+    const char *name;
+} tensor_sink;
+
+static pare_status take_bytes(const void *data, size_t n, void *user, pare_error *err)
+{
+    tensor_sink *s = user;
+    pare_status st = s->hasher != NULL ? pare_hasher_add(s->hasher, data, n, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = pare_output_write(s->out, data, n, err);
+    s->j->done += n;
+    pare_progress("bytes", s->j->done, s->j->n_bytes, s->name);
+    return st;
+}
+
+static pare_status write_tensor(job *j, const pare_tensor *t, pare_output *out, pare_pin_file *record, pare_error *err)
+{
+    pare_hasher hasher = {0};
+    tensor_sink sink = {.j = j, .out = out, .hasher = record != NULL ? &hasher : NULL, .name = t->name};
+    uint64_t offset = pare_output_offset(out);
+    pare_digest digest;
+    pare_status st = record != NULL ? pare_hasher_open(&hasher, PARE_HASH_BOTH, err) : PARE_OK;
+    if (st != PARE_OK || (st = pare_tensor_stream(t, take_bytes, &sink, err)) != PARE_OK)
+        goto done;
+    if (pare_output_offset(out) - offset != t->n_bytes) {
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s' delivered %" PRIu64 " bytes, expected %" PRIu64, j->path,
+                       t->name, pare_output_offset(out) - offset, t->n_bytes);
+        goto done;
+    }
+    if ((st = pare_output_zeros(out, padded_bytes(j, t) - t->n_bytes, err)) != PARE_OK)
+        goto done;
+    if (record != NULL && (st = pare_hasher_finish(&hasher, &digest, err)) == PARE_OK)
+        st = pare_pin_add_tensor(record, t, offset, &digest, err);
+done:
+    pare_hasher_close(&hasher);
+    return st;
+}
+
+/* Write part i whole, and leave it under its temporary name. */
+static pare_status write_part(job *j, size_t i, const char *path, pare_output **out, pare_error *err)
+{
+    const part *p = &j->parts[i];
+    emitter e = {0};
+    pare_pin_file *record = NULL;
+    unsigned flags = (j->force ? PARE_OUTPUT_FORCE : 0) | (j->pin != NULL ? PARE_OUTPUT_HASH : 0);
+    pare_status st = pare_output_open(out, path, p->n_bytes, flags, err);
+    e.out = *out;
+    if (st != PARE_OK || (st = emit_header(j, i, &e, err)) != PARE_OK)
+        goto done;
+    j->done += e.n;
+    if (j->pin != NULL && ((st = pare_pin_add_file(j->pin, path, &record, err)) != PARE_OK ||
+                           (st = for_each_value(j, i, pin_value, record, err)) != PARE_OK))
+        goto done;
+    if (p->n_tensors > 0)
+        st = pare_output_zeros(*out, p->n_bytes - p->data_bytes - p->header_bytes, err);
+    for (size_t k = 0; k < p->n_tensors && st == PARE_OK; k++)
+        st = write_tensor(j, &j->m->tensors[p->first + k], *out, record, err);
+    if (st == PARE_OK)
+        st = pare_output_finish(*out, record != NULL ? &record->digest : NULL, err);
+done:
+    pare_buf_close(&e.scratch);
+    return st;
+}
+
+/* Give the parts their names, part 1 last: whoever sees it finds the set complete. When that fails half-way, what has
+ * appeared is taken back, unless it replaced something. */
+static pare_status publish(const job *j, pare_output **outs, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    size_t i = j->n_parts;
+    while (i > 0 && (st = pare_output_publish(outs[i - 1], err)) == PARE_OK)
+        i--;
+    pare_buf name = {0};
+    for (size_t k = i; st != PARE_OK && !j->force && k < j->n_parts; k++)
+        if (target_name(j, k, &name, NULL) == PARE_OK)
+            unlink(name.data);
+    pare_buf_close(&name);
+    return st;
+}
+
+pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin,
+                            pare_error *err)
+{
+    job j = {.m = m, .path = path, .pin = pin};
+    pare_output **outs = NULL;
+    pare_buf name = {0};
+    pare_status st = plan(&j, options, err);
+    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK)
+        goto done;
+    if ((outs = calloc(j.n_parts, sizeof *outs)) == NULL) {
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", path, j.n_parts);
+        goto done;
+    }
+    for (size_t i = 0; i < j.n_parts && st == PARE_OK; i++)
+        if ((st = target_name(&j, i, &name, err)) == PARE_OK)
+            st = write_part(&j, i, name.data, &outs[i], err);
+    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+        st = publish(&j, outs, err);
+done:
+    for (size_t i = 0; i < j.n_parts && outs != NULL; i++)
+        pare_output_close(outs[i]);
+    free(outs);
+    free(j.parts);
+    pare_buf_close(&name);
+    return st;
+}
+
+pare_status pare_gguf_size(const pare_model *m, const pare_write_options *options, uint64_t *n_bytes, pare_error *err)
+{
+    job j = {.m = m, .path = m->path != NULL ? m->path : "output"};
+    pare_status st = plan(&j, options, err);
+    *n_bytes = j.n_bytes;
+    free(j.parts);
+    return st;
+}
