@@ -24,7 +24,8 @@ typedef struct pare_ids {
 /* Append the ids of len bytes of text to out. Bytes that are not UTF-8 go through byte tokens. Linear in len up to a
  * logarithm; a run of one million equal letters takes well under a second per megabyte. Reentrant.
  * Errors: PARE_ERR_FORMAT (match limit reached), PARE_ERR_MEMORY. */
-pare_status pare_tokenize(const pare_tokenizer *t, const char *text, size_t len, unsigned flags, pare_ids *out, pare_error *err);
+pare_status pare_tokenize(const pare_tokenizer *t, const char *text, size_t len, unsigned flags, pare_ids *out,
+                          pare_error *err);
 
 /* Append the bytes that id stands for; control tokens give nothing unless special is set. */
 pare_status pare_detokenize(const pare_tokenizer *t, int32_t id, bool special, pare_buf *out, pare_error *err);

@@ -1,0 +1,77 @@
+/* eval/tokenizer_impl.h - what the parts of the tokenizer share: added tokens, byte-level BPE, SentencePiece BPE */
+#ifndef PARE_EVAL_TOKENIZER_IMPL_H
+#define PARE_EVAL_TOKENIZER_IMPL_H
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include "eval/tokenizer.h"
+#include "model/merges.h"
+#include "model/pretokenizer.h"
+
+#include <pcre2.h>
+
+/* Added tokens as a tree of bytes: the longest one at a position is found in one walk. */
+typedef struct pare_added_node {
+    uint8_t byte;
+    int32_t child, sibling; /* node or -1 */
+    int32_t id;             /* token that ends here or PARE_TOKEN_NONE */
+} pare_added_node;
+
+typedef struct pare_added {
+    pare_added_node *nodes;
+    size_t n, cap;
+    int32_t first[256]; /* node of a first byte or -1 */
+} pare_added;
+
+typedef struct pare_pattern {
+    pcre2_code *code; /* NULL: this step does not split */
+    bool jit;
+} pare_pattern;
+
+struct pare_tokenizer {
+    const pare_vocab *v;
+    pare_index ids; /* text -> id of the tokens that merging may give */
+    pare_added raw, normalized;
+    int32_t byte_id[256];
+    bool has_merges;
+    pare_merge_table merges;
+    bool add_bos, add_eos;
+
+    /* byte-level BPE */
+    const pare_pretokenizer *pre;
+    pare_pattern patterns[PARE_PRE_MAX_STEPS];
+    uint32_t alphabet[256];
+    int16_t byte_of[512]; /* code point of the alphabet -> byte or -1 */
+    bool ignore_merges, nfc;
+
+    /* SentencePiece */
+    uint32_t *rank; /* [n_tokens] order of the scores, 0 the best; equal scores share a rank */
+    bool add_prefix, words_apart;
+};
+
+/* What one call of pare_tokenize needs; the tokenizer itself stays as it is. */
+typedef struct pare_tokenize_work {
+    const pare_tokenizer *t;
+    pare_ids *out;
+    pare_merge_work merge;
+    pare_buf text, mapped;
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+    bool last_unk; /* SentencePiece: the last id is a fused unknown */
+} pare_tokenize_work;
+
+pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err);
+
+pare_status pare_bpe_open(pare_tokenizer *t, pare_error *err);
+/* Normalize len bytes of UTF-8 into w->text. */
+pare_status pare_bpe_normalize(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+/* Append the ids of normalized text. */
+pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+
+pare_status pare_spm_open(pare_tokenizer *t, pare_error *err);
+/* at_start: nothing of the text lies before this stretch. */
+pare_status pare_spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+
+#endif
