@@ -18,6 +18,7 @@ typedef struct pare_hf_write_options {
  * decoded to `dtype` (PARE_TYPE_F32, F16 or BF16); names and row order turned back; config.json and
  * generation_config.json from the hyperparameters or carried from a folder source; tokenizer files carried when the
  * source had them, else tokenizer.json and tokenizer_config.json made from the vocabulary. The folder appears whole. */
-pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options, pare_pin *pin, pare_error *err);
+pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
+                          pare_pin *pin, pare_error *err);
 
 #endif

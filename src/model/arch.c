@@ -71,6 +71,31 @@ char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, c
     return dst;
 }
 
+char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, bool bias)
+{
+    const char *suffix = w->flags & PARE_NO_SUFFIX ? "" : bias ? ".bias" : ".weight";
+    const char *at = strstr(w->hf, "%u");
+    if (at == NULL)
+        snprintf(dst, size, "%s%s", w->hf, suffix);
+    else
+        snprintf(dst, size, "%.*s%" PRIu32 "%s%s", (int)(at - w->hf), w->hf, layer, at + 2, suffix);
+    return dst;
+}
+
+bool pare_arch_allows(const pare_arch_weight *w, bool bias)
+{
+    const unsigned any_bias = PARE_BIAS_OPTIONAL | PARE_BIAS_REQUIRED | PARE_BIAS_ATTN | PARE_BIAS_FFN;
+    return !bias || (w->flags & any_bias) != 0;
+}
+
+bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias)
+{
+    if (!bias)
+        return (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
+    return (w->flags & PARE_BIAS_REQUIRED) || ((w->flags & PARE_BIAS_ATTN) && hp->attn_bias) ||
+           ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
+}
+
 uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
 {
     uint64_t q = (uint64_t)hp->n_head * hp->head_dim_k, k = (uint64_t)hp->n_head_kv * hp->head_dim_k;
@@ -153,14 +178,9 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
 
 static pare_status check_weight(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
 {
-    const pare_hparams *hp = &c->m->hp;
-    bool required = (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
-    bool has_bias = (w->flags & (PARE_BIAS_OPTIONAL | PARE_BIAS_REQUIRED | PARE_BIAS_ATTN | PARE_BIAS_FFN)) != 0;
-    bool bias_required = (w->flags & PARE_BIAS_REQUIRED) || ((w->flags & PARE_BIAS_ATTN) && hp->attn_bias) ||
-                         ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
-    pare_status st = check_one(c, w, layer, false, required, err);
-    if (st == PARE_OK && has_bias)
-        st = check_one(c, w, layer, true, bias_required, err);
+    pare_status st = check_one(c, w, layer, false, pare_arch_requires(w, &c->m->hp, false), err);
+    if (st == PARE_OK && pare_arch_allows(w, true))
+        st = check_one(c, w, layer, true, pare_arch_requires(w, &c->m->hp, true), err);
     return st;
 }
 

@@ -105,8 +105,7 @@ typedef enum pare_weight_map {
     PARE_MAP_ROPE_Q,    /* rows reordered from halves to interleaved pairs, head by head (n_head heads) */
     PARE_MAP_ROPE_K,    /* the same with n_head_kv heads */
     PARE_MAP_TRANSPOSE, /* stored [in, out] */
-    PARE_MAP_PLUS_ONE,  /* norm weights stored minus one */
-    PARE_MAP_STACK      /* one tensor an expert (second %u), stacked into [n_expert, ...] */
+    PARE_MAP_PLUS_ONE   /* norm weights stored minus one */
 } pare_weight_map;
 
 enum {
@@ -171,6 +170,13 @@ typedef struct pare_arch {
 const pare_arch *pare_arch_at(size_t i); /* NULL behind the last */
 const pare_arch *pare_arch_find(const char *gguf_name);
 const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class **out); /* out may be NULL */
+
+/* Hub name of a weight's tensor (w->hf is not NULL), e.g. "model.layers.3.mlp.up_proj.weight". Returns dst. */
+char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, bool bias);
+
+/* Whether a model with these numbers may have, and must have, the weight (or its bias). */
+bool pare_arch_allows(const pare_arch_weight *w, bool bias);
+bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias);
 
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);

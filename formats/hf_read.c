@@ -1,0 +1,407 @@
+#include "core/json.h"
+#include "formats/hf.h"
+#include "formats/hf_meta.h"
+#include "formats/open.h"
+#include "formats/safe_path.h"
+#include "formats/safetensors.h"
+#include "formats/tokenizer_files.h"
+#include "model/view.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_CONFIG_BYTES = 4 << 20, MAX_NAMED = 10, NAME_BYTES = 256 };
+
+/* Files beside the weights that belong to a model, by the names that the Hub's libraries give them. */
+static const char *const side_names[] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+};
+
+/* Tensors that some programs save although they are no parameters. */
+static const char *const ignored[] = {"*.rotary_emb.inv_freq", "*.attention.bias", "*.attention.masked_bias", NULL};
+
+/* Where the parts of a model lie. */
+typedef struct place {
+    char *dir, *weights, *config_path;
+    bool has_index;
+} place;
+
+static void place_close(place *p)
+{
+    free(p->dir);
+    free(p->weights);
+    free(p->config_path);
+    *p = (place){0};
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* The weights of a folder: an index first, as every program of the Hub does. */
+static pare_status find_weights(place *p, pare_error *err)
+{
+    static const char *const names[] = {"model.safetensors.index.json", "model.safetensors"};
+    static const char *const pickles[] = {"pytorch_model.bin.index.json", "pytorch_model.bin", "consolidated.00.pth"};
+    char why[NAME_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (pare_path_look(p->dir, names[i], why, sizeof why) != PARE_PATH_ABSENT) {
+            p->has_index = i == 0;
+            p->weights = pare_path_join(p->dir, names[i], err);
+            return p->weights != NULL ? PARE_OK : PARE_ERR_MEMORY;
+        }
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
+        if (pare_path_look(p->dir, pickles[i], why, sizeof why) != PARE_PATH_ABSENT)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: weights as '%s' (a Python pickle) are not read; safetensors are", p->dir, pickles[i]);
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: neither model.safetensors.index.json nor model.safetensors is there",
+                     p->dir);
+}
+
+/* path: a folder, a .safetensors file or an index in one. */
+static pare_status place_open(place *p, const char *path, pare_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        if ((p->dir = strdup(path)) == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for a path");
+        pare_status st = find_weights(p, err);
+        if (st != PARE_OK)
+            return st;
+    } else {
+        if ((p->dir = pare_path_folder(path, err)) == NULL || (p->weights = strdup(path)) == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for a path");
+        p->has_index = ends_with(path, ".json");
+    }
+    p->config_path = pare_path_join(p->dir, "config.json", err);
+    return p->config_path != NULL ? PARE_OK : PARE_ERR_MEMORY;
+}
+
+static pare_status open_weights(pare_model *m, const place *p, pare_error *err)
+{
+    return p->has_index ? pare_safetensors_open_index(m, p->weights, err) : pare_safetensors_open(m, p->weights, err);
+}
+
+static pare_status add_side_files(pare_model *m, const char *dir, pare_error *err)
+{
+    const size_t n = sizeof side_names / sizeof *side_names;
+    char why[NAME_BYTES];
+    m->side_files = pare_arena_alloc(&m->arena, n * sizeof *m->side_files, err);
+    if (m->side_files == NULL)
+        return PARE_ERR_MEMORY;
+    m->n_side_files = 0;
+    for (size_t i = 0; i < n; i++) {
+        pare_path_state state = pare_path_look(dir, side_names[i], why, sizeof why);
+        if (state == PARE_PATH_REFUSED)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, side_names[i], why);
+        if (state == PARE_PATH_ABSENT)
+            continue;
+        char *path = pare_path_join(dir, side_names[i], err);
+        char *kept = path != NULL ? pare_arena_copy(&m->arena, path, strlen(path), err) : NULL;
+        free(path);
+        if (kept == NULL)
+            return PARE_ERR_MEMORY;
+        m->side_files[m->n_side_files++] = (pare_side_file){side_names[i], kept};
+    }
+    return PARE_OK;
+}
+
+/* Read config.json and find the architecture that it names. The caller frees *config. */
+static pare_status read_config(pare_model *m, const place *p, unsigned flags, json_t **config, pare_error *err)
+{
+    pare_status st = pare_json_load(config, p->config_path, MAX_CONFIG_BYTES, true, err);
+    if (st != PARE_OK)
+        return st;
+    if (!json_is_object(*config))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", p->config_path);
+    const json_t *custom = json_object_get(*config, "auto_map"),
+                 *packed = json_object_get(*config, "quantization_config");
+    if (custom != NULL && !json_is_null(custom))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: 'auto_map' asks for code of the model's own, which is never run", p->config_path);
+    if (packed != NULL && !json_is_null(packed) && !(flags & PARE_OPEN_REQUANTIZE))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: 'quantization_config' says that the weights are quantized already", p->config_path);
+    const json_t *classes = json_object_get(*config, "architectures");
+    const char *class = json_string_value(json_array_get(classes, 0));
+    if (class == NULL)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'architectures' is no list with the name of a class",
+                         p->config_path);
+    if ((m->arch = pare_arch_find_class(class, NULL)) == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: architecture '%s' is not supported", p->config_path, class);
+    return pare_hparams_from_config(&m->hp, m->arch, *config, p->config_path, err);
+}
+
+/* A tensor of the Hub and what it is. */
+typedef struct entry {
+    const pare_tensor *src;
+    const pare_arch_weight *weight; /* NULL: not known */
+    uint32_t layer;
+    bool bias;
+} entry;
+
+/* Names for a message: the first ten, then dots. */
+typedef struct name_list {
+    pare_buf text;
+    size_t n;
+} name_list;
+
+static pare_status list_name(name_list *list, const char *name, pare_error *err)
+{
+    if (list->n++ >= MAX_NAMED)
+        return list->n == MAX_NAMED + 1 ? pare_buf_puts(&list->text, ", ...", err) : PARE_OK;
+    return pare_buf_printf(&list->text, err, "%s'%s'", list->text.len > 0 ? ", " : "", name);
+}
+
+/* Mark the Hub's tensor of a weight; without one, note its name when the model needs it. entries: one a raw tensor. */
+static pare_status match_one(const pare_model *m, const pare_model *raw, entry *entries, const pare_arch_weight *w,
+                             uint32_t layer, bool bias, name_list *missing, pare_error *err)
+{
+    char name[NAME_BYTES];
+    const pare_tensor *src = pare_model_find(raw, pare_arch_hf_name(name, sizeof name, w, layer, bias));
+    bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
+    if (src == NULL)
+        return pare_arch_requires(w, &m->hp, bias) || untied ? list_name(missing, name, err) : PARE_OK;
+    entries[src - raw->tensors] = (entry){src, w, layer, bias};
+    return PARE_OK;
+}
+
+static pare_status match_weights(const pare_model *m, const pare_model *raw, entry *entries, name_list *missing,
+                                 pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < m->arch->n_weights && st == PARE_OK; i++) {
+        const pare_arch_weight *w = &m->arch->weights[i];
+        uint32_t n = w->hf == NULL ? 0 : pare_weight_per_layer(w->id) ? m->hp.n_layer : 1;
+        for (uint32_t layer = 0; layer < n && st == PARE_OK; layer++) {
+            st = match_one(m, raw, entries, w, layer, false, missing, err);
+            if (st == PARE_OK && pare_arch_allows(w, true))
+                st = match_one(m, raw, entries, w, layer, true, missing, err);
+        }
+    }
+    return st;
+}
+
+static bool is_ignored(const char *name, const char *const *patterns)
+{
+    for (; patterns != NULL && *patterns != NULL; patterns++)
+        if (fnmatch(*patterns, name, 0) == 0)
+            return true;
+    return false;
+}
+
+/* Find out what every tensor is. Errors name all that is missing and all that is not expected. */
+static pare_status match_tensors(const pare_model *m, const pare_model *raw, const place *p, entry *entries,
+                                 pare_error *err)
+{
+    name_list missing = {0}, strange = {0};
+    pare_status st = match_weights(m, raw, entries, &missing, err);
+    for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++) {
+        const char *name = raw->tensors[i].name;
+        if (entries[i].weight == NULL && !is_ignored(name, ignored) && !is_ignored(name, m->arch->hf_ignored))
+            st = list_name(&strange, name, err);
+    }
+    if (st == PARE_OK && missing.n > 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %zu tensors of architecture '%s' are missing: %s%s%s", p->weights,
+                       missing.n, m->arch->name, missing.text.data, strange.n > 0 ? "; not expected: " : "",
+                       strange.n > 0 ? strange.text.data : "");
+    if (st == PARE_OK && strange.n > 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %zu tensors are no part of architecture '%s': %s", p->weights,
+                       strange.n, m->arch->name, strange.text.data);
+    pare_buf_close(&missing.text);
+    pare_buf_close(&strange.text);
+    return st;
+}
+
+/* Stock's order: file by file, in each by name. */
+static int by_file_and_name(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->weight == NULL || y->weight == NULL)
+        return (x->weight == NULL) - (y->weight == NULL);
+    if (x->src->file != y->src->file)
+        return x->src->file < y->src->file ? -1 : 1;
+    return strcmp(x->src->name, y->src->name);
+}
+
+/* The Hub's tensor as GGUF has it. */
+static pare_status add_mapped(pare_model *m, const entry *e, pare_error *err)
+{
+    char name[NAME_BYTES];
+    pare_tensor src = *e->src, t = src;
+    pare_status st = PARE_OK;
+    pare_weight_map map = e->weight->map;
+    if (!(pare_type_get(src.type)->traits & PARE_TRAIT_FLOAT))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s, weights are expected in a float type",
+                         m->path, src.name, pare_type_get(src.type)->name);
+    if ((src.name = pare_arena_copy(&m->arena, src.name, strlen(src.name), err)) == NULL)
+        return PARE_ERR_MEMORY;
+    if (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K)
+        st = pare_view_rope(&m->arena, &t, &src, m->hp.head_dim_k, true, err);
+    else if (map == PARE_MAP_TRANSPOSE && !e->bias)
+        st = pare_view_transpose(&m->arena, &t, &src, err);
+    else if (map == PARE_MAP_PLUS_ONE)
+        st = pare_view_add(&m->arena, &t, &src, 1.0f, err);
+    t.name = pare_weight_name(name, sizeof name, e->weight->id, e->layer, e->bias ? "bias" : "weight");
+    return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
+}
+
+static pare_status read_floats(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    (void)row; /* one row */
+    (void)err;
+    if (n_rows > 0)
+        memcpy(dst, t->ctx, (size_t)t->n_bytes);
+    return PARE_OK;
+}
+
+/* rope_freqs.weight, which the Hub has as numbers in config.json. */
+static pare_status add_rope_freqs(pare_model *m, pare_error *err)
+{
+    if (m->hp.rope_llama3.factor == 0)
+        return PARE_OK;
+    char name[NAME_BYTES];
+    float *factors = pare_arena_alloc(&m->arena, m->hp.n_rot / 2 * sizeof *factors, err);
+    if (factors == NULL)
+        return PARE_ERR_MEMORY;
+    pare_rope_llama3_factors(&m->hp, factors);
+    pare_tensor t = {.name = pare_weight_name(name, sizeof name, PARE_W_ROPE_FREQS, 0, "weight"),
+                     .type = PARE_TYPE_F32,
+                     .n_dims = 1,
+                     .dim = {m->hp.n_rot / 2},
+                     .read = read_floats,
+                     .ctx = factors};
+    pare_status st = pare_tensor_set_shape(&t, m->path, err);
+    return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
+}
+
+static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, pare_error *err)
+{
+    entry *entries = calloc(raw->n_tensors > 0 ? raw->n_tensors : 1, sizeof *entries);
+    if (entries == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", p->weights, raw->n_tensors);
+    pare_status st = match_tensors(m, raw, p, entries, err);
+    if (st == PARE_OK)
+        st = pare_model_reserve(m, raw->n_tensors + 1, err);
+    if (st == PARE_OK)
+        st = add_rope_freqs(m, err);
+    qsort(entries, raw->n_tensors, sizeof *entries, by_file_and_name);
+    for (size_t i = 0; i < raw->n_tensors && entries[i].weight != NULL && st == PARE_OK; i++)
+        st = add_mapped(m, &entries[i], err);
+    free(entries);
+    m->files = raw->files; /* the mapped bytes are m's from here on */
+    m->n_files = raw->n_files;
+    raw->files = NULL;
+    raw->n_files = 0;
+    return st;
+}
+
+/* The type that most of the weights have, as stock's converter guesses it: that of the first matrix. */
+static pare_type main_type(const pare_model *m)
+{
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].n_dims > 1)
+            return m->tensors[i].type;
+    return PARE_TYPE_F32;
+}
+
+/* general.file_type (llama.h, enum llama_ftype) of a file with weights in type. */
+static uint32_t file_type_of(pare_type type)
+{
+    return type == PARE_TYPE_F32 ? 0 : type == PARE_TYPE_BF16 ? 32 : 1;
+}
+
+/* The config says in which type the weights are; a file that says something else was changed afterwards, or lies. */
+static pare_status check_dtype(const pare_model *m, const json_t *config, const char *config_path, pare_error *err)
+{
+    static const struct {
+        const char *name;
+        pare_type type;
+    } types[] = {{"float32", PARE_TYPE_F32},
+                 {"float16", PARE_TYPE_F16},
+                 {"bfloat16", PARE_TYPE_BF16},
+                 {"float64", PARE_TYPE_F64}};
+    const char *said = json_string_value(json_object_get(config, "torch_dtype"));
+    if (said == NULL)
+        said = json_string_value(json_object_get(config, "dtype"));
+    for (size_t i = 0; said != NULL && i < sizeof types / sizeof *types; i++)
+        if (strcmp(said, types[i].name) == 0 && types[i].type != main_type(m))
+            return pare_warn(err, "%s: says weights of %s, the file has %s", config_path, said,
+                             pare_type_get(main_type(m))->name);
+    return PARE_OK;
+}
+
+static pare_status read_tokenizer(pare_model *m, const place *p, const json_t *config, pare_error *err)
+{
+    pare_status st = pare_tokenizer_files_read(&m->vocab, p->dir, config, m->hp.n_vocab, &m->has_vocab, err);
+    if (st == PARE_OK && !m->has_vocab)
+        return pare_warn(err, "%s: has no tokenizer; neither will what is made of it", p->dir);
+    return st == PARE_OK ? pare_vocab_to_meta(&m->vocab, &m->meta, err) : st;
+}
+
+static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pare_error *err)
+{
+    json_t *config = NULL;
+    pare_model raw = {0};
+    pare_status st = read_config(m, p, flags, &config, err);
+    if (st == PARE_OK)
+        st = open_weights(&raw, p, err);
+    if (st == PARE_OK)
+        st = map_tensors(m, &raw, p, err);
+    if (st == PARE_OK)
+        st = check_dtype(m, config, p->config_path, err);
+    if (st == PARE_OK)
+        st = pare_hf_meta_general(m, p->dir, config, err);
+    if (st == PARE_OK)
+        st = pare_hparams_to_meta(&m->hp, m->arch, file_type_of(main_type(m)), &m->meta, err);
+    if (st == PARE_OK && !(flags & PARE_OPEN_NO_VOCAB))
+        st = read_tokenizer(m, p, config, err);
+    if (st == PARE_OK)
+        st = pare_arch_check(m, err);
+    pare_model_close(&raw);
+    json_decref(config);
+    return st;
+}
+
+pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
+{
+    place p = {0};
+    *m = (pare_model){0};
+    pare_status st = place_open(&p, path, err);
+    if (st == PARE_OK && (flags & PARE_OPEN_RAW))
+        st = open_weights(m, &p, err);
+    m->format = PARE_FORMAT_HF;
+    m->alignment = 32;
+    if (st == PARE_OK && (m->path = pare_arena_copy(&m->arena, path, strlen(path), err)) == NULL)
+        st = PARE_ERR_MEMORY;
+    if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
+        st = open_mapped(m, &p, flags, err);
+    if (st == PARE_OK)
+        st = add_side_files(m, p.dir, err);
+    place_close(&p);
+    if (st != PARE_OK)
+        pare_model_close(m);
+    return st;
+}

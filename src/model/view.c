@@ -1,0 +1,150 @@
+#include "model/view.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct view {
+    pare_tensor src;
+    uint32_t head_dim;
+    bool to_pairs;
+    float add;
+} view;
+
+/* Copy src into a new view and make out a tensor of the same shape that is read through it. */
+static view *start(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_read_fn read, pare_error *err)
+{
+    view *v = pare_arena_alloc(arena, sizeof *v, err);
+    if (v == NULL)
+        return NULL;
+    v->src = *src;
+    *out = *src;
+    out->data = NULL;
+    out->read = read;
+    out->ctx = v;
+    return v;
+}
+
+static pare_status refuse_blocks(const pare_tensor *src, const char *what, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(src->type);
+    if (info->block_len == 1)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': %s of type %s, whose weights come in blocks of %" PRIu32,
+                     src->name, what, info->name, info->block_len);
+}
+
+/* Where row r of the result stands in the source. */
+static uint64_t rope_source(const view *v, uint64_t r)
+{
+    uint64_t half = v->head_dim / 2, at = r % v->head_dim, head = r - at;
+    if (v->to_pairs)
+        return head + at % 2 * half + at / 2;
+    return head + at % half * 2 + at / half;
+}
+
+static pare_status read_rope_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const view *v = t->ctx;
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
+        st = pare_tensor_read(&v->src, rope_source(v, row + i), 1, (uint8_t *)dst + i * t->row_bytes, err);
+    return st;
+}
+
+/* The whole of src into a new buffer. */
+static pare_status read_all(const pare_tensor *src, uint8_t **out, pare_error *err)
+{
+    *out = malloc(src->n_bytes > 0 ? (size_t)src->n_bytes : 1);
+    if (*out == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes", src->name, src->n_bytes);
+    return pare_tensor_read(src, 0, src->n_rows, *out, err);
+}
+
+static pare_status read_rope_vector(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const view *v = t->ctx;
+    size_t size = pare_type_get(t->type)->block_bytes;
+    uint8_t *all = NULL;
+    (void)row; /* a vector is one row */
+    if (n_rows == 0)
+        return PARE_OK;
+    pare_status st = read_all(&v->src, &all, err);
+    for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
+        memcpy((uint8_t *)dst + i * size, all + rope_source(v, i) * size, size);
+    free(all);
+    return st;
+}
+
+pare_status pare_view_rope(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint32_t head_dim,
+                           bool to_pairs, pare_error *err)
+{
+    bool vector = src->n_dims == 1;
+    if (src->n_dims < 1 || src->n_dims > 2 || head_dim == 0 || head_dim % 2 != 0 || src->dim[0] % head_dim != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " rows is not made of heads of %" PRIu32,
+                         src->name, src->n_dims, src->n_dims > 0 ? src->dim[0] : 0, head_dim);
+    pare_status st = vector ? refuse_blocks(src, "a vector", err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
+    view *v = start(arena, out, src, vector ? read_rope_vector : read_rope_rows, err);
+    if (v == NULL)
+        return PARE_ERR_MEMORY;
+    v->head_dim = head_dim;
+    v->to_pairs = to_pairs;
+    return PARE_OK;
+}
+
+/* Row by row of the source, because a mapped file is read fastest in its own order. */
+static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const view *v = t->ctx;
+    size_t size = pare_type_get(t->type)->block_bytes;
+    uint8_t *from = malloc(v->src.row_bytes > 0 ? (size_t)v->src.row_bytes : 1);
+    if (from == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " bytes", t->name,
+                         v->src.row_bytes);
+    pare_status st = PARE_OK;
+    for (uint64_t j = 0; j < t->row_len && st == PARE_OK; j++) {
+        st = pare_tensor_read(&v->src, j, 1, from, err);
+        for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
+            memcpy((uint8_t *)dst + i * t->row_bytes + j * size, from + (row + i) * size, size);
+    }
+    free(from);
+    return st;
+}
+
+pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err)
+{
+    if (src->n_dims != 2)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %" PRIu32 " dimensions, only a matrix is transposed",
+                         src->name, src->n_dims);
+    pare_status st = refuse_blocks(src, "a transposed matrix", err);
+    if (st != PARE_OK)
+        return st;
+    if (start(arena, out, src, read_transposed, err) == NULL)
+        return PARE_ERR_MEMORY;
+    out->dim[0] = src->dim[1];
+    out->dim[1] = src->dim[0];
+    return pare_tensor_set_shape(out, src->name, err);
+}
+
+static pare_status read_sum(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const view *v = t->ctx;
+    float *x = dst;
+    pare_status st = pare_tensor_read_f32(&v->src, row, n_rows, x, err);
+    for (uint64_t i = 0; i < n_rows * t->row_len && st == PARE_OK; i++)
+        x[i] += v->add;
+    return st;
+}
+
+pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err)
+{
+    view *v = start(arena, out, src, read_sum, err);
+    if (v == NULL)
+        return PARE_ERR_MEMORY;
+    v->add = add;
+    out->type = PARE_TYPE_F32;
+    return pare_tensor_set_shape(out, src->name, err);
+}

@@ -1,0 +1,26 @@
+/* model/view.h - a tensor that shows another one's values rearranged or shifted, produced when it is read
+ *
+ * *out takes name, file and offset of src and the shape of the result; its read function needs *src no more, because
+ * the arena holds a copy (the bytes that src reads must stay). n_dims of src is 1 or 2 unless said. */
+#ifndef PARE_MODEL_VIEW_H
+#define PARE_MODEL_VIEW_H
+
+#include "model/model.h"
+
+/* Rows (of a vector: elements) reordered within each head of head_dim, between the two orders of RoPE's pairs:
+ *
+ *   halves (Hub)   0 1 2 3 ... d-1, the partners are i and i + d/2
+ *   pairs (GGUF)   0 d/2 1 d/2+1 ..., the partners are neighbours
+ *
+ * to_pairs turns the first into the second, else back. Errors: PARE_ERR_RANGE (rows are no multiple of an even
+ * head_dim), PARE_ERR_UNSUPPORTED (a vector in a block type), PARE_ERR_MEMORY. */
+pare_status pare_view_rope(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint32_t head_dim,
+                           bool to_pairs, pare_error *err);
+
+/* out[i][j] = src[j][i]. Errors: PARE_ERR_RANGE (no matrix), PARE_ERR_UNSUPPORTED (a block type), PARE_ERR_MEMORY. */
+pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err);
+
+/* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
+pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
+
+#endif
