@@ -1,7 +1,9 @@
 /* eval/backend.h - the table of operations over which the forward pass is written; CPU and CUDA each fill one
  *
- * Activations are float matrices [n_tokens, width], rows contiguous, in memory of the backend. Weights are tensors of a
- * model, multiplied straight from their quantized blocks: nothing keeps a decoded copy of a whole weight. */
+ * Activations are float matrices [n_tokens, width], rows contiguous, in memory of the backend ("device memory" below;
+ * on the CPU ordinary memory). Weights are tensors of a model, multiplied straight from their quantized blocks: nothing
+ * keeps a decoded copy of a whole weight. A backend is free to compute products in another type (BF16, 8 bit): the
+ * float interface between operations stays. One thread at a time calls a backend. */
 #ifndef PARE_EVAL_BACKEND_H
 #define PARE_EVAL_BACKEND_H
 
@@ -9,56 +11,77 @@
 
 typedef struct pare_backend pare_backend;
 
-/* Attention over one sequence. q: [n, n_head, head_dim_k]; k: [n, n_head_kv, head_dim_k]; v: [n, n_head_kv,
- * head_dim_v]; out: [n, n_head, head_dim_v]. Query i sees keys j with i - window < j <= i (window 0: all j <= i).
- * Query head h reads key/value head h * n_head_kv / n_head. sinks: [n_head] extra logits or NULL. */
+/* Attention over n_seq sequences of n tokens each, one behind the other. q: [n_seq * n, n_head, head_dim_k]; k:
+ * [n_seq * n, n_head_kv, head_dim_k]; v: [n_seq * n, n_head_kv, head_dim_v]; out: [n_seq * n, n_head, head_dim_v].
+ * Query i of a sequence sees keys j of the same sequence with j <= i (causal) and i - j < window (window 0: no limit).
+ * Query head h reads key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap)
+ * where softcap is not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
 typedef struct pare_attention {
-    uint32_t n, n_head, n_head_kv, head_dim_k, head_dim_v, window;
+    uint32_t n_seq, n, n_head, n_head_kv, head_dim_k, head_dim_v, window;
     bool causal;
     float scale, softcap;
-    const float *q, *k, *v, *sinks;
+    const float *q, *k, *v;
+    const pare_tensor *sinks;
     float *out;
 } pare_attention;
 
-/* Rotary embedding of x: [n, n_head, head_dim] in place; row t is position first + t; freq: [n_rot / 2] angles per
- * position, mscale multiplies cos and sin. */
+/* Rotary embedding of x: [n_seq * n, n_head, head_dim] in place; rows t, t + n, t + 2 n, ... are at position t. The
+ * first n_rot elements of a head turn: pair i (interleaved: elements 2i and 2i + 1; halves: i and i + n_rot / 2) by the
+ * angle whose cosine and sine are cos_sin[t][i][0] and [1]; cos_sin: [>= n, n_rot / 2, 2] in device memory. */
 typedef struct pare_rope {
-    uint32_t n, n_head, head_dim, n_rot, first;
+    uint32_t n_seq, n, n_head, head_dim, n_rot;
     pare_rope_layout layout;
-    const float *freq;
-    float mscale;
+    const float *cos_sin;
 } pare_rope;
+
+/* y = (x - mean) / sqrt(variance + eps) * weight + bias (LAYER), or x / sqrt(mean of x^2 + eps) * weight (RMS), over
+ * each of n groups of `width` elements; x and y: [n, width], y may be x. weight and bias have `width` elements or are
+ * NULL: one, zero. */
+typedef struct pare_norm_op {
+    pare_norm kind;
+    const float *x;
+    uint64_t n;
+    uint32_t width;
+    const pare_tensor *weight, *bias;
+    float eps;
+    float *y;
+} pare_norm_op;
 
 struct pare_backend {
     const char *name; /* "cpu", "cuda:0" */
+    bool host_memory; /* device memory is the host's: results can be written straight into the caller's arrays */
     void *state;
 
-    void *(*alloc)(pare_backend *b, size_t bytes, pare_error *err); /* NULL and err on failure */
-    void (*release)(pare_backend *b, void *p);
+    void *(*alloc)(pare_backend *b, size_t bytes, pare_error *err); /* aligned to 64; NULL and err on failure */
+    void (*release)(pare_backend *b, void *p);                      /* NULL is allowed */
     pare_status (*upload)(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err);
     pare_status (*download)(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err);
 
-    /* y[n, w->n_rows] = x[n, w->row_len] * w^T; rows [row, row + n_rows) of w only */
-    pare_status (*matmul)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x, uint32_t n,
-                          float *y, pare_error *err);
-    /* y[n, row_len] = rows ids[i] of w */
-    pare_status (*embed)(pare_backend *b, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y, pare_error *err);
-    /* y = norm(x) * weight + bias over groups of `width`; x and y: [n, width]; weight, bias: F32 tensors or NULL */
-    pare_status (*norm)(pare_backend *b, pare_norm kind, const float *x, uint32_t n, uint32_t width, const pare_tensor *weight,
-                        const pare_tensor *bias, float eps, float *y, pare_error *err);
+    /* y[n, n_rows] = x[n, w->row_len] * W^T with W = rows [row, row + n_rows) of w; y apart from x */
+    pare_status (*matmul)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                          uint32_t n, float *y, pare_error *err);
+    /* y[n, row_len] = rows ids[i] of w; ids in host memory, each below w->n_rows */
+    pare_status (*embed)(pare_backend *b, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y,
+                         pare_error *err);
+    pare_status (*norm)(pare_backend *b, const pare_norm_op *op, pare_error *err);
     pare_status (*rope)(pare_backend *b, const pare_rope *r, float *x, pare_error *err);
     pare_status (*attention)(pare_backend *b, const pare_attention *a, pare_error *err);
     /* y[i] = act(gate[i]) * up[i], or act(up[i]) when gate is NULL; n elements; y may be gate or up */
-    pare_status (*activate)(pare_backend *b, pare_activation act, const float *gate, const float *up, size_t n, float *y, pare_error *err);
-    pare_status (*add)(pare_backend *b, float *x, const float *y, float y_scale, size_t n, pare_error *err); /* x += y_scale * y */
-    pare_status (*add_row)(pare_backend *b, float *x, const pare_tensor *bias, uint32_t n, uint32_t width, pare_error *err); /* each row += bias */
+    pare_status (*activate)(pare_backend *b, pare_activation act, const float *gate, const float *up, size_t n,
+                            float *y, pare_error *err);
+    pare_status (*add)(pare_backend *b, float *x, const float *y, float y_scale, size_t n,
+                       pare_error *err); /* x += y_scale * y */
+    /* each of n rows of x += elements [first, first + width) of bias */
+    pare_status (*add_row)(pare_backend *b, float *x, const pare_tensor *bias, uint64_t first, uint32_t n,
+                           uint32_t width, pare_error *err);
     pare_status (*scale)(pare_backend *b, float *x, float factor, size_t n, pare_error *err);
-    pare_status (*softcap)(pare_backend *b, float *x, float cap, size_t n, pare_error *err);
+    pare_status (*softcap)(pare_backend *b, float *x, float cap, size_t n, pare_error *err); /* cap * tanh(x / cap) */
 
-    void (*close)(pare_backend *b);
+    void (*close)(pare_backend *b); /* frees b too */
 };
 
-/* The CPU backend: float32 arithmetic, BLAS for products; results do not depend on the number of threads. */
+/* The CPU backend: float32 arithmetic, BLAS for products. Work is cut by the shapes alone and each piece is summed by
+ * one thread, so results do not depend on the number of threads. */
 pare_status pare_backend_cpu(pare_backend **out, pare_error *err);
 
 #endif

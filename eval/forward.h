@@ -1,4 +1,7 @@
-/* eval/forward.h - the forward pass of a described architecture over a backend */
+/* eval/forward.h - the forward pass of a described architecture over a backend
+ *
+ * The pass is wired by the model's description (pare_wiring, pare_hparams) and by which optional weights are there; it
+ * knows no family by name. Method and formulas: docs/methods/EVALUATION.md. */
 #ifndef PARE_EVAL_FORWARD_H
 #define PARE_EVAL_FORWARD_H
 
@@ -6,14 +9,19 @@
 
 typedef struct pare_forward pare_forward;
 
-/* Prepare m (known architecture, weights present and checked) for sequences of up to n_ctx tokens. m and b must outlive
- * it. Errors: PARE_ERR_UNSUPPORTED (architecture), PARE_ERR_FORMAT (missing weights), PARE_ERR_MEMORY. */
-pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, pare_error *err);
-void pare_forward_close(pare_forward *f);
+/* Prepare m (known architecture, weights present and checked) for runs of up to n_seq sequences of up to n_ctx tokens.
+ * m and b must outlive it. All activation memory is allocated here.
+ * Errors: PARE_ERR_UNSUPPORTED (architecture; mixture of experts, latent attention, RoPE scaling that pare does not
+ * compute; more positions than a learned position table has), PARE_ERR_FORMAT (missing weights), PARE_ERR_RANGE (shape
+ * of a weight), PARE_ERR_MEMORY. */
+pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
+                              pare_error *err);
+void pare_forward_close(pare_forward *f); /* NULL is allowed */
 
-/* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. Afterwards
- * the hidden states before the output matrix can be read through pare_forward_logits. ids outside of the vocabulary:
- * PARE_ERR_RANGE. */
+/* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The
+ * hidden states before the output matrix stay until the next run and are read through pare_forward_logits. Errors:
+ * PARE_ERR_RANGE (an id outside of the vocabulary), PARE_ERR_USAGE (more than was prepared for), PARE_ERR_INTERRUPTED,
+ * those of reading the weights. */
 pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err);
 
 /* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */

@@ -1,0 +1,19 @@
+/* eval/cpu.h - what the sources of the CPU backend share */
+#ifndef PARE_EVAL_CPU_H
+#define PARE_EVAL_CPU_H
+
+#include "eval/backend.h"
+
+/* Rows [row, row + n_rows) of t as floats: a view of the mapped file when t holds aligned F32 there, else decoded into
+ * scratch (n_rows * row_len floats). */
+pare_status pare_cpu_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *scratch, const float **out,
+                          pare_error *err);
+
+/* Every element of a small tensor (norm weight, bias). *owned receives what the caller must free, or NULL. */
+pare_status pare_cpu_vector(const pare_tensor *t, uint64_t n_min, float **owned, const float **out, pare_error *err);
+
+pare_status pare_cpu_matmul(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                            uint32_t n, float *y, pare_error *err);
+pare_status pare_cpu_attention(pare_backend *b, const pare_attention *a, pare_error *err);
+
+#endif

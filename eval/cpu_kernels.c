@@ -1,0 +1,209 @@
+#include "eval/cpu_kernels.h"
+
+#include "eval/vector_math.h"
+
+#include <math.h>
+
+/* One function, several instruction sets, chosen by the loader. The thread sanitizer's runtime is not up yet when the
+ * loader chooses, so there the plain version stands alone. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NO_CLONES 1
+#endif
+#endif
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) &&                \
+    !defined(NO_CLONES)
+#define CLONES __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
+#else
+#define CLONES
+#endif
+
+enum { LANES = 16, LANES_F64 = 8 };
+
+static inline float sum_lanes(const float *lane)
+{
+    float half[LANES / 2];
+    for (int j = 0; j < LANES / 2; j++)
+        half[j] = lane[j] + lane[j + LANES / 2];
+    return ((half[0] + half[4]) + (half[1] + half[5])) + ((half[2] + half[6]) + (half[3] + half[7]));
+}
+
+static inline double sum_lanes_f64(const double *lane)
+{
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+static inline float max_of(const float *x, size_t n)
+{
+    float lane[LANES];
+    for (int j = 0; j < LANES; j++)
+        lane[j] = -INFINITY;
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lane[j] = x[i + (size_t)j] > lane[j] ? x[i + (size_t)j] : lane[j];
+    for (size_t i = whole; i < n; i++)
+        lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    float max = lane[0];
+    for (int j = 1; j < LANES; j++)
+        max = lane[j] > max ? lane[j] : max;
+    return max;
+}
+
+CLONES void pare_cpu_softmax(float *s, size_t n, const float *sink)
+{
+    float max = max_of(s, n), lane[LANES] = {0};
+    if (sink != NULL && *sink > max)
+        max = *sink;
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            float e = pare_exp_f32(s[i + (size_t)j] - max);
+            s[i + (size_t)j] = e;
+            lane[j] += e;
+        }
+    for (size_t i = whole; i < n; i++) {
+        s[i] = pare_exp_f32(s[i] - max);
+        lane[i - whole] += s[i];
+    }
+    float sum = sum_lanes(lane);
+    if (sink != NULL)
+        sum += pare_exp_f32(*sink - max);
+    float inverse = 1.0f / sum;
+    for (size_t i = 0; i < n; i++)
+        s[i] *= inverse;
+}
+
+CLONES void pare_cpu_rms_norm(const float *x, size_t n, const float *w, float eps, float *y)
+{
+    double lane[LANES_F64] = {0};
+    size_t whole = n - n % LANES_F64;
+    for (size_t i = 0; i < whole; i += LANES_F64)
+        for (int j = 0; j < LANES_F64; j++)
+            lane[j] += (double)x[i + (size_t)j] * (double)x[i + (size_t)j];
+    for (size_t i = whole; i < n; i++)
+        lane[i - whole] += (double)x[i] * (double)x[i];
+    float factor = (float)(1.0 / sqrt(sum_lanes_f64(lane) / (double)n + (double)eps));
+    if (w == NULL)
+        for (size_t i = 0; i < n; i++)
+            y[i] = x[i] * factor;
+    else
+        for (size_t i = 0; i < n; i++)
+            y[i] = x[i] * factor * w[i];
+}
+
+CLONES void pare_cpu_layer_norm(const float *x, size_t n, const float *w, const float *b, float eps, float *y)
+{
+    double lane[LANES_F64] = {0}, square[LANES_F64] = {0};
+    size_t whole = n - n % LANES_F64;
+    for (size_t i = 0; i < whole; i += LANES_F64)
+        for (int j = 0; j < LANES_F64; j++)
+            lane[j] += (double)x[i + (size_t)j];
+    for (size_t i = whole; i < n; i++)
+        lane[i - whole] += (double)x[i];
+    double mean = sum_lanes_f64(lane) / (double)n;
+    for (size_t i = 0; i < whole; i += LANES_F64)
+        for (int j = 0; j < LANES_F64; j++) {
+            double d = (double)x[i + (size_t)j] - mean;
+            square[j] += d * d;
+        }
+    for (size_t i = whole; i < n; i++)
+        square[i - whole] += ((double)x[i] - mean) * ((double)x[i] - mean);
+    double factor = 1.0 / sqrt(sum_lanes_f64(square) / (double)n + (double)eps);
+    for (size_t i = 0; i < n; i++) {
+        float v = (float)(((double)x[i] - mean) * factor);
+        y[i] = (w != NULL ? v * w[i] : v) + (b != NULL ? b[i] : 0.0f);
+    }
+}
+
+CLONES void pare_cpu_silu(const float *x, const float *u, size_t n, float *y)
+{
+    if (u == NULL)
+        for (size_t i = 0; i < n; i++)
+            y[i] = x[i] / (1.0f + pare_exp_f32(-x[i]));
+    else
+        for (size_t i = 0; i < n; i++)
+            y[i] = x[i] / (1.0f + pare_exp_f32(-x[i])) * u[i];
+}
+
+/* (1 + tanh t) / 2 = 1 / (1 + e^(-2t)), which loses no digits where tanh is near -1 */
+static inline float gelu_tanh(float x)
+{
+    float t2 = 1.5957691216057308f * (x + 0.044715f * x * x * x); /* 2 sqrt(2 / pi) */
+    return x / (1.0f + pare_exp_f32(-t2));
+}
+
+CLONES void pare_cpu_gelu_tanh(const float *x, const float *u, size_t n, float *y)
+{
+    if (u == NULL)
+        for (size_t i = 0; i < n; i++)
+            y[i] = gelu_tanh(x[i]);
+    else
+        for (size_t i = 0; i < n; i++)
+            y[i] = gelu_tanh(x[i]) * u[i];
+}
+
+CLONES void pare_cpu_rope_halves(float *x, size_t half, const float *cs)
+{
+    for (size_t i = 0; i < half; i++) {
+        float a = x[i], b = x[i + half];
+        x[i] = a * cs[2 * i] - b * cs[2 * i + 1];
+        x[i + half] = a * cs[2 * i + 1] + b * cs[2 * i];
+    }
+}
+
+CLONES void pare_cpu_rope_pairs(float *x, size_t half, const float *cs)
+{
+    for (size_t i = 0; i < half; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * cs[2 * i] - b * cs[2 * i + 1];
+        x[2 * i + 1] = a * cs[2 * i + 1] + b * cs[2 * i];
+    }
+}
+
+CLONES bool pare_cpu_log_sum_exp(const float *x, size_t n, double *out)
+{
+    float zero[LANES] = {0}; /* stays 0 while all values are finite: v - v is NaN for NaN and infinities */
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            zero[j] += x[i + (size_t)j] - x[i + (size_t)j];
+    for (size_t i = whole; i < n; i++)
+        zero[0] += x[i] - x[i];
+    if (!(sum_lanes(zero) == 0.0f) || n == 0)
+        return false;
+    double max = (double)max_of(x, n), lane[LANES_F64] = {0};
+    whole = n - n % LANES_F64;
+    for (size_t i = 0; i < whole; i += LANES_F64)
+        for (int j = 0; j < LANES_F64; j++)
+            lane[j] += pare_exp_f64((double)x[i + (size_t)j] - max);
+    for (size_t i = whole; i < n; i++)
+        lane[i - whole] += pare_exp_f64((double)x[i] - max);
+    *out = max + log(sum_lanes_f64(lane));
+    return true;
+}
+
+CLONES double pare_cpu_divergence(const float *x, double x_lse, const float *y, double y_lse, size_t n)
+{
+    double lane[LANES_F64] = {0};
+    size_t whole = n - n % LANES_F64;
+    for (size_t i = 0; i < whole; i += LANES_F64)
+        for (int j = 0; j < LANES_F64; j++) {
+            double ln_p = (double)x[i + (size_t)j] - x_lse, ln_q = (double)y[i + (size_t)j] - y_lse;
+            lane[j] += pare_exp_f64(ln_p) * (ln_p - ln_q);
+        }
+    for (size_t i = whole; i < n; i++) {
+        double ln_p = (double)x[i] - x_lse, ln_q = (double)y[i] - y_lse;
+        lane[i - whole] += pare_exp_f64(ln_p) * (ln_p - ln_q);
+    }
+    return sum_lanes_f64(lane);
+}
+
+CLONES size_t pare_cpu_argmax(const float *x, size_t n)
+{
+    float max = max_of(x, n);
+    size_t i = 0;
+    while (i + 1 < n && x[i] != max)
+        i++;
+    return i;
+}

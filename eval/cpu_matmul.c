@@ -1,0 +1,75 @@
+#include "eval/cpu.h"
+
+#include "core/checked.h"
+#include "core/threads.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+
+/* A piece of the product: PANEL rows of the weight times SLICE rows of the activations. Measured with OpenBLAS 0.3.21
+ * on an AVX-512 core, 512 to 1536 columns: 128 x 1024 reaches 94 % of what one undivided product does, 64 x 512 85 %;
+ * decoding a panel once for 1024 rows costs under a tenth of the product for every type. */
+enum { PANEL = 128, SLICE = 1024 };
+
+typedef struct product {
+    const pare_tensor *w;
+    uint64_t row, n_rows; /* of w */
+    const float *x;
+    uint32_t n;
+    float *y;
+    size_t n_panels;
+    float **scratch; /* one a thread, allocated by the thread that first needs it */
+} product;
+
+pare_status pare_cpu_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *scratch, const float **out,
+                          pare_error *err)
+{
+    if (t->type == PARE_TYPE_F32 && t->data != NULL && (uintptr_t)t->data % sizeof(float) == 0) {
+        *out = (const float *)(const void *)(t->data + row * t->row_bytes);
+        return PARE_OK;
+    }
+    *out = scratch;
+    return pare_tensor_read_f32(t, row, n_rows, scratch, err);
+}
+
+static pare_status multiply_piece(size_t i, int thread, void *ctx, pare_error *err)
+{
+    product *p = ctx;
+    uint64_t first = i % p->n_panels * PANEL, n_rows = p->n_rows - first < PANEL ? p->n_rows - first : PANEL;
+    uint32_t from = (uint32_t)(i / p->n_panels) * SLICE, n = p->n - from < SLICE ? p->n - from : SLICE;
+    size_t width = p->w->row_len, bytes;
+    if (p->scratch[thread] == NULL) {
+        if (!pare_mul_size(width, PANEL * sizeof(float), &bytes) || (p->scratch[thread] = malloc(bytes)) == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %d rows of %zu floats", p->w->name,
+                             PANEL, width);
+    }
+    const float *w;
+    pare_status st = pare_cpu_rows(p->w, p->row + first, n_rows, p->scratch[thread], &w, err);
+    if (st != PARE_OK)
+        return st;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n, (blasint)n_rows, (blasint)width, 1.0f,
+                p->x + (size_t)from * width, (blasint)width, w, (blasint)width, 0.0f,
+                p->y + (size_t)from * p->n_rows + first, (blasint)p->n_rows);
+    return PARE_OK;
+}
+
+pare_status pare_cpu_matmul(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                            uint32_t n, float *y, pare_error *err)
+{
+    (void)b;
+    if (n_rows > INT32_MAX || w->row_len > INT32_MAX || n > INT32_MAX)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "tensor '%s': %llu rows of %llu elements times %u; the CPU backend takes up to %d of each",
+                         w->name, (unsigned long long)n_rows, (unsigned long long)w->row_len, n, INT32_MAX);
+    int threads = pare_threads();
+    product p = {.w = w, .row = row, .n_rows = n_rows, .x = x, .n = n, .y = y};
+    p.n_panels = (size_t)((n_rows + PANEL - 1) / PANEL);
+    p.scratch = calloc((size_t)threads, sizeof *p.scratch);
+    if (p.scratch == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d pointers", threads);
+    pare_status st = pare_parallel(p.n_panels * ((n + SLICE - 1) / SLICE), multiply_piece, &p, err);
+    for (int i = 0; i < threads; i++)
+        free(p.scratch[i]);
+    free(p.scratch);
+    return st;
+}

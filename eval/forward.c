@@ -1,0 +1,556 @@
+#include "eval/forward.h"
+
+#include "core/checked.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* Tokens that pass through the feed-forward part at once: its activations are the widest, and a weight decoded once
+ * for so many tokens costs next to nothing. */
+enum { FFN_SLICE = 2048 };
+
+/* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
+typedef struct weights {
+    const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
+} weights;
+
+struct pare_forward {
+    const pare_model *m;
+    pare_backend *b;
+    uint32_t n_ctx, max_seq;
+    uint32_t n_seq, n; /* of the last run */
+    weights model, *layers;
+    uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
+    float *x;                    /* [tokens, n_embd]: the residual stream */
+    float *h, *branch;           /* [tokens, n_embd]: input and output of a part of a layer */
+    float *q, *k, *v, *o;        /* [tokens, n_q], ... */
+    float *gate, *up;            /* [FFN_SLICE, n_ff] */
+    float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
+    uint64_t n_bytes;
+};
+
+static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, weights *out)
+{
+    for (int id = 0; id < PARE_W_COUNT; id++)
+        if (pare_weight_per_layer((pare_weight)id) == per_layer) {
+            out->w[id] = pare_model_weight(m, (pare_weight)id, layer, "weight");
+            out->b[id] = pare_model_weight(m, (pare_weight)id, layer, "bias");
+        }
+}
+
+/* A matrix that must be there with these dimensions. */
+static pare_status want_matrix(const pare_forward *f, const weights *l, pare_weight id, uint32_t layer, uint64_t n_rows,
+                               uint64_t row_len, pare_error *err)
+{
+    const pare_tensor *t = l->w[id];
+    char name[128];
+    if (t == NULL)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s' is missing; the forward pass needs it", f->m->path,
+                         pare_weight_name(name, sizeof name, id, layer, "weight"));
+    if (t->n_rows != n_rows || t->row_len != row_len)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
+                         " elements; the hyperparameters say %" PRIu64 " of %" PRIu64,
+                         f->m->path, t->name, t->offset, t->n_rows, t->row_len, n_rows, row_len);
+    return PARE_OK;
+}
+
+/* A vector that must have n elements where it is there. */
+static pare_status want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err)
+{
+    if (t == NULL || (t->n_rows == 1 && t->row_len == n))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_RANGE,
+                     "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
+                     " elements; the hyperparameters say one of %" PRIu64,
+                     f->m->path, t->name, t->offset, t->n_rows, t->row_len, n);
+}
+
+static pare_status check_attention(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    bool whole = f->m->arch->wiring.qk_norm_whole;
+    pare_status st;
+    const struct {
+        pare_weight id;
+        uint32_t n_rows;
+    } parts[] = {{PARE_W_ATTN_Q, f->n_q},
+                 {PARE_W_ATTN_K, f->n_k},
+                 {PARE_W_ATTN_V, f->n_v},
+                 {PARE_W_ATTN_QKV, f->n_q + f->n_k + f->n_v}};
+    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+        if ((parts[p].id == PARE_W_ATTN_QKV) != (l->w[PARE_W_ATTN_QKV] != NULL))
+            continue; /* either the three, or the fused one */
+        if ((st = want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
+            (st = want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
+            return st;
+    }
+    if ((st = want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
+        (st = want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
+        (st = want_vector(f, l->w[PARE_W_ATTN_Q_NORM], whole ? f->n_q : hp->head_dim_k, err)) != PARE_OK ||
+        (st = want_vector(f, l->w[PARE_W_ATTN_K_NORM], whole ? f->n_k : hp->head_dim_k, err)) != PARE_OK)
+        return st;
+    return want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
+}
+
+/* Gate and up stand one above the other in one matrix of 2 n_ff rows. */
+static bool gate_is_fused(const pare_forward *f, const weights *l)
+{
+    return f->m->arch->wiring.gated_ffn && l->w[PARE_W_FFN_GATE] == NULL;
+}
+
+static pare_status check_ffn(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint64_t n_up = gate_is_fused(f, l) ? (uint64_t)hp->n_ff * 2 : hp->n_ff;
+    pare_status st;
+    if ((st = want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
+        (st = want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
+        (st = want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
+        (st = want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK)
+        return st;
+    if (l->w[PARE_W_FFN_GATE] == NULL)
+        return PARE_OK;
+    if ((st = want_matrix(f, l, PARE_W_FFN_GATE, i, hp->n_ff, hp->n_embd, err)) != PARE_OK)
+        return st;
+    return want_vector(f, l->b[PARE_W_FFN_GATE], hp->n_ff, err);
+}
+
+static pare_status check_layer(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+{
+    static const pare_weight norms[] = {PARE_W_ATTN_NORM, PARE_W_ATTN_NORM_2, PARE_W_ATTN_POST_NORM, PARE_W_FFN_NORM,
+                                        PARE_W_FFN_POST_NORM};
+    pare_status st;
+    for (size_t n = 0; n < sizeof norms / sizeof norms[0]; n++)
+        if ((st = want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
+            (st = want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
+            return st;
+    if ((st = check_attention(f, l, i, err)) != PARE_OK)
+        return st;
+    return check_ffn(f, l, i, err);
+}
+
+/* What the pass cannot compute yet. Each is a part of a layer of its own: a second form of attend() or feed_forward()
+ * chosen by the weights that are there. */
+static pare_status check_supported(const pare_model *m, pare_error *err)
+{
+    if (m->arch == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
+    if (m->hp.n_expert != 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: mixture of experts (%" PRIu32 " experts) cannot be evaluated",
+                         m->path, m->hp.n_expert);
+    if (m->hp.rope_scaling != PARE_ROPE_PLAIN && m->hp.rope_scaling != PARE_ROPE_LINEAR)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: RoPE scaling other than linear and frequency factors cannot be evaluated", m->path);
+    if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
+                         m->hp.n_head, m->hp.n_head_kv);
+    if (m->hp.n_rot > m->hp.head_dim_k || m->hp.n_rot % 2 != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: RoPE over %" PRIu32 " of %" PRIu32 " elements of a head", m->path,
+                         m->hp.n_rot, m->hp.head_dim_k);
+    return PARE_OK;
+}
+
+static pare_status check_model(const pare_forward *f, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_tensor *positions = f->model.w[PARE_W_POS_EMBD];
+    pare_status st = want_matrix(f, &f->model, PARE_W_TOKEN_EMBD, 0, hp->n_vocab, hp->n_embd, err);
+    if (st == PARE_OK && f->model.w[PARE_W_OUTPUT] != NULL)
+        st = want_matrix(f, &f->model, PARE_W_OUTPUT, 0, hp->n_vocab, hp->n_embd, err);
+    if (st == PARE_OK)
+        st = want_vector(f, f->model.b[PARE_W_OUTPUT], hp->n_vocab, err);
+    if (st == PARE_OK)
+        st = want_vector(f, f->model.w[PARE_W_ROPE_FREQS], hp->n_rot / 2, err);
+    static const pare_weight norms[] = {PARE_W_TOKEN_EMBD_NORM, PARE_W_OUTPUT_NORM};
+    for (int i = 0; st == PARE_OK && i < 2; i++)
+        if ((st = want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)
+            st = want_vector(f, f->model.b[norms[i]], hp->n_embd, err);
+    if (st == PARE_OK && positions != NULL) {
+        if (positions->row_len != hp->n_embd)
+            st = want_matrix(f, &f->model, PARE_W_POS_EMBD, 0, positions->n_rows, hp->n_embd, err);
+        else if (positions->n_rows < f->n_ctx)
+            st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                           "%s: tensor '%s' has %" PRIu64 " positions; the window is %" PRIu32, f->m->path,
+                           positions->name, positions->n_rows, f->n_ctx);
+    }
+    for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
+        st = check_layer(f, &f->layers[i], i, err);
+    return st;
+}
+
+static pare_status reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
+{
+    uint64_t bytes;
+    if (!pare_mul_u64(n_rows, width, &bytes) || !pare_mul_u64(bytes, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: activations of %" PRIu64 " by %" PRIu64 " do not fit in memory",
+                         f->m->path, n_rows, width);
+    if (bytes == 0)
+        bytes = sizeof(float);
+    if ((*out = f->b->alloc(f->b, (size_t)bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    f->n_bytes += bytes;
+    return PARE_OK;
+}
+
+static pare_status reserve_all(pare_forward *f, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint64_t tokens = (uint64_t)f->n_ctx * f->max_seq, slice = tokens < FFN_SLICE ? tokens : FFN_SLICE;
+    const struct {
+        float **buffer;
+        uint64_t n_rows, width;
+    } list[] = {{&f->x, tokens, hp->n_embd},       {&f->h, tokens, hp->n_embd}, {&f->branch, tokens, hp->n_embd},
+                {&f->q, tokens, f->n_q},           {&f->k, tokens, f->n_k},     {&f->v, tokens, f->n_v},
+                {&f->o, tokens, f->n_o},           {&f->gate, slice, hp->n_ff}, {&f->up, slice, hp->n_ff},
+                {&f->cos_sin, f->n_ctx, hp->n_rot}};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; st == PARE_OK && i < sizeof list / sizeof list[0]; i++)
+        st = reserve(f, list[i].buffer, list[i].n_rows, list[i].width, err);
+    return st;
+}
+
+/* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
+ * scaling) divide the angle pair by pair. */
+static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    size_t half = hp->n_rot / 2, bytes = (size_t)f->n_ctx * hp->n_rot * sizeof(float); /* reserved before: it fits */
+    const pare_tensor *factors = f->model.w[PARE_W_ROPE_FREQS];
+    if (half == 0)
+        return PARE_OK;
+    float *table = malloc(bytes), *divisor = malloc(half * sizeof *divisor);
+    pare_status st = PARE_OK;
+    if (table == NULL || divisor == NULL) {
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu bytes of rotary angles", f->m->path, bytes);
+        goto done;
+    }
+    for (size_t i = 0; i < half; i++)
+        divisor[i] = 1;
+    if (factors != NULL && (st = pare_tensor_read_f32(factors, 0, 1, divisor, err)) != PARE_OK)
+        goto done;
+    double linear = hp->rope_scaling == PARE_ROPE_LINEAR ? (double)hp->rope_factor : 1;
+    double magnitude = hp->rope_attn_factor != 0 ? (double)hp->rope_attn_factor : 1;
+    for (size_t i = 0; i < half; i++) {
+        double turn = pow((double)hp->rope_base, -2.0 * (double)i / (double)hp->n_rot) / (double)divisor[i] / linear;
+        for (uint32_t t = 0; t < f->n_ctx; t++) {
+            table[t * 2 * half + 2 * i] = (float)(magnitude * cos(t * turn));
+            table[t * 2 * half + 2 * i + 1] = (float)(magnitude * sin(t * turn));
+        }
+    }
+    st = f->b->upload(f->b, f->cos_sin, table, bytes, err);
+done:
+    free(table);
+    free(divisor);
+    return st;
+}
+
+pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
+                              pare_error *err)
+{
+    const pare_hparams *hp = &m->hp;
+    pare_status st = check_supported(m, err);
+    if (st != PARE_OK)
+        return st;
+    if ((uint64_t)hp->n_head * hp->head_dim_k > INT32_MAX || (uint64_t)hp->n_head * hp->head_dim_v > INT32_MAX ||
+        (uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " windows of %" PRIu32 " tokens at once", m->path, n_seq,
+                         n_ctx);
+    pare_forward *f = calloc(1, sizeof *f);
+    if (f == NULL || (f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers)) == NULL) {
+        free(f);
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers", m->path, hp->n_layer);
+    }
+    f->m = m;
+    f->b = b;
+    f->n_ctx = n_ctx;
+    f->max_seq = n_seq;
+    f->n_q = hp->n_head * hp->head_dim_k;
+    f->n_k = hp->n_head_kv * hp->head_dim_k;
+    f->n_v = hp->n_head_kv * hp->head_dim_v;
+    f->n_o = hp->n_head * hp->head_dim_v;
+    find_weights(m, 0, false, &f->model);
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        find_weights(m, i, true, &f->layers[i]);
+    if ((st = check_model(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
+        (st = fill_cos_sin(f, err)) != PARE_OK) {
+        pare_forward_close(f);
+        return st;
+    }
+    *out = f;
+    return PARE_OK;
+}
+
+void pare_forward_close(pare_forward *f)
+{
+    if (f == NULL)
+        return;
+    float *buffers[] = {f->x, f->h, f->branch, f->q, f->k, f->v, f->o, f->gate, f->up, f->cos_sin};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        f->b->release(f->b, buffers[i]);
+    free(f->layers);
+    free(f);
+}
+
+uint64_t pare_forward_bytes(const pare_forward *f)
+{
+    return f->n_bytes;
+}
+
+/* y = x W^T + bias for rows [row, row + n_rows) of a weight */
+static pare_status linear(pare_forward *f, const weights *l, pare_weight id, uint32_t row, uint32_t n_rows,
+                          const float *x, uint32_t n, float *y, pare_error *err)
+{
+    pare_status st = f->b->matmul(f->b, l->w[id], row, n_rows, x, n, y, err);
+    if (st == PARE_OK && l->b[id] != NULL)
+        st = f->b->add_row(f->b, y, l->b[id], row, n, n_rows, err);
+    return st;
+}
+
+/* y = norm(x) with the weight of that name over groups of `width` */
+static pare_status normalize(pare_forward *f, const weights *l, pare_weight id, const float *x, uint64_t n,
+                             uint32_t width, float *y, pare_error *err)
+{
+    pare_norm_op op = {.kind = f->m->arch->wiring.norm,
+                       .x = x,
+                       .n = n,
+                       .width = width,
+                       .weight = l->w[id],
+                       .bias = l->b[id],
+                       .eps = f->m->hp.norm_eps,
+                       .y = y};
+    return f->b->norm(f->b, &op, err);
+}
+
+static pare_status project_qkv(pare_forward *f, const weights *l, const float *x, uint32_t n, pare_error *err)
+{
+    bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
+    const struct {
+        pare_weight id;
+        uint32_t row, n_rows; /* row: where the part starts in the fused weight */
+        float *y;
+    } parts[] = {{PARE_W_ATTN_Q, 0, f->n_q, f->q},
+                 {PARE_W_ATTN_K, f->n_q, f->n_k, f->k},
+                 {PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, f->v}};
+    pare_status st = PARE_OK;
+    for (int i = 0; st == PARE_OK && i < 3; i++)
+        st = linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows, x, n,
+                    parts[i].y, err);
+    return st;
+}
+
+/* Norm of each head (or of all together), then RoPE, on q or k. */
+static pare_status prepare_heads(pare_forward *f, const weights *l, pare_weight norm_id, uint32_t n_head, float *x,
+                                 uint32_t n, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_wiring *wiring = &f->m->arch->wiring;
+    pare_status st = PARE_OK;
+    if (l->w[norm_id] != NULL) {
+        uint64_t groups = wiring->qk_norm_whole ? n : (uint64_t)n * n_head;
+        uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
+        st = normalize(f, l, norm_id, x, groups, width, x, err);
+    }
+    if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
+        return st;
+    pare_rope rope = {.n_seq = f->n_seq,
+                      .n = f->n,
+                      .n_head = n_head,
+                      .head_dim = hp->head_dim_k,
+                      .n_rot = hp->n_rot,
+                      .layout = wiring->rope,
+                      .cos_sin = f->cos_sin};
+    return f->b->rope(f->b, &rope, x, err);
+}
+
+/* branch = attention(x) */
+static pare_status attend(pare_forward *f, const weights *l, uint32_t layer, const float *x, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t n = f->n_seq * f->n;
+    bool sees_all = hp->window_period != 0 && (layer + 1) % hp->window_period == 0;
+    pare_attention a = {
+        .n_seq = f->n_seq,
+        .n = f->n,
+        .n_head = hp->n_head,
+        .n_head_kv = hp->n_head_kv,
+        .head_dim_k = hp->head_dim_k,
+        .head_dim_v = hp->head_dim_v,
+        .window = sees_all ? 0 : hp->window,
+        .causal = true,
+        .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
+        .softcap = hp->attn_softcap,
+        .q = f->q,
+        .k = f->k,
+        .v = f->v,
+        .sinks = l->w[PARE_W_ATTN_SINKS],
+        .out = f->o,
+    };
+    pare_status st;
+    if ((st = project_qkv(f, l, x, n, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, f->q, n, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, f->k, n, err)) != PARE_OK ||
+        (st = f->b->attention(f->b, &a, err)) != PARE_OK)
+        return st;
+    return linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, n, f->branch, err);
+}
+
+/* branch = down(act(gate(x)) * up(x)) or down(act(up(x))), a slice of tokens at a time */
+static pare_status feed_forward(pare_forward *f, const weights *l, const float *x, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_wiring *wiring = &f->m->arch->wiring;
+    bool fused = gate_is_fused(f, l);
+    pare_weight gate_id = fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE;
+    uint32_t total = f->n_seq * f->n;
+    pare_status st = PARE_OK;
+    for (uint32_t t = 0; st == PARE_OK && t < total; t += FFN_SLICE) {
+        uint32_t n = total - t < FFN_SLICE ? total - t : FFN_SLICE;
+        const float *in = x + (size_t)t * hp->n_embd;
+        if (wiring->gated_ffn)
+            st = linear(f, l, gate_id, 0, hp->n_ff, in, n, f->gate, err);
+        if (st != PARE_OK ||
+            (st = linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, in, n, f->up, err)) != PARE_OK ||
+            (st = f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, (size_t)n * hp->n_ff,
+                                 f->up, err)) != PARE_OK)
+            return st;
+        st = linear(f, l, PARE_W_FFN_DOWN, 0, hp->n_embd, f->up, n, f->branch + (size_t)t * hp->n_embd, err);
+    }
+    return st;
+}
+
+/* Add the branch to the residual stream, after its own norm where the layer has one. */
+static pare_status add_branch(pare_forward *f, const weights *l, pare_weight post_norm, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t n = f->n_seq * f->n;
+    pare_status st = PARE_OK;
+    if (l->w[post_norm] != NULL)
+        st = normalize(f, l, post_norm, f->branch, n, hp->n_embd, f->branch, err);
+    if (st != PARE_OK)
+        return st;
+    float scale = hp->residual_scale != 0 ? hp->residual_scale : 1;
+    return f->b->add(f->b, f->x, f->branch, scale, (size_t)n * hp->n_embd, err);
+}
+
+/* The input of a part of a layer: the residual stream, normalised where the layer has that norm. */
+static pare_status part_input(pare_forward *f, const weights *l, pare_weight norm, const float **in, pare_error *err)
+{
+    *in = l->w[norm] != NULL ? f->h : f->x;
+    if (l->w[norm] == NULL)
+        return PARE_OK;
+    return normalize(f, l, norm, f->x, (uint64_t)f->n_seq * f->n, f->m->hp.n_embd, f->h, err);
+}
+
+static pare_status run_layer(pare_forward *f, uint32_t layer, pare_error *err)
+{
+    const weights *l = &f->layers[layer];
+    bool parallel = f->m->arch->wiring.parallel_residual;
+    /* Parallel layers with one norm feed both parts from it; with attn_norm_2 that one feeds attention. */
+    pare_weight attn_norm = parallel && l->w[PARE_W_ATTN_NORM_2] != NULL ? PARE_W_ATTN_NORM_2 : PARE_W_ATTN_NORM;
+    pare_weight ffn_norm = parallel && l->w[PARE_W_FFN_NORM] == NULL ? PARE_W_ATTN_NORM : PARE_W_FFN_NORM;
+    const float *in;
+    pare_status st;
+    if ((st = part_input(f, l, attn_norm, &in, err)) != PARE_OK || (st = attend(f, l, layer, in, err)) != PARE_OK)
+        return st;
+    if (parallel && (st = part_input(f, l, ffn_norm, &in, err)) != PARE_OK)
+        return st;
+    if ((st = add_branch(f, l, PARE_W_ATTN_POST_NORM, err)) != PARE_OK)
+        return st;
+    if (!parallel && (st = part_input(f, l, ffn_norm, &in, err)) != PARE_OK)
+        return st;
+    if ((st = feed_forward(f, l, in, err)) != PARE_OK)
+        return st;
+    return add_branch(f, l, PARE_W_FFN_POST_NORM, err);
+}
+
+/* x = embeddings of the tokens, with learned positions and the norm that some families put behind them */
+static pare_status embed_tokens(pare_forward *f, const int32_t *ids, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t n = f->n_seq * f->n;
+    size_t n_all = (size_t)n * hp->n_embd;
+    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_TOKEN_EMBD], ids, n, f->x, err);
+    if (st == PARE_OK && hp->embd_scale != 0 && hp->embd_scale != 1)
+        st = f->b->scale(f->b, f->x, hp->embd_scale, n_all, err);
+    if (st == PARE_OK && f->model.w[PARE_W_POS_EMBD] != NULL) {
+        int32_t *positions = malloc(n * sizeof *positions);
+        if (positions == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " positions", f->m->path, n);
+        for (uint32_t i = 0; i < n; i++)
+            positions[i] = (int32_t)(i % f->n);
+        st = f->b->embed(f->b, f->model.w[PARE_W_POS_EMBD], positions, n, f->h, err);
+        free(positions);
+        if (st == PARE_OK)
+            st = f->b->add(f->b, f->x, f->h, 1, n_all, err);
+    }
+    if (st == PARE_OK && f->model.w[PARE_W_TOKEN_EMBD_NORM] != NULL)
+        st = normalize(f, &f->model, PARE_W_TOKEN_EMBD_NORM, f->x, n, hp->n_embd, f->x, err);
+    return st;
+}
+
+pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    f->n_seq = f->n = 0;
+    if (n_seq == 0 || n == 0 || n_seq > f->max_seq || n > f->n_ctx)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: %" PRIu32 " sequences of %" PRIu32 " tokens; prepared for %" PRIu32 " of %" PRIu32,
+                         f->m->path, n_seq, n, f->max_seq, f->n_ctx);
+    for (size_t i = 0; i < (size_t)n_seq * n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= hp->n_vocab)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: token %zu of the input has id %" PRId32 "; the model has %" PRIu32
+                             " rows of embeddings",
+                             f->m->path, i, ids[i], hp->n_vocab);
+    f->n_seq = n_seq;
+    f->n = n;
+    pare_status st = embed_tokens(f, ids, err);
+    for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
+        if ((st = pare_check_interrupt(err)) == PARE_OK)
+            st = run_layer(f, i, err);
+    if (st != PARE_OK)
+        f->n_seq = f->n = 0;
+    return st;
+}
+
+/* Logits of the normalised states h into y, device memory. */
+static pare_status output_rows(pare_forward *f, uint32_t n, float *y, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
+    size_t n_all = (size_t)n * hp->n_vocab;
+    pare_status st = linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
+    if (st == PARE_OK && hp->logit_scale != 0 && hp->logit_scale != 1)
+        st = f->b->scale(f->b, y, hp->logit_scale, n_all, err);
+    if (st == PARE_OK && hp->final_softcap != 0)
+        st = f->b->softcap(f->b, y, hp->final_softcap, n_all, err);
+    return st;
+}
+
+pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    if (seq >= f->n_seq || pos > f->n || n > f->n - pos)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
+                         "; the last run had %" PRIu32 " sequences of %" PRIu32,
+                         f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n);
+    if (n == 0)
+        return PARE_OK;
+    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x + ((size_t)seq * f->n + pos) * hp->n_embd, n,
+                               hp->n_embd, f->h, err);
+    if (st != PARE_OK)
+        return st;
+    if (f->b->host_memory)
+        return output_rows(f, n, out, err);
+    size_t bytes = (size_t)n * hp->n_vocab * sizeof(float);
+    float *y = f->b->alloc(f->b, bytes, err);
+    if (y == NULL)
+        return PARE_ERR_MEMORY;
+    if ((st = output_rows(f, n, y, err)) == PARE_OK)
+        st = f->b->download(f->b, out, y, bytes, err);
+    f->b->release(f->b, y);
+    return st;
+}

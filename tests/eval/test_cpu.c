@@ -1,0 +1,455 @@
+/* Each operation of the CPU backend against double precision. */
+#include "check.h"
+#include "toy.h"
+
+#include "core/threads.h"
+#include "eval/backend.h"
+#include "eval/cpu_kernels.h"
+#include "eval/vector_math.h"
+#include "quant/registry.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pare_backend *open_cpu(void)
+{
+    pare_backend *b = NULL;
+    pare_error err = {0};
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    return b;
+}
+
+static void exponentials_are_accurate(void **state)
+{
+    (void)state;
+    double worst32 = 0, worst64 = 0;
+    for (double x = -87; x <= 88; x += 0.00037) {
+        double want = exp((double)(float)x), error = fabs((double)pare_exp_f32((float)x) - want) / want;
+        worst32 = error > worst32 ? error : worst32;
+    }
+    for (double x = -708; x <= 709; x += 0.0021) {
+        double error = fabs(pare_exp_f64(x) - exp(x)) / exp(x);
+        worst64 = error > worst64 ? error : worst64;
+    }
+    CHECK(worst32 < 1.2e-7);
+    CHECK(worst64 < 3e-16);
+    CHECK(pare_exp_f32(0) == 1 && pare_exp_f64(0) == 1);
+    CHECK(isnan(pare_exp_f32(NAN)) && isnan(pare_exp_f64(NAN)));
+    CHECK(pare_exp_f32(-1e30f) < 2e-38f && pare_exp_f64(-1e30) < 1e-307);
+}
+
+static void check_product(const pare_tensor *w, uint64_t row, uint64_t n_rows, uint32_t n, const float *decoded)
+{
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 5;
+    size_t k = w->row_len;
+    float *x = toy_array(&seed, n * k, 1), *y = check_malloc(n * n_rows * sizeof *y);
+    CHECK_OK(b->matmul(b, w, row, n_rows, x, n, y, &err), &err);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint64_t r = 0; r < n_rows; r++) {
+            double sum = 0, size = 0;
+            for (size_t j = 0; j < k; j++) {
+                double product = (double)x[i * k + j] * (double)decoded[(row + r) * k + j];
+                sum += product;
+                size += fabs(product);
+            }
+            CHECK(fabs((double)y[i * n_rows + r] - sum) <= 1e-6 * size);
+        }
+    free(x);
+    free(y);
+    b->close(b);
+}
+
+static void multiplies_float_weights(void **state)
+{
+    (void)state;
+    static const uint32_t tokens[] = {1, 3, 65, 1030};
+    uint64_t seed = 1;
+    float *values = toy_array(&seed, 300 * 40 + 1, 1);
+    pare_tensor w = toy_tensor("w", values, 300, 40);
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
+        check_product(&w, 0, 300, tokens[i], values);
+        check_product(&w, 7, 130, tokens[i], values); /* a part of the rows, as in a fused weight */
+    }
+    /* the same bytes where no float can be read in place */
+    uint8_t *odd = check_malloc(300 * 40 * sizeof(float) + 1);
+    memcpy(odd + 1, values, 300 * 40 * sizeof(float));
+    w.data = odd + 1;
+    check_product(&w, 0, 300, 5, values);
+    free(odd);
+    free(values);
+}
+
+static void multiplies_quantized_weights(void **state)
+{
+    (void)state;
+    static const pare_type types[] = {PARE_TYPE_F16, PARE_TYPE_BF16, PARE_TYPE_Q8_0, PARE_TYPE_Q4_0};
+    enum { ROWS = 140, WIDTH = 64 };
+    uint64_t seed = 2;
+    float *values = toy_array(&seed, ROWS * WIDTH, 1), *decoded = check_malloc(ROWS * WIDTH * sizeof *decoded);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        pare_error err = {0};
+        pare_tensor w = toy_tensor("w", values, ROWS, WIDTH);
+        w.type = types[i];
+        CHECK_OK(pare_tensor_set_shape(&w, "toy", &err), &err);
+        uint8_t *bytes = check_malloc(w.n_bytes);
+        CHECK_OK(pare_encode_rows(w.type, values, ROWS, WIDTH, NULL, bytes, &err), &err);
+        CHECK_OK(pare_decode_rows(w.type, bytes, ROWS, WIDTH, decoded, &err), &err);
+        w.data = bytes;
+        check_product(&w, 0, ROWS, 9, decoded);
+        check_product(&w, 3, 129, 2, decoded);
+        free(bytes);
+    }
+    free(values);
+    free(decoded);
+}
+
+/* One element of attention as the definition says. */
+static void attend_slowly(const pare_attention *a, const float *sinks, size_t seq, uint32_t i, uint32_t h, double *out)
+{
+    uint32_t kv = h / (a->n_head / a->n_head_kv);
+    double *s = check_malloc(a->n * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
+    for (uint32_t j = 0; j < a->n; j++) {
+        const float *q = a->q + ((seq * a->n + i) * a->n_head + h) * a->head_dim_k;
+        const float *k = a->k + ((seq * a->n + j) * a->n_head_kv + kv) * a->head_dim_k;
+        s[j] = 0;
+        for (uint32_t d = 0; d < a->head_dim_k; d++)
+            s[j] += (double)q[d] * (double)k[d];
+        s[j] *= (double)a->scale;
+        if (a->softcap != 0)
+            s[j] = (double)a->softcap * tanh(s[j] / (double)a->softcap);
+        if ((a->causal && j > i) || (a->window != 0 && (int64_t)i - (int64_t)j >= (int64_t)a->window))
+            s[j] = -INFINITY;
+        max = fmax(max, s[j]);
+    }
+    for (uint32_t j = 0; j < a->n; j++)
+        sum += s[j] = exp(s[j] - max);
+    if (sinks != NULL)
+        sum += exp((double)sinks[h] - max);
+    for (uint32_t d = 0; d < a->head_dim_v; d++) {
+        out[d] = 0;
+        for (uint32_t j = 0; j < a->n; j++)
+            out[d] += s[j] / sum * (double)a->v[((seq * a->n + j) * a->n_head_kv + kv) * a->head_dim_v + d];
+    }
+    free(s);
+}
+
+static void check_attention(pare_attention a, const float *sinks)
+{
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 3;
+    size_t rows = (size_t)a.n_seq * a.n, n_out = rows * a.n_head * a.head_dim_v;
+    float *q = toy_array(&seed, rows * a.n_head * a.head_dim_k, 3),
+          *k = toy_array(&seed, rows * a.n_head_kv * a.head_dim_k, 1);
+    float *v = toy_array(&seed, rows * a.n_head_kv * a.head_dim_v, 1), *out = check_malloc(n_out * sizeof *out);
+    double *want = check_malloc(a.head_dim_v * sizeof *want);
+    pare_tensor sink_tensor = sinks != NULL ? toy_tensor("sinks", sinks, 0, a.n_head) : (pare_tensor){0};
+    a.q = q;
+    a.k = k;
+    a.v = v;
+    a.out = out;
+    a.sinks = sinks != NULL ? &sink_tensor : NULL;
+    CHECK_OK(b->attention(b, &a, &err), &err);
+    for (size_t r = 0; r < rows; r++)
+        for (uint32_t h = 0; h < a.n_head; h++) {
+            attend_slowly(&a, sinks, r / a.n, (uint32_t)(r % a.n), h, want);
+            for (uint32_t d = 0; d < a.head_dim_v; d++)
+                CHECK(fabs((double)out[(r * a.n_head + h) * a.head_dim_v + d] - want[d]) < 2e-6);
+        }
+    free(q);
+    free(k);
+    free(v);
+    free(out);
+    free(want);
+    b->close(b);
+}
+
+static void attends(void **state)
+{
+    (void)state;
+    static const float sinks[] = {0.5f, -2, 3, 1};
+    pare_attention a = {.n_seq = 2,
+                        .n = 131,
+                        .n_head = 4,
+                        .n_head_kv = 2,
+                        .head_dim_k = 12,
+                        .head_dim_v = 8,
+                        .causal = true,
+                        .scale = 0.3f};
+    check_attention(a, NULL);
+    check_attention(a, sinks);
+    a.softcap = 2;
+    check_attention(a, NULL);
+    a.softcap = 0;
+    for (uint32_t window = 1; window < 140; window = window * 2 + 1) {
+        a.window = window;
+        check_attention(a, NULL);
+    }
+    a.window = 0;
+    a.causal = false;
+    check_attention(a, NULL);
+    a.n_head_kv = 1;
+    a.n = 1;
+    check_attention(a, NULL);
+}
+
+static void normalizes(void **state)
+{
+    (void)state;
+    enum { N = 37, WIDTH = 100 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 4;
+    float *x = toy_array(&seed, N * WIDTH, 2), *y = check_malloc(N * WIDTH * sizeof *y);
+    float *weight = toy_array(&seed, WIDTH, 1), *bias = toy_array(&seed, WIDTH, 1);
+    pare_tensor w = toy_tensor("w", weight, 0, WIDTH), c = toy_tensor("b", bias, 0, WIDTH);
+    for (int kind = PARE_NORM_RMS; kind <= PARE_NORM_LAYER; kind++) {
+        pare_norm_op op = {.kind = (pare_norm)kind,
+                           .x = x,
+                           .n = N,
+                           .width = WIDTH,
+                           .weight = &w,
+                           .eps = 1e-3f,
+                           .y = y,
+                           .bias = kind == PARE_NORM_LAYER ? &c : NULL};
+        CHECK_OK(b->norm(b, &op, &err), &err);
+        for (int i = 0; i < N; i++) {
+            double mean = 0, square = 0;
+            for (int j = 0; j < WIDTH; j++)
+                mean += kind == PARE_NORM_LAYER ? (double)x[i * WIDTH + j] / WIDTH : 0;
+            for (int j = 0; j < WIDTH; j++)
+                square += pow((double)x[i * WIDTH + j] - mean, 2) / WIDTH;
+            for (int j = 0; j < WIDTH; j++) {
+                double want = ((double)x[i * WIDTH + j] - mean) / sqrt(square + (double)op.eps) * (double)weight[j] +
+                              (op.bias != NULL ? (double)bias[j] : 0);
+                CHECK(fabs((double)y[i * WIDTH + j] - want) < 1e-6);
+            }
+        }
+        pare_norm_op short_weight = op;
+        short_weight.width = WIDTH + 1;
+        CHECK(b->norm(b, &short_weight, &err) == PARE_ERR_RANGE);
+    }
+    free(x);
+    free(y);
+    free(weight);
+    free(bias);
+    b->close(b);
+}
+
+static void rotates(void **state)
+{
+    (void)state;
+    enum { SEQ = 2, N = 5, HEADS = 3, DIM = 12, ROT = 8 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    for (int layout = PARE_ROPE_INTERLEAVED; layout <= PARE_ROPE_HALVES; layout++) {
+        uint64_t seed = 6;
+        float *x = toy_array(&seed, SEQ * N * HEADS * DIM, 1), *turned = toy_array(&seed, SEQ * N * HEADS * DIM, 1);
+        float table[N * ROT];
+        memcpy(turned, x, SEQ * N * HEADS * DIM * sizeof *x);
+        for (int t = 0; t < N; t++)
+            for (int i = 0; i < ROT / 2; i++) {
+                table[t * ROT + 2 * i] = (float)cos(t * pow(100, -2.0 * i / ROT));
+                table[t * ROT + 2 * i + 1] = (float)sin(t * pow(100, -2.0 * i / ROT));
+            }
+        pare_rope r = {.n_seq = SEQ,
+                       .n = N,
+                       .n_head = HEADS,
+                       .head_dim = DIM,
+                       .n_rot = ROT,
+                       .layout = (pare_rope_layout)layout,
+                       .cos_sin = table};
+        CHECK_OK(b->rope(b, &r, turned, &err), &err);
+        for (int row = 0; row < SEQ * N * HEADS; row++) {
+            const float *was = x + row * DIM, *is = turned + row * DIM;
+            int t = row / HEADS % N;
+            for (int i = 0; i < ROT / 2; i++) {
+                int first = layout == PARE_ROPE_HALVES ? i : 2 * i,
+                    second = layout == PARE_ROPE_HALVES ? i + ROT / 2 : 2 * i + 1;
+                double angle = t * pow(100, -2.0 * i / ROT);
+                CHECK(fabs((double)is[first] - ((double)was[first] * cos(angle) - (double)was[second] * sin(angle))) <
+                      3e-7);
+                CHECK(fabs((double)is[second] - ((double)was[first] * sin(angle) + (double)was[second] * cos(angle))) <
+                      3e-7);
+            }
+            CHECK(memcmp(was + ROT, is + ROT, (DIM - ROT) * sizeof *is) == 0);
+        }
+        free(x);
+        free(turned);
+    }
+    b->close(b);
+}
+
+static double activation(pare_activation act, double x)
+{
+    switch (act) {
+    case PARE_ACT_SILU:
+        return x / (1 + exp(-x));
+    case PARE_ACT_GELU_ERF:
+        return x * 0.5 * erfc(-x / sqrt(2));
+    case PARE_ACT_GELU_TANH:
+        return x * 0.5 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case PARE_ACT_RELU:
+        return x > 0 ? x : 0;
+    case PARE_ACT_RELU2:
+        return x > 0 ? x * x : 0;
+    }
+    return NAN;
+}
+
+static void activates(void **state)
+{
+    (void)state;
+    enum { N = 40001 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 7;
+    float *gate = toy_array(&seed, N, 12), *up = toy_array(&seed, N, 2), *y = check_malloc(N * sizeof *y);
+    for (int act = PARE_ACT_SILU; act <= PARE_ACT_RELU2; act++) {
+        CHECK_OK(b->activate(b, (pare_activation)act, gate, up, N, y, &err), &err);
+        for (int i = 0; i < N; i++) {
+            double want = activation((pare_activation)act, (double)gate[i]) * (double)up[i];
+            CHECK(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 1e-7);
+        }
+        memcpy(y, gate, N * sizeof *y);
+        CHECK_OK(b->activate(b, (pare_activation)act, NULL, y, N, y, &err), &err);
+        for (int i = 0; i < N; i++) {
+            double want = activation((pare_activation)act, (double)gate[i]);
+            CHECK(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 1e-7);
+        }
+    }
+    CHECK(b->activate(b, (pare_activation)99, gate, up, N, y, &err) == PARE_ERR_UNSUPPORTED);
+    free(gate);
+    free(up);
+    free(y);
+    b->close(b);
+}
+
+static void adds_scales_caps_and_embeds(void **state)
+{
+    (void)state;
+    enum { N = 6, WIDTH = 9 };
+    static const int32_t ids[N] = {3, 0, 6, 6, 1, 5};
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 8;
+    float *table = toy_array(&seed, 7 * WIDTH, 1), *bias = toy_array(&seed, WIDTH + 2, 1), x[N * WIDTH], y[N * WIDTH];
+    pare_tensor w = toy_tensor("w", table, 7, WIDTH), c = toy_tensor("b", bias, 0, WIDTH + 2);
+    CHECK_OK(b->embed(b, &w, ids, N, x, &err), &err);
+    memcpy(y, x, sizeof y);
+    CHECK_OK(b->add(b, x, y, 0.5f, N * WIDTH, &err), &err);
+    CHECK_OK(b->add_row(b, x, &c, 2, N, WIDTH, &err), &err);
+    CHECK_OK(b->scale(b, x, 3, N * WIDTH, &err), &err);
+    CHECK_OK(b->softcap(b, x, 2, N * WIDTH, &err), &err);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < WIDTH; j++) {
+            CHECK(y[i * WIDTH + j] == table[ids[i] * WIDTH + j]);
+            double sum = 3 * (1.5 * (double)y[i * WIDTH + j] + (double)bias[j + 2]);
+            CHECK(fabs((double)x[i * WIDTH + j] - 2 * tanh(sum / 2)) < 1e-6);
+        }
+    CHECK(b->add_row(b, x, &c, 3, N, WIDTH, &err) == PARE_ERR_RANGE);
+    free(table);
+    free(bias);
+    b->close(b);
+}
+
+static void sums_logits(void **state)
+{
+    (void)state;
+    uint64_t seed = 9;
+    for (size_t n = 1; n < 300; n = n * 2 + 1) {
+        float *x = toy_array(&seed, n, 20), *y = toy_array(&seed, n, 20);
+        double x_lse, y_lse, x_sum = 0, y_sum = 0, kld = 0;
+        CHECK(pare_cpu_log_sum_exp(x, n, &x_lse) && pare_cpu_log_sum_exp(y, n, &y_lse));
+        for (size_t i = 0; i < n; i++) {
+            x_sum += exp((double)x[i]);
+            y_sum += exp((double)y[i]);
+        }
+        CHECK(fabs(x_lse - log(x_sum)) < 1e-13 && fabs(y_lse - log(y_sum)) < 1e-13);
+        for (size_t i = 0; i < n; i++)
+            kld += exp((double)x[i]) / x_sum * ((double)x[i] - log(x_sum) - (double)y[i] + log(y_sum));
+        CHECK(fabs(pare_cpu_divergence(x, x_lse, y, y_lse, n) - kld) < 1e-12);
+        CHECK(pare_cpu_divergence(x, x_lse, x, x_lse, n) == 0);
+        size_t best = n / 2;
+        x[best] = 50;
+        x[n - 1] = 50;
+        CHECK(pare_cpu_argmax(x, n) == best);
+        x[n / 3] = INFINITY;
+        CHECK(!pare_cpu_log_sum_exp(x, n, &x_lse));
+        x[n / 3] = NAN;
+        CHECK(!pare_cpu_log_sum_exp(x, n, &x_lse));
+        free(x);
+        free(y);
+    }
+}
+
+static void nan_reaches_the_output_of_attention(void **state)
+{
+    (void)state;
+    float row[40] = {0};
+    row[17] = NAN;
+    pare_cpu_softmax(row, 40, NULL);
+    CHECK(isnan(row[0]) && isnan(row[39]));
+}
+
+static void threads_do_not_change_bits(void **state)
+{
+    (void)state;
+    enum { N = 700, ROWS = 300, WIDTH = 96, HEADS = 4, DIM = 24 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 10;
+    float *x = toy_array(&seed, N * WIDTH, 1), *values = toy_array(&seed, ROWS * WIDTH, 1);
+    float *y[3], *o[3];
+    pare_tensor w = toy_tensor("w", values, ROWS, WIDTH);
+    for (int t = 0; t < 3; t++) {
+        pare_set_threads(t + 1);
+        y[t] = check_malloc(N * ROWS * sizeof(float));
+        o[t] = check_malloc(N * WIDTH * sizeof(float));
+        CHECK_OK(b->matmul(b, &w, 0, ROWS, x, N, y[t], &err), &err);
+        pare_attention a = {.n_seq = 1,
+                            .n = N,
+                            .n_head = HEADS,
+                            .n_head_kv = HEADS,
+                            .head_dim_k = DIM,
+                            .head_dim_v = DIM,
+                            .causal = true,
+                            .scale = 0.2f,
+                            .q = x,
+                            .k = x,
+                            .v = x,
+                            .out = o[t]};
+        CHECK_OK(b->attention(b, &a, &err), &err);
+        CHECK(memcmp(y[0], y[t], N * ROWS * sizeof(float)) == 0);
+        CHECK(memcmp(o[0], o[t], N * WIDTH * sizeof(float)) == 0);
+    }
+    pare_set_threads(0);
+    for (int t = 0; t < 3; t++) {
+        free(y[t]);
+        free(o[t]);
+    }
+    free(x);
+    free(values);
+    b->close(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exponentials_are_accurate),
+        cmocka_unit_test(multiplies_float_weights),
+        cmocka_unit_test(multiplies_quantized_weights),
+        cmocka_unit_test(attends),
+        cmocka_unit_test(normalizes),
+        cmocka_unit_test(rotates),
+        cmocka_unit_test(activates),
+        cmocka_unit_test(adds_scales_caps_and_embeds),
+        cmocka_unit_test(sums_logits),
+        cmocka_unit_test(nan_reaches_the_output_of_attention),
+        cmocka_unit_test(threads_do_not_change_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,20 @@
+/* tests/eval/toy.h - random numbers and small models in memory for the evaluator's tests */
+#ifndef PARE_TESTS_EVAL_TOY_H
+#define PARE_TESTS_EVAL_TOY_H
+
+#include "model/model.h"
+
+/* The next of a fixed sequence in [-1, 1). */
+float toy_random(uint64_t *state);
+float *toy_array(uint64_t *state, size_t n, float scale); /* owned by the caller */
+
+/* A tensor over values that the caller keeps: F32, [n_rows, row_len]; n_rows 0: a vector. */
+pare_tensor toy_tensor(const char *name, const float *values, uint64_t n_rows, uint64_t row_len);
+
+/* Add a tensor of random values to a model; its values live in the model's arena. base is added to each value. */
+void toy_add(pare_model *m, uint64_t *state, const char *name, uint64_t n_rows, uint64_t row_len, float scale,
+             float base);
+/* The values of a tensor made by toy_add; NULL when the model has none of that name. */
+float *toy_values(const pare_model *m, const char *name);
+
+#endif
