@@ -51,29 +51,27 @@ void pare_set_threads(int n)
 
 pare_status pare_parallel(size_t n, pare_work_fn fn, void *ctx, pare_error *err)
 {
-    size_t failed = SIZE_MAX;
+    atomic_size_t failed = SIZE_MAX; /* the smallest failed index so far: what is below it still runs */
     pare_error first = {0};
-    atomic_bool stop = false;
     int threads = omp_in_parallel() ? 1 : pare_threads();
     if ((size_t)threads > n)
         threads = n > 0 ? (int)n : 1;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (size_t i = 0; i < n; i++) {
-        if (atomic_load_explicit(&stop, memory_order_relaxed))
+        if (i > atomic_load_explicit(&failed, memory_order_relaxed))
             continue;
         pare_error mine = {0};
         pare_status st = fn(i, omp_get_thread_num(), ctx, &mine);
         if (st == PARE_OK)
             continue;
         mine.status = st;
-        atomic_store(&stop, true);
 #pragma omp critical(pare_parallel_failure)
-        if (i < failed) {
-            failed = i;
+        if (i < atomic_load(&failed)) {
+            atomic_store(&failed, i);
             first = mine;
         }
     }
-    if (failed == SIZE_MAX)
+    if (atomic_load(&failed) == SIZE_MAX)
         return PARE_OK;
     if (err != NULL)
         *err = first;
