@@ -100,6 +100,8 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
     if (stat(path, &info) == 0) {
         if (S_ISDIR(info.st_mode))
             return pare_fail(err, PARE_ERR_USAGE, "%s: is a folder, expected a file name for the output", path);
+        if (!S_ISREG(info.st_mode)) /* the rename would replace the device itself */
+            return pare_fail(err, PARE_ERR_USAGE, "%s: is no regular file, so it cannot be the output", path);
         if (!(flags & PARE_OUTPUT_FORCE))
             return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
     }
@@ -256,29 +258,33 @@ pare_status pare_output_file(const char *path, const void *data, size_t n, unsig
     return st;
 }
 
-/* Remove a folder of regular files; refuses one that holds anything else, before it removes anything. */
-static pare_status remove_folder(const char *path, pare_error *err)
+/* Go through a folder of regular files and links: refuse one that holds anything else, or (unlink_them) remove them. */
+static pare_status walk_folder(const char *path, bool unlink_them, pare_error *err)
 {
     pare_status st = PARE_OK;
-    for (int pass = 0; pass < 2 && st == PARE_OK; pass++) {
-        DIR *dir = opendir(path);
-        if (dir == NULL)
-            return pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", path, strerror(errno));
-        for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
-            struct stat info;
-            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-                continue;
-            if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
-                st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot stat: %s", path, e->d_name, strerror(errno));
-            else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
-                st = pare_fail(err, PARE_ERR_USAGE, "%s: holds '%s', which is no regular file; not replaced", path,
-                               e->d_name);
-            else if (pass == 1 && unlinkat(dirfd(dir), e->d_name, 0) != 0)
-                st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot remove: %s", path, e->d_name, strerror(errno));
-        }
-        closedir(dir);
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", path, strerror(errno));
+    for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot stat: %s", path, e->d_name, strerror(errno));
+        else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: holds '%s', which is no regular file; not replaced", path,
+                           e->d_name);
+        else if (unlink_them && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+            st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot remove: %s", path, e->d_name, strerror(errno));
     }
-    if (st == PARE_OK && rmdir(path) != 0)
+    closedir(dir);
+    return st;
+}
+
+static pare_status remove_folder(const char *path, pare_error *err)
+{
+    pare_status st = walk_folder(path, false, err);
+    if (st == PARE_OK && (st = walk_folder(path, true, err)) == PARE_OK && rmdir(path) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
     return st;
 }
@@ -297,6 +303,8 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
             st = pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", d->path);
         else if (!S_ISDIR(info.st_mode))
             st = pare_fail(err, PARE_ERR_USAGE, "%s: is no folder; not replaced by one", d->path);
+        else
+            st = walk_folder(d->path, false, err); /* told now, not after hours of work */
     }
     char *tmp = st == PARE_OK ? temporary_name(d->path, err) : NULL;
     if (st == PARE_OK && tmp == NULL)
@@ -316,10 +324,10 @@ pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
 {
     struct stat info;
     if ((d->flags & PARE_OUTPUT_FORCE) && lstat(d->path, &info) == 0) {
-        char *old = join(d->tmp, ".old", "", err);
+        pare_status st = walk_folder(d->path, false, err); /* it may have changed since the start */
+        char *old = st == PARE_OK ? join(d->tmp, ".old", "", err) : NULL;
         if (old == NULL)
-            return PARE_ERR_MEMORY;
-        pare_status st = PARE_OK;
+            return st == PARE_OK ? PARE_ERR_MEMORY : st;
         if (rename(d->path, old) != 0)
             st = pare_fail(err, PARE_ERR_IO, "%s: cannot move aside: %s", d->path, strerror(errno));
         else if (rename(d->tmp, d->path) != 0) {
