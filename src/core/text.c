@@ -9,9 +9,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* memcmp wants valid pointers even for no bytes; an empty view may be NULL. */
+static bool same_bytes(pare_str a, pare_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
 bool pare_str_equal(pare_str s, const char *text)
 {
-    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+    return same_bytes(s, (pare_str){text, strlen(text)});
 }
 
 size_t pare_utf8_next(const char *s, size_t len, uint32_t *cp)
@@ -171,8 +177,7 @@ static size_t find_slot(const pare_index *map, pare_str key)
 {
     size_t mask = map->n_slots - 1;
     size_t i = (size_t)XXH3_64bits_withSeed(key.data, key.len, map->seed) & mask;
-    while (map->slots[i].value != PARE_INDEX_NONE &&
-           (map->slots[i].key.len != key.len || memcmp(map->slots[i].key.data, key.data, key.len) != 0))
+    while (map->slots[i].value != PARE_INDEX_NONE && !same_bytes(map->slots[i].key, key))
         i = (i + 1) & mask;
     return i;
 }
