@@ -1,28 +1,21 @@
 /* core/half.h - IEEE 754 binary16 and bfloat16, exact widening, narrowing to nearest even; C11 and CUDA C++
  *
- * Pure integer code, so the result does not depend on the CPU, its rounding mode or flush-to-zero. */
+ * Integer code and one exact product of normal numbers, so the result does not depend on the CPU, its rounding mode or
+ * flush-to-zero. */
 #ifndef PARE_CORE_HALF_H
 #define PARE_CORE_HALF_H
 
 #include "core/bytes.h"
 
-/* binary16 (1 sign, 5 exponent, 10 fraction bits) to binary32, exact; NaN payloads are kept. */
+/* binary16 (1 sign, 5 exponent, 10 fraction bits) to binary32, exact; NaN payloads are kept. Without branches, so that
+ * a loop over it becomes vector code. */
 PARE_HD float pare_f16_to_f32(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 0x3ffu;
-    if (exponent == 31)
-        return pare_bits_to_f32(sign | 0x7f800000u | fraction << 13);
-    if (exponent != 0)
-        return pare_bits_to_f32(sign | (exponent + 112) << 23 | fraction << 13);
-    if (fraction == 0)
-        return pare_bits_to_f32(sign);
-    /* subnormal: fraction * 2^-24, normal in binary32 */
-    uint32_t shift = 0;
-    while ((fraction & 0x400u) == 0) {
-        fraction <<= 1;
-        shift++;
-    }
-    return pare_bits_to_f32(sign | (113 - shift) << 23 | (fraction & 0x3ffu) << 13);
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fffu;
+    uint32_t rebias = mag >= 0x7c00u ? 224u << 23 : 112u << 23; /* infinity and NaN keep the largest exponent */
+    uint32_t normal = (mag << 13) + rebias;
+    uint32_t subnormal = pare_f32_to_bits((float)(int32_t)mag * (1.0f / 16777216.0f)); /* 2^-24; normal in binary32 */
+    return pare_bits_to_f32(sign | (mag < 0x400u ? subnormal : normal));
 }
 
 /* binary32 to binary16, round to nearest even; overflow gives infinity, NaN stays NaN (quiet). */
