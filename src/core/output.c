@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 1 << 20 };
@@ -23,6 +25,27 @@ struct pare_output {
     size_t n_buffered;
     uint8_t *buffer; /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
 };
+
+/* The temporaries that exist, for pare_output_abandon. One beyond this number is written all the same, only it stays
+ * behind when the program is killed twice. */
+enum { MAX_LISTED = 256 };
+static _Atomic(const char *) listed[MAX_LISTED];
+
+static void list_temporary(const char *tmp)
+{
+    for (size_t i = 0; i < MAX_LISTED; i++) {
+        const char *expected = NULL;
+        if (atomic_compare_exchange_strong(&listed[i], &expected, tmp))
+            return;
+    }
+}
+
+static void unlist_temporary(const char *tmp)
+{
+    for (size_t i = 0; i < MAX_LISTED; i++)
+        if (atomic_load(&listed[i]) == tmp)
+            atomic_store(&listed[i], NULL);
+}
 
 static char *join(const char *a, const char *b, const char *c, pare_error *err)
 {
@@ -122,6 +145,7 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, out->tmp, strerror(errno));
         goto fail;
     }
+    list_temporary(out->tmp);
     if ((st = reserve(out, n_bytes, err)) != PARE_OK)
         goto fail;
     *result = out;
@@ -241,6 +265,8 @@ void pare_output_close(pare_output *out)
         close(out->fd);
     if (out->tmp != NULL && created && !out->published)
         unlink(out->tmp);
+    if (out->tmp != NULL)
+        unlist_temporary(out->tmp);
     pare_hasher_close(&out->hasher);
     free(out->buffer);
     free(out->path);
@@ -311,9 +337,10 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
         st = PARE_ERR_MEMORY;
     if (st == PARE_OK && mkdir(tmp, 0777) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", d->path, tmp, strerror(errno));
-    if (st == PARE_OK)
+    if (st == PARE_OK) {
         d->tmp = tmp;
-    else {
+        list_temporary(tmp);
+    } else {
         free(tmp);
         pare_outdir_close(d);
     }
@@ -351,7 +378,38 @@ void pare_outdir_close(pare_outdir *d)
 {
     if (d->tmp != NULL && !d->committed)
         remove_folder(d->tmp, NULL);
+    if (d->tmp != NULL)
+        unlist_temporary(d->tmp);
     free(d->path);
     free(d->tmp);
     *d = (pare_outdir){0};
+}
+
+/* opendir allocates, so the folder is read with the system call: struct linux_dirent64 is inode (8 bytes), offset (8),
+ * record length (2), type (1), name. */
+static void abandon_folder(const char *path)
+{
+    enum { RECORD_LEN = 16, NAME = 19 };
+    _Alignas(8) char entries[4096];
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    for (long n; (n = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0;)
+        for (long at = 0; at < n;) {
+            uint16_t len;
+            memcpy(&len, entries + at + RECORD_LEN, sizeof len);
+            unlinkat(fd, entries + at + NAME, 0); /* fails for . and .. */
+            at += len;
+        }
+    close(fd);
+    rmdir(path);
+}
+
+void pare_output_abandon(void)
+{
+    for (size_t i = 0; i < MAX_LISTED; i++) {
+        const char *tmp = atomic_load(&listed[i]);
+        if (tmp != NULL && unlink(tmp) != 0)
+            abandon_folder(tmp);
+    }
 }

@@ -52,4 +52,8 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
 pare_status pare_outdir_commit(pare_outdir *d, pare_error *err);
 void pare_outdir_close(pare_outdir *d);
 
+/* Remove the temporaries of every output and folder that is open. Async-signal-safe: for a program that must leave at
+ * once. Nothing of core/output may be called afterwards. */
+void pare_output_abandon(void);
+
 #endif

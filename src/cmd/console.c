@@ -1,0 +1,276 @@
+#include "cmd/console.h"
+#include "core/json.h"
+#include "core/progress.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    bool quiet, verbose, colour, bar, printed_json;
+    bool line_open; /* the bar stands in the current line of stderr */
+} console;
+
+/* The window over which speed is measured: old samples are replaced in turn. */
+enum { WINDOW = 32 };
+static struct {
+    double started, shown, at[WINDOW];
+    uint64_t done[WINDOW];
+    size_t n_samples;
+    uint64_t total;
+} meter;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && *value != '\0';
+}
+
+/* --color wins, then NO_COLOR, then CLICOLOR_FORCE, then whether a terminal that can is there. */
+static bool wants_colour(const char *when)
+{
+    const char *term = getenv("TERM"), *force = getenv("CLICOLOR_FORCE");
+    if (when != NULL && strcmp(when, "auto") != 0)
+        return strcmp(when, "always") == 0;
+    if (is_set("NO_COLOR"))
+        return false;
+    if (force != NULL && *force != '\0' && strcmp(force, "0") != 0)
+        return true;
+    return isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
+}
+
+static void label(const char *word, const char *colour)
+{
+    if (console.colour)
+        fprintf(stderr, "pare: \033[%sm%s:\033[0m ", colour, word);
+    else
+        fprintf(stderr, "pare: %s: ", word);
+}
+
+void cmd_progress_clear(void)
+{
+    if (console.line_open)
+        fputs("\r\033[K", stderr);
+    console.line_open = false;
+}
+
+static void show_warning(const char *text, void *user)
+{
+    (void)user;
+    if (console.quiet)
+        return;
+    cmd_progress_clear();
+    label("warning", "33");
+    fprintf(stderr, "%s\n", text);
+}
+
+void cmd_note(const char *fmt, ...)
+{
+    va_list args;
+    if (!console.verbose)
+        return;
+    cmd_progress_clear();
+    fputs("pare: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+void cmd_error(const char *text)
+{
+    cmd_progress_clear();
+    label("error", "1;31");
+    fprintf(stderr, "%s\n", text);
+}
+
+void cmd_hint(const char *fmt, ...)
+{
+    va_list args;
+    fputs("pare: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+/* Units a second since the oldest sample of the window. */
+static double speed(double time, uint64_t done)
+{
+    size_t oldest = meter.n_samples < WINDOW ? 0 : meter.n_samples % WINDOW;
+    double seconds = time - meter.at[oldest];
+    if (meter.n_samples == 0 || seconds <= 0 || done < meter.done[oldest])
+        return 0;
+    return (double)(done - meter.done[oldest]) / seconds;
+}
+
+/* " 45%  12.0 MiB of 26.5 MiB  98.1 MiB/s  ETA 0:12": the numbers of a progress line. */
+static void describe(char *dst, size_t size, const char *unit, uint64_t done, uint64_t total, double rate)
+{
+    double fraction = total > 0 ? (double)done / (double)total : 0;
+    unsigned left = rate > 0 && total >= done ? (unsigned)((double)(total - done) / rate) : 0;
+    if (strcmp(unit, "bytes") == 0)
+        snprintf(dst, size, "%3.0f%%  %s of %s  %s/s  ETA %u:%02u", 100 * fraction, cmd_bytes(done), cmd_bytes(total),
+                 cmd_bytes((uint64_t)rate), left / 60, left % 60);
+    else
+        snprintf(dst, size, "%3.0f%%  %" PRIu64 " of %" PRIu64 " %s  ETA %u:%02u", 100 * fraction, done, total, unit,
+                 left / 60, left % 60);
+}
+
+static void draw_bar(const char *numbers, uint64_t done, uint64_t total, const char *what)
+{
+    enum { BAR = 20 };
+    char bar[BAR + 1] = "", line[512];
+    struct winsize window = {0};
+    size_t filled = total > 0 && done < total ? (size_t)((double)done / (double)total * BAR) : BAR;
+    for (size_t i = 0; i < BAR; i++)
+        bar[i] = i < filled ? '#' : '.';
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col - 1 : 79;
+    snprintf(line, sizeof line, "[%s] %s  %s", bar, numbers, what);
+    fprintf(stderr, "\r\033[K%.*s", columns, line);
+    console.line_open = true;
+}
+
+static void show_progress(const char *unit, uint64_t done, uint64_t total, const char *what, void *user)
+{
+    double time = now(), interval = console.bar ? 0.1 : 30;
+    char numbers[160];
+    (void)user;
+    if (meter.n_samples == 0 || total != meter.total || done < meter.done[(meter.n_samples - 1) % WINDOW]) {
+        meter.n_samples = 0; /* another job */
+        meter.total = total;
+        meter.started = meter.shown = time;
+    }
+    bool last = done == total && console.bar;
+    if (meter.n_samples > 0 && time - meter.shown < interval && !last)
+        return;
+    bool first = meter.n_samples == 0;
+    double rate = speed(time, done);
+    meter.at[meter.n_samples % WINDOW] = time;
+    meter.done[meter.n_samples % WINDOW] = done;
+    meter.n_samples++;
+    meter.shown = time;
+    if (first)
+        return;
+    describe(numbers, sizeof numbers, unit, done, total, rate);
+    what = cmd_safe(what != NULL ? what : "", what != NULL ? strlen(what) : 0);
+    if (console.bar)
+        draw_bar(numbers, done, total, what);
+    else
+        fprintf(stderr, "pare: %s  %s\n", numbers, what);
+}
+
+bool cmd_shows_progress(void)
+{
+    return console.bar;
+}
+
+void cmd_console_start(const cmd_args *args)
+{
+    const char *when = cmd_text(args, OPT_PROGRESS);
+    bool never = when == NULL || strcmp(when, "never") == 0;
+    console.quiet = cmd_has(args, OPT_QUIET);
+    console.verbose = cmd_has(args, OPT_VERBOSE) && !console.quiet;
+    console.colour = wants_colour(cmd_text(args, OPT_COLOR));
+    console.bar = !never && !console.quiet && (strcmp(when, "always") == 0 || isatty(STDERR_FILENO));
+    pare_set_warn_sink(show_warning, NULL);
+    if (console.bar || (console.verbose && !never))
+        pare_set_progress(show_progress, NULL);
+}
+
+pare_status cmd_print_json(const cmd_args *args, json_t *doc, pare_error *err)
+{
+    pare_buf text = {0};
+    json_object_set_new(doc, "schema", json_integer(CMD_SCHEMA));
+    json_object_set_new(doc, "command", json_string(args->verb->name));
+    pare_status st = pare_json_dump(doc, &text, err);
+    cmd_progress_clear();
+    if (st == PARE_OK) {
+        fwrite(text.data, 1, text.len, stdout); /* cmd_finish_stdout sees a failure */
+        console.printed_json = true;
+    }
+    pare_buf_close(&text);
+    json_decref(doc);
+    return st;
+}
+
+json_t *cmd_json_error(const pare_error *err)
+{
+    return json_pack("{s:s, s:i, s:s}", "code", pare_status_name(err->status), "exit", pare_exit_code(err->status),
+                     "message", err->text);
+}
+
+bool cmd_printed_json(void)
+{
+    return console.printed_json;
+}
+
+json_t *cmd_json_text(const char *text, size_t len)
+{
+    json_t *exact = json_stringn(text, len);
+    if (exact != NULL)
+        return exact;
+    size_t size = len < SIZE_MAX / 4 ? 4 * len + 1 : 0;
+    char *safe = size > 0 ? malloc(size) : NULL;
+    json_t *escaped = safe != NULL ? json_string(pare_escape(safe, size, text, len)) : NULL;
+    free(safe);
+    return escaped;
+}
+
+void cmd_json_real(json_t *object, const char *key, double value)
+{
+    if (isfinite(value))
+        json_object_set_new(object, key, json_real(value));
+}
+
+void cmd_json_u64(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+const char *cmd_safe(const char *text, size_t len)
+{
+    static char buffers[4][512];
+    static size_t turn;
+    char *dst = buffers[turn++ % 4];
+    return pare_escape(dst, sizeof buffers[0], text, len);
+}
+
+const char *cmd_bytes(uint64_t n)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    static char buffers[4][32];
+    static size_t turn;
+    char *dst = buffers[turn++ % 4];
+    double value = (double)n;
+    size_t unit = 0;
+    for (; value >= 1024 && unit < 4; unit++)
+        value /= 1024;
+    snprintf(dst, sizeof buffers[0], unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
+    return dst;
+}
+
+pare_status cmd_finish_stdout(pare_error *err)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return PARE_OK;
+    if (errno == EPIPE) { /* `pare inspect M | head` is no failure to talk about */
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    return pare_fail(err, PARE_ERR_IO, "stdout: cannot write: %s", errno != 0 ? strerror(errno) : "earlier error");
+}

@@ -1,0 +1,98 @@
+/* pare: the command line. Finds the verb, parses its options, runs it, reports what failed. */
+#include "cmd/console.h"
+#include "cmd/doc.h"
+#include "cmd/signals.h"
+#include "core/threads.h"
+
+#include <string.h>
+
+static const char *next_verb_name(size_t i, const void *ctx)
+{
+    const cmd_verb *verb = cmd_verb_at(i);
+    (void)ctx;
+    return verb != NULL ? verb->name : NULL;
+}
+
+/* The same two lines for every misuse; exit 2. */
+static pare_status find_verb(const cmd_verb **verb, const char *name, pare_error *err)
+{
+    if ((*verb = cmd_verb_find(name)) != NULL)
+        return PARE_OK;
+    const char *kind = name[0] == '-' ? "option" : "command";
+    const char *near = name[0] == '-' ? NULL : cmd_nearest(name, next_verb_name, NULL);
+    if (near != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
+    return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'", kind, name);
+}
+
+/* Whether the user asked for JSON, also when the command line could not be parsed. */
+static bool asks_for_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+static void report(const cmd_args *args, bool as_json, bool usage, const pare_error *err)
+{
+    static const cmd_verb nameless = {.name = ""};
+    const cmd_args anonymous = {.verb = &nameless};
+    if (err->text[0] == '\0')
+        return; /* a difference: the verb has printed it */
+    if (as_json && !cmd_printed_json()) {
+        json_t *doc = json_object();
+        json_object_set_new(doc, "error", cmd_json_error(err));
+        cmd_print_json(args->verb != NULL ? args : &anonymous, doc, NULL);
+    }
+    cmd_error(err->text);
+    if (usage)
+        cmd_hint("try 'pare help%s%s'", args->verb != NULL ? " " : "", args->verb != NULL ? args->verb->name : "");
+}
+
+static pare_status run(const cmd_args *args, pare_error *err)
+{
+    if (cmd_has(args, OPT_HELP)) {
+        cmd_doc_verb(stdout, args->verb);
+        return PARE_OK;
+    }
+    pare_set_threads((int)cmd_number(args, OPT_THREADS));
+    pare_set_strict(cmd_has(args, OPT_STRICT));
+    cmd_signals_start();
+    return args->verb->run(args, err);
+}
+
+int main(int argc, char **argv)
+{
+    pare_error err = {0}, late = {0};
+    cmd_args args = {0};
+    const cmd_verb *verb = NULL;
+    const char *name = argc > 1 ? argv[1] : "";
+    pare_status st = PARE_OK;
+    bool usage = false;
+    if (argc < 2) {
+        st = pare_fail(&err, PARE_ERR_USAGE, "a command is missing");
+        usage = true;
+    } else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        cmd_doc_version(stdout);
+    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        cmd_doc_overview(stdout);
+    else {
+        st = find_verb(&verb, name, &err);
+        if (st == PARE_OK)
+            st = cmd_args_parse(&args, verb, argc - 1, argv + 1, &err);
+        usage = st == PARE_ERR_USAGE;
+        cmd_console_start(&args);
+        if (st == PARE_OK)
+            st = run(&args, &err);
+    }
+    cmd_progress_clear();
+    if (st != PARE_OK)
+        report(&args, asks_for_json(argc, argv), usage, &err);
+    if (cmd_finish_stdout(&late) != PARE_OK && st == PARE_OK) {
+        st = late.status;
+        cmd_error(late.text);
+    }
+    cmd_args_close(&args);
+    return pare_exit_code(st);
+}

@@ -1,0 +1,429 @@
+#include "cmd/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define V(verb) (1u << CMD_##verb)
+
+enum {
+    WRITERS = V(CONVERT) | V(QUANTIZE),
+    RUNNERS = V(EVAL) | V(LOGITS),
+    READERS = V(INSPECT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
+    ALL = READERS | V(ENV) | V(HELP)
+};
+
+/* clang-format off */
+static const cmd_option table[] = {
+    {OPT_TYPE, "type", 't', "TYPE", CMD_KIND_PRESET, NULL, NULL,
+     "what to quantize to: a preset (see below), or with --pure a block type such as q4_k", V(QUANTIZE), CMD_REQUIRED},
+    {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
+     "where to write: a GGUF file when OUT ends in .gguf, else a folder with config.json and safetensors", V(CONVERT), CMD_REQUIRED},
+    {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
+     "the GGUF file to write", V(QUANTIZE), CMD_REQUIRED},
+    {OPT_OUTPUT, "output", 'o', "LOCK", CMD_KIND_PATH, NULL, "pare.lock",
+     "the lock file to write; what is pinned must lie in its folder or below", V(PIN), 0},
+    {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
+     "where to write the logits: float32 little endian [sequences, length, vocabulary]", V(LOGITS), CMD_REQUIRED},
+    {OPT_DTYPE, "dtype", 0, "TYPE", CMD_KIND_CHOICE, "auto f32 f16 bf16 q8_0", "auto",
+     "type of the weights; auto keeps the source's. Norms and other vectors become f32 in a GGUF file", V(CONVERT), 0},
+    {OPT_FORMAT, "format", 0, "FORMAT", CMD_KIND_CHOICE, "gguf safetensors", NULL,
+     "format of the output, when its name should not decide", V(CONVERT), 0},
+    {OPT_PURE, "pure", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "give every tensor that can be quantized the same block type", V(QUANTIZE), 0},
+    {OPT_TENSOR, "tensor", 0, "REGEX=TYPE", CMD_KIND_TEXT, NULL, NULL,
+     "give tensors whose GGUF name matches REGEX (PCRE2, searched) the block type TYPE; the first match counts. May be repeated", V(QUANTIZE), CMD_REPEATS},
+    {OPT_OUTPUT_TYPE, "output-type", 0, "TYPE", CMD_KIND_TEXT, NULL, NULL,
+     "block type of the output matrix", V(QUANTIZE), 0},
+    {OPT_EMBEDDING_TYPE, "embedding-type", 0, "TYPE", CMD_KIND_TEXT, NULL, NULL,
+     "block type of the token embedding", V(QUANTIZE), 0},
+    {OPT_SPLIT_SIZE, "split-size", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
+     "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, 0},
+    {OPT_ALLOW_REQUANTIZE, "allow-requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "accept a source that is quantized already; its errors add up", V(QUANTIZE), 0},
+    {OPT_ALLOW_NONFINITE, "allow-nonfinite", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), 0},
+    {OPT_PIN, "pin", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "write SHA256SUMS and pare.lock beside the output (in it, when it is a folder), hashed in the same pass", WRITERS, 0},
+    {OPT_LOCK, "lock", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "name of the lock file that --pin writes", WRITERS, 0},
+    {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "name of the SHA256SUMS file that --pin writes", WRITERS, 0},
+    {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "write the checksums of the files for sha256sum -c as well", V(PIN), 0},
+    {OPT_DRY_RUN, "dry-run", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "write nothing; show the plan: the type of each tensor, the exact bytes of the output, the free disk", WRITERS, 0},
+    {OPT_FORCE, "force", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "replace outputs that exist; an input is never replaced", WRITERS | V(PIN) | V(LOGITS), 0},
+    {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
+     "UTF-8 text to measure on, - for standard input; several are reported one by one and averaged", V(EVAL), CMD_REPEATS | CMD_REQUIRED},
+    {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
+     "text to turn into tokens, - for standard input", V(TOKENIZE), CMD_REQUIRED},
+    {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, "512",
+     "tokens a window; the second half of each is scored", V(EVAL), 0},
+    {OPT_CHUNKS, "chunks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
+     "measure on the first N windows only", V(EVAL), 0},
+    {OPT_REFERENCE, "reference", 0, "MODEL", CMD_KIND_PATH, NULL, NULL,
+     "the model to compare with, usually the unquantized one: KL divergence, same top token, change of probability", V(EVAL), 0},
+    {OPT_FAIL_OVER, "fail-over", 0, "KLD", CMD_KIND_REAL, NULL, NULL,
+     "exit with 1 when the mean KL divergence is above KLD; needs --reference", V(EVAL), 0},
+    {OPT_DEVICE, "device", 0, "DEVICE", CMD_KIND_TEXT, "auto cpu", "auto",
+     "where to compute: auto or cpu; this version has no CUDA evaluator", RUNNERS, 0},
+    {OPT_TENSORS, "tensors", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "list the tensors: type, shape, offset, bytes", V(INSPECT), 0},
+    {OPT_METADATA, "metadata", 0, "KEY", CMD_KIND_TEXT, NULL, NULL,
+     "print the metadata; with KEY the whole value of that key", V(INSPECT), CMD_MAY_LACK},
+    {OPT_DIFF, "diff", 0, "OTHER", CMD_KIND_PATH, NULL, NULL,
+     "list the metadata and tensors in which MODEL and OTHER differ; exit with 1 when there are any", V(INSPECT), 0},
+    {OPT_FAST, "fast", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "compare XXH3 instead of SHA-256: finds accidents, not tampering", V(VERIFY), 0},
+    {OPT_ALLOW_EXTRA, "allow-extra", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "accept files beside the pinned ones that the lock does not know", V(VERIFY), 0},
+    {OPT_LINES, "lines", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "treat each line as a text of its own and print its ids on one line", V(TOKENIZE), 0},
+    {OPT_NO_SPECIAL, "no-special", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "keep the text of special tokens literal", V(TOKENIZE), 0},
+    {OPT_NO_BOS, "no-bos", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "do not add the tokens that the model wants around a text", V(TOKENIZE), 0},
+    {OPT_TOKENS, "tokens", 0, "IDS", CMD_KIND_PATH, NULL, NULL,
+     "file of token ids, int32 little endian, - for standard input", V(LOGITS), CMD_REQUIRED},
+    {OPT_LENGTH, "length", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
+     "tokens a sequence; the ids are cut into sequences of N. Without it all ids are one sequence", V(LOGITS), 0},
+    {OPT_MAN, "man", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "print the manual page in troff", V(HELP), CMD_HIDDEN},
+    {OPT_COMPLETION, "completion", 0, "SHELL", CMD_KIND_CHOICE, "bash zsh fish", NULL,
+     "print the completion script for a shell", V(HELP), 0},
+    {OPT_JSON, "json", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "print one JSON document", READERS | V(ENV), 0},
+    {OPT_THREADS, "threads", 'j', "N", CMD_KIND_NUMBER, NULL, NULL,
+     "use N threads; the default is OMP_NUM_THREADS, else the CPUs that the system grants. The output does not depend on it", READERS, 0},
+    {OPT_STRICT, "strict", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "treat warnings about inputs as errors", READERS, 0},
+    {OPT_QUIET, "quiet", 'q', NULL, CMD_KIND_FLAG, NULL, NULL,
+     "no progress, no warnings", ALL, 0},
+    {OPT_VERBOSE, "verbose", 'v', NULL, CMD_KIND_FLAG, NULL, NULL,
+     "say more on standard error", ALL, 0},
+    {OPT_PROGRESS, "progress", 0, "WHEN", CMD_KIND_CHOICE, "auto always never", "auto",
+     "show progress on standard error; auto: when it is a terminal", READERS, 0},
+    {OPT_COLOR, "color", 0, "WHEN", CMD_KIND_CHOICE, "auto always never", "auto",
+     "colour messages; auto: on a terminal, subject to NO_COLOR and CLICOLOR_FORCE", ALL, 0},
+    {OPT_HELP, "help", 'h', NULL, CMD_KIND_FLAG, NULL, NULL, "show this text", ALL, 0},
+};
+/* clang-format on */
+
+enum { N_ROWS = sizeof table / sizeof table[0], MAX_NAME = 64 };
+
+const cmd_option *cmd_option_at(cmd_verb_id verb, size_t i)
+{
+    for (size_t row = 0; row < N_ROWS; row++)
+        if ((table[row].verbs & 1u << verb) && i-- == 0)
+            return &table[row];
+    return NULL;
+}
+
+/* Edits (insert, drop, replace, exchange neighbours) that turn a into b, when both are shorter than MAX_NAME. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b), d[3][MAX_NAME + 1];
+    if (n > MAX_NAME || m > MAX_NAME)
+        return MAX_NAME;
+    for (size_t j = 0; j <= m; j++)
+        d[0][j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t *row = d[i % 3], *last = d[(i + 2) % 3], *before = d[(i + 1) % 3];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
+            if (last[j] + 1 < best)
+                best = last[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            row[j] = best;
+        }
+    }
+    return d[n % 3][m];
+}
+
+const char *cmd_nearest(const char *text, const char *(*next)(size_t i, const void *ctx), const void *ctx)
+{
+    size_t len = strlen(text), least = len / 3 + 1;
+    const char *found = NULL, *name;
+    for (size_t i = 0; (name = next(i, ctx)) != NULL; i++) {
+        /* a cut-off or continued word is near whatever the number of letters */
+        size_t common = strncmp(name, text, len < strlen(name) ? len : strlen(name)) == 0 && len > 2;
+        size_t distance = common ? 1 : edit_distance(text, name);
+        if (distance < least || (distance == least && found == NULL)) {
+            least = distance;
+            found = name;
+        }
+    }
+    return found;
+}
+
+static const char *next_option_name(size_t i, const void *ctx)
+{
+    const cmd_option *option = cmd_option_at(((const cmd_verb *)ctx)->id, i);
+    return option != NULL ? option->name : NULL;
+}
+
+bool cmd_parse_size(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno != 0 || text[strspn(text, "0123456789.")] == 'x' || strcspn(text, "eE") < (size_t)(end - text))
+        return false;
+    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    double step = 1;
+    if (unit != NULL) {
+        bool decimal = strcmp(end + 1, "B") == 0;
+        if (!decimal && end[1] != '\0' && strcmp(end + 1, "iB") != 0)
+            return false;
+        step = pow(decimal ? 1000 : 1024, (double)(unit - units) + 1);
+    } else if (*end != '\0' && strcmp(end, "B") != 0)
+        return false;
+    value *= step;
+    if (!(value >= 1 && value < 9007199254740992.0)) /* 2^53: exact in a double */
+        return false;
+    *out = (uint64_t)value;
+    return true;
+}
+
+static bool parse_number(const char *text, uint64_t *out)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 9 || text[digits] != '\0')
+        return false;
+    *out = strtoul(text, NULL, 10);
+    return *out > 0;
+}
+
+static bool parse_real(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && isfinite(*out) && *out >= 0;
+}
+
+static bool is_choice(const char *choices, const char *text)
+{
+    size_t len = strlen(text);
+    for (const char *at = choices; *at != '\0'; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        if (n == len && memcmp(at, text, n) == 0)
+            return true;
+        at += n;
+    }
+    return false;
+}
+
+static pare_status check_value(const cmd_verb *verb, const cmd_option *option, const char *text, pare_error *err)
+{
+    uint64_t number;
+    double real;
+    const char *expected = NULL;
+    if (text == NULL)
+        return PARE_OK;
+    if (option->kind == CMD_KIND_NUMBER && !parse_number(text, &number))
+        expected = "a whole number from 1 to 999999999";
+    else if (option->kind == CMD_KIND_SIZE && !cmd_parse_size(text, &number))
+        expected = "a size such as 500M, 24G (2^30) or 24GB (10^9)";
+    else if (option->kind == CMD_KIND_REAL && !parse_real(text, &real))
+        expected = "a number that is not negative";
+    else if (option->kind == CMD_KIND_CHOICE && !is_choice(option->choices, text))
+        expected = option->choices;
+    else if (option->kind == CMD_KIND_PATH && *text == '\0')
+        expected = "a name";
+    if (expected == NULL)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_USAGE, "%s: --%s '%s': expected %s%s", verb->name, option->name, text,
+                     option->kind == CMD_KIND_CHOICE ? "one of: " : "", expected);
+}
+
+/* The array for getopt_long and the string of short options, from the rows of the verb. */
+typedef struct getopt_form {
+    struct option longs[N_ROWS + 1];
+    const cmd_option *rows[N_ROWS];
+    char shorts[2 * N_ROWS + 2];
+} getopt_form;
+
+static void make_form(getopt_form *form, cmd_verb_id verb)
+{
+    const cmd_option *option;
+    char *letter = form->shorts;
+    *form = (getopt_form){0};
+    *letter++ = ':'; /* getopt says ':' for a lacking argument */
+    for (size_t i = 0; (option = cmd_option_at(verb, i)) != NULL; i++) {
+        int argument = option->argument == NULL ? no_argument : option->traits & CMD_MAY_LACK ? optional_argument : required_argument;
+        form->longs[i] = (struct option){option->name, argument, NULL, 256 + (int)i};
+        form->rows[i] = option;
+        if (option->letter != 0) {
+            *letter++ = option->letter;
+            if (argument == required_argument)
+                *letter++ = ':';
+        }
+    }
+}
+
+static const cmd_option *by_letter(const getopt_form *form, int letter)
+{
+    for (size_t i = 0; form->rows[i] != NULL; i++)
+        if (form->rows[i]->letter == letter)
+            return form->rows[i];
+    return NULL;
+}
+
+/* getopt_long takes any prefix that fits one option only. A script that relies on one breaks when a longer list of
+ * options makes it ambiguous, so the whole name is asked for. */
+static bool is_whole_name(const cmd_option *option, char **argv)
+{
+    const char *word = argv[optind - 1];
+    if (optarg != NULL && optarg == word)
+        word = argv[optind - 2];
+    size_t len = strcspn(word + 2, "=");
+    return len == strlen(option->name) && memcmp(word + 2, option->name, len) == 0;
+}
+
+static pare_status unknown_option(const cmd_verb *verb, const char *word, pare_error *err)
+{
+    char name[MAX_NAME + 1] = "";
+    if (strncmp(word, "--", 2) != 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: unknown option '-%c'", verb->name, optopt);
+    size_t len = strcspn(word + 2, "=");
+    memcpy(name, word + 2, len < MAX_NAME ? len : MAX_NAME);
+    const char *near = cmd_nearest(name, next_option_name, verb);
+    if (near == NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: unknown option '--%s'", verb->name, name);
+    return pare_fail(err, PARE_ERR_USAGE, "%s: unknown option '--%s'; did you mean '--%s'?", verb->name, name, near);
+}
+
+static pare_status add_given(cmd_args *args, const cmd_option *option, const char *text, pare_error *err)
+{
+    bool single = option->argument != NULL && !(option->traits & CMD_REPEATS);
+    if (single && cmd_has(args, option->id))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s is given twice", args->verb->name, option->name);
+    pare_status st = check_value(args->verb, option, text, err);
+    if (st == PARE_OK)
+        args->given[args->n_given++] = (cmd_given){option, text};
+    return st;
+}
+
+static pare_status parse_options(cmd_args *args, const getopt_form *form, int argc, char **argv, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    opterr = 0;
+    optind = 0; /* glibc: start afresh */
+    while (st == PARE_OK) {
+        int c = getopt_long(argc, argv, form->shorts, form->longs, NULL);
+        if (c == -1)
+            break;
+        const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+        if (c == '?' && optopt >= 256) /* --flag=value */
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: --%s takes no value", args->verb->name, form->rows[optopt - 256]->name);
+        else if (c == '?')
+            st = unknown_option(args->verb, optopt == 0 ? word : "-", err);
+        else if (c == ':') {
+            const cmd_option *option = optopt >= 256 ? form->rows[optopt - 256] : by_letter(form, optopt);
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs %s", args->verb->name, option->name, option->argument);
+        } else if (c >= 256 && !is_whole_name(form->rows[c - 256], argv))
+            st = unknown_option(args->verb, optarg == word ? argv[optind - 2] : word, err);
+        else
+            st = add_given(args, c >= 256 ? form->rows[c - 256] : by_letter(form, c), optarg, err);
+    }
+    return st;
+}
+
+static pare_status check_presence(const cmd_args *args, const getopt_form *form, pare_error *err)
+{
+    const cmd_verb *verb = args->verb;
+    if (args->n_operands < (size_t)verb->min_operands)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: %s is missing", verb->name, verb->operands);
+    if (args->n_operands > (size_t)verb->max_operands)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: one argument too many: '%s'", verb->name,
+                         args->operands[verb->max_operands]);
+    for (size_t i = 0; form->rows[i] != NULL; i++)
+        if ((form->rows[i]->traits & CMD_REQUIRED) && !cmd_has(args, form->rows[i]->id))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: --%s %s is missing", verb->name, form->rows[i]->name,
+                             form->rows[i]->argument);
+    return PARE_OK;
+}
+
+pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
+{
+    getopt_form form;
+    *args = (cmd_args){.verb = verb};
+    if ((args->given = calloc((size_t)argc + 1, sizeof *args->given)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d arguments", argc);
+    make_form(&form, verb->id);
+    pare_status st = parse_options(args, &form, argc, argv, err);
+    if (st == PARE_OK) {
+        args->operands = argv + optind;
+        args->n_operands = (size_t)(argc - optind);
+        if (!cmd_has(args, OPT_HELP))
+            st = check_presence(args, &form, err);
+    }
+    return st;
+}
+
+void cmd_args_close(cmd_args *args)
+{
+    free(args->given);
+    *args = (cmd_args){0};
+}
+
+size_t cmd_count(const cmd_args *args, cmd_option_id id)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < args->n_given; i++)
+        n += args->given[i].option->id == id;
+    return n;
+}
+
+bool cmd_has(const cmd_args *args, cmd_option_id id)
+{
+    return cmd_count(args, id) > 0;
+}
+
+const char *cmd_nth(const cmd_args *args, cmd_option_id id, size_t n)
+{
+    for (size_t i = 0; i < args->n_given; i++)
+        if (args->given[i].option->id == id && n-- == 0)
+            return args->given[i].text;
+    return NULL;
+}
+
+const char *cmd_text(const cmd_args *args, cmd_option_id id)
+{
+    const cmd_option *option;
+    if (cmd_has(args, id))
+        return cmd_nth(args, id, 0);
+    for (size_t i = 0; args->verb != NULL && (option = cmd_option_at(args->verb->id, i)) != NULL; i++)
+        if (option->id == id)
+            return option->otherwise;
+    return NULL;
+}
+
+uint64_t cmd_number(const cmd_args *args, cmd_option_id id)
+{
+    uint64_t value = 0;
+    const char *text = cmd_text(args, id);
+    if (text != NULL && !parse_number(text, &value))
+        cmd_parse_size(text, &value);
+    return value;
+}
+
+double cmd_real(const cmd_args *args, cmd_option_id id)
+{
+    double value = 0;
+    const char *text = cmd_text(args, id);
+    if (text != NULL)
+        parse_real(text, &value);
+    return value;
+}

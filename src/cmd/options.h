@@ -1,0 +1,124 @@
+/* cmd/options.h - the one table of options; parsing, help, man pages and completion all grow from it */
+#ifndef PARE_CMD_OPTIONS_H
+#define PARE_CMD_OPTIONS_H
+
+#include "cmd/verbs.h"
+
+#include <stdint.h>
+
+typedef enum cmd_option_id {
+    OPT_OUTPUT,
+    OPT_TYPE,
+    OPT_PURE,
+    OPT_TENSOR,
+    OPT_OUTPUT_TYPE,
+    OPT_EMBEDDING_TYPE,
+    OPT_DTYPE,
+    OPT_FORMAT,
+    OPT_SPLIT_SIZE,
+    OPT_ALLOW_REQUANTIZE,
+    OPT_ALLOW_NONFINITE,
+    OPT_DRY_RUN,
+    OPT_FORCE,
+    OPT_PIN,
+    OPT_LOCK,
+    OPT_SUMS,
+    OPT_FILE,
+    OPT_CONTEXT,
+    OPT_CHUNKS,
+    OPT_REFERENCE,
+    OPT_FAIL_OVER,
+    OPT_DEVICE,
+    OPT_TENSORS,
+    OPT_METADATA,
+    OPT_DIFF,
+    OPT_FAST,
+    OPT_ALLOW_EXTRA,
+    OPT_LINES,
+    OPT_NO_SPECIAL,
+    OPT_NO_BOS,
+    OPT_TOKENS,
+    OPT_LENGTH,
+    OPT_MAN,
+    OPT_COMPLETION,
+    OPT_JSON,
+    OPT_THREADS,
+    OPT_STRICT,
+    OPT_QUIET,
+    OPT_VERBOSE,
+    OPT_PROGRESS,
+    OPT_COLOR,
+    OPT_HELP,
+    OPT_COUNT
+} cmd_option_id;
+
+typedef enum cmd_kind {
+    CMD_KIND_FLAG,
+    CMD_KIND_TEXT,   /* taken as it is */
+    CMD_KIND_PATH,   /* a file or folder, for completion */
+    CMD_KIND_NUMBER, /* a whole number >= 1 */
+    CMD_KIND_SIZE,   /* bytes: 24G and 24GiB are 24 * 2^30, 24GB is 24 * 10^9 */
+    CMD_KIND_REAL,   /* a decimal number >= 0 */
+    CMD_KIND_CHOICE, /* one of `choices` */
+    CMD_KIND_PRESET  /* a preset or block type, checked by the verb */
+} cmd_kind;
+
+typedef enum cmd_trait {
+    CMD_REPEATS = 1,  /* may be given several times */
+    CMD_MAY_LACK = 2, /* the argument is optional: --metadata[=KEY] */
+    CMD_REQUIRED = 4,
+    CMD_HIDDEN = 8 /* works, but help does not list it */
+} cmd_trait;
+
+/* The same id may have several rows, with help that fits the verbs of each. */
+typedef struct cmd_option {
+    cmd_option_id id;
+    const char *name;
+    char letter;           /* 0: none */
+    const char *argument;  /* its name in help; NULL for a flag */
+    cmd_kind kind;
+    const char *choices;   /* divided by spaces, or NULL */
+    const char *otherwise; /* the value when it is not given, or NULL */
+    const char *help;
+    unsigned verbs; /* bit 1 << cmd_verb_id */
+    unsigned traits;
+} cmd_option;
+
+/* The options of a verb, in the order of the table: NULL behind the last. */
+const cmd_option *cmd_option_at(cmd_verb_id verb, size_t i);
+
+typedef struct cmd_given {
+    const cmd_option *option;
+    const char *text; /* NULL: a flag, or an optional argument that is lacking */
+} cmd_given;
+
+/* A parsed command line; texts are views into argv. Zeroed is closed. */
+typedef struct cmd_args {
+    const cmd_verb *verb;
+    cmd_given *given; /* in the order of the command line */
+    size_t n_given;
+    char **operands;
+    size_t n_operands;
+} cmd_args;
+
+/* Parse argv[1..] (argv[0] is the verb) against the verb's options. Operands are moved to the end of argv.
+ * Errors: PARE_ERR_USAGE with the nearest option when one is close; PARE_ERR_MEMORY. */
+pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err);
+void cmd_args_close(cmd_args *args);
+
+/* Values, checked by cmd_args_parse. An option without its default that was not given: false, NULL, 0. */
+bool cmd_has(const cmd_args *args, cmd_option_id id);
+size_t cmd_count(const cmd_args *args, cmd_option_id id);
+const char *cmd_nth(const cmd_args *args, cmd_option_id id, size_t i); /* i-th of a repeated option */
+const char *cmd_text(const cmd_args *args, cmd_option_id id);
+uint64_t cmd_number(const cmd_args *args, cmd_option_id id); /* NUMBER and SIZE */
+double cmd_real(const cmd_args *args, cmd_option_id id);
+
+/* "24G", "24GiB" -> 24 * 2^30, "24GB" -> 24 * 10^9, "1.5M", "512"; false when it is no size or overflows. */
+bool cmd_parse_size(const char *text, uint64_t *out);
+
+/* The candidate with the smallest number of edits from text, NULL when none is close. next(i, ctx) walks through the
+ * candidates and gives NULL behind the last. */
+const char *cmd_nearest(const char *text, const char *(*next)(size_t i, const void *ctx), const void *ctx);
+
+#endif

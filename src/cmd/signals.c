@@ -1,0 +1,65 @@
+#include "cmd/signals.h"
+#include "core/error.h"
+#include "core/map.h"
+#include "core/output.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Only async-signal-safe calls from here to cmd_signals_start. */
+
+static void say(const char *text)
+{
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        return; /* nobody is left to be told */
+}
+
+static void say_number(uint64_t n)
+{
+    char digits[21];
+    size_t at = sizeof digits - 1;
+    digits[at] = '\0';
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    say(digits + at);
+}
+
+static void on_stop(int number)
+{
+    if (pare_interrupted()) {
+        pare_output_abandon();
+        _exit(128 + number);
+    }
+    pare_set_interrupted(number);
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    uint64_t offset = 0;
+    const char *path = pare_map_fault(info->si_addr, &offset);
+    (void)context;
+    pare_output_abandon();
+    if (path == NULL) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    say("pare: error: ");
+    say(path);
+    say(": offset ");
+    say_number(offset);
+    say(": cannot be read: the file became shorter while it was in use, or its disk failed\n");
+    _exit(pare_exit_code(PARE_ERR_FORMAT));
+}
+
+void cmd_signals_start(void)
+{
+    struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGBUS, &bus, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* ulimit -f: the write fails with EFBIG and is reported as a full disk is */
+}

@@ -1,0 +1,98 @@
+#include "cmd/verbs.h"
+
+#include <string.h>
+
+/* clang-format off */
+static const cmd_verb verbs[] = {
+    {.id = CMD_INSPECT,
+         .name = "inspect", .operands = "MODEL", .summary = "show what is in a model",
+         .text = "Prints format, architecture, sizes, types, bits per weight and the tokenizer. Works for architectures "
+                "that pare cannot run, and for damaged files as far as they can be read: then the first error follows "
+                "and the exit code is 3.",
+         .examples = {{"what is it?", "pare inspect model.gguf"},
+                     {"every tensor, for a program", "pare inspect ./model --tensors --json"},
+                     {"one metadata value, whole", "pare inspect model.gguf --metadata=tokenizer.chat_template"},
+                     {"what changed?", "pare inspect new.gguf --diff old.gguf"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_inspect},
+    {.id = CMD_CONVERT,
+         .name = "convert", .operands = "MODEL -o OUT", .summary = "turn one format into another",
+         .text = "Hub folder to GGUF and back, or one float type to another. OUT ending in .gguf becomes a GGUF file, any "
+                "other OUT a folder with config.json, safetensors and tokenizer files. The output appears whole or not "
+                "at all, and peak memory does not grow with the model.",
+         .examples = {{"a Hub folder to one GGUF file", "pare convert ./model -o model.gguf"},
+                     {"16-bit floats, in parts of 4 GiB", "pare convert ./model -o model.gguf --dtype f16 --split-size 4G"},
+                     {"back to a folder", "pare convert model.gguf -o ./model-hf"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_convert},
+    {.id = CMD_QUANTIZE,
+         .name = "quantize", .operands = "MODEL -t TYPE -o OUT", .summary = "write a model with fewer bits a weight",
+         .text = "TYPE is a preset, which chooses the type of each tensor, or with --pure one block type for all. MODEL may "
+                "be a Hub folder: it need not be converted first. The same input and options give the same bytes on any "
+                "machine and with any number of threads.",
+         .examples = {{"the usual choice, pinned", "pare quantize ./model -t q4_k_m -o model-q4_k_m.gguf --pin"},
+                     {"how large would it be?", "pare quantize ./model -t q5_k_m -o out.gguf --dry-run"},
+                     {"keep one kind of tensor at 8 bits", "pare quantize ./model -t q4_k_m --tensor 'attn_v=q8_0' -o out.gguf"}},
+         .min_operands = 1, .max_operands = 1, .lists_presets = true, .run = cmd_quantize},
+    {.id = CMD_EVAL,
+         .name = "eval", .operands = "MODEL -f TEXT", .summary = "measure perplexity and divergence from a reference",
+         .text = "Perplexity over windows of --ctx tokens, second half scored. With --reference both models run side by side "
+                "and are compared at every scored position: KL divergence, how often the most likely token is the same, "
+                "change of the true token's probability. Every figure comes with its standard error.",
+         .examples = {{"perplexity", "pare eval model.gguf -f wiki.test.txt"},
+                     {"what quantization cost", "pare eval model-q4_k_m.gguf --reference ./model -f text.txt"},
+                     {"a gate for a script: exit 1 above 0.02", "pare eval q.gguf --reference ./model -f text.txt --fail-over 0.02"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_eval},
+    {.id = CMD_PIN,
+         .name = "pin", .operands = "PATH... -o LOCK", .summary = "record SHA-256 of files, tensors and metadata",
+         .text = "Writes a lock file (JSON) with hashes of every file, and of every tensor and metadata key of the models "
+                "among them. A PATH is a model, a folder or any file in the folder of the lock or below.",
+         .examples = {{"pin a folder", "pare pin ./model -o ./model/pare.lock"},
+                     {"also for sha256sum -c", "pare pin model.gguf -o pare.lock --sums SHA256SUMS"}},
+         .min_operands = 1, .max_operands = CMD_ANY_NUMBER, .run = cmd_pin},
+    {.id = CMD_VERIFY,
+         .name = "verify", .operands = "LOCK|MODEL", .summary = "compare files with what was pinned",
+         .text = "Checks files against a pare.lock or a SHA256SUMS file, or the structure of a model without a lock. Prints "
+                "three verdicts (bytes, structure, signature) and names each file, tensor or metadata key that differs; "
+                "exit code 1 when any does.",
+         .examples = {{"is it still what I pinned?", "pare verify pare.lock"},
+                     {"is this file sound?", "pare verify model.gguf"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_verify},
+    {.id = CMD_TOKENIZE,
+         .name = "tokenize", .operands = "MODEL -f TEXT", .summary = "turn text into token ids",
+         .text = "Prints the ids as one JSON array, or with --lines the ids of each line of the text on a line, divided by "
+                "spaces. Uses the model's own tokenizer.",
+         .examples = {{"ids of a text", "pare tokenize model.gguf -f text.txt"},
+                     {"from a pipe", "echo 'Hello world' | pare tokenize ./model -f - --lines --no-bos"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_tokenize},
+    {.id = CMD_LOGITS,
+         .name = "logits", .operands = "MODEL --tokens IDS -o OUT", .summary = "write a model's logits for given token ids",
+         .text = "For checking pare against another implementation: IDS holds int32 little endian, OUT receives float32 "
+                "little endian [sequences, length, vocabulary]. Each sequence starts at position 0.",
+         .examples = {{"sequences of 64 tokens", "pare logits model.gguf --tokens ids.bin --length 64 -o logits.bin"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_logits},
+    {.id = CMD_ENV,
+         .name = "env", .operands = "", .summary = "show version, CPU, threads, libraries and environment",
+         .text = "Everything that a report about pare should contain.",
+         .examples = {{"for a bug report", "pare env"}},
+         .min_operands = 0, .max_operands = 0, .run = cmd_env},
+    {.id = CMD_HELP,
+         .name = "help", .operands = "[COMMAND]", .summary = "explain a command",
+         .text = "Without COMMAND, lists the commands. Can also print completion scripts for shells.",
+         .examples = {{"how to quantize", "pare help quantize"},
+                     {"completion in this shell", "source <(pare help --completion bash)"}},
+         .min_operands = 0, .max_operands = 1, .run = cmd_help},
+};
+/* clang-format on */
+
+const cmd_verb *cmd_verb_at(size_t i)
+{
+    return i < sizeof verbs / sizeof verbs[0] ? &verbs[i] : NULL;
+}
+
+const cmd_verb *cmd_verb_find(const char *name)
+{
+    const cmd_verb *verb;
+    for (size_t i = 0; (verb = cmd_verb_at(i)) != NULL; i++)
+        if (strcmp(verb->name, name) == 0)
+            return verb;
+    return NULL;
+}
