@@ -17,8 +17,8 @@
 
 /* The variables that pare or its libraries read. */
 static const char *const variables[] = {
-    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
-    "NO_COLOR",        "CLICOLOR_FORCE", "TERM",
+    "OMP_NUM_THREADS",   "OMP_PROC_BIND", "OMP_PLACES",     "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE", "NO_COLOR",      "CLICOLOR_FORCE", "TERM",
 };
 
 static const char *xxhash_version(void)
@@ -95,8 +95,10 @@ static uint64_t memory_bytes(void)
 
 void cmd_doc_version(FILE *out)
 {
-    fprintf(out, "pare %s\ncommit %s\ncompiler %s (%s)\ncpu features %s\ncuda arch none: no CUDA evaluator in this version\n",
-            CMD_BUILD_VERSION, CMD_BUILD_COMMIT, CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cpu_features());
+    fprintf(
+        out,
+        "pare %s\ncommit %s\ncompiler %s (%s)\ncpu features %s\ncuda arch none: no CUDA evaluator in this version\n",
+        CMD_BUILD_VERSION, CMD_BUILD_COMMIT, CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cpu_features());
     for (size_t i = 0; i < N_LIBRARIES; i++)
         fprintf(out, "%s %s\n", libraries[i].name, libraries[i].version());
 }
@@ -120,7 +122,8 @@ static json_t *env_json(void)
     json_object_set_new(doc, "libraries", versions);
     for (size_t i = 0; i < N_VARIABLES; i++) {
         const char *value = getenv(variables[i]);
-        json_object_set_new(environment, variables[i], value != NULL ? cmd_json_text(value, strlen(value)) : json_null());
+        json_object_set_new(environment, variables[i],
+                            value != NULL ? cmd_json_text(value, strlen(value)) : json_null());
     }
     json_object_set_new(doc, "environment", environment);
     return doc;
@@ -131,12 +134,14 @@ pare_status cmd_env(const cmd_args *args, pare_error *err)
     if (cmd_has(args, OPT_JSON))
         return cmd_print_json(args, env_json(), err);
     cmd_doc_version(stdout);
-    printf("\ncpu %s\ncpus online %ld\nthreads %d\nmemory %s\n", cpu_model(), sysconf(_SC_NPROCESSORS_ONLN), pare_threads(),
-           cmd_bytes(memory_bytes()));
-    printf("devices cpu\ncuda toolkit at build %s\n\nenvironment\n", CMD_BUILD_CUDA[0] != '\0' ? CMD_BUILD_CUDA : "not found");
+    printf("\ncpu %s\ncpus online %ld\nthreads %d\nmemory %s\n", cpu_model(), sysconf(_SC_NPROCESSORS_ONLN),
+           pare_threads(), cmd_bytes(memory_bytes()));
+    printf("devices cpu\ncuda toolkit at build %s\n\nenvironment\n",
+           CMD_BUILD_CUDA[0] != '\0' ? CMD_BUILD_CUDA : "not found");
     for (size_t i = 0; i < N_VARIABLES; i++) {
         const char *value = getenv(variables[i]);
-        printf("  %s%s%s\n", variables[i], value != NULL ? "=" : " (not set)", value != NULL ? cmd_safe(value, strlen(value)) : "");
+        printf("  %s%s%s\n", variables[i], value != NULL ? "=" : " (not set)",
+               value != NULL ? cmd_safe(value, strlen(value)) : "");
     }
     return PARE_OK;
 }

@@ -119,7 +119,9 @@ static void zsh(FILE *out)
         put_quoted(out, verb->summary, ":\\");
         fputc('\'', out);
     }
-    fputs(")\n        _describe command verbs\n        return\n    fi\n    local verb=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $verb in\n", out);
+    fputs(")\n        _describe command verbs\n        return\n    fi\n    local verb=$words[2]\n    shift words\n    "
+          "(( CURRENT-- ))\n    case $verb in\n",
+          out);
     for (size_t i = 0; (verb = cmd_verb_at(i)) != NULL; i++) {
         fprintf(out, "    %s) _arguments -s", verb->name);
         for (size_t k = 0; (o = cmd_option_at(verb->id, k)) != NULL; k++)

@@ -100,6 +100,7 @@ void cmd_error(const char *text)
 void cmd_hint(const char *fmt, ...)
 {
     va_list args;
+    cmd_progress_clear();
     fputs("pare: ", stderr);
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);

@@ -13,16 +13,16 @@ enum { CMD_SCHEMA = 1 }; /* of every JSON document; keys are only added within a
  * the library appear on stderr. */
 void cmd_console_start(const cmd_args *args);
 
-void cmd_note(const char *fmt, ...) PARE_PRINTF(1, 2);   /* "pare: ...", with --verbose */
-void cmd_error(const char *text);                        /* "pare: error: ..." */
-void cmd_hint(const char *fmt, ...) PARE_PRINTF(1, 2);   /* "pare: ..." after an error */
-void cmd_progress_clear(void);                           /* end the line that the progress bar stands in */
-bool cmd_shows_progress(void);                           /* a bar is shown */
+void cmd_note(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", with --verbose */
+void cmd_error(const char *text);                      /* "pare: error: ..." */
+void cmd_hint(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", always */
+void cmd_progress_clear(void);                         /* end the line that the progress bar stands in */
+bool cmd_shows_progress(void);                         /* a bar is shown */
 
 /* Print doc, which is taken over, as the one JSON document of this run, with "schema" and "command" added.
  * Errors: PARE_ERR_MEMORY */
 pare_status cmd_print_json(const cmd_args *args, json_t *doc, pare_error *err);
-json_t *cmd_json_error(const pare_error *err);           /* {"code", "exit", "message"} */
+json_t *cmd_json_error(const pare_error *err); /* {"code", "exit", "message"} */
 bool cmd_printed_json(void);
 
 /* Setters that take bytes out of a file: what is not UTF-8 is escaped. real: NaN and infinities are left out. */

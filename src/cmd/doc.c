@@ -218,9 +218,10 @@ static void man_presets(FILE *out)
 static void man_overview(FILE *out)
 {
     const cmd_verb *verb;
-    fprintf(out, ".TH PARE 1 \"\" \"pare %s\" \"pare manual\"\n.SH NAME\npare \\- make a language model fit the memory "
-                 "you have, prove what it cost, pin the result\n.SH SYNOPSIS\n.B pare\n.I COMMAND\n[options] "
-                 ".\\|.\\|.\n.SH COMMANDS\n",
+    fprintf(out,
+            ".TH PARE 1 \"\" \"pare %s\" \"pare manual\"\n.SH NAME\npare \\- make a language model fit the memory "
+            "you have, prove what it cost, pin the result\n.SH SYNOPSIS\n.B pare\n.I COMMAND\n[options] "
+            ".\\|.\\|.\n.SH COMMANDS\n",
             CMD_BUILD_VERSION);
     for (size_t i = 0; (verb = cmd_verb_at(i)) != NULL; i++) {
         fprintf(out, ".TP\n.BR pare\\-%s (1)\n", verb->name);

@@ -18,7 +18,7 @@ enum {
 /* clang-format off */
 static const cmd_option table[] = {
     {OPT_TYPE, "type", 't', "TYPE", CMD_KIND_PRESET, NULL, NULL,
-     "what to quantize to: a preset (see below), or with --pure a block type such as q4_k", V(QUANTIZE), CMD_REQUIRED},
+     "what to quantize to: a preset (see below), or with --pure a block type such as q4_k", V(QUANTIZE), CMD_REQUIRED | CMD_SHAPES_BYTES},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "where to write: a GGUF file when OUT ends in .gguf, else a folder with config.json and safetensors", V(CONVERT), CMD_REQUIRED},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
@@ -28,23 +28,23 @@ static const cmd_option table[] = {
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "where to write the logits: float32 little endian [sequences, length, vocabulary]", V(LOGITS), CMD_REQUIRED},
     {OPT_DTYPE, "dtype", 0, "TYPE", CMD_KIND_CHOICE, "auto f32 f16 bf16 q8_0", "auto",
-     "type of the weights; auto keeps the source's. Norms and other vectors become f32 in a GGUF file", V(CONVERT), 0},
+     "type of the weights; auto keeps the source's. Norms and other vectors become f32 in a GGUF file", V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_FORMAT, "format", 0, "FORMAT", CMD_KIND_CHOICE, "gguf safetensors", NULL,
-     "format of the output, when its name should not decide", V(CONVERT), 0},
+     "format of the output, when its name should not decide", V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_PURE, "pure", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "give every tensor that can be quantized the same block type", V(QUANTIZE), 0},
+     "give every tensor that can be quantized the same block type", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_TENSOR, "tensor", 0, "REGEX=TYPE", CMD_KIND_TEXT, NULL, NULL,
-     "give tensors whose GGUF name matches REGEX (PCRE2, searched) the block type TYPE; the first match counts. May be repeated", V(QUANTIZE), CMD_REPEATS},
+     "give tensors whose GGUF name matches REGEX (PCRE2, searched) the block type TYPE; the first match counts. May be repeated", V(QUANTIZE), CMD_REPEATS | CMD_SHAPES_BYTES},
     {OPT_OUTPUT_TYPE, "output-type", 0, "TYPE", CMD_KIND_TEXT, NULL, NULL,
-     "block type of the output matrix", V(QUANTIZE), 0},
+     "block type of the output matrix", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_EMBEDDING_TYPE, "embedding-type", 0, "TYPE", CMD_KIND_TEXT, NULL, NULL,
-     "block type of the token embedding", V(QUANTIZE), 0},
+     "block type of the token embedding", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_SPLIT_SIZE, "split-size", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
-     "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, 0},
+     "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, CMD_SHAPES_BYTES},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "accept a source that is quantized already; its errors add up", V(QUANTIZE), 0},
+     "accept a source that is quantized already; its errors add up", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_ALLOW_NONFINITE, "allow-nonfinite", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), 0},
+     "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_PIN, "pin", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "write SHA256SUMS and pare.lock beside the output (in it, when it is a folder), hashed in the same pass", WRITERS, 0},
     {OPT_LOCK, "lock", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
@@ -261,7 +261,9 @@ static void make_form(getopt_form *form, cmd_verb_id verb)
     *form = (getopt_form){0};
     *letter++ = ':'; /* getopt says ':' for a lacking argument */
     for (size_t i = 0; (option = cmd_option_at(verb, i)) != NULL; i++) {
-        int argument = option->argument == NULL ? no_argument : option->traits & CMD_MAY_LACK ? optional_argument : required_argument;
+        int argument = option->argument == NULL        ? no_argument
+                       : option->traits & CMD_MAY_LACK ? optional_argument
+                                                       : required_argument;
         form->longs[i] = (struct option){option->name, argument, NULL, 256 + (int)i};
         form->rows[i] = option;
         if (option->letter != 0) {
@@ -326,7 +328,8 @@ static pare_status parse_options(cmd_args *args, const getopt_form *form, int ar
             break;
         const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (c == '?' && optopt >= 256) /* --flag=value */
-            st = pare_fail(err, PARE_ERR_USAGE, "%s: --%s takes no value", args->verb->name, form->rows[optopt - 256]->name);
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: --%s takes no value", args->verb->name,
+                           form->rows[optopt - 256]->name);
         else if (c == '?')
             st = unknown_option(args->verb, optopt == 0 ? word : "-", err);
         else if (c == ':') {

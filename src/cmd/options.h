@@ -67,15 +67,16 @@ typedef enum cmd_trait {
     CMD_REPEATS = 1,  /* may be given several times */
     CMD_MAY_LACK = 2, /* the argument is optional: --metadata[=KEY] */
     CMD_REQUIRED = 4,
-    CMD_HIDDEN = 8 /* works, but help does not list it */
+    CMD_HIDDEN = 8,       /* works, but help does not list it */
+    CMD_SHAPES_BYTES = 16 /* changes the bytes of the output: part of the recipe that a lock records */
 } cmd_trait;
 
 /* The same id may have several rows, with help that fits the verbs of each. */
 typedef struct cmd_option {
     cmd_option_id id;
     const char *name;
-    char letter;           /* 0: none */
-    const char *argument;  /* its name in help; NULL for a flag */
+    char letter;          /* 0: none */
+    const char *argument; /* its name in help; NULL for a flag */
     cmd_kind kind;
     const char *choices;   /* divided by spaces, or NULL */
     const char *otherwise; /* the value when it is not given, or NULL */

@@ -1,0 +1,132 @@
+#include "cmd/console.h"
+#include "cmd/outputs.h"
+#include "cmd/summary.h"
+#include "formats/hf.h"
+#include "formats/open.h"
+
+#include <string.h>
+
+typedef struct job {
+    const cmd_args *args;
+    const char *output;
+    bool to_gguf;
+    pare_type dtype; /* NONE: auto */
+    pare_model in, out;
+    pare_plan plan;
+    pare_pin pin;
+    cmd_pinning pinning;
+} job;
+
+static bool ends_in(const char *text, const char *tail)
+{
+    size_t n = strlen(text), m = strlen(tail);
+    return n >= m && strcmp(text + n - m, tail) == 0;
+}
+
+static pare_status choose_format(job *j, pare_error *err)
+{
+    const char *format = cmd_text(j->args, OPT_FORMAT), *dtype = cmd_text(j->args, OPT_DTYPE);
+    j->to_gguf = format != NULL ? strcmp(format, "gguf") == 0 : ends_in(j->output, ".gguf");
+    j->dtype = pare_type_from_name(dtype); /* "auto" is no type: NONE */
+    if (j->to_gguf && !ends_in(j->output, ".gguf"))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: the name of a GGUF file must end in .gguf", j->output);
+    if (!j->to_gguf && j->dtype != PARE_TYPE_NONE && !(pare_type_get(j->dtype)->traits & PARE_TRAIT_FLOAT))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "convert: --dtype %s needs a GGUF output; a folder holds f32, f16 or bf16", dtype);
+    return PARE_OK;
+}
+
+static pare_status check_outputs(const job *j, pare_error *err)
+{
+    cmd_outputs outputs = {0};
+    bool force = cmd_has(j->args, OPT_FORCE) || cmd_has(j->args, OPT_DRY_RUN);
+    cmd_outputs_add(&outputs, "--output", j->output);
+    cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
+    cmd_outputs_add(&outputs, "--sums", j->pinning.sums);
+    return cmd_outputs_check(&outputs, &j->in, force, err);
+}
+
+/* A GGUF file may keep what the model holds. A folder holds plain floats; blocks are decoded while it is written, to
+ * bf16 when the user does not say. */
+static pare_status derive(job *j, pare_error *err)
+{
+    return pare_convert(&j->out, &j->in, j->dtype, &j->plan, err);
+}
+
+static pare_status write_model(job *j, pare_error *err)
+{
+    pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    uint64_t split = cmd_number(j->args, OPT_SPLIT_SIZE);
+    bool force = cmd_has(j->args, OPT_FORCE);
+    if (j->to_gguf)
+        return pare_gguf_write(&j->out, j->output, &(pare_write_options){force, split}, pin, err);
+    pare_type decoded = j->dtype != PARE_TYPE_NONE ? j->dtype : PARE_TYPE_BF16;
+    return pare_hf_write(&j->out, j->output, decoded, &(pare_hf_write_options){force, split}, pin, err);
+}
+
+/* Bytes of the output: exact for GGUF; for a folder those of the weights. */
+static pare_status planned_bytes(const job *j, uint64_t *n, pare_error *err)
+{
+    const pare_write_options options = {.split_bytes = cmd_number(j->args, OPT_SPLIT_SIZE)};
+    if (j->to_gguf)
+        return pare_gguf_size(&j->out, &options, n, err);
+    *n = pare_model_n_bytes(&j->out);
+    return PARE_OK;
+}
+
+static pare_status report(const job *j, bool dry, pare_error *err)
+{
+    uint64_t planned = 0;
+    pare_status st = planned_bytes(j, &planned, err);
+    if (st != PARE_OK)
+        return st;
+    if (cmd_has(j->args, OPT_JSON)) {
+        json_t *doc = json_object();
+        json_object_set_new(doc, "output", cmd_json_text(j->output, strlen(j->output)));
+        cmd_json_u64(doc, "bytes", dry ? planned : cmd_pin_bytes(&j->pin));
+        cmd_json_real(doc, "bits_per_weight", cmd_bits_per_weight(&j->out));
+        json_object_set_new(doc, "dry_run", json_boolean(dry));
+        json_object_set_new(doc, "tensors", cmd_json_plan(&j->plan));
+        if (dry)
+            cmd_json_u64(doc, "free_bytes", cmd_free_bytes(j->output));
+        else
+            cmd_json_files(doc, &j->pin);
+        cmd_json_resources(doc);
+        return cmd_print_json(j->args, doc, err);
+    }
+    if (dry || cmd_has(j->args, OPT_VERBOSE))
+        cmd_print_plan(&j->plan);
+    printf("%s: %zu tensors, %s, %.2f bits per weight\n", cmd_safe(j->output, strlen(j->output)), j->out.n_tensors,
+           cmd_bytes(planned), cmd_bits_per_weight(&j->out));
+    if (dry)
+        printf("free disk: %s; nothing was written (--dry-run)\n", cmd_bytes(cmd_free_bytes(j->output)));
+    else
+        printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    return PARE_OK;
+}
+
+pare_status cmd_convert(const cmd_args *args, pare_error *err)
+{
+    job j = {.args = args, .output = cmd_text(args, OPT_OUTPUT)};
+    bool dry = cmd_has(args, OPT_DRY_RUN);
+    pare_status st = choose_format(&j, err);
+    if (st == PARE_OK)
+        st = cmd_pinning_open(&j.pinning, args, j.output, !j.to_gguf, err);
+    if (st == PARE_OK)
+        st = pare_model_open(&j.in, args->operands[0], 0, err);
+    if (st == PARE_OK)
+        st = check_outputs(&j, err);
+    if (st == PARE_OK)
+        st = derive(&j, err);
+    if (st == PARE_OK && !dry)
+        st = write_model(&j, err);
+    if (st == PARE_OK && !dry)
+        st = cmd_pinning_write(&j.pinning, args, &j.pin, err);
+    if (st == PARE_OK)
+        st = report(&j, dry, err);
+    pare_pin_close(&j.pin);
+    pare_model_close(&j.out);
+    pare_model_close(&j.in);
+    cmd_pinning_close(&j.pinning);
+    return st;
+}

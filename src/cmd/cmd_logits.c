@@ -1,0 +1,136 @@
+#include "cmd/console.h"
+#include "cmd/input.h"
+#include "cmd/outputs.h"
+#include "cmd/summary.h"
+#include "core/bytes.h"
+#include "core/checked.h"
+#include "core/output.h"
+#include "core/progress.h"
+#include "eval/forward.h"
+#include "formats/open.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct job {
+    const cmd_args *args;
+    pare_model model;
+    pare_backend *backend;
+    pare_forward *forward;
+    pare_output *out;
+    int32_t *ids;
+    float *logits; /* of `slice` positions */
+    uint32_t n_sequences, length, slice;
+} job;
+
+/* The ids: whole sequences of --length tokens. */
+static pare_status read_ids(job *j, pare_error *err)
+{
+    const char *path = cmd_text(j->args, OPT_TOKENS);
+    uint64_t length = cmd_number(j->args, OPT_LENGTH);
+    pare_buf bytes = {0};
+    pare_status st = cmd_read_all(path, &bytes, err);
+    size_t n = bytes.len / sizeof *j->ids;
+    if (length == 0)
+        length = n;
+    if (st == PARE_OK && (n == 0 || bytes.len % sizeof *j->ids != 0 || n % length != 0 || length > UINT32_MAX ||
+                          n / length > UINT32_MAX))
+        st = pare_fail(err, PARE_ERR_FORMAT,
+                       "%s: %zu bytes, expected a multiple of %" PRIu64 " (sequences of %" PRIu64 " int32 ids)", path,
+                       bytes.len, length > 0 ? 4 * length : 4, length);
+    if (st == PARE_OK && (j->ids = malloc(n * sizeof *j->ids)) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu ids", n);
+    for (size_t i = 0; st == PARE_OK && i < n; i++)
+        j->ids[i] = (int32_t)pare_load_u32le(bytes.data + 4 * i);
+    if (st == PARE_OK) {
+        j->length = (uint32_t)length;
+        j->n_sequences = (uint32_t)(n / length);
+    }
+    pare_buf_close(&bytes);
+    return st;
+}
+
+static pare_status open_output(job *j, uint64_t *n_bytes, pare_error *err)
+{
+    unsigned flags = cmd_has(j->args, OPT_FORCE) ? PARE_OUTPUT_FORCE : 0;
+    const char *path = cmd_text(j->args, OPT_OUTPUT);
+    size_t bytes = 0;
+    enum { SLICE_BYTES = 8 << 20 };
+    size_t row = (size_t)j->model.hp.n_vocab * sizeof(float);
+    if (!pare_mul_u64((uint64_t)j->n_sequences * j->length, row, n_bytes))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: the logits overflow", path);
+    j->slice = row < SLICE_BYTES ? (uint32_t)(SLICE_BYTES / row) : 1;
+    if (!pare_mul_size(j->slice, row, &bytes) || (j->logits = malloc(bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the logits of %" PRIu32 " positions", j->slice);
+    return pare_output_open(&j->out, path, *n_bytes, flags, err);
+}
+
+static pare_status write_sequence(job *j, uint32_t sequence, pare_error *err)
+{
+    size_t n_vocab = j->model.hp.n_vocab;
+    pare_status st = pare_forward_run(j->forward, j->ids + (size_t)sequence * j->length, 1, j->length, err);
+    for (uint32_t at = 0; at < j->length && st == PARE_OK; at += j->slice) {
+        uint32_t n = j->length - at < j->slice ? j->length - at : j->slice;
+        if ((st = pare_forward_logits(j->forward, 0, at, n, j->logits, err)) != PARE_OK)
+            break;
+        for (size_t i = 0; i < n * n_vocab; i++)
+            pare_store_f32le(j->logits + i, j->logits[i]);
+        st = pare_output_write(j->out, j->logits, n * n_vocab * sizeof(float), err);
+    }
+    return st == PARE_OK ? pare_check_interrupt(err) : st;
+}
+
+static pare_status run(job *j, pare_error *err)
+{
+    uint64_t n_bytes = 0;
+    pare_status st = pare_forward_open(&j->forward, &j->model, j->backend, j->length, err);
+    if (st == PARE_OK)
+        st = open_output(j, &n_bytes, err);
+    for (uint32_t i = 0; i < j->n_sequences && st == PARE_OK; i++) {
+        pare_progress("sequences", i, j->n_sequences, "");
+        st = write_sequence(j, i, err);
+    }
+    if (st == PARE_OK)
+        st = pare_output_commit(j->out, NULL, err);
+    if (st != PARE_OK)
+        return st;
+    const char *path = cmd_text(j->args, OPT_OUTPUT);
+    if (cmd_has(j->args, OPT_JSON)) {
+        json_t *doc = json_object();
+        json_object_set_new(doc, "output", cmd_json_text(path, strlen(path)));
+        json_object_set_new(
+            doc, "shape",
+            json_pack("[I, I, I]", (json_int_t)j->n_sequences, (json_int_t)j->length, (json_int_t)j->model.hp.n_vocab));
+        cmd_json_u64(doc, "bytes", n_bytes);
+        cmd_json_resources(doc);
+        return cmd_print_json(j->args, doc, err);
+    }
+    printf("%s: float32 [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], %s\n", cmd_safe(path, strlen(path)), j->n_sequences,
+           j->length, j->model.hp.n_vocab, cmd_bytes(n_bytes));
+    return PARE_OK;
+}
+
+pare_status cmd_logits(const cmd_args *args, pare_error *err)
+{
+    job j = {.args = args};
+    const char *tokens = cmd_text(args, OPT_TOKENS);
+    cmd_outputs outputs = {.inputs = &tokens, .n_inputs = 1};
+    cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
+    pare_status st = cmd_open_backend(&j.backend, args, err);
+    if (st == PARE_OK)
+        st = pare_model_open(&j.model, args->operands[0], PARE_OPEN_NO_VOCAB, err);
+    if (st == PARE_OK)
+        st = cmd_outputs_check(&outputs, &j.model, cmd_has(args, OPT_FORCE), err);
+    if (st == PARE_OK)
+        st = read_ids(&j, err);
+    if (st == PARE_OK)
+        st = run(&j, err);
+    pare_output_close(j.out);
+    pare_forward_close(j.forward);
+    pare_model_close(&j.model);
+    cmd_close_backend(j.backend);
+    free(j.logits);
+    free(j.ids);
+    return st;
+}

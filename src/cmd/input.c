@@ -1,0 +1,61 @@
+#include "cmd/input.h"
+#include "cmd/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static pare_status read_fd(int fd, const char *name, pare_buf *out, pare_error *err)
+{
+    enum { STEP = 1 << 20 };
+    for (;;) {
+        pare_status st = pare_buf_reserve(out, STEP, err);
+        if (st == PARE_OK)
+            st = pare_check_interrupt(err);
+        if (st != PARE_OK)
+            return st;
+        ssize_t n = read(fd, out->data + out->len, STEP);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return pare_fail(err, errno == EISDIR ? PARE_ERR_FORMAT : PARE_ERR_IO, "%s: cannot read: %s", name,
+                             strerror(errno));
+        if (n == 0)
+            return PARE_OK;
+        out->len += (size_t)n;
+        out->data[out->len] = '\0';
+    }
+}
+
+pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return read_fd(STDIN_FILENO, "standard input", out, err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+    pare_status st = read_fd(fd, path, out, err);
+    close(fd);
+    return st;
+}
+
+pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err)
+{
+    const char *device = cmd_text(args, OPT_DEVICE);
+    *out = NULL;
+    if (strncmp(device, "cuda", 4) == 0 && (device[4] == '\0' || device[4] == ':'))
+        return pare_fail(err, PARE_ERR_DEVICE,
+                         "--device %s: this version of pare has no CUDA evaluator; use --device cpu", device);
+    if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --device '%s': expected one of: auto cpu", args->verb->name, device);
+    cmd_note("device cpu%s", strcmp(device, "auto") == 0 ? ": this version has no other" : "");
+    return pare_backend_cpu(out, err);
+}
+
+void cmd_close_backend(pare_backend *backend)
+{
+    if (backend != NULL)
+        backend->close(backend);
+}

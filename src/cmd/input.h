@@ -1,0 +1,18 @@
+/* cmd/input.h - what several verbs read: texts, the device */
+#ifndef PARE_CMD_INPUT_H
+#define PARE_CMD_INPUT_H
+
+#include "cmd/options.h"
+#include "core/text.h"
+#include "eval/backend.h"
+
+/* The whole of a file or pipe, "-" for standard input, appended to out.
+ * Errors: PARE_ERR_FORMAT (absent, a folder), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
+pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err);
+
+/* The backend that --device names; close it with cmd_close_backend.
+ * Errors: PARE_ERR_USAGE (no device of that name), PARE_ERR_DEVICE (cuda: this version has none) */
+pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err);
+void cmd_close_backend(pare_backend *backend); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,220 @@
+#include "cmd/outputs.h"
+#include "cmd/build.h"
+#include "cmd/console.h"
+#include "formats/lock.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
+}
+
+/* The folder that would hold path: "." for a bare name. Owned; NULL without memory. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return strdup(".");
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+/* Whether two names mean one file, also when it does not exist yet. */
+static bool same_place(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (stat(a, &x) == 0 && stat(b, &y) == 0)
+        return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    char *left = folder_of(a), *right = folder_of(b);
+    bool same = left != NULL && right != NULL && strcmp(base_name(a), base_name(b)) == 0 && stat(left, &x) == 0 &&
+                stat(right, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    free(left);
+    free(right);
+    return same;
+}
+
+/* The file of the model that path is, or that lies in the folder that path is; NULL when there is none. */
+static const char *find_input(const pare_model *input, const char *path)
+{
+    struct stat info, folder;
+    if (stat(path, &info) != 0)
+        return NULL;
+    for (size_t i = 0; i < input->n_files; i++)
+        if (input->files[i].device == info.st_dev && input->files[i].inode == info.st_ino)
+            return input->files[i].path;
+    for (size_t i = 0; i < input->n_side_files; i++)
+        if (same_place(input->side_files[i].path, path))
+            return input->side_files[i].path;
+    for (size_t i = 0; S_ISDIR(info.st_mode) && i < input->n_files; i++) {
+        char *holder = folder_of(input->files[i].path);
+        bool inside = holder != NULL && stat(holder, &folder) == 0 && folder.st_dev == info.st_dev &&
+                      folder.st_ino == info.st_ino;
+        free(holder);
+        if (inside)
+            return input->files[i].path;
+    }
+    return NULL;
+}
+
+void cmd_outputs_add(cmd_outputs *outputs, const char *option, const char *path)
+{
+    if (path == NULL)
+        return;
+    outputs->item[outputs->n].option = option;
+    outputs->item[outputs->n++].path = path;
+}
+
+static pare_status check_one(const cmd_outputs *outputs, size_t i, const pare_model *input, bool force, pare_error *err)
+{
+    struct stat info;
+    const char *path = outputs->item[i].path, *option = outputs->item[i].option;
+    if (strcmp(path, "-") == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s -: cannot write to standard output; give a name", option);
+    for (size_t k = 0; k < i; k++)
+        if (same_place(outputs->item[k].path, path))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: is the same output as %s and as %s", path,
+                             outputs->item[k].option, option);
+    const char *file = input != NULL ? find_input(input, path) : NULL;
+    if (file != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: the output is the input, or holds its file %s; give another name",
+                         path, file);
+    for (size_t k = 0; k < outputs->n_inputs; k++)
+        if (same_place(outputs->inputs[k], path))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input; give another name", path);
+    if (!force && lstat(path, &info) == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
+    return PARE_OK;
+}
+
+pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *input, bool force, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < outputs->n && st == PARE_OK; i++)
+        st = check_one(outputs, i, input, force, err);
+    return st;
+}
+
+uint64_t cmd_free_bytes(const char *path)
+{
+    struct statvfs fs;
+    char *folder = folder_of(path);
+    uint64_t room = folder != NULL && statvfs(folder, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
+    free(folder);
+    return room;
+}
+
+static pare_status choose_name(char **out, const char *given, const char *folder, const char *name, pare_error *err)
+{
+    pare_buf text = {0};
+    pare_status st =
+        given != NULL ? pare_buf_puts(&text, given, err) : pare_buf_printf(&text, err, "%s/%s", folder, name);
+    *out = text.data;
+    return st;
+}
+
+pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
+                             pare_error *err)
+{
+    const char *lock = cmd_text(args, OPT_LOCK), *sums = cmd_text(args, OPT_SUMS);
+    *pinning = (cmd_pinning){.wanted = cmd_has(args, OPT_PIN)};
+    if (!pinning->wanted && (lock != NULL || sums != NULL))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --pin", args->verb->name, lock != NULL ? "lock" : "sums");
+    if (!pinning->wanted)
+        return PARE_OK;
+    char *folder = is_folder ? strdup(output) : folder_of(output);
+    pare_status st = folder != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    if (st == PARE_OK)
+        st = choose_name(&pinning->lock, lock, folder, "pare.lock", err);
+    if (st == PARE_OK)
+        st = choose_name(&pinning->sums, sums, folder, "SHA256SUMS", err);
+    free(folder);
+    return st;
+}
+
+/* The SHA-256 of each input file: what the recipe started from. */
+static pare_status input_hashes(const char *path, json_t **out, pare_error *err)
+{
+    pare_pin input = {0};
+    *out = json_array();
+    pare_status st = pare_pin_scan(&input, path, err);
+    for (size_t i = 0; st == PARE_OK && i < input.n_files; i++) {
+        char hex[PARE_SHA256_HEX];
+        const char *name = base_name(input.files[i].path);
+        pare_hex(hex, input.files[i].digest.sha256, sizeof input.files[i].digest.sha256);
+        json_array_append_new(*out, json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
+    }
+    pare_pin_close(&input);
+    return st;
+}
+
+/* Options that change the output's bytes; those that say where to write, or how to talk, are left out. */
+static json_t *recipe_options(const cmd_args *args)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < args->n_given; i++) {
+        const cmd_option *option = args->given[i].option;
+        const char *text = args->given[i].text != NULL ? args->given[i].text : "";
+        if (option->traits & CMD_SHAPES_BYTES)
+            json_array_append_new(list, json_pack("[s, o]", option->name, cmd_json_text(text, strlen(text))));
+    }
+    return list;
+}
+
+pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_error *err)
+{
+    json_t *inputs = NULL, *recipe = NULL;
+    bool force = cmd_has(args, OPT_FORCE);
+    if (!pinning->wanted)
+        return PARE_OK;
+    pare_status st = input_hashes(args->operands[0], &inputs, err);
+    if (st == PARE_OK) {
+        recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION, "options",
+                           recipe_options(args), "inputs", inputs);
+        const pare_lock_extra extra = {.recipe = recipe};
+        st = pare_lock_write(pin, pinning->lock, &extra, force, err);
+    }
+    if (st == PARE_OK)
+        st = pare_sums_write(pin, pinning->sums, force, err);
+    json_decref(inputs);
+    json_decref(recipe);
+    return st;
+}
+
+void cmd_pinning_close(cmd_pinning *pinning)
+{
+    free(pinning->lock);
+    free(pinning->sums);
+    *pinning = (cmd_pinning){0};
+}
+
+void cmd_json_files(json_t *doc, const pare_pin *pin)
+{
+    json_t *files = json_array();
+    char hex[PARE_SHA256_HEX] = "";
+    for (size_t i = 0; i < pin->n_files; i++) {
+        const pare_pin_file *file = &pin->files[i];
+        json_t *row = json_object();
+        const char *name = base_name(file->path);
+        pare_hex(hex, file->digest.sha256, sizeof file->digest.sha256);
+        json_object_set_new(row, "name", cmd_json_text(name, strlen(name)));
+        json_object_set_new(row, "sha256", json_string(hex));
+        cmd_json_u64(row, "bytes", file->digest.n_bytes);
+        json_array_append_new(files, row);
+    }
+    if (pin->n_files == 1)
+        json_object_set_new(doc, "sha256", json_string(hex));
+    json_object_set_new(doc, "files", files);
+}
+
+uint64_t cmd_pin_bytes(const pare_pin *pin)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < pin->n_files; i++)
+        n += pin->files[i].digest.n_bytes;
+    return n;
+}

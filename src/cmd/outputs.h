@@ -1,0 +1,50 @@
+/* cmd/outputs.h - the files that a run will write: checked before any work, described after it */
+#ifndef PARE_CMD_OUTPUTS_H
+#define PARE_CMD_OUTPUTS_H
+
+#include "cmd/options.h"
+#include "formats/pin.h"
+
+#include <jansson.h>
+
+enum { CMD_MAX_OUTPUTS = 4 };
+
+typedef struct cmd_outputs {
+    struct {
+        const char *option; /* "--output": for messages */
+        const char *path;   /* borrowed */
+    } item[CMD_MAX_OUTPUTS];
+    size_t n;
+    const char *const *inputs; /* [n_inputs] further files that must not be overwritten, borrowed */
+    size_t n_inputs;
+} cmd_outputs;
+
+void cmd_outputs_add(cmd_outputs *outputs, const char *option, const char *path); /* path NULL: nothing is added */
+
+/* Each output has a name of its own, is no input and, without force, does not exist.
+ *   input  may be NULL: a model whose files must not be overwritten
+ * Errors: PARE_ERR_USAGE */
+pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *input, bool force, pare_error *err);
+
+/* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
+uint64_t cmd_free_bytes(const char *path);
+
+/* The lock and the checksum file of --pin. Zeroed is closed. */
+typedef struct cmd_pinning {
+    bool wanted;
+    char *lock, *sums; /* owned */
+} cmd_pinning;
+
+/* Names from --lock and --sums, else pare.lock and SHA256SUMS beside output, or in it when it is a folder.
+ * Errors: PARE_ERR_USAGE (--lock without --pin), PARE_ERR_MEMORY. */
+pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
+                             pare_error *err);
+/* Write both files. The recipe is the command line without paths, and the hashes of the input's files. */
+pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_error *err);
+void cmd_pinning_close(cmd_pinning *pinning);
+
+/* "files": [{name, bytes, sha256}] of pin, and "sha256" when it is one file. */
+void cmd_json_files(json_t *doc, const pare_pin *pin);
+uint64_t cmd_pin_bytes(const pare_pin *pin);
+
+#endif
