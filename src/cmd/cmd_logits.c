@@ -84,7 +84,7 @@ static pare_status write_sequence(job *j, uint32_t sequence, pare_error *err)
 static pare_status run(job *j, pare_error *err)
 {
     uint64_t n_bytes = 0;
-    pare_status st = pare_forward_open(&j->forward, &j->model, j->backend, j->length, err);
+    pare_status st = pare_forward_open(&j->forward, &j->model, j->backend, j->length, 1, err);
     if (st == PARE_OK)
         st = open_output(j, &n_bytes, err);
     for (uint32_t i = 0; i < j->n_sequences && st == PARE_OK; i++) {
