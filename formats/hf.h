@@ -15,9 +15,13 @@ typedef struct pare_hf_write_options {
 } pare_hf_write_options;
 
 /* Write m (known architecture) as a Hub folder: tensors that are plain floats keep their type, quantized ones are
- * decoded to `dtype` (PARE_TYPE_F32, F16 or BF16); names and row order turned back; config.json and
- * generation_config.json from the hyperparameters or carried from a folder source; tokenizer files carried when the
- * source had them, else tokenizer.json and tokenizer_config.json made from the vocabulary. The folder appears whole. */
+ * decoded to `dtype` (PARE_TYPE_F32, F16 or BF16; PARE_TYPE_NONE: that of the first matrix, BF16 when it is quantized),
+ * and F32 vectors become `dtype` where that changes no value; names and row order turned back. config.json is carried
+ * from a folder source with its dtype adjusted, or made from the hyperparameters, generation_config.json likewise;
+ * tokenizer files, model card and licence are carried when the source had them, else tokenizer.json and
+ * tokenizer_config.json made from the vocabulary. The folder appears whole. With pin, all of its files are recorded.
+ * Errors: PARE_ERR_UNSUPPORTED (unknown architecture; tensors or a RoPE scaling that the Hub has no words for),
+ * PARE_ERR_USAGE (exists, is the folder of the input), PARE_ERR_IO, PARE_ERR_MEMORY. */
 pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
                           pare_pin *pin, pare_error *err);
 

@@ -1,13 +1,12 @@
 #include "formats/hf_meta.h"
 #include "core/json.h"
+#include "formats/hf_files.h"
 #include "formats/model_id.h"
 #include "formats/safe_path.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_CONFIG_BYTES = 4 << 20 };
 
 static pare_status set_text(pare_meta *meta, const char *key, const char *text, pare_error *err)
 {
@@ -53,7 +52,7 @@ static pare_status add_sampling(pare_meta *meta, const char *dir, pare_error *er
     char *path = pare_path_join(dir, "generation_config.json", err);
     if (path == NULL)
         return PARE_ERR_MEMORY;
-    pare_status st = pare_json_load(&config, path, MAX_CONFIG_BYTES, true, err);
+    pare_status st = pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, true, err);
     for (size_t i = 0; i < sizeof rows / sizeof *rows && st == PARE_OK; i++) {
         const json_t *v = json_object_get(config, rows[i].hf);
         if (v == NULL && rows[i].hf_other != NULL)

@@ -1,5 +1,6 @@
 #include "core/json.h"
 #include "formats/hf.h"
+#include "formats/hf_files.h"
 #include "formats/hf_meta.h"
 #include "formats/open.h"
 #include "formats/safe_path.h"
@@ -14,28 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_CONFIG_BYTES = 4 << 20, MAX_NAMED = 10, NAME_BYTES = 256 };
-
-/* Files beside the weights that belong to a model, by the names that the Hub's libraries give them. */
-static const char *const side_names[] = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "README.md",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-};
+enum { MAX_NAMED = 10, NAME_BYTES = 256 };
 
 /* Tensors that some programs save although they are no parameters. */
 static const char *const ignored[] = {"*.rotary_emb.inv_freq", "*.attention.bias", "*.attention.masked_bias", NULL};
@@ -104,34 +84,10 @@ static pare_status open_weights(pare_model *m, const place *p, pare_error *err)
     return p->has_index ? pare_safetensors_open_index(m, p->weights, err) : pare_safetensors_open(m, p->weights, err);
 }
 
-static pare_status add_side_files(pare_model *m, const char *dir, pare_error *err)
-{
-    const size_t n = sizeof side_names / sizeof *side_names;
-    char why[NAME_BYTES];
-    m->side_files = pare_arena_alloc(&m->arena, n * sizeof *m->side_files, err);
-    if (m->side_files == NULL)
-        return PARE_ERR_MEMORY;
-    m->n_side_files = 0;
-    for (size_t i = 0; i < n; i++) {
-        pare_path_state state = pare_path_look(dir, side_names[i], why, sizeof why);
-        if (state == PARE_PATH_REFUSED)
-            return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, side_names[i], why);
-        if (state == PARE_PATH_ABSENT)
-            continue;
-        char *path = pare_path_join(dir, side_names[i], err);
-        char *kept = path != NULL ? pare_arena_copy(&m->arena, path, strlen(path), err) : NULL;
-        free(path);
-        if (kept == NULL)
-            return PARE_ERR_MEMORY;
-        m->side_files[m->n_side_files++] = (pare_side_file){side_names[i], kept};
-    }
-    return PARE_OK;
-}
-
 /* Read config.json and find the architecture that it names. The caller frees *config. */
 static pare_status read_config(pare_model *m, const place *p, unsigned flags, json_t **config, pare_error *err)
 {
-    pare_status st = pare_json_load(config, p->config_path, MAX_CONFIG_BYTES, true, err);
+    pare_status st = pare_json_load(config, p->config_path, PARE_HF_CONFIG_BYTES, true, err);
     if (st != PARE_OK)
         return st;
     if (!json_is_object(*config))
@@ -399,7 +355,7 @@ pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_e
     if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
         st = open_mapped(m, &p, flags, err);
     if (st == PARE_OK)
-        st = add_side_files(m, p.dir, err);
+        st = pare_hf_list_files(m, p.dir, err);
     place_close(&p);
     if (st != PARE_OK)
         pare_model_close(m);

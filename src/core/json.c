@@ -2,6 +2,7 @@
 #include "core/map.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,17 @@ pare_status pare_json_str(const json_t *obj, const char *path, const char *key, 
         return wrong_kind(v, path, key, "a string", err);
     *out = (pare_str){json_string_value(v), json_string_length(v)};
     return PARE_OK;
+}
+
+json_t *pare_json_float(float v)
+{
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    return json_real(strtod(text, NULL));
 }
 
 pare_status pare_json_dump(const json_t *doc, pare_buf *out, pare_error *err)

@@ -28,6 +28,10 @@ pare_status pare_json_bool(const json_t *obj, const char *path, const char *key,
 pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found,
                           pare_error *err); /* a view into obj */
 
+/* A new number: the shortest decimal that is exactly this float, so that 1e-5f appears as 1e-05 and not as
+ * 9.9999997473787516e-06. NULL: no memory. */
+json_t *pare_json_float(float v);
+
 /* Append the document with sorted keys, one-space indentation and a final newline; the same document gives the same
  * bytes in any locale. */
 pare_status pare_json_dump(const json_t *doc, pare_buf *out, pare_error *err);

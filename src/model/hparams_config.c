@@ -327,18 +327,6 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     return st == PARE_OK ? pare_hparams_settle(hp, path, err) : st;
 }
 
-/* The shortest decimal that is this float, as a double: 1e-05 rather than 9.99999974737875e-06. */
-static json_t *shortest(float v)
-{
-    char text[40];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)v);
-        if (strtof(text, NULL) == v)
-            break;
-    }
-    return json_real(strtod(text, NULL));
-}
-
 static json_t *rope_scaling_object(const pare_hparams *hp)
 {
     const pare_rope_llama3 *s = &hp->rope_llama3;
@@ -347,10 +335,10 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
                          s->low, "high_freq_factor", s->high, "original_max_position_embeddings",
                          (json_int_t)s->ctx_orig);
     if (hp->rope_scaling == PARE_ROPE_LINEAR)
-        return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", shortest(hp->rope_factor));
+        return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", pare_json_float(hp->rope_factor));
     if (hp->rope_scaling != PARE_ROPE_YARN)
         return json_null();
-    json_t *yarn = json_pack("{s:s, s:o}", "rope_type", "yarn", "factor", shortest(hp->rope_factor));
+    json_t *yarn = json_pack("{s:s, s:o}", "rope_type", "yarn", "factor", pare_json_float(hp->rope_factor));
     const struct {
         const char *key;
         float v;
@@ -361,7 +349,7 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
         json_object_set_new(yarn, "original_max_position_embeddings", json_integer(hp->rope_ctx_orig));
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++)
         if (extra[i].v != 0.0f)
-            json_object_set_new(yarn, extra[i].key, shortest(extra[i].v));
+            json_object_set_new(yarn, extra[i].key, pare_json_float(extra[i].v));
     return yarn;
 }
 
@@ -375,18 +363,33 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
     if (hp->rope_scaling == PARE_ROPE_LONGROPE)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "RoPE scaling 'longrope' cannot be written to a config.json");
-    json_t *made = json_pack(
-        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:b, s:b, s:b}", "architectures",
-        arch->hf_classes[0].name, "model_type", arch->hf_classes[0].model_type, *k_layers, (json_int_t)hp->n_layer,
-        *k_ctx, (json_int_t)hp->n_ctx_train, *k_embd, (json_int_t)hp->n_embd, *k_ff, (json_int_t)hp->n_ff, *k_heads,
-        (json_int_t)hp->n_head, *k_heads_kv, (json_int_t)hp->n_head_kv, *k_head_dim, (json_int_t)hp->head_dim_k,
-        *k_vocab, (json_int_t)hp->n_vocab, *k_act, acts[arch->wiring.act], eps, shortest(hp->norm_eps), "rope_theta",
-        shortest(hp->rope_base), "rope_scaling", rope_scaling_object(hp), "tie_word_embeddings", hp->tied_output,
-        "attention_bias", hp->attn_bias, "mlp_bias", hp->ffn_bias);
-    if (made == NULL || json_object_update(config, made) != 0) {
-        json_decref(made);
+    const struct {
+        const char *key;
+        json_t *value;
+    } members[] = {
+        {"architectures", json_pack("[s]", arch->hf_classes[0].name)},
+        {"model_type", json_string(arch->hf_classes[0].model_type)},
+        {*k_layers, json_integer(hp->n_layer)},
+        {*k_ctx, json_integer(hp->n_ctx_train)},
+        {*k_embd, json_integer(hp->n_embd)},
+        {*k_ff, json_integer(hp->n_ff)},
+        {*k_heads, json_integer(hp->n_head)},
+        {*k_heads_kv, json_integer(hp->n_head_kv)},
+        {*k_vocab, json_integer(hp->n_vocab)},
+        {*k_act, json_string(acts[arch->wiring.act])},
+        {eps, pare_json_float(hp->norm_eps)},
+        {"rope_theta", pare_json_float(hp->rope_base)},
+        {"rope_scaling", rope_scaling_object(hp)},
+        {"tie_word_embeddings", json_boolean(hp->tied_output)},
+        {"attention_bias", json_boolean(hp->attn_bias)},
+        {"mlp_bias", json_boolean(hp->ffn_bias)},
+    };
+    bool ok = true;
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        ok = json_object_set_new(config, members[i].key, members[i].value) == 0 && ok;
+    if (hp->head_dim_key || (uint64_t)hp->head_dim_k * hp->n_head != hp->n_embd)
+        ok = json_object_set_new(config, *k_head_dim, json_integer(hp->head_dim_k)) == 0 && ok;
+    if (!ok)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
-    }
-    json_decref(made);
     return arch->to_config != NULL ? arch->to_config(hp, config, err) : PARE_OK;
 }

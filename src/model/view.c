@@ -1,4 +1,5 @@
 #include "model/view.h"
+#include "quant/registry.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -146,5 +147,36 @@ pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor
         return PARE_ERR_MEMORY;
     v->add = add;
     out->type = PARE_TYPE_F32;
+    return pare_tensor_set_shape(out, src->name, err);
+}
+
+static pare_status read_cast(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const view *v = t->ctx;
+    pare_error inner = {0};
+    float *x = malloc(t->row_len > 0 ? (size_t)t->row_len * sizeof *x : 1);
+    if (x == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " floats", t->name,
+                         t->row_len);
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        if ((st = pare_tensor_read_f32(&v->src, row + i, 1, x, err)) != PARE_OK)
+            break;
+        st = pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, (uint8_t *)dst + i * t->row_bytes, &inner);
+        if (st != PARE_OK)
+            pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row + i, inner.text);
+    }
+    free(x);
+    return st;
+}
+
+pare_status pare_view_cast(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_type type, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(type);
+    if (info->block_len != 1 || info->encode == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': cannot be written as %s", src->name, info->name);
+    if (start(arena, out, src, read_cast, err) == NULL)
+        return PARE_ERR_MEMORY;
+    out->type = type;
     return pare_tensor_set_shape(out, src->name, err);
 }

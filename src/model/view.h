@@ -23,4 +23,9 @@ pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
 pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
 
+/* src in another float type, rounded as that type's encoder does. type is one of the plain floats that have an encoder.
+ * Errors: PARE_ERR_UNSUPPORTED (type), PARE_ERR_MEMORY; reading gives PARE_ERR_NUMBER for what is not finite. */
+pare_status pare_view_cast(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_type type,
+                           pare_error *err);
+
 #endif

@@ -1,0 +1,400 @@
+#include "core/hash.h"
+#include "core/json.h"
+#include "core/output.h"
+#include "formats/hf.h"
+#include "formats/hf_files.h"
+#include "formats/safe_path.h"
+#include "formats/safetensors.h"
+#include "formats/tokenizer_files.h"
+#include "model/view.h"
+#include "quant/registry.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { NAME_BYTES = 256 };
+#define DEFAULT_SHARD_BYTES UINT64_C(5000000000)
+
+/* A folder in the making. */
+typedef struct writer {
+    const pare_model *m;
+    pare_hparams hp; /* m's, completed with what only its tensors say */
+    pare_model hub;  /* the tensors with the Hub's names and order of rows */
+    pare_type type;  /* for weights that are no plain floats */
+    const char *dir; /* the temporary folder */
+    size_t n_seen;   /* tensors of m that have a form on the Hub */
+} writer;
+
+/* ---- tensors ---- */
+
+/* The float type of the weights: that of the first matrix, BF16 when they are quantized. */
+static pare_type main_type(const pare_model *m)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        pare_type type = m->tensors[i].type;
+        if (m->tensors[i].n_dims > 1)
+            return type == PARE_TYPE_F32 || type == PARE_TYPE_F16 ? type : PARE_TYPE_BF16;
+    }
+    return PARE_TYPE_BF16;
+}
+
+/* True when src holds nothing that type cannot hold exactly. */
+static pare_status fits_exactly(const pare_tensor *src, pare_type type, bool *fits, pare_error *err)
+{
+    size_t n = (size_t)src->row_len, bytes = 0;
+    *fits = false;
+    uint64_t row_bytes = 0;
+    if (!pare_row_bytes(type, src->row_len, &row_bytes) || (bytes = (size_t)row_bytes) == 0)
+        return PARE_OK;
+    float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y);
+    void *cast = malloc(bytes);
+    pare_status st = PARE_OK;
+    if (x == NULL || y == NULL || cast == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu floats", src->name, n);
+    if (st == PARE_OK && (st = pare_tensor_read_f32(src, 0, 1, x, err)) == PARE_OK)
+        *fits = pare_encode_rows(type, x, 1, n, NULL, cast, NULL) == PARE_OK &&
+                pare_decode_rows(type, cast, 1, n, y, NULL) == PARE_OK && memcmp(x, y, n * sizeof *x) == 0;
+    free(x);
+    free(y);
+    free(cast);
+    return st;
+}
+
+/* The type that a tensor gets: its own when it is a plain float, else the folder's. Vectors that a converter widened to
+ * F32 go back when that loses nothing, so that a folder of BF16 weights stays one. */
+static pare_status choose_type(const writer *w, const pare_tensor *src, pare_type *type, pare_error *err)
+{
+    bool fits = false;
+    *type = pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT ? src->type : w->type;
+    if (src->n_dims != 1 || src->type != PARE_TYPE_F32 || w->type == PARE_TYPE_F32)
+        return PARE_OK;
+    pare_status st = fits_exactly(src, w->type, &fits, err);
+    if (st == PARE_OK && fits)
+        *type = w->type;
+    return st;
+}
+
+/* The inverse of what the reader of folders does. */
+static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *src, pare_tensor *t,
+                         pare_error *err)
+{
+    switch (weight->map) {
+    case PARE_MAP_ROPE_Q:
+    case PARE_MAP_ROPE_K:
+        return pare_view_rope(&w->hub.arena, t, src, w->hp.head_dim_k, false, err);
+    case PARE_MAP_TRANSPOSE:
+        if (!bias)
+            return pare_view_transpose(&w->hub.arena, t, src, err);
+        break;
+    case PARE_MAP_PLUS_ONE:
+        return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
+    case PARE_MAP_SAME:
+        break;
+    }
+    *t = *src;
+    return PARE_OK;
+}
+
+static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
+{
+    char name[NAME_BYTES];
+    pare_type type = PARE_TYPE_NONE;
+    pare_tensor t, cast;
+    const pare_tensor *src = pare_model_weight(w->m, weight->id, layer, bias ? "bias" : "weight");
+    if (src == NULL)
+        return PARE_OK;
+    w->n_seen++;
+    if (weight->hf == NULL)
+        return PARE_OK; /* stands in config.json */
+    pare_status st = choose_type(w, src, &type, err);
+    if (st == PARE_OK)
+        st = unmap(w, weight, bias, src, &t, err);
+    if (st == PARE_OK && t.type != type) {
+        if ((st = pare_view_cast(&w->hub.arena, &cast, &t, type, err)) != PARE_OK)
+            return st;
+        t = cast;
+    }
+    t.name = pare_arch_hf_name(name, sizeof name, weight, layer, bias);
+    return st == PARE_OK ? pare_model_add(&w->hub, &t, NULL, err) : st;
+}
+
+static pare_status map_tensors(writer *w, pare_error *err)
+{
+    const pare_arch *arch = w->m->arch;
+    pare_status st = pare_model_reserve(&w->hub, w->m->n_tensors, err);
+    for (size_t i = 0; i < arch->n_weights && st == PARE_OK; i++) {
+        const pare_arch_weight *weight = &arch->weights[i];
+        uint32_t n = pare_weight_per_layer(weight->id) ? w->hp.n_layer : 1;
+        for (uint32_t layer = 0; layer < n && st == PARE_OK; layer++) {
+            st = add_tensor(w, weight, layer, false, err);
+            if (st == PARE_OK && pare_arch_allows(weight, true))
+                st = add_tensor(w, weight, layer, true, err);
+        }
+    }
+    if (st == PARE_OK && w->n_seen < w->m->n_tensors)
+        st =
+            pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu of %zu tensors have no name in a folder of architecture '%s'",
+                      w->m->path, w->m->n_tensors - w->n_seen, w->m->n_tensors, arch->name);
+    return st;
+}
+
+static pare_status write_weights(writer *w, uint64_t shard_bytes, pare_pin *pin, pare_error *err)
+{
+    const char **names = malloc(w->hub.n_tensors > 0 ? w->hub.n_tensors * sizeof *names : 1);
+    if (names == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu names", w->m->path, w->hub.n_tensors);
+    for (size_t i = 0; i < w->hub.n_tensors; i++)
+        names[i] = w->hub.tensors[i].name;
+    pare_status st = pare_safetensors_write(&w->hub, names, w->dir, shard_bytes, pin, err);
+    free(names);
+    return st;
+}
+
+/* ---- configuration ---- */
+
+/* The biases that are there as the two switches that config.json has for them. */
+static pare_status complete_biases(writer *w, unsigned flag, const char *key, bool *on, pare_error *err)
+{
+    const pare_arch *arch = w->m->arch;
+    size_t n_there = 0, n_all = 0;
+    for (size_t i = 0; i < arch->n_weights; i++)
+        for (uint32_t layer = 0; (arch->weights[i].flags & flag) && layer < w->hp.n_layer; layer++, n_all++)
+            n_there += pare_model_weight(w->m, arch->weights[i].id, layer, "bias") != NULL;
+    *on = n_there > 0;
+    if (n_there == 0 || n_there == n_all)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                     "%s: %zu of the %zu tensors that '%s' in config.json switches are there", w->m->path, n_there,
+                     n_all, key);
+}
+
+/* rope_freqs.weight as the numbers that it was made from. */
+static pare_status complete_rope(writer *w, pare_error *err)
+{
+    const pare_tensor *t = pare_model_weight(w->m, PARE_W_ROPE_FREQS, 0, "weight");
+    if (t == NULL || w->hp.rope_llama3.factor > 0)
+        return PARE_OK;
+    float *factors = malloc(t->row_len * sizeof *factors);
+    if (factors == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory", t->name);
+    pare_status st = pare_tensor_read_f32(t, 0, 1, factors, err);
+    if (st == PARE_OK && !pare_rope_llama3_find(&w->hp, factors, &w->hp.rope_llama3))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: tensor '%s' holds a RoPE scaling that config.json has no words for", w->m->path, t->name);
+    free(factors);
+    return st;
+}
+
+static pare_status complete_hparams(writer *w, pare_error *err)
+{
+    w->hp = w->m->hp;
+    pare_status st = complete_biases(w, PARE_BIAS_ATTN, "attention_bias", &w->hp.attn_bias, err);
+    if (st == PARE_OK)
+        st = complete_biases(w, PARE_BIAS_FFN, "mlp_bias", &w->hp.ffn_bias, err);
+    return st == PARE_OK ? complete_rope(w, err) : st;
+}
+
+static const char *dtype_word(pare_type type)
+{
+    return type == PARE_TYPE_F32 ? "float32" : type == PARE_TYPE_F16 ? "float16" : "bfloat16";
+}
+
+static pare_status write_json(const writer *w, const char *name, const json_t *doc, pare_error *err)
+{
+    pare_buf text = {0};
+    char *path = pare_path_join(w->dir, name, err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_json_dump(doc, &text, err);
+    if (st == PARE_OK)
+        st = pare_output_file(path, text.data, text.len, 0, err);
+    pare_buf_close(&text);
+    free(path);
+    return st;
+}
+
+static pare_status copy_file(const writer *w, const pare_side_file *file, pare_error *err)
+{
+    pare_map map = {0};
+    char *path = pare_path_join(w->dir, file->name, err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_map_open(&map, file->path, err);
+    if (st == PARE_OK)
+        st = pare_output_file(path, map.data != NULL ? (const void *)map.data : "", (size_t)map.size, 0, err);
+    pare_map_close(&map);
+    free(path);
+    return st;
+}
+
+/* The special ids under the names of config.json and generation_config.json. */
+static bool put_ids(json_t *doc, const pare_model *m)
+{
+    const struct {
+        const char *key;
+        int64_t id;
+    } ids[] = {{"bos_token_id", m->vocab.bos}, {"eos_token_id", m->vocab.eos}, {"pad_token_id", m->vocab.pad}};
+    bool ok = true;
+    for (size_t i = 0; m->has_vocab && i < sizeof ids / sizeof *ids; i++)
+        if (ids[i].id >= 0)
+            ok = json_object_set_new(doc, ids[i].key, json_integer(ids[i].id)) == 0 && ok;
+    return ok;
+}
+
+/* config.json: the source's with the dtype that now is true, or one made from the hyperparameters. */
+static pare_status write_config(writer *w, pare_error *err)
+{
+    const pare_side_file *old = pare_hf_find_file(w->m, "config.json");
+    json_t *doc = NULL;
+    pare_status st = PARE_OK;
+    if (old != NULL)
+        st = pare_json_load(&doc, old->path, PARE_HF_CONFIG_BYTES, true, err);
+    else if ((doc = json_object()) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+    if (st == PARE_OK && old == NULL)
+        st = pare_hparams_to_config(&w->hp, w->m->arch, doc, err);
+    if (st != PARE_OK)
+        goto done;
+    const char *key = json_object_get(doc, "dtype") != NULL ? "dtype" : "torch_dtype";
+    const char *said = json_string_value(json_object_get(doc, key)), *dtype = dtype_word(main_type(&w->hub));
+    if (old != NULL && said != NULL && strcmp(said, dtype) == 0 &&
+        json_object_get(doc, "quantization_config") == NULL) {
+        st = copy_file(w, old, err);
+        goto done;
+    }
+    json_object_del(doc, "quantization_config");
+    if (json_object_set_new(doc, key, json_string(dtype)) != 0 || (old == NULL && !put_ids(doc, w->m)))
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+    if (st == PARE_OK)
+        st = write_json(w, "config.json", doc, err);
+done:
+    json_decref(doc);
+    return st;
+}
+
+static pare_status write_generation_config(const writer *w, pare_error *err)
+{
+    json_t *doc = json_pack("{s:b}", "_from_model_config", true);
+    pare_status st = PARE_OK;
+    if (doc == NULL || !put_ids(doc, w->m))
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a generation_config.json");
+    if (st == PARE_OK)
+        st = write_json(w, "generation_config.json", doc, err);
+    json_decref(doc);
+    return st;
+}
+
+/* Everything but the weights and config.json: carried where the source had it, else made. */
+static pare_status write_files(const writer *w, pare_error *err)
+{
+    bool has_tokenizer = false, has_generation = false;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; pare_hf_file_name(i) != NULL && st == PARE_OK; i++) {
+        const char *name = pare_hf_file_name(i);
+        const pare_side_file *file = pare_hf_find_file(w->m, name);
+        if (file == NULL || strcmp(name, "config.json") == 0)
+            continue;
+        has_tokenizer = has_tokenizer || pare_hf_is_tokenizer_file(name);
+        has_generation = has_generation || strcmp(name, "generation_config.json") == 0;
+        st = copy_file(w, file, err);
+    }
+    if (st == PARE_OK && !has_generation && pare_hf_find_file(w->m, "config.json") == NULL)
+        st = write_generation_config(w, err);
+    if (st == PARE_OK && !has_tokenizer && w->m->has_vocab)
+        st = pare_tokenizer_files_write(&w->m->vocab, w->dir, err);
+    return st;
+}
+
+/* ---- the folder ---- */
+
+static pare_status pin_file(pare_pin *pin, const char *path, pare_error *err)
+{
+    pare_map map = {0};
+    pare_digest digest;
+    pare_pin_file *pinned = NULL;
+    pare_status st = pare_map_open(&map, path, err);
+    if (st == PARE_OK)
+        st = pare_hash_bytes(map.data != NULL ? (const void *)map.data : "", (size_t)map.size, PARE_HASH_BOTH, &digest,
+                             err);
+    if (st == PARE_OK && (st = pare_pin_add_file(pin, path, &pinned, err)) == PARE_OK)
+        pinned->digest = digest;
+    pare_map_close(&map);
+    return st;
+}
+
+/* Record the files that are no weights, and give all of this folder's files the paths that they have from now on. */
+static pare_status complete_pin(pare_pin *pin, size_t first, const pare_outdir *out, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    char why[NAME_BYTES];
+    for (size_t i = 0; pare_hf_file_name(i) != NULL && st == PARE_OK; i++) {
+        if (pare_path_look(out->tmp, pare_hf_file_name(i), why, sizeof why) != PARE_PATH_FILE)
+            continue;
+        char *path = pare_path_join(out->tmp, pare_hf_file_name(i), err);
+        st = path == NULL ? PARE_ERR_MEMORY : pin_file(pin, path, err);
+        free(path);
+    }
+    for (size_t i = first; i < pin->n_files && st == PARE_OK; i++) {
+        const char *slash = strrchr(pin->files[i].path, '/');
+        char *path = pare_path_join(out->path, slash != NULL ? slash + 1 : pin->files[i].path, err);
+        if (path == NULL)
+            return PARE_ERR_MEMORY;
+        free(pin->files[i].path);
+        pin->files[i].path = path;
+    }
+    return st;
+}
+
+/* Replacing the folder that is being read would pull the weights away from under the reader. */
+static pare_status refuse_input(const pare_model *m, const char *dir, pare_error *err)
+{
+    struct stat out, in;
+    if (stat(dir, &out) != 0)
+        return PARE_OK;
+    for (; m != NULL; m = m->source)
+        for (size_t i = 0; i < m->n_files; i++) {
+            char *folder = pare_path_folder(m->files[i].path, err);
+            if (folder == NULL)
+                return PARE_ERR_MEMORY;
+            bool same = stat(folder, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+            free(folder);
+            if (same)
+                return pare_fail(err, PARE_ERR_USAGE, "%s: is the folder of the input '%s'", dir, m->files[i].path);
+        }
+    return PARE_OK;
+}
+
+pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
+                          pare_pin *pin, pare_error *err)
+{
+    writer w = {.m = m, .type = dtype == PARE_TYPE_NONE ? main_type(m) : dtype};
+    pare_outdir out = {0};
+    size_t first = pin != NULL ? pin->n_files : 0;
+    uint64_t shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : DEFAULT_SHARD_BYTES;
+    if (m->arch == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: its architecture is not described, so its tensors have no names in a folder", m->path);
+    if (w.type != PARE_TYPE_F32 && w.type != PARE_TYPE_F16 && w.type != PARE_TYPE_BF16)
+        return pare_fail(err, PARE_ERR_USAGE, "weights of a folder are F32, F16 or BF16, not %s",
+                         pare_type_get(w.type)->name);
+    pare_status st = refuse_input(m, dir, err);
+    if (st == PARE_OK)
+        st = complete_hparams(&w, err);
+    if (st == PARE_OK)
+        st = map_tensors(&w, err);
+    if (st == PARE_OK)
+        st = pare_outdir_open(&out, dir, options->force ? PARE_OUTPUT_FORCE : 0, err);
+    w.dir = out.tmp;
+    w.hub.path = dir;
+    if (st == PARE_OK)
+        st = write_config(&w, err);
+    if (st == PARE_OK)
+        st = write_files(&w, err);
+    if (st == PARE_OK)
+        st = write_weights(&w, shard_bytes, pin, err);
+    if (st == PARE_OK && pin != NULL)
+        st = complete_pin(pin, first, &out, err);
+    if (st == PARE_OK)
+        st = pare_outdir_commit(&out, err);
+    pare_outdir_close(&out);
+    pare_model_close(&w.hub);
+    return st;
+}
