@@ -1,0 +1,327 @@
+#include "check.h"
+#include "toy.h"
+
+#include "core/threads.h"
+#include "eval/perplexity.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCAB = 40, CTX = 32, WINDOWS = 5, N_IDS = WINDOWS * CTX + 7 };
+
+/* A llama of two layers with random weights; noise shifts every weight of the FFN, for a model to compare with. */
+static void make_model(pare_model *m, float noise)
+{
+    char name[64];
+    pare_error err = {0};
+    uint64_t seed = 11, noise_seed = 12;
+    *m = (pare_model){.path = noise != 0 ? "noisy" : "toy", .arch = pare_arch_find("llama")};
+    CHECK(m->arch != NULL);
+    m->hp = (pare_hparams){.n_vocab = VOCAB,
+                           .n_layer = 2,
+                           .n_ctx_train = 64,
+                           .n_embd = 24,
+                           .n_ff = 20,
+                           .n_head = 4,
+                           .n_head_kv = 2,
+                           .head_dim_k = 6,
+                           .head_dim_v = 6,
+                           .n_rot = 6,
+                           .norm_eps = 1e-5f,
+                           .rope_base = 10000};
+    CHECK_OK(pare_model_reserve(m, 32, &err), &err);
+    toy_add(m, &seed, "token_embd.weight", VOCAB, 24, 1, 0);
+    toy_add(m, &seed, "output_norm.weight", 0, 24, 0.1f, 1);
+    toy_add(m, &seed, "output.weight", VOCAB, 24, 0.6f, 0);
+    for (int i = 0; i < 2; i++) {
+        const struct {
+            const char *format;
+            uint64_t n_rows, row_len;
+            float base;
+        } list[] = {{"blk.%d.attn_norm.weight", 0, 24, 1}, {"blk.%d.ffn_norm.weight", 0, 24, 1},
+                    {"blk.%d.attn_q.weight", 24, 24, 0},   {"blk.%d.attn_k.weight", 12, 24, 0},
+                    {"blk.%d.attn_v.weight", 12, 24, 0},   {"blk.%d.attn_output.weight", 24, 24, 0},
+                    {"blk.%d.ffn_gate.weight", 20, 24, 0}, {"blk.%d.ffn_up.weight", 20, 24, 0},
+                    {"blk.%d.ffn_down.weight", 24, 20, 0}};
+        for (size_t k = 0; k < sizeof list / sizeof list[0]; k++) {
+            snprintf(name, sizeof name, list[k].format, i);
+            toy_add(m, &seed, name, list[k].n_rows, list[k].row_len, 0.4f, list[k].base);
+            if (strstr(name, "ffn_") != NULL)
+                for (uint64_t j = 0; j < (list[k].n_rows ? list[k].n_rows : 1) * list[k].row_len; j++)
+                    toy_values(m, name)[j] += noise * toy_random(&noise_seed);
+        }
+    }
+}
+
+static void make_ids(int32_t *ids)
+{
+    uint64_t seed = 13;
+    for (int i = 0; i < N_IDS; i++)
+        ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
+}
+
+static pare_backend *open_cpu(void)
+{
+    pare_backend *b = NULL;
+    pare_error err = {0};
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    return b;
+}
+
+/* ln p of every token at every position of one window, in double from the float logits. */
+static double *log_probabilities(const pare_model *m, const int32_t *window)
+{
+    pare_backend *b = open_cpu();
+    pare_forward *f = NULL;
+    pare_error err = {0};
+    float *logits = check_malloc(CTX * VOCAB * sizeof *logits);
+    double *ln_p = check_malloc(CTX * VOCAB * sizeof *ln_p);
+    CHECK_OK(pare_forward_open(&f, m, b, CTX, 1, &err), &err);
+    CHECK_OK(pare_forward_run(f, window, 1, CTX, &err), &err);
+    CHECK_OK(pare_forward_logits(f, 0, 0, CTX, logits, &err), &err);
+    for (int t = 0; t < CTX; t++) {
+        double sum = 0;
+        for (int v = 0; v < VOCAB; v++)
+            sum += exp((double)logits[t * VOCAB + v]);
+        for (int v = 0; v < VOCAB; v++)
+            ln_p[t * VOCAB + v] = (double)logits[t * VOCAB + v] - log(sum);
+    }
+    pare_forward_close(f);
+    b->close(b);
+    free(logits);
+    return ln_p;
+}
+
+static int best(const double *x)
+{
+    int at = 0;
+    for (int v = 1; v < VOCAB; v++)
+        at = x[v] > x[at] ? v : at;
+    return at;
+}
+
+static void count_callback(const pare_eval_result *r, uint32_t chunk, uint32_t n_chunks, void *user)
+{
+    CHECK(n_chunks == WINDOWS && r->n_chunks == chunk + 1);
+    ++*(int *)user;
+}
+
+static void agrees_with_the_definition(void **state)
+{
+    (void)state;
+    pare_model model, reference;
+    int32_t ids[N_IDS], window[CTX];
+    double nll = 0, nll_ref = 0, kld_sum = 0, kld_squares = 0, kld_max = 0, delta_sum = 0, delta_squares = 0, same = 0;
+    double differences = 0, difference_squares = 0, nll_squares = 0;
+    int n = 0, calls = 0;
+    make_model(&reference, 0);
+    make_model(&model, 0.05f);
+    make_ids(ids);
+    for (int w = 0; w < WINDOWS; w++) {
+        memcpy(window, ids + w * CTX, sizeof window);
+        window[0] = 3;
+        double *q = log_probabilities(&model, window), *p = log_probabilities(&reference, window);
+        for (int t = CTX / 2; t <= CTX - 2; t++, n++) {
+            const double *pt = p + t * VOCAB, *qt = q + t * VOCAB;
+            int next = window[t + 1];
+            double kld = 0, delta = exp(qt[next]) - exp(pt[next]), d = pt[next] - qt[next];
+            for (int v = 0; v < VOCAB; v++)
+                kld += exp(pt[v]) * (pt[v] - qt[v]);
+            nll -= qt[next];
+            nll_squares += qt[next] * qt[next];
+            nll_ref -= pt[next];
+            differences += d;
+            difference_squares += d * d;
+            kld_sum += kld;
+            kld_squares += kld * kld;
+            kld_max = kld > kld_max ? kld : kld_max;
+            delta_sum += delta;
+            delta_squares += delta * delta;
+            same += best(pt) == best(qt);
+        }
+        free(p);
+        free(q);
+    }
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {.n_ctx = CTX};
+    pare_eval_result r = {0};
+    pare_error err = {0};
+    CHECK_OK(pare_evaluate(&model, &reference, b, ids, N_IDS, 3, &options, count_callback, &calls, &r, &err), &err);
+    CHECK(calls == WINDOWS && r.n_chunks == WINDOWS && r.n_ctx == CTX && r.has_reference);
+    CHECK(n == WINDOWS * (CTX - 1 - CTX / 2) && r.n_tokens_scored == (uint64_t)n);
+    double mean = nll / n;
+    CHECK(fabs(r.perplexity.value / exp(mean) - 1) < 1e-6);
+    CHECK(fabs(r.perplexity.stderr_ / (exp(mean) * sqrt((nll_squares / n - mean * mean) / (n - 1))) - 1) < 1e-5);
+    CHECK(fabs(r.reference_perplexity.value / exp(nll_ref / n) - 1) < 1e-6);
+    CHECK(fabs(r.ln_ratio.value - differences / n) < 1e-6);
+    CHECK(fabs(r.ln_ratio.stderr_ - sqrt((difference_squares / n - pow(differences / n, 2)) / (n - 1))) < 1e-6);
+    CHECK(fabs(r.kld_mean.value - kld_sum / n) < 1e-6 && kld_sum / n > 1e-4);
+    CHECK(fabs(r.kld_mean.stderr_ - sqrt((kld_squares / n - pow(kld_sum / n, 2)) / (n - 1))) < 1e-6);
+    CHECK(fabs(r.kld_max.value - kld_max) < 1e-6 && isnan(r.kld_max.stderr_));
+    CHECK(r.kld_median.value > 0 && r.kld_median.value < r.kld_p99.value && r.kld_p99.value <= r.kld_p999.value);
+    CHECK(fabs(r.delta_p_mean.value - delta_sum / n) < 1e-6);
+    CHECK(fabs(r.delta_p_rms.value - sqrt(delta_squares / n)) < 1e-6);
+    CHECK(r.same_top1.value == same / n && same < n);
+    b->close(b);
+    pare_model_close(&model);
+    pare_model_close(&reference);
+}
+
+static void a_model_does_not_differ_from_itself(void **state)
+{
+    (void)state;
+    pare_model a, c;
+    int32_t ids[N_IDS];
+    make_model(&a, 0);
+    make_model(&c, 0);
+    make_ids(ids);
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {.n_ctx = CTX};
+    pare_eval_result r = {0}, alone = {0};
+    pare_error err = {0};
+    CHECK_OK(pare_evaluate(&a, &c, b, ids, N_IDS, PARE_TOKEN_NONE, &options, NULL, NULL, &r, &err), &err);
+    CHECK(r.kld_mean.value == 0 && r.kld_mean.stderr_ == 0 && r.kld_max.value == 0 && r.kld_median.value == 0);
+    CHECK(r.ln_ratio.value == 0 && r.delta_p_mean.value == 0 && r.delta_p_rms.value == 0 && r.same_top1.value == 1);
+    CHECK_OK(pare_evaluate(&a, NULL, b, ids, N_IDS, PARE_TOKEN_NONE, &options, NULL, NULL, &alone, &err), &err);
+    CHECK(alone.perplexity.value == r.perplexity.value && r.reference_perplexity.value == r.perplexity.value);
+    CHECK(!alone.has_reference);
+    b->close(b);
+    pare_model_close(&a);
+    pare_model_close(&c);
+}
+
+static double perplexity_of(const pare_model *m, const int32_t *ids, size_t n, int64_t bos, uint32_t n_chunks)
+{
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {.n_ctx = CTX, .n_chunks = n_chunks};
+    pare_eval_result r = {0};
+    pare_error err = {0};
+    CHECK_OK(pare_evaluate(m, NULL, b, ids, n, bos, &options, NULL, NULL, &r, &err), &err);
+    CHECK(r.n_chunks == (n_chunks != 0 ? n_chunks : n / CTX));
+    b->close(b);
+    return r.perplexity.value;
+}
+
+static void windows_follow_the_rules(void **state)
+{
+    (void)state;
+    pare_model m;
+    int32_t ids[N_IDS], changed[N_IDS];
+    make_model(&m, 0);
+    make_ids(ids);
+    memcpy(changed, ids, sizeof ids);
+    double plain = perplexity_of(&m, ids, N_IDS, PARE_TOKEN_NONE, 0), with_bos = perplexity_of(&m, ids, N_IDS, 3, 0);
+    CHECK(plain != with_bos);
+    for (int w = 0; w < WINDOWS; w++)
+        changed[w * CTX] = 7; /* replaced by BOS, so what stood there does not matter; without BOS it does */
+    CHECK(perplexity_of(&m, changed, N_IDS, 3, 0) == with_bos);
+    CHECK(perplexity_of(&m, changed, N_IDS, PARE_TOKEN_NONE, 0) != plain);
+    CHECK(perplexity_of(&m, ids, N_IDS - 7, 3, 0) == with_bos); /* the tail is dropped */
+    CHECK(perplexity_of(&m, ids, N_IDS, 3, 2) == perplexity_of(&m, ids, CTX * 2, 3, 0));
+    pare_model_close(&m);
+}
+
+static void check_same_bits(const pare_eval_result *a, const pare_eval_result *b)
+{
+    const pare_estimate in_a[] = {a->perplexity, a->reference_perplexity,
+                                  a->ln_ratio,   a->kld_mean,
+                                  a->kld_median, a->kld_p99,
+                                  a->kld_p999,   a->kld_max,
+                                  a->same_top1,  a->delta_p_mean,
+                                  a->delta_p_rms};
+    const pare_estimate in_b[] = {b->perplexity, b->reference_perplexity,
+                                  b->ln_ratio,   b->kld_mean,
+                                  b->kld_median, b->kld_p99,
+                                  b->kld_p999,   b->kld_max,
+                                  b->same_top1,  b->delta_p_mean,
+                                  b->delta_p_rms};
+    CHECK(memcmp(in_a, in_b, sizeof in_a) == 0);
+}
+
+static void threads_do_not_change_bits(void **state)
+{
+    (void)state;
+    pare_model model, reference;
+    int32_t ids[N_IDS];
+    make_model(&reference, 0);
+    make_model(&model, 0.05f);
+    make_ids(ids);
+    pare_eval_result r[3] = {0};
+    for (int t = 0; t < 3; t++) {
+        pare_set_threads(t + 1);
+        pare_backend *b = open_cpu();
+        pare_eval_options options = {.n_ctx = CTX};
+        pare_error err = {0};
+        CHECK_OK(pare_evaluate(&model, &reference, b, ids, N_IDS, 3, &options, NULL, NULL, &r[t], &err), &err);
+        check_same_bits(&r[0], &r[t]);
+        b->close(b);
+    }
+    pare_set_threads(0);
+    pare_model_close(&model);
+    pare_model_close(&reference);
+}
+
+static void refuses_what_it_cannot_measure(void **state)
+{
+    (void)state;
+    pare_model m, other;
+    int32_t ids[N_IDS];
+    make_model(&m, 0);
+    make_model(&other, 0);
+    make_ids(ids);
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {.n_ctx = CTX};
+    pare_eval_result r;
+    pare_error err = {0};
+    CHECK(pare_evaluate(&m, NULL, b, ids, CTX * 2 - 1, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "63 tokens") != NULL && strstr(err.text, "64") != NULL);
+    CHECK_OK(pare_evaluate(&m, NULL, b, ids, CTX * 2, 3, &options, NULL, NULL, &r, &err), &err);
+    CHECK(pare_evaluate(&m, NULL, b, ids, CTX * 2, VOCAB, &options, NULL, NULL, &r, &err) == PARE_ERR_RANGE);
+    other.hp.n_vocab--;
+    CHECK(pare_evaluate(&m, &other, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
+    other.hp.n_vocab++;
+    ids[CTX * 2 + 9] = VOCAB;
+    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_RANGE);
+    ids[CTX * 2 + 9] = 0;
+    options.n_ctx = 2;
+    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
+    b->close(b);
+    pare_model_close(&m);
+    pare_model_close(&other);
+}
+
+static void names_the_place_of_a_nan(void **state)
+{
+    (void)state;
+    pare_model m, good;
+    int32_t ids[N_IDS] = {0};
+    make_model(&m, 0);
+    make_model(&good, 0);
+    ids[CTX + 20] = 33; /* the only token with a broken embedding is in window 1 */
+    toy_values(&m, "token_embd.weight")[33 * 24 + 5] = NAN;
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {.n_ctx = CTX};
+    pare_eval_result r;
+    pare_error err = {0};
+    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "toy: window 1 position ") != NULL && strstr(err.text, "NaN") != NULL);
+    CHECK(pare_evaluate(&good, &m, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    toy_values(&good, "output.weight")[33 * 24] = INFINITY;
+    CHECK(pare_evaluate(&good, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "window 0 position 16: the logit of token 33 is infinite") != NULL);
+    b->close(b);
+    pare_model_close(&m);
+    pare_model_close(&good);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_the_definition),     cmocka_unit_test(a_model_does_not_differ_from_itself),
+        cmocka_unit_test(windows_follow_the_rules),       cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(refuses_what_it_cannot_measure), cmocka_unit_test(names_the_place_of_a_nan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
