@@ -1,0 +1,85 @@
+#include "formats/open.h"
+#include "core/bytes.h"
+#include "formats/gguf.h"
+#include "formats/hf.h"
+#include "formats/safe_path.h"
+#include "formats/safetensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX } kind;
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* Is the first byte from `at` on that is no JSON white space an opening brace? */
+static bool opens_object(const pare_map *f, uint64_t at)
+{
+    while (at < f->size && strchr(" \t\r\n", f->data[at]) != NULL && f->data[at] != '\0')
+        at++;
+    return at < f->size && f->data[at] == '{';
+}
+
+/* What the content says. What says nothing (an empty file, a Git LFS pointer) goes by its name, so that the reader that
+ * the user thinks of explains what is wrong; without a telling name it goes to the GGUF reader, which knows the old
+ * magics. */
+static kind kind_of(const pare_map *f, const char *path)
+{
+    if (f->size >= 4 && memcmp(f->data, "GGUF", 4) == 0)
+        return KIND_GGUF;
+    if (f->size > 8 && pare_load_u64le(f->data) <= f->size - 8 && opens_object(f, 8))
+        return KIND_SAFETENSORS;
+    if (ends_with(path, ".safetensors"))
+        return KIND_SAFETENSORS;
+    return opens_object(f, 0) || ends_with(path, ".json") ? KIND_INDEX : KIND_GGUF;
+}
+
+static pare_status look_inside(const char *path, kind *out, pare_error *err)
+{
+    pare_map f;
+    pare_status st = pare_map_open(&f, path, err);
+    if (st == PARE_OK)
+        *out = kind_of(&f, path);
+    pare_map_close(&f);
+    return st;
+}
+
+/* Does a config.json lie beside path? Then the file is a folder's weights. */
+static pare_status has_config(const char *path, bool *found, pare_error *err)
+{
+    char why[64], *folder = pare_path_folder(path, err);
+    if (folder == NULL)
+        return PARE_ERR_MEMORY;
+    *found = pare_path_look(folder, "config.json", why, sizeof why) != PARE_PATH_ABSENT;
+    free(folder);
+    return PARE_OK;
+}
+
+static pare_status open_safetensors(pare_model *m, const char *path, kind k, unsigned flags, pare_error *err)
+{
+    bool in_folder = false;
+    pare_status st = flags & PARE_OPEN_RAW ? PARE_OK : has_config(path, &in_folder, err);
+    if (st != PARE_OK)
+        return st;
+    if (in_folder)
+        return pare_hf_open(m, path, flags, err);
+    return k == KIND_INDEX ? pare_safetensors_open_index(m, path, err) : pare_safetensors_open(m, path, err);
+}
+
+pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
+{
+    struct stat info;
+    kind k = KIND_GGUF;
+    *m = (pare_model){0};
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return pare_hf_open(m, path, flags, err);
+    pare_status st = look_inside(path, &k, err);
+    if (st != PARE_OK)
+        return st;
+    return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, flags, err);
+}
