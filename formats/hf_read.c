@@ -214,11 +214,13 @@ static pare_status add_mapped(pare_model *m, const entry *e, pare_error *err)
                          m->path, src.name, pare_type_get(src.type)->name);
     if ((src.name = pare_arena_copy(&m->arena, src.name, strlen(src.name), err)) == NULL)
         return PARE_ERR_MEMORY;
-    if (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K)
-        st = pare_view_rope(&m->arena, &t, &src, m->hp.head_dim_k, true, err);
-    else if (map == PARE_MAP_TRANSPOSE && !e->bias)
+    if (map == PARE_MAP_TRANSPOSE && !e->bias)
         st = pare_view_transpose(&m->arena, &t, &src, err);
-    else if (map == PARE_MAP_PLUS_ONE)
+    if (st == PARE_OK)
+        st = pare_arch_check_shape(&t, e->weight, e->bias, &m->hp, m->path, err);
+    if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
+        st = pare_view_rope(&m->arena, &t, &src, m->hp.head_dim_k, true, err);
+    else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE)
         st = pare_view_add(&m->arena, &t, &src, 1.0f, err);
     t.name = pare_weight_name(name, sizeof name, e->weight->id, e->layer, e->bias ? "bias" : "weight");
     return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;

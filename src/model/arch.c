@@ -136,24 +136,31 @@ static pare_status note_missing(check *c, const char *name, pare_error *err)
     return pare_buf_printf(&c->missing, err, "%s'%s'", c->missing.len > 0 ? ", " : "", name);
 }
 
-/* dims: n of them, as the description wants the tensor. */
-static pare_status check_shape(const pare_model *m, const pare_tensor *t, const pare_dim *dims, uint32_t n,
-                               pare_error *err)
+static pare_status put_dim(pare_buf *out, uint64_t dim, pare_error *err)
 {
+    return pare_buf_printf(out, err, "%s%" PRIu64, out->len > 0 ? ", " : "", dim);
+}
+
+pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *w, bool bias, const pare_hparams *hp,
+                                  const char *path, pare_error *err)
+{
+    uint32_t n = 0;
+    while (n < (bias ? 1u : 3u) && w->dim[n] != PARE_DIM_NONE)
+        n++;
     bool same = t->n_dims == n;
     for (uint32_t i = 0; i < n && same; i++)
-        same = t->dim[i] == pare_dim_size(dims[i], &m->hp);
+        same = t->dim[i] == pare_dim_size(w->dim[i], hp);
     if (same)
         return PARE_OK;
     pare_buf found = {0}, wanted = {0};
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < t->n_dims && st == PARE_OK; i++)
-        st = pare_buf_printf(&found, err, "%s%" PRIu64, i > 0 ? ", " : "", t->dim[i]);
+        st = put_dim(&found, t->dim[i], err);
     for (uint32_t i = 0; i < n && st == PARE_OK; i++)
-        st = pare_buf_printf(&wanted, err, "%s%" PRIu64, i > 0 ? ", " : "", pare_dim_size(dims[i], &m->hp));
+        st = put_dim(&wanted, pare_dim_size(w->dim[i], hp), err);
     if (st == PARE_OK)
         st = pare_fail(err, PARE_ERR_RANGE,
-                       "%s: tensor '%s' at offset %" PRIu64 " has shape [%s], the hyperparameters want [%s]", m->path,
+                       "%s: tensor '%s' at offset %" PRIu64 " has shape [%s], the hyperparameters want [%s]", path,
                        t->name, t->offset, found.data != NULL ? found.data : "", wanted.data);
     pare_buf_close(&found);
     pare_buf_close(&wanted);
@@ -165,15 +172,12 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
                              pare_error *err)
 {
     char name[128];
-    uint32_t n = 0;
     pare_weight_name(name, sizeof name, w->id, layer, bias ? "bias" : "weight");
     const pare_tensor *t = pare_model_find(c->m, name);
     if (t == NULL)
         return required ? note_missing(c, name, err) : PARE_OK;
     c->n_known++;
-    while (n < 3 && w->dim[n] != PARE_DIM_NONE)
-        n++;
-    return check_shape(c->m, t, w->dim, bias ? 1 : n, err);
+    return pare_arch_check_shape(t, w, bias, &c->m->hp, c->m->path, err);
 }
 
 static pare_status check_weight(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)

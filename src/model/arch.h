@@ -148,6 +148,7 @@ typedef struct pare_hf_class {
 } pare_hf_class;
 
 struct pare_model;
+struct pare_tensor;
 
 typedef struct pare_arch {
     const char *name;                /* general.architecture */
@@ -180,6 +181,11 @@ bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool 
 
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);
+
+/* Compare the shape of t with what hp says of the weight (of its bias: one vector). path is for messages.
+ * Errors: PARE_ERR_RANGE with both shapes. */
+pare_status pare_arch_check_shape(const struct pare_tensor *t, const pare_arch_weight *w, bool bias,
+                                  const pare_hparams *hp, const char *path, pare_error *err);
 
 /* Complete m->hp with what only the tensors say (tied_output; n_vocab where the metadata has none) and check that
  * every weight that the architecture needs is there with the shape that hp says, and that the layers present are

@@ -1,0 +1,582 @@
+#include "check.h"
+#include "core/bytes.h"
+#include "core/hash.h"
+#include "core/json.h"
+#include "formats/hf.h"
+#include "formats/open.h"
+#include "formats/safetensors.h"
+#include "recipe/recipe.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const oracles[] = {"llama", "llama_rope", "mistral", "qwen2", "qwen3", "qwen3_tiny"};
+enum { N_ORACLES = sizeof oracles / sizeof *oracles };
+
+static const char *oracle(const char *name, const char *file)
+{
+    char path[256];
+    snprintf(path, sizeof path, "oracle/models/%s%s%s", name, *file != '\0' ? "/" : "", file);
+    return shared_path(path);
+}
+
+/* A path below the temporary folder that nothing has yet. A static buffer (four in turn). */
+static const char *fresh_path(void)
+{
+    static char paths[4][4200];
+    static unsigned n;
+    char *path = paths[n % 4];
+    snprintf(path, sizeof paths[0], "%s/%u", temp_dir(), n++);
+    return path;
+}
+
+/* ---- what stock's converter writes (gguf_meta.txt) ---- */
+
+/* As Python's repr writes a double. */
+static void put_real(pare_buf *out, double x)
+{
+    char text[40];
+    int digits = 1;
+    do
+        snprintf(text, sizeof text, "%.*g", digits, x);
+    while (strtod(text, NULL) != x && ++digits <= 17);
+    const char *e = strchr(text, 'e');
+    if (e != NULL && atoi(e + 1) >= 0 && atoi(e + 1) < 16)
+        snprintf(text, sizeof text, "%.0f", x);
+    CHECK_OK(pare_buf_printf(out, NULL, "%s%s", text, strpbrk(text, ".en") == NULL ? ".0" : ""), &(pare_error){0});
+}
+
+static void put_element(pare_buf *out, const pare_meta_value *v, uint64_t i)
+{
+    const uint8_t *p = v->v.data;
+    pare_error err = {0};
+    if (v->elem == PARE_META_STRING)
+        CHECK_OK(pare_buf_put(out, v->v.strings[i].data, v->v.strings[i].len, &err), &err);
+    else if (v->elem == PARE_META_F32)
+        put_real(out, (double)pare_load_f32le(p + 4 * i));
+    else
+        CHECK_OK(pare_buf_printf(out, &err, "%d", (int)(int32_t)pare_load_u32le(p + 4 * i)), &err);
+}
+
+static void hex_of(const void *data, size_t n, char hex[PARE_SHA256_HEX])
+{
+    pare_digest d;
+    pare_error err = {0};
+    CHECK_OK(pare_hash_bytes(data, n, PARE_HASH_SHA256, &d, &err), &err);
+    pare_hex(hex, d.sha256, sizeof d.sha256);
+}
+
+static const char *witness_type(pare_meta_type type)
+{
+    static const char *const names[PARE_META_TYPE_COUNT] = {
+        [PARE_META_U32] = "uint32",    [PARE_META_I32] = "int32", [PARE_META_F32] = "float32",
+        [PARE_META_STRING] = "string", [PARE_META_BOOL] = "bool",
+    };
+    return names[type];
+}
+
+/* "key = type value", or "key = type[n] <hash>" for an array. */
+static void put_value(pare_buf *out, const pare_meta_value *v)
+{
+    pare_error err = {0};
+    char hex[PARE_SHA256_HEX];
+    CHECK_OK(pare_buf_printf(out, &err, "%.*s = ", (int)v->key.len, v->key.data), &err);
+    if (v->type == PARE_META_ARRAY) {
+        pare_buf all = {0};
+        for (uint64_t i = 0; i < v->n; i++) {
+            put_element(&all, v, i);
+            CHECK_OK(pare_buf_puts(&all, i + 1 < v->n ? "\n" : "", &err), &err);
+        }
+        hex_of(all.data, all.len, hex);
+        pare_buf_close(&all);
+        CHECK_OK(pare_buf_printf(out, &err, "%s[%d] %s", witness_type(v->elem), (int)v->n, hex), &err);
+        return;
+    }
+    CHECK_OK(pare_buf_printf(out, &err, "%s ", witness_type(v->type)), &err);
+    if (v->type == PARE_META_STRING)
+        CHECK_OK(pare_buf_printf(out, &err, "\"%.*s\"", (int)v->v.s.len, v->v.s.data), &err);
+    else if (v->type == PARE_META_F32)
+        put_real(out, v->v.f);
+    else if (v->type == PARE_META_BOOL)
+        CHECK_OK(pare_buf_puts(out, v->v.u ? "true" : "false", &err), &err);
+    else
+        CHECK_OK(pare_buf_printf(out, &err, "%llu", (unsigned long long)v->v.u), &err);
+}
+
+/* The witness's line in the form of put_value: an array keeps only type, length and hash, a string loses its escapes.
+ */
+static char *normal_line(const char *line)
+{
+    char *out = check_malloc(strlen(line) + 1);
+    const char *bracket = strstr(line, "] ["), *hash = strstr(line, " sha256 "), *quote = strstr(line, " = string \"");
+    if (bracket != NULL && hash != NULL)
+        sprintf(out, "%.*s %s", (int)(bracket + 1 - line), line, hash + 8);
+    else if (quote != NULL) {
+        json_t *text = json_loads(quote + 10, JSON_DECODE_ANY, NULL);
+        CHECK(text != NULL);
+        sprintf(out, "%.*s\"%s\"", (int)(quote + 10 - line), line, json_string_value(text));
+        json_decref(text);
+    } else
+        strcpy(out, line);
+    return out;
+}
+
+/* "name F32 [fastest, ...] bytes hash" */
+static void put_tensor(pare_buf *out, const pare_tensor *t)
+{
+    pare_error err = {0};
+    char hex[PARE_SHA256_HEX];
+    size_t n = (size_t)(t->n_rows * t->row_len);
+    float *x = check_malloc(n * sizeof *x);
+    CHECK_OK(pare_tensor_read_f32(t, 0, t->n_rows, x, &err), &err);
+    hex_of(x, n * sizeof *x, hex);
+    free(x);
+    CHECK_OK(pare_buf_printf(out, &err, "%s F32 [", t->name), &err);
+    for (uint32_t i = t->n_dims; i > 0; i--)
+        CHECK_OK(pare_buf_printf(out, &err, "%d%s", (int)t->dim[i - 1], i > 1 ? ", " : ""), &err);
+    CHECK_OK(pare_buf_printf(out, &err, "] %zu %s", n * sizeof(float), hex), &err);
+}
+
+/* Line i of what the witness says about the converted model m: values, then tensors. False behind the last. */
+static bool model_line(const pare_model *m, size_t i, pare_buf *out)
+{
+    out->len = 0;
+    if (i < m->meta.n)
+        put_value(out, &m->meta.values[i]);
+    else if (i - m->meta.n < m->n_tensors)
+        put_tensor(out, &m->tensors[i - m->meta.n]);
+    else
+        return false;
+    return true;
+}
+
+static void compare_with_witness(const char *name)
+{
+    pare_model hub, m;
+    pare_plan plan = {0};
+    pare_error err = {0};
+    pare_buf line = {0};
+    size_t n = 0, at = 0;
+    char *witness = (char *)check_read_file(oracle(name, "gguf_meta.txt"), &n);
+    witness = realloc(witness, n + 1);
+    witness[n] = '\0';
+    CHECK_OK(pare_hf_open(&hub, oracle(name, ""), 0, &err), &err);
+    CHECK_OK(pare_convert(&m, &hub, PARE_TYPE_F32, &plan, &err), &err);
+    for (char *text = strtok(witness, "\n"); text != NULL; text = strtok(NULL, "\n")) {
+        if (text[0] == '#')
+            continue;
+        char *wanted = normal_line(text);
+        CHECK(model_line(&m, at++, &line));
+        if (strcmp(line.data, wanted) != 0)
+            fail_msg("%s: '%s' where stock writes '%s'", name, line.data, wanted);
+        free(wanted);
+    }
+    CHECK(!model_line(&m, at, &line));
+    pare_buf_close(&line);
+    free(witness);
+    pare_model_close(&m);
+    pare_model_close(&hub);
+}
+
+static void converts_as_stock_does(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ORACLES; i++)
+        compare_with_witness(oracles[i]);
+}
+
+/* ---- round trips ---- */
+
+static void same_weights(const char *a, const char *b)
+{
+    pare_model x, y;
+    pare_error err = {0};
+    CHECK_OK(pare_hf_open(&x, a, PARE_OPEN_RAW, &err), &err);
+    CHECK_OK(pare_hf_open(&y, b, PARE_OPEN_RAW, &err), &err);
+    CHECK(x.n_tensors == y.n_tensors);
+    for (size_t i = 0; i < x.n_tensors; i++) {
+        const pare_tensor *s = &x.tensors[i], *t = pare_model_find(&y, s->name);
+        if (t == NULL || t->type != s->type || t->n_dims != s->n_dims ||
+            memcmp(t->dim, s->dim, s->n_dims * sizeof *s->dim) != 0 ||
+            memcmp(t->data, s->data, (size_t)s->n_bytes) != 0)
+            fail_msg("%s: tensor '%s' is not as it was in %s", b, s->name, a);
+    }
+    pare_model_close(&x);
+    pare_model_close(&y);
+}
+
+/* Both folders load to the same numbers. window: the way went past GGUF, so windows are kept as well. */
+static void same_hparams(const char *a, const char *b, bool window)
+{
+    pare_model x, y;
+    pare_error err = {0};
+    CHECK_OK(pare_hf_open(&x, a, 0, &err), &err);
+    CHECK_OK(pare_hf_open(&y, b, 0, &err), &err);
+    json_t *p = json_object(), *q = json_object();
+    CHECK(x.arch == y.arch);
+    CHECK_OK(pare_hparams_to_config(&x.hp, x.arch, p, &err), &err);
+    CHECK_OK(pare_hparams_to_config(&y.hp, y.arch, q, &err), &err);
+    CHECK(json_equal(p, q));
+    CHECK(!window || (x.hp.window == y.hp.window && x.hp.window_period == y.hp.window_period &&
+                      x.hp.window_first == y.hp.window_first));
+    json_decref(p);
+    json_decref(q);
+    pare_model_close(&x);
+    pare_model_close(&y);
+}
+
+static const pare_hf_write_options plain = {0};
+
+static void same_file(const char *a, const char *b, const char *name)
+{
+    char path[2][4200];
+    size_t n[2] = {0};
+    snprintf(path[0], sizeof path[0], "%s/%s", a, name);
+    snprintf(path[1], sizeof path[1], "%s/%s", b, name);
+    if (access(path[0], R_OK) != 0)
+        return;
+    uint8_t *x = check_read_file(path[0], &n[0]), *y = check_read_file(path[1], &n[1]);
+    CHECK(n[0] == n[1] && memcmp(x, y, n[0]) == 0);
+    free(x);
+    free(y);
+}
+
+static void folder_to_folder(const char *name)
+{
+    pare_model m;
+    pare_error err = {0};
+    pare_pin pin = {0};
+    char source[4200];
+    const char *dir = fresh_path();
+    snprintf(source, sizeof source, "%s", oracle(name, ""));
+    CHECK_OK(pare_hf_open(&m, source, 0, &err), &err);
+    CHECK_OK(pare_hf_write(&m, dir, PARE_TYPE_NONE, &plain, &pin, &err), &err);
+    same_weights(source, dir);
+    same_hparams(source, dir, true);
+    for (size_t i = 0; i < m.n_side_files; i++)
+        same_file(source, dir, m.side_files[i].name);
+    CHECK(pin.n_files == m.n_side_files + 1);
+    for (size_t i = 0; i < pin.n_files; i++)
+        CHECK(strncmp(pin.files[i].path, dir, strlen(dir)) == 0 && access(pin.files[i].path, R_OK) == 0);
+    CHECK(pare_hf_write(&m, dir, PARE_TYPE_NONE, &plain, NULL, &err) == PARE_ERR_USAGE);
+    pare_pin_close(&pin);
+    pare_model_close(&m);
+}
+
+static void folder_to_gguf_to_folder(const char *name)
+{
+    pare_model m, derived, gguf;
+    pare_plan plan = {0};
+    pare_error err = {0};
+    const pare_write_options one_file = {0};
+    char source[4200];
+    const char *path = fresh_path(), *dir = fresh_path();
+    snprintf(source, sizeof source, "%s", oracle(name, ""));
+    CHECK_OK(pare_hf_open(&m, source, 0, &err), &err);
+    CHECK_OK(pare_convert(&derived, &m, PARE_TYPE_BF16, &plan, &err), &err);
+    CHECK_OK(pare_gguf_write(&derived, path, &one_file, NULL, &err), &err);
+    CHECK_OK(pare_gguf_open(&gguf, path, 0, &err), &err);
+    CHECK_OK(pare_hf_write(&gguf, dir, PARE_TYPE_NONE, &plain, NULL, &err), &err);
+    same_weights(source, dir);
+    same_hparams(source, dir, false);
+    pare_model_close(&gguf);
+    pare_model_close(&derived);
+    pare_model_close(&m);
+}
+
+static void folders_come_back_the_same(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ORACLES; i++)
+        folder_to_folder(oracles[i]);
+}
+
+static void folders_come_back_from_gguf(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ORACLES; i++)
+        folder_to_gguf_to_folder(oracles[i]);
+}
+
+static void refuses_to_replace_its_input(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    const pare_hf_write_options force = {.force = true};
+    CHECK_OK(pare_hf_open(&m, source_path("tests/data/demo"), PARE_OPEN_NO_VOCAB, &err), &err);
+    CHECK(pare_hf_write(&m, source_path("tests/data/demo/"), PARE_TYPE_NONE, &force, NULL, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "input") != NULL);
+    pare_model_close(&m);
+}
+
+/* ---- folders made here ---- */
+
+static const char base_config[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":8,\"intermediate_size\":12,"
+    "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"num_hidden_layers\":2,\"vocab_size\":16,"
+    "\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,\"tie_word_embeddings\":true,\"torch_dtype\":\"float32\"}";
+
+/* Members of patch replace those of the base; the text "-" removes one. */
+static json_t *patched(const char *patch)
+{
+    json_t *config = json_loads(base_config, 0, NULL), *changes = json_loads(patch, 0, NULL), *v;
+    const char *key;
+    CHECK(config != NULL && changes != NULL);
+    json_object_update(config, changes);
+    json_object_foreach(changes, key, v) if (json_is_string(v) && strcmp(json_string_value(v), "-") == 0)
+        json_object_del(config, key);
+    json_decref(changes);
+    return config;
+}
+
+typedef struct tiny {
+    const char *patch;         /* of the config */
+    const char *drop, *rename; /* a tensor left out; the name that it gets instead */
+    uint64_t vocab_rows;       /* of the embedding; 0: as the config's base says */
+} tiny;
+
+static void add_zeros(pare_model *m, const tiny *t, const char *name, uint64_t rows, uint64_t cols, void *zeros)
+{
+    pare_error err = {0};
+    pare_tensor tensor = {
+        .name = name, .type = PARE_TYPE_F32, .n_dims = cols > 0 ? 2 : 1, .dim = {rows, cols}, .data = zeros};
+    if (t->drop != NULL && strcmp(t->drop, name) == 0) {
+        if (t->rename == NULL)
+            return;
+        tensor.name = t->rename;
+    }
+    CHECK_OK(pare_tensor_set_shape(&tensor, "tiny", &err), &err);
+    CHECK_OK(pare_model_add(m, &tensor, NULL, &err), &err);
+}
+
+/* A llama of two layers with weights of zero in a new folder; its path, in a static buffer. */
+static const char *make_folder(const tiny *t)
+{
+    const char *dir = fresh_path();
+    static const struct {
+        const char *name;
+        uint64_t rows, cols;
+    } layer[] = {{"input_layernorm", 8, 0},  {"self_attn.q_proj", 8, 8},         {"self_attn.k_proj", 4, 8},
+                 {"self_attn.v_proj", 4, 8}, {"self_attn.o_proj", 8, 8},         {"mlp.gate_proj", 12, 8},
+                 {"mlp.up_proj", 12, 8},     {"post_attention_layernorm", 8, 0}, {"mlp.down_proj", 8, 12}};
+    pare_model m = {.path = "tiny"};
+    pare_error err = {0};
+    pare_buf text = {0};
+    const char *names[32];
+    char name[128], path[4300];
+    void *zeros = calloc(1, 4096);
+    CHECK(zeros != NULL);
+    CHECK_OK(pare_model_reserve(&m, 32, &err), &err);
+    add_zeros(&m, t, "model.embed_tokens.weight", t->vocab_rows > 0 ? t->vocab_rows : 16, 8, zeros);
+    add_zeros(&m, t, "model.norm.weight", 8, 0, zeros);
+    for (unsigned i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof layer / sizeof *layer; k++) {
+            snprintf(name, sizeof name, "model.layers.%u.%s.weight", i, layer[k].name);
+            add_zeros(&m, t, name, layer[k].rows, layer[k].cols, zeros);
+        }
+    for (size_t i = 0; i < m.n_tensors; i++)
+        names[i] = m.tensors[i].name;
+    CHECK(mkdir(dir, 0777) == 0);
+    CHECK_OK(pare_safetensors_write(&m, names, dir, 0, NULL, &err), &err);
+    json_t *config = patched(t->patch != NULL ? t->patch : "{}");
+    CHECK_OK(pare_json_dump(config, &text, &err), &err);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    check_write_file(path, text.data, text.len);
+    json_decref(config);
+    pare_buf_close(&text);
+    pare_model_close(&m);
+    free(zeros);
+    return dir;
+}
+
+static void opens(const tiny *t, pare_model *m)
+{
+    pare_error err = {0};
+    CHECK_OK(pare_hf_open(m, make_folder(t), 0, &err), &err);
+}
+
+static void refused(const tiny *t, pare_status wanted, const char *words)
+{
+    pare_model m;
+    pare_error err = {0};
+    pare_status st = pare_hf_open(&m, make_folder(t), 0, &err);
+    if (st != wanted || strstr(err.text, words) == NULL)
+        fail_msg("%s: status %d, '%s'; wanted %d and '%s'", t->patch != NULL ? t->patch : "(weights)", (int)st,
+                 err.text, (int)wanted, words);
+    CHECK(m.tensors == NULL && m.files == NULL);
+}
+
+static void refuses_bad_configs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *patch;
+        pare_status wanted;
+        const char *words;
+    } rows[] = {
+        {"{\"num_hidden_layers\":0}", PARE_ERR_RANGE, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":-1}", PARE_ERR_RANGE, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":1000000000}", PARE_ERR_RANGE, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":\"32\"}", PARE_ERR_FORMAT, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":32.5}", PARE_ERR_FORMAT, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":\"-\"}", PARE_ERR_FORMAT, "num_hidden_layers"},
+        {"{\"num_hidden_layers\":1}", PARE_ERR_FORMAT, "model.layers.1."},
+        {"{\"num_hidden_layers\":3}", PARE_ERR_FORMAT, "model.layers.2."},
+        {"{\"hidden_size\":9}", PARE_ERR_RANGE, "9"},
+        {"{\"hidden_size\":16}", PARE_ERR_RANGE, "shape"},
+        {"{\"num_key_value_heads\":4}", PARE_ERR_RANGE, "4 key/value heads"},
+        {"{\"num_attention_heads\":4,\"num_key_value_heads\":3}", PARE_ERR_RANGE, "3 key/value heads"},
+        {"{\"num_attention_heads\":0}", PARE_ERR_RANGE, "num_attention_heads"},
+        {"{\"head_dim\":5}", PARE_ERR_RANGE, "even"},
+        {"{\"vocab_size\":17}", PARE_ERR_RANGE, "embed_tokens"},
+        {"{\"vocab_size\":0}", PARE_ERR_RANGE, "vocab_size"},
+        {"{\"intermediate_size\":13}", PARE_ERR_RANGE, "shape"},
+        {"{\"rms_norm_eps\":0}", PARE_ERR_RANGE, "rms_norm_eps"},
+        {"{\"rms_norm_eps\":-1e-5}", PARE_ERR_RANGE, "rms_norm_eps"},
+        {"{\"rms_norm_eps\":\"1e-5\"}", PARE_ERR_FORMAT, "rms_norm_eps"},
+        {"{\"rope_theta\":0}", PARE_ERR_RANGE, "rope_theta"},
+        {"{\"rope_scaling\":{\"type\":\"linear\"}}", PARE_ERR_FORMAT, "factor"},
+        {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":-2}}", PARE_ERR_RANGE, "factor"},
+        {"{\"rope_scaling\":{\"type\":\"spiral\",\"factor\":2}}", PARE_ERR_UNSUPPORTED, "spiral"},
+        {"{\"rope_scaling\":[1]}", PARE_ERR_FORMAT, "rope_scaling"},
+        {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}}",
+         PARE_ERR_RANGE, "llama3"},
+        {"{\"partial_rotary_factor\":0.5}", PARE_ERR_UNSUPPORTED, "partial_rotary_factor"},
+        {"{\"hidden_act\":\"gelu\"}", PARE_ERR_UNSUPPORTED, "gelu"},
+        {"{\"attention_bias\":true}", PARE_ERR_FORMAT, "q_proj.bias"},
+        {"{\"attention_bias\":1}", PARE_ERR_FORMAT, "attention_bias"},
+        {"{\"tie_word_embeddings\":false}", PARE_ERR_FORMAT, "lm_head.weight"},
+        {"{\"architectures\":[\"HyenaForCausalLM\"]}", PARE_ERR_UNSUPPORTED, "HyenaForCausalLM"},
+        {"{\"architectures\":[]}", PARE_ERR_FORMAT, "architectures"},
+        {"{\"architectures\":\"LlamaForCausalLM\"}", PARE_ERR_FORMAT, "architectures"},
+        {"{\"auto_map\":{\"AutoModel\":\"x.Y\"}}", PARE_ERR_UNSUPPORTED, "auto_map"},
+        {"{\"quantization_config\":{\"bits\":4}}", PARE_ERR_UNSUPPORTED, "quantization_config"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        refused(&(tiny){.patch = rows[i].patch}, rows[i].wanted, rows[i].words);
+}
+
+static void names_missing_and_strange_tensors(void **state)
+{
+    (void)state;
+    refused(&(tiny){.drop = "model.layers.1.mlp.up_proj.weight"}, PARE_ERR_FORMAT,
+            "'model.layers.1.mlp.up_proj.weight'");
+    refused(&(tiny){.drop = "model.norm.weight", .rename = "model.final.weight"}, PARE_ERR_FORMAT,
+            "not expected: 'model.final.weight'");
+    refused(&(tiny){.vocab_rows = 20}, PARE_ERR_RANGE, "[20, 8]");
+    refused(&(tiny){.patch = "{\"num_key_value_heads\":2}"}, PARE_ERR_RANGE, "self_attn.k_proj");
+}
+
+static void ignores_what_is_no_weight(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    const char *dir = make_folder(
+        &(tiny){.drop = "model.layers.1.mlp.up_proj.weight", .rename = "model.layers.1.self_attn.rotary_emb.inv_freq"});
+    CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT);
+    CHECK(strstr(err.text, "not expected") == NULL); /* only the weight is missed */
+}
+
+static void takes_the_defaults_of_the_class(void **state)
+{
+    (void)state;
+    pare_model m;
+    opens(&(tiny){.patch = "{\"rms_norm_eps\":\"-\",\"max_position_embeddings\":\"-\"}"}, &m);
+    CHECK(m.hp.norm_eps == 1e-6f && m.hp.n_ctx_train == 2048 && m.hp.rope_base == 10000.0f && m.hp.head_dim_k == 4);
+    CHECK(m.hp.tied_output && m.hp.window == 0);
+    pare_model_close(&m);
+}
+
+static void reads_windows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *patch;
+        uint32_t window, layer0, layer1;
+        bool lost;
+    } rows[] = {
+        {"{\"sliding_window\":16}", 0, 0, 0, false}, /* the llama class has none */
+        {"{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":16}", 16, 16, 16, true},
+        {"{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":64}", 64, 64, 64, false}, /* never acts */
+        {"{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":null}", 0, 0, 0, false},
+        {"{\"architectures\":[\"MistralForCausalLM\"]}", 4096, 4096, 4096, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_model m;
+        opens(&(tiny){.patch = rows[i].patch}, &m);
+        CHECK(m.hp.window == rows[i].window && m.hp.window_not_in_gguf == rows[i].lost);
+        CHECK(pare_layer_window(&m.hp, 0) == rows[i].layer0 && pare_layer_window(&m.hp, 1) == rows[i].layer1);
+        pare_model_close(&m);
+    }
+}
+
+static void opens_a_file_beside_its_config(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    char path[4300];
+    snprintf(path, sizeof path, "%s/model.safetensors", make_folder(&(tiny){0}));
+    CHECK_OK(pare_hf_open(&m, path, 0, &err), &err);
+    CHECK(m.n_tensors == 20 && pare_model_find(&m, "blk.1.attn_q.weight") != NULL);
+    pare_model_close(&m);
+}
+
+static void refuses_other_weights(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    char path[4300];
+    const char *dir = fresh_path();
+    CHECK(mkdir(dir, 0777) == 0);
+    check_write_file(strcat(strcpy(path, dir), "/config.json"), "{}", 2);
+    CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT);
+    snprintf(path, sizeof path, "%s/pytorch_model.bin", dir);
+    check_write_file(path, "x", 1);
+    CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(strstr(err.text, "pytorch_model.bin") != NULL);
+}
+
+static void refuses_a_large_or_deep_config(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    char path[4300];
+    const char *dir = make_folder(&(tiny){0});
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    CHECK(truncate(path, 200 << 20) == 0); /* sparse */
+    CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_RANGE && strstr(err.text, "config.json") != NULL);
+    char *deep = check_malloc(100000);
+    memset(deep, '[', 100000);
+    check_write_file(path, deep, 100000);
+    CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT && strstr(err.text, "config.json") != NULL);
+    free(deep);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(converts_as_stock_does),
+        cmocka_unit_test(folders_come_back_the_same),
+        cmocka_unit_test(folders_come_back_from_gguf),
+        cmocka_unit_test(refuses_to_replace_its_input),
+        cmocka_unit_test(refuses_bad_configs),
+        cmocka_unit_test(names_missing_and_strange_tensors),
+        cmocka_unit_test(ignores_what_is_no_weight),
+        cmocka_unit_test(takes_the_defaults_of_the_class),
+        cmocka_unit_test(reads_windows),
+        cmocka_unit_test(opens_a_file_beside_its_config),
+        cmocka_unit_test(refuses_other_weights),
+        cmocka_unit_test(refuses_a_large_or_deep_config),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
