@@ -13,7 +13,8 @@
  * The pre-tokenizer is recognised by its pattern (model/pretokenizer.h). Strings are copies in v's arena.
  * *found is false when the folder has no tokenizer. Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, and PARE_ERR_UNSUPPORTED
  * naming the unknown pattern, normalizer, pre-tokenizer or model type. */
-pare_status pare_tokenizer_files_read(pare_vocab *v, const char *dir, const json_t *config, uint32_t n_vocab, bool *found, pare_error *err);
+pare_status pare_tokenizer_files_read(pare_vocab *v, const char *dir, const json_t *config, uint32_t n_vocab,
+                                      bool *found, pare_error *err);
 
 /* For fuzzing and tests: tokenizer.json, or a SentencePiece model, in memory. */
 pare_status pare_tokenizer_json_parse(pare_vocab *v, const void *bytes, size_t n, const char *path, pare_error *err);

@@ -1,0 +1,283 @@
+#include "formats/tokenizer_files.h"
+
+#include "core/map.h"
+#include "formats/tokenizer_parts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_TOKENIZER = 256 << 20, MAX_CONFIG = 16 << 20 };
+
+/* The documents of a folder, while it is read. */
+typedef struct folder {
+    const char *dir;
+    const json_t *config;
+    uint32_t n_vocab;
+    json_t *tokenizer, *tokenizer_config;
+    pare_map model; /* tokenizer.model */
+    pare_token_rows rows;
+    pare_tokenizer_rules rules;
+} folder;
+
+static void close_folder(folder *f)
+{
+    json_decref(f->tokenizer);
+    json_decref(f->tokenizer_config);
+    pare_map_close(&f->model);
+    pare_token_rows_close(&f->rows);
+}
+
+/* *path is dir/name, in buf; true when something of that name is there. */
+static bool is_there(const char *dir, const char *name, pare_buf *buf)
+{
+    struct stat info;
+    buf->len = 0;
+    return pare_buf_printf(buf, NULL, "%s/%s", dir, name) == PARE_OK && stat(buf->data, &info) == 0;
+}
+
+static pare_status load(const char *dir, const char *name, uint64_t limit, bool big_as_real, json_t **out,
+                        pare_error *err)
+{
+    pare_buf path = {0};
+    pare_status st = PARE_OK;
+    if (is_there(dir, name, &path))
+        st = pare_json_load(out, path.data, limit, big_as_real, err);
+    if (st == PARE_OK && *out != NULL && !json_is_object(*out))
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path.data);
+    pare_buf_close(&path);
+    return st;
+}
+
+static pare_status open_folder(folder *f, pare_error *err)
+{
+    pare_buf path = {0};
+    pare_status st = load(f->dir, "tokenizer.json", MAX_TOKENIZER, false, &f->tokenizer, err);
+    if (st == PARE_OK)
+        st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, true, &f->tokenizer_config, err);
+    if (st == PARE_OK && is_there(f->dir, "tokenizer.model", &path)) {
+        st = pare_map_open(&f->model, path.data, err);
+        if (st == PARE_OK && f->model.size > MAX_TOKENIZER)
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d", path.data, f->model.size,
+                           MAX_TOKENIZER);
+    }
+    if (st == PARE_OK && f->tokenizer == NULL && f->model.data == NULL && is_there(f->dir, "vocab.json", &path))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: vocab.json and merges.txt without tokenizer.json", f->dir);
+    pare_buf_close(&path);
+    return st;
+}
+
+static bool model_type_is(const folder *f, const char *const *names)
+{
+    const char *type = json_string_value(json_object_get(f->config, "model_type"));
+    for (; type != NULL && *names != NULL; names++)
+        if (strcmp(type, *names) == 0)
+            return true;
+    return false;
+}
+
+/* An added token over a SentencePiece piece. Rows behind n_vocab are left out with a warning, as stock does. */
+static pare_status put_added(pare_vocab *v, folder *f, const pare_added_token *added, pare_error *err)
+{
+    static const char *const phi3[] = {"phi3", NULL};
+    if (f->n_vocab > 0 && added->id >= f->n_vocab)
+        return pare_warn(err,
+                         "%s: added token %" PRIu64 " is outside of the %" PRIu32 " rows of the embedding and left out",
+                         f->dir, added->id, f->n_vocab);
+    pare_token_row *row = pare_token_row_at(&f->rows, added->id, f->dir, err);
+    if (row == NULL)
+        return err == NULL ? PARE_ERR_RANGE : err->status;
+    bool as_written = model_type_is(f, phi3);
+    bool control = added->special || (!as_written && pare_token_looks_special(added->content));
+    row->type = control ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
+    row->attrs = added->attrs;
+    row->score = -1000.0F;
+    row->text = pare_vocab_text(v, added->content, !control && !as_written, err);
+    return row->text.data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+}
+
+/* added_tokens.json: text -> id, the oldest form. */
+static pare_status put_added_file(pare_vocab *v, folder *f, pare_error *err)
+{
+    json_t *doc = NULL, *value;
+    const char *key;
+    size_t len;
+    pare_status st = load(f->dir, "added_tokens.json", MAX_CONFIG, false, &doc, err);
+    json_object_keylen_foreach(doc, key, len, value)
+    {
+        pare_added_token added = {.content = {key, len}};
+        if (st != PARE_OK)
+            break;
+        st = pare_json_u64(doc, f->dir, key, 0, PARE_MAX_VOCAB - 1, &added.id, NULL, err);
+        if (st == PARE_OK)
+            st = put_added(v, f, &added, err);
+        if (st == PARE_OK && added.id < f->rows.n)
+            f->rows.rows[added.id].type = PARE_TOKEN_USER_DEFINED;
+    }
+    json_decref(doc);
+    return st;
+}
+
+/* tokenizer_config.json: added_tokens_decoder, id (as text) -> token. */
+static pare_status put_added_decoder(pare_vocab *v, folder *f, pare_error *err)
+{
+    const char *key;
+    json_t *value;
+    pare_status st = PARE_OK;
+    json_object_foreach(json_object_get(f->tokenizer_config, "added_tokens_decoder"), key, value)
+    {
+        pare_added_token added = {0};
+        char *end = NULL;
+        added.id = strtoull(key, &end, 10);
+        if (key[0] < '0' || key[0] > '9' || *end != 0 || added.id >= PARE_MAX_VOCAB)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s/tokenizer_config.json: added_tokens_decoder: id '%.32s', allowed 0 to %d", f->dir, key,
+                             PARE_MAX_VOCAB - 1);
+        st = pare_added_token_read(value, f->dir, &added, err);
+        if (st == PARE_OK)
+            st = put_added(v, f, &added, err);
+        if (st != PARE_OK)
+            return st;
+    }
+    return st;
+}
+
+/* tokenizer.json beside tokenizer.model: tokens that no other file has, and the flags of all. */
+static pare_status put_added_json(pare_vocab *v, folder *f, pare_error *err)
+{
+    static const char *const phi3[] = {"phi3", NULL};
+    const json_t *list = json_object_get(f->tokenizer, "added_tokens");
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < json_array_size(list) && st == PARE_OK; i++) {
+        const json_t *entry = json_array_get(list, i);
+        pare_added_token added = {0};
+        st = pare_added_token_read(entry, f->dir, &added, err);
+        if (st == PARE_OK)
+            st = pare_json_u64(entry, f->dir, "id", 0, PARE_MAX_VOCAB - 1, &added.id, NULL, err);
+        bool new = added.id >= f->rows.n || f->rows.rows[added.id].text.data == NULL;
+        if (st == PARE_OK && (new || model_type_is(f, phi3)))
+            st = put_added(v, f, &added, err);
+        else if (st == PARE_OK)
+            f->rows.rows[added.id].attrs = added.attrs;
+    }
+    return st;
+}
+
+static pare_status read_sentencepiece(pare_vocab *v, folder *f, const char *path, pare_error *err)
+{
+    pare_status st = pare_sentencepiece_fill(v, &f->rows, f->model.data, (size_t)f->model.size, path, err);
+    if (st == PARE_OK && f->n_vocab > 0 && f->rows.n > f->n_vocab) {
+        st = pare_warn(err, "%s: %zu pieces for %" PRIu32 " rows of the embedding, the last are left out", path,
+                       f->rows.n, f->n_vocab);
+        f->rows.n = f->n_vocab;
+    }
+    if (st == PARE_OK)
+        st = put_added_file(v, f, err);
+    if (st == PARE_OK)
+        st = put_added_decoder(v, f, err);
+    if (st == PARE_OK)
+        st = put_added_json(v, f, err);
+    if (st == PARE_OK && f->tokenizer != NULL) {
+        st = pare_tokenizer_rules_read(f->tokenizer, path, &f->rules, err);
+        if (st == PARE_OK) {
+            pare_tokenizer_rules_apply(&f->rules, v);
+            v->remove_extra_whitespaces = -1;
+        }
+    }
+    return st;
+}
+
+/* Stock's converter for the Llama family copies add_prefix_space, in front of all other keys. */
+static void read_prefix_flag(pare_vocab *v, const folder *f)
+{
+    static const char *const family[] = {"llama", "mistral", "mixtral", "granite", NULL};
+    const json_t *flag = json_object_get(f->tokenizer_config, "add_prefix_space");
+    if (!json_is_boolean(flag) || !model_type_is(f, family))
+        return;
+    v->add_space_prefix = json_is_true(flag);
+    pare_vocab_note_key(v, "tokenizer.ggml.add_space_prefix");
+}
+
+static pare_status read_tokens(pare_vocab *v, folder *f, const char *path, pare_error *err)
+{
+    if (f->model.data != NULL)
+        return read_sentencepiece(v, f, path, err);
+    pare_status st = pare_tokenizer_json_fill(v, &f->rows, f->tokenizer, path, &f->rules, err);
+    if (st == PARE_OK)
+        pare_tokenizer_rules_apply(&f->rules, v);
+    return st;
+}
+
+static void note_keys(pare_vocab *v)
+{
+    static const char *const keys[] = {"tokenizer.ggml.model",  "tokenizer.ggml.pre",        "tokenizer.ggml.tokens",
+                                       "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        pare_vocab_note_key(v, keys[i]);
+}
+
+static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, pare_error *err)
+{
+    if (v->kind == PARE_VOCAB_BPE) {
+        v->model = (pare_str){"gpt2", 4};
+        return pare_tokenizer_json_name(v, &f->rules, path, err);
+    }
+    v->model = (pare_str){"llama", 5};
+    v->pre = (pare_str){"default", 7};
+    return f->model.data != NULL ? PARE_OK : pare_tokenizer_json_scores(v, err);
+}
+
+static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *err)
+{
+    pare_special_sources from = {f->dir, f->tokenizer, f->tokenizer_config, f->config};
+    pare_status st = read_tokens(v, f, path, err);
+    if (st == PARE_OK)
+        read_prefix_flag(v, f);
+    if (st == PARE_OK)
+        st = pare_token_rows_finish(&f->rows, v, f->n_vocab, path, err);
+    note_keys(v);
+    if (st == PARE_OK)
+        st = pare_tokenizer_specials(v, &from, err);
+    if (st == PARE_OK)
+        st = pare_vocab_check(v, path, err);
+    return st == PARE_OK ? name_kind(v, f, path, err) : st;
+}
+
+pare_status pare_tokenizer_files_read(pare_vocab *v, const char *dir, const json_t *config, uint32_t n_vocab,
+                                      bool *found, pare_error *err)
+{
+    folder f = {.dir = dir, .config = config, .n_vocab = n_vocab};
+    pare_buf path = {0};
+    *v = (pare_vocab){0};
+    *found = false;
+    pare_status st = open_folder(&f, err);
+    if (st == PARE_OK && (f.tokenizer != NULL || f.model.data != NULL)) {
+        *found = true;
+        pare_vocab_init(v);
+        st = pare_buf_printf(&path, err, "%s/%s", dir, f.model.data != NULL ? "tokenizer.model" : "tokenizer.json");
+        if (st == PARE_OK)
+            st = fill(v, &f, path.data, err);
+        if (st != PARE_OK)
+            pare_vocab_close(v);
+    }
+    pare_buf_close(&path);
+    close_folder(&f);
+    return st;
+}
+
+pare_status pare_tokenizer_json_parse(pare_vocab *v, const void *bytes, size_t n, const char *path, pare_error *err)
+{
+    folder f = {.dir = NULL};
+    pare_vocab_init(v);
+    pare_status st = n > MAX_TOKENIZER
+                         ? pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes, at most %d", path, n, MAX_TOKENIZER)
+                         : pare_json_parse(&f.tokenizer, path, bytes, n, false, err);
+    f.dir = path;
+    if (st == PARE_OK)
+        st = fill(v, &f, path, err);
+    close_folder(&f);
+    if (st != PARE_OK)
+        pare_vocab_close(v);
+    return st;
+}

@@ -1,0 +1,229 @@
+/* formats/tokenizer_json.c - tokenizer.json of the `tokenizers` library: tokens, merges, added tokens */
+#include "formats/tokenizer_files.h"
+#include "formats/tokenizer_parts.h"
+#include "model/merges.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_CLASHES = 4 };
+
+/* Ids that clash are collected, so that the message names the first few and not only one. */
+typedef struct clashes {
+    pare_buf text;
+    size_t n;
+} clashes;
+
+static pare_status note_clash(clashes *c, uint64_t id, const char *what, pare_str a, pare_str b, pare_error *err)
+{
+    if (c->n++ >= SHOWN_CLASHES)
+        return PARE_OK;
+    return pare_buf_printf(&c->text, err, "%sid %" PRIu64 " %s '%.*s'%s%.*s%s", c->n > 1 ? "; " : "", id, what,
+                           a.len > 40 ? 40 : (int)a.len, a.data, b.data == NULL ? "" : " and '",
+                           b.data == NULL ? 0 : (b.len > 40 ? 40 : (int)b.len), b.data == NULL ? "" : b.data,
+                           b.data == NULL ? "" : "'");
+}
+
+static pare_status read_base(pare_vocab *v, pare_token_rows *rows, const json_t *vocab, const char *path,
+                             clashes *clash, pare_error *err)
+{
+    const char *key;
+    size_t len;
+    json_t *value;
+    if (!json_is_object(vocab))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: model.vocab is no object", path);
+    pare_status st = PARE_OK;
+    json_object_keylen_foreach((json_t *)vocab, key, len, value)
+    {
+        pare_str text = {key, len};
+        int shown = len > 40 ? 40 : (int)len;
+        if (!json_is_integer(value) || json_integer_value(value) < 0)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: model.vocab: the id of '%.*s' is no integer >= 0", path, shown,
+                             key);
+        pare_token_row *row = pare_token_row_at(rows, (uint64_t)json_integer_value(value), path, err);
+        if (row == NULL)
+            return err == NULL ? PARE_ERR_RANGE : err->status;
+        if (row->text.data != NULL)
+            st = note_clash(clash, (uint64_t)json_integer_value(value), "is of", row->text, text, err);
+        row->type = PARE_TOKEN_NORMAL;
+        row->text = pare_vocab_text(v, text, false, err);
+        if (st != PARE_OK || row->text.data == NULL)
+            return st != PARE_OK ? st : PARE_ERR_MEMORY;
+    }
+    return PARE_OK;
+}
+
+/* An added token of the vocabulary keeps its id there; a second id, or another text at its id, is a clash. */
+static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_index *base, const json_t *entry,
+                              const char *path, clashes *clash, pare_error *err)
+{
+    pare_added_token added = {0};
+    pare_status st = pare_added_token_read(entry, path, &added, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(entry, path, "id", 0, PARE_MAX_VOCAB - 1, &added.id, NULL, err);
+    if (st != PARE_OK)
+        return st;
+    int64_t known = pare_index_find(base, added.content);
+    if (known >= 0 && (uint64_t)known != added.id)
+        st = note_clash(clash, added.id, "of an added token has the text of another id:", added.content, (pare_str){0},
+                        err);
+    pare_token_row *row = pare_token_row_at(rows, added.id, path, err);
+    if (row == NULL || st != PARE_OK)
+        return st != PARE_OK ? st : err == NULL ? PARE_ERR_MEMORY : err->status;
+    bool same = row->text.len == added.content.len && row->text.data != NULL &&
+                memcmp(row->text.data, added.content.data, row->text.len) == 0;
+    if (row->text.data != NULL && !same)
+        return note_clash(clash, added.id, "is of", row->text, added.content, err);
+    bool control = added.special || pare_token_looks_special(added.content);
+    bool byte = v->kind == PARE_VOCAB_SPM && pare_byte_token_value(added.content) >= 0;
+    row->type = byte ? PARE_TOKEN_BYTE : control ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
+    row->attrs = added.attrs;
+    row->score = -1000.0F;
+    row->text = pare_vocab_text(v, added.content, !control && v->kind == PARE_VOCAB_BPE, err);
+    return row->text.data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+}
+
+static pare_status read_all_added(pare_vocab *v, pare_token_rows *rows, const json_t *root, const char *path,
+                                  clashes *clash, pare_error *err)
+{
+    const json_t *added = json_object_get(root, "added_tokens");
+    pare_index base = {0};
+    pare_status st = PARE_OK;
+    if (added == NULL || json_is_null(added))
+        return PARE_OK;
+    if (!json_is_array(added))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: added_tokens is no array", path);
+    for (size_t i = 0; i < rows->n && st == PARE_OK; i++)
+        if (rows->rows[i].text.data != NULL)
+            st = pare_index_add(&base, rows->rows[i].text, (int64_t)i, NULL, err);
+    for (size_t i = 0; i < json_array_size(added) && st == PARE_OK; i++)
+        st = read_added(v, rows, &base, json_array_get(added, i), path, clash, err);
+    pare_index_close(&base);
+    return st;
+}
+
+/* "a b", or ["a", "b"] since tokenizers 0.20. A space inside a piece is written in the byte alphabet, as stock does. */
+static pare_status read_merge(pare_vocab *v, const json_t *entry, size_t i, const char *path, pare_str *out,
+                              pare_error *err)
+{
+    if (json_is_string(entry)) {
+        *out = pare_vocab_text(v, (pare_str){json_string_value(entry), json_string_length(entry)}, false, err);
+        return out->data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    }
+    pare_buf text = {0};
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < 2 && st == PARE_OK; k++) {
+        const json_t *piece = json_array_get(entry, k);
+        if (!json_is_string(piece) || json_array_size(entry) != 2)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: model.merges: entry %zu is neither \"a b\" nor [\"a\", \"b\"]",
+                           path, i);
+        const char *s = json_string_value(piece);
+        for (size_t b = 0; st == PARE_OK && b < json_string_length(piece); b++)
+            st = s[b] == ' ' ? pare_buf_puts(&text, "\xc4\xa0", err) : pare_buf_put(&text, s + b, 1, err);
+        if (st == PARE_OK && k == 0)
+            st = pare_buf_puts(&text, " ", err);
+    }
+    if (st == PARE_OK) {
+        *out = pare_vocab_text(v, (pare_str){text.data, text.len}, false, err);
+        st = out->data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    }
+    pare_buf_close(&text);
+    return st;
+}
+
+static pare_status read_merges(pare_vocab *v, const json_t *model, const char *path, pare_error *err)
+{
+    const json_t *list = json_object_get(model, "merges");
+    size_t n = json_array_size(list);
+    if (!json_is_array(list))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: model.merges is no array", path);
+    if (n > PARE_MAX_VOCAB)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: model.merges: %zu entries, at most %d", path, n, PARE_MAX_VOCAB);
+    pare_str *merges = pare_arena_alloc(&v->arena, n * sizeof *merges, err);
+    if (merges == NULL)
+        return PARE_ERR_MEMORY;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < n && st == PARE_OK; i++)
+        st = read_merge(v, json_array_get(list, i), i, path, &merges[i], err);
+    v->merges = merges;
+    v->n_merges = (uint32_t)n;
+    return st;
+}
+
+static pare_status refuse_member(const json_t *model, const char *path, const char *key, pare_error *err)
+{
+    const json_t *m = json_object_get(model, key);
+    bool empty = m == NULL || json_is_null(m) || (json_is_string(m) && json_string_length(m) == 0) ||
+                 (json_is_number(m) && json_number_value(m) == 0);
+    return empty ? PARE_OK : pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model.%s is not supported", path, key);
+}
+
+static pare_status read_kind(pare_vocab *v, const json_t *model, const char *path, pare_tokenizer_rules *rules,
+                             pare_error *err)
+{
+    const char *type = json_string_value(json_object_get(model, "type"));
+    static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
+    if (!json_is_object(model))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: there is no model", path);
+    /* Files of before 2020 have no type: merges tell. */
+    if (type == NULL ? !json_is_array(json_object_get(model, "merges")) : strcmp(type, "BPE") != 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model type '%s' is not supported", path,
+                         type == NULL ? "?" : type);
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0] && st == PARE_OK; i++)
+        st = refuse_member(model, path, refused[i], err);
+    if (st != PARE_OK)
+        return st;
+    rules->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
+    rules->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
+    bool marks = rules->metaspace || rules->replace_spaces;
+    if (rules->byte_level == marks)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: BPE that is neither byte-level nor with U+2581 for spaces",
+                         path);
+    if (marks && (rules->nfc || rules->n_steps > 0 || rules->ignore_merges))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s beside U+2581 for spaces is not supported", path,
+                         rules->nfc           ? "NFC"
+                         : rules->n_steps > 0 ? "a pre_tokenizer"
+                                              : "ignore_merges");
+    v->kind = marks ? PARE_VOCAB_SPM : PARE_VOCAB_BPE;
+    return PARE_OK;
+}
+
+/* Holes below the last id, and ids given twice. */
+static pare_status check_ids(const pare_token_rows *rows, clashes *clash, const char *path, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < rows->n && st == PARE_OK; i++)
+        if (rows->rows[i].text.data == NULL)
+            st = note_clash(clash, i, "is missing below", rows->rows[rows->n - 1].text, (pare_str){0}, err);
+    if (st != PARE_OK || clash->n == 0)
+        return st;
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: %zu clashes of token ids: %s%s", path, clash->n, clash->text.data,
+                     clash->n > SHOWN_CLASHES ? "; ..." : "");
+}
+
+pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const json_t *root, const char *path,
+                                     pare_tokenizer_rules *rules, pare_error *err)
+{
+    const json_t *model = json_object_get(root, "model");
+    clashes clash = {0};
+    if (!json_is_object(root))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path);
+    pare_status st = pare_tokenizer_rules_read(root, path, rules, err);
+    if (st == PARE_OK)
+        st = read_kind(v, model, path, rules, err);
+    if (st == PARE_OK)
+        st = read_base(v, rows, json_object_get(model, "vocab"), path, &clash, err);
+    for (size_t i = 0; i < rows->n && st == PARE_OK && v->kind == PARE_VOCAB_SPM && rules->byte_fallback; i++)
+        if (rows->rows[i].text.data != NULL && pare_byte_token_value(rows->rows[i].text) >= 0)
+            rows->rows[i].type = PARE_TOKEN_BYTE;
+    if (st == PARE_OK)
+        st = read_all_added(v, rows, root, path, &clash, err);
+    if (st == PARE_OK)
+        st = check_ids(rows, &clash, path, err);
+    if (st == PARE_OK)
+        st = read_merges(v, model, path, err);
+    pare_buf_close(&clash.text);
+    return st;
+}

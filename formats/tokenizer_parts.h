@@ -1,0 +1,92 @@
+/* formats/tokenizer_parts.h - what the readers of tokenizer.json, tokenizer.model and their companions share */
+#ifndef PARE_FORMATS_TOKENIZER_PARTS_H
+#define PARE_FORMATS_TOKENIZER_PARTS_H
+
+#include "core/json.h"
+#include "model/pretokenizer.h"
+#include "model/vocab.h"
+
+/* A vocabulary while it grows: one row an id, holes allowed. Strings live in the arena of the vocabulary to be. */
+typedef struct pare_token_row {
+    pare_str text; /* data NULL: a hole */
+    float score;
+    int32_t type;  /* pare_token_type */
+    uint8_t attrs; /* pare_token_attr */
+} pare_token_row;
+
+typedef struct pare_token_rows {
+    pare_token_row *rows;
+    size_t n, cap;
+} pare_token_rows;
+
+void pare_token_rows_close(pare_token_rows *t);
+
+/* The row of id, with holes made up to it. NULL on failure: id not below PARE_MAX_VOCAB, or no memory. */
+pare_token_row *pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path, pare_error *err);
+
+/* Holes below t->n become "[PAD<id>]" tokens of type unused, then rows up to n_vocab; tokens, types and attrs of v are
+ * set, and scores when v is SentencePiece. Errors: PARE_ERR_RANGE when there are more tokens than n_vocab > 0. */
+pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n_vocab, const char *path,
+                                   pare_error *err);
+
+/* One entry of added_tokens (tokenizer.json) or added_tokens_decoder (tokenizer_config.json). */
+typedef struct pare_added_token {
+    uint64_t id;
+    pare_str content;
+    bool special;
+    uint8_t attrs;
+} pare_added_token;
+
+pare_status pare_added_token_read(const json_t *entry, const char *path, pare_added_token *out, pare_error *err);
+
+/* True for texts that stock's converter takes for control tokens even when they are not marked special. */
+bool pare_token_looks_special(pare_str text);
+
+/* A copy of s in v's arena; spaces for U+2581 when plain_spaces. data NULL: no memory. */
+pare_str pare_vocab_text(pare_vocab *v, pare_str s, bool plain_spaces, pare_error *err);
+
+/* What tokenizer.json says besides its tokens. Patterns are views into the JSON document. */
+typedef struct pare_tokenizer_rules {
+    pare_pre_step steps[PARE_PRE_MAX_STEPS + 1];
+    size_t n_steps;
+    bool nfc, replace_spaces, prepend; /* normalizer */
+    bool metaspace;                    /* the spaces are replaced by the pre-tokenizer */
+    int prefix;                        /* metaspace: -1 nothing in front */
+    pare_prefix_rule prefix_rule;
+    bool split_spaces;
+    bool byte_level, byte_fallback, ignore_merges;
+} pare_tokenizer_rules;
+
+/* Check normalizer, pre_tokenizer, decoder, post_processor. Errors: PARE_ERR_UNSUPPORTED naming the part. */
+pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare_tokenizer_rules *out, pare_error *err);
+
+/* Set how v is run from the rules (not the pre-tokenizer's name). */
+void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v);
+
+/* tokenizer.json, parsed, to rows, merges and rules of v. */
+pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const json_t *root, const char *path,
+                                     pare_tokenizer_rules *rules, pare_error *err);
+
+/* Set v->pre from the rules and v->add_bos. Warns where the row of that name runs otherwise than the rules say.
+ * Errors: PARE_ERR_UNSUPPORTED naming steps that no row has. */
+pare_status pare_tokenizer_json_name(pare_vocab *v, const pare_tokenizer_rules *rules, const char *path,
+                                     pare_error *err);
+
+/* Scores of a SentencePiece vocabulary that has only merges: the order of the merges. Where scores alone would join
+ * otherwise than the merges do, the merges stay beside them; else v->n_merges becomes 0. */
+pare_status pare_tokenizer_json_scores(pare_vocab *v, pare_error *err);
+
+/* A SentencePiece model to rows of v. */
+pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const void *bytes, size_t n, const char *path,
+                                    pare_error *err);
+
+/* Special ids, add_* flags and chat templates, from the documents of a folder (any may be NULL), with the keys in the
+ * order in which stock's converter writes them. */
+typedef struct pare_special_sources {
+    const char *dir;
+    const json_t *tokenizer, *tokenizer_config, *config;
+} pare_special_sources;
+
+pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *from, pare_error *err);
+
+#endif

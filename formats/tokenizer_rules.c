@@ -1,0 +1,187 @@
+/* formats/tokenizer_rules.c - the parts of tokenizer.json that say how text is treated: only what pare runs is accepted
+ * The parts and their fields: huggingface/tokenizers, src/normalizers, pre_tokenizers, decoders, processors. */
+#include "formats/tokenizer_parts.h"
+
+#include <string.h>
+
+static const char mark[] = "\xe2\x96\x81"; /* U+2581 */
+
+/* The "type" of a part; NULL with an error in *st when it has none. */
+static const char *type_of(const json_t *part, const char *path, const char *what, pare_status *st, pare_error *err)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    if (type == NULL)
+        *st = pare_fail(err, PARE_ERR_FORMAT, "%s: %s without a type", path, what);
+    return type;
+}
+
+static bool is_text(const json_t *obj, const char *key, const char *text)
+{
+    const char *s = json_string_value(json_object_get(obj, key));
+    return s != NULL && strcmp(s, text) == 0;
+}
+
+static pare_status unsupported(const json_t *part, const char *path, const char *what, pare_error *err)
+{
+    char *text = json_dumps(part, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    pare_status st =
+        pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s is not supported: %.600s", path, what, text == NULL ? "?" : text);
+    free(text);
+    return st;
+}
+
+typedef pare_status read_part(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err);
+
+/* Apply read to a part, or to each part inside when it is a Sequence. One level: nobody nests deeper. */
+static pare_status each_part(const json_t *part, const char *path, const char *what, const char *list, read_part *read,
+                             pare_tokenizer_rules *out, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (part == NULL || json_is_null(part))
+        return PARE_OK;
+    const char *type = type_of(part, path, what, &st, err);
+    if (type == NULL)
+        return st;
+    if (strcmp(type, "Sequence") != 0)
+        return read(part, path, out, err);
+    const json_t *parts = json_object_get(part, list);
+    if (!json_is_array(parts))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: %s: Sequence without '%s'", path, what, list);
+    for (size_t i = 0; i < json_array_size(parts) && st == PARE_OK; i++)
+        st = read(json_array_get(parts, i), path, out, err);
+    return st;
+}
+
+static pare_status read_normalizer(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    if (is_text(part, "type", "NFC")) {
+        out->nfc = true;
+        return PARE_OK;
+    }
+    if (is_text(part, "type", "Prepend") && is_text(part, "prepend", mark) && !out->replace_spaces) {
+        out->prepend = true;
+        return PARE_OK;
+    }
+    if (is_text(part, "type", "Replace") && is_text(json_object_get(part, "pattern"), "String", " ") &&
+        is_text(part, "content", mark)) {
+        out->replace_spaces = true;
+        return PARE_OK;
+    }
+    return unsupported(part, path, "normalizer", err);
+}
+
+static pare_status add_step(pare_tokenizer_rules *out, const json_t *part, pare_pre_step step, const char *path,
+                            pare_error *err)
+{
+    if (out->n_steps == PARE_PRE_MAX_STEPS)
+        return unsupported(part, path, "pre_tokenizer of more than 8 steps", err);
+    out->steps[out->n_steps++] = step;
+    return PARE_OK;
+}
+
+/* "Split": isolated matches. The inverted form that removes what does not match is the same where all text matches. */
+static pare_status read_split(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    const json_t *pattern = json_object_get(part, "pattern");
+    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+    bool invert = json_is_true(json_object_get(part, "invert"));
+    if (is_text(pattern, "String", " ") && out->replace_spaces)
+        return PARE_OK; /* no space is left */
+    static const char rest[] = "|\\s+";
+    size_t n = regex == NULL ? 0 : strlen(regex);
+    bool covers = n >= sizeof rest && strcmp(regex + n - (sizeof rest - 1), rest) == 0;
+    if (regex == NULL || !((is_text(part, "behavior", "Isolated") && !invert) ||
+                           (is_text(part, "behavior", "Removed") && invert && covers)))
+        return unsupported(part, path, "pre_tokenizer", err);
+    return add_step(out, part, (pare_pre_step){PARE_PRE_SPLIT, false, regex}, path, err);
+}
+
+/* Old form: add_prefix_space; new form: prepend_scheme and split. */
+static pare_status read_metaspace(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    const json_t *split = json_object_get(part, "split"), *scheme = json_object_get(part, "prepend_scheme");
+    bool prefix = !json_is_false(json_object_get(part, "add_prefix_space"));
+    if (!is_text(part, "replacement", mark))
+        return unsupported(part, path, "pre_tokenizer", err);
+    out->metaspace = true;
+    out->split_spaces = !json_is_false(split);
+    out->prefix_rule = is_text(part, "prepend_scheme", "first") ? PARE_PREFIX_FIRST : PARE_PREFIX_MISSING;
+    out->prefix = (scheme == NULL || json_is_null(scheme)) ? prefix : !is_text(part, "prepend_scheme", "never");
+    return PARE_OK;
+}
+
+static pare_status read_pre_tokenizer(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    if (is_text(part, "type", "Split"))
+        return read_split(part, path, out, err);
+    if (is_text(part, "type", "Metaspace"))
+        return read_metaspace(part, path, out, err);
+    if (is_text(part, "type", "Digits"))
+        return add_step(
+            out, part, (pare_pre_step){PARE_PRE_DIGITS, json_is_true(json_object_get(part, "individual_digits")), NULL},
+            path, err);
+    if (is_text(part, "type", "Punctuation") && is_text(part, "behavior", "Contiguous"))
+        return add_step(out, part, (pare_pre_step){PARE_PRE_PUNCTUATION, true, NULL}, path, err);
+    if (is_text(part, "type", "Punctuation") &&
+        (json_object_get(part, "behavior") == NULL || is_text(part, "behavior", "Isolated")))
+        return add_step(out, part, (pare_pre_step){PARE_PRE_PUNCTUATION, false, NULL}, path, err);
+    if (is_text(part, "type", "ByteLevel") && json_is_false(json_object_get(part, "add_prefix_space"))) {
+        out->byte_level = true;
+        return add_step(out, part,
+                        (pare_pre_step){PARE_PRE_BYTE_LEVEL, !json_is_false(json_object_get(part, "use_regex")), NULL},
+                        path, err);
+    }
+    return unsupported(part, path, "pre_tokenizer", err);
+}
+
+static pare_status known_type(const json_t *part, const char *path, const char *what, const char *const *known,
+                              pare_error *err)
+{
+    for (; *known != NULL; known++)
+        if (is_text(part, "type", *known))
+            return PARE_OK;
+    return unsupported(part, path, what, err);
+}
+
+static pare_status read_decoder(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    static const char *const known[] = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace", NULL};
+    (void)out;
+    return known_type(part, path, "decoder", known, err);
+}
+
+static pare_status read_processor(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    static const char *const known[] = {"ByteLevel", "TemplateProcessing", NULL};
+    (void)out;
+    return known_type(part, path, "post_processor", known, err);
+}
+
+pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare_tokenizer_rules *out, pare_error *err)
+{
+    static const struct {
+        const char *key, *list;
+        read_part *read;
+    } parts[] = {{"normalizer", "normalizers", read_normalizer},
+                 {"pre_tokenizer", "pretokenizers", read_pre_tokenizer},
+                 {"decoder", "decoders", read_decoder},
+                 {"post_processor", "processors", read_processor}};
+    pare_status st = PARE_OK;
+    *out = (pare_tokenizer_rules){0};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && st == PARE_OK; i++)
+        st = each_part(json_object_get(root, parts[i].key), path, parts[i].key, parts[i].list, parts[i].read, out, err);
+    return st;
+}
+
+void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v)
+{
+    v->split_spaces = rules->split_spaces;
+    if (v->kind == PARE_VOCAB_BPE) {
+        v->nfc = rules->nfc;
+        v->ignore_merges = rules->ignore_merges;
+        return;
+    }
+    bool prefix = rules->metaspace ? rules->prefix != 0 : rules->prepend;
+    v->prefix_rule = rules->metaspace ? rules->prefix_rule : PARE_PREFIX_EACH;
+    v->add_space_prefix = prefix ? -1 : 0;
+}
