@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Share of the row's mean importance that every column has at least: keeps columns that calibration never saw. */
-static const double weight_floor = 1e-3;
+static const double weight_floor = 0.03;
 
 /* 1 / d, or 0 where that is no number to multiply with: the scale is stored as 0 there and any code does. */
 static float reciprocal(float d)
@@ -50,35 +50,56 @@ static void plain_affine(pare_block32 *out, const float *x, int max_code)
         out->codes[i] = (uint8_t)clamp((int)((x[i] - min) * inverse + 0.5f), max_code);
 }
 
-/* The weighted search: a state holds the best scale so far, the smallest sum of w (d * code + m - x)^2 with d and m as
- * they are stored. Sums run in double and in order, so the bytes do not depend on the machine. */
+/* The weighted search: a state holds the best scale so far, with the smallest sum of w (d * code + m - x)^2 for d and m
+ * as they are stored. Every sum runs over LANES partial sums in a fixed order: vector code, and the same bytes on any
+ * machine. */
+enum { LANES = 8 };
+
 typedef struct search {
     const float *x, *w;
-    int max_code;
-    int half; /* 0: affine; else m = -half * d */
-    double error;
+    float max_code;
+    float half; /* 0: affine; else m = -half * d */
+    double sum_w, sum_wx;
+    float error;
     uint16_t d, m;
-    uint8_t codes[PARE_BLOCK32];
+    float codes[PARE_BLOCK32];
 } search;
+
+static double add_lanes(const float *lanes)
+{
+    double sum = 0;
+    for (int l = 0; l < LANES; l++)
+        sum += (double)lanes[l];
+    return sum;
+}
+
+/* codes[i] = (x[i] - base) * inverse to the nearest code. */
+static void nearest_codes(const search *s, float base, float inverse, float *codes)
+{
+    for (int i = 0; i < PARE_BLOCK32; i++) {
+        float steps = (s->x[i] - base) * inverse;
+        steps = steps > 0 ? steps : 0;
+        steps = steps < s->max_code ? steps : s->max_code;
+        codes[i] = (float)(int)(steps + 0.5f);
+    }
+}
 
 /* Take the scale if its nearest codes have a smaller error. False when they have not. */
 static bool try_scale(search *s, double d, double m)
 {
-    uint16_t d_bits = pare_f32_to_f16((float)d), m_bits = s->half != 0 ? 0 : pare_f32_to_f16((float)m);
-    float scale = pare_f16_to_f32(d_bits), base = s->half != 0 ? -(float)s->half * scale : pare_f16_to_f32(m_bits);
-    float inverse = reciprocal(scale);
-    uint8_t codes[PARE_BLOCK32];
-    double error = 0;
+    uint16_t d_bits = pare_f32_to_f16((float)d), m_bits = s->half > 0 ? 0 : pare_f32_to_f16((float)m);
+    float scale = pare_f16_to_f32(d_bits), base = s->half > 0 ? -s->half * scale : pare_f16_to_f32(m_bits);
+    float codes[PARE_BLOCK32], lanes[LANES] = {0};
     if (!isfinite(scale) || !isfinite(base))
         return false;
-    for (int i = 0; i < PARE_BLOCK32; i++) {
-        float steps = (s->x[i] - base) * inverse;
-        steps = steps < 0 ? 0 : steps > (float)s->max_code ? (float)s->max_code : steps;
-        codes[i] = (uint8_t)(steps + 0.5f);
-        float miss = scale * (float)codes[i] + base - s->x[i];
-        error += (double)s->w[i] * miss * miss;
-    }
-    if (error >= s->error)
+    nearest_codes(s, base, reciprocal(scale), codes);
+    for (int i = 0; i < PARE_BLOCK32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float miss = scale * codes[i + l] + base - s->x[i + l];
+            lanes[l] += s->w[i + l] * miss * miss;
+        }
+    float error = (float)add_lanes(lanes);
+    if (!(error < s->error))
         return false;
     s->error = error;
     s->d = d_bits;
@@ -88,44 +109,55 @@ static bool try_scale(search *s, double d, double m)
 }
 
 /* Take the scale that fits best to given codes: weighted least squares. */
-static bool refit(search *s, const uint8_t *codes)
+static bool refit(search *s, const float *codes)
 {
-    double w = 0, wx = 0, wq = 0, wqq = 0, wqx = 0;
-    for (int i = 0; i < PARE_BLOCK32; i++) {
-        double q = codes[i] - s->half, wi = s->w[i], x = s->x[i];
-        w += wi;
-        wx += wi * x;
-        wq += wi * q;
-        wqq += wi * q * q;
-        wqx += wi * q * x;
-    }
-    if (s->half != 0)
-        return wqq > 0 && try_scale(s, wqx / wqq, 0);
-    double determinant = w * wqq - wq * wq;
+    float lanes_q[LANES] = {0}, lanes_qq[LANES] = {0}, lanes_qx[LANES] = {0};
+    for (int i = 0; i < PARE_BLOCK32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float q = codes[i + l] - s->half, wq = s->w[i + l] * q;
+            lanes_q[l] += wq;
+            lanes_qq[l] += wq * q;
+            lanes_qx[l] += wq * s->x[i + l];
+        }
+    double q = add_lanes(lanes_q), qq = add_lanes(lanes_qq), qx = add_lanes(lanes_qx);
+    if (s->half > 0)
+        return qq > 0 && try_scale(s, qx / qq, 0);
+    double determinant = s->sum_w * qq - q * q;
     if (!(determinant > 0))
         return false;
-    return try_scale(s, (w * wqx - wq * wx) / determinant, (wqq * wx - wq * wqx) / determinant);
+    return try_scale(s, (s->sum_w * qx - q * s->sum_wx) / determinant, (qq * s->sum_wx - q * qx) / determinant);
 }
 
-/* Codes of trial scales, (x - base) * inverse rounded, each refitted; then refits of the best until nothing improves.
- */
-static void search_trial(search *s, double base, double inverse)
+static void search_start(search *s)
 {
-    uint8_t codes[PARE_BLOCK32];
-    for (int i = 0; i < PARE_BLOCK32; i++) {
-        double steps = (s->x[i] - base) * inverse + s->half;
-        codes[i] = (uint8_t)(steps <= 0 ? 0 : steps >= s->max_code ? s->max_code : steps + 0.5);
-    }
+    float lanes_w[LANES] = {0}, lanes_wx[LANES] = {0};
+    for (int i = 0; i < PARE_BLOCK32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            lanes_w[l] += s->w[i + l];
+            lanes_wx[l] += s->w[i + l] * s->x[i + l];
+        }
+    s->sum_w = add_lanes(lanes_w);
+    s->sum_wx = add_lanes(lanes_wx);
+    s->error = HUGE_VALF;
+}
+
+/* Refit to the codes of a trial scale. */
+static void search_trial(search *s, float base, float inverse)
+{
+    float codes[PARE_BLOCK32];
+    nearest_codes(s, base, inverse, codes);
     refit(s, codes);
 }
 
+/* Refit the best until nothing improves. */
 static void search_finish(search *s, pare_block32 *out)
 {
     for (int round = 0; round < 8 && refit(s, s->codes); round++)
         continue;
     out->d = s->d;
     out->m = s->m;
-    memcpy(out->codes, s->codes, sizeof out->codes);
+    for (int i = 0; i < PARE_BLOCK32; i++)
+        out->codes[i] = (uint8_t)s->codes[i];
 }
 
 void pare_block32_symmetric(pare_block32 *out, const float *x, const float *scaled, int half)
@@ -134,12 +166,13 @@ void pare_block32_symmetric(pare_block32 *out, const float *x, const float *scal
     float d = pare_f16_to_f32(out->d);
     if (scaled == NULL || d == 0 || !isfinite(d))
         return;
-    search s = {.x = x, .w = scaled, .max_code = 2 * half - 1, .half = half, .error = HUGE_VAL};
+    search s = {.x = x, .w = scaled, .max_code = (float)(2 * half - 1), .half = (float)half};
+    search_start(&s);
     try_scale(&s, d, 0);
     for (int step = -8; step <= 16; step++) { /* the peak on level half - 2 .. half + 4, on either side */
-        double inverse = (1 + step * 0.25 / half) / d;
-        search_trial(&s, 0, inverse);
-        search_trial(&s, 0, -inverse);
+        float trial = d / (1 + (float)step * 0.25f / (float)half);
+        search_trial(&s, -(float)half * trial, 1 / trial);
+        search_trial(&s, (float)half * trial, -1 / trial);
     }
     search_finish(&s, out);
 }
@@ -150,10 +183,11 @@ void pare_block32_affine(pare_block32 *out, const float *x, const float *scaled,
     float d = pare_f16_to_f32(out->d), m = pare_f16_to_f32(out->m);
     if (scaled == NULL || d == 0 || !isfinite(d) || !isfinite(m))
         return;
-    search s = {.x = x, .w = scaled, .max_code = max_code, .error = HUGE_VAL};
+    search s = {.x = x, .w = scaled, .max_code = (float)max_code};
+    search_start(&s);
     try_scale(&s, d, m);
     for (int step = -18; step <= 36; step++) /* the range spread over max_code - 0.9 .. max_code + 1.8 steps */
-        search_trial(&s, m, (1 + step * 0.05 / max_code) / d);
+        search_trial(&s, m, (1 + (float)step * 0.05f / (float)max_code) / d);
     search_finish(&s, out);
 }
 

@@ -12,6 +12,13 @@ void check_failed(const char *file, int line, const char *text)
     fail_msg("%s:%d: %s", file, line, text);
 }
 
+/* Under AddressSanitizer an allocation that cannot be must fail as it does in production, not end the program. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static const char *shared_root(void)
 {
     const char *root = getenv("PARE_SHARED");

@@ -103,12 +103,496 @@ static void encodes_the_reference_bytes(void **state)
     free(input);
 }
 
+/* Weighted encoders: mean over the aggregate rows of sum w (x - y)^2 / sum w, against the published encoder's. */
+static double weighted_error(pare_type type, const float *input, const float *weight, const bool *counts)
+{
+    uint64_t row_bytes;
+    CHECK(pare_row_bytes(type, ROW_LEN, &row_bytes));
+    uint8_t *bytes = check_malloc((size_t)row_bytes * N_ROWS);
+    float *back = check_malloc(N_ROWS * ROW_LEN * sizeof(float));
+    CHECK_OK(pare_encode_rows(type, input, N_ROWS, ROW_LEN, weight, bytes, &err), &err);
+    CHECK_OK(pare_decode_rows(type, bytes, N_ROWS, ROW_LEN, back, &err), &err);
+    double total = 0, sum_weight = 0;
+    size_t n_rows = 0;
+    for (size_t i = 0; i < ROW_LEN; i++)
+        sum_weight += weight[i];
+    for (size_t r = 0; r < N_ROWS; r++) {
+        for (size_t i = r * ROW_LEN; counts[r] && i < (r + 1) * ROW_LEN; i++)
+            total += weight[i % ROW_LEN] * ((double)input[i] - back[i]) * ((double)input[i] - back[i]);
+        n_rows += counts[r];
+    }
+    free(back);
+    free(bytes);
+    return total / sum_weight / (double)n_rows;
+}
+
+static void importances_lower_the_error(void **state)
+{
+    (void)state;
+    size_t n;
+    float *input = (float *)check_read_file(shared_path("oracle/blocks/encode/input.f32"), &n);
+    float *weight = (float *)check_read_file(shared_path("oracle/blocks/encode/importance.f32"), &n);
+    bool counts[N_ROWS] = {false};
+    char line[512], name[32];
+    FILE *rows = fopen(shared_path("oracle/blocks/encode/rows.tsv"), "r");
+    for (unsigned r, yes; fgets(line, sizeof line, rows) != NULL;)
+        if (sscanf(line, "%u %*s %u", &r, &yes) == 2 && r < N_ROWS)
+            counts[r] = yes == 1;
+    fclose(rows);
+
+    static const char *const names[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1"};
+    int n_checked = 0;
+    FILE *bars = fopen(shared_path("oracle/blocks/encode/ggml.tsv"), "r");
+    while (fgets(line, sizeof line, bars) != NULL) {
+        double bar;
+        if (sscanf(line, "%31s %*d yes %*f %lf", name, &bar) != 2)
+            continue; /* the title, or without importances */
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (strcmp(name, names[i]) == 0) {
+                double error = weighted_error(pare_type_from_name(name), input, weight, counts);
+                if (error > bar)
+                    fail_msg("%s: weighted error %g, published %g", name, error, bar);
+                n_checked++;
+            }
+    }
+    fclose(bars);
+    assert_int_equal(n_checked, 4);
+    free(weight);
+    free(input);
+}
+
+/* ---- without reference data ---- */
+
+/* A fixed input, made with integers only: signs, magnitudes over 2^-12 .. 1, exact zeros. */
+static void fixed_input(float *dst, size_t n, bool is_weight)
+{
+    uint32_t x = 12345;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525 + 1013904223;
+        float value = (float)(x >> 8) * (1.0f / 16777216.0f);
+        value *= 1.0f / (float)(1u << (x >> 4 & 3) * (i / 64 % 5));
+        dst[i] = x % 97 == 0 ? 0 : is_weight || (x & 0x10000) ? value : -value;
+    }
+}
+
+/* SHA-256 of the bytes of the fixed input, without and with importances. A change here changes every pin. */
+static const struct {
+    const char *name, *plain, *weighted;
+} digests[] = {
+    {"f32", "cbaba96bde23a0b5156e9e13add23277916f0d57f2fff8e688cf9c13a33d11a8",
+     "cbaba96bde23a0b5156e9e13add23277916f0d57f2fff8e688cf9c13a33d11a8"},
+    {"f16", "1c4d5b0094c07a9f9f4909d142c1c4b8f4c2428ec12367acd5111d87047626e1",
+     "1c4d5b0094c07a9f9f4909d142c1c4b8f4c2428ec12367acd5111d87047626e1"},
+    {"bf16", "084a533e4e825d614b81e0b9b00e0ecfaeefb82ce0cb6551efb8c27fbde1e959",
+     "084a533e4e825d614b81e0b9b00e0ecfaeefb82ce0cb6551efb8c27fbde1e959"},
+    {"q8_0", "ded3580ded4fc8364bfc2fe1faa0c44b3a82ecface24223727829ecd0983b864",
+     "ded3580ded4fc8364bfc2fe1faa0c44b3a82ecface24223727829ecd0983b864"},
+    {"q4_0", "43458c838885edacfe2e906cf8bed948ae8e958a0f1a810c5001d1b364fa656b",
+     "9d004625d9151c06b2466c67971d29c3dfc7e73dd658fc1d0a71a4fb85fb48d6"},
+    {"q4_1", "13df90e2adb8cba3387a61b9c0cb8fb1e9a796e1438411ef69910b427ddc1f8f",
+     "faf0105de0bd65d303a3f5267eba6164906b8bb7035fae34a2f05a825f1f26f7"},
+    {"q5_0", "90c8faedacca83c6a4b610ae9502248f19bc7b058a0b1e6ef4fc6f2160910f2c",
+     "231b9db3bdcfccb8ac0e436eb792430879d5382625472907c82153b5c0977271"},
+    {"q5_1", "eaf2297d3b23f6b00c5b20da0e59b33b264ee9aa6d828015a44a12e75e57bcfb",
+     "3d02224b826dc74ca7f271cbd43188211111bf412d126cac74f5bf946ba4ec75"},
+};
+
+static void check_digest(const char *name, const float *weight, const char *want)
+{
+    enum { ROWS = 4, LEN = 1024 };
+    static float input[ROWS * LEN];
+    static uint8_t bytes[sizeof input];
+    pare_digest d;
+    char got[PARE_SHA256_HEX];
+    uint64_t row_bytes;
+    pare_type type = pare_type_from_name(name);
+    fixed_input(input, ROWS * LEN, false);
+    CHECK(pare_row_bytes(type, LEN, &row_bytes));
+    CHECK_OK(pare_encode_rows(type, input, ROWS, LEN, weight, bytes, &err), &err);
+    CHECK_OK(pare_hash_bytes(bytes, (size_t)row_bytes * ROWS, PARE_HASH_SHA256, &d, &err), &err);
+    pare_hex(got, d.sha256, sizeof d.sha256);
+    if (strcmp(got, want) != 0)
+        fail_msg("%s%s: the bytes changed: now %s", name, weight != NULL ? " with importances" : "", got);
+}
+
+static void bytes_do_not_change(void **state)
+{
+    (void)state;
+    static float weight[1024];
+    fixed_input(weight, 1024, true);
+    for (size_t i = 0; i < sizeof digests / sizeof *digests; i++) {
+        check_digest(digests[i].name, NULL, digests[i].plain);
+        check_digest(digests[i].name, weight, digests[i].weighted);
+    }
+}
+
+static void names_and_numbers_are_unique(void **state)
+{
+    (void)state;
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        const pare_type_info *info = pare_type_get((pare_type)t);
+        char upper[32];
+        size_t n = strlen(info->name);
+        for (size_t i = 0; i <= n; i++)
+            upper[i] = (char)(info->name[i] >= 'a' && info->name[i] <= 'z' ? info->name[i] - 32 : info->name[i]);
+        CHECK(pare_type_from_name(info->name) == (pare_type)t && pare_type_from_name(upper) == (pare_type)t);
+        if (info->gguf >= 0)
+            CHECK(pare_type_from_gguf((uint32_t)info->gguf) == (pare_type)t);
+        size_t len = strlen(info->safetensors);
+        CHECK(len == 0 || pare_type_from_safetensors(info->safetensors, len) == (pare_type)t);
+        CHECK(len > 0 || info->gguf >= 0); /* it can be stored somewhere */
+        CHECK(info->block_len > 0 && info->block_bytes > 0);
+        CHECK(info->decode != NULL || t == PARE_TYPE_C64);
+        CHECK(pare_type_foreign_name((uint32_t)info->gguf) == NULL);
+    }
+    CHECK(pare_type_from_name("") == PARE_TYPE_NONE && pare_type_from_name("q4") == PARE_TYPE_NONE);
+    CHECK(pare_type_from_name("q4_K_M") == PARE_TYPE_NONE);
+    CHECK(pare_type_from_safetensors("", 0) == PARE_TYPE_NONE);
+    CHECK(pare_type_from_safetensors("bf16", 4) == PARE_TYPE_NONE); /* upper case only */
+    CHECK(pare_type_from_safetensors("F16x", 3) == PARE_TYPE_F16);
+    CHECK(pare_type_from_safetensors("F1", 2) == PARE_TYPE_NONE);
+    CHECK(pare_type_from_safetensors("F16\0", 4) == PARE_TYPE_NONE);
+}
+
+static void foreign_numbers_have_names(void **state)
+{
+    (void)state;
+    int n_held = 0;
+    for (uint32_t number = 0; number < 43; number++) {
+        bool held = pare_type_from_gguf(number) != PARE_TYPE_NONE;
+        CHECK(held != (pare_type_foreign_name(number) != NULL));
+        n_held += held;
+    }
+    assert_int_equal(n_held, 35);
+    CHECK(strstr(pare_type_foreign_name(4), "Q4_2") != NULL);
+    CHECK(strstr(pare_type_foreign_name(144), "ik_llama.cpp") != NULL);
+    CHECK(pare_type_foreign_name(43) == NULL && pare_type_from_gguf(43) == PARE_TYPE_NONE);
+    CHECK(pare_type_from_gguf(UINT32_MAX) == PARE_TYPE_NONE && pare_type_foreign_name(UINT32_MAX) == NULL);
+}
+
+static void rows_are_whole_blocks(void **state)
+{
+    (void)state;
+    uint64_t n = 0;
+    CHECK(pare_row_bytes(PARE_TYPE_Q4_0, 4096, &n) && n == 2304);
+    CHECK(pare_row_bytes(PARE_TYPE_Q4_K, 0, &n) && n == 0);
+    CHECK(pare_row_bytes(PARE_TYPE_F4, 6, &n) && n == 3);
+    CHECK(pare_row_bytes(PARE_TYPE_F6_E2M3, 8, &n) && n == 6);
+    CHECK(!pare_row_bytes(PARE_TYPE_F4, 7, &n));
+    CHECK(!pare_row_bytes(PARE_TYPE_Q4_0, 33, &n));
+    CHECK(!pare_row_bytes(PARE_TYPE_F64, UINT64_MAX / 4, &n)); /* overflow */
+    float x[40] = {0};
+    uint8_t bytes[400];
+    CHECK(pare_encode_rows(PARE_TYPE_Q4_0, x, 1, 40, NULL, bytes, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text, "40") != NULL && strstr(err.text, "32") != NULL);
+    CHECK(pare_decode_rows(PARE_TYPE_Q4_0, bytes, 1, 40, x, &err) == PARE_ERR_RANGE);
+    CHECK(pare_decode_rows(PARE_TYPE_C64, bytes, 1, 1, x, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(pare_encode_rows(PARE_TYPE_I32, x, 1, 32, NULL, bytes, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(pare_encode_rows(PARE_TYPE_Q8_0, x, 0, 32, NULL, bytes, &err) == PARE_OK);
+}
+
+/* Decoders take any bytes: no fault, no undefined behaviour (sanitizers), and the same floats each time. */
+static void decodes_any_bytes(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 64 };
+    float *first = check_malloc(BLOCKS * 256 * sizeof(float)), *second = check_malloc(BLOCKS * 256 * sizeof(float));
+    uint32_t x = 1;
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        const pare_type_info *info = pare_type_get((pare_type)t);
+        size_t n_bytes = (size_t)info->block_bytes * BLOCKS;
+        uint8_t *bytes = check_malloc(n_bytes); /* exact size, so a sanitizer sees a read past the end */
+        for (int fill = 0; info->decode != NULL && fill < 40; fill++) {
+            for (size_t i = 0; i < n_bytes; i++) {
+                x = x * 1664525 + 1013904223;
+                bytes[i] = fill == 0 ? 0 : fill == 1 ? 0xff : (uint8_t)(x >> 24);
+            }
+            info->decode(bytes, first, BLOCKS);
+            info->decode(bytes, second, BLOCKS);
+            CHECK(memcmp(first, second, BLOCKS * info->block_len * sizeof(float)) == 0);
+        }
+        free(bytes);
+    }
+    free(second);
+    free(first);
+}
+
+static float decode_one(pare_type type, const void *bytes, int which)
+{
+    float out[4];
+    pare_type_get(type)->decode(bytes, out, 1);
+    return out[which];
+}
+
+static void decodes_plain_numbers(void **state)
+{
+    (void)state;
+    static const uint8_t ones[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t two[8] = {2}, high[8] = {0, 0, 0, 0, 0, 0, 0, 0x80};
+    CHECK(decode_one(PARE_TYPE_I8, ones, 0) == -1 && decode_one(PARE_TYPE_U8, ones, 0) == 255);
+    CHECK(decode_one(PARE_TYPE_I16, ones, 0) == -1 && decode_one(PARE_TYPE_U16, ones, 0) == 65535);
+    CHECK(decode_one(PARE_TYPE_I32, ones, 0) == -1 && decode_one(PARE_TYPE_U32, ones, 0) == 4294967296.0f);
+    CHECK(decode_one(PARE_TYPE_I64, ones, 0) == -1 && decode_one(PARE_TYPE_U64, ones, 0) == 18446744073709551616.0f);
+    CHECK(decode_one(PARE_TYPE_I64, high, 0) == -9223372036854775808.0f);
+    CHECK(decode_one(PARE_TYPE_BOOL, two, 0) == 1 && decode_one(PARE_TYPE_BOOL, two + 1, 0) == 0);
+    static const double doubles[] = {0.0, -0.0, 1.0, -2.5, 1e-300, 1e300, 0.1};
+    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) {
+        float got = decode_one(PARE_TYPE_F64, &doubles[i], 0), want = (float)doubles[i];
+        CHECK(memcmp(&got, &want, sizeof got) == 0);
+    }
+}
+
+/* The formats without a scale, against their definition in double. */
+static const struct {
+    pare_type type;
+    int exponent_bits, fraction_bits, bias, nan_from, n_nan;
+} minifloats[] = {
+    {PARE_TYPE_F8_E4M3, 4, 3, 7, 0x7f, 1},
+    {PARE_TYPE_F8_E5M2, 5, 2, 15, 0x7d, 3},
+    {PARE_TYPE_F8_E4M3FNUZ, 4, 3, 8, 0x80, 1},
+    {PARE_TYPE_F8_E5M2FNUZ, 5, 2, 16, 0x80, 1},
+};
+
+static void decodes_float8(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof minifloats / sizeof *minifloats; k++)
+        for (int code = 0; code < 256; code++) {
+            int f = minifloats[k].fraction_bits, e = code >> f & ((1 << minifloats[k].exponent_bits) - 1);
+            int masked = minifloats[k].nan_from < 128 ? code & 127 : code;
+            double fraction = ldexp(code & ((1 << f) - 1), -f), sign = code >> 7 ? -1 : 1;
+            double want = sign * ldexp(e != 0 ? 1 + fraction : fraction, (e != 0 ? e : 1) - minifloats[k].bias);
+            uint8_t byte = (uint8_t)code;
+            float got = decode_one(minifloats[k].type, &byte, 0);
+            bool is_nan = masked >= minifloats[k].nan_from && masked < minifloats[k].nan_from + minifloats[k].n_nan;
+            if (minifloats[k].type == PARE_TYPE_F8_E5M2 && masked == 0x7c)
+                want = sign * HUGE_VAL;
+            CHECK(is_nan ? isnan(got) : (double)got == want);
+            CHECK((pare_find_nonfinite_block(minifloats[k].type, &byte, 1) == 0) == !isfinite(got));
+        }
+    for (int code = 0; code < 256; code++) {
+        uint8_t byte = (uint8_t)code;
+        float got = decode_one(PARE_TYPE_F8_E8M0, &byte, 0);
+        CHECK(code == 255 ? isnan(got) : (double)got == ldexp(1, code - 127));
+    }
+}
+
+static void decodes_packed_small_floats(void **state)
+{
+    (void)state;
+    static const float e2m1[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    for (int code = 0; code < 16; code++) {
+        uint8_t pair = (uint8_t)(code | (15 - code) << 4);
+        float want = code < 8 ? e2m1[code] : -e2m1[code - 8];
+        CHECK(decode_one(PARE_TYPE_F4, &pair, 0) == want);
+        CHECK(decode_one(PARE_TYPE_F4, &pair, 1) == (code >= 8 ? e2m1[15 - code] : -e2m1[7 - code]));
+    }
+    for (int which = 0; which < 4; which++)
+        for (int code = 0; code < 64; code++) {
+            uint32_t four = (uint32_t)code << 6 * which;
+            uint8_t bytes[3] = {(uint8_t)four, (uint8_t)(four >> 8), (uint8_t)(four >> 16)};
+            int e = code >> 3 & 3, f = code & 7;
+            double want = (code >> 5 ? -1 : 1) * ldexp(e != 0 ? 8 + f : f, (e != 0 ? e : 1) - 1 - 3);
+            CHECK((double)decode_one(PARE_TYPE_F6_E2M3, bytes, which) == want);
+            e = code >> 2 & 7, f = code & 3;
+            want = (code >> 5 ? -1 : 1) * ldexp(e != 0 ? 4 + f : f, (e != 0 ? e : 1) - 3 - 2);
+            CHECK((double)decode_one(PARE_TYPE_F6_E3M2, bytes, which) == want);
+        }
+}
+
+/* A value that no type can hold is an error that names its row and column, for every encoder. */
+static void refuses(pare_type type, float *rows, size_t row, size_t column, float value, const float *weight)
+{
+    enum { LEN = 512, ROWS = 3 };
+    static uint8_t bytes[ROWS * LEN * sizeof(float)];
+    char want[64];
+    float kept = rows[row * LEN + column];
+    rows[row * LEN + column] = value;
+    pare_status st = pare_encode_rows(type, rows, ROWS, LEN, weight, bytes, &err);
+    rows[row * LEN + column] = kept;
+    snprintf(want, sizeof want, "row %zu, column %zu:", row, column);
+    if (st != PARE_ERR_NUMBER || strstr(err.text, want) == NULL)
+        fail_msg("%s: %g in %s gives '%s'", pare_type_get(type)->name, (double)value, want, err.text);
+}
+
+static void names_the_value_it_cannot_hold(void **state)
+{
+    (void)state;
+    enum { LEN = 512, ROWS = 3 };
+    static float rows[ROWS * LEN], weight[LEN];
+    fixed_input(rows, ROWS * LEN, false);
+    fixed_input(weight, LEN, true);
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        const pare_type_info *info = pare_type_get((pare_type)t);
+        if (info->encode == NULL)
+            continue;
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const float *w = weighted ? weight : NULL;
+            refuses((pare_type)t, rows, 0, 0, NAN, w);
+            refuses((pare_type)t, rows, 2, LEN - 1, -HUGE_VALF, w);
+            refuses((pare_type)t, rows, 1, 300, HUGE_VALF, w);
+            if (t == PARE_TYPE_F32)
+                continue;
+            refuses((pare_type)t, rows, 1, 77, 3.4e38f, w);
+            if (t != PARE_TYPE_BF16)
+                refuses((pare_type)t, rows, 2, 400, -9e8f, w);
+        }
+    }
+    refuses(PARE_TYPE_Q4_0, rows, 1, 40, 1e7f, NULL);
+    refuses(PARE_TYPE_Q4_0, rows, 1, 40, 1e7f, weight);
+    refuses(PARE_TYPE_F16, rows, 1, 41, 65520.0f, NULL);
+}
+
+static void checks_importances(void **state)
+{
+    (void)state;
+    float x[64], weight[64] = {0};
+    uint8_t plain[72], other[72];
+    fixed_input(x, 64, false);
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_0, x, 1, 64, NULL, plain, &err), &err);
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_0, x, 1, 64, weight, other, &err), &err); /* all zero counts as none */
+    CHECK(memcmp(plain, other, 36) == 0);
+    weight[63] = 1e30f; /* sums must not overflow; the first block falls back to equal weights */
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_0, x, 1, 64, weight, other, &err), &err);
+    CHECK_OK(pare_decode_rows(PARE_TYPE_Q4_0, other, 1, 64, (float[64]){0}, &err), &err);
+    static const float wrong[] = {-1.0f, NAN, HUGE_VALF};
+    for (size_t i = 0; i < 3; i++) {
+        weight[5] = wrong[i];
+        CHECK(pare_encode_rows(PARE_TYPE_Q4_0, x, 1, 64, weight, other, &err) == PARE_ERR_NUMBER);
+        CHECK(strstr(err.text, "importance of column 5") != NULL);
+    }
+}
+
+/* Columns that calibration never saw keep their weights. */
+static void unseen_columns_survive(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1"};
+    float x[64], weight[64] = {0}, back[64];
+    uint8_t bytes[64];
+    fixed_input(x, 64, false);
+    for (size_t i = 32; i < 64; i++)
+        weight[i] = 1;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        double error = 0, energy = 0;
+        pare_type type = pare_type_from_name(names[k]);
+        CHECK_OK(pare_encode_rows(type, x, 1, 64, weight, bytes, &err), &err);
+        CHECK_OK(pare_decode_rows(type, bytes, 1, 64, back, &err), &err);
+        for (size_t i = 0; i < 32; i++) {
+            error += (double)(x[i] - back[i]) * (x[i] - back[i]);
+            energy += (double)x[i] * x[i];
+        }
+        CHECK(error < 0.02 * energy);
+    }
+}
+
+/* Every encoder takes rows of zeros, of one value, of tiny and of large values, with both kinds of importances. */
+static void encodes_degenerate_rows(void **state)
+{
+    (void)state;
+    static const float values[] = {0.0f, -0.0f, 1.0f, -3.0f, 1e-8f, 1e-30f, 1e-45f, -1e-38f, 6e4f, 1.1754944e-38f};
+    float x[256], weight[256], back[256];
+    uint8_t bytes[1024];
+    fixed_input(weight, 256, true);
+    for (int t = 0; t < PARE_TYPE_COUNT; t++)
+        for (size_t k = 0; pare_type_get((pare_type)t)->encode != NULL && k < 2 * sizeof values / sizeof *values; k++)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                float value = values[k / 2];
+                for (size_t i = 0; i < 256; i++) /* constant, or one value among zeros */
+                    x[i] = k % 2 == 0 || i % 32 == 9 ? value : 0;
+                CHECK_OK(pare_encode_rows((pare_type)t, x, 1, 256, weighted ? weight : NULL, bytes, &err), &err);
+                CHECK_OK(pare_decode_rows((pare_type)t, bytes, 1, 256, back, &err), &err);
+                for (size_t i = 0; i < 256; i++)
+                    if (!(fabsf(back[i] - x[i]) <= 0.5f * fabsf(value) + 1e-7f))
+                        fail_msg("%s: %g came back as %g", pare_type_get((pare_type)t)->name, (double)x[i],
+                                 (double)back[i]);
+            }
+}
+
+/* A NaN or infinity in each scale field of each block is found, at its block. */
+static void finds_scales_that_are_not_finite(void **state)
+{
+    (void)state;
+    static const struct {
+        pare_type type;
+        size_t offset, n_bytes;
+        uint64_t bits; /* little endian */
+        bool found;
+    } cases[] = {
+        {PARE_TYPE_F32, 0, 4, 0x7f800000, true},
+        {PARE_TYPE_F32, 0, 4, 0xffc00001, true},
+        {PARE_TYPE_F32, 0, 4, 0x7f7fffff, false},
+        {PARE_TYPE_F64, 0, 8, 0xfff0000000000000, true},
+        {PARE_TYPE_F64, 0, 8, 0x7fefffffffffffff, false},
+        {PARE_TYPE_F16, 0, 2, 0xfc00, true},
+        {PARE_TYPE_F16, 0, 2, 0x7bff, false},
+        {PARE_TYPE_BF16, 0, 2, 0x7f80, true},
+        {PARE_TYPE_BF16, 0, 2, 0x7f7f, false},
+        {PARE_TYPE_Q4_0, 0, 2, 0x7c00, true},
+        {PARE_TYPE_Q4_0, 2, 2, 0x7c00, false},
+        {PARE_TYPE_Q4_1, 2, 2, 0x7e00, true},
+        {PARE_TYPE_Q5_0, 0, 2, 0xffff, true},
+        {PARE_TYPE_Q5_1, 2, 2, 0xfc00, true},
+        {PARE_TYPE_Q8_0, 0, 2, 0x7c00, true},
+        {PARE_TYPE_Q2_K, 80, 2, 0x7c00, true},
+        {PARE_TYPE_Q2_K, 82, 2, 0x7c00, true},
+        {PARE_TYPE_Q3_K, 108, 2, 0x7c00, true},
+        {PARE_TYPE_Q4_K, 0, 2, 0x7c00, true},
+        {PARE_TYPE_Q4_K, 2, 2, 0x7c00, true},
+        {PARE_TYPE_Q5_K, 2, 2, 0x7c00, true},
+        {PARE_TYPE_Q6_K, 208, 2, 0x7c00, true},
+        {PARE_TYPE_Q8_K, 0, 4, 0x7f800000, true},
+        {PARE_TYPE_TQ1_0, 52, 2, 0x7c00, true},
+        {PARE_TYPE_TQ2_0, 64, 2, 0x7c00, true},
+        {PARE_TYPE_IQ4_XS, 0, 2, 0x7c00, true},
+        {PARE_TYPE_MXFP4, 0, 1, 0xff, true},
+        {PARE_TYPE_MXFP4, 0, 1, 0xfe, false},
+        {PARE_TYPE_NVFP4, 0, 4, 0xffffffff, false},
+        {PARE_TYPE_IQ1_M, 48, 8, 0x7000c00000000000, true},
+        {PARE_TYPE_IQ1_M, 48, 8, 0x70008fff0fff0fff, false},
+        {PARE_TYPE_I32, 0, 4, 0x7f800000, false},
+        {PARE_TYPE_F8_E4M3, 0, 1, 0xff, true},
+        {PARE_TYPE_F8_E5M2, 0, 1, 0x7c, true},
+        {PARE_TYPE_F8_E5M2FNUZ, 0, 1, 0x80, true},
+        {PARE_TYPE_F8_E8M0, 0, 1, 0xff, true},
+        {PARE_TYPE_C64, 4, 4, 0x7f800000, true},
+    };
+    enum { N = 5, AT = 3 };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const pare_type_info *info = pare_type_get(cases[k].type);
+        uint8_t *blocks = check_malloc((size_t)info->block_bytes * N);
+        memset(blocks, 0, (size_t)info->block_bytes * N);
+        CHECK(pare_find_nonfinite_block(cases[k].type, blocks, N) == SIZE_MAX);
+        for (size_t i = 0; i < cases[k].n_bytes; i++)
+            blocks[(size_t)info->block_bytes * AT + cases[k].offset + i] = (uint8_t)(cases[k].bits >> 8 * i);
+        size_t want = cases[k].found ? AT : SIZE_MAX;
+        if (pare_find_nonfinite_block(cases[k].type, blocks, N) != want)
+            fail_msg("%s: case %zu", info->name, k);
+        CHECK(pare_find_nonfinite_block(cases[k].type, blocks, AT) == SIZE_MAX);
+        free(blocks);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_the_reference_vectors),
         cmocka_unit_test(decodes_the_sweeps),
         cmocka_unit_test(encodes_the_reference_bytes),
+        cmocka_unit_test(importances_lower_the_error),
+        cmocka_unit_test(bytes_do_not_change),
+        cmocka_unit_test(names_and_numbers_are_unique),
+        cmocka_unit_test(foreign_numbers_have_names),
+        cmocka_unit_test(rows_are_whole_blocks),
+        cmocka_unit_test(decodes_any_bytes),
+        cmocka_unit_test(decodes_plain_numbers),
+        cmocka_unit_test(decodes_float8),
+        cmocka_unit_test(decodes_packed_small_floats),
+        cmocka_unit_test(names_the_value_it_cannot_hold),
+        cmocka_unit_test(checks_importances),
+        cmocka_unit_test(unseen_columns_survive),
+        cmocka_unit_test(encodes_degenerate_rows),
+        cmocka_unit_test(finds_scales_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
