@@ -369,7 +369,6 @@ static pare_status attend(pare_forward *f, const weights *l, uint32_t layer, con
 {
     const pare_hparams *hp = &f->m->hp;
     uint32_t n = f->n_seq * f->n;
-    bool sees_all = hp->window_period != 0 && (layer + 1) % hp->window_period == 0;
     pare_attention a = {
         .n_seq = f->n_seq,
         .n = f->n,
@@ -377,7 +376,7 @@ static pare_status attend(pare_forward *f, const weights *l, uint32_t layer, con
         .n_head_kv = hp->n_head_kv,
         .head_dim_k = hp->head_dim_k,
         .head_dim_v = hp->head_dim_v,
-        .window = sees_all ? 0 : hp->window,
+        .window = pare_layer_window(hp, layer),
         .causal = true,
         .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
         .softcap = hp->attn_softcap,

@@ -381,6 +381,18 @@ static pare_status publish(const job *j, pare_output **outs, pare_error *err)
     return st;
 }
 
+/* Stock's converter writes no key for the window of some families, and stock's runtime then applies none. */
+static pare_status warn_of_window(const pare_model *m, const char *path, pare_error *err)
+{
+    if (m->arch == NULL || !m->hp.window_not_in_gguf)
+        return PARE_OK;
+    return pare_warn(err,
+                     "%s: attention windows of %" PRIu32
+                     " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
+                     "before, which differs from the source in contexts longer than that",
+                     path, m->hp.window, m->arch->name);
+}
+
 pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin,
                             pare_error *err)
 {
@@ -388,7 +400,7 @@ pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_wr
     pare_output **outs = NULL;
     pare_buf name = {0};
     pare_status st = plan(&j, options, err);
-    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK)
+    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK || (st = warn_of_window(m, path, err)) != PARE_OK)
         goto done;
     if ((outs = calloc(j.n_parts, sizeof *outs)) == NULL) {
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", path, j.n_parts);
