@@ -11,7 +11,7 @@
 /* What the split.* keys of one file say. */
 typedef struct split {
     uint32_t no;        /* part, from 0 */
-    uint32_t count;     /* parts; 0 or 1: no set */
+    uint32_t count;     /* parts; 0: no set, as stock's merge leaves it */
     uint64_t n_tensors; /* of all parts */
 } split;
 
@@ -21,7 +21,7 @@ static pare_status read_split(const pare_meta *meta, const char *path, split *s,
     bool found = false;
     *s = (split){0};
     pare_status st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_COUNT, 0, GGUF_MAX_PARTS, &count, &found, err);
-    if (st != PARE_OK || count <= 1)
+    if (st != PARE_OK || count == 0)
         return st;
     if ((st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_NO, 0, count - 1, &no, NULL, err)) != PARE_OK ||
         (st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_TENSORS, 0, INT32_MAX, &s->n_tensors, NULL, err)) != PARE_OK)
@@ -247,8 +247,9 @@ static pare_status merge(pare_model *m, set *s, pare_error *err)
 static pare_status open_set(pare_model *m, pare_model *named, const char *path, const split *want, pare_error *err)
 {
     set s = {.path = path, .prefix_len = prefix_length(path), .want = *want};
-    pare_status st = check_own_name(&s, err);
-    if (st != PARE_OK || (st = check_present(&s, err)) != PARE_OK)
+    pare_status st = PARE_OK;
+    /* a single part has no neighbours that a name would lead to */
+    if (want->count > 1 && ((st = check_own_name(&s, err)) != PARE_OK || (st = check_present(&s, err)) != PARE_OK))
         return st;
     if ((s.parts = calloc(want->count, sizeof *s.parts)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " parts", path, want->count);
@@ -309,7 +310,7 @@ pare_status pare_gguf_open(pare_model *m, const char *path, unsigned flags, pare
     *m = (pare_model){0};
     pare_status st = load(&one, path, err);
     if (st == PARE_OK && (st = read_split(&one.meta, path, &s, err)) == PARE_OK) {
-        if (s.count > 1) {
+        if (s.count > 0) {
             st = open_set(m, &one, path, &s, err);
         } else {
             *m = one;
