@@ -38,7 +38,7 @@ static void on_stop(int number)
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     uint64_t offset = 0;
-    const char *path = pare_map_fault(info->si_addr, &offset);
+    const char *path = pare_map_find(info->si_addr, &offset);
     (void)context;
     pare_output_abandon();
     if (path == NULL) {

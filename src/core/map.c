@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The open maps, for pare_map_fault. A model has one map a shard; a file beyond this number is mapped all the same,
+/* The open maps, for pare_map_find. A model has one map a shard; a file beyond this number is mapped all the same,
  * only its name is missing from the message of a SIGBUS. */
 enum { MAX_LISTED = 1024 };
 static struct {
@@ -41,7 +41,7 @@ static void unlist_map(const pare_map *m)
     pthread_mutex_unlock(&listed_lock);
 }
 
-const char *pare_map_fault(const void *address, uint64_t *offset)
+const char *pare_map_find(const void *address, uint64_t *offset)
 {
     const uint8_t *at = address;
     for (size_t i = 0; i < MAX_LISTED; i++)

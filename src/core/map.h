@@ -24,8 +24,8 @@ void pare_map_close(pare_map *m);
 void pare_map_release(const pare_map *m, uint64_t offset, uint64_t len);
 void pare_map_prefetch(const pare_map *m, uint64_t offset, uint64_t len);
 
-/* When a mapped file is truncated by someone else, reading it raises SIGBUS. Given the fault address, the map it lies
- * in and the offset; NULL when it is in none. Async-signal-safe: for the program's handler. */
-const char *pare_map_fault(const void *address, uint64_t *offset);
+/* The path of the open map that address lies in, and its offset there; NULL when it lies in none. Async-signal-safe:
+ * when a mapped file is truncated by someone else, reading it raises SIGBUS, and the program's handler can say where. */
+const char *pare_map_find(const void *address, uint64_t *offset);
 
 #endif

@@ -80,8 +80,9 @@ pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_
 
 void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
-    if (t->data == NULL || !pare_in_range(row, n_rows, t->n_rows))
-        return;
+    uint64_t offset;
+    if (t->data == NULL || !pare_in_range(row, n_rows, t->n_rows) || pare_map_find(t->data, &offset) == NULL)
+        return; /* dropping pages that no file holds would lose them */
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)(t->data + row * t->row_bytes);
     uintptr_t first = (start + page - 1) / page * page,
               end = (start + (uintptr_t)(n_rows * t->row_bytes)) / page * page;

@@ -95,12 +95,12 @@ static void finds_the_map_of_an_address(void **state)
     const char *path = file_with("fault", "0123456789", 10);
     CHECK_OK(pare_map_open(&m, path, &err), &err);
     const uint8_t *inside = m.data + 7;
-    assert_string_equal(pare_map_fault(inside, &offset), path);
+    assert_string_equal(pare_map_find(inside, &offset), path);
     assert_int_equal(offset, 7);
-    CHECK(pare_map_fault(m.data + 10, &offset) == NULL);
-    CHECK(pare_map_fault(NULL, &offset) == NULL);
+    CHECK(pare_map_find(m.data + 10, &offset) == NULL);
+    CHECK(pare_map_find(NULL, &offset) == NULL);
     pare_map_close(&m);
-    CHECK(pare_map_fault(inside, &offset) == NULL);
+    CHECK(pare_map_find(inside, &offset) == NULL);
 }
 
 int main(void)
