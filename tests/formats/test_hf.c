@@ -234,7 +234,7 @@ static const pare_hf_write_options plain = {0};
 
 static void same_file(const char *a, const char *b, const char *name)
 {
-    char path[2][4200];
+    char path[2][8500];
     size_t n[2] = {0};
     snprintf(path[0], sizeof path[0], "%s/%s", a, name);
     snprintf(path[1], sizeof path[1], "%s/%s", b, name);
@@ -369,7 +369,7 @@ static const char *make_folder(const tiny *t)
     pare_error err = {0};
     pare_buf text = {0};
     const char *names[32];
-    char name[128], path[4300];
+    char name[128], path[4500];
     void *zeros = calloc(1, 4096);
     CHECK(zeros != NULL);
     CHECK_OK(pare_model_reserve(&m, 32, &err), &err);
@@ -522,7 +522,7 @@ static void opens_a_file_beside_its_config(void **state)
     (void)state;
     pare_model m;
     pare_error err = {0};
-    char path[4300];
+    char path[4500];
     snprintf(path, sizeof path, "%s/model.safetensors", make_folder(&(tiny){0}));
     CHECK_OK(pare_hf_open(&m, path, 0, &err), &err);
     CHECK(m.n_tensors == 20 && pare_model_find(&m, "blk.1.attn_q.weight") != NULL);
@@ -534,7 +534,7 @@ static void refuses_other_weights(void **state)
     (void)state;
     pare_model m;
     pare_error err = {0};
-    char path[4300];
+    char path[4500];
     const char *dir = fresh_path();
     CHECK(mkdir(dir, 0777) == 0);
     check_write_file(strcat(strcpy(path, dir), "/config.json"), "{}", 2);
@@ -550,7 +550,7 @@ static void refuses_a_large_or_deep_config(void **state)
     (void)state;
     pare_model m;
     pare_error err = {0};
-    char path[4300];
+    char path[4500];
     const char *dir = make_folder(&(tiny){0});
     snprintf(path, sizeof path, "%s/config.json", dir);
     CHECK(truncate(path, 200 << 20) == 0); /* sparse */
