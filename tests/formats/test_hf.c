@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const oracles[] = {"llama", "llama_rope", "mistral", "qwen2", "qwen3", "qwen3_tiny"};
+static const char *const oracles[] = {"llama", "llama_rope", "mistral", "qwen2", "qwen3", "qwen3_tiny", "olmo2", "starcoder2"};
 enum { N_ORACLES = sizeof oracles / sizeof *oracles };
 
 static const char *oracle(const char *name, const char *file)
