@@ -164,7 +164,7 @@ pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len,
         if (!is_mark(text + i, len - i))
             continue;
         bool start = i < from + MARK || !is_mark(text + i - MARK, MARK);
-        if (t->v->split_spaces || (t->words_apart && start)) {
+        if (t->v->split_spaces == 1 || (t->words_apart && start)) {
             st = merge_word(w, text + from, i - from, err);
             from = i;
         }

@@ -51,9 +51,11 @@ static pare_status is_made(const pare_vocab *v, const pare_index *ids, const par
     return st;
 }
 
-/* A row takes whole tokens past the merges and the file does not: the same, unless a token is not made by its merges.
+/* Warnings below are for other readers of the GGUF file: pare writes tokenizer.pare.* keys that it follows itself.
+ *
+ * A row takes whole tokens past the merges and the file does not: the same, unless a token is not made by its merges.
  */
-static pare_status check_shortcut(const pare_vocab *v, const char *path, pare_error *err)
+static pare_status check_shortcut(pare_vocab *v, const char *path, pare_error *err)
 {
     pare_index ids = {0};
     pare_merge_table table = {0};
@@ -69,7 +71,9 @@ static pare_status check_shortcut(const pare_vocab *v, const char *path, pare_er
         if (!made && n_apart++ == 0)
             first = i;
     }
-    if (st == PARE_OK && n_apart > 0)
+    if (st == PARE_OK && n_apart == 0)
+        v->ignore_merges = -1;
+    else if (st == PARE_OK)
         st = pare_warn(err,
                        "%s: pre-tokenizer '%.*s' takes tokens without merging, and merges do not make %" PRIu32
                        " of them, the first is %" PRIu32,
@@ -89,6 +93,8 @@ pare_status pare_tokenizer_json_name(pare_vocab *v, const pare_tokenizer_rules *
     if (row == NULL)
         return unknown_steps(rules, path, err);
     v->pre = (pare_str){row->name, strlen(row->name)};
+    v->nfc = row->nfc == rules->nfc ? -1 : rules->nfc;
+    v->ignore_merges = row->ignore_merges == rules->ignore_merges ? -1 : rules->ignore_merges;
     if (row->nfc != rules->nfc)
         st = pare_warn(err, "%s: normalizer NFC is %s, but pre-tokenizer '%s' has it %s", path,
                        rules->nfc ? "on" : "off", row->name, row->nfc ? "on" : "off");

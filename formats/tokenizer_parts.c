@@ -45,6 +45,14 @@ static pare_status fill_row(pare_vocab *v, const pare_token_row *row, uint32_t i
     return token->data == NULL ? PARE_ERR_MEMORY : PARE_OK;
 }
 
+static bool is_ascii(pare_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.data[i] >= 0x80)
+            return false;
+    return true;
+}
+
 pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n_vocab, const char *path,
                                    pare_error *err)
 {
@@ -65,7 +73,9 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
     pare_status st = PARE_OK;
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         types[i] = t->rows[i].type;
-        attrs[i] = t->rows[i].attrs;
+        /* Byte-level text is normalized by NFC at most, which leaves ASCII as it is. */
+        bool plain = v->kind == PARE_VOCAB_BPE && is_ascii(t->rows[i].text);
+        attrs[i] = t->rows[i].attrs & (plain ? ~PARE_TOKEN_NORMALIZED : ~0);
         scores[i] = t->rows[i].text.data == NULL ? -10000.0F : t->rows[i].score;
         st = fill_row(v, &t->rows[i], (uint32_t)i, &tokens[i], err);
     }

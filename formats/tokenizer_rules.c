@@ -175,7 +175,7 @@ pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare
 
 void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v)
 {
-    v->split_spaces = rules->split_spaces;
+    v->split_spaces = rules->split_spaces ? 1 : -1;
     if (v->kind == PARE_VOCAB_BPE) {
         v->nfc = rules->nfc;
         v->ignore_merges = rules->ignore_merges;

@@ -225,9 +225,9 @@ static int put_spm_rules(const pare_vocab *v, json_t *doc)
         [PARE_PREFIX_EACH] = "always", [PARE_PREFIX_MISSING] = "always", [PARE_PREFIX_FIRST] = "first"};
     bool prefix = v->add_space_prefix != 0;
     json_t *normalizer = json_null(), *pre = json_null(), *decoders;
-    if (v->split_spaces || (prefix && v->prefix_rule != PARE_PREFIX_EACH))
+    if (v->split_spaces == 1 || (prefix && v->prefix_rule != PARE_PREFIX_EACH))
         pre = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
-                        prefix ? schemes[v->prefix_rule] : "never", "split", v->split_spaces);
+                        prefix ? schemes[v->prefix_rule] : "never", "split", v->split_spaces == 1);
     else if (prefix)
         normalizer = json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend",
                                "prepend", mark, replace_spaces(false));

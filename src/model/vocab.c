@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #define GGML "tokenizer.ggml."
+#define PARE "tokenizer.pare."
 static const char template_key[] = "tokenizer.chat_template";
 static const char template_list_key[] = "tokenizer.chat_templates";
 
@@ -271,6 +272,50 @@ static pare_status write_charsmap(const pare_vocab *v, const key_row *row, pare_
                                : pare_meta_set_array(meta, row->key, PARE_META_U8, v->charsmap, v->charsmap_bytes, err);
 }
 
+static pare_status read_attrs(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
+                              pare_error *err)
+{
+    (void)row;
+    const uint8_t *attrs = m->v.data;
+    if (m->type != PARE_META_ARRAY || m->elem != PARE_META_U8)
+        return wrong_type(m, path, "array of u8", err);
+    pare_status st = same_count(v, m, path, err);
+    for (uint32_t i = 0; i < v->n_tokens && st == PARE_OK; i++)
+        if (attrs[i] > PARE_TOKEN_ATTR_MAX)
+            st = pare_fail(err, PARE_ERR_RANGE,
+                           "%s: key '%.*s' at offset %" PRIu64 ": element %" PRIu32 " is %u, allowed 0 to %d", path,
+                           (int)m->key.len, m->key.data, m->offset, i, attrs[i], PARE_TOKEN_ATTR_MAX);
+    v->attrs = attrs;
+    return st;
+}
+
+static pare_status write_attrs(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    for (uint32_t i = 0; v->attrs != NULL && i < v->n_tokens; i++)
+        if (v->attrs[i] != 0)
+            return pare_meta_set_array(meta, row->key, PARE_META_U8, v->attrs, v->n_tokens, err);
+    return PARE_OK;
+}
+
+static pare_status read_prefix_rule(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
+                                    pare_error *err)
+{
+    (void)row;
+    if (m->type != PARE_META_U32)
+        return wrong_type(m, path, "u32", err);
+    if (m->v.u > PARE_PREFIX_FIRST)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: key '%.*s' at offset %" PRIu64 ": %" PRIu64 ", allowed 0 to %d",
+                         path, (int)m->key.len, m->key.data, m->offset, m->v.u, PARE_PREFIX_FIRST);
+    v->prefix_rule = (pare_prefix_rule)m->v.u;
+    return PARE_OK;
+}
+
+static pare_status write_prefix_rule(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    return v->prefix_rule == PARE_PREFIX_EACH ? PARE_OK
+                                              : pare_meta_set_u32(meta, row->key, (uint32_t)v->prefix_rule, err);
+}
+
 /* Named templates, then their list, then the default one, as stock's writer does. */
 static pare_status write_templates(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
 {
@@ -324,6 +369,11 @@ static const key_row rows[] = {
     {GGML "add_space_prefix", AT(add_space_prefix), read_flag, write_flag},
     {GGML "remove_extra_whitespaces", AT(remove_extra_whitespaces), read_flag, write_flag},
     {GGML "precompiled_charsmap", AT(charsmap), read_charsmap, write_charsmap},
+    {PARE "token_attrs", AT(attrs), read_attrs, write_attrs},
+    {PARE "prefix_rule", AT(prefix_rule), read_prefix_rule, write_prefix_rule},
+    {PARE "ignore_merges", AT(ignore_merges), read_flag, write_flag},
+    {PARE "nfc", AT(nfc), read_flag, write_flag},
+    {PARE "split_spaces", AT(split_spaces), read_flag, write_flag},
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 static_assert(sizeof rows / sizeof rows[0] <= PARE_VOCAB_KEY_ROOM, "key_order has room for every row");
@@ -345,7 +395,7 @@ void pare_vocab_note_key(pare_vocab *v, const char *key)
 
 void pare_vocab_init(pare_vocab *v)
 {
-    *v = (pare_vocab){.kind = PARE_VOCAB_UNKNOWN, .ignore_merges = -1, .nfc = -1};
+    *v = (pare_vocab){.kind = PARE_VOCAB_UNKNOWN};
     for (size_t i = 0; i < N_ROWS; i++) {
         if (rows[i].read == read_id)
             *(int64_t *)((char *)v + rows[i].field) = PARE_TOKEN_NONE;
@@ -522,7 +572,7 @@ static pare_status add_name_attrs(pare_vocab *v, const pare_meta *meta, pare_err
 {
     static const char *const kept[] = {"<unk>", "<s>", "<|endoftext|>"};
     const pare_meta_value *name = pare_meta_find(meta, "general.name");
-    if (v->kind != PARE_VOCAB_SPM || name == NULL || name->type != PARE_META_STRING ||
+    if (v->kind != PARE_VOCAB_SPM || v->attrs != NULL || name == NULL || name->type != PARE_META_STRING ||
         !(contains_nocase(name->v.s, "phi-3") || contains_nocase(name->v.s, "phi3")))
         return PARE_OK;
     uint8_t *attrs = pare_arena_alloc(&v->arena, v->n_tokens, err);

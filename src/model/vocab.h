@@ -25,15 +25,16 @@ typedef enum pare_token_type {
     PARE_TOKEN_BYTE = 6
 } pare_token_type;
 
-/* How an added token is found in text: the flags of tokenizer.json's added_tokens. GGUF does not carry them. */
+/* How an added token is found in text: the flags of tokenizer.json's added_tokens. */
 typedef enum pare_token_attr {
-    PARE_TOKEN_LSTRIP = 1,     /* white space before it belongs to it */
-    PARE_TOKEN_RSTRIP = 2,     /* white space behind it belongs to it */
-    PARE_TOKEN_NORMALIZED = 4, /* looked for in the normalized text */
-    PARE_TOKEN_SINGLE_WORD = 8 /* only where no word character is beside it */
+    PARE_TOKEN_LSTRIP = 1,      /* white space before it belongs to it */
+    PARE_TOKEN_RSTRIP = 2,      /* white space behind it belongs to it */
+    PARE_TOKEN_NORMALIZED = 4,  /* looked for in the normalized text */
+    PARE_TOKEN_SINGLE_WORD = 8, /* only where no word character is beside it */
+    PARE_TOKEN_ATTR_MAX = 15
 } pare_token_attr;
 
-/* Where a SentencePiece vocabulary puts its leading space, when add_space_prefix is not 0. GGUF has only the first. */
+/* Where a SentencePiece vocabulary puts its leading space, when add_space_prefix is not 0. */
 typedef enum pare_prefix_rule {
     PARE_PREFIX_EACH,    /* before each stretch of text between special tokens, whatever it starts with */
     PARE_PREFIX_MISSING, /* the same, unless the stretch starts with a space */
@@ -64,11 +65,12 @@ typedef struct pare_vocab {
     const pare_chat_template *named_templates; /* tokenizer.chat_template.NAME */
     uint32_t n_named_templates;
 
-    /* What the files say and GGUF has no key for: it makes the ids exact when a Hub folder is run as it is. */
+    /* What tokenizer.json says and GGUF has no agreed key for. It makes the ids exact; where it differs from what a
+     * GGUF reader takes for granted it is written as tokenizer.pare.*, which others ignore. */
     const uint8_t *attrs; /* [n_tokens] pare_token_attr flags or NULL: none */
     pare_prefix_rule prefix_rule;
     int ignore_merges, nfc; /* -1: as the row of the pre-tokenizer says, 0, 1 */
-    bool split_spaces;      /* SentencePiece: no piece reaches across the start of a word */
+    int split_spaces;       /* 1: SentencePiece pieces do not reach across the start of a word */
 
     /* The keys present, in the order in which they stood or shall be written; indices into a table in vocab.c. */
     uint8_t key_order[PARE_VOCAB_KEY_ROOM];
