@@ -22,7 +22,7 @@ static char *copy_text(const char *text, size_t len, const char *path, pare_erro
     return copy;
 }
 
-static void close_file(pare_pin_file *f)
+void pare_pin_file_close(pare_pin_file *f)
 {
     for (size_t i = 0; i < f->n_tensors; i++)
         free(f->tensors[i].name);
@@ -32,13 +32,17 @@ static void close_file(pare_pin_file *f)
     free(f->meta);
     free(f->path);
     free(f->name);
+    *f = (pare_pin_file){0};
 }
 
 void pare_pin_close(pare_pin *p)
 {
     for (size_t i = 0; i < p->n_files; i++)
-        close_file(&p->files[i]);
+        pare_pin_file_close(&p->files[i]);
+    for (size_t i = 0; i < p->n_folders; i++)
+        free(p->folders[i]);
     free(p->files);
+    free(p->folders);
     *p = (pare_pin){0};
 }
 
@@ -78,26 +82,69 @@ pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t
     return PARE_OK;
 }
 
-pare_status pare_pin_add_meta(pare_pin_file *f, const pare_meta_value *value, pare_error *err)
+pare_status pare_pin_add_meta_digest(pare_pin_file *f, const char *key, const pare_digest *digest, pare_error *err)
 {
     pare_pin_meta *meta = grow(f->meta, f->n_meta, sizeof *meta, f->path, err);
     if (meta == NULL)
         return PARE_ERR_MEMORY;
     f->meta = meta;
-    pare_pin_meta *to = &meta[f->n_meta];
-    *to = (pare_pin_meta){0};
+    meta[f->n_meta] = (pare_pin_meta){copy_text(key, strlen(key), f->path, err), *digest};
+    if (meta[f->n_meta].key == NULL)
+        return PARE_ERR_MEMORY;
+    f->n_meta++;
+    return PARE_OK;
+}
+
+pare_status pare_pin_add_meta(pare_pin_file *f, const pare_meta_value *value, pare_error *err)
+{
     pare_buf bytes = {0};
-    pare_status st = pare_meta_serialize(value, &bytes, err);
-    if (st == PARE_OK)
-        st = pare_hash_bytes(bytes.data, bytes.len, PARE_HASH_BOTH, &to->digest, err);
-    pare_buf_close(&bytes);
-    if (st == PARE_OK && value->type == PARE_META_STRING && pare_str_equal(value->key, "tokenizer.chat_template")) {
+    pare_digest digest;
+    char *key = copy_text(value->key.data, value->key.len, f->path, err);
+    pare_status st = key == NULL ? PARE_ERR_MEMORY : pare_meta_serialize(value, &bytes, err);
+    if (st == PARE_OK && (st = pare_hash_bytes(bytes.data, bytes.len, PARE_HASH_BOTH, &digest, err)) == PARE_OK)
+        st = pare_pin_add_meta_digest(f, key, &digest, err);
+    if (st == PARE_OK && value->type == PARE_META_STRING && strcmp(key, "tokenizer.chat_template") == 0) {
         st = pare_hash_bytes(value->v.s.data, value->v.s.len, PARE_HASH_BOTH, &f->chat_template, err);
         f->has_chat_template = st == PARE_OK;
     }
-    if (st == PARE_OK && (to->key = copy_text(value->key.data, value->key.len, f->path, err)) == NULL)
-        st = PARE_ERR_MEMORY;
-    if (st == PARE_OK)
-        f->n_meta++;
+    pare_buf_close(&bytes);
+    free(key);
+    return st;
+}
+
+pare_status pare_pin_add_folder(pare_pin *p, const char *path, pare_error *err)
+{
+    char **folders = grow(p->folders, p->n_folders, sizeof *folders, path, err);
+    if (folders == NULL)
+        return PARE_ERR_MEMORY;
+    p->folders = folders;
+    if ((folders[p->n_folders] = copy_text(path, strlen(path), path, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    p->n_folders++;
+    return PARE_OK;
+}
+
+/* Replace the leading folder `from` of *path, if it is that, by `to`. */
+static pare_status move_path(char **path, const char *from, const char *to, pare_error *err)
+{
+    size_t n = strlen(from);
+    if (strncmp(*path, from, n) != 0 || ((*path)[n] != '/' && (*path)[n] != '\0'))
+        return PARE_OK;
+    pare_buf moved = {0};
+    pare_status st = pare_buf_printf(&moved, err, "%s%s", to, *path + n);
+    if (st != PARE_OK)
+        return st;
+    free(*path);
+    *path = moved.data;
+    return PARE_OK;
+}
+
+pare_status pare_pin_move(pare_pin *p, const char *from, const char *to, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
+        st = move_path(&p->files[i].path, from, to, err);
+    for (size_t i = 0; i < p->n_folders && st == PARE_OK; i++)
+        st = move_path(&p->folders[i], from, to, err);
     return st;
 }

@@ -38,9 +38,12 @@ typedef struct pare_pin_file {
 typedef struct pare_pin {
     pare_pin_file *files;
     size_t n_files;
+    char **folders; /* every file below these is in the pin, so that a further one is a difference */
+    size_t n_folders;
 } pare_pin;
 
 void pare_pin_close(pare_pin *p);
+void pare_pin_file_close(pare_pin_file *f);
 
 /* For writers: start a file (copies path), add its tensors and metadata in file order, set file->digest at the end.
  * The returned pointer is valid until the next pare_pin_add_file. */
@@ -48,5 +51,10 @@ pare_status pare_pin_add_file(pare_pin *p, const char *path, pare_pin_file **out
 pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t offset, const pare_digest *digest,
                                 pare_error *err);
 pare_status pare_pin_add_meta(pare_pin_file *f, const pare_meta_value *value, pare_error *err);
+pare_status pare_pin_add_meta_digest(pare_pin_file *f, const char *key, const pare_digest *digest, pare_error *err);
+pare_status pare_pin_add_folder(pare_pin *p, const char *path, pare_error *err);
+
+/* The files were recorded in the folder `from`, which has been renamed to `to` (core/output.h, pare_outdir). */
+pare_status pare_pin_move(pare_pin *p, const char *from, const char *to, pare_error *err);
 
 #endif

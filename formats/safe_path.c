@@ -7,18 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *pare_path_fault(pare_str name)
+const char *pare_path_leaves(pare_str name)
 {
     if (name.len == 0)
         return "is empty";
     if (name.data[0] == '/')
         return "is absolute";
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.data[i] == '\\')
-            return "holds a backslash";
-        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7f)
-            return "holds a control byte";
-    }
+    if (memchr(name.data, '\0', name.len) != NULL)
+        return "holds a NUL";
     for (size_t start = 0; start <= name.len;) {
         const char *part = name.data + start, *slash = memchr(part, '/', name.len - start);
         size_t len = slash != NULL ? (size_t)(slash - part) : name.len - start;
@@ -28,7 +24,19 @@ const char *pare_path_fault(pare_str name)
             return "holds '..'";
         start += len + 1;
     }
-    return pare_utf8_valid(name.data, name.len, NULL) ? NULL : "is not UTF-8";
+    return NULL;
+}
+
+const char *pare_path_fault(pare_str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.data[i] == '\\')
+            return "holds a backslash";
+        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7f)
+            return "holds a control byte";
+    }
+    const char *fault = pare_path_leaves(name);
+    return fault != NULL || pare_utf8_valid(name.data, name.len, NULL) ? fault : "is not UTF-8";
 }
 
 static const char *kind_of(mode_t mode)
@@ -113,6 +121,12 @@ pare_path_state pare_path_look(const char *folder, const char *name, char *why, 
     }
     free(full);
     return state;
+}
+
+bool pare_path_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 char *pare_path_folder(const char *path, pare_error *err)

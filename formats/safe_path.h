@@ -9,6 +9,10 @@
  * leading slash, no component that is empty, "." or "..", no backslash, no control byte or NUL, well-formed UTF-8. */
 const char *pare_path_fault(pare_str name);
 
+/* The same, but backslashes, control bytes other than NUL and bytes that are not UTF-8 pass: SHA256SUMS can name any
+ * file. */
+const char *pare_path_leaves(pare_str name);
+
 typedef enum pare_path_state {
     PARE_PATH_FILE,   /* a regular file, perhaps through the Hub cache's link */
     PARE_PATH_ABSENT, /* there is nothing */
@@ -21,6 +25,8 @@ typedef enum pare_path_state {
  * why (size bytes) receives what is there instead of a regular file: "is a FIFO", "is a symbolic link to '/etc/...'".
  */
 pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size);
+
+bool pare_path_is_folder(const char *path); /* links are followed */
 
 /* The folder part of path (".", when there is none), owned by the caller; NULL: no memory. */
 char *pare_path_folder(const char *path, pare_error *err);

@@ -1,0 +1,112 @@
+#include "formats/folder_list.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_LEVELS = 16, MAX_ENTRIES = 1000000 };
+
+void pare_folder_list_close(pare_folder_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        free(list->entries[i].name);
+        free(list->entries[i].why);
+    }
+    free(list->entries);
+    *list = (pare_folder_list){0};
+}
+
+static bool is_left_out(const char *name, bool top)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, ".git", 4) == 0 ||
+           strcmp(name, ".cache") == 0 || (top && (strcmp(name, "pare.lock") == 0 || strcmp(name, "SHA256SUMS") == 0));
+}
+
+/* Append name, which the list then owns. */
+static pare_status append(pare_folder_list *list, const char *folder, char *name, pare_error *err)
+{
+    char why[512];
+    if (list->n == MAX_ENTRIES)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: more than %d files", folder, MAX_ENTRIES);
+    if ((list->n & (list->n - 1)) == 0) { /* the capacity is the next power of two */
+        pare_folder_entry *more = reallocarray(list->entries, list->n == 0 ? 1 : 2 * list->n, sizeof *more);
+        if (more == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu names", folder, list->n + 1);
+        list->entries = more;
+    }
+    pare_folder_entry *e = &list->entries[list->n];
+    *e = (pare_folder_entry){0};
+    if (pare_path_look(folder, name, why, sizeof why) != PARE_PATH_FILE && (e->why = strdup(why)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);
+    e->name = name;
+    list->n++;
+    return PARE_OK;
+}
+
+static bool is_folder(const char *folder, const char *name)
+{
+    struct stat info;
+    char *full = pare_path_join(folder, name, NULL);
+    bool yes = full != NULL && lstat(full, &info) == 0 && S_ISDIR(info.st_mode);
+    free(full);
+    return yes;
+}
+
+/* The entries of folder/below (folder itself when below is ""); subfolders are pushed on pending. */
+static pare_status read_one(pare_folder_list *list, pare_folder_list *pending, const char *folder, const char *below,
+                            pare_error *err)
+{
+    char *full = pare_path_join(folder, below, err);
+    DIR *dir = full != NULL ? opendir(full) : NULL;
+    pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (st == PARE_OK && dir == NULL)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", full, strerror(errno));
+    for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
+        if (is_left_out(e->d_name, below[0] == '\0'))
+            continue;
+        char *name = below[0] == '\0' ? strdup(e->d_name) : pare_path_join(below, e->d_name, err);
+        if (name == NULL)
+            st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", full);
+        else if ((st = append(is_folder(folder, name) ? pending : list, folder, name, err)) != PARE_OK)
+            free(name);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    free(full);
+    return st;
+}
+
+static size_t level_of(const char *name)
+{
+    size_t n = 1;
+    for (; *name != '\0'; name++)
+        n += *name == '/';
+    return n;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const pare_folder_entry *)a)->name, ((const pare_folder_entry *)b)->name);
+}
+
+pare_status pare_folder_list_read(pare_folder_list *list, const char *folder, pare_error *err)
+{
+    pare_folder_list pending = {0}; /* subfolders; read in the order in which they were found */
+    *list = (pare_folder_list){0};
+    pare_status st = read_one(list, &pending, folder, "", err);
+    for (size_t i = 0; i < pending.n && st == PARE_OK; i++) {
+        if (level_of(pending.entries[i].name) >= MAX_LEVELS)
+            st = pare_fail(err, PARE_ERR_RANGE, "%s/%s: more than %d levels of folders", folder,
+                           pending.entries[i].name, MAX_LEVELS);
+        else
+            st = read_one(list, &pending, folder, pending.entries[i].name, err);
+    }
+    pare_folder_list_close(&pending);
+    if (st != PARE_OK)
+        pare_folder_list_close(list);
+    else if (list->n > 0)
+        qsort(list->entries, list->n, sizeof *list->entries, compare_entries);
+    return st;
+}

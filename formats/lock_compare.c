@@ -1,0 +1,295 @@
+#include "formats/lock_compare.h"
+#include "formats/lock_derive.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT = 512 };
+
+pare_status pare_verification_add(pare_verification *v, pare_found verdict, const char *kind, const char *file,
+                                  const char *item, const char *text, pare_error *err)
+{
+    pare_verify_report *r = v->report;
+    *(verdict == PARE_FOUND_BYTES ? &r->bytes : &r->structure) = PARE_VERDICT_DIFFERENT;
+    if ((r->n_findings & (r->n_findings - 1)) == 0) { /* the capacity is the next power of two */
+        pare_finding *more = reallocarray(r->findings, r->n_findings == 0 ? 1 : 2 * r->n_findings, sizeof *more);
+        if (more == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu findings", r->n_findings + 1);
+        r->findings = more;
+    }
+    pare_finding *f = &r->findings[r->n_findings++];
+    *f = (pare_finding){strdup(kind), strdup(file), strdup(item), strdup(text)};
+    if (f->kind == NULL || f->file == NULL || f->item == NULL || f->text == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a finding");
+    return PARE_OK;
+}
+
+/* The hash that this run computes, as a key. */
+static pare_str key_of(const pare_verification *v, const pare_digest *d)
+{
+    return v->kind == PARE_HASH_XXH3 ? (pare_str){(const char *)d->xxh3_128, sizeof d->xxh3_128}
+                                     : (pare_str){(const char *)d->sha256, sizeof d->sha256};
+}
+
+static bool same_digest(const pare_verification *v, const pare_digest *a, const pare_digest *b)
+{
+    pare_str x = key_of(v, a), y = key_of(v, b);
+    return memcmp(x.data, y.data, x.len) == 0 && (v->lock->sums || a->n_bytes == b->n_bytes);
+}
+
+static pare_str name_key(const char *name)
+{
+    return (pare_str){name, strlen(name)};
+}
+
+/* The tensors of one file, expected (e) and actual (a), matched by name and looked up by content. */
+typedef struct tensor_match {
+    pare_verification *v;
+    const pare_pin_file *e, *a;
+    int64_t *to;            /* [e->n_tensors] index in a, or PARE_INDEX_NONE */
+    pare_index names;       /* of a */
+    pare_index unmet;       /* hash -> index in e, of the expected tensors that are absent or differ */
+    pare_index unknown;     /* hash -> index in a, of tensors that e does not name */
+    pare_index known_names; /* of e */
+    size_t n_different;     /* tensors that are not as expected, in any way */
+    bool moved;             /* some tensor lies at another offset */
+} tensor_match;
+
+static bool is_different(const tensor_match *m, size_t i)
+{
+    return m->to[i] != PARE_INDEX_NONE && !same_digest(m->v, &m->e->tensors[i].digest, &m->a->tensors[m->to[i]].digest);
+}
+
+static pare_status match_tensors(tensor_match *m, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < m->a->n_tensors && st == PARE_OK; i++)
+        st = pare_index_add(&m->names, name_key(m->a->tensors[i].name), (int64_t)i, NULL, err);
+    for (size_t i = 0; i < m->e->n_tensors && st == PARE_OK; i++) {
+        const pare_pin_tensor *t = &m->e->tensors[i];
+        m->to[i] = pare_index_find(&m->names, name_key(t->name));
+        m->moved |= m->to[i] == PARE_INDEX_NONE || m->a->tensors[m->to[i]].offset != t->offset;
+        if ((st = pare_index_add(&m->known_names, name_key(t->name), (int64_t)i, NULL, err)) == PARE_OK &&
+            (m->to[i] == PARE_INDEX_NONE || is_different(m, i)))
+            st = pare_index_add(&m->unmet, key_of(m->v, &t->digest), (int64_t)i, NULL, err);
+    }
+    for (size_t i = 0; i < m->a->n_tensors && st == PARE_OK; i++) {
+        const pare_pin_tensor *t = &m->a->tensors[i];
+        if (pare_index_find(&m->known_names, name_key(t->name)) == PARE_INDEX_NONE)
+            st = pare_index_add(&m->unknown, key_of(m->v, &t->digest), (int64_t)i, NULL, err);
+    }
+    return st;
+}
+
+/* The expected tensor whose content the actual tensor i has, when that one is not itself as expected. */
+static int64_t owner_of(const tensor_match *m, int64_t i)
+{
+    return pare_index_find(&m->unmet, key_of(m->v, &m->a->tensors[i].digest));
+}
+
+static pare_status add_tensor_finding(tensor_match *m, const char *kind, const char *item, const char *text,
+                                      pare_error *err)
+{
+    m->n_different++;
+    return pare_verification_add(m->v, PARE_FOUND_BYTES, kind, m->e->name, item, text, err);
+}
+
+/* Tensor i of the lock has other bytes now: whose are they? */
+static pare_status explain_bytes(tensor_match *m, size_t i, pare_error *err)
+{
+    char text[TEXT];
+    pare_buf item = {0};
+    const pare_pin_tensor *e = &m->e->tensors[i], *a = &m->a->tensors[m->to[i]];
+    int64_t owner = owner_of(m, m->to[i]);
+    uint64_t end = a->offset + a->digest.n_bytes;
+    if (owner == PARE_INDEX_NONE || (size_t)owner == i) {
+        snprintf(text, sizeof text, "bytes at offsets %" PRIu64 " to %" PRIu64 " differ from the lock", a->offset, end);
+        return add_tensor_finding(m, "tensor", e->name, text, err);
+    }
+    const char *other = m->e->tensors[owner].name;
+    bool mutual = m->to[owner] != PARE_INDEX_NONE && owner_of(m, m->to[owner]) == (int64_t)i;
+    if (!mutual) {
+        snprintf(text, sizeof text, "bytes at offsets %" PRIu64 " to %" PRIu64 " are those of tensor '%.200s'",
+                 a->offset, end, other);
+        return add_tensor_finding(m, "tensor", e->name, text, err);
+    }
+    m->n_different++;
+    if ((size_t)owner < i)
+        return PARE_OK; /* told at the other one */
+    pare_status st = pare_buf_printf(&item, err, "%s, %s", e->name, other);
+    if (st == PARE_OK)
+        st = pare_verification_add(m->v, PARE_FOUND_BYTES, "tensors exchanged", m->e->name, item.data,
+                                   "contents exchanged: each holds the bytes that the lock has for the other", err);
+    pare_buf_close(&item);
+    return st;
+}
+
+/* "f32 [2, 3]" */
+static void describe(const pare_pin_tensor *t, char *dst, size_t size)
+{
+    int n = snprintf(dst, size, "%s [", pare_type_get(t->type)->name);
+    for (uint32_t i = 0; i < t->n_dims && n > 0 && (size_t)n < size; i++)
+        n += snprintf(dst + n, size - (size_t)n, "%s%" PRIu64, i > 0 ? ", " : "", t->dim[i]);
+    if (n > 0 && (size_t)n + 1 < size)
+        strcpy(dst + n, "]");
+}
+
+static pare_status compare_tensor(tensor_match *m, size_t i, pare_error *err)
+{
+    char text[TEXT], is[200], was[200];
+    const pare_pin_tensor *e = &m->e->tensors[i];
+    if (m->to[i] == PARE_INDEX_NONE) {
+        int64_t now = pare_index_find(&m->unknown, key_of(m->v, &e->digest));
+        if (now == PARE_INDEX_NONE)
+            snprintf(text, sizeof text, "is missing");
+        else
+            snprintf(text, sizeof text, "is missing; tensor '%.200s' has its content", m->a->tensors[now].name);
+        return add_tensor_finding(m, "tensor", e->name, text, err);
+    }
+    const pare_pin_tensor *a = &m->a->tensors[m->to[i]];
+    pare_status st = PARE_OK;
+    if (a->type != e->type || a->n_dims != e->n_dims || memcmp(a->dim, e->dim, e->n_dims * sizeof *e->dim) != 0) {
+        describe(a, is, sizeof is);
+        describe(e, was, sizeof was);
+        snprintf(text, sizeof text, "is %s, the lock says %s", is, was);
+        st = add_tensor_finding(m, "tensor", e->name, text, err);
+    }
+    return st == PARE_OK && is_different(m, i) ? explain_bytes(m, i, err) : st;
+}
+
+static pare_status compare_tensors(tensor_match *m, pare_error *err)
+{
+    if ((m->to = calloc(m->e->n_tensors > 0 ? m->e->n_tensors : 1, sizeof *m->to)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", m->e->n_tensors);
+    pare_status st = match_tensors(m, err);
+    for (size_t i = 0; i < m->e->n_tensors && st == PARE_OK; i++)
+        st = compare_tensor(m, i, err);
+    for (size_t i = 0; i < m->a->n_tensors && st == PARE_OK; i++)
+        if (pare_index_find(&m->known_names, name_key(m->a->tensors[i].name)) == PARE_INDEX_NONE)
+            st = add_tensor_finding(m, "tensor", m->a->tensors[i].name, "is not in the lock", err);
+    m->v->report->n_tensors += m->a->n_tensors;
+    return st;
+}
+
+static void close_match(tensor_match *m)
+{
+    free(m->to);
+    pare_index_close(&m->names);
+    pare_index_close(&m->unmet);
+    pare_index_close(&m->unknown);
+    pare_index_close(&m->known_names);
+}
+
+static pare_status index_keys(pare_index *keys, const pare_pin_file *f, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < f->n_meta && st == PARE_OK; i++)
+        st = pare_index_add(keys, name_key(f->meta[i].key), (int64_t)i, NULL, err);
+    return st;
+}
+
+/* Keys changed, removed, added; *n_changes of them. */
+static pare_status compare_metadata(pare_verification *v, const pare_pin_file *e, const pare_pin_file *a,
+                                    size_t *n_changes, pare_error *err)
+{
+    pare_index is = {0}, was = {0};
+    *n_changes = 0;
+    pare_status st = index_keys(&was, e, err);
+    if (st == PARE_OK)
+        st = index_keys(&is, a, err);
+    for (size_t i = 0; i < e->n_meta && st == PARE_OK; i++) {
+        int64_t now = pare_index_find(&is, name_key(e->meta[i].key));
+        bool same = now != PARE_INDEX_NONE && memcmp(a->meta[now].digest.sha256, e->meta[i].digest.sha256, 32) == 0;
+        *n_changes += !same;
+        if (!same)
+            st = pare_verification_add(v, PARE_FOUND_BYTES, "metadata", e->name, e->meta[i].key,
+                                       now == PARE_INDEX_NONE ? "removed" : "changed", err);
+    }
+    for (size_t i = 0; i < a->n_meta && st == PARE_OK; i++)
+        if (pare_index_find(&was, name_key(a->meta[i].key)) == PARE_INDEX_NONE) {
+            ++*n_changes;
+            st = pare_verification_add(v, PARE_FOUND_BYTES, "metadata", e->name, a->meta[i].key, "added", err);
+        }
+    pare_index_close(&is);
+    pare_index_close(&was);
+    return st;
+}
+
+/* The sums that the lock gives over metadata; when every key is as expected, only a lock that contradicts itself fails.
+ */
+static pare_status compare_sums(pare_verification *v, size_t i, const pare_pin_file *a, pare_error *err)
+{
+    const pare_lock_file *more = &v->lock->files[i];
+    const pare_pin_file *e = &v->lock->pin.files[i];
+    uint8_t sha256[32];
+    bool any = false;
+    pare_status st = pare_lock_metadata_hash(a, false, sha256, &any, err);
+    if (st == PARE_OK && more->has_metadata && (!any || memcmp(sha256, more->metadata, 32) != 0))
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "metadata", e->name, "",
+                                   "the hash over all keys is not the lock's", err);
+    if (st == PARE_OK)
+        st = pare_lock_metadata_hash(a, true, sha256, &any, err);
+    if (st == PARE_OK && more->has_tokenizer && (!any || memcmp(sha256, more->tokenizer, 32) != 0))
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "tokenizer", e->name, "",
+                                   "the hash of the tokenizer is not the lock's", err);
+    if (st == PARE_OK && e->has_chat_template &&
+        (!a->has_chat_template || memcmp(a->chat_template.sha256, e->chat_template.sha256, 32) != 0))
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "chat template", e->name, "",
+                                   "the hash of the chat template is not the lock's", err);
+    return st;
+}
+
+/* One line that says what the difference of the whole file amounts to. */
+static pare_status sum_up(pare_verification *v, size_t i, const tensor_match *m, size_t n_metadata, pare_error *err)
+{
+    char text[TEXT];
+    const pare_file_state *state = &v->states[i];
+    const char *kind = v->kind == PARE_HASH_XXH3 ? "xxh3_128" : "sha256";
+    if (!state->is_model || v->lock->sums)
+        snprintf(text, sizeof text, "differs from the lock");
+    else if (m->n_different > 0)
+        snprintf(text, sizeof text, "differs from the lock: %zu of %zu tensors, %zu metadata keys", m->n_different,
+                 m->e->n_tensors, n_metadata);
+    else if (state->broken)
+        snprintf(text, sizeof text, "differs from the lock: the tensors are as pinned, the header is damaged");
+    else if (n_metadata > 0)
+        snprintf(text, sizeof text, "differs from the lock: %zu metadata keys; the tensors are as pinned", n_metadata);
+    else if (state->other_size || m->moved)
+        snprintf(
+            text, sizeof text,
+            "differs from the lock: tensors and metadata are as pinned, the file was written again in another layout");
+    else
+        snprintf(text, sizeof text,
+                 "differs from the lock: tensors and metadata are as pinned, the difference lies in the header or in "
+                 "padding");
+    return pare_verification_add(v, PARE_FOUND_BYTES, kind, m->e->name, "", text, err);
+}
+
+static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
+{
+    const pare_pin_file *a = &v->actual.files[i];
+    tensor_match m = {.v = v, .e = &v->lock->pin.files[i], .a = a};
+    size_t n_metadata = 0;
+    pare_status st = PARE_OK;
+    if (!v->lock->sums) {
+        st = compare_tensors(&m, err);
+        if (st == PARE_OK && !v->states[i].broken && (st = compare_metadata(v, m.e, a, &n_metadata, err)) == PARE_OK &&
+            n_metadata == 0)
+            st = compare_sums(v, i, a, err);
+    }
+    if (st == PARE_OK && !same_digest(v, &m.e->digest, &a->digest))
+        st = sum_up(v, i, &m, n_metadata, err);
+    close_match(&m);
+    return st;
+}
+
+pare_status pare_compare_files(pare_verification *v, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
+        if (!v->skip[i])
+            st = compare_file(v, i, err);
+    return st;
+}

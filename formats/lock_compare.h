@@ -1,0 +1,38 @@
+/* formats/lock_compare.h - how files differ from what a lock expects of them; the middle part of pare_verify */
+#ifndef PARE_FORMATS_LOCK_COMPARE_H
+#define PARE_FORMATS_LOCK_COMPARE_H
+
+#include "formats/lock.h"
+#include "formats/lock_read.h"
+
+typedef struct pare_file_state {
+    bool missing;
+    bool is_model;   /* GGUF or safetensors */
+    bool broken;     /* it is, and its header cannot be read */
+    bool other_size; /* than the lock says */
+} pare_file_state;
+
+/* One run against a lock. actual.files[i], states[i] and skip[i] belong to lock->pin.files[i]. */
+typedef struct pare_verification {
+    const pare_lock *lock;
+    pare_pin actual;
+    pare_file_state *states;
+    bool *skip; /* not hashed: absent, or of another size and nothing more to tell */
+    pare_hash_kind kind;
+    bool allow_extra;
+    pare_verify_report *report;
+} pare_verification;
+
+typedef enum pare_found { PARE_FOUND_BYTES, PARE_FOUND_STRUCTURE } pare_found;
+
+/* Add a finding (strings are copied) and turn its verdict to PARE_VERDICT_DIFFERENT. */
+pare_status pare_verification_add(pare_verification *v, pare_found verdict, const char *kind, const char *file,
+                                  const char *item, const char *text, pare_error *err);
+
+/* Files, tensors, metadata: after hashing. */
+pare_status pare_compare_files(pare_verification *v, pare_error *err);
+
+/* Missing files, renamed ones (hashes what has the size of a missing one), and ones that the lock does not know. */
+pare_status pare_compare_folders(pare_verification *v, pare_error *err);
+
+#endif

@@ -1,0 +1,136 @@
+#include "formats/folder_list.h"
+#include "formats/lock_compare.h"
+#include "formats/pin_scan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Files below the lock's folder that the lock does not name. */
+typedef struct extras {
+    pare_pin pin; /* regular ones, by name */
+    bool *skip;   /* cannot be a missing file under another name: not hashed */
+    bool *told;   /* found to be one */
+} extras;
+
+static bool is_covered(const pare_lock *lock, const char *name)
+{
+    for (size_t i = 0; i < lock->pin.n_folders; i++) {
+        const char *folder = lock->pin.folders[i];
+        size_t n = strlen(folder);
+        if (strcmp(folder, ".") == 0 || (strncmp(name, folder, n) == 0 && name[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+static bool is_lock_itself(const pare_lock *lock, const char *name)
+{
+    const char *slash = strrchr(lock->path, '/');
+    return strcmp(name, slash != NULL ? slash + 1 : lock->path) == 0;
+}
+
+static pare_status add_extra(pare_verification *v, extras *x, const char *name, pare_error *err)
+{
+    struct stat info;
+    pare_pin_file *f = NULL;
+    char *full = pare_path_join(v->lock->folder, name, err);
+    pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (st == PARE_OK && stat(full, &info) == 0 && S_ISREG(info.st_mode) &&
+        (st = pare_pin_add_file(&x->pin, full, &f, err)) == PARE_OK) {
+        f->digest.n_bytes = (uint64_t)info.st_size;
+        if ((f->name = strdup(name)) == NULL)
+            st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", full);
+    }
+    free(full);
+    return st;
+}
+
+/* Collect the regular ones; tell of FIFOs, links and the like at once. */
+static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
+{
+    pare_folder_list list;
+    pare_index known = {0};
+    pare_status st = pare_folder_list_read(&list, v->lock->folder, err);
+    for (size_t i = 0; i < v->lock->pin.n_files && st == PARE_OK; i++) {
+        const char *name = v->lock->pin.files[i].name;
+        st = pare_index_add(&known, (pare_str){name, strlen(name)}, (int64_t)i, NULL, err);
+    }
+    for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
+        const pare_folder_entry *e = &list.entries[i];
+        if (pare_index_find(&known, (pare_str){e->name, strlen(e->name)}) != PARE_INDEX_NONE ||
+            is_lock_itself(v->lock, e->name))
+            continue;
+        if (e->why == NULL)
+            st = add_extra(v, x, e->name, err);
+        else if (!v->allow_extra && is_covered(v->lock, e->name))
+            st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", e->name, "", e->why, err);
+    }
+    pare_index_close(&known);
+    pare_folder_list_close(&list);
+    return st;
+}
+
+/* Hash the extras that may be a missing file: of its size, or, for SHA256SUMS, any. */
+static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *err)
+{
+    size_t n = x->pin.n_files;
+    x->skip = calloc(n > 0 ? n : 1, sizeof *x->skip);
+    x->told = calloc(n > 0 ? n : 1, sizeof *x->told);
+    if (x->skip == NULL || x->told == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
+    for (size_t i = 0; i < n; i++) {
+        x->skip[i] = true;
+        for (size_t k = 0; k < v->lock->pin.n_files && x->skip[i]; k++)
+            x->skip[i] = !v->states[k].missing ||
+                         (!v->lock->sums && v->lock->pin.files[k].digest.n_bytes != x->pin.files[i].digest.n_bytes);
+    }
+    return pare_pin_hash(x->pin.files, n, x->skip, v->kind, err);
+}
+
+static bool same_content(const pare_verification *v, const pare_digest *a, const pare_digest *b)
+{
+    return v->kind == PARE_HASH_XXH3 ? memcmp(a->xxh3_128, b->xxh3_128, sizeof a->xxh3_128) == 0
+                                     : memcmp(a->sha256, b->sha256, sizeof a->sha256) == 0;
+}
+
+static pare_status tell_missing(pare_verification *v, extras *x, const pare_pin_file *f, pare_error *err)
+{
+    for (size_t i = 0; i < x->pin.n_files; i++) {
+        if (x->skip[i] || !same_content(v, &f->digest, &x->pin.files[i].digest))
+            continue;
+        pare_buf text = {0};
+        x->told[i] = true;
+        pare_status st = pare_buf_printf(&text, err, "is missing; same content as '%s'", x->pin.files[i].name);
+        if (st == PARE_OK)
+            st = pare_verification_add(v, PARE_FOUND_BYTES, "renamed", f->name, "", text.data, err);
+        pare_buf_close(&text);
+        return st;
+    }
+    return pare_verification_add(v, PARE_FOUND_BYTES, "missing", f->name, "", "is missing", err);
+}
+
+pare_status pare_compare_folders(pare_verification *v, pare_error *err)
+{
+    extras x = {0};
+    bool any_missing = false;
+    for (size_t i = 0; i < v->lock->pin.n_files; i++)
+        any_missing = any_missing || v->states[i].missing;
+    if (!any_missing && v->lock->pin.n_folders == 0)
+        return PARE_OK;
+    pare_status st = find_extras(v, &x, err);
+    if (st == PARE_OK)
+        st = hash_candidates(v, &x, err);
+    for (size_t i = 0; i < v->lock->pin.n_files && st == PARE_OK; i++)
+        if (v->states[i].missing)
+            st = tell_missing(v, &x, &v->lock->pin.files[i], err);
+    for (size_t i = 0; i < x.pin.n_files && st == PARE_OK && !v->allow_extra; i++)
+        if (!x.told[i] && is_covered(v->lock, x.pin.files[i].name))
+            st =
+                pare_verification_add(v, PARE_FOUND_BYTES, "extra", x.pin.files[i].name, "", "is not in the lock", err);
+    pare_pin_close(&x.pin);
+    free(x.skip);
+    free(x.told);
+    return st;
+}

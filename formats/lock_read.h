@@ -1,0 +1,31 @@
+/* formats/lock_read.h - pare.lock and SHA256SUMS as what they expect of the files */
+#ifndef PARE_FORMATS_LOCK_READ_H
+#define PARE_FORMATS_LOCK_READ_H
+
+#include "formats/pin.h"
+
+#include <jansson.h>
+
+/* Hashes that a lock gives beside those of a pin; one a file. */
+typedef struct pare_lock_file {
+    bool has_metadata, has_tokenizer;
+    uint8_t metadata[32], tokenizer[32];
+} pare_lock_file;
+
+/* Zeroed is closed. */
+typedef struct pare_lock {
+    char *path, *folder;   /* of the lock; names are relative to folder */
+    bool sums;             /* a SHA256SUMS file: sizes and everything inside the files are unknown */
+    pare_pin pin;          /* expected; path is folder/name. folders: whole folders that the lock covers */
+    pare_lock_file *files; /* [pin.n_files] */
+    json_t *tokenizers;    /* the lock's "tokenizers", borrowed from doc, or NULL */
+    json_t *doc;
+} pare_lock;
+
+/* Read and check a lock (text is JSON) or SHA256SUMS. Names are plain relative paths (docs/formats/LOCK.md), hashes are
+ * lower-case and complete, nothing is named twice. Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, PARE_ERR_MEMORY. */
+pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text, size_t len, pare_error *err);
+pare_status pare_sums_parse(pare_lock *lock, const char *path, const void *text, size_t len, pare_error *err);
+void pare_lock_close(pare_lock *lock);
+
+#endif

@@ -1,0 +1,299 @@
+#include "core/map.h"
+#include "formats/lock.h"
+#include "formats/lock_compare.h"
+#include "formats/lock_derive.h"
+#include "formats/lock_read.h"
+#include "formats/lock_schema.h"
+#include "formats/pin_scan.h"
+#include "formats/safe_path.h"
+#include "formats/structure_check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void pare_verify_report_close(pare_verify_report *r)
+{
+    for (size_t i = 0; i < r->n_findings; i++) {
+        free(r->findings[i].kind);
+        free(r->findings[i].file);
+        free(r->findings[i].item);
+        free(r->findings[i].text);
+    }
+    free(r->findings);
+    *r = (pare_verify_report){0};
+}
+
+/* True for an error that says something about the file, not about this program's surroundings. */
+static bool blames_file(pare_status st)
+{
+    return st == PARE_ERR_FORMAT || st == PARE_ERR_RANGE || st == PARE_ERR_NUMBER || st == PARE_ERR_UNSUPPORTED;
+}
+
+/* The header cannot be read, but the size is right: look at the tensors where the lock says that they lie. */
+static pare_status expect_tensors(pare_pin_file *f, const pare_pin_file *expected, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < expected->n_tensors && st == PARE_OK; i++) {
+        const pare_pin_tensor *from = &expected->tensors[i];
+        pare_tensor t = {.name = from->name, .type = from->type, .n_dims = from->n_dims};
+        memcpy(t.dim, from->dim, sizeof t.dim);
+        st = pare_pin_add_tensor(f, &t, from->offset, &(pare_digest){.n_bytes = from->digest.n_bytes}, err);
+    }
+    return st;
+}
+
+/* What can be told of file i without hashing: is it there, its size, its header. */
+static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
+{
+    const pare_pin_file *expected = &v->lock->pin.files[i];
+    pare_pin_file *f = &v->actual.files[i];
+    pare_file_state *state = &v->states[i];
+    char why[512];
+    pare_error fault = {0};
+    pare_path_state found = pare_path_look(v->lock->folder, f->name, why, sizeof why);
+    if (found == PARE_PATH_REFUSED)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s' %s, expected a regular file; it was not opened",
+                         v->lock->path, f->name, why);
+    v->skip[i] = state->missing = found == PARE_PATH_ABSENT;
+    if (state->missing)
+        return PARE_OK;
+    pare_status st = pare_pin_read_structure(f, &state->is_model, &fault);
+    state->broken = st != PARE_OK;
+    if (state->broken && !blames_file(st)) {
+        *err = fault;
+        return st;
+    }
+    v->report->n_files++;
+    v->report->n_bytes += f->digest.n_bytes;
+    st = state->broken ? pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", f->name, "", fault.text, err)
+                       : PARE_OK;
+    state->other_size = !v->lock->sums && f->digest.n_bytes != expected->digest.n_bytes;
+    if (st == PARE_OK && state->other_size) {
+        snprintf(why, sizeof why, "%" PRIu64 " bytes, the lock says %" PRIu64 "%s", f->digest.n_bytes,
+                 expected->digest.n_bytes, f->digest.n_bytes < expected->digest.n_bytes ? ": truncated" : "");
+        v->skip[i] = state->broken || !state->is_model;
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "size", f->name, "", why, err);
+    } else if (st == PARE_OK && state->broken)
+        st = expect_tensors(f, expected, err);
+    return st;
+}
+
+static pare_status look_at_files(pare_verification *v, pare_error *err)
+{
+    size_t n = v->lock->pin.n_files;
+    v->skip = calloc(n > 0 ? n : 1, sizeof *v->skip);
+    v->states = calloc(n > 0 ? n : 1, sizeof *v->states);
+    if (v->skip == NULL || v->states == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        pare_pin_file *f = NULL;
+        if ((st = pare_pin_add_file(&v->actual, v->lock->pin.files[i].path, &f, err)) != PARE_OK)
+            break;
+        if ((f->name = strdup(v->lock->pin.files[i].name)) == NULL)
+            st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", v->lock->path);
+        else
+            st = look_at_file(v, i, err);
+    }
+    return st;
+}
+
+/* The folder's own hashes of tokenizer and template, which fast verification does not compute. */
+static pare_status compare_tokenizers(pare_verification *v, pare_error *err)
+{
+    json_t *actual = NULL, *entry, *other;
+    size_t i, k;
+    if (v->kind != PARE_HASH_SHA256 || v->lock->tokenizers == NULL)
+        return PARE_OK;
+    pare_status st = pare_lock_tokenizers(&v->actual, &actual, err);
+    json_array_foreach(v->lock->tokenizers, i, entry)
+    {
+        const char *folder = json_string_value(json_object_get(entry, "folder"));
+        bool same = false;
+        json_array_foreach(actual, k, other) same = same || json_equal(entry, other);
+        if (st == PARE_OK && !same)
+            st =
+                pare_verification_add(v, PARE_FOUND_BYTES, "tokenizer", folder != NULL ? folder : "", "",
+                                      "the hash of the tokenizer files or of the chat template is not the lock's", err);
+    }
+    json_decref(actual);
+    return st;
+}
+
+typedef struct fault_place {
+    pare_verification *v;
+    const char *file;
+} fault_place;
+
+static pare_status add_structure_fault(const char *item, const char *text, void *user, pare_error *err)
+{
+    const fault_place *place = user;
+    return pare_verification_add(place->v, PARE_FOUND_STRUCTURE, "structure", place->file, item, text, err);
+}
+
+static pare_status check_model(pare_verification *v, const char *path, const char *name, pare_error *err)
+{
+    pare_structure_counts counts;
+    pare_error fault = {0};
+    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){v, name}, &fault);
+    if (blames_file(st))
+        return pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", name, "", fault.text, err);
+    if (st != PARE_OK && err != NULL)
+        *err = fault;
+    return st;
+}
+
+/* A part of a split set behind the first one: the set is checked when its first part is. */
+static bool is_later_part(const char *name)
+{
+    unsigned part, parts;
+    const char *dash = strrchr(name, '-');
+    if (dash == NULL || dash - name < 9 ||
+        sscanf(dash - 9, "-%5u-of-%5u", &part, &parts) != 2) /* -00002-of-00003.gguf */
+        return false;
+    return part != 1;
+}
+
+/* The file called base in the folder of file number i, when the lock names it and it is there, or NULL. */
+static const pare_pin_file *neighbour(const pare_verification *v, size_t i, const char *base)
+{
+    const char *path = v->actual.files[i].path, *slash = strrchr(path, '/');
+    size_t n = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+    for (size_t k = 0; k < v->actual.n_files; k++) {
+        const char *other = v->actual.files[k].path;
+        if (!v->states[k].missing && strncmp(other, path, n) == 0 && strcmp(other + n, base) == 0)
+            return &v->actual.files[k];
+    }
+    return NULL;
+}
+
+/* Check the model that starts with file number i: a GGUF file, the safetensors files of a folder with a config.json
+ * (once, at *folder_done), or a safetensors file alone. */
+static pare_status check_model_at(pare_verification *v, size_t i, const pare_pin_file **folder_done, pare_error *err)
+{
+    const pare_pin_file *f = &v->actual.files[i];
+    if (v->states[i].missing || v->states[i].broken || !v->states[i].is_model || is_later_part(f->name))
+        return PARE_OK;
+    size_t n = strlen(f->name);
+    const pare_pin_file *config =
+        n > 5 && strcmp(f->name + n - 5, ".gguf") == 0 ? NULL : neighbour(v, i, "config.json");
+    if (config == NULL)
+        return check_model(v, f->path, f->name, err);
+    if (config == *folder_done)
+        return PARE_OK;
+    *folder_done = config;
+    char *folder = pare_path_folder(f->path, err);
+    pare_status st = folder == NULL ? PARE_ERR_MEMORY : check_model(v, folder, f->name, err);
+    free(folder);
+    return st;
+}
+
+static pare_status check_models(pare_verification *v, pare_error *err)
+{
+    const pare_pin_file *folder_done = NULL;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
+        st = check_model_at(v, i, &folder_done, err);
+    return st;
+}
+
+static pare_status verify_lock(const pare_lock *lock, const pare_verify_options *options, pare_verify_report *r,
+                               pare_error *err)
+{
+    bool fast = options != NULL && options->fast && !lock->sums; /* SHA256SUMS has nothing faster */
+    pare_verification v = {.lock = lock,
+                           .report = r,
+                           .kind = fast ? PARE_HASH_XXH3 : PARE_HASH_SHA256,
+                           .allow_extra = options != NULL && options->allow_extra};
+    r->bytes = r->structure = PARE_VERDICT_OK;
+    pare_status st = look_at_files(&v, err);
+    if (st == PARE_OK && (st = pare_pin_hash(v.actual.files, v.actual.n_files, v.skip, v.kind, err)) == PARE_OK &&
+        (st = pare_compare_files(&v, err)) == PARE_OK && (st = pare_compare_folders(&v, err)) == PARE_OK &&
+        (st = compare_tokenizers(&v, err)) == PARE_OK)
+        st = check_models(&v, err);
+    pare_pin_close(&v.actual);
+    free(v.skip);
+    free(v.states);
+    return st;
+}
+
+static pare_status verify_model(const char *path, pare_verify_report *r, pare_error *err)
+{
+    pare_structure_counts counts;
+    pare_verification v = {.report = r};
+    r->structure = PARE_VERDICT_OK;
+    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){&v, path}, err);
+    r->n_files = counts.n_files;
+    r->n_bytes = counts.n_bytes;
+    r->n_tensors = counts.n_tensors;
+    return st;
+}
+
+typedef enum input_kind { INPUT_MODEL, INPUT_LOCK, INPUT_SUMS } input_kind;
+
+/* What a file is, from its content. A lock starts with "{", and so does the index of a model's shards, which has a
+ * weight_map; a line of SHA256SUMS starts with hexadecimal digits, of any number, so that a wrong number is told. */
+static pare_status find_kind(const pare_map *file, input_kind *kind, pare_error *err)
+{
+    const char *text = (const char *)file->data;
+    size_t n = file->size < PARE_LOCK_MAX_BYTES ? (size_t)file->size : PARE_LOCK_MAX_BYTES, at = 0;
+    *kind = INPUT_MODEL;
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        return pare_fail(err, PARE_ERR_FORMAT,
+                         "%s: offset 0: starts with a byte order mark, which neither a lock nor SHA256SUMS may have",
+                         file->path);
+    if (n >= 8 && memchr(text, '\0', 8) != NULL) /* no text: safetensors starts with a length below 2^32 */
+        return PARE_OK;
+    while (at < n && memchr(" \t\r\n", text[at], 4) != NULL)
+        at++;
+    if (at < n && text[at] == '{')
+        *kind = memmem(text, n, "\"weight_map\"", 12) != NULL && memmem(text, n, "\"schema\"", 8) == NULL ? INPUT_MODEL
+                                                                                                          : INPUT_LOCK;
+    else if (n > 0) {
+        size_t start = text[0] == '\\' || text[0] == '#', digits = start;
+        while (digits < n && digits < 200 && memchr("0123456789abcdefABCDEF", text[digits], 22) != NULL)
+            digits++;
+        if ((digits - start >= 32 && digits < n && text[digits] == ' ') || text[0] == '#')
+            *kind = INPUT_SUMS;
+    }
+    return PARE_OK;
+}
+
+static pare_status verify_file(const pare_map *file, const char *path, const pare_verify_options *options,
+                               pare_verify_report *r, pare_error *err)
+{
+    input_kind kind;
+    pare_lock lock = {0};
+    pare_status st = find_kind(file, &kind, err);
+    if (st != PARE_OK)
+        return st;
+    if (kind == INPUT_MODEL)
+        return verify_model(path, r, err);
+    if (file->size > PARE_LOCK_MAX_BYTES)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file->size,
+                         PARE_LOCK_MAX_BYTES);
+    st = kind == INPUT_LOCK ? pare_lock_parse(&lock, path, file->data, (size_t)file->size, err)
+                            : pare_sums_parse(&lock, path, file->data, (size_t)file->size, err);
+    if (st == PARE_OK)
+        st = verify_lock(&lock, options, r, err);
+    pare_lock_close(&lock);
+    return st;
+}
+
+pare_status pare_verify(const char *path, const pare_verify_options *options, pare_verify_report *r, pare_error *err)
+{
+    pare_map file = {0};
+    *r = (pare_verify_report){
+        .bytes = PARE_VERDICT_ABSENT, .structure = PARE_VERDICT_ABSENT, .signature = PARE_VERDICT_ABSENT};
+    pare_status st;
+    if (pare_path_is_folder(path))
+        st = verify_model(path, r, err);
+    else if ((st = pare_map_open(&file, path, err)) == PARE_OK)
+        st = verify_file(&file, path, options, r, err);
+    pare_map_close(&file);
+    if (st != PARE_OK)
+        pare_verify_report_close(r);
+    return st;
+}

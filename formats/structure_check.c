@@ -1,0 +1,86 @@
+#include "formats/structure_check.h"
+#include "core/threads.h"
+#include "formats/open.h"
+#include "quant/registry.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The first block of each tensor whose scale is not finite, or UINT64_MAX. */
+typedef struct finite_scan {
+    const pare_model *m;
+    uint64_t *bad; /* [n_tensors] */
+} finite_scan;
+
+typedef struct finite_sink {
+    const pare_tensor *t;
+    uint64_t done; /* blocks before this slice */
+    uint64_t bad;
+} finite_sink;
+
+static pare_status look_at_slice(const void *data, size_t n, void *user, pare_error *err)
+{
+    finite_sink *s = user;
+    size_t n_blocks = n / pare_type_get(s->t->type)->block_bytes, bad = SIZE_MAX;
+    (void)err;
+    if (s->bad == UINT64_MAX && (bad = pare_find_nonfinite_block(s->t->type, data, n_blocks)) != SIZE_MAX)
+        s->bad = s->done + bad;
+    s->done += n_blocks;
+    return PARE_OK;
+}
+
+static pare_status scan_tensor(size_t i, int thread, void *ctx, pare_error *err)
+{
+    finite_scan *scan = ctx;
+    finite_sink sink = {.t = &scan->m->tensors[i], .bad = UINT64_MAX};
+    (void)thread;
+    pare_status st = pare_tensor_stream(sink.t, look_at_slice, &sink, err);
+    scan->bad[i] = sink.bad;
+    return st;
+}
+
+static pare_status check_finite(const pare_model *m, pare_fault_fn fault, void *user, pare_error *err)
+{
+    finite_scan scan = {m, calloc(m->n_tensors > 0 ? m->n_tensors : 1, sizeof(uint64_t))};
+    if (scan.bad == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", m->path, m->n_tensors);
+    pare_status st = pare_parallel(m->n_tensors, scan_tensor, &scan, err);
+    for (size_t i = 0; i < m->n_tensors && st == PARE_OK; i++) {
+        char text[160];
+        const pare_tensor *t = &m->tensors[i];
+        const pare_type_info *info = pare_type_get(t->type);
+        if (scan.bad[i] == UINT64_MAX)
+            continue;
+        snprintf(text, sizeof text, "%s block %" PRIu64 " (weights %" PRIu64 " to %" PRIu64 ") is not finite",
+                 info->name, scan.bad[i], scan.bad[i] * info->block_len, (scan.bad[i] + 1) * info->block_len - 1);
+        st = fault(t->name, text, user, err);
+    }
+    free(scan.bad);
+    return st;
+}
+
+pare_status pare_structure_check(const char *path, pare_structure_counts *counts, pare_fault_fn fault, void *user,
+                                 pare_error *err)
+{
+    pare_model m = {0};
+    pare_error why = {0};
+    *counts = (pare_structure_counts){0};
+    pare_status st = pare_model_open(&m, path, PARE_OPEN_REQUANTIZE, &why);
+    if (st == PARE_ERR_UNSUPPORTED)
+        st = pare_model_open(&m, path, PARE_OPEN_RAW, &why);
+    if (st != PARE_OK) {
+        if (err != NULL)
+            *err = why;
+        return st;
+    }
+    *counts = (pare_structure_counts){m.n_files, 0, m.n_tensors};
+    for (size_t i = 0; i < m.n_files; i++)
+        counts->n_bytes += m.files[i].size;
+    if (m.arch != NULL && pare_arch_check(&m, &why) != PARE_OK)
+        st = fault("", why.text, user, err);
+    if (st == PARE_OK)
+        st = check_finite(&m, fault, user, err);
+    pare_model_close(&m);
+    return st;
+}
