@@ -140,6 +140,7 @@ static void meaning_is_checked_unless_raw(void **state)
         {"tokenizer.ggml.bos_token_id", PARE_META_U32, 1e6, "bos_token_id"},
         {"tokenizer.ggml.token_type", PARE_META_ARRAY, -1, "token_type"},
         {"tokenizer.ggml.tokens", PARE_META_STRING, 5, "tokens"},
+        {"llama.vocab_size", PARE_META_U32, 511, "512 rows"},
         {"tokenizer.chat_template", PARE_META_STRING, 2 << 20, "chat_template"},
     };
     size_t n_wrong = 0;
