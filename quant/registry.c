@@ -7,6 +7,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -194,13 +195,20 @@ static size_t largest_column(const float *row, size_t first, size_t n)
     return best;
 }
 
-static pare_status bad_value(const pare_type_info *info, size_t row, size_t column, float value, pare_error *err)
+/* A caller that encodes single rows knows which one it is, so the message names the row only among several. */
+static pare_status bad_value(const pare_type_info *info, size_t n_rows, size_t row, size_t column, float value,
+                             pare_error *err)
 {
+    char where[64];
+    if (n_rows > 1)
+        snprintf(where, sizeof where, "row %zu, column %zu", row, column);
+    else
+        snprintf(where, sizeof where, "column %zu", column);
     if (!isfinite(value))
-        return pare_fail(err, PARE_ERR_NUMBER, "row %zu, column %zu: %s, which %s cannot hold", row, column,
+        return pare_fail(err, PARE_ERR_NUMBER, "%s: %s, which %s cannot hold", where,
                          isnan(value) ? "NaN" : "an infinity", info->name);
-    return pare_fail(err, PARE_ERR_NUMBER, "row %zu, column %zu: %.9g is too large for the scale of type %s", row,
-                     column, (double)value, info->name);
+    return pare_fail(err, PARE_ERR_NUMBER, "%s: %.9g is too large for the scale of type %s", where, (double)value,
+                     info->name);
 }
 
 /* Importances must be finite and not negative. *weight becomes NULL when all are zero. */
@@ -239,12 +247,12 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
         uint8_t *out = (uint8_t *)dst + r * n_bytes;
         size_t column = find_bad_value(row, row_len, limit);
         if (column < row_len)
-            return bad_value(info, r, column, row[column], err);
+            return bad_value(info, n_rows, r, column, row[column], err);
         info->encode(row, row_len, weight, out);
         size_t block = pare_find_nonfinite_block(type, out, row_len / info->block_len);
         if (block != SIZE_MAX) {
             column = largest_column(row, block * info->block_len, info->block_len);
-            return bad_value(info, r, column, row[column], err);
+            return bad_value(info, n_rows, r, column, row[column], err);
         }
     }
     return PARE_OK;
@@ -264,7 +272,7 @@ pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, siz
     return PARE_OK;
 }
 
-static uint64_t load_le(const uint8_t *src, size_t n_bytes)
+static inline uint64_t load_le(const uint8_t *src, size_t n_bytes)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < n_bytes; i++)
@@ -272,14 +280,28 @@ static uint64_t load_le(const uint8_t *src, size_t n_bytes)
     return value;
 }
 
+/* Inlined with n_bytes known, so that a load is one instruction. */
+static inline size_t find_scale(const scale_fields *where, size_t n_bytes, const uint8_t *field, size_t stride,
+                                size_t n_blocks)
+{
+    uint64_t mask = where->format->mask, value = where->format->value;
+    for (size_t i = 0; i < n_blocks; i++, field += stride)
+        for (size_t k = 0; k < where->n; k++)
+            if ((load_le(field + k * n_bytes, n_bytes) & mask) == value)
+                return i;
+    return SIZE_MAX;
+}
+
 size_t pare_find_nonfinite_block(pare_type type, const void *src, size_t n_blocks)
 {
     const scale_fields *where = &scales[type];
-    const scale_format *format = where->format;
     const uint8_t *field = (const uint8_t *)src + where->offset;
-    for (size_t i = 0; i < n_blocks; i++, field += infos[type].block_bytes)
-        for (size_t k = 0; k < where->n; k++)
-            if ((load_le(field + k * format->n_bytes, format->n_bytes) & format->mask) == format->value)
-                return i;
-    return SIZE_MAX;
+    size_t n_bytes = where->format->n_bytes, stride = infos[type].block_bytes;
+    if (where->n == 0)
+        return SIZE_MAX;
+    if (n_bytes == 2)
+        return find_scale(where, 2, field, stride, n_blocks);
+    if (n_bytes == 4)
+        return find_scale(where, 4, field, stride, n_blocks);
+    return find_scale(where, n_bytes, field, stride, n_blocks);
 }

@@ -13,7 +13,8 @@
  * Uses the calling thread only. The same input gives the same bytes on any CPU.
  * Errors: PARE_ERR_RANGE        row_len is not a multiple of the block length
  *         PARE_ERR_NUMBER       src holds a NaN or an infinity, or a value whose scale does not fit the type's
- *                               half-precision scale; the message has its row and column
+ *                               half-precision scale; the message has its column, and its row among
+ *                               several; or a weight is negative or not finite
  *         PARE_ERR_UNSUPPORTED  the type has no encoder, or needs importances and weight is NULL
  * On error the content of dst is unspecified. */
 pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,

@@ -1,6 +1,6 @@
 /* quant/types.h - one row a storage type; the enumeration, names, sizes, decoders and encoders grow from it
  *
- * To add a type: one row here, quant/<stem>.h (block struct and PARE_HD decoder), included by quant/registry.c, and
+ * To add a type: one row here, quant/<stem>.h (block struct and PARE_HD decoder), listed in quant/blocks.h, and
  * quant/<stem>.c (encoder). Plain numbers share quant/plain.h and quant/minifloat.h. Nothing else switches over types.
  * This header needs only core. */
 #ifndef PARE_QUANT_TYPES_H

@@ -18,23 +18,21 @@ PARE_HD float pare_f16_to_f32(uint16_t h)
     return pare_bits_to_f32(sign | (mag < 0x400u ? subnormal : normal));
 }
 
-/* binary32 to binary16, round to nearest even; overflow gives infinity, NaN stays NaN (quiet). */
+/* binary32 to binary16, round to nearest even; overflow gives infinity, NaN stays NaN (quiet). Selections instead of
+ * branches: real weights would mispredict them. */
 PARE_HD uint16_t pare_f32_to_f16(float f)
 {
     uint32_t u = pare_f32_to_bits(f), sign = u >> 16 & 0x8000u, mag = u & 0x7fffffffu;
-    if (mag > 0x7f800000u)
-        return (uint16_t)(sign | 0x7e00u | (mag >> 13 & 0x3ffu));
-    if (mag >= 0x47800000u) /* 65536 and above */
-        return (uint16_t)(sign | 0x7c00u);
-    if (mag < 0x33000000u) /* below 2^-25: rounds to zero */
-        return (uint16_t)sign;
     uint32_t exponent = mag >> 23, fraction = (mag & 0x7fffffu) | 0x800000u;
-    uint32_t drop = exponent > 112 ? 13 : 126 - exponent; /* bits that do not fit; 14..24 for a subnormal result */
+    /* bits that do not fit: 13, for a subnormal result 14..24; with 25 everything below 2^-25 rounds to zero */
+    uint32_t drop = exponent > 112 ? 13 : exponent > 101 ? 126 - exponent : 25;
     uint32_t kept = fraction >> drop, rest = fraction & ((1u << drop) - 1), middle = 1u << (drop - 1);
-    kept += rest > middle || (rest == middle && (kept & 1));
+    kept += (uint32_t)(rest > middle) | ((uint32_t)(rest == middle) & kept);
     /* a normal result carries its hidden bit into the exponent: 1 less before the addition */
-    uint32_t base = exponent > 112 ? (exponent - 113) << 10 : 0;
-    return (uint16_t)(sign | (base + kept));
+    uint32_t result = (exponent > 112 ? (exponent - 113) << 10 : 0) + kept;
+    result = mag >= 0x47800000u ? 0x7c00u : result; /* 65536 and above */
+    result = mag > 0x7f800000u ? 0x7e00u | (mag >> 13 & 0x3ffu) : result;
+    return (uint16_t)(sign | result);
 }
 
 PARE_HD float pare_bf16_to_f32(uint16_t h)
