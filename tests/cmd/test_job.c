@@ -1,0 +1,318 @@
+/* The main job on the demo model, as a user types it: convert, quantize, pin, measure, verify - and what may go wrong.
+ */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static double number(const json_t *doc, const char *key)
+{
+    const json_t *value = json_object_get(doc, key);
+    if (!json_is_number(value))
+        print_message("no number '%s'\n", key);
+    CHECK(json_is_number(value));
+    return json_number_value(value);
+}
+
+static void flip_byte(const char *name, long from_end)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", cli_folder(), name);
+    FILE *f = fopen(path, "r+b");
+    CHECK(f != NULL);
+    fseek(f, -from_end, SEEK_END);
+    int c = fgetc(f);
+    fseek(f, -from_end, SEEK_END);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+static int convert_once(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert $DEMO -o demo.gguf");
+    return 0;
+}
+
+static void convert_reports_what_it_wrote(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE convert $DEMO -o again.gguf --json && cmp again.gguf demo.gguf >&2");
+    json_t *doc = cli_json(&r);
+    CHECK(strcmp(json_string_value(json_object_get(doc, "output")), "again.gguf") == 0);
+    CHECK(strlen(json_string_value(json_object_get(doc, "sha256"))) == 64);
+    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f", number(doc, "bytes"));
+    json_decref(doc);
+    r = cli_expect(0, "$PARE convert $DEMO -o never.gguf --dry-run --json && test ! -e never.gguf");
+    doc = cli_json(&r);
+    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f; rm again.gguf", number(doc, "bytes"));
+    json_decref(doc);
+}
+
+static void folders_and_gguf_convert_both_ways(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert demo.gguf -o folder && test -s folder/config.json && test -s folder/tokenizer.json");
+    cli_expect(0, "$PARE tokenize folder -f $TEXT >a; $PARE tokenize demo.gguf -f $TEXT >b; cmp a b >&2");
+    cli_expect(2, "$PARE convert demo.gguf -o folder");
+    cli_expect(0, "$PARE convert demo.gguf -o folder --force");
+    cli_expect(0, "$PARE convert folder -o back.gguf && $PARE inspect back.gguf --diff demo.gguf --json >diff; "
+                  "! grep -q '\"kind\": \"tensor\"' diff");
+    cli_expect(0, "rm -r folder back.gguf");
+}
+
+static void splits_are_whole(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert $DEMO -o part.gguf --split-size 1M && test $(ls part-*.gguf | wc -l) -gt 3");
+    cli_expect(0, "$PARE inspect demo.gguf --diff $(ls part-*.gguf | tail -n 1)");
+    cli_expect(0, "rm part-*.gguf");
+}
+
+static void inspect_has_the_promised_keys(void **state)
+{
+    static const char *const keys[] = {"format", "architecture", "n_tensors", "n_params", "bytes", "bits_per_weight"};
+    static const char *const tensor_keys[] = {"name", "type", "shape", "offset", "bytes"};
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE inspect demo.gguf --json");
+    json_t *doc = cli_json(&r);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        CHECK(json_object_get(doc, keys[i]) != NULL);
+    json_t *tensors = json_object_get(doc, "tensors");
+    CHECK(json_array_size(tensors) == (size_t)number(doc, "n_tensors"));
+    for (size_t i = 0; i < sizeof tensor_keys / sizeof tensor_keys[0]; i++)
+        CHECK(json_object_get(json_array_get(tensors, 0), tensor_keys[i]) != NULL);
+    CHECK(strcmp(json_string_value(json_object_get(json_object_get(doc, "metadata"), "general.architecture")),
+                 "llama") == 0);
+    json_decref(doc);
+    CHECK(strcmp(cli_expect(0, "$PARE inspect demo.gguf --metadata=general.architecture").out, "llama\n") == 0);
+    CHECK(cli_contains(cli_expect(0, "$PARE inspect $DEMO").out, "llama"));
+    cli_expect(2, "$PARE inspect demo.gguf --metadata=no.such.key");
+    CHECK(cli_contains(cli_expect(1, "$PARE inspect demo.gguf --diff $DEMO").out, "differences"));
+}
+
+static void inspect_reads_damaged_files_as_far_as_it_can(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(3, "head -c 200000 demo.gguf >cut.gguf; $PARE inspect cut.gguf --json");
+    json_t *doc = cli_json(&r);
+    CHECK(json_object_get(json_object_get(doc, "metadata"), "general.architecture") != NULL);
+    CHECK(json_object_get(doc, "error") != NULL);
+    CHECK(cli_count_lines(r.err) == 1);
+    json_decref(doc);
+    r = cli_expect(3, "$PARE inspect cut.gguf; rm cut.gguf");
+    (void)r;
+}
+
+static void quantize_pin_measure_verify(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "mkdir q && $PARE quantize demo.gguf -t q4_k_m -o q/q4.gguf --pin --json");
+    json_t *doc = cli_json(&r);
+    CHECK(json_array_size(json_object_get(doc, "tensors")) > 10);
+    CHECK(number(doc, "bits_per_weight") < 6);
+    CHECK(number(doc, "seconds") >= 0 && number(doc, "peak_rss_bytes") > 0);
+    cli_expect(0, "test $(sha256sum <q/q4.gguf | cut -c 1-64) = %s", json_string_value(json_object_get(doc, "sha256")));
+    json_decref(doc);
+    cli_expect(0, "cd q && sha256sum -c --strict SHA256SUMS");
+
+    r = cli_expect(0, "$PARE eval q/q4.gguf --reference demo.gguf -f $TEXT --chunks 4 --json");
+    doc = cli_json(&r);
+    CHECK(fabs(number(doc, "perplexity") / number(doc, "reference_perplexity") - 1) < 0.05);
+    CHECK(number(doc, "kld_mean") > 0 && number(doc, "kld_mean") < 0.05 && number(doc, "kld_stderr") > 0);
+    CHECK(number(doc, "same_top1") > 0.8 && number(doc, "n_chunks") == 4);
+    CHECK(number(doc, "n_tokens_scored") == 4 * 255);
+    json_decref(doc);
+
+    r = cli_expect(0, "$PARE verify q/pare.lock");
+    CHECK(cli_contains(r.out, "bytes: ok") && cli_contains(r.out, "structure: ok") &&
+          cli_contains(r.out, "signature: "));
+    r = cli_expect(0, "$PARE inspect q/q4.gguf --json");
+    doc = cli_json(&r);
+    const json_t *tensors = json_object_get(doc, "tensors");
+    const char *last =
+        json_string_value(json_object_get(json_array_get(tensors, json_array_size(tensors) - 1), "name"));
+    flip_byte("q/q4.gguf", 40);
+    CHECK(cli_contains(cli_expect(1, "$PARE verify q/pare.lock").out, last));
+    CHECK(cli_expect(1, "$PARE verify q/pare.lock").err[0] == '\0');
+    json_decref(doc);
+    r = cli_expect(1, "$PARE verify q/pare.lock --json");
+    doc = cli_json(&r);
+    CHECK(strcmp(json_string_value(json_object_get(doc, "bytes")), "different") == 0);
+    CHECK(json_array_size(json_object_get(doc, "findings")) > 0);
+    json_decref(doc);
+    cli_expect(0, "rm -r q");
+}
+
+static void quantize_choices(void **state)
+{
+    (void)state;
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k_n -o x.gguf").err, "did you mean 'q4_k_m'?"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k -o x.gguf").err, "--pure"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k_m --tensor 'attn_v' -o x.gguf").err,
+                       "REGEX=TYPE"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k_m --tensor '[=q8_0' -o x.gguf").err, "["));
+    cli_expect(2, "$PARE quantize demo.gguf -t q4_k_m --output-type q99 -o x.gguf");
+    cli_result r =
+        cli_expect(0, "$PARE quantize demo.gguf -t q4_k --pure --tensor 'attn_v=q8_0' -o x.gguf --dry-run --json "
+                      "&& test ! -e x.gguf");
+    json_t *doc = cli_json(&r), *tensors = json_object_get(doc, "tensors"), *row;
+    size_t i, n_q8 = 0;
+    json_array_foreach(tensors, i, row)
+    {
+        bool is_v = strstr(json_string_value(json_object_get(row, "name")), "attn_v") != NULL;
+        bool is_q8 = strcmp(json_string_value(json_object_get(row, "to")), "q8_0") == 0;
+        CHECK(is_v == is_q8);
+        n_q8 += is_q8;
+    }
+    CHECK(n_q8 == 2);
+    double planned = number(doc, "bytes");
+    json_decref(doc);
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_k --pure --tensor 'attn_v=q8_0' -o x.gguf");
+    cli_expect(0, "test $(stat -c %%s x.gguf) = %.0f", planned);
+    cli_expect(2, "$PARE quantize x.gguf -t q8_0 -o y.gguf");
+    cli_expect(0, "$PARE quantize x.gguf -t q8_0 -o y.gguf --allow-requantize; rm x.gguf y.gguf");
+}
+
+static void output_does_not_depend_on_threads(void **state)
+{
+    (void)state;
+    cli_expect(
+        0, "$PARE quantize demo.gguf -t q5_k_m -o one.gguf -j 1 && $PARE quantize $DEMO -t q5_k_m -o two.gguf -j 3 && "
+           "cmp one.gguf two.gguf >&2; rm one.gguf two.gguf");
+}
+
+static void outputs_are_protected(void **state)
+{
+    (void)state;
+    cli_expect(0, "echo keep >kept.gguf");
+    CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO -o kept.gguf").err, "--force"));
+    cli_expect(0, "test \"$(cat kept.gguf)\" = keep; rm kept.gguf");
+    CHECK(cli_contains(cli_expect(2, "$PARE convert demo.gguf -o demo.gguf --force").err, "the output is the input"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q8_0 -o ./demo.gguf --force").err,
+                       "the output is the input"));
+    cli_expect(0, "ln -s demo.gguf link.gguf; ! $PARE quantize demo.gguf -t q8_0 -o link.gguf --force; rm link.gguf");
+    cli_expect(2, "$PARE convert $DEMO -o x.gguf -o x.gguf");
+    CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO -o x.gguf --pin --lock ./x.gguf").err, "the same output"));
+    cli_expect(2, "$PARE convert $DEMO -o x.gguf --lock l");
+    cli_expect(2, "$PARE pin demo.gguf -o demo.gguf --force");
+    CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO -o -").err, "standard output"));
+    cli_expect(5, "$PARE convert $DEMO -o no/such/folder/x.gguf");
+    cli_expect(0, "test ! -e x.gguf && test -s demo.gguf");
+    CHECK(cli_count_temporaries() == 0);
+}
+
+static void a_full_disk_leaves_nothing(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(5, "sh -c 'ulimit -f 200; exec $PARE convert $DEMO -o full.gguf'");
+    CHECK(cli_count_lines(r.err) == 1 && cli_contains(r.err, "full.gguf"));
+    cli_expect(0, "test ! -e full.gguf");
+    CHECK(cli_count_temporaries() == 0);
+    if (geteuid() == 0)
+        return; /* no folder is unwritable for root */
+    cli_expect(
+        5, "mkdir locked && chmod 555 locked; $PARE convert $DEMO -o locked/x.gguf; code=$?; rmdir locked; exit $code");
+}
+
+/* The signal comes while the tensors are written: quantizing is slow enough to be caught in the middle. */
+static void an_interrupted_run_leaves_nothing(void **state)
+{
+    (void)state;
+    cli_result r =
+        cli_run("timeout --preserve-status -s INT 0.05 $PARE quantize $DEMO -t q2_k -j 1 -o stopped.gguf --pin");
+    CHECK(r.code == 130 || r.code == 0);
+    if (r.code == 130) {
+        CHECK(cli_contains(r.err, "interrupted"));
+        cli_expect(0, "test ! -e stopped.gguf && test ! -e pare.lock");
+    }
+    CHECK(cli_count_temporaries() == 0);
+    cli_expect(0, "rm -f stopped.gguf pare.lock SHA256SUMS");
+}
+
+static void eval_reports_each_text_and_their_mean(void **state)
+{
+    (void)state;
+    cli_expect(0, "head -c 30000 $TEXT >a.txt; tail -c 30000 $TEXT >b.txt");
+    cli_result r = cli_expect(0, "$PARE eval $DEMO -f a.txt -f b.txt -c 128 --chunks 3 --json");
+    json_t *doc = cli_json(&r), *texts = json_object_get(doc, "texts");
+    CHECK(json_array_size(texts) == 2);
+    double sum = number(json_array_get(texts, 0), "perplexity") + number(json_array_get(texts, 1), "perplexity");
+    CHECK(fabs(number(doc, "perplexity") - sum / 2) < 1e-9);
+    CHECK(json_object_get(doc, "kld_mean") == NULL && json_object_get(doc, "reference_perplexity") == NULL);
+    CHECK(number(doc, "n_tokens_scored") == 2 * 3 * 63);
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(0, "$PARE eval $DEMO -f - -c 128 --chunks 1 <a.txt").out, "+/-"));
+    r = cli_expect(1,
+                   "$PARE quantize $DEMO -t q2_k -o q2.gguf -q && $PARE eval q2.gguf --reference $DEMO -f a.txt -c 128 "
+                   "--chunks 2 --fail-over 0.0001");
+    CHECK(cli_contains(r.err, "above the limit"));
+    cli_expect(0, "$PARE eval q2.gguf --reference $DEMO -f a.txt -c 128 --chunks 2 --fail-over 5; rm q2.gguf");
+}
+
+static void tokenize_forms(void **state)
+{
+    (void)state;
+    cli_expect(0, "printf 'Hello world\\n\\nIn the beginning' >t.txt");
+    cli_result r = cli_expect(0, "$PARE tokenize $DEMO -f t.txt --lines --no-bos");
+    CHECK(cli_count_lines(r.out) == 3);
+    CHECK(strstr(r.out, "\n\n") != NULL); /* the empty line has no ids */
+    r = cli_expect(0, "$PARE tokenize $DEMO -f - --json <t.txt");
+    json_t *doc = cli_json(&r);
+    CHECK(json_array_size(json_object_get(doc, "ids")) == (size_t)number(doc, "n_tokens"));
+    json_decref(doc);
+    r = cli_expect(0, "$PARE tokenize $DEMO -f t.txt");
+    json_t *ids = json_loads(r.out, 0, NULL);
+    CHECK(json_is_array(ids) && json_array_size(ids) > 4);
+    json_decref(ids);
+}
+
+static void logits_have_their_shape(void **state)
+{
+    (void)state;
+    cli_expect(0, "printf '\\001\\000\\000\\000\\002\\000\\000\\000\\003\\000\\000\\000\\004\\000\\000\\000' >ids.bin");
+    cli_expect(
+        0, "$PARE logits $DEMO --tokens ids.bin --length 2 -o l.bin && test $(stat -c %%s l.bin) = $((4 * 2048 * 4))");
+    cli_expect(0, "$PARE logits $DEMO --tokens - --length 2 -o m.bin <ids.bin && cmp l.bin m.bin >&2");
+    cli_expect(2, "$PARE logits $DEMO --tokens ids.bin -o l.bin");
+    cli_expect(2, "$PARE logits $DEMO --tokens ids.bin -o ids.bin --force");
+    cli_expect(3, "$PARE logits $DEMO --tokens ids.bin --length 3 -o n.bin");
+    cli_expect(3, "printf '\\377\\377\\000\\000' | $PARE logits $DEMO --tokens - -o n.bin");
+    CHECK(cli_count_temporaries() == 0);
+    cli_expect(0, "test ! -e n.bin; rm l.bin m.bin");
+}
+
+static void pin_and_verify_a_folder(void **state)
+{
+    (void)state;
+    cli_expect(0, "cp -r $DEMO copy && chmod -R u+w copy && $PARE pin copy -o copy/pare.lock --sums copy/SHA256SUMS");
+    cli_expect(0, "$PARE verify copy/pare.lock --allow-extra && $PARE verify copy/pare.lock --allow-extra --fast");
+    cli_expect(2, "$PARE pin copy -o copy/pare.lock");
+    cli_expect(1, "echo >>copy/config.json; $PARE verify copy/pare.lock --allow-extra");
+    cli_expect(1, "rm copy/config.json; $PARE verify copy/pare.lock --allow-extra; code=$?; rm -r copy; exit $code");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convert_reports_what_it_wrote),
+        cmocka_unit_test(folders_and_gguf_convert_both_ways),
+        cmocka_unit_test(splits_are_whole),
+        cmocka_unit_test(inspect_has_the_promised_keys),
+        cmocka_unit_test(inspect_reads_damaged_files_as_far_as_it_can),
+        cmocka_unit_test(quantize_pin_measure_verify),
+        cmocka_unit_test(quantize_choices),
+        cmocka_unit_test(output_does_not_depend_on_threads),
+        cmocka_unit_test(outputs_are_protected),
+        cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(an_interrupted_run_leaves_nothing),
+        cmocka_unit_test(eval_reports_each_text_and_their_mean),
+        cmocka_unit_test(tokenize_forms),
+        cmocka_unit_test(logits_have_their_shape),
+        cmocka_unit_test(pin_and_verify_a_folder),
+    };
+    return cmocka_run_group_tests(tests, convert_once, NULL);
+}
