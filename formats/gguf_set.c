@@ -319,8 +319,13 @@ pare_status pare_gguf_open(pare_model *m, const char *path, unsigned flags, pare
     }
     if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
         st = interpret(m, path, flags, err);
-    pare_model_close(&one);
-    if (st != PARE_OK)
+    if (st != PARE_OK && !(flags & PARE_OPEN_PARTIAL))
         pare_model_close(m);
+    else if (st != PARE_OK && m->n_files == 0) { /* what was read of the named file, before it proved bad */
+        pare_model_close(m);
+        *m = one;
+        one = (pare_model){0};
+    }
+    pare_model_close(&one);
     return st;
 }
