@@ -2,6 +2,7 @@
 #include "cmd/console.h"
 #include "cmd/doc.h"
 #include "cmd/signals.h"
+#include "cmd/summary.h"
 #include "core/threads.h"
 
 #include <string.h>
@@ -70,6 +71,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     pare_status st = PARE_OK;
     bool usage = false;
+    cmd_seconds(); /* the clock starts */
     if (argc < 2) {
         st = pare_fail(&err, PARE_ERR_USAGE, "a command is missing");
         usage = true;
