@@ -77,6 +77,10 @@ static pare_eval_result average(const pare_eval_result *results, size_t n)
         }
         *figure(&mean, i) = (pare_estimate){sum / (double)n, sqrt(squares) / (double)n};
     }
+    mean.kld_max = results[0].kld_max; /* the largest of all, no mean */
+    for (size_t k = 1; k < n; k++)
+        if (results[k].kld_max.value > mean.kld_max.value)
+            mean.kld_max = results[k].kld_max;
     return mean;
 }
 
