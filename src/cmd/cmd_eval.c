@@ -147,15 +147,16 @@ static pare_status report(const job *j, pare_error *err)
 static void after_window(const pare_eval_result *so_far, uint32_t chunk, uint32_t n_chunks, void *user)
 {
     char text[96];
+    uint32_t done = chunk + 1;
     (void)user;
     snprintf(text, sizeof text, "perplexity %.4f +/- %.4f", so_far->perplexity.value, so_far->perplexity.stderr_);
     if (cmd_shows_progress())
-        pare_progress("windows", chunk, n_chunks, text);
+        pare_progress("windows", done, n_chunks, text);
     else if (so_far->has_reference)
-        cmd_note("window %" PRIu32 " of %" PRIu32 ": %s, KL divergence %.6f +/- %.6f", chunk, n_chunks, text,
+        cmd_note("window %" PRIu32 " of %" PRIu32 ": %s, KL divergence %.6f +/- %.6f", done, n_chunks, text,
                  so_far->kld_mean.value, so_far->kld_mean.stderr_);
     else
-        cmd_note("window %" PRIu32 " of %" PRIu32 ": %s", chunk, n_chunks, text);
+        cmd_note("window %" PRIu32 " of %" PRIu32 ": %s", done, n_chunks, text);
 }
 
 static pare_status one_text(const job *j, const char *name, pare_eval_result *result, pare_error *err)

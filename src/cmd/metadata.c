@@ -43,13 +43,24 @@ static bool is_signed(pare_meta_type type)
     return type == PARE_META_I8 || type == PARE_META_I16 || type == PARE_META_I32 || type == PARE_META_I64;
 }
 
-/* A scalar that is no string, with as many digits as tell it from its neighbours. */
+/* The fewest digits that read back as the same number. */
+static void float_text(char *dst, size_t size, double value, bool single)
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(dst, size, "%.*g", digits, value);
+        double back = strtod(dst, NULL);
+        if (single ? (float)back == (float)value : back == value)
+            return;
+    }
+}
+
+/* A scalar that is no string. */
 static void number_text(char *dst, size_t size, const pare_meta_value *e)
 {
     if (e->type == PARE_META_BOOL)
         snprintf(dst, size, "%s", e->v.u != 0 ? "true" : "false");
     else if (is_float(e->type))
-        snprintf(dst, size, "%.*g", e->type == PARE_META_F32 ? 9 : 17, e->v.f);
+        float_text(dst, size, e->v.f, e->type == PARE_META_F32);
     else if (is_signed(e->type))
         snprintf(dst, size, "%" PRId64, e->v.i);
     else

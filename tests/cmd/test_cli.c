@@ -44,7 +44,7 @@ static void failures_have_their_codes(void **state)
     cli_expect(3, "$PARE quantize absent.gguf -t q4_k_m -o out.gguf");
     cli_expect(3, "$PARE eval absent.gguf -f $TEXT");
     cli_expect(3, "$PARE verify absent.lock");
-    cli_expect(3, "printf 'GGUF junk that is too short' >junk.gguf; $PARE inspect junk.gguf");
+    cli_expect(3, "printf 'GGUF\\003\\000\\000\\000short' >junk.gguf; $PARE inspect junk.gguf");
     CHECK(cli_contains(cli_expect(6, "$PARE eval $DEMO -f $TEXT --device cuda").err, "no CUDA evaluator"));
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --device tpu");
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --fail-over 1");
