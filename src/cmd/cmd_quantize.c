@@ -20,7 +20,7 @@ typedef struct job {
 
 static const char *next_type_name(size_t i, const void *ctx)
 {
-    const pare_preset *preset = ctx != NULL ? pare_preset_at(i) : NULL;
+    const pare_preset *preset = ctx != NULL ? cmd_preset_at(i) : NULL;
     if (ctx != NULL)
         return preset != NULL ? preset->name : NULL;
     for (int type = 0; type < PARE_TYPE_COUNT; type++)

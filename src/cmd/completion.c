@@ -1,6 +1,5 @@
 /* completion.c - scripts for bash, zsh and fish from the same rows as the help */
 #include "cmd/doc.h"
-#include "quant/preset.h"
 
 #include <string.h>
 
@@ -9,7 +8,7 @@ static bool put_values(FILE *out, const cmd_option *o)
 {
     const pare_preset *preset;
     if (o->kind == CMD_KIND_PRESET)
-        for (size_t i = 0; (preset = pare_preset_at(i)) != NULL; i++)
+        for (size_t i = 0; (preset = cmd_preset_at(i)) != NULL; i++)
             fprintf(out, i > 0 ? " %s" : "%s", preset->name);
     else if (o->choices != NULL)
         fputs(o->choices, out);

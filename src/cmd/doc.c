@@ -1,6 +1,5 @@
 #include "cmd/doc.h"
 #include "cmd/build.h"
-#include "quant/preset.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -97,7 +96,7 @@ static void help_presets(FILE *out)
 {
     const pare_preset *preset;
     fputs("\nPresets:\n", out);
-    for (size_t i = 0; (preset = pare_preset_at(i)) != NULL; i++) {
+    for (size_t i = 0; (preset = cmd_preset_at(i)) != NULL; i++) {
         int at = fprintf(out, "  %s", preset->name);
         fprintf(out, "%*s", at < 12 ? 12 - at : 1, "");
         wrap(out, preset->text, 12, 12);
@@ -209,7 +208,7 @@ static void man_presets(FILE *out)
 {
     const pare_preset *preset;
     fputs(".SH PRESETS\n", out);
-    for (size_t i = 0; (preset = pare_preset_at(i)) != NULL; i++) {
+    for (size_t i = 0; (preset = cmd_preset_at(i)) != NULL; i++) {
         fprintf(out, ".TP\n.B %s\n", preset->name);
         troff(out, preset->text);
     }

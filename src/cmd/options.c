@@ -170,6 +170,17 @@ static const char *next_option_name(size_t i, const void *ctx)
     return option != NULL ? option->name : NULL;
 }
 
+const pare_preset *cmd_preset_at(size_t i)
+{
+    const pare_preset *preset;
+    for (size_t k = 0; (preset = pare_preset_at(k)) != NULL; k++) {
+        const pare_type_info *type = pare_type_get(preset->base);
+        if (type->encode != NULL && !(type->traits & PARE_TRAIT_NEEDS_WEIGHT) && i-- == 0)
+            return preset;
+    }
+    return NULL;
+}
+
 bool cmd_parse_size(const char *text, uint64_t *out)
 {
     static const char units[] = "KMGT";

@@ -3,6 +3,7 @@
 #define PARE_CMD_OPTIONS_H
 
 #include "cmd/verbs.h"
+#include "quant/preset.h"
 
 #include <stdint.h>
 
@@ -117,6 +118,9 @@ double cmd_real(const cmd_args *args, cmd_option_id id);
 
 /* "24G", "24GiB" -> 24 * 2^30, "24GB" -> 24 * 10^9, "1.5M", "512"; false when it is no size or overflows. */
 bool cmd_parse_size(const char *text, uint64_t *out);
+
+/* The presets that this version can write, for help and completion: NULL behind the last. */
+const pare_preset *cmd_preset_at(size_t i);
 
 /* The candidate with the smallest number of edits from text, NULL when none is close. next(i, ctx) walks through the
  * candidates and gives NULL behind the last. */
