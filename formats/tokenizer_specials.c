@@ -263,6 +263,16 @@ static pare_status read_ids(state *s, const pare_special_sources *from, pare_err
     return st;
 }
 
+/* A token that is put around texts and whose id nobody gave: the template's own name finds it. */
+static pare_status read_template_ids(state *s, const char *dir, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (int type = BOS; type <= EOS && st == PARE_OK; type++)
+        if (s->add[type] > 0 && *id_field(s->v, type) < 0 && s->token[type].text.data != NULL)
+            st = set_id(s, type, added_id(s, s->token[type].text), dir, err);
+    return st;
+}
+
 static pare_status set_template(pare_vocab *v, pare_str text, const char *dir, pare_str *out, pare_error *err)
 {
     if (text.len > PARE_MAX_CHAT_TEMPLATE)
@@ -363,6 +373,8 @@ pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *f
     pare_status st = read_processors(&s, json_object_get(from->tokenizer, "post_processor"), from->dir, err);
     if (st == PARE_OK)
         st = read_ids(&s, from, err);
+    if (st == PARE_OK)
+        st = read_template_ids(&s, from->dir, err);
     for (int i = 0; i < s.n_add; i++) {
         *add_field(v, s.add_order[i]) = s.add[s.add_order[i]];
         pare_vocab_note_key(v, specials[s.add_order[i]].add_key);

@@ -1,0 +1,370 @@
+/* eval/tokenizer: the published vectors, the reference models, ids of the `tokenizers` package, long runs, odd bytes.
+ */
+#include "check.h"
+#include "core/json.h"
+#include "eval/tokenizer.h"
+#include "formats/gguf.h"
+#include "formats/open.h"
+#include "formats/tokenizer_files.h"
+#include "model/pretokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static pare_error err;
+
+static json_t *load(const char *path)
+{
+    json_t *doc = NULL;
+    CHECK_OK(pare_json_load(&doc, path, 1 << 28, true, &err), &err);
+    return doc;
+}
+
+static void read_file(const char *path, pare_vocab *v)
+{
+    size_t n = 0;
+    uint8_t *bytes = check_read_file(path, &n);
+    CHECK_OK(pare_tokenizer_json_parse(v, bytes, n, path, &err), &err);
+    free(bytes);
+}
+
+static void check_ids(const pare_tokenizer *t, const char *text, size_t len, unsigned flags, const int32_t *want,
+                      size_t n)
+{
+    pare_ids ids = {0};
+    CHECK_OK(pare_tokenize(t, text, len, flags, &ids, &err), &err);
+    bool same = ids.n == n;
+    for (size_t i = 0; i < n && same; i++)
+        same = ids.ids[i] == want[i];
+    if (!same)
+        print_error("text of %zu bytes '%.60s': %zu ids, expected %zu\n", len, text, ids.n, n);
+    CHECK(same);
+    free(ids.ids);
+}
+
+static size_t ids_of(const json_t *list, int32_t **out)
+{
+    size_t n = json_array_size(list);
+    *out = check_malloc(n * sizeof **out + 1);
+    for (size_t i = 0; i < n; i++)
+        (*out)[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    return n;
+}
+
+/* The bytes of all ids are the text, behind prefix. */
+static void check_back(const pare_tokenizer *t, const char *text, size_t len, const char *prefix)
+{
+    pare_ids ids = {0};
+    pare_buf back = {0};
+    CHECK_OK(pare_tokenize(t, text, len, PARE_TOKENIZE_SPECIAL, &ids, &err), &err);
+    for (size_t i = 0; i < ids.n; i++)
+        CHECK_OK(pare_detokenize(t, ids.ids[i], true, &back, &err), &err);
+    size_t skip = len > 0 ? strlen(prefix) : 0;
+    CHECK(back.len == len + skip && (back.len == 0 || memcmp(back.data + skip, text, len) == 0));
+    pare_buf_close(&back);
+    free(ids.ids);
+}
+
+/* Vocabularies that lie in the repository, with ids stored from the `tokenizers` package. */
+static void gives_stored_ids(void **state)
+{
+    (void)state;
+    json_t *doc = load(source_path("tests/data/tokenizer/expected.json")), *cases;
+    const char *file;
+    json_object_foreach(json_object_get(doc, "files"), file, cases)
+    {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        read_file(source_path(file), &v);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        CHECK(json_array_size(cases) > 20);
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+            const json_t *text = json_object_get(json_array_get(cases, i), "text");
+            int32_t *want = NULL;
+            size_t n = ids_of(json_object_get(json_array_get(cases, i), "ids"), &want);
+            check_ids(t, json_string_value(text), json_string_length(text), PARE_TOKENIZE_SPECIAL | PARE_TOKENIZE_BOS,
+                      want, n);
+            if (v.kind == PARE_VOCAB_BPE)
+                check_back(t, json_string_value(text), json_string_length(text), "");
+            free(want);
+        }
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+    json_decref(doc);
+}
+
+/* Without the flag the text of a control token is text; the BOS comes only when it is asked for. */
+static void special_tokens_are_text_unless_asked_for(void **state)
+{
+    (void)state;
+    static const char text[] = "<|eot_id|>";
+    pare_vocab v;
+    pare_tokenizer *t = NULL;
+    pare_ids ids = {0};
+    read_file(source_path("tests/data/demo/tokenizer.json"), &v);
+    CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+    CHECK_OK(pare_tokenize(t, text, strlen(text), 0, &ids, &err), &err);
+    CHECK(ids.n > 1);
+    for (size_t i = 0; i < ids.n; i++)
+        CHECK(pare_vocab_type(&v, (uint32_t)ids.ids[i]) == PARE_TOKEN_NORMAL);
+    const int32_t special = 2044, with_bos[] = {2040, 2044};
+    check_ids(t, text, strlen(text), PARE_TOKENIZE_SPECIAL, &special, 1);
+    check_ids(t, text, strlen(text), PARE_TOKENIZE_SPECIAL | PARE_TOKENIZE_BOS, with_bos, 2);
+    pare_buf out = {0};
+    CHECK_OK(pare_detokenize(t, special, false, &out, &err), &err);
+    CHECK(out.len == 0);
+    CHECK(pare_detokenize(t, 2048, false, &out, &err) == PARE_ERR_RANGE);
+    CHECK(pare_detokenize(t, -1, false, &out, &err) == PARE_ERR_RANGE);
+    pare_buf_close(&out);
+    free(ids.ids);
+    pare_tokenizer_close(t);
+    pare_vocab_close(&v);
+}
+
+static char *read_text(const char *path, size_t *n)
+{
+    return (char *)check_read_file(path, n);
+}
+
+/* One of shared/vocab: texts behind each other in .inp, ids a line in .out. */
+static void check_vectors(const char *name)
+{
+    static const char cut[] = "\n__ggml_vocab_test__\n";
+    char file[64];
+    size_t n_in = 0, n_out = 0, n_cases = 0;
+    snprintf(file, sizeof file, "vocab/%s.gguf", name);
+    pare_model m = {0};
+    pare_vocab v;
+    pare_tokenizer *t = NULL;
+    bool found = false;
+    CHECK_OK(pare_gguf_open(&m, shared_path(file), PARE_OPEN_RAW, &err), &err);
+    CHECK_OK(pare_vocab_from_meta(&v, &m.meta, file, &found, &err), &err);
+    CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+    snprintf(file, sizeof file, "vocab/%s.gguf.inp", name);
+    char *in = read_text(shared_path(file), &n_in);
+    snprintf(file, sizeof file, "vocab/%s.gguf.out", name);
+    char *out = read_text(shared_path(file), &n_out);
+    const char *text = in, *line = out;
+    for (const char *end; (end = memmem(text, (size_t)(in + n_in - text), cut, strlen(cut))) != NULL; n_cases++) {
+        int32_t want[4096];
+        size_t n = 0;
+        const char *stop = memchr(line, '\n', (size_t)(out + n_out - line));
+        CHECK(stop != NULL);
+        for (const char *p = line; p < stop && n < 4096;) {
+            char *next = NULL;
+            long id = strtol(p, &next, 10);
+            if (next == p || next > stop)
+                break;
+            want[n++] = (int32_t)id;
+            p = next;
+        }
+        check_ids(t, text, (size_t)(end - text), 0, want, n);
+        text = end + strlen(cut);
+        line = stop + 1;
+    }
+    CHECK(n_cases > 40);
+    free(in);
+    free(out);
+    pare_tokenizer_close(t);
+    pare_vocab_close(&v);
+    pare_model_close(&m);
+}
+
+static void gives_published_vectors(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"falcon", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2"};
+    shared_path("vocab");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        check_vectors(names[i]);
+}
+
+/* A reference folder: the first 48 ids of each of its texts. Through metadata, as a converted model has them. */
+static void check_folder(const char *name)
+{
+    char path[128];
+    const char *dir;
+    size_t n_bytes = 0;
+    pare_vocab from_files, v;
+    pare_meta meta = {0};
+    pare_tokenizer *t = NULL;
+    bool found = false;
+    snprintf(path, sizeof path, "oracle/models/%s", name);
+    dir = shared_path(path);
+    char file[4200];
+    snprintf(file, sizeof file, "%s/config.json", dir);
+    json_t *config = load(file);
+    snprintf(file, sizeof file, "%s/texts.json", dir);
+    json_t *texts = load(file);
+    snprintf(file, sizeof file, "%s/tokens.i32", dir);
+    int32_t *want = (int32_t *)(void *)check_read_file(file, &n_bytes);
+    CHECK_OK(pare_tokenizer_files_read(&from_files, dir, config,
+                                       (uint32_t)json_integer_value(json_object_get(config, "vocab_size")), &found,
+                                       &err),
+             &err);
+    CHECK_OK(pare_vocab_to_meta(&from_files, &meta, &err), &err);
+    CHECK_OK(pare_vocab_from_meta(&v, &meta, name, &found, &err), &err);
+    CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+    CHECK(n_bytes == 3 * 48 * sizeof *want && json_array_size(texts) == 3);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *text = json_array_get(texts, i);
+        pare_ids ids = {0};
+        CHECK_OK(pare_tokenize(t, json_string_value(text), json_string_length(text),
+                               PARE_TOKENIZE_BOS | PARE_TOKENIZE_SPECIAL, &ids, &err),
+                 &err);
+        CHECK(ids.n >= 48 && memcmp(ids.ids, want + 48 * i, 48 * sizeof *want) == 0);
+        free(ids.ids);
+    }
+    pare_tokenizer_close(t);
+    pare_vocab_close(&v);
+    pare_vocab_close(&from_files);
+    pare_meta_close(&meta);
+    json_decref(config);
+    json_decref(texts);
+    free(want);
+}
+
+static void gives_ids_of_reference_models(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama",       "llama_rope", "mistral",     "qwen2",        "qwen3",
+                                        "qwen3_moe",   "qwen3_tiny", "mixtral",     "gemma2",       "phi3",
+                                        "gpt2",        "gpt_neox",   "starcoder2",  "falcon",       "olmo2",
+                                        "deepseek_v2", "gpt_oss",    "gemma3_text", "gpt_oss_mxfp4"};
+    shared_path("oracle/models");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        check_folder(names[i]);
+}
+
+/* A vocabulary of the 256 bytes, with the rule of row p. */
+static void byte_vocab(pare_vocab *v, const pare_pretokenizer *p)
+{
+    pare_vocab_init(v);
+    pare_str *tokens = pare_arena_alloc(&v->arena, 256 * sizeof *tokens, &err);
+    for (uint32_t b = 0; b < 256; b++) {
+        char text[4];
+        size_t n = pare_utf8_put(text, pare_byte_alphabet((uint8_t)b));
+        tokens[b] = (pare_str){pare_arena_copy(&v->arena, text, n, &err), n};
+    }
+    v->kind = PARE_VOCAB_BPE;
+    v->pre = (pare_str){p->name, strlen(p->name)};
+    v->tokens = tokens;
+    v->n_tokens = 256;
+}
+
+/* Runs of one character, alone and with another end, through every rule: each must finish within the match limit. */
+static void long_runs_finish(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    static const char *const units[] = {"a", " ", "\n", "1", "'", ".", "\xc3\xa9", "\xe4\xb8\xad", "A"};
+    char *text = check_malloc(N + 8);
+    const pare_pretokenizer *p;
+    for (size_t row = 0; (p = pare_pretokenizer_at(row)) != NULL; row++) {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        byte_vocab(&v, p);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+            size_t len = 0, n = strlen(units[u]);
+            for (; len + n <= (u == 0 ? N : N / 8); len += n)
+                memcpy(text + len, units[u], n);
+            text[len++] = 'x';
+            pare_ids ids = {0};
+            CHECK_OK(pare_tokenize(t, text, len, 0, &ids, &err), &err);
+            CHECK(ids.n == len);
+            free(ids.ids);
+        }
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+    free(text);
+}
+
+/* Merging a run of one letter: the halves of a power of two, and what is left. */
+static void long_runs_merge(void **state)
+{
+    (void)state;
+    enum { N = 1000003 };
+    static const char *const files[] = {"tests/data/demo/tokenizer.json", "tests/data/tokenizer/spm.json"};
+    char *text = check_malloc(N);
+    memset(text, 'e', N);
+    for (size_t i = 0; i < 2; i++) {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        pare_buf back = {0};
+        pare_ids ids = {0};
+        read_file(source_path(files[i]), &v);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        CHECK_OK(pare_tokenize(t, text, N, 0, &ids, &err), &err);
+        for (size_t k = 0; k < ids.n; k++)
+            CHECK_OK(pare_detokenize(t, ids.ids[k], false, &back, &err), &err);
+        size_t lead = v.kind == PARE_VOCAB_SPM ? 1 : 0;
+        CHECK(back.len == N + lead && memcmp(back.data + lead, text, N) == 0);
+        pare_buf_close(&back);
+        free(ids.ids);
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+    free(text);
+}
+
+/* Bytes that are no UTF-8 come back as they were. */
+static void odd_bytes_survive(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"\xff",         "a\xc3",     "\xe2\x82", "ok \x80\x81\xfe end",
+                                        "\xed\xa0\x80", "\xc0\xaf x"};
+    static const char *const files[] = {"tests/data/demo/tokenizer.json", "tests/data/tokenizer/spm.json"};
+    for (size_t f = 0; f < 2; f++) {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        read_file(source_path(files[f]), &v);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+            check_back(t, texts[i], strlen(texts[i]), f == 0 ? "" : " ");
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+    /* with NFC in front */
+    pare_vocab v;
+    pare_tokenizer *t = NULL;
+    byte_vocab(&v, pare_pretokenizer_find((pare_str){"qwen2", 5}));
+    CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+    const int32_t composed[] = {0xff, 0xc3, 0xa9};
+    check_ids(t,
+              "\xff"
+              "e\xcc\x81",
+              4, 0, composed, 3);
+    pare_tokenizer_close(t);
+    pare_vocab_close(&v);
+}
+
+static void refuses_what_it_cannot_run(void **state)
+{
+    (void)state;
+    pare_vocab v;
+    pare_tokenizer *t = NULL;
+    byte_vocab(&v, pare_pretokenizer_at(0));
+    v.pre = (pare_str){"klingon", 7};
+    CHECK(pare_tokenizer_open(&t, &v, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(t == NULL && strstr(err.text, "klingon") != NULL);
+    v.kind = PARE_VOCAB_WPM;
+    v.model = (pare_str){"bert", 4};
+    CHECK(pare_tokenizer_open(&t, &v, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(strstr(err.text, "bert") != NULL);
+    pare_vocab_close(&v);
+    pare_tokenizer_close(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gives_stored_ids),        cmocka_unit_test(special_tokens_are_text_unless_asked_for),
+        cmocka_unit_test(gives_published_vectors), cmocka_unit_test(gives_ids_of_reference_models),
+        cmocka_unit_test(long_runs_finish),        cmocka_unit_test(long_runs_merge),
+        cmocka_unit_test(odd_bytes_survive),       cmocka_unit_test(refuses_what_it_cannot_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
