@@ -1,12 +1,17 @@
 #include "formats/hf_meta.h"
 #include "core/json.h"
+#include "core/map.h"
 #include "formats/hf_files.h"
+#include "formats/model_card.h"
 #include "formats/model_id.h"
 #include "formats/safe_path.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_CARD_BYTES = 1 << 20 };
 
 static pare_status set_text(pare_meta *meta, const char *key, const char *text, pare_error *err)
 {
@@ -111,9 +116,185 @@ static size_t count_slashes(const char *text)
     return n;
 }
 
+/* ---- the model card ---- */
+
+/* README.md's front matter as an object; an empty one when there is none. The caller frees *card. */
+static pare_status read_card(const char *dir, json_t **card, pare_error *err)
+{
+    char why[128];
+    pare_map file = {0};
+    if (pare_path_look(dir, "README.md", why, sizeof why) != PARE_PATH_FILE)
+        return pare_model_card_parse(card, "", 0, err);
+    char *path = pare_path_join(dir, "README.md", err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_map_open(&file, path, err);
+    size_t n = file.size < MAX_CARD_BYTES ? (size_t)file.size : MAX_CARD_BYTES;
+    if (st == PARE_OK)
+        st = pare_model_card_parse(card, file.data != NULL ? (const char *)file.data : "", n, err);
+    pare_map_close(&file);
+    free(path);
+    return st;
+}
+
+/* The text under the first of the keys (up to three) that has one; "" when none has. */
+static const char *card_text(const json_t *card, const char *const keys[3])
+{
+    for (size_t i = 0; i < 3 && keys[i] != NULL; i++) {
+        const char *text = json_string_value(json_object_get(card, keys[i]));
+        if (text != NULL)
+            return text;
+    }
+    return "";
+}
+
+/* A list, or a text as a list of one. */
+static size_t item_count(const json_t *v)
+{
+    return json_is_array(v) ? json_array_size(v) : json_is_string(v) ? 1 : 0;
+}
+
+static const char *item_text(const json_t *v, size_t i)
+{
+    return json_string_value(json_is_array(v) ? json_array_get(v, i) : v);
+}
+
+/* All texts under two keys as one array. */
+static pare_status set_texts(pare_meta *meta, const char *key, const json_t *card, const char *first,
+                             const char *second, pare_error *err)
+{
+    const json_t *lists[2] = {json_object_get(card, first), json_object_get(card, second)};
+    size_t n = item_count(lists[0]) + item_count(lists[1]), at = 0;
+    pare_str *texts = n > 0 ? malloc(n * sizeof *texts) : NULL;
+    if (n == 0)
+        return PARE_OK;
+    if (texts == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu texts", n);
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < item_count(lists[k]); i++) {
+            const char *text = item_text(lists[k], i);
+            texts[at++] = (pare_str){text, strlen(text)};
+        }
+    pare_status st = pare_meta_set_strs(meta, key, texts, n, err);
+    free(texts);
+    return st;
+}
+
+static pare_status set_part(pare_meta *meta, const char *group, size_t i, const char *part, const char *text,
+                            pare_error *err)
+{
+    char key[64];
+    snprintf(key, sizeof key, "general.%s.%zu.%s", group, i, part);
+    return set_text(meta, key, text, err);
+}
+
+/* One model or data set that the card names: by an address, or as "org/name" of the Hub. */
+static pare_status set_origin(pare_meta *meta, const char *group, size_t i, const char *text, uint64_t n_params,
+                              pare_error *err)
+{
+    static const char *const hubs[] = {"https://huggingface.co/", "http://huggingface.co/"};
+    static const char *const addresses[] = {"https://", "http://", "ssh://"};
+    char title[PARE_MODEL_ID_TEXT], url[2 * PARE_MODEL_ID_TEXT + 32] = "";
+    pare_model_id id = {0};
+    bool address = false;
+    for (size_t k = 0; k < sizeof addresses / sizeof *addresses; k++)
+        address = address || strncmp(text, addresses[k], strlen(addresses[k])) == 0;
+    for (size_t k = 0; k < sizeof hubs / sizeof *hubs && address; k++) {
+        const char *rest = text + strlen(hubs[k]);
+        if (strncmp(text, hubs[k], strlen(hubs[k])) == 0 && count_slashes(rest) == 1 && rest[0] != '/' &&
+            rest[strlen(rest) - 1] != '/')
+            pare_model_id_parse(&id, rest, n_params);
+    }
+    if (!address) {
+        pare_model_id_parse(&id, text, n_params);
+        if (id.organization[0] != '\0')
+            snprintf(url, sizeof url, "%s%s/%s", hubs[0], id.organization, id.name);
+    }
+    pare_status st = set_part(meta, group, i, "name", pare_model_id_title(title, sizeof title, id.name), err);
+    if (st == PARE_OK)
+        st = set_part(meta, group, i, "version", id.version, err);
+    if (st == PARE_OK)
+        st = set_part(meta, group, i, "organization", pare_model_id_title(title, sizeof title, id.organization), err);
+    return st == PARE_OK ? set_part(meta, group, i, "repo_url", address ? text : url, err) : st;
+}
+
+static pare_status set_origins(pare_meta *meta, const char *group, const json_t *card, const char *const keys[3],
+                               uint64_t n_params, pare_error *err)
+{
+    const json_t *list = NULL;
+    char key[64];
+    for (size_t i = 0; i < 3 && list == NULL; i++)
+        list = json_object_get(card, keys[i]);
+    size_t n = item_count(list);
+    if (n == 0)
+        return PARE_OK;
+    snprintf(key, sizeof key, "general.%s.count", group);
+    pare_status st = pare_meta_set_u32(meta, key, (uint32_t)n, err);
+    for (size_t i = 0; i < n && st == PARE_OK; i++)
+        st = set_origin(meta, group, i, item_text(list, i), n_params, err);
+    return st;
+}
+
+/* "license" may be a list, which stock joins with commas. */
+static pare_status set_license(pare_meta *meta, const json_t *card, pare_error *err)
+{
+    const json_t *v = json_object_get(card, "license");
+    pare_buf text = {0};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < item_count(v) && st == PARE_OK; i++)
+        st = pare_buf_printf(&text, err, "%s%s", i > 0 ? "," : "", item_text(v, i));
+    if (st == PARE_OK && text.len > 0)
+        st = set_text(meta, "general.license", text.data, err);
+    pare_buf_close(&text);
+    return st;
+}
+
+/* What stands behind size_label in stock's order. */
+static pare_status set_card_rest(pare_meta *meta, const json_t *card, uint64_t n_params, pare_error *err)
+{
+    static const struct {
+        const char *key, *names[3];
+    } texts[] = {
+        {"general.license.name", {"license_name"}},      {"general.license.link", {"license_link"}},
+        {"general.source.url", {"url", "model_url"}},    {"general.source.doi", {"doi", "model_doi"}},
+        {"general.source.uuid", {"uuid", "model_uuid"}}, {"general.source.repo_url", {"repo_url", "model_repo_url"}}};
+    static const char *const bases[3] = {"base_model", "base_models", "base_model_sources"};
+    static const char *const datasets[3] = {"datasets", "dataset", "dataset_sources"};
+    pare_status st = set_license(meta, card, err);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && st == PARE_OK; i++)
+        st = set_text(meta, texts[i].key, card_text(card, texts[i].names), err);
+    if (st == PARE_OK)
+        st = set_origins(meta, "base_model", card, bases, n_params, err);
+    if (st == PARE_OK)
+        st = set_origins(meta, "dataset", card, datasets, n_params, err);
+    if (st == PARE_OK)
+        st = set_texts(meta, "general.tags", card, "tags", "pipeline_tag", err);
+    return st == PARE_OK ? set_texts(meta, "general.languages", card, "languages", "language", err) : st;
+}
+
+/* Names: the card's word as it is, else what the folder's name says. */
+static pare_status set_names(pare_meta *meta, const json_t *card, const pare_model_id *id, pare_error *err)
+{
+    const struct {
+        const char *key, *names[3], *other;
+    } texts[] = {{"general.name", {"name", "model_name"}, id->name},
+                 {"general.author", {"author", "model_author", "model_creator"}, ""},
+                 {"general.version", {"version", "model_version"}, id->version},
+                 {"general.organization", {"organization", "model_organization"}, id->organization},
+                 {"general.finetune", {"finetune", "model_finetune"}, id->finetune},
+                 {"general.basename", {"basename", "model_basename", "model_type"}, id->basename},
+                 {"general.description", {"description", "model_description"}, ""},
+                 {"general.size_label", {"size_label", "model_size_label"}, id->size_label}};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && st == PARE_OK; i++) {
+        const char *said = card_text(card, texts[i].names);
+        st = set_text(meta, texts[i].key, said[0] != '\0' ? said : texts[i].other, err);
+    }
+    return st;
+}
+
 pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *config, pare_error *err)
 {
     pare_model_id id = {0};
+    json_t *card = NULL;
     uint64_t n_params = pare_model_n_params(m);
     const char *trained_as = json_string_value(json_object_get(config, "_name_or_path"));
     char *folder = folder_name(dir, err);
@@ -124,18 +305,18 @@ pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *c
     add_name(&id, folder, n_params);
     if (id.size_label[0] == '\0')
         pare_size_label(id.size_label, sizeof id.size_label, n_params);
-    pare_status st = set_text(&m->meta, "general.architecture", m->arch->name, err);
+    pare_status st = read_card(dir, &card, err);
+    if (st == PARE_OK)
+        st = set_text(&m->meta, "general.architecture", m->arch->name, err);
     if (st == PARE_OK)
         st = set_text(&m->meta, "general.type", "model", err);
     if (st == PARE_OK)
         st = add_sampling(&m->meta, dir, err);
-    const struct {
-        const char *key, *text;
-    } texts[] = {
-        {"general.name", id.name},         {"general.version", id.version},   {"general.organization", id.organization},
-        {"general.finetune", id.finetune}, {"general.basename", id.basename}, {"general.size_label", id.size_label}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && st == PARE_OK; i++)
-        st = set_text(&m->meta, texts[i].key, texts[i].text, err);
+    if (st == PARE_OK)
+        st = set_names(&m->meta, card, &id, err);
+    if (st == PARE_OK)
+        st = set_card_rest(&m->meta, card, n_params, err);
+    json_decref(card);
     free(folder);
     return st;
 }
