@@ -46,6 +46,17 @@ static bool is_rule(const line *l)
     return l->indent == 0 && l->len == 3 && memcmp(l->s, "---", 3) == 0;
 }
 
+/* Length without a comment (" # ..."), which only an unquoted value can have. */
+static size_t without_comment(const char *s, size_t len)
+{
+    for (size_t i = 0; i + 1 < len; i++)
+        if (is_blank(s[i]) && s[i + 1] == '#')
+            len = i;
+    while (len > 0 && is_blank(s[len - 1]))
+        len--;
+    return len;
+}
+
 /* A text, without its quotes when it has some: the new value, or NULL for what is none (null, an anchor, a map, ...).
  */
 static json_t *scalar(parser *p, const char *s, size_t len)
@@ -57,11 +68,7 @@ static json_t *scalar(parser *p, const char *s, size_t len)
         s++;
         len -= 2;
     } else {
-        for (size_t i = 0; i + 1 < len; i++)
-            if (s[i] == ' ' && s[i + 1] == '#')
-                len = i;
-        while (len > 0 && is_blank(s[len - 1]))
-            len--;
+        len = without_comment(s, len);
         if (len == 0 || strchr("|>&*!{[%@`\"'#", s[0]) != NULL || s[len - 1] == ':' ||
             (len == 4 && memcmp(s, "null", 4) == 0) || (len == 1 && s[0] == '~'))
             return NULL;
@@ -106,14 +113,22 @@ static void add_flow(parser *p, const char *s, size_t len)
         }
 }
 
+static bool is_key(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(s[i] >= 'a' && s[i] <= 'z') && !(s[i] >= 'A' && s[i] <= 'Z') && !(s[i] >= '0' && s[i] <= '9') &&
+            s[i] != '_' && s[i] != '-')
+            return false;
+    return true;
+}
+
 /* "key: value", "key: [..]" or "key:" with a list below. */
 static void read_key(parser *p, const line *l)
 {
     char key[64];
     const char *colon = memchr(l->s, ':', l->len);
     size_t n = colon != NULL ? (size_t)(colon - l->s) : 0, rest = n + 1;
-    if (n == 0 || n >= sizeof key || memchr(l->s, ' ', n) != NULL || memchr(l->s, '\0', n) != NULL ||
-        !pare_utf8_valid(l->s, n, NULL))
+    if (n == 0 || n >= sizeof key || !is_key(l->s, n))
         return;
     memcpy(key, l->s, n);
     key[n] = '\0';
@@ -121,6 +136,8 @@ static void read_key(parser *p, const line *l)
         rest++;
     const char *s = l->s + rest;
     size_t len = l->len - rest;
+    if (len > 0 && s[0] == '[')
+        len = without_comment(s, len);
     bool flow = len >= 2 && s[0] == '[' && s[len - 1] == ']';
     if (json_object_get(p->doc, key) != NULL)
         return;
