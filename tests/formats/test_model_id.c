@@ -102,13 +102,11 @@ static void reads_front_matter(void **state)
 static void passes_over_what_is_no_front_matter(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",
-                                        "---",
-                                        "# title\n---\nlicense: mit\n---\n",
-                                        " ---\nlicense: mit\n",
-                                        "---\n---\nlicense: mit\n",
-                                        "---\n: x\n-\n- \nkey with blanks: x\n\xff\xfe: x\nbad: \xff\n[: ]\na: {b: "
-                                        "c}\nb: &c d\nc: null\nd: \"a\\nb\"\n"};
+    static const char odd[] = "---\n: x\n-\n- \nkey with blanks: x\n\xff\xfe: x\nbad: \xff\n[: ]\na: {b: c}\n"
+                              "b: &c d\nc: null\nd: \"a\\nb\"\n";
+    static const char *const texts[] = {
+        "", "---", "# title\n---\nlicense: mit\n---\n", " ---\nlicense: mit\n", "---\n---\nlicense: mit\n", odd,
+    };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         json_t *doc = card(texts[i]);
         CHECK(json_object_size(doc) == 0);
