@@ -1,12 +1,13 @@
 /* quant/iq1_m.h - 256 weights in 56 bytes: groups of 8 from a codebook of 2048, a shift per 8, a 3-bit scale per 16
  *
- *     0        32       48          56
+ *     0        32       48             56
  *     | qs[32] | qh[16] | scales[4][2] |
  *
- *   qs, qh  nibble g % 2 of qh[g / 2] is for group g of 8 weights: bits 0..2 above qs[g] make the grid entry, bit 3
- * set: the shift is -1/8, else +1/8 scales  four little-endian words. Bits 3k..3k+2 (k = 0..3) of word w: scale of the
- * weights 64 w + 16 k and the next
- *           15. Bits 12..15 of word w: bits 4w..4w+3 of d, binary16
+ *   qs      low 8 bits of the grid entry of group g of 8 weights
+ *   qh      nibble g % 2 of qh[g / 2] belongs to group g: bits 0..2 are the high bits of its grid entry, bit 3 set: its
+ *           shift is -1/8, else +1/8
+ *   scales  four little-endian words. Word w: bits 3k..3k+2 (k = 0..3) are the scale of the 16 weights from 64 w + 16 k
+ *           on, bits 12..15 are bits 4w..4w+3 of d, binary16
  *   weight = d * (2 scale + 1) * (value + shift), value -1, 0 or +1 */
 #ifndef PARE_QUANT_IQ1_M_H
 #define PARE_QUANT_IQ1_M_H
@@ -22,7 +23,8 @@ typedef struct pare_iq1_m {
     uint8_t qh[16];
     uint8_t scales[4][2];
 } pare_iq1_m;
-static_assert(sizeof(pare_iq1_m) == 56, "a iq1_m block is 56 bytes on disk");
+static_assert(sizeof(pare_iq1_m) == 56, "an iq1_m block is 56 bytes on disk");
+
 /* The block's scale as binary16. */
 PARE_HD uint16_t pare_iq1_m_d(const pare_iq1_m *b)
 {

@@ -1,11 +1,11 @@
 /* quant/iq1_s.h - 256 weights in 50 bytes: groups of 8 from a codebook of 2048, one shift and a 3-bit scale per 32
  *
- *     0   2        34        50
+ *     0   2        34         50
  *     | d | qs[32] | qh[8][2] |
  *
- *   qs, qh  grid entry of group g of 8 weights: qs[g] and above it bits 3 (g % 4)..+2 of qh[g / 4], a little-endian
- * number qh      bits 12..14 the scale of 32 weights, bit 15 set: their shift is -1/8, else +1/8 weight = d * (2 scale
- * + 1) * (value + shift), value -1, 0 or +1 */
+ *   qh  qh[s], of sub-block s of 32 weights, is a little-endian number: bits 3k..3k+2 belong to its group k (0..3),
+ * bits 12..14 are its scale, bit 15 set: its shift is -1/8, else +1/8 qs  qs[g] and above it the 3 bits of qh are the
+ * grid entry of group g of 8 weights weight = d * (2 scale + 1) * (value + shift), value -1, 0 or +1 */
 #ifndef PARE_QUANT_IQ1_S_H
 #define PARE_QUANT_IQ1_S_H
 
@@ -20,7 +20,8 @@ typedef struct pare_iq1_s {
     uint8_t qs[32];
     uint8_t qh[8][2];
 } pare_iq1_s;
-static_assert(sizeof(pare_iq1_s) == 50, "a iq1_s block is 50 bytes on disk");
+static_assert(sizeof(pare_iq1_s) == 50, "an iq1_s block is 50 bytes on disk");
+
 /* Exact: 11 + 4 + 4 bits fit a float. */
 PARE_HD void pare_iq1_s_decode(const void *src, float *dst, size_t n_blocks)
 {

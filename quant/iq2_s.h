@@ -22,7 +22,8 @@ typedef struct pare_iq2_s {
     uint8_t qh[8];
     uint8_t scales[8];
 } pare_iq2_s;
-static_assert(sizeof(pare_iq2_s) == 82, "a iq2_s block is 82 bytes on disk");
+static_assert(sizeof(pare_iq2_s) == 82, "an iq2_s block is 82 bytes on disk");
+
 /* Exact: 11 + 5 + 6 bits fit a float. */
 PARE_HD void pare_iq2_s_decode(const void *src, float *dst, size_t n_blocks)
 {

@@ -19,7 +19,8 @@ typedef struct pare_iq2_xs {
     uint8_t qs[32][2];
     uint8_t scales[8];
 } pare_iq2_xs;
-static_assert(sizeof(pare_iq2_xs) == 74, "a iq2_xs block is 74 bytes on disk");
+static_assert(sizeof(pare_iq2_xs) == 74, "an iq2_xs block is 74 bytes on disk");
+
 /* Exact: 11 + 5 + 6 bits fit a float. */
 PARE_HD void pare_iq2_xs_decode(const void *src, float *dst, size_t n_blocks)
 {

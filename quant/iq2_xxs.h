@@ -18,7 +18,8 @@ typedef struct pare_iq2_xxs {
     uint8_t d[2]; /* scale, binary16, little endian */
     uint8_t qs[8][8];
 } pare_iq2_xxs;
-static_assert(sizeof(pare_iq2_xxs) == 66, "a iq2_xxs block is 66 bytes on disk");
+static_assert(sizeof(pare_iq2_xxs) == 66, "an iq2_xxs block is 66 bytes on disk");
+
 /* Exact: 11 + 5 + 6 bits fit a float. */
 PARE_HD void pare_iq2_xxs_decode(const void *src, float *dst, size_t n_blocks)
 {

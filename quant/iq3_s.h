@@ -23,7 +23,8 @@ typedef struct pare_iq3_s {
     uint8_t signs[32];
     uint8_t scales[4];
 } pare_iq3_s;
-static_assert(sizeof(pare_iq3_s) == 110, "a iq3_s block is 110 bytes on disk");
+static_assert(sizeof(pare_iq3_s) == 110, "an iq3_s block is 110 bytes on disk");
+
 /* Exact: 11 + 5 + 4 bits fit a float. */
 PARE_HD void pare_iq3_s_decode(const void *src, float *dst, size_t n_blocks)
 {

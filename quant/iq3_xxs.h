@@ -21,7 +21,8 @@ typedef struct pare_iq3_xxs {
     uint8_t qs[64];
     uint8_t tail[8][4];
 } pare_iq3_xxs;
-static_assert(sizeof(pare_iq3_xxs) == 98, "a iq3_xxs block is 98 bytes on disk");
+static_assert(sizeof(pare_iq3_xxs) == 98, "an iq3_xxs block is 98 bytes on disk");
+
 /* Exact: 11 + 5 + 5 bits fit a float (all levels are even). */
 PARE_HD void pare_iq3_xxs_decode(const void *src, float *dst, size_t n_blocks)
 {

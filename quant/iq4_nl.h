@@ -15,7 +15,8 @@ typedef struct pare_iq4_nl {
     uint8_t d[2]; /* scale, binary16, little endian */
     uint8_t qs[16];
 } pare_iq4_nl;
-static_assert(sizeof(pare_iq4_nl) == 18, "a iq4_nl block is 18 bytes on disk");
+static_assert(sizeof(pare_iq4_nl) == 18, "an iq4_nl block is 18 bytes on disk");
+
 /* Exact: an 11-bit scale times an 8-bit level fits a float. */
 PARE_HD void pare_iq4_nl_decode(const void *src, float *dst, size_t n_blocks)
 {

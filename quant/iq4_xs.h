@@ -21,7 +21,8 @@ typedef struct pare_iq4_xs {
     uint8_t scales_l[4];
     uint8_t qs[128];
 } pare_iq4_xs;
-static_assert(sizeof(pare_iq4_xs) == 136, "a iq4_xs block is 136 bytes on disk");
+static_assert(sizeof(pare_iq4_xs) == 136, "an iq4_xs block is 136 bytes on disk");
+
 /* Scale (0..63) of sub-block s (0..7). */
 PARE_HD int pare_iq4_xs_scale(const pare_iq4_xs *b, int s)
 {

@@ -16,7 +16,8 @@ typedef struct pare_mxfp4 {
     uint8_t e; /* E8M0 */
     uint8_t qs[16];
 } pare_mxfp4;
-static_assert(sizeof(pare_mxfp4) == 17, "a mxfp4 block is 17 bytes on disk");
+static_assert(sizeof(pare_mxfp4) == 17, "an mxfp4 block is 17 bytes on disk");
+
 /* 2^(e - 128): half of the scale, since pare_fp4_level doubles. Subnormal for e = 0 and 1. */
 PARE_HD float pare_mxfp4_half_scale(uint8_t e)
 {

@@ -1,11 +1,11 @@
 /* quant/nvfp4.h - 64 weights in 36 bytes: 4 sub-blocks of 16, weight = d[s] * E2M1 value of the code
  *
  *     0      4                      36
- *     | d[4] | qs[32]               |      qs[8 s + j]: codes 16 s + j (low nibble), 16 s + 8 + j (high nibble); j =
- * 0..7
+ *     | d[4] | qs[32]               |
  *
- *   d  UE4M3: exponent in bits 6..3 (bias 7), fraction in bits 2..0, bit 7 is ignored. 0x7f is 0, as in ggml, but 0xff
- *      is 480. The scale of the whole tensor is another tensor (NAME.scale) and not part of this decoder. */
+ *   qs  qs[8 s + j], j = 0..7: codes j (low nibble) and 8 + j (high nibble) of sub-block s
+ *   d   UE4M3: exponent in bits 6..3 (bias 7), fraction in bits 2..0, bit 7 is ignored. 0x7f is 0, as in ggml, but 0xff
+ *       is 480. The scale of the whole tensor is another tensor (NAME.scale) and not part of this decoder. */
 #ifndef PARE_QUANT_NVFP4_H
 #define PARE_QUANT_NVFP4_H
 
@@ -18,7 +18,8 @@ typedef struct pare_nvfp4 {
     uint8_t d[4];
     uint8_t qs[32];
 } pare_nvfp4;
-static_assert(sizeof(pare_nvfp4) == 36, "a nvfp4 block is 36 bytes on disk");
+static_assert(sizeof(pare_nvfp4) == 36, "an nvfp4 block is 36 bytes on disk");
+
 /* Half of the scale, since pare_fp4_level doubles. */
 PARE_HD float pare_nvfp4_half_scale(uint8_t d)
 {

@@ -15,6 +15,7 @@ typedef struct pare_q2_0 {
     uint8_t qs[16];
 } pare_q2_0;
 static_assert(sizeof(pare_q2_0) == 18, "a q2_0 block is 18 bytes on disk");
+
 /* Exact. */
 PARE_HD void pare_q2_0_decode(const void *src, float *dst, size_t n_blocks)
 {

@@ -15,6 +15,7 @@ typedef struct pare_q4_0 {
     uint8_t qs[16];
 } pare_q4_0;
 static_assert(sizeof(pare_q4_0) == 18, "a q4_0 block is 18 bytes on disk");
+
 /* Exact: an 11-bit scale times a 4-bit integer fits a float. */
 PARE_HD void pare_q4_0_decode(const void *src, float *dst, size_t n_blocks)
 {

@@ -16,6 +16,7 @@ typedef struct pare_q4_1 {
     uint8_t qs[16];
 } pare_q4_1;
 static_assert(sizeof(pare_q4_1) == 20, "a q4_1 block is 20 bytes on disk");
+
 /* Rounds once, in the addition. */
 PARE_HD void pare_q4_1_decode(const void *src, float *dst, size_t n_blocks)
 {

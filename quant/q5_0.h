@@ -18,6 +18,7 @@ typedef struct pare_q5_0 {
     uint8_t qs[16];
 } pare_q5_0;
 static_assert(sizeof(pare_q5_0) == 22, "a q5_0 block is 22 bytes on disk");
+
 /* Exact: an 11-bit scale times a 5-bit integer fits a float. */
 PARE_HD void pare_q5_0_decode(const void *src, float *dst, size_t n_blocks)
 {

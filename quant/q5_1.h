@@ -17,6 +17,7 @@ typedef struct pare_q5_1 {
     uint8_t qs[16];
 } pare_q5_1;
 static_assert(sizeof(pare_q5_1) == 24, "a q5_1 block is 24 bytes on disk");
+
 /* Rounds once, in the addition. */
 PARE_HD void pare_q5_1_decode(const void *src, float *dst, size_t n_blocks)
 {

@@ -15,6 +15,7 @@ typedef struct pare_q8_0 {
     uint8_t qs[32];
 } pare_q8_0;
 static_assert(sizeof(pare_q8_0) == 34, "a q8_0 block is 34 bytes on disk");
+
 /* Exact: an 11-bit scale times an 8-bit integer fits a float. */
 PARE_HD void pare_q8_0_decode(const void *src, float *dst, size_t n_blocks)
 {

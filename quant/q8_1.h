@@ -16,6 +16,7 @@ typedef struct pare_q8_1 {
     uint8_t qs[32];
 } pare_q8_1;
 static_assert(sizeof(pare_q8_1) == 36, "a q8_1 block is 36 bytes on disk");
+
 /* Exact, as q8_0. */
 PARE_HD void pare_q8_1_decode(const void *src, float *dst, size_t n_blocks)
 {

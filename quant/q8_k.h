@@ -16,6 +16,7 @@ typedef struct pare_q8_k {
     uint8_t sums[32];
 } pare_q8_k;
 static_assert(sizeof(pare_q8_k) == 292, "a q8_K block is 292 bytes on disk");
+
 /* Rounds once, in the product. */
 PARE_HD void pare_q8_k_decode(const void *src, float *dst, size_t n_blocks)
 {

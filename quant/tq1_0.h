@@ -22,6 +22,7 @@ typedef struct pare_tq1_0 {
     uint8_t d[2]; /* scale, binary16, little endian */
 } pare_tq1_0;
 static_assert(sizeof(pare_tq1_0) == 54, "a tq1_0 block is 54 bytes on disk");
+
 /* n bytes of n_digits digits each: digit k of byte m goes to dst[n * k + m]. */
 PARE_HD void pare_tq1_0_digits(const uint8_t *src, int n, int n_digits, float d, float *dst)
 {

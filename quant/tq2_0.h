@@ -1,8 +1,9 @@
-/* quant/tq2_0.h - 256 weights in 66 bytes: weight = d * (code - 1); codes 0, 1, 2 (3 decodes to 2 d, no encoder writes
- * it)
+/* quant/tq2_0.h - 256 weights in 66 bytes: weight = d * (code - 1)
  *
  *     0        64  66
- *     | qs[64] | d |      bits 2k, 2k + 1 of qs[32 h + m] are the code of weight 128 h + 32 k + m; m = 0..31 */
+ *     | qs[64] | d |      bits 2k, 2k + 1 of qs[32 h + m] are the code of weight 128 h + 32 k + m; m = 0..31
+ *
+ *   Codes 0, 1, 2; code 3 decodes to 2 d, and no encoder writes it. */
 #ifndef PARE_QUANT_TQ2_0_H
 #define PARE_QUANT_TQ2_0_H
 
@@ -16,6 +17,7 @@ typedef struct pare_tq2_0 {
     uint8_t d[2]; /* scale, binary16, little endian */
 } pare_tq2_0;
 static_assert(sizeof(pare_tq2_0) == 66, "a tq2_0 block is 66 bytes on disk");
+
 /* Exact. */
 PARE_HD void pare_tq2_0_decode(const void *src, float *dst, size_t n_blocks)
 {
