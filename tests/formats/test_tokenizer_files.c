@@ -1,0 +1,353 @@
+/* formats/tokenizer_files: stock's metadata for the reference folders, both ways, and files that must be refused. */
+#include "check.h"
+#include "core/bytes.h"
+#include "core/hash.h"
+#include "formats/tokenizer_files.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static pare_error err;
+
+/* The shortest decimal form that reads back as d, with ".0" for a whole number: Python's repr of moderate numbers. */
+static void put_float(pare_buf *out, double d)
+{
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, d);
+        if (strtod(text, NULL) == d)
+            break;
+    }
+    if (d == (double)(long)d)
+        snprintf(text, sizeof text, "%.1f", d);
+    CHECK_OK(pare_buf_puts(out, text, &err), &err);
+}
+
+/* Elements of an array as text, joined by newlines: what gguf_meta.txt hashes. */
+static void join(const pare_meta_value *m, pare_buf *out)
+{
+    for (uint64_t i = 0; i < m->n; i++) {
+        if (i > 0)
+            CHECK_OK(pare_buf_puts(out, "\n", &err), &err);
+        if (m->elem == PARE_META_STRING)
+            CHECK_OK(pare_buf_put(out, m->v.strings[i].data, m->v.strings[i].len, &err), &err);
+        else if (m->elem == PARE_META_I32)
+            CHECK_OK(pare_buf_printf(out, &err, "%" PRId32, ((const int32_t *)m->v.data)[i]), &err);
+        else
+            put_float(out, pare_load_f32le((const uint8_t *)m->v.data + 4 * i));
+    }
+}
+
+/* The line of gguf_meta.txt that a value stands for, up to the parts that only Python writes. */
+static void check_line(const pare_meta_value *m, const char *line, size_t len)
+{
+    pare_buf text = {0};
+    char sha[65] = "";
+    const char *want = memmem(line, len, " = ", 3);
+    CHECK(want != NULL && m->key.len == (size_t)(want - line) && memcmp(m->key.data, line, m->key.len) == 0);
+    want += 3;
+    if (m->type == PARE_META_ARRAY) {
+        pare_digest d;
+        join(m, &text);
+        CHECK_OK(pare_hash_bytes(text.data, text.len, PARE_HASH_SHA256, &d, &err), &err);
+        pare_hex(sha, d.sha256, 32);
+        const char *at = memmem(want, (size_t)(line + len - want), "sha256 ", 7);
+        if (at == NULL || memcmp(at + 7, sha, 64) != 0)
+            print_error("%.*s: %s\n", (int)m->key.len, m->key.data, sha);
+        CHECK(at != NULL && memcmp(at + 7, sha, 64) == 0);
+    } else if (m->type == PARE_META_U32 || m->type == PARE_META_BOOL) {
+        CHECK_OK(m->type == PARE_META_U32 ? pare_buf_printf(&text, &err, "uint32 %" PRIu64, m->v.u)
+                                          : pare_buf_printf(&text, &err, "bool %s", m->v.u != 0 ? "true" : "false"),
+                 &err);
+        CHECK(text.len == (size_t)(line + len - want) && memcmp(text.data, want, text.len) == 0);
+    } else if (m->type == PARE_META_STRING && memchr(m->v.s.data, '\n', m->v.s.len) == NULL) {
+        CHECK(memmem(want, (size_t)(line + len - want), m->v.s.data, m->v.s.len < 20 ? m->v.s.len : 20) != NULL);
+    }
+    pare_buf_close(&text);
+}
+
+static void check_folder(const char *name)
+{
+    char path[4300];
+    size_t n = 0, k = 0;
+    pare_vocab v;
+    pare_meta meta = {0};
+    bool found = false;
+    json_t *config = NULL;
+    snprintf(path, sizeof path, "oracle/models/%s", name);
+    const char *dir = shared_path(path);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    CHECK_OK(pare_json_load(&config, path, 1 << 20, true, &err), &err);
+    uint32_t rows = (uint32_t)json_integer_value(json_object_get(config, "vocab_size"));
+    CHECK_OK(pare_tokenizer_files_read(&v, dir, config, rows, &found, &err), &err);
+    CHECK(found);
+    CHECK_OK(pare_vocab_to_meta(&v, &meta, &err), &err);
+    snprintf(path, sizeof path, "%s/gguf_meta.txt", dir);
+    char *text = (char *)check_read_file(path, &n);
+    for (char *line = text, *end; (end = memchr(line, '\n', (size_t)(text + n - line))) != NULL; line = end + 1) {
+        if (strncmp(line, "tokenizer.", 10) != 0)
+            continue;
+        CHECK(k < meta.n);
+        check_line(&meta.values[k++], line, (size_t)(end - line));
+    }
+    CHECK(k == meta.n && k > 5);
+    free(text);
+    json_decref(config);
+    pare_meta_close(&meta);
+    pare_vocab_close(&v);
+}
+
+static void gives_stock_metadata(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama",       "llama_rope", "mistral",     "qwen2",        "qwen3",
+                                        "qwen3_moe",   "qwen3_tiny", "mixtral",     "gemma2",       "phi3",
+                                        "gpt2",        "gpt_neox",   "starcoder2",  "falcon",       "olmo2",
+                                        "deepseek_v2", "gpt_oss",    "gemma3_text", "gpt_oss_mxfp4"};
+    shared_path("oracle/models");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        check_folder(names[i]);
+}
+
+static void same_vocab(const pare_vocab *a, const pare_vocab *b)
+{
+    CHECK(a->kind == b->kind && a->n_tokens == b->n_tokens);
+    CHECK(a->pre.len == b->pre.len && memcmp(a->pre.data, b->pre.data, a->pre.len) == 0);
+    CHECK(a->bos == b->bos && a->eos == b->eos && a->add_bos == b->add_bos);
+    for (uint32_t i = 0; i < a->n_tokens; i++) {
+        CHECK(a->tokens[i].len == b->tokens[i].len &&
+              memcmp(a->tokens[i].data, b->tokens[i].data, a->tokens[i].len) == 0);
+        CHECK(pare_vocab_type(a, i) == pare_vocab_type(b, i));
+    }
+}
+
+/* An own folder for a test. */
+static const char *folder(const char *name)
+{
+    static char path[4200];
+    snprintf(path, sizeof path, "%s/%s", temp_dir(), name);
+    CHECK(mkdir(path, 0777) == 0);
+    return path;
+}
+
+static void writes_what_it_reads(void **state)
+{
+    (void)state;
+    pare_vocab v, back;
+    bool found = false;
+    const char *dir = folder("demo");
+    CHECK_OK(pare_tokenizer_files_read(&v, source_path("tests/data/demo"), NULL, 2050, &found, &err), &err);
+    CHECK(found && v.n_tokens == 2050 && pare_vocab_type(&v, 2049) == PARE_TOKEN_UNUSED);
+    CHECK(pare_str_equal(v.tokens[2049], "[PAD2049]") && pare_str_equal(v.pre, "llama-bpe"));
+    CHECK(v.bos == 2040 && v.eos == 2041 && v.add_bos == 1 && v.n_merges == 1784 && v.chat_template.len > 0);
+    CHECK_OK(pare_tokenizer_files_write(&v, dir, &err), &err);
+    CHECK_OK(pare_tokenizer_files_read(&back, dir, NULL, 2050, &found, &err), &err);
+    same_vocab(&v, &back);
+    CHECK(back.n_merges == v.n_merges && back.chat_template.len == v.chat_template.len);
+    pare_vocab_close(&back);
+    pare_vocab_close(&v);
+}
+
+static void writes_sentencepiece_as_json(void **state)
+{
+    (void)state;
+    size_t n = 0;
+    pare_vocab v, back;
+    char path[4300];
+    const char *dir = folder("spm");
+    uint8_t *bytes = check_read_file(source_path("tests/data/tokenizer/spm.model"), &n);
+    CHECK_OK(pare_sentencepiece_parse(&v, bytes, n, "spm.model", &err), &err);
+    CHECK(v.n_tokens == 640 && v.kind == PARE_VOCAB_SPM && pare_vocab_type(&v, 3) == PARE_TOKEN_BYTE);
+    v.remove_extra_whitespaces = -1;
+    CHECK_OK(pare_tokenizer_files_write(&v, dir, &err), &err);
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    free(bytes);
+    bytes = check_read_file(path, &n);
+    CHECK_OK(pare_tokenizer_json_parse(&back, bytes, n, path, &err), &err);
+    CHECK(back.kind == PARE_VOCAB_SPM && back.n_tokens == v.n_tokens);
+    pare_vocab_close(&back);
+    pare_vocab_close(&v);
+    free(bytes);
+}
+
+static void sentencepiece_survives_every_cut(void **state)
+{
+    (void)state;
+    size_t n = 0, n_good = 0;
+    uint8_t *whole = check_read_file(source_path("tests/data/tokenizer/spm.model"), &n);
+    for (size_t len = 0; len < n; len += len < 600 || len > n - 600 ? 1 : 7) {
+        pare_vocab v;
+        uint8_t *cut = check_malloc(len + 1);
+        memcpy(cut, whole, len);
+        pare_status st = pare_sentencepiece_parse(&v, cut, len, "cut.model", &err);
+        n_good += st == PARE_OK;
+        CHECK(st == PARE_OK || st == PARE_ERR_FORMAT || st == PARE_ERR_UNSUPPORTED);
+        pare_vocab_close(&v);
+        free(cut);
+    }
+    CHECK(n_good < 20); /* a cut between two fields leaves a shorter model */
+    free(whole);
+}
+
+/* A tokenizer.json of four tokens with the parts given, as JSON texts; NULL leaves the usual one. */
+typedef struct parts {
+    const char *vocab, *merges, *added, *normalizer, *pre, *decoder, *post, *model;
+} parts;
+
+static pare_status parse(const parts *p)
+{
+    pare_buf text = {0};
+    pare_vocab v;
+    memset(&err, 0, sizeof err);
+    CHECK_OK(pare_buf_printf(
+                 &text, &err,
+                 "{\"added_tokens\":%s,\"normalizer\":%s,\"pre_tokenizer\":%s,\"decoder\":%s,\"post_processor\":%s,"
+                 "\"model\":{%s,\"vocab\":%s,\"merges\":%s}}",
+                 p->added == NULL ? "[]" : p->added, p->normalizer == NULL ? "null" : p->normalizer,
+                 p->pre == NULL ? "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}" : p->pre,
+                 p->decoder == NULL ? "{\"type\":\"ByteLevel\"}" : p->decoder, p->post == NULL ? "null" : p->post,
+                 p->model == NULL ? "\"type\":\"BPE\"" : p->model,
+                 p->vocab == NULL ? "{\"a\":0,\"b\":1,\"ab\":2,\"c\":3}" : p->vocab,
+                 p->merges == NULL ? "[\"a b\"]" : p->merges),
+             &err);
+    pare_status st = pare_tokenizer_json_parse(&v, text.data, text.len, "t.json", &err);
+    pare_vocab_close(&v);
+    pare_buf_close(&text);
+    return st;
+}
+
+static void refuses(const parts *p, pare_status want, const char *said)
+{
+    pare_status st = parse(p);
+    if (st != want || strstr(err.text, said) == NULL)
+        print_error("status %d, '%s'; expected %d with '%s'\n", st, err.text, want, said);
+    CHECK(st == want && strstr(err.text, said) != NULL && strstr(err.text, "t.json") != NULL);
+}
+
+static void refuses_bad_ids(void **state)
+{
+    (void)state;
+    CHECK_OK(parse(&(parts){0}), &err);
+    refuses(&(parts){.vocab = "{\"a\":0,\"b\":1,\"ab\":3}"}, PARE_ERR_FORMAT, "id 2 is missing");
+    refuses(&(parts){.vocab = "{\"a\":0,\"b\":1,\"ab\":1}"}, PARE_ERR_FORMAT, "id 1 is of 'b' and 'ab'");
+    refuses(&(parts){.vocab = "{\"a\":0,\"b\":16777216}"}, PARE_ERR_RANGE, "16777216");
+    refuses(&(parts){.vocab = "{\"a\":-1}"}, PARE_ERR_FORMAT, "'a'");
+    refuses(&(parts){.vocab = "{\"a\":1.5}"}, PARE_ERR_FORMAT, "'a'");
+    refuses(&(parts){.vocab = "[]"}, PARE_ERR_FORMAT, "vocab");
+    refuses(&(parts){.vocab = "{}", .merges = "[]"}, PARE_ERR_FORMAT, "no tokens");
+    refuses(&(parts){.vocab = "{\"a\":0,\"a\":1}"}, PARE_ERR_FORMAT, "offset");
+    refuses(&(parts){.added = "[{\"id\":2,\"content\":\"<s>\"}]"}, PARE_ERR_FORMAT, "id 2 is of 'ab' and '<s>'");
+    refuses(&(parts){.added = "[{\"id\":4,\"content\":\"c\"}]"}, PARE_ERR_FORMAT, "id 4");
+    refuses(&(parts){.added = "[{\"id\":9,\"content\":\"<s>\"}]"}, PARE_ERR_FORMAT, "id 4 is missing");
+    refuses(&(parts){.added = "[{\"id\":16777216,\"content\":\"<s>\"}]"}, PARE_ERR_RANGE, "16777216");
+    refuses(&(parts){.added = "[{\"id\":4,\"content\":\"\"}]"}, PARE_ERR_FORMAT, "empty");
+    refuses(&(parts){.added = "[7]"}, PARE_ERR_FORMAT, "object");
+    refuses(&(parts){.merges = "[\"a b\",\"a z\"]"}, PARE_ERR_FORMAT, "merge 1");
+    refuses(&(parts){.merges = "[\"ab\"]"}, PARE_ERR_FORMAT, "merge 0");
+    refuses(&(parts){.merges = "[\"a b c\"]"}, PARE_ERR_FORMAT, "merge 0");
+    refuses(&(parts){.merges = "[\"b a\"]"}, PARE_ERR_FORMAT, "makes no token");
+    refuses(&(parts){.merges = "[[\"a\"]]"}, PARE_ERR_FORMAT, "entry 0");
+    refuses(&(parts){.merges = "[3]"}, PARE_ERR_FORMAT, "entry 0");
+}
+
+static void names_what_it_does_not_know(void **state)
+{
+    (void)state;
+    refuses(&(parts){.normalizer = "{\"type\":\"NFKC\"}"}, PARE_ERR_UNSUPPORTED, "NFKC");
+    refuses(&(parts){.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"},
+            PARE_ERR_UNSUPPORTED, "Lowercase");
+    refuses(&(parts){.pre = "{\"type\":\"Whitespace\"}"}, PARE_ERR_UNSUPPORTED, "Whitespace");
+    refuses(&(parts){.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"}, PARE_ERR_UNSUPPORTED,
+            "add_prefix_space");
+    refuses(&(parts){.pre = "null"}, PARE_ERR_UNSUPPORTED, "BPE");
+    refuses(
+        &(parts){.pre =
+                     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x+\"},"
+                     "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                     "\"use_regex\":false}]}"},
+        PARE_ERR_UNSUPPORTED, "'x+'");
+    refuses(
+        &(parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Removed\",\"invert\":false}"},
+        PARE_ERR_UNSUPPORTED, "Removed");
+    refuses(&(parts){.decoder = "{\"type\":\"WordPiece\"}"}, PARE_ERR_UNSUPPORTED, "WordPiece");
+    refuses(&(parts){.post = "{\"type\":\"BertProcessing\"}"}, PARE_ERR_UNSUPPORTED, "BertProcessing");
+    refuses(&(parts){.post = "{\"no\":1}"}, PARE_ERR_FORMAT, "post_processor");
+    refuses(&(parts){.model = "\"type\":\"Unigram\""}, PARE_ERR_UNSUPPORTED, "Unigram");
+    refuses(&(parts){.model = "\"type\":\"BPE\",\"dropout\":0.1"}, PARE_ERR_UNSUPPORTED, "dropout");
+    refuses(&(parts){.model = "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\""}, PARE_ERR_UNSUPPORTED,
+            "end_of_word_suffix");
+}
+
+static void refuses_hostile_documents(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "null",
+                                        "[]",
+                                        "{}",
+                                        "{\"model\":7}",
+                                        "{\"model\":{}}",
+                                        "{\"model\":{\"type\":7}}",
+                                        "{\"added_tokens\":[],\"model\":{\"type\":\"BPE\"}} x",
+                                        "\xff"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        pare_vocab v;
+        pare_status st = pare_tokenizer_json_parse(&v, texts[i], strlen(texts[i]), "t.json", &err);
+        CHECK(st == PARE_ERR_FORMAT || st == PARE_ERR_UNSUPPORTED);
+        pare_vocab_close(&v);
+    }
+    enum { DEEP = 100000 };
+    char *deep = check_malloc(2 * DEEP);
+    memset(deep, '[', 2 * DEEP);
+    pare_vocab v;
+    CHECK(pare_tokenizer_json_parse(&v, deep, 2 * DEEP, "deep.json", &err) == PARE_ERR_FORMAT);
+    pare_vocab_close(&v);
+    free(deep);
+}
+
+/* model_max_length 10^30 stands in real files. */
+static void takes_huge_model_max_length(void **state)
+{
+    (void)state;
+    static const char tokenizer[] =
+        "{\"added_tokens\":[{\"id\":1,\"content\":\"<s>\",\"special\":true}],\"pre_tokenizer\":"
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":"
+        "{\"a\":0},\"merges\":[]}}";
+    static const char config[] = "{\"model_max_length\":1000000000000000019884624838656,\"bos_token\":\"<s>\","
+                                 "\"chat_template\":[{\"name\":\"default\",\"template\":\"d\"},{\"name\":\"tool use\","
+                                 "\"template\":\"t\"}]}";
+    char path[4300];
+    pare_vocab v;
+    bool found = false;
+    const char *dir = folder("huge");
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    check_write_file(path, tokenizer, strlen(tokenizer));
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+    check_write_file(path, config, strlen(config));
+    CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, 0, &found, &err), &err);
+    CHECK(found && v.bos == 1 && pare_str_equal(v.pre, "gpt-2"));
+    CHECK(pare_str_equal(v.chat_template, "d") && v.n_named_templates == 1);
+    CHECK(pare_str_equal(v.named_templates[0].name, "tool_use"));
+    pare_vocab_close(&v);
+    CHECK(pare_tokenizer_files_read(&v, dir, NULL, 1, &found, &err) == PARE_ERR_RANGE);
+    CHECK_OK(pare_tokenizer_files_read(&v, source_path("tests"), NULL, 0, &found, &err), &err);
+    CHECK(!found);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gives_stock_metadata),
+        cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(writes_sentencepiece_as_json),
+        cmocka_unit_test(sentencepiece_survives_every_cut),
+        cmocka_unit_test(refuses_bad_ids),
+        cmocka_unit_test(names_what_it_does_not_know),
+        cmocka_unit_test(refuses_hostile_documents),
+        cmocka_unit_test(takes_huge_model_max_length),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
