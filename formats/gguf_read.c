@@ -9,8 +9,10 @@
 /* Limits against files that are mostly holes: they cost their maker nothing and us time and memory. */
 #define MAX_HEADER_BYTES ((uint64_t)1 << 30)
 enum {
-    MAX_ARRAY_STRINGS = 1 << 25, /* in all arrays of a file together: 16 bytes of memory each */
-    MAX_NESTING = 8,             /* arrays in arrays that are looked at, to say whether they are well-formed */
+    MAX_ARRAY_STRINGS = 1 << 25,  /* in all arrays of a file together: 16 bytes of memory each */
+    MAX_TENSORS = 1 << 20,        /* the largest models have some ten thousand */
+    MAX_NESTING = 8,              /* arrays in arrays that are looked at, to say whether they are well-formed */
+    MAX_RESERVED_PAIRS = 1 << 20, /* room made on the word of the header alone */
     MIN_PAIR_BYTES = 8 + 1 + 4 + 1,
     MIN_INFO_BYTES = 8 + 1 + 4 + 4 + 8
 };
@@ -267,7 +269,8 @@ static pare_status read_pair(reader *r, pare_meta *meta, pare_error *err)
 
 static pare_status read_metadata(reader *r, pare_meta *meta, uint64_t n_pairs, pare_error *err)
 {
-    pare_status st = PARE_OK;
+    pare_status st =
+        pare_meta_reserve(meta, (size_t)(n_pairs < MAX_RESERVED_PAIRS ? n_pairs : MAX_RESERVED_PAIRS), err);
     r->section = "metadata pair";
     r->count = n_pairs;
     for (r->entry = 1; r->entry <= n_pairs && st == PARE_OK; r->entry++) {
@@ -442,15 +445,18 @@ static pare_status check_version(const reader *r, uint32_t version, pare_error *
 
 /* A count is believed when that many of the smallest possible entries fit into what is left. */
 static pare_status check_count(const reader *r, const char *what, uint64_t offset, uint64_t n, uint64_t min_bytes,
-                               pare_error *err)
+                               uint64_t max, pare_error *err)
 {
     uint64_t left = r->limit - r->at;
-    if (n <= left / min_bytes)
-        return PARE_OK;
-    return pare_fail(err, PARE_ERR_RANGE,
-                     "%s: %s %" PRIu64 " at offset %" PRIu64 ": at least %" PRIu64 " bytes each, %" PRIu64
-                     " bytes are left",
-                     r->path, what, n, offset, min_bytes, left);
+    if (n > left / min_bytes)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: %s %" PRIu64 " at offset %" PRIu64 ": at least %" PRIu64 " bytes each, %" PRIu64
+                         " bytes are left",
+                         r->path, what, n, offset, min_bytes, left);
+    if (n > max)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %s %" PRIu64 " at offset %" PRIu64 ", allowed at most %" PRIu64,
+                         r->path, what, n, offset, max);
+    return PARE_OK;
 }
 
 pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, const char *path, pare_error *err)
@@ -468,11 +474,11 @@ pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, cons
     if ((m->path = pare_arena_copy(&m->arena, path, strlen(path), err)) == NULL)
         return PARE_ERR_MEMORY;
     if ((st = check_version(&r, m->version, err)) != PARE_OK ||
-        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, err)) != PARE_OK ||
-        (st = check_count(&r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, err)) != PARE_OK ||
+        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
+        (st = check_count(&r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, UINT64_MAX, err)) != PARE_OK ||
         (st = read_metadata(&r, &m->meta, n_pairs, err)) != PARE_OK ||
         (st = pare_gguf_alignment(&m->meta, path, &m->alignment, err)) != PARE_OK ||
-        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, err)) != PARE_OK ||
+        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
         (st = read_infos(&r, m, n_tensors, err)) != PARE_OK)
         return st;
     return pare_gguf_place_tensors(m, bytes, n, r.at, path, err);

@@ -182,13 +182,27 @@ static size_t find_slot(const pare_index *map, pare_str key)
     return i;
 }
 
-static pare_status grow(pare_index *map, pare_error *err)
+/* Slots that hold n keys with a quarter of them free. */
+static bool slots_for(size_t n, size_t *n_slots)
+{
+    *n_slots = 64;
+    while (*n_slots / 4 * 3 < n)
+        if (!pare_mul_size(*n_slots, 2, n_slots))
+            return false;
+    return true;
+}
+
+pare_status pare_index_reserve(pare_index *map, size_t n_keys, pare_error *err)
 {
     pare_index old = *map;
-    size_t n = old.n_slots == 0 ? 64 : old.n_slots * 2, bytes = 0;
+    size_t n = 0, bytes = 0;
+    if (!slots_for(n_keys, &n))
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n_keys);
+    if (n <= old.n_slots)
+        return PARE_OK;
     struct pare_index_slot *slots = pare_mul_size(n, sizeof *slots, &bytes) ? malloc(bytes) : NULL;
     if (slots == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n);
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n_keys);
     if (old.n_slots == 0 && getrandom(&map->seed, sizeof map->seed, 0) != (ssize_t)sizeof map->seed)
         map->seed = 0; /* the order of slots is never visible, so any seed is correct */
     for (size_t i = 0; i < n; i++)
@@ -204,11 +218,9 @@ static pare_status grow(pare_index *map, pare_error *err)
 
 pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err)
 {
-    if (map->n_used >= map->n_slots / 2) {
-        pare_status st = grow(map, err);
-        if (st != PARE_OK)
-            return st;
-    }
+    pare_status st = pare_index_reserve(map, map->n_used + 1, err);
+    if (st != PARE_OK)
+        return st;
     size_t i = find_slot(map, key);
     if (old != NULL)
         *old = map->slots[i].value;

@@ -54,6 +54,8 @@ enum { PARE_INDEX_NONE = -1 };
 /* Add key -> value (value >= 0). When the key is there already nothing changes, and *old receives its value; else
  * *old is PARE_INDEX_NONE. Errors: PARE_ERR_MEMORY. */
 pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err);
+/* Room for n_keys keys in all, so that no growth is needed on the way there. */
+pare_status pare_index_reserve(pare_index *map, size_t n_keys, pare_error *err);
 int64_t pare_index_find(const pare_index *map, pare_str key); /* value or PARE_INDEX_NONE */
 void pare_index_close(pare_index *map);
 

@@ -46,18 +46,29 @@ void pare_meta_close(pare_meta *m)
     *m = (pare_meta){0};
 }
 
+static pare_status set_capacity(pare_meta *m, size_t cap, pare_error *err)
+{
+    size_t bytes = 0;
+    pare_meta_value *values = pare_mul_size(cap, sizeof *values, &bytes) ? realloc(m->values, bytes) : NULL;
+    if (values == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu metadata values", cap);
+    m->values = values;
+    m->cap = cap;
+    return PARE_OK;
+}
+
+pare_status pare_meta_reserve(pare_meta *m, size_t n, pare_error *err)
+{
+    pare_status st = n > m->cap ? set_capacity(m, n, err) : PARE_OK;
+    return st == PARE_OK ? pare_index_reserve(&m->by_key, n, err) : st;
+}
+
 static pare_status append(pare_meta *m, const pare_meta_value *value, pare_error *err)
 {
-    if (m->n == m->cap) {
-        size_t cap = m->cap == 0 ? 64 : m->cap * 2, bytes = 0;
-        pare_meta_value *values = pare_mul_size(cap, sizeof *values, &bytes) ? realloc(m->values, bytes) : NULL;
-        if (values == NULL)
-            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu metadata values", cap);
-        m->values = values;
-        m->cap = cap;
-    }
-    m->values[m->n++] = *value;
-    return PARE_OK;
+    pare_status st = m->n == m->cap ? set_capacity(m, m->cap == 0 ? 64 : m->cap * 2, err) : PARE_OK;
+    if (st == PARE_OK)
+        m->values[m->n++] = *value;
+    return st;
 }
 
 pare_status pare_meta_add(pare_meta *m, const char *path, const pare_meta_value *value, pare_error *err)

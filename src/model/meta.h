@@ -53,6 +53,9 @@ typedef struct pare_meta {
 
 void pare_meta_close(pare_meta *m);
 
+/* Room for n values in all, so that additions up to there need no growth. */
+pare_status pare_meta_reserve(pare_meta *m, size_t n, pare_error *err);
+
 /* Append a value whose bytes the caller keeps alive. A duplicate key is PARE_ERR_FORMAT ("key 'k' twice, at offsets
  * a and b"); path is for messages. */
 pare_status pare_meta_add(pare_meta *m, const char *path, const pare_meta_value *value, pare_error *err);

@@ -166,7 +166,7 @@ pare_status pare_model_reserve(pare_model *m, size_t n_tensors, pare_error *err)
     if (m->tensors == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", n_tensors);
     m->cap_tensors = n_tensors;
-    return PARE_OK;
+    return pare_index_reserve(&m->by_name, n_tensors, err);
 }
 
 pare_status pare_model_add(pare_model *m, const pare_tensor *t, pare_tensor **out, pare_error *err)

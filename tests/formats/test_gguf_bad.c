@@ -94,6 +94,24 @@ static void sparse_files_meet_the_limits(void **state)
     }
 }
 
+static void a_sparse_file_of_many_tensors_meets_the_limit(void **state)
+{
+    (void)state;
+    char path[4200];
+    pare_buf b = {0};
+    pare_model m;
+    pare_error err = {0};
+    snprintf(path, sizeof path, "%s/tensors.gguf", temp_dir());
+    gguf_header(&b, 3, 1 << 25, 0);
+    check_write_file(path, b.data, b.len);
+    pare_buf_close(&b);
+    if (truncate(path, (off_t)2 << 30) != 0)
+        skip();
+    CHECK(pare_gguf_open(&m, path, PARE_OPEN_RAW, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text, "tensor count 33554432 at offset 8, allowed at most 1048576") != NULL);
+    unlink(path);
+}
+
 static void refuses_what_is_no_regular_file(void **state)
 {
     (void)state;
@@ -163,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_gets_its_answer),
         cmocka_unit_test(sparse_files_meet_the_limits),
+        cmocka_unit_test(a_sparse_file_of_many_tensors_meets_the_limit),
         cmocka_unit_test(refuses_what_is_no_regular_file),
         cmocka_unit_test(architecture_must_be_a_word),
     };
