@@ -121,7 +121,7 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK && !dry)
         st = write_model(&j, err);
     if (st == PARE_OK && !dry)
-        st = cmd_pinning_write(&j.pinning, args, &j.pin, err);
+        st = cmd_pinning_write(&j.pinning, args, &j.in, &j.pin, err);
     if (st == PARE_OK)
         st = report(&j, dry, err);
     pare_pin_close(&j.pin);

@@ -171,7 +171,7 @@ static pare_status write_and_report(job *j, pare_error *err)
     if (st == PARE_OK && !dry)
         st = pare_gguf_write(&j->out, j->output, &options, json || j->pinning.wanted ? &j->pin : NULL, err);
     if (st == PARE_OK && !dry)
-        st = cmd_pinning_write(&j->pinning, j->args, &j->pin, err);
+        st = cmd_pinning_write(&j->pinning, j->args, &j->in, &j->pin, err);
     if (st != PARE_OK)
         return st;
     if (json)

@@ -36,7 +36,8 @@ static void report_text(const pare_verify_report *r, bool fast)
         printf("%s: %s%s%s: %s\n", cmd_safe(f->file, strlen(f->file)), f->kind, f->item[0] != '\0' ? " " : "",
                cmd_safe(f->item, strlen(f->item)), cmd_safe(f->text, strlen(f->text)));
     }
-    printf("bytes: %s (%" PRIu64 " files, %s%s)\n", verdict_names[r->bytes], r->n_files, cmd_bytes(r->n_bytes),
+    printf("bytes: %s (%" PRIu64 " %s, %s%s)\n", verdict_names[r->bytes], r->n_files,
+           r->n_files == 1 ? "file" : "files", cmd_bytes(r->n_bytes),
            fast ? "; XXH3 only: finds accidents, not tampering" : "");
     printf("structure: %s (%" PRIu64 " tensors)\n", verdict_names[r->structure], r->n_tensors);
     printf("signature: %s\n", verdict_names[r->signature]);

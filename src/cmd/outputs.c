@@ -2,8 +2,9 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
 #include "formats/lock.h"
+#include "formats/pin_scan.h"
 
-#include <limits.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -136,19 +137,37 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
     return st;
 }
 
-/* The SHA-256 of each input file: what the recipe started from. */
-static pare_status input_hashes(const char *path, json_t **out, pare_error *err)
+static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
 {
-    pare_pin input = {0};
+    struct stat info;
+    pare_pin_file *file = NULL;
+    pare_status st = pare_pin_add_file(pin, path, &file, err);
+    if (st == PARE_OK && stat(path, &info) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
+    if (st == PARE_OK)
+        file->digest.n_bytes = (uint64_t)info.st_size;
+    return st;
+}
+
+/* The SHA-256 of each file of the source: what the recipe started from. */
+static pare_status input_hashes(const pare_model *source, json_t **out, pare_error *err)
+{
+    pare_pin pin = {0};
+    pare_status st = PARE_OK;
     *out = json_array();
-    pare_status st = pare_pin_scan(&input, path, err);
-    for (size_t i = 0; st == PARE_OK && i < input.n_files; i++) {
+    for (size_t i = 0; i < source->n_files && st == PARE_OK; i++)
+        st = add_input(&pin, source->files[i].path, err);
+    for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
+        st = add_input(&pin, source->side_files[i].path, err);
+    if (st == PARE_OK)
+        st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
+    for (size_t i = 0; i < pin.n_files && st == PARE_OK; i++) {
         char hex[PARE_SHA256_HEX];
-        const char *name = base_name(input.files[i].path);
-        pare_hex(hex, input.files[i].digest.sha256, sizeof input.files[i].digest.sha256);
+        const char *name = base_name(pin.files[i].path);
+        pare_hex(hex, pin.files[i].digest.sha256, sizeof pin.files[i].digest.sha256);
         json_array_append_new(*out, json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
-    pare_pin_close(&input);
+    pare_pin_close(&pin);
     return st;
 }
 
@@ -165,13 +184,14 @@ static json_t *recipe_options(const cmd_args *args)
     return list;
 }
 
-pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_error *err)
+pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, const pare_model *source, pare_pin *pin,
+                              pare_error *err)
 {
     json_t *inputs = NULL, *recipe = NULL;
     bool force = cmd_has(args, OPT_FORCE);
     if (!pinning->wanted)
         return PARE_OK;
-    pare_status st = input_hashes(args->operands[0], &inputs, err);
+    pare_status st = input_hashes(source, &inputs, err);
     if (st == PARE_OK) {
         recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION, "options",
                            recipe_options(args), "inputs", inputs);

@@ -39,8 +39,9 @@ typedef struct cmd_pinning {
  * Errors: PARE_ERR_USAGE (--lock without --pin), PARE_ERR_MEMORY. */
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err);
-/* Write both files. The recipe is the command line without paths, and the hashes of the input's files. */
-pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_error *err);
+/* Write both files. The recipe is the options that shape the bytes, and the hashes of the source's files. */
+pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, const pare_model *source, pare_pin *pin,
+                              pare_error *err);
 void cmd_pinning_close(cmd_pinning *pinning);
 
 /* "files": [{name, bytes, sha256}] of pin, and "sha256" when it is one file. */
