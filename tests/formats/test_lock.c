@@ -1,0 +1,821 @@
+#include "check.h"
+#include "core/json.h"
+#include "formats/gguf.h"
+#include "formats/lock.h"
+#include "formats/safe_path.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { N_TENSORS = 3, TENSOR_BYTES = 256 };
+
+/* A model of three tensors of 64 floats, tensor i filled with i + 1, and five keys. */
+typedef struct fixture {
+    pare_model m;
+    float data[N_TENSORS][TENSOR_BYTES / 4];
+    char dir[4096], model[4200], lock[4200];
+} fixture;
+
+static const char *const tensor_names[N_TENSORS] = {"blk.0.a", "blk.0.b", "blk.1.a"};
+
+static void make_model(fixture *f)
+{
+    pare_error err = {0};
+    f->m = (pare_model){.alignment = 32};
+    CHECK_OK(pare_model_reserve(&f->m, N_TENSORS, &err), &err);
+    for (int i = 0; i < N_TENSORS; i++) {
+        for (int k = 0; k < TENSOR_BYTES / 4; k++)
+            f->data[i][k] = (float)(i + 1);
+        pare_tensor t = {.name = tensor_names[i],
+                         .type = PARE_TYPE_F32,
+                         .n_dims = 2,
+                         .dim = {4, 16},
+                         .data = (const uint8_t *)f->data[i]};
+        CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+        CHECK_OK(pare_model_add(&f->m, &t, NULL, &err), &err);
+    }
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "general.architecture", (pare_str){"unheard-of", 10}, &err), &err);
+    CHECK_OK(pare_meta_set_u32(&f->m.meta, "general.alignment", 32, &err), &err);
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "general.name", (pare_str){"test", 4}, &err), &err);
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "tokenizer.ggml.pre", (pare_str){"default", 7}, &err), &err);
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "tokenizer.chat_template", (pare_str){"hello", 5}, &err), &err);
+}
+
+static void write_model(fixture *f, pare_pin *pin)
+{
+    pare_error err = {0};
+    const pare_write_options options = {.force = true};
+    CHECK_OK(pare_gguf_write(&f->m, f->model, &options, pin, &err), &err);
+}
+
+/* A folder of its own with the model. */
+static void set_up(fixture *f, const char *name)
+{
+    snprintf(f->dir, sizeof f->dir, "%s/%s", temp_dir(), name);
+    CHECK(mkdir(f->dir, 0777) == 0);
+    snprintf(f->model, sizeof f->model, "%s/m.gguf", f->dir);
+    snprintf(f->lock, sizeof f->lock, "%s/pare.lock", f->dir);
+    make_model(f);
+    write_model(f, NULL);
+}
+
+static void tear_down(fixture *f)
+{
+    pare_model_close(&f->m);
+}
+
+static void pin(const fixture *f, const char *path)
+{
+    pare_pin p = {0};
+    pare_error err = {0};
+    CHECK_OK(pare_pin_scan(&p, path, &err), &err);
+    CHECK_OK(pare_lock_write(&p, f->lock, NULL, true, &err), &err);
+    pare_pin_close(&p);
+}
+
+static char *in_dir(const fixture *f, const char *name)
+{
+    return pare_path_join(f->dir, name, NULL);
+}
+
+static void put(const fixture *f, const char *name, const char *text)
+{
+    char *path = in_dir(f, name);
+    check_write_file(path, text, strlen(text));
+    free(path);
+}
+
+static void flip(const char *path, size_t offset)
+{
+    size_t n = 0;
+    uint8_t *bytes = check_read_file(path, &n);
+    CHECK(offset < n);
+    bytes[offset] ^= 1;
+    check_write_file(path, bytes, n);
+    free(bytes);
+}
+
+static uint64_t offset_of(const fixture *f, const char *tensor)
+{
+    pare_model m;
+    pare_error err = {0};
+    CHECK_OK(pare_gguf_open(&m, f->model, 1, &err), &err);
+    uint64_t offset = pare_model_find(&m, tensor)->offset;
+    pare_model_close(&m);
+    return offset;
+}
+
+static void verify(const char *path, pare_verify_options options, pare_verify_report *r)
+{
+    pare_error err = {0};
+    CHECK_OK(pare_verify(path, &options, r, &err), &err);
+}
+
+static bool has(const pare_verify_report *r, const char *kind, const char *file, const char *item, const char *text)
+{
+    for (size_t i = 0; i < r->n_findings; i++) {
+        const pare_finding *f = &r->findings[i];
+        if (strcmp(f->kind, kind) == 0 && strcmp(f->file, file) == 0 && strcmp(f->item, item) == 0 &&
+            strstr(f->text, text) != NULL)
+            return true;
+    }
+    for (size_t i = 0; i < r->n_findings; i++)
+        print_message("  found: %s | %s | %s | %s\n", r->findings[i].kind, r->findings[i].file, r->findings[i].item,
+                      r->findings[i].text);
+    return false;
+}
+
+static void expect_ok(const char *path)
+{
+    pare_verify_report r;
+    verify(path, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 0 || has(&r, "", "", "", ""));
+    CHECK(r.bytes == PARE_VERDICT_OK && r.structure == PARE_VERDICT_OK && r.signature == PARE_VERDICT_ABSENT);
+    pare_verify_report_close(&r);
+    verify(path, (pare_verify_options){.fast = true}, &r);
+    CHECK(r.n_findings == 0 && r.bytes == PARE_VERDICT_OK);
+    pare_verify_report_close(&r);
+}
+
+static void a_scan_gives_the_lock_of_the_writer(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    size_t n = 0, m = 0;
+    set_up(&f, "same-pass");
+    write_model(&f, &p);
+    CHECK_OK(pare_lock_write(&p, f.lock, NULL, true, &err), &err);
+    uint8_t *written = check_read_file(f.lock, &n);
+    pin(&f, f.model);
+    uint8_t *scanned = check_read_file(f.lock, &m);
+    CHECK(n == m && memcmp(written, scanned, n) == 0);
+    pare_pin_close(&p);
+    free(written);
+    free(scanned);
+    expect_ok(f.lock);
+    tear_down(&f);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+/* The hashes are those of sha256sum, xxhsum -H128 and git hash-object for these bytes. */
+static void the_lock_says_what_is_in_the_files(void **state)
+{
+    (void)state;
+    fixture f;
+    json_t *doc = NULL;
+    pare_error err = {0};
+    set_up(&f, "content");
+    CHECK(unlink(f.model) == 0);
+    put(&f, "note.txt", "hello\n");
+    f.data[1][5] = 7;
+    write_model(&f, NULL);
+    setenv("SOURCE_DATE_EPOCH", "86400", 1);
+    pin(&f, f.dir);
+    unsetenv("SOURCE_DATE_EPOCH");
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    const json_t *files = json_object_get(doc, "files"), *model = json_array_get(files, 0),
+                 *note = json_array_get(files, 1);
+    CHECK(json_integer_value(json_object_get(doc, "schema")) == 1 &&
+          strcmp(text_of(doc, "created"), "1970-01-02T00:00:00Z") == 0);
+    CHECK(strcmp(text_of(json_object_get(doc, "tool"), "name"), "pare") == 0);
+    CHECK(json_array_size(files) == 2 && strcmp(text_of(model, "name"), "m.gguf") == 0);
+    CHECK(strcmp(text_of(note, "sha256"), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03") == 0);
+    CHECK(strcmp(text_of(note, "xxh3_128"), "6bba86c7e069f56d5a10b435f1c8e49c") == 0);
+    CHECK(strcmp(text_of(note, "git_sha1"), "ce013625030ba8dba906f756967f9e9ca394464a") == 0);
+    const json_t *tensors = json_object_get(model, "tensors"), *t = json_array_get(tensors, 1);
+    CHECK(json_array_size(tensors) == N_TENSORS && strcmp(text_of(t, "name"), "blk.0.b") == 0 &&
+          strcmp(text_of(t, "type"), "f32") == 0);
+    CHECK(json_integer_value(json_array_get(json_object_get(t, "shape"), 0)) == 4 &&
+          json_integer_value(json_object_get(t, "size")) == TENSOR_BYTES);
+    CHECK((uint64_t)json_integer_value(json_object_get(t, "offset")) == offset_of(&f, "blk.0.b"));
+    pare_digest digest;
+    char hex[PARE_SHA256_HEX];
+    CHECK_OK(pare_hash_bytes(f.data[1], TENSOR_BYTES, PARE_HASH_BOTH, &digest, &err), &err);
+    pare_hex(hex, digest.sha256, 32);
+    CHECK(strcmp(text_of(t, "sha256"), hex) == 0);
+    const json_t *keys = json_object_get(json_object_get(model, "metadata"), "keys");
+    CHECK(json_object_size(keys) == 5 && strlen(text_of(keys, "general.name")) == 64 &&
+          strlen(text_of(model, "tokenizer_sha256")) == 64);
+    /* sha256 of "hello", the template's text */
+    CHECK(strcmp(text_of(model, "chat_template_sha256"),
+                 "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824") == 0);
+    CHECK(strcmp(json_string_value(json_array_get(json_object_get(doc, "complete_folders"), 0)), ".") == 0);
+    json_decref(doc);
+    expect_ok(f.lock);
+    tear_down(&f);
+}
+
+static void a_flipped_bit_is_told_with_tensor_and_offsets(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    char text[128];
+    set_up(&f, "flip");
+    pin(&f, f.model);
+    uint64_t offset = offset_of(&f, "blk.0.b");
+    flip(f.model, (size_t)offset + 17);
+    snprintf(text, sizeof text, "offsets %" PRIu64 " to %" PRIu64, offset, offset + TENSOR_BYTES);
+    for (int fast = 0; fast < 2; fast++) {
+        verify(f.lock, (pare_verify_options){.fast = fast == 1}, &r);
+        CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.structure == PARE_VERDICT_OK && r.n_findings == 2);
+        CHECK(has(&r, "tensor", "m.gguf", "blk.0.b", text));
+        CHECK(has(&r, fast ? "xxh3_128" : "sha256", "m.gguf", "", "1 of 3 tensors"));
+        pare_verify_report_close(&r);
+    }
+    tear_down(&f);
+}
+
+/* Every byte of the file: whatever is flipped is found, and something says where. */
+static void every_flipped_byte_is_found(void **state)
+{
+    (void)state;
+    fixture f;
+    size_t n = 0;
+    set_up(&f, "every");
+    pin(&f, f.model);
+    uint8_t *bytes = check_read_file(f.model, &n);
+    for (size_t i = 0; i < n; i += i < offset_of(&f, "blk.0.a") ? 1 : 61) {
+        pare_verify_report r;
+        bytes[i] ^= 0x20;
+        check_write_file(f.model, bytes, n);
+        bytes[i] ^= 0x20;
+        verify(f.lock, (pare_verify_options){0}, &r);
+        CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings >= 1);
+        pare_verify_report_close(&r);
+        check_write_file(f.model, bytes, n);
+    }
+    expect_ok(f.lock);
+    free(bytes);
+    tear_down(&f);
+}
+
+static void a_damaged_header_leaves_the_tensors_told_as_whole(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "header");
+    pin(&f, f.model);
+    flip(f.model, 5); /* the version: 259 */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.structure == PARE_VERDICT_DIFFERENT);
+    CHECK(has(&r, "structure", "m.gguf", "", "ersion"));
+    CHECK(has(&r, "sha256", "m.gguf", "", "the tensors are as pinned, the header is damaged"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void a_truncated_file_fails_by_its_size(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    struct stat info;
+    set_up(&f, "truncated");
+    put(&f, "note", "hello");
+    pin(&f, f.dir);
+    CHECK(stat(f.model, &info) == 0 && truncate(f.model, info.st_size - 1) == 0);
+    put(&f, "note", "hell");
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "size", "m.gguf", "", "truncated") &&
+          has(&r, "size", "note", "", "4 bytes, the lock says 5: truncated"));
+    CHECK(has(&r, "structure", "m.gguf", "", "blk.1.a"));
+    CHECK(r.n_findings == 3 && r.n_tensors == 0); /* nothing was hashed */
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void an_extra_file_fails_unless_allowed(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "extra");
+    pin(&f, f.dir);
+    put(&f, "evil.py", "import os");
+    put(&f, "SHA256SUMS", ""); /* a pin's own files are no extras */
+    char *fifo = in_dir(&f, "pipe");
+    CHECK(mkfifo(fifo, 0666) == 0);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 2);
+    CHECK(has(&r, "extra", "evil.py", "", "not in the lock") && has(&r, "extra", "pipe", "", "is a FIFO"));
+    pare_verify_report_close(&r);
+    verify(f.lock, (pare_verify_options){.allow_extra = true}, &r);
+    CHECK(r.bytes == PARE_VERDICT_OK && r.n_findings == 0);
+    pare_verify_report_close(&r);
+    CHECK(unlink(fifo) == 0);
+    free(fifo);
+    pin(&f, f.model); /* of one file: its neighbours do not matter */
+    expect_ok(f.lock);
+    tear_down(&f);
+}
+
+static void a_renamed_file_is_recognised(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "renamed");
+    char *other = in_dir(&f, "other.gguf");
+    for (int whole = 0; whole < 2; whole++) {
+        pin(&f, whole ? f.dir : f.model);
+        CHECK(rename(f.model, other) == 0);
+        verify(f.lock, (pare_verify_options){.allow_extra = true}, &r);
+        CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 1);
+        CHECK(has(&r, "renamed", "m.gguf", "", "same content as 'other.gguf'"));
+        pare_verify_report_close(&r);
+        CHECK(rename(other, f.model) == 0);
+    }
+    CHECK(unlink(f.model) == 0);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "missing", "m.gguf", "", "missing"));
+    pare_verify_report_close(&r);
+    free(other);
+    tear_down(&f);
+}
+
+static void exchanged_tensors_are_recognised(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "exchanged");
+    pin(&f, f.model);
+    for (int k = 0; k < TENSOR_BYTES / 4; k++) {
+        f.data[0][k] = 3;
+        f.data[2][k] = 1;
+    }
+    write_model(&f, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 2 && has(&r, "tensors exchanged", "m.gguf", "blk.0.a, blk.1.a", "contents exchanged"));
+    CHECK(has(&r, "sha256", "m.gguf", "", "2 of 3 tensors"));
+    pare_verify_report_close(&r);
+    for (int k = 0; k < TENSOR_BYTES / 4; k++) { /* turned in a ring: each has another's content */
+        f.data[0][k] = 2;
+        f.data[1][k] = 3;
+        f.data[2][k] = 1;
+    }
+    write_model(&f, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "tensor", "m.gguf", "blk.0.a", "are those of tensor 'blk.0.b'"));
+    CHECK(has(&r, "tensor", "m.gguf", "blk.1.a", "are those of tensor 'blk.0.a'"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void renamed_and_reshaped_tensors_are_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "reshaped");
+    pin(&f, f.model);
+    f.m.tensors[0].name = "blk.0.z";
+    f.m.tensors[1].dim[0] = 8;
+    f.m.tensors[1].dim[1] = 8;
+    pare_error err = {0};
+    CHECK_OK(pare_tensor_set_shape(&f.m.tensors[1], "test", &err), &err);
+    write_model(&f, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "tensor", "m.gguf", "blk.0.a", "is missing; tensor 'blk.0.z' has its content"));
+    CHECK(has(&r, "tensor", "m.gguf", "blk.0.z", "is not in the lock"));
+    CHECK(has(&r, "tensor", "m.gguf", "blk.0.b", "is f32 [8, 8], the lock says f32 [4, 16]"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void edited_metadata_is_told_by_key(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "metadata");
+    pin(&f, f.model);
+    CHECK(pare_meta_remove(&f.m.meta, "general.name"));
+    CHECK_OK(pare_meta_set_str(&f.m.meta, "tokenizer.chat_template", (pare_str){"evil!", 5}, &err), &err);
+    CHECK_OK(pare_meta_set_u32(&f.m.meta, "general.file_type", 0, &err), &err);
+    write_model(&f, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.structure == PARE_VERDICT_OK);
+    CHECK(has(&r, "metadata", "m.gguf", "general.name", "removed") &&
+          has(&r, "metadata", "m.gguf", "tokenizer.chat_template", "changed"));
+    CHECK(has(&r, "metadata", "m.gguf", "general.file_type", "added"));
+    CHECK(has(&r, "sha256", "m.gguf", "", "3 metadata keys; the tensors are as pinned"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void a_file_written_again_is_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "again");
+    pin(&f, f.model);
+    pare_tensor first = f.m.tensors[0]; /* another order of the same tensors: same size, other offsets */
+    f.m.tensors[0] = f.m.tensors[2];
+    f.m.tensors[2] = first;
+    write_model(&f, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 1);
+    CHECK(has(&r, "sha256", "m.gguf", "",
+              "tensors and metadata are as pinned, the file was written again in another layout"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void a_flipped_padding_bit_is_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "padding");
+    CHECK(f.m.tensors[1].n_bytes == TENSOR_BYTES);
+    uint64_t start = offset_of(&f, "blk.0.a");
+    size_t n = 0;
+    uint8_t *bytes = check_read_file(f.model, &n);
+    CHECK(start > 0 &&
+          bytes[start - 1] == 0); /* the header's length is no multiple of 32, so padding lies before the data */
+    free(bytes);
+    pin(&f, f.model);
+    flip(f.model, (size_t)start - 1);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "sha256", "m.gguf", "", "the difference lies in the header or in padding"));
+    CHECK(r.n_findings == 1);
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static void links_and_pipes_are_refused_unopened(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "links");
+    put(&f, "x", "hello");
+    pin(&f, f.dir);
+    char *x = in_dir(&f, "x");
+    CHECK(unlink(x) == 0 && symlink("/etc/hostname", x) == 0);
+    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT &&
+          strstr(err.text, "'x' is a symbolic link to '/etc/hostname'") != NULL);
+    CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT && strstr(err.text, "is a symbolic link") != NULL);
+    pare_pin_close(&p);
+    CHECK(unlink(x) == 0 && mkfifo(x, 0666) == 0);
+    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, "'x' is a FIFO") != NULL);
+    CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT && strstr(err.text, "is a FIFO") != NULL);
+    pare_pin_close(&p);
+    CHECK(pare_pin_scan(&p, x, &err) == PARE_ERR_FORMAT && strstr(err.text, "FIFO") != NULL);
+    pare_pin_close(&p);
+    CHECK(unlink(x) == 0 && mkdir(x, 0777) == 0);
+    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, "'x' is a folder") != NULL);
+    CHECK(r.findings == NULL);
+    free(x);
+    tear_down(&f);
+}
+
+/* snapshots/<commit>/<name> -> ../../blobs/<hash>: content is hashed, the blob's name is not trusted. */
+static void the_hubs_cache_is_followed(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    char dir[5000], link_path[6000];
+    set_up(&f, "cache");
+    snprintf(dir, sizeof dir, "%s/blobs", f.dir);
+    CHECK(mkdir(dir, 0777) == 0);
+    snprintf(dir, sizeof dir, "%s/blobs/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", f.dir);
+    check_write_file(dir, "hello", 5);
+    snprintf(dir, sizeof dir, "%s/snapshots", f.dir);
+    CHECK(mkdir(dir, 0777) == 0);
+    snprintf(dir, sizeof dir, "%s/snapshots/main", f.dir);
+    CHECK(mkdir(dir, 0777) == 0);
+    snprintf(link_path, sizeof link_path, "%s/config", dir);
+    CHECK(symlink("../../blobs/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", link_path) == 0);
+    snprintf(f.lock, sizeof f.lock, "%s/snapshots/main/pare.lock", f.dir);
+    pin(&f, dir);
+    expect_ok(f.lock);
+    check_write_file(link_path, "hullo", 5); /* through the link, into the blob */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "sha256", "config", "", "differs"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+/* Text of the lock with the first `from` replaced by `to`, verified. */
+static void rejects_lock(const fixture *f, const char *from, const char *to, const char *text)
+{
+    pare_verify_report r;
+    pare_error err = {0};
+    size_t n = 0;
+    char *lock = (char *)check_read_file(f->lock, &n), *copy = check_malloc(n + 1);
+    memcpy(copy, lock, n);
+    copy[n] = '\0';
+    char *at = strstr(copy, from);
+    CHECK(at != NULL);
+    pare_buf changed = {0};
+    CHECK_OK(pare_buf_put(&changed, copy, (size_t)(at - copy), &err), &err);
+    CHECK_OK(pare_buf_puts(&changed, to, &err), &err);
+    CHECK_OK(pare_buf_puts(&changed, at + strlen(from), &err), &err);
+    char *path = in_dir(f, "bad.lock");
+    check_write_file(path, changed.data, changed.len);
+    pare_status st = pare_verify(path, NULL, &r, &err);
+    if (pare_exit_code(st) != 3 || strstr(err.text, text) == NULL || strstr(err.text, "bad.lock") == NULL)
+        fail_msg("'%s' -> '%s': status %d, '%s'; expected '%s'", from, to, (int)st, err.text, text);
+    CHECK(unlink(path) == 0);
+    pare_buf_close(&changed);
+    free(path);
+    free(copy);
+    free(lock);
+}
+
+static void bad_locks_are_refused(void **state)
+{
+    (void)state;
+    fixture f;
+    set_up(&f, "bad-lock");
+    put(&f, "a", "hello");
+    put(&f, "b", "hello2");
+    pin(&f, f.dir);
+    static const struct {
+        const char *from, *to, *text;
+    } rows[] = {
+        {"\"schema\": 1", "\"schema\": 2", "schema 2, this program reads 1"},
+        {"\"schema\": 1", "\"schema\": \"1\"", "expected an integer"},
+        {"\"schema\": 1,", "\"schema\": 1, \"schema\": 1,", "uplicate"},
+        {"\"sha256\": \"2cf24", "\"sha256\": \"cf24", "of 63 characters, expected 64 lower-case"},
+        {"\"sha256\": \"2cf24d", "\"sha256\": \"2CF24D", "expected 64 lower-case"},
+        {"\"sha256\": \"2cf24d", "\"sha256\": \"2cf24g", "expected 64 lower-case"},
+        {"\"xxh3_128\": \"", "\"xxh3_128\": \"0", "of 33 characters, expected 32"},
+        {"\"git_sha1\": \"", "\"git_sha1\": \"0", "expected 40"},
+        {"\"name\": \"a\"", "\"name\": \"/etc/passwd\"", "is absolute"},
+        {"\"name\": \"a\"", "\"name\": \"../a\"", "holds '..'"},
+        {"\"name\": \"a\"", "\"name\": \"x/../a\"", "holds '..'"},
+        {"\"name\": \"a\"", "\"name\": \"./a\"", "'.'"},
+        {"\"name\": \"a\"", "\"name\": \"\"", "is empty"},
+        {"\"name\": \"a\"", "\"name\": \"a\\u0000\"", "control byte"},
+        {"\"name\": \"a\"", "\"name\": \"a\\nb\"", "control byte"},
+        {"\"name\": \"a\"", "\"name\": \"a\\\\b\"", "backslash"},
+        {"\"name\": \"a\"", "\"name\": \"B\"", "differ in case"},
+        {"\"name\": \"a\"", "\"name\": \"b\"", "a name twice"},
+        {"\"name\": \"a\"", "\"name\": 1", "expected a string"},
+        {"\"name\": \"a\"", "\"nome\": \"a\"", "'name' is missing"},
+        {"\"size\": 5", "\"size\": -5", "'size' is -5"},
+        {"\"size\": 5", "\"size\": 5.5", "expected an integer"},
+        {"\"type\": \"f32\"", "\"type\": \"f33\"", "unknown type 'f33'"},
+        {"\"name\": \"blk.0.a\"", "\"name\": \"blk.0.b\"", "tensor 'blk.0.b' twice"},
+        {"\"offset\": ", "\"offset\": 9", "bytes at offset 9"},
+        {"\"files\": [", "\"files\": 1, \"x\": [", "'files' is missing or no array"},
+        {"\"complete_folders\": [", "\"complete_folders\": [\"..\",", "'..'"},
+        {"{\n", "{x\n", "line"},
+        {"{\n", "\xef\xbb\xbf{\n", "byte order mark"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        rejects_lock(&f, rows[i].from, rows[i].to, rows[i].text);
+    expect_ok(f.lock);
+    tear_down(&f);
+}
+
+static void a_lock_that_contradicts_itself_fails(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    size_t n = 0;
+    set_up(&f, "contradiction");
+    pin(&f, f.model);
+    uint8_t *lock = check_read_file(f.lock, &n);
+    static const char *const keys[] = {"\"tokenizer_sha256\": \"", "\"chat_template_sha256\": \"",
+                                       "\"general.name\": \"", "\"sha256\": \""};
+    for (size_t i = 0; i < 4; i++) {
+        const uint8_t *from = i < 3 ? lock : memmem(lock, n, "\"tensors\"", 9);
+        uint8_t *at = memmem(from, n - (size_t)(from - lock), keys[i], strlen(keys[i]));
+        CHECK(at != NULL);
+        at += strlen(keys[i]);
+        uint8_t old = *at;
+        *at = old == '0' ? '1' : '0';
+        check_write_file(f.lock, lock, n);
+        *at = old;
+        verify(f.lock, (pare_verify_options){0}, &r);
+        CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings >= 1);
+        pare_verify_report_close(&r);
+    }
+    free(lock);
+    tear_down(&f);
+}
+
+static void sums_are_those_of_sha256sum(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    char command[8192];
+    set_up(&f, "sums");
+    put(&f, "plain", "hello");
+    put(&f, "back\\slash", "a");
+    put(&f, "line\nbreak", "b");
+    put(&f, "cr\rhere", "c");
+    put(&f, " leading", "d");
+    put(&f, "empty", "");
+    char *sums = in_dir(&f, "SHA256SUMS");
+    CHECK_OK(pare_pin_scan(&p, f.dir, &err), &err);
+    CHECK_OK(pare_sums_write(&p, sums, false, &err), &err);
+    CHECK(pare_sums_write(&p, sums, false, &err) == PARE_ERR_USAGE);
+    CHECK(pare_lock_write(&p, f.lock, NULL, false, &err) == PARE_ERR_USAGE &&
+          strstr(err.text, "a lock cannot hold it") != NULL);
+    pare_pin_close(&p);
+    snprintf(command, sizeof command, "cd '%s' && sha256sum -c --strict --status SHA256SUMS", f.dir);
+    CHECK(system(command) == 0);
+    expect_ok(sums);
+    flip(f.model, 5);
+    put(&f, "extra", "e");
+    pare_verify_report r;
+    verify(sums, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "sha256", "m.gguf", "", "differs") && has(&r, "extra", "extra", "", "not in the lock"));
+    pare_verify_report_close(&r);
+    free(sums);
+    tear_down(&f);
+}
+
+#define HEX "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+static void bad_sums_are_refused(void **state)
+{
+    (void)state;
+    fixture f;
+    set_up(&f, "bad-sums");
+    put(&f, "a", "hello");
+    static const struct {
+        const char *sums, *text;
+    } rows[] = {
+        {"\xef\xbb\xbf" HEX "  a\n", "byte order mark"},
+        {HEX "  a\r\n", "CR LF"},
+        {HEX "  a\n\n", "line 2: expected 64"},
+        {HEX " a\n", "line 1: expected 64"},
+        {HEX "0  a\n", "expected 64"},
+        {"cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824  a\n", "expected 64"},
+        {"2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824  a\n", "lower-case"},
+        {HEX "  \n", "expected 64"},
+        {HEX "  /etc/passwd\n", "is absolute"},
+        {HEX "  ../a\n", "holds '..'"},
+        {HEX "  a\n" HEX "  a\n", "a name twice"},
+        {HEX "  a\n" HEX "  A\n", "differ in case"},
+        {"\\" HEX "  a\\x\n", "unknown escape"},
+        {"\\" HEX "  a\\\n", "unknown escape"},
+    };
+    char *path = in_dir(&f, "SHA256SUMS");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_verify_report r;
+        pare_error err = {0};
+        check_write_file(path, rows[i].sums, strlen(rows[i].sums));
+        pare_status st = pare_verify(path, NULL, &r, &err);
+        if (st != PARE_ERR_FORMAT || strstr(err.text, rows[i].text) == NULL)
+            fail_msg("row %zu: status %d, '%s'; expected '%s'", i, (int)st, err.text, rows[i].text);
+    }
+    static const char good[] = "# made by hand\n" HEX " *./a";
+    check_write_file(path, good, sizeof good - 1);
+    CHECK(unlink(f.model) == 0);
+    expect_ok(path);
+    free(path);
+    tear_down(&f);
+}
+
+static void a_model_alone_is_checked_for_its_structure(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "alone");
+    verify(f.model, (pare_verify_options){0}, &r);
+    CHECK(r.bytes == PARE_VERDICT_ABSENT && r.structure == PARE_VERDICT_OK && r.n_tensors == 3 && r.n_files == 1);
+    pare_verify_report_close(&r);
+    f.data[1][20] = 1e38f * 1e10f; /* infinity */
+    write_model(&f, NULL);
+    verify(f.model, (pare_verify_options){0}, &r);
+    CHECK(r.structure == PARE_VERDICT_DIFFERENT &&
+          has(&r, "structure", f.model, "blk.0.b", "block 20 (weights 20 to 20) is not finite"));
+    pare_verify_report_close(&r);
+    CHECK(truncate(f.model, 100) == 0);
+    CHECK(pare_exit_code(pare_verify(f.model, NULL, &r, &err)) == 3);
+    tear_down(&f);
+}
+
+static void writing_refuses_what_it_must(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    set_up(&f, "refuse");
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    char below[5000];
+    snprintf(below, sizeof below, "%s/sub", f.dir);
+    CHECK(mkdir(below, 0777) == 0);
+    snprintf(below, sizeof below, "%s/sub/pare.lock", f.dir);
+    CHECK(pare_lock_write(&p, below, NULL, false, &err) == PARE_ERR_USAGE && strstr(err.text, "lies outside") != NULL);
+    CHECK(access(below, F_OK) != 0);
+    CHECK_OK(pare_lock_write(&p, f.lock, NULL, false, &err), &err);
+    CHECK(pare_lock_write(&p, f.lock, NULL, false, &err) == PARE_ERR_USAGE && strstr(err.text, "exists") != NULL);
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    CHECK(pare_lock_write(&p, f.lock, NULL, true, &err) == PARE_ERR_USAGE && strstr(err.text, "given twice") != NULL);
+    pare_pin_close(&p);
+    setenv("SOURCE_DATE_EPOCH", "yesterday", 1);
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    CHECK(pare_lock_write(&p, f.lock, NULL, true, &err) == PARE_ERR_USAGE &&
+          strstr(err.text, "SOURCE_DATE_EPOCH") != NULL);
+    unsetenv("SOURCE_DATE_EPOCH");
+    pare_pin_close(&p);
+    put(&f, "Twin", "1");
+    put(&f, "twin", "2");
+    CHECK_OK(pare_pin_scan(&p, f.dir, &err), &err);
+    CHECK(pare_lock_write(&p, f.lock, NULL, true, &err) == PARE_ERR_FORMAT &&
+          strstr(err.text, "differ in case") != NULL);
+    pare_pin_close(&p);
+    CHECK(pare_pin_scan(&p, "/nonexistent/file", &err) == PARE_ERR_FORMAT);
+    pare_pin_close(&p);
+    tear_down(&f);
+}
+
+/* The demo model: a folder with its tokenizer in files of their own. */
+static void a_folder_is_pinned_with_its_tokenizer(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"config.json",       "generation_config.json",
+                                        "model.safetensors", "special_tokens_map.json",
+                                        "tokenizer.json",    "tokenizer_config.json"};
+    fixture f;
+    json_t *doc = NULL;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "hub");
+    CHECK(unlink(f.model) == 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t n = 0;
+        char *from = pare_path_join(source_path("tests/data/demo"), names[i], NULL), *to = in_dir(&f, names[i]);
+        uint8_t *bytes = check_read_file(from, &n);
+        check_write_file(to, bytes, n);
+        free(bytes);
+        free(from);
+        free(to);
+    }
+    put(&f, "chat_template.jinja", "hello");
+    pin(&f, f.dir);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    const json_t *tokenizer = json_array_get(json_object_get(doc, "tokenizers"), 0);
+    CHECK(strcmp(text_of(tokenizer, "folder"), ".") == 0 &&
+          strcmp(text_of(tokenizer, "chat_template_sha256"), HEX) == 0);
+    json_decref(doc);
+    expect_ok(f.lock);
+    char *path = in_dir(&f, "tokenizer.json");
+    flip(path, 1000);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "sha256", "tokenizer.json", "", "differs") && has(&r, "tokenizer", ".", "", "hash of the tokenizer"));
+    pare_verify_report_close(&r);
+    free(path);
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_scan_gives_the_lock_of_the_writer),
+        cmocka_unit_test(the_lock_says_what_is_in_the_files),
+        cmocka_unit_test(a_flipped_bit_is_told_with_tensor_and_offsets),
+        cmocka_unit_test(every_flipped_byte_is_found),
+        cmocka_unit_test(a_damaged_header_leaves_the_tensors_told_as_whole),
+        cmocka_unit_test(a_truncated_file_fails_by_its_size),
+        cmocka_unit_test(an_extra_file_fails_unless_allowed),
+        cmocka_unit_test(a_renamed_file_is_recognised),
+        cmocka_unit_test(exchanged_tensors_are_recognised),
+        cmocka_unit_test(renamed_and_reshaped_tensors_are_told),
+        cmocka_unit_test(edited_metadata_is_told_by_key),
+        cmocka_unit_test(a_file_written_again_is_told),
+        cmocka_unit_test(a_flipped_padding_bit_is_told),
+        cmocka_unit_test(links_and_pipes_are_refused_unopened),
+        cmocka_unit_test(the_hubs_cache_is_followed),
+        cmocka_unit_test(bad_locks_are_refused),
+        cmocka_unit_test(a_lock_that_contradicts_itself_fails),
+        cmocka_unit_test(sums_are_those_of_sha256sum),
+        cmocka_unit_test(bad_sums_are_refused),
+        cmocka_unit_test(a_model_alone_is_checked_for_its_structure),
+        cmocka_unit_test(writing_refuses_what_it_must),
+        cmocka_unit_test(a_folder_is_pinned_with_its_tokenizer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
