@@ -2,10 +2,14 @@
 #include "cmd/metadata.h"
 #include "cmd/model_diff.h"
 #include "cmd/summary.h"
+#include "core/json.h"
 #include "formats/open.h"
+#include "formats/tokenizer_files.h"
 
 #include <inttypes.h>
 #include <string.h>
+
+enum { CONFIG_MAX_BYTES = 16 << 20 };
 
 /* raw: tensors as they lie in the files. known: the same model as the other verbs see it, for the metadata and the
  * tokenizer of a folder; closed when pare cannot read it that way. */
@@ -33,10 +37,53 @@ static void keep_damage(job *j, pare_status st, const pare_error *err)
         j->damage = *err;
 }
 
-/* What only an architecture that pare knows can tell. */
+/* A folder of an architecture that pare does not know: what its config.json and its tokenizer files say. */
+static void look_at_folder(job *j)
+{
+    pare_buf path = {0};
+    json_t *config = NULL;
+    pare_str type = {0};
+    uint64_t n_vocab = 0;
+    bool found = false;
+    pare_status st = pare_buf_printf(&path, NULL, "%s/config.json", j->raw.path);
+    if (st == PARE_OK)
+        st = pare_json_load(&config, path.data, CONFIG_MAX_BYTES, true, NULL);
+    if (st == PARE_OK)
+        st = pare_json_str(config, path.data, "model_type", &type, NULL, NULL);
+    if (st == PARE_OK)
+        pare_escape(j->architecture, sizeof j->architecture, type.data, type.len);
+    if (st == PARE_OK)
+        st = pare_json_u64(config, path.data, "vocab_size", 1, PARE_MAX_VOCAB, &n_vocab, NULL, NULL);
+    if (st == PARE_OK)
+        st = pare_tokenizer_files_read(&j->from_meta, j->raw.path, config, (uint32_t)n_vocab, &found, NULL);
+    if (st == PARE_OK && found)
+        j->vocab = &j->from_meta;
+    json_decref(config);
+    pare_buf_close(&path);
+}
+
+/* The same model as the other verbs see it. */
+static void look_at_known(job *j)
+{
+    pare_error err = {0};
+    pare_status st = pare_model_open(&j->known, j->raw.path, PARE_OPEN_REQUANTIZE, &err);
+    if (st == PARE_OK) {
+        j->meta = &j->known.meta;
+        j->vocab = j->known.has_vocab ? &j->known.vocab : NULL;
+        return;
+    }
+    if (st == PARE_ERR_UNSUPPORTED)
+        cmd_note("%s", err.text);
+    else
+        keep_damage(j, st, &err);
+    look_at_folder(j);
+}
+
+/* Metadata, tokenizer and architecture. */
 static void look_closer(job *j)
 {
     pare_error err = {0};
+    pare_str architecture = {0};
     bool found = false;
     j->meta = &j->raw.meta;
     if (j->raw.format == PARE_FORMAT_GGUF) {
@@ -44,22 +91,15 @@ static void look_closer(job *j)
         keep_damage(j, st, &err);
         if (st == PARE_OK && found)
             j->vocab = &j->from_meta;
-    } else if (j->raw.format == PARE_FORMAT_HF && j->damage.status == PARE_OK) {
-        pare_status st = pare_model_open(&j->known, j->raw.path, PARE_OPEN_REQUANTIZE, &err);
-        if (st == PARE_OK) {
-            j->meta = &j->known.meta;
-            j->vocab = j->known.has_vocab ? &j->known.vocab : NULL;
-        } else if (st != PARE_ERR_UNSUPPORTED)
-            keep_damage(j, st, &err);
-        else
-            cmd_note("%s", err.text);
-    }
+    } else if (j->raw.format == PARE_FORMAT_HF)
+        look_at_known(j);
+    pare_meta_str(j->meta, j->raw.path, "general.architecture", &architecture, &found, NULL);
+    if (found)
+        pare_escape(j->architecture, sizeof j->architecture, architecture.data, architecture.len);
 }
 
 static pare_status open_model(job *j, const char *path, pare_error *err)
 {
-    pare_str architecture = {0};
-    bool found = false;
     pare_status st = pare_model_open(&j->raw, path, PARE_OPEN_RAW | PARE_OPEN_PARTIAL, &j->damage);
     j->damage.status = st;
     if (st != PARE_OK && j->raw.meta.n == 0 && j->raw.n_tensors == 0) {
@@ -69,9 +109,6 @@ static pare_status open_model(job *j, const char *path, pare_error *err)
     look_closer(j);
     for (size_t i = 0; i < j->raw.n_files; i++)
         j->n_bytes += j->raw.files[i].size;
-    pare_meta_str(j->meta, path, "general.architecture", &architecture, &found, NULL);
-    if (found)
-        pare_escape(j->architecture, sizeof j->architecture, architecture.data, architecture.len);
     return PARE_OK;
 }
 
