@@ -3,6 +3,7 @@
 
 #include "core/threads.h"
 #include "eval/perplexity.h"
+#include "formats/open.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -316,12 +317,41 @@ static void names_the_place_of_a_nan(void **state)
     pare_model_close(&good);
 }
 
+/* The figure that stock llama-perplexity gives for the same model and text: tests/data/demo/README.md. */
+static void demo_model_as_stock_measures_it(void **state)
+{
+    (void)state;
+    pare_model m = {0};
+    pare_tokenizer *tokenizer = NULL;
+    pare_ids ids = {0};
+    pare_error err = {0};
+    size_t n_text;
+    CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK(m.has_vocab && m.vocab.bos >= 0);
+    CHECK_OK(pare_tokenizer_open(&tokenizer, &m.vocab, &err), &err);
+    uint8_t *text = check_read_file(source_path("tests/data/demo/text.txt"), &n_text);
+    CHECK_OK(pare_tokenize(tokenizer, (const char *)text, n_text, PARE_TOKENIZE_BOS, &ids, &err), &err);
+    pare_backend *b = open_cpu();
+    pare_eval_options options = {0};
+    pare_eval_result r = {0};
+    CHECK_OK(pare_evaluate(&m, NULL, b, ids.ids, ids.n, m.vocab.bos, &options, NULL, NULL, &r, &err), &err);
+    CHECK(r.n_ctx == 512 && r.n_chunks == 78 && r.n_tokens_scored == 78 * 255);
+    CHECK(fabs(r.perplexity.value / 42.507 - 1) < 5e-5);
+    CHECK(r.activation_bytes > 1 << 20 && r.tokens_per_second > 0);
+    b->close(b);
+    free(text);
+    free(ids.ids);
+    pare_tokenizer_close(tokenizer);
+    pare_model_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_definition),     cmocka_unit_test(a_model_does_not_differ_from_itself),
-        cmocka_unit_test(windows_follow_the_rules),       cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(refuses_what_it_cannot_measure), cmocka_unit_test(names_the_place_of_a_nan),
+        cmocka_unit_test(agrees_with_the_definition),      cmocka_unit_test(a_model_does_not_differ_from_itself),
+        cmocka_unit_test(windows_follow_the_rules),        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(refuses_what_it_cannot_measure),  cmocka_unit_test(names_the_place_of_a_nan),
+        cmocka_unit_test(demo_model_as_stock_measures_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
