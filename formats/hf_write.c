@@ -106,8 +106,11 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
     if (src == NULL)
         return PARE_OK;
     w->n_seen++;
-    if (weight->hf == NULL)
+    if (weight->flags & PARE_WEIGHT_MADE)
         return PARE_OK; /* stands in config.json */
+    if (weight->hf == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has no form in a folder of architecture '%s'",
+                         w->m->path, src->name, w->m->arch->name);
     pare_status st = choose_type(w, src, &type, err);
     if (st == PARE_OK)
         st = unmap(w, weight, bias, src, &t, err);

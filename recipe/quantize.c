@@ -133,12 +133,13 @@ static void describe(const pare_model *in, pare_preset_model *m)
                                      : arch != NULL && arch->type == PARE_META_STRING ? arch->v.s.data
                                                                                       : ""};
     m->tied_output = pare_model_find(in, "output.weight") == NULL;
+    pare_hparams hp = in->hp;
     if (in->arch == NULL)
-        return;
-    m->n_layer = in->hp.n_layer;
-    m->n_head = in->hp.n_head;
-    m->n_head_kv = in->hp.n_head_kv;
-    m->n_expert = in->hp.n_expert;
+        pare_hparams_guess(&hp, m->arch, &in->meta);
+    m->n_layer = hp.n_layer;
+    m->n_head = hp.n_head;
+    m->n_head_kv = hp.n_head_kv;
+    m->n_expert = hp.n_expert;
 }
 
 static int by_stock_order(const void *a, const void *b)

@@ -90,8 +90,9 @@ bool pare_arch_allows(const pare_arch_weight *w, bool bias)
 
 bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias)
 {
+    bool other_kind = (w->flags & (hp->n_expert > 0 ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY)) != 0;
     if (!bias)
-        return (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
+        return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
     return (w->flags & PARE_BIAS_REQUIRED) || ((w->flags & PARE_BIAS_ATTN) && hp->attn_bias) ||
            ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
 }

@@ -112,10 +112,12 @@ enum {
     PARE_WEIGHT_OPTIONAL = 1,
     PARE_BIAS_OPTIONAL = 2,
     PARE_BIAS_REQUIRED = 4,
-    PARE_BIAS_ATTN = 8,   /* optional, but required where hparams.attn_bias says so */
-    PARE_BIAS_FFN = 16,   /* the same with ffn_bias */
-    PARE_NO_SUFFIX = 32,  /* the Hub's tensor has neither ".weight" nor ".bias" */
-    PARE_WEIGHT_MADE = 64 /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
+    PARE_BIAS_ATTN = 8,      /* optional, but required where hparams.attn_bias says so */
+    PARE_BIAS_FFN = 16,      /* the same with ffn_bias */
+    PARE_NO_SUFFIX = 32,     /* the Hub's tensor has neither ".weight" nor ".bias" */
+    PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
+    PARE_DENSE_ONLY = 128,   /* absent in a mixture of experts */
+    PARE_EXPERTS_ONLY = 256, /* only there; hf is NULL: such models are read from GGUF, not from the Hub */
 };
 
 typedef struct pare_arch_weight {

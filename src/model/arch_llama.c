@@ -1,5 +1,6 @@
-/* Llama 1 to 3 and Mistral 7B: RMS norm, rotary positions, grouped queries, SwiGLU. GGUF stores the rows of q and k so
- * that RoPE turns neighbours. Sources: transformers models/llama, models/mistral; llama.cpp conversion/llama.py. */
+/* Llama 1 to 3 and Mistral 7B, and Mixtral as far as GGUF goes: RMS norm, rotary positions, grouped queries, SwiGLU.
+ * GGUF stores the rows of q and k so that RoPE turns neighbours. Sources: transformers models/llama, models/mistral;
+ * llama.cpp conversion/llama.py. */
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
@@ -23,9 +24,25 @@ static const pare_arch_weight weights[] = {
     {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_FFN_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_FFN_GATE, "model.layers.%u.mlp.gate_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_FFN},
-    {PARE_W_FFN_UP, "model.layers.%u.mlp.up_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_FFN},
-    {PARE_W_FFN_DOWN, "model.layers.%u.mlp.down_proj", {PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, PARE_BIAS_FFN},
+    {PARE_W_FFN_GATE,
+     "model.layers.%u.mlp.gate_proj",
+     {PARE_DIM_FF, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_BIAS_FFN | PARE_DENSE_ONLY},
+    {PARE_W_FFN_UP,
+     "model.layers.%u.mlp.up_proj",
+     {PARE_DIM_FF, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_BIAS_FFN | PARE_DENSE_ONLY},
+    {PARE_W_FFN_DOWN,
+     "model.layers.%u.mlp.down_proj",
+     {PARE_DIM_EMBD, PARE_DIM_FF},
+     PARE_MAP_SAME,
+     PARE_BIAS_FFN | PARE_DENSE_ONLY},
+    {PARE_W_FFN_GATE_INP, NULL, {PARE_DIM_EXPERT, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_GATE_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_UP_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_DOWN_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
 };
 
 /* RoPE turns whole heads in this family; other values cannot be permuted back either. */
@@ -35,9 +52,6 @@ static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char
     if (hp->n_rot != hp->head_dim_k)
         return pare_fail(err, PARE_ERR_RANGE, "%s: 'llama.rope.dimension_count' is %u, the key heads have %u elements",
                          path, hp->n_rot, hp->head_dim_k);
-    if (hp->n_expert > 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: 'llama.expert_count' is %u: mixtures of experts are not supported", path, hp->n_expert);
     return PARE_OK;
 }
 

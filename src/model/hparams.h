@@ -73,6 +73,10 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const struct pare_arch *arc
 pare_status pare_hparams_from_config(pare_hparams *hp, const struct pare_arch *arch, const json_t *config,
                                      const char *path, pare_error *err);
 
+/* The counts of layers, heads and experts that <arch_name>.* gives, for a file whose architecture has no description;
+ * what is absent or makes no sense stays 0. A value a layer counts with its first element. */
+void pare_hparams_guess(pare_hparams *hp, const char *arch_name, const pare_meta *meta);
+
 /* Write <arch>.* keys in stock's order, general.file_type (as given) and general.quantization_version among them where
  * stock's converter has them; and the Hub's config.json keys (into an object). */
 pare_status pare_hparams_to_meta(const pare_hparams *hp, const struct pare_arch *arch, uint32_t file_type,

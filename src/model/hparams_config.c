@@ -197,7 +197,8 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
 static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, const json_t *config,
                              const char *path, pare_error *err)
 {
-    const char *name = json_object_get(config, "rope_parameters") != NULL ? "rope_parameters" : "rope_scaling";
+    static const char *const names[] = {"rope_parameters", "rope_scaling", NULL};
+    const char *name = spelling(config, names);
     const json_t *rope = json_object_get(config, name);
     bool found = false;
     float partial = 1.0f;

@@ -208,6 +208,28 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
     return st;
 }
 
+void pare_hparams_guess(pare_hparams *hp, const char *arch_name, const pare_meta *meta)
+{
+    source s = {.meta = meta, .path = "", .arch = arch_name};
+    *hp = (pare_hparams){0};
+    const struct {
+        const char *suffix;
+        uint32_t *out;
+    } counts[] = {{"block_count", &hp->n_layer},
+                  {"attention.head_count", &hp->n_head},
+                  {"attention.head_count_kv", &hp->n_head_kv},
+                  {"expert_count", &hp->n_expert}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        const pare_meta_value *v = pare_meta_find(meta, make_key(&s, counts[i].suffix));
+        uint64_t n = 0;
+        if (v != NULL && v->type == PARE_META_ARRAY) {
+            if (v->elem != PARE_META_STRING && v->n > 0 && array_u64(v, 0, &n) && n <= UINT32_MAX)
+                *counts[i].out = (uint32_t)n;
+        } else if (v != NULL && pare_meta_u64(meta, "", s.key, 0, UINT32_MAX, &n, NULL, NULL) == PARE_OK)
+            *counts[i].out = (uint32_t)n;
+    }
+}
+
 bool pare_hparams_positive(double v, double max)
 {
     return isfinite(v) && v > 0.0 && v <= max;

@@ -50,7 +50,7 @@ static void describes_every_family_once(void **state)
         for (size_t k = 0; k < arch->n_weights; k++) {
             const pare_arch_weight *w = &arch->weights[k];
             CHECK(pare_arch_weight_of(arch, w->id) == w); /* once only */
-            CHECK((w->hf == NULL) == ((w->flags & PARE_WEIGHT_MADE) != 0));
+            CHECK((w->hf == NULL) == ((w->flags & (PARE_WEIGHT_MADE | PARE_EXPERTS_ONLY)) != 0));
             CHECK(w->dim[0] != PARE_DIM_NONE);
             for (size_t j = 0; j < k && w->hf != NULL; j++)
                 CHECK(arch->weights[j].hf == NULL || strcmp(arch->weights[j].hf, w->hf) != 0);
@@ -287,6 +287,32 @@ static void checks_the_weights(void **state)
     check_fails(&m, PARE_ERR_RANGE, "output_norm.weight");
 }
 
+static void wants_experts_or_a_dense_ffn(void **state)
+{
+    (void)state;
+    const pare_arch *llama = pare_arch_find("llama");
+    const pare_hparams dense = {0}, mixture = {.n_expert = 8, .n_expert_used = 2};
+    const pare_arch_weight *up = pare_arch_weight_of(llama, PARE_W_FFN_UP),
+                           *exps = pare_arch_weight_of(llama, PARE_W_FFN_UP_EXPS);
+    CHECK(pare_arch_requires(up, &dense, false) && !pare_arch_requires(up, &mixture, false));
+    CHECK(!pare_arch_requires(exps, &dense, false) && pare_arch_requires(exps, &mixture, false));
+}
+
+static void guesses_counts_of_an_unknown_architecture(void **state)
+{
+    (void)state;
+    static const uint32_t heads[2] = {6, 8};
+    pare_meta m = {0};
+    pare_hparams hp;
+    pare_error err = {0};
+    CHECK_OK(pare_meta_set_u32(&m, "x.block_count", 3, &err), &err);
+    CHECK_OK(pare_meta_set_array(&m, "x.attention.head_count", PARE_META_U32, heads, 2, &err), &err);
+    CHECK_OK(pare_meta_set_str(&m, "x.attention.head_count_kv", str("four"), &err), &err);
+    pare_hparams_guess(&hp, "x", &m);
+    CHECK(hp.n_layer == 3 && hp.n_head == 6 && hp.n_head_kv == 0 && hp.n_expert == 0);
+    pare_meta_close(&m);
+}
+
 static char warned[256];
 
 static void keep_warning(const char *text, void *user)
@@ -409,6 +435,8 @@ int main(void)
         cmocka_unit_test(refuses_bad_layer_arrays),
         cmocka_unit_test(names_an_unknown_rope_scaling),
         cmocka_unit_test(checks_the_weights),
+        cmocka_unit_test(wants_experts_or_a_dense_ffn),
+        cmocka_unit_test(guesses_counts_of_an_unknown_architecture),
         cmocka_unit_test(warns_of_tensors_it_does_not_know),
         cmocka_unit_test(finds_the_scaling_behind_divisors),
         cmocka_unit_test(reorders_rows_both_ways),
