@@ -2,10 +2,9 @@
 
 #include "quant/scale_search.h"
 
-static const pare_super_shape shape = {.n_sub = 16, .sub_len = 16, .code_max = 3, .scale_max = 15};
-
-static void pack(const pare_super_fit *fit, pare_q2_k *b)
+static void pack(const pare_super_fit *fit, void *block)
 {
+    pare_q2_k *b = block;
     memset(b, 0, sizeof *b);
     for (int j = 0; j < 16; j++) {
         b->scales[j] = (uint8_t)(fit->scale[j] | fit->min[j] << 4);
@@ -16,12 +15,20 @@ static void pack(const pare_super_fit *fit, pare_q2_k *b)
     pare_store_u16le(b->dmin, fit->dmin);
 }
 
+static const pare_super_shape shape = {.n_sub = 16,
+                                       .sub_len = 16,
+                                       .code_low = 0,
+                                       .code_high = 3,
+                                       .scale_low = 0,
+                                       .scale_high = 15,
+                                       .has_min = true,
+                                       .n_starts = 11,
+                                       .start_low = -1,
+                                       .start_high = 1,
+                                       .block_bytes = sizeof(pare_q2_k),
+                                       .pack = pack};
+
 void pare_q2_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {
-    pare_q2_k *b = dst;
-    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
-        pare_super_fit fit;
-        pare_search_offset(&shape, src + at, weight, &fit);
-        pack(&fit, b++);
-    }
+    pare_super_encode(&shape, src, row_len, weight, dst);
 }

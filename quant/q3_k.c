@@ -2,10 +2,9 @@
 
 #include "quant/scale_search.h"
 
-static const pare_super_shape shape = {.n_sub = 16, .sub_len = 16, .code_max = 3, .scale_max = 31};
-
-static void pack(const pare_super_fit *fit, pare_q3_k *b)
+static void pack(const pare_super_fit *fit, void *block)
 {
+    pare_q3_k *b = block;
     memset(b, 0, sizeof *b);
     for (int j = 0; j < 16; j++) {
         int scale = fit->scale[j] + 32;
@@ -20,12 +19,20 @@ static void pack(const pare_super_fit *fit, pare_q3_k *b)
     pare_store_u16le(b->d, fit->d);
 }
 
+static const pare_super_shape shape = {.n_sub = 16,
+                                       .sub_len = 16,
+                                       .code_low = -4,
+                                       .code_high = 3,
+                                       .scale_low = -32,
+                                       .scale_high = 31,
+                                       .has_min = false,
+                                       .n_starts = 11,
+                                       .start_low = -1,
+                                       .start_high = 1,
+                                       .block_bytes = sizeof(pare_q3_k),
+                                       .pack = pack};
+
 void pare_q3_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {
-    pare_q3_k *b = dst;
-    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
-        pare_super_fit fit;
-        pare_search_symmetric(&shape, src + at, weight, &fit);
-        pack(&fit, b++);
-    }
+    pare_super_encode(&shape, src, row_len, weight, dst);
 }

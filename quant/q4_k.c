@@ -2,8 +2,6 @@
 
 #include "quant/scale_search.h"
 
-static const pare_super_shape shape = {.n_sub = 8, .sub_len = 32, .code_max = 15, .scale_max = 63};
-
 void pare_q4_k_pack_scales(const int16_t *scale, const int16_t *min, uint8_t *packed)
 {
     for (int j = 0; j < 4; j++) {
@@ -13,8 +11,9 @@ void pare_q4_k_pack_scales(const int16_t *scale, const int16_t *min, uint8_t *pa
     }
 }
 
-static void pack(const pare_super_fit *fit, pare_q4_k *b)
+static void pack(const pare_super_fit *fit, void *block)
 {
+    pare_q4_k *b = block;
     memset(b->qs, 0, sizeof b->qs);
     pare_store_u16le(b->d, fit->d);
     pare_store_u16le(b->dmin, fit->dmin);
@@ -24,12 +23,20 @@ static void pack(const pare_super_fit *fit, pare_q4_k *b)
             b->qs[32 * (j / 2) + l] |= (uint8_t)(fit->code[32 * j + l] << 4 * (j % 2));
 }
 
+static const pare_super_shape shape = {.n_sub = 8,
+                                       .sub_len = 32,
+                                       .code_low = 0,
+                                       .code_high = 15,
+                                       .scale_low = 0,
+                                       .scale_high = 63,
+                                       .has_min = true,
+                                       .n_starts = 11,
+                                       .start_low = -1,
+                                       .start_high = 1,
+                                       .block_bytes = sizeof(pare_q4_k),
+                                       .pack = pack};
+
 void pare_q4_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {
-    pare_q4_k *b = dst;
-    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
-        pare_super_fit fit;
-        pare_search_offset(&shape, src + at, weight, &fit);
-        pack(&fit, b++);
-    }
+    pare_super_encode(&shape, src, row_len, weight, dst);
 }

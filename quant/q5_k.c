@@ -2,10 +2,9 @@
 
 #include "quant/scale_search.h"
 
-static const pare_super_shape shape = {.n_sub = 8, .sub_len = 32, .code_max = 31, .scale_max = 63};
-
-static void pack(const pare_super_fit *fit, pare_q5_k *b)
+static void pack(const pare_super_fit *fit, void *block)
 {
+    pare_q5_k *b = block;
     memset(b->qh, 0, sizeof b->qh);
     memset(b->qs, 0, sizeof b->qs);
     pare_store_u16le(b->d, fit->d);
@@ -20,12 +19,20 @@ static void pack(const pare_super_fit *fit, pare_q5_k *b)
     }
 }
 
+static const pare_super_shape shape = {.n_sub = 8,
+                                       .sub_len = 32,
+                                       .code_low = 0,
+                                       .code_high = 31,
+                                       .scale_low = 0,
+                                       .scale_high = 63,
+                                       .has_min = true,
+                                       .n_starts = 11,
+                                       .start_low = -1,
+                                       .start_high = 1,
+                                       .block_bytes = sizeof(pare_q5_k),
+                                       .pack = pack};
+
 void pare_q5_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {
-    pare_q5_k *b = dst;
-    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
-        pare_super_fit fit;
-        pare_search_offset(&shape, src + at, weight, &fit);
-        pack(&fit, b++);
-    }
+    pare_super_encode(&shape, src, row_len, weight, dst);
 }

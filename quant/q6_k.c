@@ -2,10 +2,9 @@
 
 #include "quant/scale_search.h"
 
-static const pare_super_shape shape = {.n_sub = 16, .sub_len = 16, .code_max = 31, .scale_max = 127};
-
-static void pack(const pare_super_fit *fit, pare_q6_k *b)
+static void pack(const pare_super_fit *fit, void *block)
 {
+    pare_q6_k *b = block;
     memset(b, 0, sizeof *b);
     for (int j = 0; j < 16; j++) {
         int half = j / 8, plane = j / 2 % 4;
@@ -19,12 +18,20 @@ static void pack(const pare_super_fit *fit, pare_q6_k *b)
     pare_store_u16le(b->d, fit->d);
 }
 
+static const pare_super_shape shape = {.n_sub = 16,
+                                       .sub_len = 16,
+                                       .code_low = -32,
+                                       .code_high = 31,
+                                       .scale_low = -128,
+                                       .scale_high = 127,
+                                       .has_min = false,
+                                       .n_starts = 21,
+                                       .start_low = -6,
+                                       .start_high = 2,
+                                       .block_bytes = sizeof(pare_q6_k),
+                                       .pack = pack};
+
 void pare_q6_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {
-    pare_q6_k *b = dst;
-    for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN) {
-        pare_super_fit fit;
-        pare_search_symmetric(&shape, src + at, weight, &fit);
-        pack(&fit, b++);
-    }
+    pare_super_encode(&shape, src, row_len, weight, dst);
 }
