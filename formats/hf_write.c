@@ -324,7 +324,7 @@ static pare_status pin_file(pare_pin *pin, const char *path, pare_error *err)
 }
 
 /* Record the files that are no weights, and give all of this folder's files the paths that they have from now on. */
-static pare_status complete_pin(pare_pin *pin, size_t first, const pare_outdir *out, pare_error *err)
+static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, pare_error *err)
 {
     pare_status st = PARE_OK;
     char why[NAME_BYTES];
@@ -335,14 +335,10 @@ static pare_status complete_pin(pare_pin *pin, size_t first, const pare_outdir *
         st = path == NULL ? PARE_ERR_MEMORY : pin_file(pin, path, err);
         free(path);
     }
-    for (size_t i = first; i < pin->n_files && st == PARE_OK; i++) {
-        const char *slash = strrchr(pin->files[i].path, '/');
-        char *path = pare_path_join(out->path, slash != NULL ? slash + 1 : pin->files[i].path, err);
-        if (path == NULL)
-            return PARE_ERR_MEMORY;
-        free(pin->files[i].path);
-        pin->files[i].path = path;
-    }
+    if (st == PARE_OK)
+        st = pare_pin_move(pin, out->tmp, out->path, err);
+    if (st == PARE_OK)
+        st = pare_pin_add_folder(pin, out->path, err);
     return st;
 }
 
@@ -370,7 +366,6 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
 {
     writer w = {.m = m, .type = dtype == PARE_TYPE_NONE ? main_type(m) : dtype};
     pare_outdir out = {0};
-    size_t first = pin != NULL ? pin->n_files : 0;
     uint64_t shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : DEFAULT_SHARD_BYTES;
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
@@ -394,7 +389,7 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
     if (st == PARE_OK)
         st = write_weights(&w, shard_bytes, pin, err);
     if (st == PARE_OK && pin != NULL)
-        st = complete_pin(pin, first, &out, err);
+        st = complete_pin(pin, &out, err);
     if (st == PARE_OK)
         st = pare_outdir_commit(&out, err);
     pare_outdir_close(&out);
