@@ -46,12 +46,16 @@ static pare_status find_weights(place *p, pare_error *err)
     static const char *const names[] = {"model.safetensors.index.json", "model.safetensors"};
     static const char *const pickles[] = {"pytorch_model.bin.index.json", "pytorch_model.bin", "consolidated.00.pth"};
     char why[NAME_BYTES];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (pare_path_look(p->dir, names[i], why, sizeof why) != PARE_PATH_ABSENT) {
-            p->has_index = i == 0;
-            p->weights = pare_path_join(p->dir, names[i], err);
-            return p->weights != NULL ? PARE_OK : PARE_ERR_MEMORY;
-        }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        pare_path_state state = pare_path_look(p->dir, names[i], why, sizeof why);
+        if (state == PARE_PATH_REFUSED)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", p->dir, names[i], why);
+        if (state == PARE_PATH_ABSENT)
+            continue;
+        p->has_index = i == 0;
+        p->weights = pare_path_join(p->dir, names[i], err);
+        return p->weights != NULL ? PARE_OK : PARE_ERR_MEMORY;
+    }
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
         if (pare_path_look(p->dir, pickles[i], why, sizeof why) != PARE_PATH_ABSENT)
             return pare_fail(err, PARE_ERR_UNSUPPORTED,
@@ -354,10 +358,10 @@ pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_e
     m->alignment = 32;
     if (st == PARE_OK && (m->path = pare_arena_copy(&m->arena, path, strlen(path), err)) == NULL)
         st = PARE_ERR_MEMORY;
-    if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
-        st = open_mapped(m, &p, flags, err);
     if (st == PARE_OK)
         st = pare_hf_list_files(m, p.dir, err);
+    if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
+        st = open_mapped(m, &p, flags, err);
     place_close(&p);
     if (st != PARE_OK)
         pare_model_close(m);

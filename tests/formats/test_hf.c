@@ -15,7 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const oracles[] = {"llama", "llama_rope", "mistral", "qwen2", "qwen3", "qwen3_tiny", "olmo2", "starcoder2"};
+static const char *const oracles[] = {"llama", "llama_rope", "mistral", "qwen2",
+                                      "qwen3", "qwen3_tiny", "olmo2",   "starcoder2"};
 enum { N_ORACLES = sizeof oracles / sizeof *oracles };
 
 static const char *oracle(const char *name, const char *file)
@@ -33,6 +34,17 @@ static const char *fresh_path(void)
     char *path = paths[n % 4];
     snprintf(path, sizeof paths[0], "%s/%u", temp_dir(), n++);
     return path;
+}
+
+/* dir/name in a static buffer (four in turn). */
+static const char *at(const char *dir, const char *name)
+{
+    static char paths[4][4600];
+    static unsigned n;
+    char *path = paths[n++ % 4], made[sizeof paths[0]];
+    int len = snprintf(made, sizeof made, "%s/%s", dir, name);
+    CHECK(len > 0 && (size_t)len < sizeof made);
+    return strcpy(path, made);
 }
 
 /* ---- what stock's converter writes (gguf_meta.txt) ---- */
@@ -234,13 +246,10 @@ static const pare_hf_write_options plain = {0};
 
 static void same_file(const char *a, const char *b, const char *name)
 {
-    char path[2][8500];
     size_t n[2] = {0};
-    snprintf(path[0], sizeof path[0], "%s/%s", a, name);
-    snprintf(path[1], sizeof path[1], "%s/%s", b, name);
-    if (access(path[0], R_OK) != 0)
+    if (access(at(a, name), R_OK) != 0)
         return;
-    uint8_t *x = check_read_file(path[0], &n[0]), *y = check_read_file(path[1], &n[1]);
+    uint8_t *x = check_read_file(at(a, name), &n[0]), *y = check_read_file(at(b, name), &n[1]);
     CHECK(n[0] == n[1] && memcmp(x, y, n[0]) == 0);
     free(x);
     free(y);
@@ -545,6 +554,38 @@ static void refuses_other_weights(void **state)
     CHECK(strstr(err.text, "pytorch_model.bin") != NULL);
 }
 
+/* dir/name becomes a link with this text to where its content goes. */
+static void move_and_link(const char *dir, const char *name, const char *to, const char *text)
+{
+    CHECK(rename(at(dir, name), to) == 0 && symlink(text, at(dir, name)) == 0);
+}
+
+static void follows_links_only_as_the_hubs_cache_has_them(void **state)
+{
+    (void)state;
+#define BLOB "0123456789abcdef0123456789abcdef01234567"
+    pare_model m;
+    pare_error err = {0};
+    const char *cache = fresh_path();
+    char snapshot[4600];
+    strcpy(snapshot, at(cache, "snapshots/1"));
+    CHECK(mkdir(cache, 0777) == 0 && mkdir(at(cache, "snapshots"), 0777) == 0 && mkdir(at(cache, "blobs"), 0777) == 0);
+    CHECK(rename(make_folder(&(tiny){0}), snapshot) == 0);
+    CHECK(rename(at(snapshot, "model.safetensors"), at(cache, "blobs/" BLOB)) == 0);
+    CHECK(symlink("../../blobs/" BLOB, at(snapshot, "model.safetensors")) == 0);
+    CHECK_OK(pare_hf_open(&m, snapshot, 0, &err), &err);
+    pare_model_close(&m);
+#undef BLOB
+    static const char *const names[] = {"model.safetensors", "config.json"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *dir = make_folder(&(tiny){0}), *target = fresh_path();
+        move_and_link(dir, names[i], target, target);
+        CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT && strstr(err.text, names[i]) != NULL);
+        CHECK(remove(at(dir, names[i])) == 0 && mkfifo(at(dir, names[i]), 0666) == 0);
+        CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT && strstr(err.text, names[i]) != NULL); /* no waiting */
+    }
+}
+
 static void refuses_a_large_or_deep_config(void **state)
 {
     (void)state;
@@ -576,6 +617,7 @@ int main(void)
         cmocka_unit_test(reads_windows),
         cmocka_unit_test(opens_a_file_beside_its_config),
         cmocka_unit_test(refuses_other_weights),
+        cmocka_unit_test(follows_links_only_as_the_hubs_cache_has_them),
         cmocka_unit_test(refuses_a_large_or_deep_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
