@@ -5,14 +5,15 @@
 #include <math.h>
 
 /* One function, several instruction sets, chosen by the loader. The thread sanitizer's runtime is not up yet when the
- * loader chooses, so there the plain version stands alone. */
+ * loader chooses, so there the plain version stands alone; also with clang, whose version 14 calls the chooser
+ * name.ifunc, so that no other file can link to it. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define NO_CLONES 1
 #endif
 #endif
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) &&                \
-    !defined(NO_CLONES)
+    !defined(NO_CLONES) && !defined(__clang__)
 #define CLONES __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
 #else
 #define CLONES
