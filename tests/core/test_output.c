@@ -165,6 +165,19 @@ static void refuses_places_that_cannot_be(void **state)
     assert_int_equal(count_entries(folder), 1);
 }
 
+/* The temporary name can be guessed: a link planted there must not lead the output to another file. */
+static void does_not_follow_a_planted_link(void **state)
+{
+    (void)state;
+    char planted[4400];
+    pare_output *out = NULL;
+    check_write_file(in_folder("victim"), "precious", 8);
+    snprintf(planted, sizeof planted, "%s.part.%ld", in_folder("a"), (long)getpid());
+    CHECK(symlink(in_folder("victim"), planted) == 0);
+    CHECK(pare_output_open(&out, in_folder("a"), 0, PARE_OUTPUT_FORCE, &err) == PARE_ERR_IO && out == NULL);
+    CHECK(holds(in_folder("victim"), "precious"));
+}
+
 static void a_full_disk_is_told_at_the_start(void **state)
 {
     (void)state;
@@ -274,6 +287,7 @@ int main(void)
         cmocka_unit_test_setup(force_replaces, fresh_folder),
         cmocka_unit_test_setup(does_not_replace_a_file_that_appeared, fresh_folder),
         cmocka_unit_test_setup(refuses_places_that_cannot_be, fresh_folder),
+        cmocka_unit_test_setup(does_not_follow_a_planted_link, fresh_folder),
         cmocka_unit_test_setup(a_full_disk_is_told_at_the_start, fresh_folder),
         cmocka_unit_test_setup(a_full_disk_leaves_nothing, fresh_folder),
         cmocka_unit_test_setup(a_folder_appears_at_commit, fresh_folder),

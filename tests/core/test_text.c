@@ -90,6 +90,7 @@ static void escape_hides_what_a_terminal_obeys(void **state)
         {"\x1b[2J", "\\x1b[2J"},
         {"\x7f", "\\x7f"},
         {"\xc2\x9b", "\\xc2\\x9b"},          /* C1 control */
+        {"\xe2\x80\x8e", "\\xe2\\x80\\x8e"}, /* left-to-right mark */
         {"\xe2\x80\xae", "\\xe2\\x80\\xae"}, /* right-to-left override */
         {"\xe2\x81\xa6", "\\xe2\\x81\\xa6"}, /* isolate */
         {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"}, /* line separator */
