@@ -44,12 +44,13 @@ static const char deepseek3_pattern[] =
     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 
 /* deepseek-ai/deepseek-llm-7b-base */
-static const char deepseek_letters[] =
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
-    "ὗὙὛὝὟ-ώ"
-    "ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
-    "𐑏𐒰-𐓓𐓘"
-    "-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+static const char deepseek_letters[] = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
+                                       "ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
+                                       "ὗὙὛὝὟ-ώ"
+                                       "ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-"
+                                       "ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
+                                       "𐑏𐒰-𐓓𐓘"
+                                       "-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
 /* the same */
 static const char deepseek_marks[] = "\\s?[!-/:-~！-／：-～‘-‟　-。]+";
@@ -184,6 +185,16 @@ const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, boo
     return best;
 }
 
+/* Punctuation that Unicode got after version 8, whose tables `tokenizers` uses (crate unicode_categories). Found by
+ * asking version 0.23.3 for every character. */
+#define NEWER_PUNCTUATION                                                                                              \
+    "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b7d}-\\x{1b7e}\\x{2e43}-\\x{2e4f}"                                   \
+    "\\x{2e52}-\\x{2e5d}\\x{10ead}\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}"                                          \
+    "\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145b}\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}"                              \
+    "\\x{1183b}\\x{11944}-\\x{11946}\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11a9c}"                              \
+    "\\x{11a9e}-\\x{11aa2}\\x{11c41}-\\x{11c45}\\x{11c70}-\\x{11c71}\\x{11ef7}-\\x{11ef8}"                             \
+    "\\x{11fff}\\x{12ff1}-\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e95e}-\\x{1e95f}"
+
 /* PCRE2's \s under UCP takes U+180E, which has not been white space since Unicode 6.3 and is none in Oniguruma. */
 static pare_status translate(const char *pattern, pare_buf *out, pare_error *err)
 {
@@ -204,7 +215,8 @@ static pare_status translate(const char *pattern, pare_buf *out, pare_error *err
 
 pare_status pare_pre_step_pcre(const pare_pre_step *step, pare_buf *out, pare_error *err)
 {
-    static const char punctuation[] = "[!-/:-@\\[-`{-~\\p{P}]";
+    /* U+166D and U+111C9 were punctuation then. */
+    static const char punctuation[] = "(?![" NEWER_PUNCTUATION "])[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]";
     switch (step->kind) {
     case PARE_PRE_SPLIT:
         /* \s+$ tried at every space of a long run is quadratic; a match can only start where the run does. */
@@ -214,7 +226,7 @@ pare_status pare_pre_step_pcre(const pare_pre_step *step, pare_buf *out, pare_er
     case PARE_PRE_DIGITS:
         return pare_buf_puts(out, step->flag ? "\\p{N}" : "\\p{N}+", err);
     case PARE_PRE_PUNCTUATION:
-        return pare_buf_printf(out, err, "%s%s", punctuation, step->flag ? "+" : "");
+        return pare_buf_printf(out, err, step->flag ? "(?:%s)++" : "%s", punctuation);
     case PARE_PRE_BYTE_LEVEL:
         return step->flag ? translate(gpt2_pattern, out, err) : PARE_OK;
     case PARE_PRE_END:
