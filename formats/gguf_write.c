@@ -343,6 +343,7 @@ done:
 static pare_status write_part(job *j, size_t i, const char *path, pare_output **out, pare_error *err)
 {
     const part *p = &j->parts[i];
+    const uint64_t start = j->done;
     emitter e = {0};
     pare_pin_file *record = NULL;
     unsigned flags = (j->force ? PARE_OUTPUT_FORCE : 0) | (j->pin != NULL ? PARE_OUTPUT_HASH : 0);
@@ -360,6 +361,10 @@ static pare_status write_part(job *j, size_t i, const char *path, pare_output **
         st = write_tensor(j, &j->m->tensors[p->first + k], *out, record, err);
     if (st == PARE_OK)
         st = pare_output_finish(*out, record != NULL ? &record->digest : NULL, err);
+    if (st == PARE_OK) {
+        j->done = start + p->n_bytes; /* with the padding */
+        pare_progress("bytes", j->done, j->n_bytes, path);
+    }
 done:
     pare_buf_close(&e.scratch);
     return st;
@@ -386,11 +391,12 @@ static pare_status warn_of_window(const pare_model *m, const char *path, pare_er
 {
     if (m->arch == NULL || !m->hp.window_not_in_gguf)
         return PARE_OK;
-    return pare_warn(err,
-                     "%s: attention windows of %" PRIu32
-                     " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
-                     "before, which differs from the source in contexts longer than that",
-                     path, m->hp.window, m->arch->name);
+    return pare_warn(
+        err,
+        "%s: attention windows of %" PRIu32
+        " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
+        "before, which differs from the source in contexts longer than that",
+        path, m->hp.window, m->arch->name);
 }
 
 pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin,

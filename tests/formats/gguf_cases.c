@@ -2,6 +2,7 @@
 
 #include "gguf_bytes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -585,6 +586,76 @@ CASE(nothing_in_it)
     gguf_header(b, 3, 0, 0);
 }
 
+static void pair_f32(pare_buf *b, const char *key, uint32_t bits)
+{
+    gguf_str(b, key);
+    gguf_u32(b, 6);
+    gguf_u32(b, bits);
+}
+
+static void llama_pairs(pare_buf *b)
+{
+    gguf_pair_str(b, "general.architecture", "llama");
+    gguf_pair_u32(b, "llama.block_count", 1);
+    gguf_pair_u32(b, "llama.context_length", 8);
+    gguf_pair_u32(b, "llama.embedding_length", 4);
+    gguf_pair_u32(b, "llama.feed_forward_length", 4);
+    gguf_pair_u32(b, "llama.attention.head_count", 2);
+    pair_f32(b, "llama.attention.layer_norm_rms_epsilon", 0x3727c5ac);
+}
+
+static void llama_tensors(pare_buf *b, uint64_t n_tokens)
+{
+    static const char *const matrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                           "ffn_gate", "ffn_up", "ffn_down"};
+    uint64_t offset = (16 * n_tokens + 31) / 32 * 32;
+    char name[64];
+    gguf_info(b, "token_embd.weight", 2, (uint64_t[]){4, n_tokens}, 0, 0);
+    for (size_t i = 0; i < 7; i++, offset += 64) {
+        snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i]);
+        gguf_info(b, name, 2, (uint64_t[]){4, 4}, 0, offset);
+    }
+    for (size_t i = 0; i < 3; i++, offset += 32)
+        gguf_info(b,
+                  i == 0   ? "output_norm.weight"
+                  : i == 1 ? "blk.0.attn_norm.weight"
+                           : "blk.0.ffn_norm.weight",
+                  1, (uint64_t[]){4}, 0, offset);
+    gguf_pad(b, 32);
+    gguf_zeros(b, offset);
+}
+
+/* Whole models of the least size, one with each kind of tokenizer. */
+CASE(llama_bpe)
+{
+    gguf_header(b, 3, 11, 12);
+    llama_pairs(b);
+    gguf_pair_str(b, "tokenizer.ggml.model", "gpt2");
+    gguf_pair_str(b, "tokenizer.ggml.pre", "llama-bpe");
+    gguf_pair_array(b, "tokenizer.ggml.tokens", 8, 3);
+    gguf_str(b, "a"), gguf_str(b, "b"), gguf_str(b, "ab");
+    gguf_pair_array(b, "tokenizer.ggml.token_type", 5, 3);
+    gguf_u32(b, 1), gguf_u32(b, 1), gguf_u32(b, 1);
+    gguf_pair_array(b, "tokenizer.ggml.merges", 8, 1);
+    gguf_str(b, "a b");
+    llama_tensors(b, 3);
+}
+CASE(llama_spm)
+{
+    gguf_header(b, 3, 11, 13);
+    llama_pairs(b);
+    gguf_pair_str(b, "tokenizer.ggml.model", "llama");
+    gguf_pair_array(b, "tokenizer.ggml.tokens", 8, 4);
+    gguf_str(b, "<unk>"), gguf_str(b, "<s>"), gguf_str(b, "<0x0A>"), gguf_str(b, "a");
+    gguf_pair_array(b, "tokenizer.ggml.scores", 6, 4);
+    gguf_zeros(b, 16);
+    gguf_pair_array(b, "tokenizer.ggml.token_type", 5, 4);
+    gguf_u32(b, 2), gguf_u32(b, 3), gguf_u32(b, 6), gguf_u32(b, 1);
+    gguf_pair_u32(b, "tokenizer.ggml.bos_token_id", 1);
+    gguf_pair_u32(b, "tokenizer.ggml.unknown_token_id", 0);
+    llama_tensors(b, 4);
+}
+
 #define BAD(name, text)                                                                                                \
     {                                                                                                                  \
 #name, name, PARE_ERR_FORMAT, text                                                                             \
@@ -707,5 +778,7 @@ const gguf_case gguf_cases[] = {
     FINE(tiny),
     FINE(tiny_padded),
     FINE(nothing_in_it),
+    FINE(llama_bpe),
+    FINE(llama_spm),
 };
 const size_t n_gguf_cases = sizeof gguf_cases / sizeof gguf_cases[0];

@@ -161,6 +161,30 @@ static void architecture_must_be_a_word(void **state)
     }
 }
 
+/* The two whole models among the cases open with their meaning. */
+static void the_least_models_open(void **state)
+{
+    (void)state;
+    size_t n_opened = 0;
+    for (size_t i = 0; i < n_gguf_cases; i++) {
+        char path[4200];
+        pare_buf b = {0};
+        pare_model m;
+        pare_error err = {0};
+        if (strncmp(gguf_cases[i].name, "llama_", 6) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s.gguf", temp_dir(), gguf_cases[i].name);
+        gguf_cases[i].build(&b);
+        check_write_file(path, b.data, b.len);
+        CHECK_OK(pare_gguf_open(&m, path, 0, &err), &err);
+        CHECK(m.arch != NULL && m.has_vocab && m.hp.n_layer == 1);
+        n_opened++;
+        pare_model_close(&m);
+        pare_buf_close(&b);
+    }
+    CHECK(n_opened == 2);
+}
+
 /* Not a test: with PARE_WRITE_CORPUS=FOLDER the cases become the fuzzer's seeds. */
 static void write_corpus(const char *dir)
 {
@@ -184,6 +208,7 @@ int main(void)
         cmocka_unit_test(a_sparse_file_of_many_tensors_meets_the_limit),
         cmocka_unit_test(refuses_what_is_no_regular_file),
         cmocka_unit_test(architecture_must_be_a_word),
+        cmocka_unit_test(the_least_models_open),
     };
     const char *corpus = getenv("PARE_WRITE_CORPUS");
     if (corpus != NULL) {
