@@ -94,6 +94,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
         cmd_json_resources(doc);
         return cmd_print_json(j->args, doc, err);
     }
+    cmd_progress_clear();
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
     printf("%s: %zu tensors, %s, %.2f bits per weight\n", cmd_safe(j->output, strlen(j->output)), j->out.n_tensors,

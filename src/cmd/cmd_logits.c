@@ -106,6 +106,7 @@ static pare_status run(job *j, pare_error *err)
         cmd_json_resources(doc);
         return cmd_print_json(j->args, doc, err);
     }
+    cmd_progress_clear();
     printf("%s: float32 [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], %s\n", cmd_safe(path, strlen(path)), j->n_sequences,
            j->length, j->model.hp.n_vocab, cmd_bytes(n_bytes));
     return PARE_OK;

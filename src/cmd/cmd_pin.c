@@ -25,6 +25,7 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const char 
         cmd_json_files(doc, pin);
         return cmd_print_json(args, doc, err);
     }
+    cmd_progress_clear();
     printf("%s: %zu files, %s, %zu tensors pinned\n", cmd_safe(lock, strlen(lock)), pin->n_files,
            cmd_bytes(cmd_pin_bytes(pin)), n_tensors);
     return PARE_OK;

@@ -140,6 +140,7 @@ static json_t *report_json(const job *j, bool dry, uint64_t planned)
 
 static void report_text(const job *j, bool dry, uint64_t planned)
 {
+    cmd_progress_clear();
     if (dry || cmd_has(j->args, OPT_VERBOSE)) {
         cmd_print_plan(&j->plan);
         putchar('\n');

@@ -31,6 +31,7 @@ static json_t *report_json(const pare_verify_report *r, bool fast)
 
 static void report_text(const pare_verify_report *r, bool fast)
 {
+    cmd_progress_clear();
     for (size_t i = 0; i < r->n_findings; i++) {
         const pare_finding *f = &r->findings[i];
         printf("%s: %s%s%s: %s\n", cmd_safe(f->file, strlen(f->file)), f->kind, f->item[0] != '\0' ? " " : "",

@@ -237,6 +237,29 @@ static void an_interrupted_run_leaves_nothing(void **state)
     cli_expect(0, "test ! -e stopped.bin; rm zeros.bin");
 }
 
+/* A mapped file that someone cuts while it is read raises SIGBUS; the program says which file and where. */
+static void a_shrinking_input_is_named(void **state)
+{
+    (void)state;
+    cli_expect(0, "cp demo.gguf shrink.gguf; head -c 4000000 /dev/zero >zeros.bin");
+    cli_result r = cli_expect(3, "$PARE logits shrink.gguf --tokens zeros.bin --length 500 -o cut.bin & sleep 0.5; "
+                                 ": >shrink.gguf; wait $!");
+    CHECK(cli_contains(r.err, "pare: error: shrink.gguf: offset "));
+    CHECK(cli_count_temporaries() == 0);
+    cli_expect(0, "test ! -e cut.bin; rm shrink.gguf zeros.bin");
+}
+
+static void strict_makes_warnings_errors(void **state)
+{
+    (void)state;
+    cli_expect(0, "mkdir bare && cp $DEMO/config.json $DEMO/model.safetensors bare");
+    cli_result r = cli_expect(0, "$PARE convert bare -o bare.gguf");
+    CHECK(strncmp(r.err, "pare: warning: ", 15) == 0 && cli_count_lines(r.err) == 1);
+    CHECK(cli_expect(0, "$PARE convert bare -o bare.gguf --force -q").err[0] == '\0');
+    CHECK(cli_contains(cli_expect(3, "$PARE convert bare -o bare.gguf --force --strict").err, "(--strict)"));
+    cli_expect(0, "rm -r bare bare.gguf");
+}
+
 static void eval_reports_each_text_and_their_mean(void **state)
 {
     (void)state;
@@ -313,6 +336,8 @@ int main(void)
         cmocka_unit_test(outputs_are_protected),
         cmocka_unit_test(a_full_disk_leaves_nothing),
         cmocka_unit_test(an_interrupted_run_leaves_nothing),
+        cmocka_unit_test(a_shrinking_input_is_named),
+        cmocka_unit_test(strict_makes_warnings_errors),
         cmocka_unit_test(eval_reports_each_text_and_their_mean),
         cmocka_unit_test(tokenize_forms),
         cmocka_unit_test(logits_have_their_shape),
