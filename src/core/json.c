@@ -136,9 +136,26 @@ json_t *pare_json_float(float v)
     return json_real(strtod(text, NULL));
 }
 
+/* The document with reals of the fewest digits (15 to 17) at which all of them read back as they are: 1e-05 and not
+ * 1.0000000000000001e-05. NULL: no memory. */
+static char *dump_text(const json_t *doc)
+{
+    const size_t flags = JSON_SORT_KEYS | JSON_INDENT(1) | JSON_ENCODE_ANY;
+    for (int digits = 15; digits < 17; digits++) {
+        char *text = json_dumps(doc, flags | JSON_REAL_PRECISION(digits));
+        json_t *back = text != NULL ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+        bool same = back != NULL && json_equal(doc, back);
+        json_decref(back);
+        if (text == NULL || same)
+            return text;
+        free(text);
+    }
+    return json_dumps(doc, flags | JSON_REAL_PRECISION(17));
+}
+
 pare_status pare_json_dump(const json_t *doc, pare_buf *out, pare_error *err)
 {
-    char *text = json_dumps(doc, JSON_SORT_KEYS | JSON_INDENT(1) | JSON_ENCODE_ANY);
+    char *text = dump_text(doc);
     if (text == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a JSON document");
     pare_status st = pare_buf_puts(out, text, err);

@@ -182,6 +182,29 @@ static void loads_files_of_a_bounded_size(void **state)
     json_decref(doc);
 }
 
+static void writes_reals_with_the_digits_they_need(void **state)
+{
+    (void)state;
+    static const struct {
+        double x;
+        const char *text;
+    } rows[] = {{1e-5, "1e-5\n"},
+                {0.5, "0.5\n"},
+                {0.1 + 0.2, "0.30000000000000004\n"},
+                {999999.4420358813, "999999.4420358813\n"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_buf out = {0};
+        pare_error err = {0};
+        json_t *doc = json_real(rows[i].x), *single = pare_json_float((float)rows[i].x);
+        CHECK_OK(pare_json_dump(doc, &out, &err), &err);
+        CHECK(strcmp(out.data, rows[i].text) == 0);
+        CHECK((float)json_real_value(single) == (float)rows[i].x);
+        json_decref(doc);
+        json_decref(single);
+        pare_buf_close(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +216,7 @@ int main(void)
         cmocka_unit_test(typed_access),
         cmocka_unit_test(dumps_the_same_bytes),
         cmocka_unit_test(loads_files_of_a_bounded_size),
+        cmocka_unit_test(writes_reals_with_the_digits_they_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
