@@ -47,6 +47,7 @@ struct pare_tokenizer {
     /* SentencePiece */
     uint32_t *rank; /* [n_tokens] order of the scores, 0 the best; equal scores share a rank */
     bool add_prefix, words_apart;
+    int32_t unk; /* for what has no bytes, or PARE_TOKEN_NONE */
 };
 
 /* What one call of pare_tokenize needs; the tokenizer itself stays as it is. */

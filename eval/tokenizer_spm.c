@@ -74,6 +74,7 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
     t->add_bos = v->add_bos < 0 ? v->bos >= 0 : v->add_bos != 0;
     t->add_prefix = v->add_space_prefix != 0;
     t->words_apart = true;
+    t->unk = (int32_t)v->unk;
     t->has_merges = v->n_merges > 0;
     memset(t->byte_id, -1, sizeof t->byte_id);
     for (uint32_t i = 0; i < v->n_tokens; i++) {
@@ -81,31 +82,57 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
         int byte = type == PARE_TOKEN_BYTE ? pare_byte_token_value(v->tokens[i]) : -1;
         if (byte >= 0)
             t->byte_id[byte] = (int32_t)i;
+        else if (type == PARE_TOKEN_UNKNOWN && t->unk < 0)
+            t->unk = (int32_t)i;
         else if (t->words_apart && (type == PARE_TOKEN_NORMAL || type == PARE_TOKEN_USER_DEFINED))
             t->words_apart = !mark_inside(v->tokens[i]);
     }
     return t->has_merges ? pare_merge_table_open(&t->merges, v, &t->ids, err) : rank_scores(t, err);
 }
 
-pare_status pare_spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
+/* Text without leading and trailing spaces and with one in the place of several, as SentencePiece's normalizer does. */
+static pare_status squeeze(pare_buf *out, const char *text, size_t len, pare_error *err)
 {
-    pare_prefix_rule rule = w->t->v->prefix_rule;
     pare_status st = PARE_OK;
-    bool has_space = len > 0 && (text[0] == ' ' || is_mark(text, len));
-    w->text.len = 0;
-    if (len > 0 && w->t->add_prefix && (rule == PARE_PREFIX_EACH || !has_space) &&
-        (rule != PARE_PREFIX_FIRST || at_start))
-        st = pare_buf_put(&w->text, space_mark, MARK, err);
+    while (len > 0 && text[len - 1] == ' ')
+        len--;
+    for (size_t i = 0; i < len && st == PARE_OK; i++)
+        if (text[i] != ' ' || (i > 0 && text[i - 1] != ' ' && out->len > 0))
+            st = pare_buf_put(out, text + i, 1, err);
+    return st;
+}
+
+static pare_status mark_spaces(pare_buf *out, const char *text, size_t len, bool prefix, pare_error *err)
+{
+    pare_status st = prefix ? pare_buf_put(out, space_mark, MARK, err) : PARE_OK;
     for (size_t i = 0, run; i < len && st == PARE_OK; i += run) {
         const char *space = memchr(text + i, ' ', len - i);
         run = space == NULL ? len - i : (size_t)(space - text) - i;
-        st = pare_buf_put(&w->text, text + i, run, err);
+        st = pare_buf_put(out, text + i, run, err);
         if (st == PARE_OK && space != NULL) {
-            st = pare_buf_put(&w->text, space_mark, MARK, err);
+            st = pare_buf_put(out, space_mark, MARK, err);
             run++;
         }
     }
     return st;
+}
+
+pare_status pare_spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
+{
+    const pare_vocab *v = w->t->v;
+    pare_status st = PARE_OK;
+    w->mapped.len = w->text.len = 0;
+    if (v->remove_extra_whitespaces == 1) {
+        st = squeeze(&w->mapped, text, len, err);
+        text = w->mapped.data;
+        len = w->mapped.len;
+    }
+    if (st != PARE_OK || len == 0)
+        return st;
+    bool has_space = text[0] == ' ' || is_mark(text, len);
+    bool prefix = w->t->add_prefix && (v->prefix_rule == PARE_PREFIX_EACH || !has_space) &&
+                  (v->prefix_rule != PARE_PREFIX_FIRST || at_start);
+    return mark_spaces(&w->text, text, len, prefix, err);
 }
 
 /* A symbol that is no token: its bytes, or one unknown for all such neighbours, or nothing when there is none. */
@@ -118,8 +145,8 @@ static pare_status put_unknown(pare_tokenize_work *w, const char *text, size_t l
         bytes = bytes && t->byte_id[(uint8_t)text[i]] >= 0;
     for (size_t i = 0; bytes && i < len && st == PARE_OK; i++)
         st = pare_ids_put(w->out, t->byte_id[(uint8_t)text[i]], err);
-    if (!bytes && !w->last_unk && t->v->unk >= 0)
-        st = pare_ids_put(w->out, (int32_t)t->v->unk, err);
+    if (!bytes && !w->last_unk && t->unk >= 0)
+        st = pare_ids_put(w->out, t->unk, err);
     w->last_unk = !bytes;
     return st;
 }

@@ -2,7 +2,7 @@
  *
  *   ModelProto      1 repeated SentencePiece, 2 TrainerSpec, 3 NormalizerSpec
  *   SentencePiece   1 piece (text), 2 score (float), 3 type (numbered as in GGUF)
- *   TrainerSpec     3 model_type: 1 unigram, 2 BPE, 3 word, 4 char
+ *   TrainerSpec     3 model_type: 1 unigram, 2 BPE, 3 word, 4 char; 24 treat_whitespace_as_suffix
  *   NormalizerSpec  2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces
  *
  * A field is a key (number << 3 | wire type) and its value: varint, 8 bytes, length and bytes, or 4 bytes. */
@@ -128,8 +128,12 @@ static pare_status read_trainer(reader r, uint64_t *model_type, pare_error *err)
     while (r.at < r.end && st == PARE_OK) {
         field f;
         st = read_field(&r, &f, err);
-        if (st == PARE_OK && is_field(&r, &f, 3, WIRE_VARINT, &st, err))
+        if (st != PARE_OK)
+            return st;
+        if (is_field(&r, &f, 3, WIRE_VARINT, &st, err))
             *model_type = f.value;
+        if (is_field(&r, &f, 24, WIRE_VARINT, &st, err) && f.value != 0)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: spaces behind words (treat_whitespace_as_suffix)", r.path);
     }
     return st;
 }
