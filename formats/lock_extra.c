@@ -108,7 +108,8 @@ static pare_status tell_missing(pare_verification *v, extras *x, const pare_pin_
         pare_buf_close(&text);
         return st;
     }
-    return pare_verification_add(v, PARE_FOUND_BYTES, "missing", f->name, "", "is missing", err);
+    return pare_verification_add(v, PARE_FOUND_BYTES, "missing", f->name, "", "the lock names it, and it is not there",
+                                 err);
 }
 
 pare_status pare_compare_folders(pare_verification *v, pare_error *err)

@@ -62,7 +62,8 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     pare_status st = pare_pin_read_structure(f, &state->is_model, &fault);
     state->broken = st != PARE_OK;
     if (state->broken && !blames_file(st)) {
-        *err = fault;
+        if (err != NULL)
+            *err = fault;
         return st;
     }
     v->report->n_files++;

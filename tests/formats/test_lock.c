@@ -162,6 +162,37 @@ static void a_scan_gives_the_lock_of_the_writer(void **state)
     tear_down(&f);
 }
 
+/* One part stands for its set; the writer records all parts in the same pass. */
+static void a_split_set_is_pinned_by_any_part(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_verify_report r;
+    pare_error err = {0};
+    size_t n = 0, m = 0;
+    set_up(&f, "split");
+    const pare_write_options options = {.force = true, .split_bytes = TENSOR_BYTES};
+    CHECK_OK(pare_gguf_write(&f.m, f.model, &options, &p, &err), &err);
+    CHECK_OK(pare_lock_write(&p, f.lock, NULL, true, &err), &err);
+    CHECK(p.n_files == N_TENSORS);
+    pare_pin_close(&p);
+    uint8_t *written = check_read_file(f.lock, &n);
+    char *part = in_dir(&f, "m-00002-of-00003.gguf");
+    pin(&f, part);
+    uint8_t *scanned = check_read_file(f.lock, &m);
+    CHECK(n == m && memcmp(written, scanned, n) == 0);
+    expect_ok(f.lock);
+    CHECK(unlink(part) == 0);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "missing", "m-00002-of-00003.gguf", "", "not there") && r.structure == PARE_VERDICT_DIFFERENT);
+    pare_verify_report_close(&r);
+    free(part);
+    free(written);
+    free(scanned);
+    tear_down(&f);
+}
+
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -340,7 +371,7 @@ static void a_renamed_file_is_recognised(void **state)
     }
     CHECK(unlink(f.model) == 0);
     verify(f.lock, (pare_verify_options){0}, &r);
-    CHECK(r.n_findings == 1 && has(&r, "missing", "m.gguf", "", "missing"));
+    CHECK(r.n_findings == 1 && has(&r, "missing", "m.gguf", "", "not there"));
     pare_verify_report_close(&r);
     free(other);
     tear_down(&f);
@@ -795,6 +826,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scan_gives_the_lock_of_the_writer),
+        cmocka_unit_test(a_split_set_is_pinned_by_any_part),
         cmocka_unit_test(the_lock_says_what_is_in_the_files),
         cmocka_unit_test(a_flipped_bit_is_told_with_tensor_and_offsets),
         cmocka_unit_test(every_flipped_byte_is_found),
