@@ -12,6 +12,26 @@ static pare_status scan_all(pare_pin *pin, const cmd_args *args, pare_error *err
     return st;
 }
 
+enum { EXTRA_MAX_BYTES = 64 << 20 };
+
+/* The object in the file that an option names, or that object's member; NULL when the option is not given. */
+static pare_status load_extra(json_t **out, const char *path, const char *member, pare_error *err)
+{
+    json_t *doc = NULL;
+    *out = NULL;
+    if (path == NULL)
+        return PARE_OK;
+    pare_status st = pare_json_load(&doc, path, EXTRA_MAX_BYTES, false, err);
+    json_t *found = member != NULL ? json_object_get(doc, member) : doc;
+    if (st == PARE_OK && !json_is_object(found))
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: expected a JSON object%s%s", path,
+                       member != NULL ? " with an object " : "", member != NULL ? member : "");
+    if (st == PARE_OK)
+        *out = json_incref(found);
+    json_decref(doc);
+    return st;
+}
+
 static pare_status report(const cmd_args *args, const pare_pin *pin, const char *lock, pare_error *err)
 {
     size_t n_tensors = 0;
@@ -31,22 +51,36 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const char 
     return PARE_OK;
 }
 
+static pare_status write_files(pare_pin *pin, const cmd_args *args, pare_error *err)
+{
+    const char *sums = cmd_text(args, OPT_SUMS);
+    bool force = cmd_has(args, OPT_FORCE);
+    json_t *recipe = NULL, *measurements = NULL;
+    pare_status st = load_extra(&recipe, cmd_text(args, OPT_RECIPE), "recipe", err);
+    if (st == PARE_OK)
+        st = load_extra(&measurements, cmd_text(args, OPT_MEASUREMENTS), NULL, err);
+    if (st == PARE_OK)
+        st = scan_all(pin, args, err);
+    const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
+    if (st == PARE_OK)
+        st = pare_lock_write(pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
+    if (st == PARE_OK && sums != NULL)
+        st = pare_sums_write(pin, sums, force, err);
+    json_decref(recipe);
+    json_decref(measurements);
+    return st;
+}
+
 pare_status cmd_pin(const cmd_args *args, pare_error *err)
 {
-    const char *lock = cmd_text(args, OPT_OUTPUT), *sums = cmd_text(args, OPT_SUMS);
-    bool force = cmd_has(args, OPT_FORCE);
-    const pare_lock_extra extra = {0};
+    const char *lock = cmd_text(args, OPT_OUTPUT);
     cmd_outputs outputs = {.inputs = (const char *const *)args->operands, .n_inputs = args->n_operands};
     pare_pin pin = {0};
     cmd_outputs_add(&outputs, "--output", lock);
-    cmd_outputs_add(&outputs, "--sums", sums);
-    pare_status st = cmd_outputs_check(&outputs, NULL, force, err);
+    cmd_outputs_add(&outputs, "--sums", cmd_text(args, OPT_SUMS));
+    pare_status st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)
-        st = scan_all(&pin, args, err);
-    if (st == PARE_OK)
-        st = pare_lock_write(&pin, lock, &extra, force, err);
-    if (st == PARE_OK && sums != NULL)
-        st = pare_sums_write(&pin, sums, force, err);
+        st = write_files(&pin, args, err);
     if (st == PARE_OK)
         st = report(args, &pin, lock, err);
     pare_pin_close(&pin);

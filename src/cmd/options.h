@@ -24,6 +24,8 @@ typedef enum cmd_option_id {
     OPT_PIN,
     OPT_LOCK,
     OPT_SUMS,
+    OPT_MEASUREMENTS,
+    OPT_RECIPE,
     OPT_FILE,
     OPT_CONTEXT,
     OPT_CHUNKS,

@@ -318,6 +318,10 @@ static void pin_and_verify_a_folder(void **state)
     cli_expect(0, "cp -r $DEMO copy && chmod -R u+w copy && $PARE pin copy -o copy/pare.lock --sums copy/SHA256SUMS");
     cli_expect(0, "$PARE verify copy/pare.lock --allow-extra && $PARE verify copy/pare.lock --allow-extra --fast");
     cli_expect(2, "$PARE pin copy -o copy/pare.lock");
+    cli_expect(
+        0, "echo '{\"perplexity\": 5}' >m.json; $PARE pin copy/model.safetensors -o copy/m.lock --measurements m.json");
+    cli_expect(0, "grep -q '\"perplexity\": 5' copy/m.lock && rm copy/m.lock");
+    cli_expect(3, "$PARE pin copy -o copy/m.lock --recipe m.json");
     cli_expect(1, "echo >>copy/config.json; $PARE verify copy/pare.lock --allow-extra");
     cli_expect(1, "rm copy/config.json; $PARE verify copy/pare.lock --allow-extra; code=$?; rm -r copy; exit $code");
 }
