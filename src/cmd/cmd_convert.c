@@ -46,11 +46,10 @@ static pare_status check_outputs(const job *j, pare_error *err)
     return cmd_outputs_check(&outputs, &j->in, force, err);
 }
 
-/* A GGUF file may keep what the model holds. A folder holds plain floats; blocks are decoded while it is written, to
- * bf16 when the user does not say. */
-static pare_status derive(job *j, pare_error *err)
+/* What blocks are decoded to in a folder, which holds plain floats only. */
+static pare_type decoded_type(const job *j)
 {
-    return pare_convert(&j->out, &j->in, j->dtype, &j->plan, err);
+    return j->dtype != PARE_TYPE_NONE ? j->dtype : PARE_TYPE_BF16;
 }
 
 static pare_status write_model(job *j, pare_error *err)
@@ -60,18 +59,35 @@ static pare_status write_model(job *j, pare_error *err)
     bool force = cmd_has(j->args, OPT_FORCE);
     if (j->to_gguf)
         return pare_gguf_write(&j->out, j->output, &(pare_write_options){force, split}, pin, err);
-    pare_type decoded = j->dtype != PARE_TYPE_NONE ? j->dtype : PARE_TYPE_BF16;
-    return pare_hf_write(&j->out, j->output, decoded, &(pare_hf_write_options){force, split}, pin, err);
+    return pare_hf_write(&j->out, j->output, decoded_type(j), &(pare_hf_write_options){force, split}, pin, err);
 }
 
-/* Bytes of the output: exact for GGUF; for a folder those of the weights. */
+/* Bytes of the weights as they will be stored. */
+static uint64_t stored_bytes(const job *j)
+{
+    uint64_t n = 0, row = 0;
+    for (size_t i = 0; i < j->out.n_tensors; i++) {
+        const pare_tensor *t = &j->out.tensors[i];
+        bool kept = j->to_gguf || (pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT);
+        n += !kept && pare_row_bytes(decoded_type(j), t->row_len, &row) ? row * t->n_rows : t->n_bytes;
+    }
+    return n;
+}
+
+/* Bytes of the output: of a GGUF file exactly, of a folder those of its weights. */
 static pare_status planned_bytes(const job *j, uint64_t *n, pare_error *err)
 {
     const pare_write_options options = {.split_bytes = cmd_number(j->args, OPT_SPLIT_SIZE)};
     if (j->to_gguf)
         return pare_gguf_size(&j->out, &options, n, err);
-    *n = pare_model_n_bytes(&j->out);
+    *n = stored_bytes(j);
     return PARE_OK;
+}
+
+static double bits_per_weight(const job *j)
+{
+    uint64_t n = pare_model_n_params(&j->out);
+    return n > 0 ? 8.0 * (double)stored_bytes(j) / (double)n : 0;
 }
 
 static pare_status report(const job *j, bool dry, pare_error *err)
@@ -84,7 +100,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
         json_t *doc = json_object();
         json_object_set_new(doc, "output", cmd_json_text(j->output, strlen(j->output)));
         cmd_json_u64(doc, "bytes", dry ? planned : cmd_pin_bytes(&j->pin));
-        cmd_json_real(doc, "bits_per_weight", cmd_bits_per_weight(&j->out));
+        cmd_json_real(doc, "bits_per_weight", bits_per_weight(j));
         json_object_set_new(doc, "dry_run", json_boolean(dry));
         json_object_set_new(doc, "tensors", cmd_json_plan(&j->plan));
         if (dry)
@@ -98,7 +114,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
     printf("%s: %zu tensors, %s, %.2f bits per weight\n", cmd_safe(j->output, strlen(j->output)), j->out.n_tensors,
-           cmd_bytes(planned), cmd_bits_per_weight(&j->out));
+           cmd_bytes(planned), bits_per_weight(j));
     if (dry)
         printf("free disk: %s; nothing was written (--dry-run)\n", cmd_bytes(cmd_free_bytes(j->output)));
     else
@@ -118,7 +134,7 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK)
-        st = derive(&j, err);
+        st = pare_convert(&j.out, &j.in, j.dtype, &j.plan, err);
     if (st == PARE_OK && !dry)
         st = write_model(&j, err);
     if (st == PARE_OK && !dry)

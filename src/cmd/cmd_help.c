@@ -7,8 +7,9 @@ pare_status cmd_help(const cmd_args *args, pare_error *err)
         cmd_doc_completion(stdout, cmd_text(args, OPT_COMPLETION));
         return PARE_OK;
     }
-    if (args->n_operands > 0 && (verb = cmd_verb_find(args->operands[0])) == NULL)
-        return pare_fail(err, PARE_ERR_USAGE, "help: unknown command '%s'", args->operands[0]);
+    pare_status st = args->n_operands > 0 ? cmd_verb_require(&verb, args->operands[0], err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
     if (cmd_has(args, OPT_MAN))
         cmd_doc_man(stdout, verb);
     else if (verb != NULL)

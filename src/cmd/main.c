@@ -5,25 +5,17 @@
 #include "cmd/summary.h"
 #include "core/threads.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
-static const char *next_verb_name(size_t i, const void *ctx)
+/* A closed stream would lend its number to the next file that is opened, and what is printed would end up in there. A
+ * stand-in that cannot be written makes the output fail as it must. */
+static void keep_streams_apart(void)
 {
-    const cmd_verb *verb = cmd_verb_at(i);
-    (void)ctx;
-    return verb != NULL ? verb->name : NULL;
-}
-
-/* The same two lines for every misuse; exit 2. */
-static pare_status find_verb(const cmd_verb **verb, const char *name, pare_error *err)
-{
-    if ((*verb = cmd_verb_find(name)) != NULL)
-        return PARE_OK;
-    const char *kind = name[0] == '-' ? "option" : "command";
-    const char *near = name[0] == '-' ? NULL : cmd_nearest(name, next_verb_name, NULL);
-    if (near != NULL)
-        return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
-    return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'", kind, name);
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDONLY) != fd)
+            _exit(pare_exit_code(PARE_ERR_IO));
 }
 
 /* Whether the user asked for JSON, also when the command line could not be parsed. */
@@ -35,7 +27,8 @@ static bool asks_for_json(int argc, char **argv)
     return false;
 }
 
-static void report(const cmd_args *args, bool as_json, bool usage, const pare_error *err)
+/* One line says what is wrong; a second one where to read on, when the command line is. */
+static void report(const cmd_args *args, bool as_json, const pare_error *err)
 {
     static const cmd_verb nameless = {.name = ""};
     const cmd_args anonymous = {.verb = &nameless};
@@ -47,7 +40,7 @@ static void report(const cmd_args *args, bool as_json, bool usage, const pare_er
         cmd_print_json(args->verb != NULL ? args : &anonymous, doc, NULL);
     }
     cmd_error(err->text);
-    if (usage)
+    if (err->status == PARE_ERR_USAGE)
         cmd_hint("try 'pare help%s%s'", args->verb != NULL ? " " : "", args->verb != NULL ? args->verb->name : "");
 }
 
@@ -70,27 +63,25 @@ int main(int argc, char **argv)
     const cmd_verb *verb = NULL;
     const char *name = argc > 1 ? argv[1] : "";
     pare_status st = PARE_OK;
-    bool usage = false;
+    keep_streams_apart();
     cmd_seconds(); /* the clock starts */
-    if (argc < 2) {
+    if (argc < 2)
         st = pare_fail(&err, PARE_ERR_USAGE, "a command is missing");
-        usage = true;
-    } else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+    else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         cmd_doc_version(stdout);
     else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         cmd_doc_overview(stdout);
     else {
-        st = find_verb(&verb, name, &err);
+        st = cmd_verb_require(&verb, name, &err);
         if (st == PARE_OK)
             st = cmd_args_parse(&args, verb, argc - 1, argv + 1, &err);
-        usage = st == PARE_ERR_USAGE;
         cmd_console_start(&args);
         if (st == PARE_OK)
             st = run(&args, &err);
     }
     cmd_progress_clear();
     if (st != PARE_OK)
-        report(&args, asks_for_json(argc, argv), usage, &err);
+        report(&args, asks_for_json(argc, argv), &err);
     if (cmd_finish_stdout(&late) != PARE_OK && st == PARE_OK) {
         st = late.status;
         cmd_error(late.text);

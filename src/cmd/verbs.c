@@ -1,4 +1,5 @@
 #include "cmd/verbs.h"
+#include "cmd/options.h"
 
 #include <string.h>
 
@@ -97,4 +98,22 @@ const cmd_verb *cmd_verb_find(const char *name)
         if (strcmp(verb->name, name) == 0)
             return verb;
     return NULL;
+}
+
+static const char *next_name(size_t i, const void *ctx)
+{
+    const cmd_verb *verb = cmd_verb_at(i);
+    (void)ctx;
+    return verb != NULL ? verb->name : NULL;
+}
+
+pare_status cmd_verb_require(const cmd_verb **verb, const char *name, pare_error *err)
+{
+    if ((*verb = cmd_verb_find(name)) != NULL)
+        return PARE_OK;
+    const char *kind = name[0] == '-' ? "option" : "command";
+    const char *near = name[0] == '-' ? NULL : cmd_nearest(name, next_name, NULL);
+    if (near != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
+    return pare_fail(err, PARE_ERR_USAGE, "unknown %s '%s'", kind, name);
 }

@@ -45,6 +45,9 @@ typedef struct cmd_verb {
 const cmd_verb *cmd_verb_at(size_t i); /* NULL behind the last */
 const cmd_verb *cmd_verb_find(const char *name);
 
+/* The same, failing with PARE_ERR_USAGE and the nearest verb when there is none of that name. */
+pare_status cmd_verb_require(const cmd_verb **verb, const char *name, pare_error *err);
+
 pare_status cmd_inspect(const struct cmd_args *args, pare_error *err);
 pare_status cmd_convert(const struct cmd_args *args, pare_error *err);
 pare_status cmd_quantize(const struct cmd_args *args, pare_error *err);

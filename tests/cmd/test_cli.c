@@ -24,6 +24,7 @@ static void misuse_gives_two_lines_and_2(void **state)
         CHECK(cli_contains(r.err, "try 'pare help"));
     }
     CHECK(cli_contains(cli_expect(2, "$PARE convrt").err, "did you mean 'convert'?"));
+    CHECK(cli_contains(cli_expect(2, "$PARE help evil").err, "did you mean 'eval'?"));
     CHECK(cli_contains(cli_expect(2, "$PARE convert --froce").err, "did you mean '--force'?"));
 }
 
@@ -90,6 +91,9 @@ static void a_full_stdout_is_told(void **state)
     (void)state;
     CHECK(cli_contains(cli_expect(5, "$PARE help >/dev/full").err, "stdout"));
     cli_expect(5, "$PARE env --json >/dev/full");
+    /* a closed stdout must not become the number of the output file */
+    cli_expect(5, "$PARE convert $DEMO -o a.gguf >&-");
+    cli_expect(0, "$PARE convert $DEMO -o b.gguf && cmp a.gguf b.gguf >&2; rm a.gguf b.gguf");
 }
 
 static void a_closed_pipe_is_quiet(void **state)
