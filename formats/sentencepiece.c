@@ -115,11 +115,11 @@ static pare_status read_piece(pare_vocab *v, pare_token_rows *rows, reader r, pa
         return broken(&r, "a piece without text", err);
     if (!isfinite(row.score))
         return pare_fail(err, PARE_ERR_NUMBER, "%s: piece %zu: the score is not finite", r.path, rows->n);
-    pare_token_row *at = pare_token_row_at(rows, rows->n, r.path, err);
-    if (at == NULL)
-        return err == NULL ? PARE_ERR_MEMORY : err->status;
-    *at = row;
-    return PARE_OK;
+    pare_token_row *at = NULL;
+    st = pare_token_row_at(rows, rows->n, r.path, &at, err);
+    if (st == PARE_OK)
+        *at = row;
+    return st;
 }
 
 static pare_status read_trainer(reader r, uint64_t *model_type, pare_error *err)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_TOKENIZER = 256 << 20, MAX_CONFIG = 16 << 20 };
+enum { MAX_TOKENIZER = 256 << 20, MAX_CONFIG = 16 << 20, MAX_GAP = 1 << 16 };
 
 /* The documents of a folder, while it is read. */
 typedef struct folder {
@@ -85,9 +85,13 @@ static pare_status put_added(pare_vocab *v, folder *f, const pare_added_token *a
         return pare_warn(err,
                          "%s: added token %" PRIu64 " is outside of the %" PRIu32 " rows of the embedding and left out",
                          f->dir, added->id, f->n_vocab);
-    pare_token_row *row = pare_token_row_at(&f->rows, added->id, f->dir, err);
-    if (row == NULL)
-        return err == NULL ? PARE_ERR_RANGE : err->status;
+    if (f->n_vocab == 0 && added->id > f->rows.n + MAX_GAP)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: added token %" PRIu64 " is far behind the %zu tokens", f->dir,
+                         added->id, f->rows.n);
+    pare_token_row *row = NULL;
+    pare_status st = pare_token_row_at(&f->rows, added->id, f->dir, &row, err);
+    if (st != PARE_OK)
+        return st;
     bool as_written = model_type_is(f, phi3);
     bool control = added->special || (!as_written && pare_token_looks_special(added->content));
     row->type = control ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
@@ -230,7 +234,7 @@ static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, p
 
 static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *err)
 {
-    pare_special_sources from = {f->dir, f->tokenizer, f->tokenizer_config, f->config};
+    pare_special_sources from = {f->dir, path, f->tokenizer, f->tokenizer_config, f->config};
     pare_status st = read_tokens(v, f, path, err);
     if (st == PARE_OK)
         read_prefix_flag(v, f);

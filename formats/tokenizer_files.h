@@ -6,8 +6,8 @@
 #include "model/vocab.h"
 
 /* Fill v from the files of the Hub folder dir: tokenizer.json, else tokenizer.model (SentencePiece); both are read
- * where stock's converter reads both. tokenizer_config.json, special_tokens_map.json, generation_config.json,
- * added_tokens.json and chat_template.jinja add special ids, flags and the chat template.
+ * where stock's converter reads both. tokenizer_config.json, config.json, added_tokens.json and chat_template.jinja add
+ * special ids, flags and the chat template; as in stock, special_tokens_map.json and generation_config.json do not.
  *   config   the folder's config.json
  *   n_vocab  rows of the embedding: missing ids become "[PAD<id>]" tokens of type unused, as stock writes them
  * The pre-tokenizer is recognised by its pattern (model/pretokenizer.h). Strings are copies in v's arena.

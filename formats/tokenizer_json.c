@@ -13,6 +13,7 @@ enum { SHOWN_CLASHES = 4 };
 typedef struct clashes {
     pare_buf text;
     size_t n;
+    size_t n_tokens; /* entries of the file: without holes every id is below */
 } clashes;
 
 static pare_status note_clash(clashes *c, uint64_t id, const char *what, pare_str a, pare_str b, pare_error *err)
@@ -23,6 +24,17 @@ static pare_status note_clash(clashes *c, uint64_t id, const char *what, pare_st
                            a.len > 40 ? 40 : (int)a.len, a.data, b.data == NULL ? "" : " and '",
                            b.data == NULL ? 0 : (b.len > 40 ? 40 : (int)b.len), b.data == NULL ? "" : b.data,
                            b.data == NULL ? "" : "'");
+}
+
+/* The row of id, or NULL when there are fewer tokens than that: then ids are missing below, which is noted, and no
+ * memory is spent on them. */
+static pare_status row_of(pare_token_rows *rows, uint64_t id, pare_str text, const char *path, clashes *c,
+                          pare_token_row **row, pare_error *err)
+{
+    *row = NULL;
+    if (id >= c->n_tokens && id < PARE_MAX_VOCAB)
+        return note_clash(c, id, "has missing ids below it:", text, (pare_str){0}, err);
+    return pare_token_row_at(rows, id, path, row, err);
 }
 
 static pare_status read_base(pare_vocab *v, pare_token_rows *rows, const json_t *vocab, const char *path,
@@ -41,15 +53,17 @@ static pare_status read_base(pare_vocab *v, pare_token_rows *rows, const json_t 
         if (!json_is_integer(value) || json_integer_value(value) < 0)
             return pare_fail(err, PARE_ERR_FORMAT, "%s: model.vocab: the id of '%.*s' is no integer >= 0", path, shown,
                              key);
-        pare_token_row *row = pare_token_row_at(rows, (uint64_t)json_integer_value(value), path, err);
-        if (row == NULL)
-            return err == NULL ? PARE_ERR_RANGE : err->status;
-        if (row->text.data != NULL)
+        pare_token_row *row = NULL;
+        st = row_of(rows, (uint64_t)json_integer_value(value), text, path, clash, &row, err);
+        if (st == PARE_OK && row != NULL && row->text.data != NULL)
             st = note_clash(clash, (uint64_t)json_integer_value(value), "is of", row->text, text, err);
-        row->type = PARE_TOKEN_NORMAL;
-        row->text = pare_vocab_text(v, text, false, err);
-        if (st != PARE_OK || row->text.data == NULL)
-            return st != PARE_OK ? st : PARE_ERR_MEMORY;
+        if (st == PARE_OK && row != NULL) {
+            row->type = PARE_TOKEN_NORMAL;
+            row->text = pare_vocab_text(v, text, false, err);
+            st = row->text.data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+        }
+        if (st != PARE_OK)
+            return st;
     }
     return PARE_OK;
 }
@@ -68,9 +82,11 @@ static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_i
     if (known >= 0 && (uint64_t)known != added.id)
         st = note_clash(clash, added.id, "of an added token has the text of another id:", added.content, (pare_str){0},
                         err);
-    pare_token_row *row = pare_token_row_at(rows, added.id, path, err);
-    if (row == NULL || st != PARE_OK)
-        return st != PARE_OK ? st : err == NULL ? PARE_ERR_MEMORY : err->status;
+    pare_token_row *row = NULL;
+    if (st == PARE_OK)
+        st = row_of(rows, added.id, added.content, path, clash, &row, err);
+    if (st != PARE_OK || row == NULL)
+        return st;
     bool same = row->text.len == added.content.len && row->text.data != NULL &&
                 memcmp(row->text.data, added.content.data, row->text.len) == 0;
     if (row->text.data != NULL && !same)
@@ -207,7 +223,8 @@ pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const
                                      pare_tokenizer_rules *rules, pare_error *err)
 {
     const json_t *model = json_object_get(root, "model");
-    clashes clash = {0};
+    clashes clash = {.n_tokens = json_object_size(json_object_get(model, "vocab")) +
+                                 json_array_size(json_object_get(root, "added_tokens"))};
     if (!json_is_object(root))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path);
     pare_status st = pare_tokenizer_rules_read(root, path, rules, err);

@@ -11,27 +11,25 @@ void pare_token_rows_close(pare_token_rows *t)
     *t = (pare_token_rows){0};
 }
 
-pare_token_row *pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path, pare_error *err)
+pare_status pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path, pare_token_row **row, pare_error *err)
 {
-    if (id >= PARE_MAX_VOCAB) {
-        pare_fail(err, PARE_ERR_RANGE, "%s: token id %" PRIu64 ", allowed 0 to %d", path, id, PARE_MAX_VOCAB - 1);
-        return NULL;
-    }
+    if (id >= PARE_MAX_VOCAB)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: token id %" PRIu64 ", allowed 0 to %d", path, id,
+                         PARE_MAX_VOCAB - 1);
     if (id >= t->cap) {
         size_t cap = t->cap < 1024 ? 1024 : t->cap;
         while (cap <= id)
             cap *= 2;
         pare_token_row *rows = realloc(t->rows, cap * sizeof *rows);
-        if (rows == NULL) {
-            pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tokens", path, cap);
-            return NULL;
-        }
+        if (rows == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tokens", path, cap);
         t->rows = rows;
         t->cap = cap;
     }
     for (; t->n <= id; t->n++)
         t->rows[t->n] = (pare_token_row){.type = PARE_TOKEN_UNUSED};
-    return &t->rows[id];
+    *row = &t->rows[id];
+    return PARE_OK;
 }
 
 static pare_status fill_row(pare_vocab *v, const pare_token_row *row, uint32_t id, pare_str *token, pare_error *err)
@@ -61,8 +59,10 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
                          n_vocab);
     if (t->n == 0)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: no tokens", path);
-    if (n_vocab > t->n && pare_token_row_at(t, n_vocab - 1, path, err) == NULL)
-        return err == NULL ? PARE_ERR_MEMORY : err->status;
+    pare_token_row *last = NULL;
+    pare_status st = n_vocab > t->n ? pare_token_row_at(t, n_vocab - 1, path, &last, err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
     size_t n = t->n;
     pare_str *tokens = pare_arena_alloc(&v->arena, n * sizeof *tokens, err);
     int32_t *types = pare_arena_alloc(&v->arena, n * sizeof *types, err);
@@ -70,7 +70,6 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
     uint8_t *attrs = pare_arena_alloc(&v->arena, n, err);
     if (tokens == NULL || types == NULL || scores == NULL || attrs == NULL)
         return PARE_ERR_MEMORY;
-    pare_status st = PARE_OK;
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         types[i] = t->rows[i].type;
         /* Byte-level text is normalized by NFC at most, which leaves ASCII as it is. */

@@ -21,8 +21,9 @@ typedef struct pare_token_rows {
 
 void pare_token_rows_close(pare_token_rows *t);
 
-/* The row of id, with holes made up to it. NULL on failure: id not below PARE_MAX_VOCAB, or no memory. */
-pare_token_row *pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path, pare_error *err);
+/* *row is the row of id, with holes made up to it. Errors: PARE_ERR_RANGE (id not below PARE_MAX_VOCAB),
+ * PARE_ERR_MEMORY. */
+pare_status pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path, pare_token_row **row, pare_error *err);
 
 /* Holes below t->n become "[PAD<id>]" tokens of type unused, then rows up to n_vocab; tokens, types and attrs of v are
  * set, and scores when v is SentencePiece. Errors: PARE_ERR_RANGE when there are more tokens than n_vocab > 0. */
@@ -83,7 +84,7 @@ pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const 
 /* Special ids, add_* flags and chat templates, from the documents of a folder (any may be NULL), with the keys in the
  * order in which stock's converter writes them. */
 typedef struct pare_special_sources {
-    const char *dir;
+    const char *dir, *path; /* the folder; the tokenizer file, for messages */
     const json_t *tokenizer, *tokenizer_config, *config;
 } pare_special_sources;
 

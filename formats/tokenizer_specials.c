@@ -164,11 +164,8 @@ static pare_status check_single(const json_t *single, const char *path, pare_err
     bool plain = texts == 1 && (n == 1 || (n == 2) ||
                                 (n == 3 && special_of(json_array_get(single, 0)).data != NULL &&
                                  special_of(json_array_get(single, 2)).data != NULL));
-    return plain
-               ? PARE_OK
-               : pare_warn(err,
-                           "%s/tokenizer.json: post_processor: only one token before and one behind a text can be kept",
-                           path);
+    return plain ? PARE_OK
+                 : pare_warn(err, "%s: post_processor: only one token before and one behind a text can be kept", path);
 }
 
 static pare_status read_processor(state *s, const json_t *p, const char *path, pare_error *err)
@@ -343,9 +340,9 @@ static pare_status read_templates(pare_vocab *v, const pare_special_sources *fro
     pare_status st = PARE_OK;
     if (from->tokenizer_config == NULL)
         return PARE_OK;
-    if (t == NULL && from->dir != NULL)
+    if (t == NULL)
         st = read_jinja(v, from->dir, &found, err);
-    if (st == PARE_OK && t == NULL && !found && from->dir != NULL) {
+    if (st == PARE_OK && t == NULL && !found) {
         pare_buf path = {0};
         st = pare_buf_printf(&path, err, "%s/chat_template.json", from->dir);
         if (st == PARE_OK && pare_json_load(&doc, path.data, 2 * PARE_MAX_CHAT_TEMPLATE, true, NULL) == PARE_OK)
@@ -353,10 +350,9 @@ static pare_status read_templates(pare_vocab *v, const pare_special_sources *fro
         pare_buf_close(&path);
     }
     if (st == PARE_OK && json_is_string(t))
-        st = set_template(v, string_of(t), from->dir == NULL ? "tokenizer_config.json" : from->dir, &v->chat_template,
-                          err);
+        st = set_template(v, string_of(t), from->dir, &v->chat_template, err);
     else if (st == PARE_OK && json_is_array(t))
-        st = read_template_list(v, t, from->dir == NULL ? "tokenizer_config.json" : from->dir, err);
+        st = read_template_list(v, t, from->dir, err);
     else if (st == PARE_OK && t != NULL && !json_is_null(t))
         st = pare_warn(err, "%s: chat_template is neither text nor a list, and left out", from->dir);
     json_decref(doc);
@@ -370,7 +366,7 @@ pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *f
         s.add[i] = -1;
     s.added = json_object_get(from->tokenizer, "added_tokens");
     read_names(&s);
-    pare_status st = read_processors(&s, json_object_get(from->tokenizer, "post_processor"), from->dir, err);
+    pare_status st = read_processors(&s, json_object_get(from->tokenizer, "post_processor"), from->path, err);
     if (st == PARE_OK)
         st = read_ids(&s, from, err);
     if (st == PARE_OK)

@@ -93,6 +93,8 @@ static json_t *listed_merges(const pare_vocab *v)
     return list;
 }
 
+enum { MAX_CUT_TOKEN = 4096 }; /* bytes; the work is quadratic in them */
+
 /* A way to make a token out of two pieces. */
 typedef struct cut {
     float score;
@@ -125,6 +127,9 @@ typedef struct cuts {
 static pare_status cut_token(const pare_vocab *v, const pare_index *ids, uint32_t id, cuts *c, pare_error *err)
 {
     pare_str s = v->tokens[id];
+    if (s.len > MAX_CUT_TOKEN)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "token %" PRIu32 " of %zu bytes, at most %d can be given merges",
+                         id, s.len, MAX_CUT_TOKEN);
     for (size_t i = 1; i < s.len; i++) {
         if (((unsigned char)s.data[i] & 0xc0) == 0x80)
             continue;

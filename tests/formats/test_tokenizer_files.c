@@ -231,7 +231,7 @@ static void refuses_bad_ids(void **state)
 {
     (void)state;
     CHECK_OK(parse(&(parts){0}), &err);
-    refuses(&(parts){.vocab = "{\"a\":0,\"b\":1,\"ab\":3}"}, PARE_ERR_FORMAT, "id 2 is missing");
+    refuses(&(parts){.vocab = "{\"a\":0,\"b\":1,\"ab\":3}"}, PARE_ERR_FORMAT, "id 3 has missing ids below it: 'ab'");
     refuses(&(parts){.vocab = "{\"a\":0,\"b\":1,\"ab\":1}"}, PARE_ERR_FORMAT, "id 1 is of 'b' and 'ab'");
     refuses(&(parts){.vocab = "{\"a\":0,\"b\":16777216}"}, PARE_ERR_RANGE, "16777216");
     refuses(&(parts){.vocab = "{\"a\":-1}"}, PARE_ERR_FORMAT, "'a'");
@@ -241,7 +241,8 @@ static void refuses_bad_ids(void **state)
     refuses(&(parts){.vocab = "{\"a\":0,\"a\":1}"}, PARE_ERR_FORMAT, "offset");
     refuses(&(parts){.added = "[{\"id\":2,\"content\":\"<s>\"}]"}, PARE_ERR_FORMAT, "id 2 is of 'ab' and '<s>'");
     refuses(&(parts){.added = "[{\"id\":4,\"content\":\"c\"}]"}, PARE_ERR_FORMAT, "id 4");
-    refuses(&(parts){.added = "[{\"id\":9,\"content\":\"<s>\"}]"}, PARE_ERR_FORMAT, "id 4 is missing");
+    refuses(&(parts){.added = "[{\"id\":9,\"content\":\"<s>\"}]"}, PARE_ERR_FORMAT,
+            "id 9 has missing ids below it: '<s>'");
     refuses(&(parts){.added = "[{\"id\":16777216,\"content\":\"<s>\"}]"}, PARE_ERR_RANGE, "16777216");
     refuses(&(parts){.added = "[{\"id\":4,\"content\":\"\"}]"}, PARE_ERR_FORMAT, "empty");
     refuses(&(parts){.added = "[7]"}, PARE_ERR_FORMAT, "object");
