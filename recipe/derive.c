@@ -22,6 +22,7 @@ typedef struct derived {
     unsigned flags;
     pare_plan_row *row;
     pthread_mutex_t lock;
+    bool warned;       /* of values that are not finite */
     row_error *errors; /* [n_rows] while the tensor is being encoded, else NULL */
     uint64_t n_done;
 } derived;
@@ -65,6 +66,8 @@ static row_error compare_row(const float *x, const float *y, uint64_t n)
 {
     row_error e = {0};
     for (uint64_t i = 0; i < n; i++) {
+        if (!is_finite(x[i]))
+            continue; /* kept as it is, or refused */
         double diff = (double)x[i] - (double)y[i];
         e.error += diff * diff;
         e.energy += (double)x[i] * (double)x[i];
@@ -72,34 +75,63 @@ static row_error compare_row(const float *x, const float *y, uint64_t n)
     return e;
 }
 
-/* Find or zero what is not finite in row x. */
-static pare_status check_row(const derived *d, uint64_t row, float *x, uint64_t n, pare_error *err)
+/* What becomes of the first value of row x that is not finite, at column i: an error, zeros, or, where the target is a
+ * plain float that can hold it, a warning (one a tensor) and itself. *kept says that there are such values. */
+static pare_status meet_nonfinite(derived *d, const pare_tensor *t, uint64_t row, uint64_t i, float *x, bool *kept,
+                                  pare_error *err)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        if (is_finite(x[i]))
-            continue;
-        if (d->flags & PARE_DERIVE_CHECK)
-            return pare_fail(err, PARE_ERR_NUMBER,
-                             "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
-                             d->source->name, row, i, isnan(x[i]) ? "a NaN" : "an infinity");
-        if (d->flags & PARE_DERIVE_ZERO)
-            x[i] = 0.0f;
+    const char *what = isnan(x[i]) ? "a NaN" : "an infinity";
+    if (d->flags & PARE_DERIVE_ZERO) {
+        for (; i < t->row_len; i++)
+            x[i] = is_finite(x[i]) ? x[i] : 0.0f;
+        return PARE_OK;
     }
-    return PARE_OK;
+    if ((d->flags & PARE_DERIVE_CHECK) || !(pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT))
+        return pare_fail(err, PARE_ERR_NUMBER,
+                         "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number", t->name,
+                         row, i, what);
+    *kept = true;
+    pthread_mutex_lock(&d->lock);
+    bool first = !d->warned;
+    d->warned = true;
+    pthread_mutex_unlock(&d->lock);
+    return first ? pare_warn(err, "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s; kept", t->name, row, i,
+                             what)
+                 : PARE_OK;
+}
+
+/* Encode row x of plain floats that are not all finite: the finite ones as always (a value too large for the type is an
+ * error), the others one by one. z has room for a row. */
+static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, uint8_t *dst, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(t->type);
+    for (uint64_t i = 0; i < t->row_len; i++)
+        z[i] = is_finite(x[i]) ? x[i] : 0.0f;
+    pare_status st = pare_encode_rows(t->type, z, 1, (size_t)t->row_len, NULL, dst, err);
+    for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
+        if (!is_finite(x[i]))
+            info->encode(&x[i], 1, NULL, dst + i * info->block_bytes);
+    return st;
 }
 
 /* Encode one row and measure it; scratch holds 2 * row_len floats. */
-static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, float *scratch,
-                              row_error *e, pare_error *err)
+static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, float *scratch, row_error *e,
+                              pare_error *err)
 {
     float *x = scratch, *y = scratch + t->row_len;
+    bool kept = false;
+    uint64_t i = 0;
     pare_error inner = {0};
     pare_status st = pare_tensor_read_f32(d->source, row, 1, x, err);
-    if (st == PARE_OK)
-        st = check_row(d, row, x, t->row_len, err);
+    while (st == PARE_OK && i < t->row_len && is_finite(x[i]))
+        i++;
+    if (st == PARE_OK && i < t->row_len)
+        st = meet_nonfinite(d, t, row, i, x, &kept, err);
     if (st != PARE_OK)
         return st;
-    if ((st = pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, dst, &inner)) != PARE_OK)
+    st = kept ? encode_kept(t, x, y, dst, &inner)
+              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, dst, &inner);
+    if (st != PARE_OK)
         return pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row, inner.text);
     if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
         *e = compare_row(x, y, t->row_len);

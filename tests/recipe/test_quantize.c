@@ -259,12 +259,43 @@ static void converts_types_as_stock_does(void **state)
     close_fixture(&f);
 }
 
+/* A conversion to a plain float keeps what is not finite, and says so; a value that the type cannot hold is refused. */
+static void conversion_keeps_nonfinite_values(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model c;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    open_fixture(&f);
+    f.data[3][3] = INFINITY;
+    f.data[3][5] = -NAN;
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_F16, &plan, &err), &err);
+    const pare_tensor *t = pare_model_find(&c, "blk.0.attn_q.weight");
+    CHECK_OK(pare_tensor_stream(t, keep, &bytes, &err), &err);
+    float y[256];
+    CHECK_OK(pare_decode_rows(PARE_TYPE_F16, bytes.data, 1, 256, y, &err), &err);
+    CHECK(isinf(y[3]) && y[3] > 0 && isnan(y[5]) && fabsf(y[4] - f.data[3][4]) < 1e-4f);
+    CHECK(row_of(&plan, t->name)->error < 1e-6);
+    f.data[3][7] = 70000.0f; /* above the largest binary16 */
+    CHECK(pare_tensor_stream(t, keep, &bytes, &err) == PARE_ERR_NUMBER && strstr(err.text, "attn_q") != NULL);
+    pare_model_close(&c);
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_Q8_0, &plan, &err), &err);
+    CHECK(pare_tensor_stream(pare_model_find(&c, "blk.0.attn_q.weight"), keep, &bytes, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "column 3") != NULL);
+    pare_model_close(&c);
+    pare_buf_close(&bytes);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_encodes_and_measures),     cmocka_unit_test(overrides_beat_the_preset),
-        cmocka_unit_test(names_what_is_not_finite),       cmocka_unit_test(refuses_to_requantize_unless_told),
-        cmocka_unit_test(bytes_do_not_depend_on_threads), cmocka_unit_test(converts_types_as_stock_does),
+        cmocka_unit_test(plans_encodes_and_measures),        cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(names_what_is_not_finite),          cmocka_unit_test(refuses_to_requantize_unless_told),
+        cmocka_unit_test(bytes_do_not_depend_on_threads),    cmocka_unit_test(converts_types_as_stock_does),
+        cmocka_unit_test(conversion_keeps_nonfinite_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
