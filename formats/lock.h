@@ -1,12 +1,16 @@
-/* formats/lock.h - pare.lock and SHA256SUMS: written from a pin, verified against files. Layout: docs/formats/LOCK.md */
+/* formats/lock.h - pare.lock and SHA256SUMS: written from a pin, verified against files. Layout:
+ * docs/formats/LOCK.md */
 #ifndef PARE_FORMATS_LOCK_H
 #define PARE_FORMATS_LOCK_H
 
 #include "core/json.h"
 #include "formats/pin.h"
 
-/* Hash the files of a model (file, split set, or folder with its side files) or any other regular file or folder at
- * path into p: files in parallel, tensors and metadata of those that parse as GGUF or safetensors. */
+/* Hash the files at path into p, with the tensors and the metadata of those that are GGUF or safetensors: one file; all
+ * files of the set that a part or an index.json stands for; a folder with its subfolders, which p then covers as a whole.
+ * Hashing runs on all threads; progress is told in bytes.
+ * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder) and those of the readers, PARE_ERR_IO,
+ * PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; p then holds what was added so far. */
 pare_status pare_pin_scan(pare_pin *p, const char *path, pare_error *err);
 
 /* What else goes into the lock: all optional, borrowed. */
@@ -15,10 +19,16 @@ typedef struct pare_lock_extra {
     const json_t *measurements; /* evaluation results */
 } pare_lock_extra;
 
-/* Write pare.lock: JSON, sorted keys; names relative to the lock's folder (a file outside of it is PARE_ERR_USAGE). */
-pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force, pare_error *err);
+/* Write pare.lock: JSON, sorted keys, names relative to the lock's folder; the same files give the same bytes. Sets the
+ * names of p's files and sorts them. extra may be NULL.
+ * Errors: PARE_ERR_USAGE   a file outside of the folder, given twice, or with a name that a lock cannot hold; the lock
+ *                          exists and force is false; SOURCE_DATE_EPOCH is no number
+ *         PARE_ERR_FORMAT  names that differ in case or composition alone
+ *         PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force,
+                            pare_error *err);
 
-/* Write SHA256SUMS: "<64 hex>  <name>", sorted, names relative to the folder of sums_path. */
+/* Write SHA256SUMS: "<64 hex>  <name>", sorted, names relative to the folder of sums_path, odd ones escaped. */
 pare_status pare_sums_write(pare_pin *p, const char *sums_path, bool force, pare_error *err);
 
 typedef enum pare_verdict { PARE_VERDICT_OK, PARE_VERDICT_DIFFERENT, PARE_VERDICT_ABSENT } pare_verdict;
@@ -28,8 +38,9 @@ typedef struct pare_verify_options {
     bool allow_extra; /* files in the folder that the lock does not know */
 } pare_verify_options;
 
-/* One finding a line: kind ("size", "sha256", "missing", "extra", "renamed", "tensor", "tensors exchanged",
- * "metadata", "structure", ...), file, item (tensor or key, may be empty), text. Strings owned by the report. */
+/* One finding a line. kind: "size", "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged",
+ * "metadata", "tokenizer", "chat template", "missing", "renamed", "extra"; "structure". item: the tensor or key, may be
+ * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
 typedef struct pare_finding {
     char *kind, *file, *item, *text;
 } pare_finding;
@@ -43,8 +54,12 @@ typedef struct pare_verify_report {
 
 void pare_verify_report_close(pare_verify_report *r);
 
-/* Verify files against a lock or a SHA256SUMS file, or (path is a model) the structure of a model without a lock.
- * Returns PARE_OK when the verification ran, whatever it found: the verdicts say. Errors: the lock itself is bad. */
+/* Verify files against a lock or a SHA256SUMS file, or (path is a model) the structure of a model without a lock; which
+ * it is, is seen from its content. options may be NULL. Returns PARE_OK when the verification ran, whatever it found:
+ * the verdicts say. A verdict that was not asked for is PARE_VERDICT_ABSENT.
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE  the lock is bad, or an entry is a link, FIFO, folder, ... (not opened); a model
+ *                                          without a lock cannot be opened
+ *         PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; *r is empty then */
 pare_status pare_verify(const char *path, const pare_verify_options *options, pare_verify_report *r, pare_error *err);
 
 #endif
