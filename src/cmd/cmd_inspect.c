@@ -235,6 +235,8 @@ static void print_tensors(const pare_model *m)
 static pare_status print_one_key(const job *j, const char *key, pare_error *err)
 {
     const pare_meta_value *value = pare_meta_find(j->meta, key);
+    if (value == NULL && j->damage.status != PARE_OK)
+        return PARE_OK; /* the damage is told, and may be why */
     if (value == NULL)
         return pare_fail(err, PARE_ERR_USAGE, "%s: has no metadata key '%s'", j->raw.path, key);
     if (!cmd_has(j->args, OPT_JSON)) {

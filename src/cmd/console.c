@@ -17,10 +17,14 @@ static struct {
     bool line_open; /* the bar stands in the current line of stderr */
 } console;
 
+/* Seconds between two states of the bar, and between two lines where there is no terminal. */
+#define BAR_SECONDS 0.1
+#define LINE_SECONDS 30.0
+
 /* The window over which speed is measured: old samples are replaced in turn. */
 enum { WINDOW = 32 };
 static struct {
-    double started, shown, at[WINDOW];
+    double shown, at[WINDOW];
     uint64_t done[WINDOW];
     size_t n_samples;
     uint64_t total;
@@ -39,17 +43,24 @@ static bool is_set(const char *name)
     return value != NULL && *value != '\0';
 }
 
+/* Standard error is a terminal that understands escapes. */
+static bool is_terminal(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
+}
+
 /* --color wins, then NO_COLOR, then CLICOLOR_FORCE, then whether a terminal that can is there. */
 static bool wants_colour(const char *when)
 {
-    const char *term = getenv("TERM"), *force = getenv("CLICOLOR_FORCE");
+    const char *force = getenv("CLICOLOR_FORCE");
     if (when != NULL && strcmp(when, "auto") != 0)
         return strcmp(when, "always") == 0;
     if (is_set("NO_COLOR"))
         return false;
     if (force != NULL && *force != '\0' && strcmp(force, "0") != 0)
         return true;
-    return isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
+    return is_terminal();
 }
 
 static void label(const char *word, const char *colour)
@@ -145,28 +156,35 @@ static void draw_bar(const char *numbers, uint64_t done, uint64_t total, const c
     console.line_open = true;
 }
 
-static void show_progress(const char *unit, uint64_t done, uint64_t total, const char *what, void *user)
+/* A total that changes, or work that is undone, is the start of another job. */
+static bool is_new_job(uint64_t done, uint64_t total)
 {
-    double time = now(), interval = console.bar ? 0.1 : 30;
-    char numbers[160];
-    (void)user;
-    if (meter.n_samples == 0 || total != meter.total || done < meter.done[(meter.n_samples - 1) % WINDOW]) {
-        meter.n_samples = 0; /* another job */
-        meter.total = total;
-        meter.started = meter.shown = time;
-    }
-    bool last = done == total && console.bar;
-    if (meter.n_samples > 0 && time - meter.shown < interval && !last)
-        return;
-    bool first = meter.n_samples == 0;
-    double rate = speed(time, done);
+    return meter.n_samples == 0 || total != meter.total || done < meter.done[(meter.n_samples - 1) % WINDOW];
+}
+
+static void take_sample(double time, uint64_t done)
+{
     meter.at[meter.n_samples % WINDOW] = time;
     meter.done[meter.n_samples % WINDOW] = done;
     meter.n_samples++;
     meter.shown = time;
-    if (first)
+}
+
+static void show_progress(const char *unit, uint64_t done, uint64_t total, const char *what, void *user)
+{
+    double time = now(), interval = console.bar ? BAR_SECONDS : LINE_SECONDS;
+    char numbers[160];
+    (void)user;
+    if (is_new_job(done, total)) {
+        meter.n_samples = 0;
+        meter.total = total;
+        take_sample(time, done);
         return;
-    describe(numbers, sizeof numbers, unit, done, total, rate);
+    }
+    if (time - meter.shown < interval)
+        return;
+    describe(numbers, sizeof numbers, unit, done, total, speed(time, done));
+    take_sample(time, done);
     what = cmd_safe(what != NULL ? what : "", what != NULL ? strlen(what) : 0);
     if (console.bar)
         draw_bar(numbers, done, total, what);
@@ -186,7 +204,7 @@ void cmd_console_start(const cmd_args *args)
     console.quiet = cmd_has(args, OPT_QUIET);
     console.verbose = cmd_has(args, OPT_VERBOSE) && !console.quiet;
     console.colour = wants_colour(cmd_text(args, OPT_COLOR));
-    console.bar = !never && !console.quiet && (strcmp(when, "always") == 0 || isatty(STDERR_FILENO));
+    console.bar = !never && !console.quiet && (strcmp(when, "always") == 0 || is_terminal());
     pare_set_warn_sink(show_warning, NULL);
     if (console.bar || (console.verbose && !never))
         pare_set_progress(show_progress, NULL);
