@@ -6,8 +6,9 @@
 #include "core/json.h"
 #include "formats/pin.h"
 
-/* Hash the files at path into p, with the tensors and the metadata of those that are GGUF or safetensors: one file; all
- * files of the set that a part or an index.json stands for; a folder with its subfolders, which p then covers as a whole.
+/* Hash the files at path into p, with the tensors and the metadata of those that are GGUF or safetensors: one file;
+ * all files of the set that a part or an index.json stands for; a folder with its subfolders, which p then covers as a
+ * whole.
  * Hashing runs on all threads; progress is told in bytes.
  * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder) and those of the readers, PARE_ERR_IO,
  * PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; p then holds what was added so far. */
@@ -57,8 +58,8 @@ void pare_verify_report_close(pare_verify_report *r);
 /* Verify files against a lock or a SHA256SUMS file, or (path is a model) the structure of a model without a lock; which
  * it is, is seen from its content. options may be NULL. Returns PARE_OK when the verification ran, whatever it found:
  * the verdicts say. A verdict that was not asked for is PARE_VERDICT_ABSENT.
- * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE  the lock is bad, or an entry is a link, FIFO, folder, ... (not opened); a model
- *                                          without a lock cannot be opened
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE  the lock is bad, or an entry is a link, FIFO, folder, ... (not opened);
+ *                                          a model without a lock cannot be opened
  *         PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; *r is empty then */
 pare_status pare_verify(const char *path, const pare_verify_options *options, pare_verify_report *r, pare_error *err);
 

@@ -40,6 +40,13 @@ static pare_status scan_tensor(size_t i, int thread, void *ctx, pare_error *err)
     return st;
 }
 
+/* A single infinite number in a folder whose architecture is unknown may be a constant that masks attention (GPT-NeoX
+ * checkpoints carry attention.masked_bias), which no converter takes for a weight. */
+static bool may_be_mask(const pare_model *m, const pare_tensor *t)
+{
+    return m->arch == NULL && m->format != PARE_FORMAT_GGUF && t->n_rows == 1 && t->row_len == 1;
+}
+
 static pare_status check_finite(const pare_model *m, pare_fault_fn fault, void *user, pare_error *err)
 {
     finite_scan scan = {m, calloc(m->n_tensors > 0 ? m->n_tensors : 1, sizeof(uint64_t))};
@@ -54,7 +61,8 @@ static pare_status check_finite(const pare_model *m, pare_fault_fn fault, void *
             continue;
         snprintf(text, sizeof text, "%s block %" PRIu64 " (weights %" PRIu64 " to %" PRIu64 ") is not finite",
                  info->name, scan.bad[i], scan.bad[i] * info->block_len, (scan.bad[i] + 1) * info->block_len - 1);
-        st = fault(t->name, text, user, err);
+        st = may_be_mask(m, t) ? pare_warn(err, "%s: tensor '%s': %s", m->path, t->name, text)
+                               : fault(t->name, text, user, err);
     }
     free(scan.bad);
     return st;

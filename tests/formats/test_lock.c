@@ -744,6 +744,17 @@ static void a_model_alone_is_checked_for_its_structure(void **state)
     pare_verify_report_close(&r);
     CHECK(truncate(f.model, 100) == 0);
     CHECK(pare_exit_code(pare_verify(f.model, NULL, &r, &err)) == 3);
+    /* a safetensors file: an infinite number alone may be a mask */
+    static const uint8_t infinite[] =
+        "\x3a\0\0\0\0\0\0\0{\"m\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}    \0\0\x80\xff";
+    char *path = in_dir(&f, "m.safetensors");
+    uint8_t bytes[8 + 58 + 4];
+    memcpy(bytes, infinite, sizeof bytes);
+    check_write_file(path, bytes, sizeof bytes);
+    verify(path, (pare_verify_options){0}, &r);
+    CHECK(r.structure == PARE_VERDICT_OK && r.n_tensors == 1);
+    pare_verify_report_close(&r);
+    free(path);
     tear_down(&f);
 }
 
