@@ -15,18 +15,20 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->dmin, fit->dmin);
 }
 
-static const pare_super_shape shape = {.n_sub = 16,
-                                       .sub_len = 16,
-                                       .code_low = 0,
-                                       .code_high = 3,
-                                       .scale_low = 0,
-                                       .scale_high = 15,
-                                       .has_min = true,
-                                       .n_starts = 11,
-                                       .start_low = -1,
-                                       .start_high = 1,
-                                       .block_bytes = sizeof(pare_q2_k),
-                                       .pack = pack};
+static const pare_super_shape shape = {
+    .n_sub = 16,
+    .sub_len = 16,
+    .code_low = 0,
+    .code_high = 3,
+    .scale_low = 0,
+    .scale_high = 15,
+    .has_min = true,
+    .n_starts = 11,
+    .start_low = -1,
+    .start_high = 1,
+    .block_bytes = sizeof(pare_q2_k),
+    .pack = pack,
+};
 
 void pare_q2_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {

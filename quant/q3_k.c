@@ -19,18 +19,20 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
-static const pare_super_shape shape = {.n_sub = 16,
-                                       .sub_len = 16,
-                                       .code_low = -4,
-                                       .code_high = 3,
-                                       .scale_low = -32,
-                                       .scale_high = 31,
-                                       .has_min = false,
-                                       .n_starts = 11,
-                                       .start_low = -1,
-                                       .start_high = 1,
-                                       .block_bytes = sizeof(pare_q3_k),
-                                       .pack = pack};
+static const pare_super_shape shape = {
+    .n_sub = 16,
+    .sub_len = 16,
+    .code_low = -4,
+    .code_high = 3,
+    .scale_low = -32,
+    .scale_high = 31,
+    .has_min = false,
+    .n_starts = 7,
+    .start_low = -1,
+    .start_high = 1,
+    .block_bytes = sizeof(pare_q3_k),
+    .pack = pack,
+};
 
 void pare_q3_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {

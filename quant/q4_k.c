@@ -23,18 +23,20 @@ static void pack(const pare_super_fit *fit, void *block)
             b->qs[32 * (j / 2) + l] |= (uint8_t)(fit->code[32 * j + l] << 4 * (j % 2));
 }
 
-static const pare_super_shape shape = {.n_sub = 8,
-                                       .sub_len = 32,
-                                       .code_low = 0,
-                                       .code_high = 15,
-                                       .scale_low = 0,
-                                       .scale_high = 63,
-                                       .has_min = true,
-                                       .n_starts = 11,
-                                       .start_low = -1,
-                                       .start_high = 1,
-                                       .block_bytes = sizeof(pare_q4_k),
-                                       .pack = pack};
+static const pare_super_shape shape = {
+    .n_sub = 8,
+    .sub_len = 32,
+    .code_low = 0,
+    .code_high = 15,
+    .scale_low = 0,
+    .scale_high = 63,
+    .has_min = true,
+    .n_starts = 11,
+    .start_low = -1,
+    .start_high = 1,
+    .block_bytes = sizeof(pare_q4_k),
+    .pack = pack,
+};
 
 void pare_q4_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {

@@ -19,18 +19,20 @@ static void pack(const pare_super_fit *fit, void *block)
     }
 }
 
-static const pare_super_shape shape = {.n_sub = 8,
-                                       .sub_len = 32,
-                                       .code_low = 0,
-                                       .code_high = 31,
-                                       .scale_low = 0,
-                                       .scale_high = 63,
-                                       .has_min = true,
-                                       .n_starts = 11,
-                                       .start_low = -1,
-                                       .start_high = 1,
-                                       .block_bytes = sizeof(pare_q5_k),
-                                       .pack = pack};
+static const pare_super_shape shape = {
+    .n_sub = 8,
+    .sub_len = 32,
+    .code_low = 0,
+    .code_high = 31,
+    .scale_low = 0,
+    .scale_high = 63,
+    .has_min = true,
+    .n_starts = 11,
+    .start_low = -1,
+    .start_high = 1,
+    .block_bytes = sizeof(pare_q5_k),
+    .pack = pack,
+};
 
 void pare_q5_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {

@@ -18,18 +18,20 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
-static const pare_super_shape shape = {.n_sub = 16,
-                                       .sub_len = 16,
-                                       .code_low = -32,
-                                       .code_high = 31,
-                                       .scale_low = -128,
-                                       .scale_high = 127,
-                                       .has_min = false,
-                                       .n_starts = 21,
-                                       .start_low = -6,
-                                       .start_high = 2,
-                                       .block_bytes = sizeof(pare_q6_k),
-                                       .pack = pack};
+static const pare_super_shape shape = {
+    .n_sub = 16,
+    .sub_len = 16,
+    .code_low = -32,
+    .code_high = 31,
+    .scale_low = -128,
+    .scale_high = 127,
+    .has_min = false,
+    .n_starts = 9,
+    .start_low = -6,
+    .start_high = 2,
+    .block_bytes = sizeof(pare_q6_k),
+    .pack = pack,
+};
 
 void pare_q6_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
 {

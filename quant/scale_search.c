@@ -168,6 +168,14 @@ static void choose_integers(const pare_super_shape *shape, const sub_block *s, t
     for (int c = scale - REACH; c <= scale + REACH; c++) {
         if (c < shape->scale_low || c > shape->scale_high)
             continue;
+        if (!shape->has_min) {
+            float e = error_at(shape, s, (line){d * (float)c, 0});
+            if (e < least) {
+                least = e;
+                t->scale[j] = (int16_t)c;
+            }
+            continue;
+        }
         sums m = measure(shape, s, (line){d * (float)c, offset});
         if (m.rr < least) {
             least = m.rr;
@@ -175,7 +183,7 @@ static void choose_integers(const pare_super_shape *shape, const sub_block *s, t
             t->min[j] = (int16_t)min;
         }
         int next = (int)nearest(clamp((offset - m.r / s->w_sum) * inv_dmin, 0, (float)shape->scale_high));
-        if (!shape->has_min || next == min)
+        if (next == min)
             continue;
         float e = error_at(shape, s, (line){d * (float)c, dmin * (float)next});
         if (e < least) {

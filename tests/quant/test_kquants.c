@@ -21,8 +21,8 @@ static const struct {
      {"81ff73e6fc497aa019150d68c68ff0efc3bde0827f458290f87ef03d1e7edab7",
       "99f7298c2c4be975bb823c8f89166273a2a94cace10b96e5904e1b41a87e31fe"}},
     {PARE_TYPE_Q3_K,
-     {"5dfa4becded249b719742a04a46aa4d29c8a2b83a4c258e6196e8f3450846c57",
-      "12afddecb20c2efa2fb70a1f9072db4834eb1210c267ef7c49ea6ba75f285537"}},
+     {"fbaf2eb45be34e1475bca5915a61fbace1d3dce672d11141407e7f59a5bbe2ee",
+      "f1319063a0b03780b26895c6617e268c01a4744bedc5cf2e4f3a2eb409ee2c37"}},
     {PARE_TYPE_Q4_K,
      {"fe4c37972d28b3b7b22ab1067bfc572c74636c8b00fb9180182b5cc6a2a1f5d6",
       "537507beb52769bfd33096f5979bcc8eeac35c58efc3a430f20650edfc36bc96"}},
@@ -30,8 +30,8 @@ static const struct {
      {"0e3f3f74446ace30baaacd391db404410c89227fc5605ee55a910c04a5738a4e",
       "1a000cc0aa040258006a00817742116055b1188e12fd3ccfa9780bbf68f1465c"}},
     {PARE_TYPE_Q6_K,
-     {"d9c7b7d61e47d7b9a8ff335daf85e0c2e1b9103ac53c21d401b6add0bb7e7fe3",
-      "4624391e3802db7e4ab49320607dba72946543d756196a1d41c92010e6b28461"}},
+     {"b5bb76640c7d2d8a9162e7b576921be7dc4b075cd0c0f68a4b086d8f956ba0c5",
+      "ff81ca7356a51824bfb2f104204499c04e83bd18c25d5ca0c3d37c8330bda395"}},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
