@@ -202,6 +202,31 @@ static void converts_as_stock_does(void **state)
         compare_with_witness(oracles[i]);
 }
 
+static void same_as_stock(const char *name, pare_type type, const char *stock)
+{
+    pare_model hub, m;
+    pare_plan plan = {0};
+    pare_error err = {0};
+    size_t n[2] = {0};
+    const char *path = fresh_path();
+    CHECK_OK(pare_hf_open(&hub, oracle(name, ""), 0, &err), &err);
+    CHECK_OK(pare_convert(&m, &hub, type, &plan, &err), &err);
+    CHECK_OK(pare_gguf_write(&m, path, &(pare_write_options){0}, NULL, &err), &err);
+    uint8_t *x = check_read_file(path, &n[0]), *y = check_read_file(oracle(name, stock), &n[1]);
+    CHECK(n[0] == n[1] && memcmp(x, y, n[0]) == 0);
+    free(x);
+    free(y);
+    pare_model_close(&m);
+    pare_model_close(&hub);
+}
+
+static void writes_the_bytes_that_stock_writes(void **state)
+{
+    (void)state;
+    same_as_stock("llama_rope", PARE_TYPE_F32, "stock-f32.gguf");
+    same_as_stock("qwen3_tiny", PARE_TYPE_BF16, "stock-bf16.gguf");
+}
+
 /* ---- round trips ---- */
 
 static void same_weights(const char *a, const char *b)
@@ -607,6 +632,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(converts_as_stock_does),
+        cmocka_unit_test(writes_the_bytes_that_stock_writes),
         cmocka_unit_test(folders_come_back_the_same),
         cmocka_unit_test(folders_come_back_from_gguf),
         cmocka_unit_test(refuses_to_replace_its_input),
