@@ -4,6 +4,7 @@
 #include "core/threads.h"
 
 #include <cblas.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* A piece of the product: PANEL rows of the weight times SLICE rows of the activations. Measured with OpenBLAS 0.3.21
@@ -60,8 +61,9 @@ pare_status pare_cpu_matmul(pare_backend *b, const pare_tensor *w, uint64_t row,
     (void)b;
     if (n_rows > INT32_MAX || w->row_len > INT32_MAX || n > INT32_MAX)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "tensor '%s': %llu rows of %llu elements times %u; the CPU backend takes up to %d of each",
-                         w->name, (unsigned long long)n_rows, (unsigned long long)w->row_len, n, INT32_MAX);
+                         "tensor '%s': %" PRIu64 " rows of %" PRIu64 " elements times %" PRIu32
+                         "; the CPU backend takes up to %d of each",
+                         w->name, n_rows, w->row_len, n, INT32_MAX);
     int threads = pare_threads();
     product p = {.w = w, .row = row, .n_rows = n_rows, .x = x, .n = n, .y = y};
     p.n_panels = (size_t)((n_rows + PANEL - 1) / PANEL);

@@ -10,6 +10,8 @@
  * for so many tokens costs next to nothing. */
 enum { FFN_SLICE = 2048 };
 
+enum { MAX_WIDTH = 1 << 28 }; /* of all heads together: the sum of q, k and v must fit 32 bits */
+
 /* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
 typedef struct weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
@@ -146,6 +148,10 @@ static pare_status check_supported(const pare_model *m, pare_error *err)
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);
+    if ((uint64_t)m->hp.n_head * m->hp.head_dim_k > MAX_WIDTH || (uint64_t)m->hp.n_head * m->hp.head_dim_v > MAX_WIDTH)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: %" PRIu32 " heads of %" PRIu32 " and %" PRIu32 " elements; up to %d in all are possible",
+                         m->path, m->hp.n_head, m->hp.head_dim_k, m->hp.head_dim_v, MAX_WIDTH);
     if (m->hp.n_rot > m->hp.head_dim_k || m->hp.n_rot % 2 != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: RoPE over %" PRIu32 " of %" PRIu32 " elements of a head", m->path,
                          m->hp.n_rot, m->hp.head_dim_k);
@@ -253,8 +259,7 @@ pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_back
     pare_status st = check_supported(m, err);
     if (st != PARE_OK)
         return st;
-    if ((uint64_t)hp->n_head * hp->head_dim_k > INT32_MAX || (uint64_t)hp->n_head * hp->head_dim_v > INT32_MAX ||
-        (uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
+    if ((uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " windows of %" PRIu32 " tokens at once", m->path, n_seq,
                          n_ctx);
     pare_forward *f = calloc(1, sizeof *f);

@@ -488,6 +488,14 @@ static void says_what_it_cannot_compute(void **state)
     m.hp.rope_scaling = PARE_ROPE_YARN;
     CHECK(open_status(&m, LEN, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "RoPE") != NULL);
     m.hp.rope_scaling = PARE_ROPE_PLAIN;
+    pare_hparams honest = m.hp;
+    m.hp.n_head = m.hp.n_head_kv = 1 << 20;
+    m.hp.head_dim_k = 1 << 12; /* their product wraps to 0 in 32 bits */
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "heads") != NULL);
+    m.hp = honest;
+    m.hp.n_head_kv = 3;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE);
+    m.hp = honest;
     m.hp.n_ff++;
     CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "blk.0.ffn_up.weight") != NULL);
     m.hp.n_ff--;
