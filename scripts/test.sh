@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up, build and run every test: gcc release (warnings are errors), clang release, gcc with ASan and UBSan, and the
-# fuzz targets over their seed corpus for a short while. What needs the reference data in ../shared skips with a line
+# Set up, build and run every test: gcc release (warnings are errors), independent programs as witnesses, gcc with ASan
+# and UBSan, clang release, and the fuzz targets over their seed corpus for a short while. What needs the reference data in ../shared skips with a line
 # when that folder is absent; PARE_REQUIRE_SHARED=1 makes its absence a failure.
 #   scripts/test.sh [--quick]    --quick: the gcc release tests only
 set -euo pipefail
@@ -19,8 +19,8 @@ configure_and_build() { # preset, further cmake arguments
     cmake --build --preset "$preset" -j "$jobs" >>"build-$preset.log" 2>&1 || { tail -60 "build-$preset.log"; return 1; }
 }
 
-run_tests() { # build folder
-    ctest --test-dir "$1" --output-on-failure -j "$jobs" --timeout 900
+run_tests() { # build folder, further ctest arguments
+    ctest --test-dir "$1" --output-on-failure -j "$jobs" --timeout 900 "${@:2}"
 }
 
 stage "set-up"
@@ -31,14 +31,17 @@ configure_and_build release
 run_tests build
 
 if [ "$quick" = 0 ]; then
+    stage "interoperability"
+    tests/interop/run.sh build/pare build/interop-venv
+
     stage "gcc, address and undefined-behaviour sanitizers"
     configure_and_build asan
     # OpenBLAS and the OpenMP runtime keep their buffers until the process ends.
-    LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp" run_tests build-asan
+    LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp" run_tests build-asan -LE long
 
     stage "clang release"
     configure_and_build clang
-    run_tests build-clang
+    run_tests build-clang -LE long
 
     stage "fuzz targets"
     scripts/fuzz.sh --seconds "${PARE_FUZZ_SECONDS:-5}"
