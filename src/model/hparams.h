@@ -58,8 +58,8 @@ static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
 /* Fill out[n_rot / 2] with the divisors of rope_freqs.weight for llama3 scaling. */
 void pare_rope_llama3_factors(const pare_hparams *hp, float *out);
 
-/* The scaling whose divisors are exactly factors[n_rot / 2]; false when there is none among the published forms
- * (low 1, high 4, original context a power of two). */
+/* The scaling whose divisors are factors[n_rot / 2], up to the last bits; false when there is none among the published
+ * forms (low 1, high 4, original context a power of two). */
 bool pare_rope_llama3_find(const pare_hparams *hp, const float *factors, pare_rope_llama3 *out);
 
 struct pare_arch;

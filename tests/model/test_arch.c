@@ -337,6 +337,26 @@ static void warns_of_tensors_it_does_not_know(void **state)
 
 /* ---- llama3 RoPE ---- */
 
+/* Bits that stock's converter writes (PyTorch, which divides a number by a tensor in two roundings). */
+static void divisors_are_those_of_stock(void **state)
+{
+    (void)state;
+    static const struct {
+        pare_hparams hp;
+        uint32_t bits[4];
+    } rows[] = {
+        {{.n_rot = 24, .rope_base = 10000.0f, .rope_llama3 = {8, 1, 4, 64}},
+         {0x3f800000, 0x3f800000, 0x400731c0, 0x40f55b38}},
+        {{.n_rot = 20, .rope_base = 20000.0f, .rope_llama3 = {7, 1.5, 6, 100}},
+         {0x3f800000, 0x3f823024, 0x40686145, 0x40e00000}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float factors[12];
+        pare_rope_llama3_factors(&rows[i].hp, factors);
+        CHECK(memcmp(factors, rows[i].bits, sizeof rows[i].bits) == 0);
+    }
+}
+
 static void finds_the_scaling_behind_divisors(void **state)
 {
     (void)state;
@@ -347,7 +367,9 @@ static void finds_the_scaling_behind_divisors(void **state)
     CHECK(factors[0] == 1.0f && factors[63] == 32.0f);
     CHECK(pare_rope_llama3_find(&hp, factors, &found));
     CHECK(found.factor == 32 && found.low == 1 && found.high == 4 && found.ctx_orig == 8192);
-    factors[30] += 1.0f;
+    factors[30] *= 1.0000001f; /* the last bit is no other scaling */
+    CHECK(pare_rope_llama3_find(&hp, factors, &found) && found.ctx_orig == 8192);
+    factors[30] *= 1.001f;
     CHECK(!pare_rope_llama3_find(&hp, factors, &found));
 }
 
@@ -438,6 +460,7 @@ int main(void)
         cmocka_unit_test(wants_experts_or_a_dense_ffn),
         cmocka_unit_test(guesses_counts_of_an_unknown_architecture),
         cmocka_unit_test(warns_of_tensors_it_does_not_know),
+        cmocka_unit_test(divisors_are_those_of_stock),
         cmocka_unit_test(finds_the_scaling_behind_divisors),
         cmocka_unit_test(reorders_rows_both_ways),
         cmocka_unit_test(transposes_adds_and_casts),
