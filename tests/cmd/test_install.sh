@@ -18,5 +18,5 @@ test -s "$prefix/share/man/man1/pare.1"
 export PKG_CONFIG_PATH="$prefix/$5/pkgconfig"
 # The flags are words on purpose.
 # shellcheck disable=SC2046
-"$4" -std=c11 "$3/tests/cmd/use_library.c" -o "$prefix/use_library" $(pkg-config --static --cflags --libs pare)
+"$4" -std=c11 "$3/tests/cmd/use_library.c" -o "$prefix/use_library" $(pkg-config --cflags --libs pare)
 test "$("$prefix/use_library" "$3/tests/data/demo")" = "21 tensors"
