@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /* What each kind of vocabulary does. */
 static pare_status open_kind(pare_tokenizer *t, pare_error *err)
@@ -91,7 +92,7 @@ static pare_status add_token(pare_added *a, const char *text, size_t len, int32_
     return st;
 }
 
-static bool is_added(pare_token_type type)
+bool pare_token_is_added(pare_token_type type)
 {
     return type == PARE_TOKEN_CONTROL || type == PARE_TOKEN_USER_DEFINED || type == PARE_TOKEN_UNKNOWN;
 }
@@ -117,7 +118,7 @@ static pare_status collect_added(pare_tokenizer *t, pare_error *err)
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < v->n_tokens && st == PARE_OK; i++) {
         pare_str s = v->tokens[i];
-        if (!is_added(pare_vocab_type(v, i)))
+        if (!pare_token_is_added(pare_vocab_type(v, i)))
             continue;
         if (v->attrs == NULL || (v->attrs[i] & PARE_TOKEN_NORMALIZED) == 0) {
             st = add_token(&t->raw, s.data, s.len, (int32_t)i, err);
@@ -188,13 +189,18 @@ static size_t char_before(const char *text, size_t from, size_t end)
     return i;
 }
 
-/* A letter, digit or underscore: ASCII exactly, and every character above it that is no white space. */
+/* \w of Unicode (UTS 18, annex C): alphabetic, mark, decimal digit, connector, joiner. Circled letters are alphabetic
+ * although their category is a symbol. */
 static bool word_char(const char *s, size_t len)
 {
-    unsigned char c = (unsigned char)s[0];
-    if (c >= 0x80)
-        return space_at(s, len) == 0;
-    return c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    uint32_t c = 0;
+    if (pare_utf8_next(s, len, &c) == 0)
+        return false;
+    if ((c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+        (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c || c == 0x200d)
+        return true;
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) || k == UTF8PROC_CATEGORY_PC;
 }
 
 /* An added token in text: [start, end), with the white space that it takes. id PARE_TOKEN_NONE: none. */

@@ -103,7 +103,7 @@ static pare_status merge_piece(pare_tokenize_work *w, const char *text, size_t l
     const pare_tokenizer *t = w->t;
     if (t->ignore_merges) {
         int64_t id = pare_index_find(&t->ids, (pare_str){text, len});
-        if (id >= 0)
+        if (id >= 0 && !pare_token_is_added(pare_vocab_type(t->v, (uint32_t)id)))
             return pare_ids_put(w->out, (int32_t)id, err);
     }
     pare_status st = PARE_OK;

@@ -62,6 +62,9 @@ typedef struct pare_tokenize_work {
     bool last_unk; /* SentencePiece: the last id is a fused unknown */
 } pare_tokenize_work;
 
+/* Found in text as it is written, before any merging. */
+bool pare_token_is_added(pare_token_type type);
+
 pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err);
 
 pare_status pare_bpe_open(pare_tokenizer *t, pare_error *err);

@@ -44,13 +44,15 @@ static const char deepseek3_pattern[] =
     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 
 /* deepseek-ai/deepseek-llm-7b-base */
-static const char deepseek_letters[] = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
-                                       "ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
-                                       "ὗὙὛὝὟ-ώ"
-                                       "ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-"
-                                       "ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
-                                       "𐑏𐒰-𐓓𐓘"
-                                       "-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+static const char deepseek_letters[] =
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
+    "ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
+    "ὗὙὛὝὟ-ώ"
+    "ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-"
+    "ꚛꜢ-"
+    "ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
+    "𐑏𐒰-𐓓𐓘"
+    "-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
 /* the same */
 static const char deepseek_marks[] = "\\s?[!-/:-~！-／：-～‘-‟　-。]+";
@@ -159,12 +161,24 @@ const pare_pretokenizer *pare_pretokenizer_find(pare_str name)
     return NULL;
 }
 
+/* The step at *p, which moves behind it. GPT-2's pattern as a Split in front of ByteLevel is ByteLevel with its own. */
+static pare_pre_step take_step(const pare_pre_step **p)
+{
+    const pare_pre_step *a = (*p)++;
+    if (a->kind == PARE_PRE_SPLIT && strcmp(a->pattern, gpt2_pattern) == 0 && a[1].kind == PARE_PRE_BYTE_LEVEL &&
+        !a[1].flag)
+        return (pare_pre_step){.kind = ((*p)++)->kind, .flag = true};
+    return *a;
+}
+
 static bool same_steps(const pare_pre_step *a, const pare_pre_step *b)
 {
-    for (; a->kind != PARE_PRE_END; a++, b++)
-        if (a->kind != b->kind || a->flag != b->flag || (a->pattern == NULL) != (b->pattern == NULL) ||
-            (a->pattern != NULL && strcmp(a->pattern, b->pattern) != 0))
+    while (a->kind != PARE_PRE_END) {
+        pare_pre_step x = take_step(&a), y = take_step(&b);
+        if (x.kind != y.kind || x.flag != y.flag || (x.pattern == NULL) != (y.pattern == NULL) ||
+            (x.pattern != NULL && strcmp(x.pattern, y.pattern) != 0))
             return false;
+    }
     return b->kind == PARE_PRE_END;
 }
 

@@ -99,7 +99,7 @@ static void keeps_ids_through_metadata(void **state)
 {
     (void)state;
     static const char *const files[] = {"tests/data/tokenizer/flags.json", "tests/data/tokenizer/metaspace.json",
-                                        "tests/data/tokenizer/spm.json"};
+                                        "tests/data/tokenizer/spm.json", "tests/data/tokenizer/split.json"};
     static const char text[] = "a  <l> b <r>  word <x>  a ab  <s> e\xcc\x81";
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         pare_vocab v, back;
