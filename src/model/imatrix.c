@@ -1,0 +1,204 @@
+#include "model/imatrix.h"
+
+#include "core/checked.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void pare_imatrix_close(pare_imatrix *im)
+{
+    free(im->entries);
+    free(im->datasets);
+    pare_index_close(&im->by_name);
+    pare_arena_close(&im->arena);
+    *im = (pare_imatrix){0};
+}
+
+static pare_status grow(pare_imatrix *im, pare_error *err)
+{
+    size_t cap = im->cap > 0 ? im->cap : 64, bytes = 0;
+    if (im->n < im->cap)
+        return PARE_OK;
+    pare_imatrix_entry *larger = NULL;
+    if (pare_mul_size(cap, 2, &cap) && pare_mul_size(cap, sizeof *larger, &bytes))
+        larger = realloc(im->entries, bytes);
+    if (larger == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu entries of statistics", im->n + 1);
+    im->entries = larger;
+    im->cap = cap;
+    return PARE_OK;
+}
+
+/* n numbers of `size` bytes, zeroed; NULL with err filled. */
+static void *make_array(pare_imatrix *im, const char *name, uint64_t n, size_t size, pare_error *err)
+{
+    size_t bytes = 0;
+    if (n > SIZE_MAX || !pare_mul_size((size_t)n, size, &bytes)) {
+        pare_fail(err, PARE_ERR_MEMORY, "statistics of '%s': %" PRIu64 " numbers do not fit in memory", name, n);
+        return NULL;
+    }
+    return pare_arena_alloc(&im->arena, bytes, err);
+}
+
+pare_status pare_imatrix_add(pare_imatrix *im, const char *name, uint64_t n_experts, uint64_t n_columns,
+                             uint64_t n_counts, bool with_sum, pare_imatrix_entry **out, pare_error *err)
+{
+    uint64_t n_values = 0;
+    int64_t old = PARE_INDEX_NONE;
+    pare_imatrix_entry e = {.n_experts = n_experts, .n_columns = n_columns, .n_counts = n_counts};
+    if (!pare_mul_u64(n_experts, n_columns, &n_values))
+        return pare_fail(err, PARE_ERR_RANGE, "statistics of '%s': %" PRIu64 " times %" PRIu64 " columns", name,
+                         n_experts, n_columns);
+    pare_status st = grow(im, err);
+    if (st != PARE_OK)
+        return st;
+    if ((e.name = pare_arena_copy(&im->arena, name, strlen(name), err)) == NULL ||
+        (e.sum2 = make_array(im, name, n_values, sizeof *e.sum2, err)) == NULL ||
+        (e.counts = make_array(im, name, n_counts, sizeof *e.counts, err)) == NULL ||
+        (with_sum && (e.sum = make_array(im, name, n_values, sizeof *e.sum, err)) == NULL))
+        return PARE_ERR_MEMORY;
+    st = pare_index_add(&im->by_name, (pare_str){e.name, strlen(e.name)}, (int64_t)im->n, &old, err);
+    if (st == PARE_OK && old != PARE_INDEX_NONE)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: two entries for tensor '%s'", im->path != NULL ? im->path : "imatrix",
+                       name);
+    if (st != PARE_OK)
+        return st;
+    im->entries[im->n] = e;
+    *out = &im->entries[im->n++];
+    return PARE_OK;
+}
+
+pare_status pare_imatrix_add_dataset(pare_imatrix *im, pare_str name, pare_error *err)
+{
+    pare_str *larger = realloc(im->datasets, (im->n_datasets + 1) * sizeof *larger);
+    if (larger == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names of texts", im->n_datasets + 1);
+    im->datasets = larger;
+    const char *copy = pare_arena_copy(&im->arena, name.data, name.len, err);
+    if (copy == NULL)
+        return PARE_ERR_MEMORY;
+    im->datasets[im->n_datasets++] = (pare_str){copy, name.len};
+    return PARE_OK;
+}
+
+static pare_imatrix_entry *find(const pare_imatrix *im, const char *name)
+{
+    int64_t at = pare_index_find(&im->by_name, (pare_str){name, strlen(name)});
+    return at != PARE_INDEX_NONE ? &im->entries[at] : NULL;
+}
+
+const pare_imatrix_entry *pare_imatrix_find(const pare_imatrix *im, const char *name)
+{
+    return find(im, name);
+}
+
+/* dst += scale * src. False when a sum is no longer finite. */
+static bool add_sums(float *dst, const float *src, double scale, uint64_t n)
+{
+    bool finite = true;
+    for (uint64_t i = 0; i < n; i++) {
+        dst[i] = (float)((double)dst[i] + scale * (double)src[i]);
+        finite = finite && isfinite(dst[i]);
+    }
+    return finite;
+}
+
+/* One count that all experts share becomes one for each. */
+static pare_status spread_counts(pare_imatrix *im, pare_imatrix_entry *e, pare_error *err)
+{
+    if (e->n_counts == e->n_experts)
+        return PARE_OK;
+    double *counts = make_array(im, e->name, e->n_experts, sizeof *counts, err);
+    if (counts == NULL)
+        return PARE_ERR_MEMORY;
+    for (uint64_t i = 0; i < e->n_experts; i++)
+        counts[i] = e->counts[0];
+    e->counts = counts;
+    e->n_counts = e->n_experts;
+    return PARE_OK;
+}
+
+bool pare_imatrix_reshape(pare_imatrix_entry *e, uint64_t n_experts, uint64_t n_columns)
+{
+    uint64_t n_values = 0;
+    if (e->n_experts == n_experts && e->n_columns == n_columns)
+        return true;
+    if (e->n_experts != 1 || !pare_mul_u64(n_experts, n_columns, &n_values) || n_values != e->n_columns)
+        return false;
+    e->n_experts = n_experts;
+    e->n_columns = n_columns;
+    return true;
+}
+
+static pare_status merge_entry(pare_imatrix *im, pare_imatrix_entry *src, double scale, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    pare_imatrix_entry *e = find(im, src->name);
+    if (e == NULL)
+        st = pare_imatrix_add(im, src->name, src->n_experts, src->n_columns, src->n_counts, src->sum != NULL, &e, err);
+    if (st != PARE_OK)
+        return st;
+    if (!pare_imatrix_reshape(e, src->n_experts, src->n_columns) &&
+        !pare_imatrix_reshape(src, e->n_experts, e->n_columns))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "statistics of tensor '%s': %" PRIu64 " times %" PRIu64 " columns cannot be added to %" PRIu64
+                         " times %" PRIu64 ": they are of different models",
+                         src->name, src->n_experts, src->n_columns, e->n_experts, e->n_columns);
+    if (src->n_counts > e->n_counts && (st = spread_counts(im, e, err)) != PARE_OK)
+        return st;
+    if (src->sum == NULL)
+        e->sum = NULL;
+    uint64_t n = e->n_experts * e->n_columns;
+    if (!add_sums(e->sum2, src->sum2, scale, n) || (e->sum != NULL && !add_sums(e->sum, src->sum, scale, n)))
+        return pare_fail(err, PARE_ERR_RANGE, "statistics of tensor '%s': a sum is too large for a 32-bit float",
+                         src->name);
+    for (uint64_t i = 0; i < e->n_counts; i++)
+        e->counts[i] += scale * src->counts[src->n_counts == 1 ? 0 : i];
+    return PARE_OK;
+}
+
+pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    double scale = src->chunk_size == 0 ? im->chunk_size : 1;
+    assert(im->chunk_size > 0);
+    for (size_t i = 0; i < src->n && st == PARE_OK; i++) {
+        pare_imatrix_entry e = src->entries[i];
+        st = merge_entry(im, &e, scale, err);
+    }
+    for (size_t i = 0; i < src->n_datasets && st == PARE_OK; i++)
+        st = pare_imatrix_add_dataset(im, src->datasets[i], err);
+    uint64_t chunks = (uint64_t)im->chunk_count + src->chunk_count;
+    im->chunk_count = chunks < INT32_MAX ? (uint32_t)chunks : INT32_MAX;
+    return st;
+}
+
+static double count_of(const pare_imatrix_entry *e, uint64_t expert)
+{
+    return e->counts[e->n_counts == 1 ? 0 : expert];
+}
+
+/* out = sum2 / count over experts [first, end) together. False when that is no token or all zero. */
+static bool mean_squares(const pare_imatrix_entry *e, uint64_t first, uint64_t end, float *out)
+{
+    double count = 0;
+    bool any = false;
+    for (uint64_t i = first; i < end; i++)
+        count += count_of(e, i);
+    for (uint64_t c = 0; count > 0 && c < e->n_columns; c++) {
+        double sum = 0;
+        for (uint64_t i = first; i < end; i++)
+            sum += (double)e->sum2[i * e->n_columns + c];
+        out[c] = (float)(sum / count);
+        any = any || out[c] > 0;
+    }
+    return any;
+}
+
+bool pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, float *out)
+{
+    return mean_squares(e, expert, expert + 1, out) || mean_squares(e, 0, e->n_experts, out);
+}
