@@ -30,6 +30,8 @@ struct pare_forward {
     float *gate, *up;            /* [FFN_SLICE, n_ff] */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
     uint64_t n_bytes;
+    pare_observe_fn observe; /* or NULL */
+    void *observe_user;
 };
 
 static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, weights *out)
@@ -303,11 +305,19 @@ uint64_t pare_forward_bytes(const pare_forward *f)
     return f->n_bytes;
 }
 
+void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
+{
+    f->observe = fn;
+    f->observe_user = user;
+}
+
 /* y = x W^T + bias for rows [row, row + n_rows) of a weight */
 static pare_status linear(pare_forward *f, const weights *l, pare_weight id, uint32_t row, uint32_t n_rows,
                           const float *x, uint32_t n, float *y, pare_error *err)
 {
     pare_status st = f->b->matmul(f->b, l->w[id], row, n_rows, x, n, y, err);
+    if (st == PARE_OK && f->observe != NULL && row == 0)
+        st = f->observe(l->w[id], x, n, f->observe_user, err);
     if (st == PARE_OK && l->b[id] != NULL)
         st = f->b->add_row(f->b, y, l->b[id], row, n, n_rows, err);
     return st;

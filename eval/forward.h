@@ -27,6 +27,12 @@ pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq
 /* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
 
+/* Call fn for every matrix that the pass multiplies with, once a batch of tokens, with the inputs x: [n, w->row_len] in
+ * device memory, valid during the call. A weight that is multiplied in parts is reported once. An error of fn ends the
+ * run. fn NULL: no more calls. */
+typedef pare_status (*pare_observe_fn)(const pare_tensor *w, const float *x, uint32_t n, void *user, pare_error *err);
+void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
+
 /* Bytes of activation memory that the pass holds. */
 uint64_t pare_forward_bytes(const pare_forward *f);
 

@@ -3,6 +3,7 @@
 #include "core/checked.h"
 #include "core/threads.h"
 #include "eval/cpu_kernels.h"
+#include "eval/windows.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,9 +12,6 @@
 #include <time.h>
 
 enum {
-    DEFAULT_CTX = 512,
-    BATCH_TOKENS =
-        2048, /* windows that pass through the layers together, so that each weight is decoded once for all */
     TILE_BYTES = 64 * 1024 * 1024, /* of logits at once */
     TILE_MIN = 16                  /* positions of a tile, however large the vocabulary is */
 };
@@ -35,8 +33,8 @@ typedef struct side {
 
 typedef struct evaluation {
     side model, reference; /* reference.m NULL: none */
-    uint32_t n_ctx, n_chunks, n_seq, first, n_scored, tile;
-    int32_t *windows;    /* [n_seq, n_ctx]: ids with BOS put in */
+    pare_windows windows;
+    uint32_t first, n_scored, tile;
     position *positions; /* [n_scored] of one window */
     double *klds;        /* [n_chunks * n_scored], NULL without reference */
     pare_moments nll, ref_nll, ln_ratio, kld, top1, delta_p, delta_p_squares;
@@ -53,8 +51,6 @@ static double now(void)
 static pare_status check_input(const pare_model *model, const pare_model *reference, size_t n, uint32_t n_ctx,
                                pare_error *err)
 {
-    if (n_ctx < 4 || n_ctx > INT32_MAX)
-        return pare_fail(err, PARE_ERR_USAGE, "a window of %" PRIu32 " tokens; 4 to %d are possible", n_ctx, INT32_MAX);
     if (n / 2 < n_ctx)
         return pare_fail(err, PARE_ERR_USAGE,
                          "the text has %zu tokens; two windows of %" PRIu32 " need at least %" PRIu64, n, n_ctx,
@@ -71,7 +67,7 @@ static pare_status open_side(side *s, const pare_model *m, pare_backend *b, cons
 {
     size_t bytes;
     s->m = m;
-    pare_status st = pare_forward_open(&s->f, m, b, e->n_ctx, e->n_seq, err);
+    pare_status st = pare_forward_open(&s->f, m, b, e->windows.n_ctx, e->windows.n_seq, err);
     if (st != PARE_OK)
         return st;
     if (!pare_mul_size(e->tile, (size_t)m->hp.n_vocab * sizeof(float), &bytes) || (s->logits = malloc(bytes)) == NULL)
@@ -85,20 +81,16 @@ static pare_status open_evaluation(evaluation *e, const pare_model *model, const
 {
     uint64_t row_bytes = (uint64_t)model->hp.n_vocab * sizeof(float),
              tile = TILE_BYTES / (row_bytes > 0 ? row_bytes : 1);
-    e->n_seq = e->n_ctx < BATCH_TOKENS ? BATCH_TOKENS / e->n_ctx : 1;
-    if (e->n_seq > e->n_chunks)
-        e->n_seq = e->n_chunks;
-    e->first = e->n_ctx / 2;
-    e->n_scored = e->n_ctx - 1 - e->first;
+    e->first = e->windows.n_ctx / 2;
+    e->n_scored = e->windows.n_ctx - 1 - e->first;
     tile = tile < TILE_MIN ? TILE_MIN : tile;
     e->tile = tile < e->n_scored ? (uint32_t)tile : e->n_scored;
-    e->windows = malloc((size_t)e->n_seq * e->n_ctx * sizeof *e->windows);
     e->positions = malloc((size_t)e->n_scored * sizeof *e->positions);
     if (reference != NULL)
-        e->klds = malloc((size_t)e->n_chunks * e->n_scored * sizeof *e->klds);
-    if (e->windows == NULL || e->positions == NULL || (reference != NULL && e->klds == NULL))
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " windows of %" PRIu32 " tokens", e->n_chunks,
-                         e->n_ctx);
+        e->klds = malloc((size_t)e->windows.n_windows * e->n_scored * sizeof *e->klds);
+    if (e->positions == NULL || (reference != NULL && e->klds == NULL))
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " windows of %" PRIu32 " tokens",
+                         e->windows.n_windows, e->windows.n_ctx);
     pare_status st = open_side(&e->model, model, b, e, err);
     if (st == PARE_OK && reference != NULL)
         st = open_side(&e->reference, reference, b, e, err);
@@ -111,7 +103,7 @@ static void close_evaluation(evaluation *e)
     pare_forward_close(e->reference.f);
     free(e->model.logits);
     free(e->reference.logits);
-    free(e->windows);
+    pare_windows_close(&e->windows);
     free(e->positions);
     free(e->klds);
 }
@@ -173,7 +165,7 @@ static pare_status score_window(evaluation *e, uint32_t chunk, uint32_t seq, par
         pare_status st = pare_forward_logits(e->model.f, seq, pos, n, e->model.logits, err);
         if (st == PARE_OK && e->reference.m != NULL)
             st = pare_forward_logits(e->reference.f, seq, pos, n, e->reference.logits, err);
-        tile_job job = {.e = e, .ids = e->windows + (size_t)seq * e->n_ctx, .chunk = chunk, .pos = pos};
+        tile_job job = {.e = e, .ids = e->windows.batch + (size_t)seq * e->windows.n_ctx, .chunk = chunk, .pos = pos};
         if (st == PARE_OK)
             st = pare_parallel(n, score_position, &job, err);
         e->seconds += now() - start;
@@ -205,11 +197,11 @@ static void summarize(const evaluation *e, uint32_t n_done, pare_eval_result *ou
 {
     const pare_estimate unknown = {NAN, NAN};
     bool both = e->reference.m != NULL;
-    *out =
-        (pare_eval_result){.n_ctx = e->n_ctx, .n_chunks = n_done, .n_tokens_scored = e->nll.n, .has_reference = both};
+    *out = (pare_eval_result){
+        .n_ctx = e->windows.n_ctx, .n_chunks = n_done, .n_tokens_scored = e->nll.n, .has_reference = both};
     out->perplexity = pare_exp_estimate(pare_mean(&e->nll));
     out->seconds = e->seconds;
-    out->tokens_per_second = e->seconds > 0 ? (double)n_done * e->n_ctx * (both ? 2 : 1) / e->seconds : 0;
+    out->tokens_per_second = e->seconds > 0 ? (double)n_done * e->windows.n_ctx * (both ? 2 : 1) / e->seconds : 0;
     uint64_t tile_bytes = (uint64_t)e->tile * e->model.m->hp.n_vocab * sizeof(float);
     out->activation_bytes = pare_forward_bytes(e->model.f) + tile_bytes;
     if (!both)
@@ -234,18 +226,14 @@ static void summarize_quantiles(evaluation *e, pare_eval_result *out)
     out->kld_max = (pare_estimate){e->klds[n - 1], NAN};
 }
 
-/* Windows [chunk, chunk + n_seq) through the layers of both models, then scored one by one. */
-static pare_status run_batch(evaluation *e, uint32_t chunk, uint32_t n_seq, const int32_t *ids, int64_t bos,
-                             pare_error *err)
+/* The next windows, from `chunk` on, through the layers of both models; *n_seq is how many. */
+static pare_status run_batch(evaluation *e, uint32_t chunk, uint32_t *n_seq, pare_error *err)
 {
     double start = now();
-    memcpy(e->windows, ids + (size_t)chunk * e->n_ctx, (size_t)n_seq * e->n_ctx * sizeof *ids);
-    if (bos != PARE_TOKEN_NONE)
-        for (uint32_t s = 0; s < n_seq; s++)
-            e->windows[(size_t)s * e->n_ctx] = (int32_t)bos;
-    pare_status st = pare_forward_run(e->model.f, e->windows, n_seq, e->n_ctx, err);
+    *n_seq = pare_windows_fill(&e->windows, chunk);
+    pare_status st = pare_forward_run(e->model.f, e->windows.batch, *n_seq, e->windows.n_ctx, err);
     if (st == PARE_OK && e->reference.m != NULL)
-        st = pare_forward_run(e->reference.f, e->windows, n_seq, e->n_ctx, err);
+        st = pare_forward_run(e->reference.f, e->windows.batch, *n_seq, e->windows.n_ctx, err);
     e->seconds += now() - start;
     return st;
 }
@@ -254,27 +242,24 @@ pare_status pare_evaluate(const pare_model *model, const pare_model *reference, 
                           size_t n, int64_t bos, const pare_eval_options *options, pare_eval_fn each, void *user,
                           pare_eval_result *out, pare_error *err)
 {
-    evaluation e = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : DEFAULT_CTX};
-    pare_status st = check_input(model, reference, n, e.n_ctx, err);
-    if (st != PARE_OK)
-        return st;
-    size_t n_windows = n / e.n_ctx;
-    if (options->n_chunks != 0 && n_windows > options->n_chunks)
-        n_windows = options->n_chunks;
-    e.n_chunks = n_windows < INT32_MAX ? (uint32_t)n_windows : INT32_MAX;
-    st = open_evaluation(&e, model, reference, b, err);
-    for (uint32_t chunk = 0; st == PARE_OK && chunk < e.n_chunks; chunk += e.n_seq) {
-        uint32_t n_seq = e.n_chunks - chunk < e.n_seq ? e.n_chunks - chunk : e.n_seq;
-        st = run_batch(&e, chunk, n_seq, ids, bos, err);
+    evaluation e = {0};
+    uint32_t n_seq = 0;
+    pare_status st = pare_windows_open(&e.windows, ids, n, bos, options->n_ctx, options->n_chunks, err);
+    if (st == PARE_OK)
+        st = check_input(model, reference, n, e.windows.n_ctx, err);
+    if (st == PARE_OK)
+        st = open_evaluation(&e, model, reference, b, err);
+    for (uint32_t chunk = 0; st == PARE_OK && chunk < e.windows.n_windows; chunk += n_seq) {
+        st = run_batch(&e, chunk, &n_seq, err);
         for (uint32_t s = 0; st == PARE_OK && s < n_seq; s++) {
             if ((st = score_window(&e, chunk + s, s, err)) != PARE_OK)
                 break;
             add_window(&e, chunk + s);
             summarize(&e, chunk + s + 1, out);
-            if (chunk + s + 1 == e.n_chunks && reference != NULL)
+            if (chunk + s + 1 == e.windows.n_windows && reference != NULL)
                 summarize_quantiles(&e, out);
             if (each != NULL)
-                each(out, chunk + s, e.n_chunks, user);
+                each(out, chunk + s, e.windows.n_windows, user);
         }
     }
     close_evaluation(&e);

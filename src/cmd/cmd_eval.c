@@ -163,27 +163,11 @@ static pare_status one_text(const job *j, const char *name, pare_eval_result *re
 {
     const pare_eval_options options = {(uint32_t)cmd_number(j->args, OPT_CONTEXT),
                                        (uint32_t)cmd_number(j->args, OPT_CHUNKS)};
-    pare_buf text = {0};
     pare_ids ids = {0};
-    pare_status st = cmd_read_all(name, &text, err);
-    if (st == PARE_OK)
-        st = pare_tokenize(j->tokenizer, text.len > 0 ? text.data : "", text.len, PARE_TOKENIZE_BOS, &ids, err);
-    pare_buf_close(&text);
-    if (st == PARE_OK)
-        cmd_note("%s: %zu tokens", name, ids.n);
+    pare_status st = cmd_read_tokens(name, j->tokenizer, &ids, err);
     if (st == PARE_OK)
         st = pare_evaluate(&j->model, j->has_reference ? &j->reference : NULL, j->backend, ids.ids, ids.n, j->bos,
                            &options, after_window, NULL, result, err);
-    free(ids.ids);
-    return st;
-}
-
-/* The vocabulary may leave open whether a text starts with BOS; what the tokenizer does with an empty text tells. */
-static pare_status find_bos(job *j, pare_error *err)
-{
-    pare_ids ids = {0};
-    pare_status st = pare_tokenize(j->tokenizer, "", 0, PARE_TOKENIZE_BOS, &ids, err);
-    j->bos = st == PARE_OK && ids.n > 0 && ids.ids[0] == j->model.vocab.bos ? j->model.vocab.bos : PARE_TOKEN_NONE;
     free(ids.ids);
     return st;
 }
@@ -201,7 +185,7 @@ static pare_status open_all(job *j, pare_error *err)
     j->has_reference = reference != NULL;
     if (st == PARE_OK)
         st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err);
-    return st == PARE_OK ? find_bos(j, err) : st;
+    return st == PARE_OK ? cmd_find_bos(j->tokenizer, &j->model.vocab, &j->bos, err) : st;
 }
 
 static pare_status run(job *j, pare_error *err)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,6 +39,28 @@ pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
     pare_status st = read_fd(fd, path, out, err);
     close(fd);
+    return st;
+}
+
+pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_error *err)
+{
+    pare_buf text = {0};
+    pare_status st = cmd_read_all(path, &text, err);
+    if (st == PARE_OK)
+        st = pare_tokenize(tokenizer, text.len > 0 ? text.data : "", text.len, PARE_TOKENIZE_BOS, out, err);
+    pare_buf_close(&text);
+    if (st == PARE_OK)
+        cmd_note("%s: %zu tokens", path, out->n);
+    return st;
+}
+
+/* The vocabulary may leave open whether a text starts with BOS; what the tokenizer does with an empty text tells. */
+pare_status cmd_find_bos(const pare_tokenizer *tokenizer, const pare_vocab *vocab, int64_t *bos, pare_error *err)
+{
+    pare_ids ids = {0};
+    pare_status st = pare_tokenize(tokenizer, "", 0, PARE_TOKENIZE_BOS, &ids, err);
+    *bos = st == PARE_OK && ids.n > 0 && ids.ids[0] == vocab->bos ? vocab->bos : PARE_TOKEN_NONE;
+    free(ids.ids);
     return st;
 }
 

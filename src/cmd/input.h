@@ -5,10 +5,17 @@
 #include "cmd/options.h"
 #include "core/text.h"
 #include "eval/backend.h"
+#include "eval/tokenizer.h"
 
 /* The whole of a file or pipe, "-" for standard input, appended to out.
  * Errors: PARE_ERR_FORMAT (absent, a folder), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
 pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err);
+
+/* The tokens of a text (path as in cmd_read_all), with BOS where the vocabulary adds one. */
+pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_error *err);
+
+/* What stands at the start of every window: the id of BOS, or PARE_TOKEN_NONE when texts have none. */
+pare_status cmd_find_bos(const pare_tokenizer *tokenizer, const pare_vocab *vocab, int64_t *bos, pare_error *err);
 
 /* The backend that --device names; close it with cmd_close_backend.
  * Errors: PARE_ERR_USAGE (no device of that name), PARE_ERR_DEVICE (cuda: this version has none) */

@@ -1,0 +1,31 @@
+/* eval/collect.h - calibration statistics: sums over the inputs of every matrix while a text runs through a model
+ *
+ * Windows as in eval/perplexity.h, but every position counts. What is counted is what stock llama-imatrix counts: the
+ * matrices of the layers, and on request the output matrix. Method and the differences to stock:
+ * docs/methods/IMPORTANCE.md. */
+#ifndef PARE_EVAL_COLLECT_H
+#define PARE_EVAL_COLLECT_H
+
+#include "eval/forward.h"
+#include "model/imatrix.h"
+
+typedef struct pare_collect_options {
+    uint32_t n_ctx;     /* 0: 512 */
+    uint32_t n_chunks;  /* at most so many windows; 0: all */
+    bool output_weight; /* output.weight too */
+} pare_collect_options;
+
+/* Called after each batch of windows. */
+typedef void (*pare_collect_fn)(uint32_t n_done, uint32_t n_chunks, void *user);
+
+/* Run ids [n] through m and fill the zeroed im: one entry a matrix with sum2, sum and counts, chunk_count and
+ * chunk_size; datasets are the caller's. bos as in pare_evaluate. Sums run in double over the tokens in their order, so
+ * they do not depend on the number of threads. Memory: activations of about 2048 tokens (one window, when that is
+ * longer) and 24 bytes a column.
+ * Errors: PARE_ERR_USAGE (less than one window), PARE_ERR_NUMBER (an activation is not finite: tensor and column), and
+ * those of the passes. On error im is closed. */
+pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b, const int32_t *ids, size_t n,
+                         int64_t bos, const pare_collect_options *options, pare_collect_fn each, void *user,
+                         pare_error *err);
+
+#endif
