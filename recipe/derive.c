@@ -2,6 +2,7 @@
 #include "core/bytes.h"
 #include "core/checked.h"
 #include "quant/registry.h"
+#include "recipe/importance.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 /* Squared error and energy of one row. Summed in row order when the tensor is complete, so that the figure does not
  * depend on which thread encoded which row. */
 typedef struct row_error {
-    double error, energy;
+    double error, energy, weighted_error, weighted_energy;
 } row_error;
 
 /* ctx of a derived tensor. */
@@ -25,6 +26,8 @@ typedef struct derived {
     bool warned;       /* of values that are not finite */
     row_error *errors; /* [n_rows] while the tensor is being encoded, else NULL */
     uint64_t n_done;
+    bool has_importance;
+    pare_imatrix_entry importance;
 } derived;
 
 static bool is_finite(float x)
@@ -54,23 +57,32 @@ static void rows_done(derived *d, const pare_tensor *t, uint64_t n_rows)
         for (uint64_t r = 0; r < t->n_rows; r++) {
             sum.error += d->errors[r].error;
             sum.energy += d->errors[r].energy;
+            sum.weighted_error += d->errors[r].weighted_error;
+            sum.weighted_energy += d->errors[r].weighted_energy;
         }
         d->row->error = sum.energy > 0 ? sum.error / sum.energy : 0.0;
+        if (d->has_importance)
+            d->row->weighted_error = sum.weighted_energy > 0 ? sum.weighted_error / sum.weighted_energy : 0.0;
         free(d->errors);
         d->errors = NULL;
     }
     pthread_mutex_unlock(&d->lock);
 }
 
-static row_error compare_row(const float *x, const float *y, uint64_t n)
+/* weight: [n] importances or NULL */
+static row_error compare_row(const float *x, const float *y, const float *weight, uint64_t n)
 {
     row_error e = {0};
     for (uint64_t i = 0; i < n; i++) {
         if (!is_finite(x[i]))
             continue; /* kept as it is, or refused */
-        double diff = (double)x[i] - (double)y[i];
+        double diff = (double)x[i] - (double)y[i], energy = (double)x[i] * (double)x[i];
         e.error += diff * diff;
-        e.energy += (double)x[i] * (double)x[i];
+        e.energy += energy;
+        if (weight != NULL) {
+            e.weighted_error += (double)weight[i] * diff * diff;
+            e.weighted_energy += (double)weight[i] * energy;
+        }
     }
     return e;
 }
@@ -114,11 +126,30 @@ static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, u
     return st;
 }
 
-/* Encode one row and measure it; scratch holds 2 * row_len floats. */
-static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, float *scratch, row_error *e,
+/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns. */
+typedef struct row_buffers {
+    float *x, *y, *weight; /* [row_len]; weight NULL: none */
+    uint64_t expert;       /* whose importances are in hand; UINT64_MAX: nobody's */
+} row_buffers;
+
+/* The importances for this row: NULL when all columns count alike. */
+static const float *weight_of(const pare_tensor *t, const derived *d, uint64_t row, row_buffers *b)
+{
+    if (!d->has_importance)
+        return NULL;
+    uint64_t expert = row / (t->n_rows / d->importance.n_experts);
+    if (expert != b->expert)
+        pare_imatrix_importance(&d->importance, expert, b->weight); /* there are some: pare_importance_find */
+    b->expert = expert;
+    return b->weight;
+}
+
+/* Encode one row and measure it. */
+static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, row_buffers *b, row_error *e,
                               pare_error *err)
 {
-    float *x = scratch, *y = scratch + t->row_len;
+    float *x = b->x, *y = b->y;
+    const float *weight = weight_of(t, d, row, b);
     bool kept = false;
     uint64_t i = 0;
     pare_error inner = {0};
@@ -130,11 +161,11 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
     if (st != PARE_OK)
         return st;
     st = kept ? encode_kept(t, x, y, dst, &inner)
-              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, dst, &inner);
+              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, weight, dst, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row, inner.text);
     if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
-        *e = compare_row(x, y, t->row_len);
+        *e = compare_row(x, y, weight, t->row_len);
     return st;
 }
 
@@ -143,15 +174,16 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
     row_error *errors = errors_of(d, t);
     size_t bytes = 0;
-    float *scratch = pare_mul_size((size_t)t->row_len, 2 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
+    float *scratch = pare_mul_size((size_t)t->row_len, 3 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
     if (scratch == NULL || errors == NULL) {
         free(scratch);
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " weights", t->name,
                          t->row_len);
     }
+    row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, UINT64_MAX};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, scratch, &errors[row + i], err);
+        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &errors[row + i], err);
     free(scratch);
     if (st == PARE_OK) {
         pare_tensor_release(d->source, row, n_rows);
@@ -199,43 +231,61 @@ pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *
     return st;
 }
 
-pare_status pare_derive_add(pare_model *out, const pare_tensor *t, pare_type wanted, pare_type to, unsigned flags,
-                            pare_plan *plan, pare_error *err)
+/* Importances are for blocks; a tensor of the layers that lacks them is counted. */
+static pare_status find_importance(derived *d, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                                   pare_error *err)
 {
-    const pare_type_info *info = pare_type_get(to);
-    bool keep = to == t->type;
+    const pare_type_info *info = pare_type_get(how->to);
+    if (info->block_len == 1 || how->to == t->type)
+        return PARE_OK;
+    d->has_importance = pare_importance_find(how->imatrix, t, &d->importance);
+    if (d->has_importance)
+        return PARE_OK;
+    plan->n_unweighted += how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;
+    if (info->traits & PARE_TRAIT_NEEDS_WEIGHT)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': type %s needs importances, and %s", t->name,
+                         info->name, how->imatrix == NULL ? "there is no imatrix" : "the imatrix has none for it");
+    return PARE_OK;
+}
+
+pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                            pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(how->to);
+    bool keep = how->to == t->type;
     if (!keep && info->encode == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': pare has no encoder for type %s", t->name,
-                         info->name);
-    if (!keep && (info->traits & PARE_TRAIT_NEEDS_WEIGHT))
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': type %s needs importances (an imatrix)", t->name,
                          info->name);
     derived *d = pare_arena_alloc(&out->arena, sizeof *d, err);
     if (d == NULL)
         return PARE_ERR_MEMORY;
     pare_plan_row *row = &plan->rows[plan->n++];
-    *d = (derived){.source = t, .flags = flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
+    *d = (derived){.source = t, .flags = how->flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pare_status st = find_importance(d, t, how, plan, err);
+    if (st != PARE_OK)
+        return st;
     pare_tensor copy = *t;
-    copy.type = to;
-    if (!keep || (flags & PARE_DERIVE_CHECK)) {
+    copy.type = how->to;
+    if (!keep || (how->flags & PARE_DERIVE_CHECK)) {
         copy.data = NULL;
         copy.offset = 0;
         copy.ctx = d;
         copy.read = keep ? read_checked : read_encoded;
     }
     pare_tensor *added = NULL;
-    pare_status st = pare_tensor_set_shape(&copy, out->path, err);
+    st = pare_tensor_set_shape(&copy, out->path, err);
     if (st == PARE_OK)
         st = pare_model_add(out, &copy, &added, err);
     if (st != PARE_OK)
         return st;
     *row = (pare_plan_row){.name = added->name,
                            .from = t->type,
-                           .wanted = wanted,
-                           .to = to,
+                           .wanted = how->wanted,
+                           .to = how->to,
                            .bytes = copy.n_bytes,
-                           .error = keep ? 0.0 : NAN};
-    plan->n_fallback += wanted != to;
+                           .error = keep ? 0.0 : NAN,
+                           .weighted_error = NAN};
+    plan->n_fallback += how->wanted != how->to;
     return PARE_OK;
 }
 

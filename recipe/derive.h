@@ -13,11 +13,19 @@ typedef enum pare_derive_flags {
     PARE_DERIVE_ZERO = 2   /* a NaN or an infinity encodes as zero */
 } pare_derive_flags;
 
-/* Add t of the source as type `to`. The next row of the plan describes it. With to == t->type the stored bytes are
+/* What becomes of a tensor. */
+typedef struct pare_derive_how {
+    pare_type wanted, to; /* as in pare_plan_row */
+    unsigned flags;
+    const pare_imatrix *imatrix; /* NULL: every column counts alike. Must outlive the derived model */
+} pare_derive_how;
+
+/* Add t of the source as type how->to. The next row of the plan describes it. With to == t->type the stored bytes are
  * kept as they are.
- * Errors: PARE_ERR_UNSUPPORTED (no encoder), PARE_ERR_RANGE (row length), PARE_ERR_MEMORY. */
-pare_status pare_derive_add(pare_model *out, const pare_tensor *t, pare_type wanted, pare_type to, unsigned flags,
-                            pare_plan *plan, pare_error *err);
+ * Errors: PARE_ERR_UNSUPPORTED (no encoder; importances needed and none there), PARE_ERR_RANGE (row length),
+ * PARE_ERR_MEMORY. */
+pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                            pare_error *err);
 
 /* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
 bool pare_derive_keeps_f32(const pare_tensor *t);

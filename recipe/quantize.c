@@ -1,5 +1,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "recipe/derive.h"
+#include "recipe/importance.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -96,6 +97,20 @@ typedef struct planner {
     pare_preset_state state;
 } planner;
 
+/* What stock refuses to write without importances is refused here too: the result would be useless. */
+static pare_status require_importance(const pare_quantize_options *o, const pare_tensor *t, pare_type to,
+                                      pare_error *err)
+{
+    pare_imatrix_entry e;
+    if (o->preset == NULL || to == t->type || !pare_preset_needs_weight(o->preset, t->name, to) ||
+        pare_importance_find(o->imatrix, t, &e))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s within %s needs importances%s", t->name,
+                     pare_type_get(to)->name, o->preset->name,
+                     o->imatrix == NULL ? ": collect them with pare imatrix and give --imatrix"
+                                        : ", and the imatrix has none for it");
+}
+
 static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, pare_type *to, pare_error *err)
 {
     const pare_quantize_options *o = p->options;
@@ -118,6 +133,8 @@ static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, p
         *wanted = asked;
         st = fit_type(t, asked, to, err);
     }
+    if (st == PARE_OK)
+        st = require_importance(o, t, *to, err);
     if (st == PARE_OK && *to != t->type && !(from->traits & PARE_TRAIT_FLOAT) && !o->allow_requantize)
         st =
             pare_fail(err, PARE_ERR_USAGE,
@@ -126,7 +143,7 @@ static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, p
     return st;
 }
 
-static void describe(const pare_model *in, pare_preset_model *m)
+static void describe(const pare_model *in, bool has_imatrix, pare_preset_model *m)
 {
     const pare_meta_value *arch = pare_meta_find(&in->meta, "general.architecture");
     *m = (pare_preset_model){.arch = in->arch != NULL                                 ? in->arch->name
@@ -136,6 +153,7 @@ static void describe(const pare_model *in, pare_preset_model *m)
     pare_hparams hp = in->hp;
     if (in->arch == NULL)
         pare_hparams_guess(&hp, m->arch, &in->meta);
+    m->has_imatrix = has_imatrix;
     m->n_layer = hp.n_layer;
     m->n_head = hp.n_head;
     m->n_head_kv = hp.n_head_kv;
@@ -167,7 +185,7 @@ static pare_status decide(planner *p, decision *decisions, pare_error *err)
     }
     if (st == PARE_OK) {
         pare_preset_model m;
-        describe(in, &m);
+        describe(in, p->options->imatrix != NULL, &m);
         qsort(order, in->n_tensors, sizeof *order, by_stock_order);
         pare_preset_start(&p->state, p->options->preset, &m, names, in->n_tensors);
     }
@@ -180,28 +198,72 @@ static pare_status decide(planner *p, decision *decisions, pare_error *err)
     return st;
 }
 
+/* At most 127 bytes of s, as stock keeps of such names, and whole characters. */
+static pare_str cut_name(pare_str s)
+{
+    size_t n = s.len < 127 ? s.len : 127;
+    while (n > 0 && n < s.len && ((uint8_t)s.data[n] & 0xc0) == 0x80)
+        n--;
+    return (pare_str){s.data, n};
+}
+
+/* Where the importances came from, with stock's keys. */
+static pare_status describe_imatrix(pare_meta *meta, const pare_imatrix *im, pare_error *err)
+{
+    pare_str file = {im->path, strlen(im->path)};
+    pare_status st = pare_meta_set_str(meta, "quantize.imatrix.file", cut_name(file), err);
+    if (st == PARE_OK && im->n_datasets > 0)
+        st = pare_meta_set_str(meta, "quantize.imatrix.dataset", cut_name(im->datasets[0]), err);
+    if (st == PARE_OK)
+        st = pare_meta_set_u32(meta, "quantize.imatrix.entries_count", (uint32_t)im->n, err);
+    if (st == PARE_OK && im->chunk_count > 0)
+        st = pare_meta_set_u32(meta, "quantize.imatrix.chunks_count", im->chunk_count, err);
+    return st;
+}
+
+static pare_status add_tensors(pare_model *out, const pare_model *in, const pare_quantize_options *o,
+                               const decision *decisions, pare_plan *plan, pare_error *err)
+{
+    pare_derive_how how = {.flags = o->allow_nonfinite ? PARE_DERIVE_ZERO : PARE_DERIVE_CHECK, .imatrix = o->imatrix};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
+        how.wanted = decisions[i].wanted;
+        how.to = decisions[i].to;
+        st = pare_derive_add(out, &in->tensors[i], &how, plan, err);
+    }
+    if (st == PARE_OK && plan->n_unweighted > 0)
+        st =
+            pare_warn(err, "%s: has no importances for %u of the tensors that are quantized: their columns count alike",
+                      o->imatrix->path, (unsigned)plan->n_unweighted);
+    return st;
+}
+
+static pare_status set_metadata(pare_model *out, const pare_quantize_options *o, pare_error *err)
+{
+    uint32_t file_type = o->preset != NULL ? o->preset->ftype : pare_derive_file_type(o->pure_type);
+    pare_status st = pare_meta_set_u32(&out->meta, "general.file_type", file_type, err);
+    if (st == PARE_OK)
+        st = pare_meta_set_u32(&out->meta, "general.quantization_version", 2, err);
+    return st == PARE_OK && o->imatrix != NULL ? describe_imatrix(&out->meta, o->imatrix, err) : st;
+}
+
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
                           pare_error *err)
 {
     planner p = {.options = options, .in = in};
     decision *decisions = NULL;
-    unsigned flags = options->allow_nonfinite ? PARE_DERIVE_ZERO : PARE_DERIVE_CHECK;
     *out = (pare_model){0};
-    pare_status st = rules_open(&p.rules, options, err);
-    if (st != PARE_OK)
+    pare_status st = options->imatrix != NULL ? pare_importance_check(options->imatrix, in, err) : PARE_OK;
+    if (st != PARE_OK || (st = rules_open(&p.rules, options, err)) != PARE_OK)
         return st;
     if ((decisions = malloc((in->n_tensors + 1) * sizeof *decisions)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory to plan %zu tensors", in->n_tensors);
     if (st == PARE_OK && (st = decide(&p, decisions, err)) == PARE_OK)
         st = pare_derive_start(out, in, plan, err);
-    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++)
-        st = pare_derive_add(out, &in->tensors[i], decisions[i].wanted, decisions[i].to, flags, plan, err);
     if (st == PARE_OK)
-        st = pare_meta_set_u32(
-            &out->meta, "general.file_type",
-            options->preset != NULL ? options->preset->ftype : pare_derive_file_type(options->pure_type), err);
+        st = add_tensors(out, in, options, decisions, plan, err);
     if (st == PARE_OK)
-        st = pare_meta_set_u32(&out->meta, "general.quantization_version", 2, err);
+        st = set_metadata(out, options, err);
     rules_close(&p.rules);
     free(decisions);
     if (st != PARE_OK)

@@ -4,6 +4,7 @@
 #ifndef PARE_RECIPE_RECIPE_H
 #define PARE_RECIPE_RECIPE_H
 
+#include "model/imatrix.h"
 #include "model/model.h"
 #include "quant/preset.h"
 
@@ -19,28 +20,32 @@ typedef struct pare_quantize_options {
     pare_type embedding_type;            /* of token_embd; PARE_TYPE_NONE: by preset */
     const pare_type_override *overrides; /* first match wins, before the preset */
     size_t n_overrides;
+    const pare_imatrix *imatrix; /* importances, or NULL; must outlive the derived model */
     bool allow_requantize; /* sources that are quantized already */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
- * tensor is encoded; NAN before, 0 when the values are exactly kept. */
+ * tensor is encoded; NAN before, 0 when the values are exactly kept. weighted_error: the same with each column times its
+ * importance, the expected share of the product that is lost; NAN without importances. */
 typedef struct pare_plan_row {
     const char *name;
     pare_type from, wanted, to; /* wanted != to: the block does not divide the row */
     uint64_t bytes;
-    double error;
+    double error, weighted_error;
 } pare_plan_row;
 
 typedef struct pare_plan {
     pare_plan_row *rows; /* [n] owned by the derived model's arena */
     size_t n;
     uint32_t n_fallback;
+    uint32_t n_unweighted; /* tensors of the layers that were quantized without importances although there are some */
 } pare_plan;
 
 /* Make out a quantized derivation of in (which must outlive it). Metadata is copied with general.file_type and
- * general.quantization_version set. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed),
- * PARE_ERR_USAGE (source quantized already, bad pattern), PARE_ERR_MEMORY. */
+ * general.quantization_version set; with importances also quantize.imatrix.* as stock writes them. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed),
+ * PARE_ERR_USAGE (source quantized already, bad pattern), PARE_ERR_RANGE (importances of another model),
+ * PARE_ERR_MEMORY. */
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
                           pare_error *err);
 

@@ -2,6 +2,7 @@
 #include "cmd/outputs.h"
 #include "cmd/summary.h"
 #include "formats/gguf.h"
+#include "formats/imatrix_file.h"
 #include "formats/open.h"
 
 #include <stdlib.h>
@@ -12,6 +13,7 @@ typedef struct job {
     const char *output;
     pare_quantize_options options;
     pare_type_override *overrides; /* owned, as the patterns in it */
+    pare_imatrix imatrix;
     pare_model in, out;
     pare_plan plan;
     pare_pin pin;
@@ -113,7 +115,8 @@ static pare_status parse_options(job *j, pare_error *err)
 
 static pare_status check_outputs(const job *j, pare_error *err)
 {
-    cmd_outputs outputs = {0};
+    const char *imatrix = cmd_text(j->args, OPT_IMATRIX);
+    cmd_outputs outputs = {.inputs = &imatrix, .n_inputs = imatrix != NULL};
     bool force = cmd_has(j->args, OPT_FORCE) || cmd_has(j->args, OPT_DRY_RUN);
     cmd_outputs_add(&outputs, "--output", j->output);
     cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
@@ -192,6 +195,10 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = pare_model_open(&j.in, args->operands[0], flags, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
+    if (st == PARE_OK && cmd_has(args, OPT_IMATRIX)) {
+        st = pare_imatrix_open(&j.imatrix, cmd_text(args, OPT_IMATRIX), err);
+        j.options.imatrix = &j.imatrix;
+    }
     if (st == PARE_OK)
         st = pare_quantize(&j.out, &j.in, &j.options, &j.plan, err);
     if (st == PARE_OK)
@@ -199,6 +206,7 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
     pare_pin_close(&j.pin);
     pare_model_close(&j.out);
     pare_model_close(&j.in);
+    pare_imatrix_close(&j.imatrix);
     cmd_pinning_close(&j.pinning);
     for (size_t i = 0; j.overrides != NULL && i < cmd_count(args, OPT_TENSOR); i++)
         free((char *)j.overrides[i].pattern);

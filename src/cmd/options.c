@@ -10,7 +10,7 @@
 
 enum {
     WRITERS = V(CONVERT) | V(QUANTIZE),
-    RUNNERS = V(EVAL) | V(LOGITS),
+    RUNNERS = V(EVAL) | V(LOGITS) | V(IMATRIX),
     READERS = V(INSPECT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
     ALL = READERS | V(ENV) | V(HELP)
 };
@@ -27,6 +27,8 @@ static const cmd_option table[] = {
      "the lock file to write; what is pinned must lie in its folder or below", V(PIN), 0},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "where to write the logits: float32 little endian [sequences, length, vocabulary]", V(LOGITS), CMD_REQUIRED},
+    {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
+     "the GGUF file of statistics to write; llama-quantize reads it too", V(IMATRIX), CMD_REQUIRED},
     {OPT_DTYPE, "dtype", 0, "TYPE", CMD_KIND_CHOICE, "auto f32 f16 bf16 q8_0", "auto",
      "type of the weights; auto keeps the source's. Norms and other vectors become f32 in a GGUF file", V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_FORMAT, "format", 0, "FORMAT", CMD_KIND_CHOICE, "gguf safetensors", NULL,
@@ -39,6 +41,8 @@ static const cmd_option table[] = {
      "block type of the output matrix", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_EMBEDDING_TYPE, "embedding-type", 0, "TYPE", CMD_KIND_TEXT, NULL, NULL,
      "block type of the token embedding", V(QUANTIZE), CMD_SHAPES_BYTES},
+    {OPT_IMATRIX, "imatrix", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "calibration statistics of pare imatrix or llama-imatrix: errors count where the inputs are large", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_SPLIT_SIZE, "split-size", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
      "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, CMD_SHAPES_BYTES},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
@@ -60,15 +64,25 @@ static const cmd_option table[] = {
     {OPT_DRY_RUN, "dry-run", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "write nothing; show the plan: the type of each tensor, the exact bytes of the output, the free disk", WRITERS, 0},
     {OPT_FORCE, "force", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "replace outputs that exist; an input is never replaced", WRITERS | V(PIN) | V(LOGITS), 0},
+     "replace outputs that exist; an input is never replaced", WRITERS | V(PIN) | V(LOGITS) | V(IMATRIX), 0},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to measure on, - for standard input; several are reported one by one and averaged", V(EVAL), CMD_REPEATS | CMD_REQUIRED},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "text to turn into tokens, - for standard input", V(TOKENIZE), CMD_REQUIRED},
+    {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
+     "UTF-8 text to run through the model, - for standard input; statistics of several add up", V(IMATRIX), CMD_REPEATS | CMD_REQUIRED},
+    {OPT_IN, "in", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "add to the statistics of an earlier file, GGUF or legacy .dat. May be repeated", V(IMATRIX), CMD_REPEATS},
+    {OPT_OUTPUT_WEIGHT, "output-weight", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "collect for the output matrix too; llama-imatrix calls it --process-output", V(IMATRIX), 0},
     {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, "512",
      "tokens a window; the second half of each is scored", V(EVAL), 0},
+    {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, "512",
+     "tokens a window; all of them count", V(IMATRIX), 0},
     {OPT_CHUNKS, "chunks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
      "measure on the first N windows only", V(EVAL), 0},
+    {OPT_CHUNKS, "chunks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
+     "use the first N windows of each text only", V(IMATRIX), 0},
     {OPT_REFERENCE, "reference", 0, "MODEL", CMD_KIND_PATH, NULL, NULL,
      "the model to compare with, usually the unquantized one: KL divergence, same top token, change of probability", V(EVAL), 0},
     {OPT_FAIL_OVER, "fail-over", 0, "KLD", CMD_KIND_REAL, NULL, NULL,
@@ -179,7 +193,7 @@ const pare_preset *cmd_preset_at(size_t i)
     const pare_preset *preset;
     for (size_t k = 0; (preset = pare_preset_at(k)) != NULL; k++) {
         const pare_type_info *type = pare_type_get(preset->base);
-        if (type->encode != NULL && !(type->traits & PARE_TRAIT_NEEDS_WEIGHT) && i-- == 0)
+        if (type->encode != NULL && i-- == 0)
             return preset;
     }
     return NULL;

@@ -86,6 +86,7 @@ json_t *cmd_json_plan(const pare_plan *plan)
             json_object_set_new(item, "wanted", json_string(pare_type_get(row->wanted)->name));
         cmd_json_u64(item, "bytes", row->bytes);
         cmd_json_real(item, "error", row->error);
+        cmd_json_real(item, "weighted_error", row->weighted_error);
         json_array_append_new(list, item);
     }
     return list;
@@ -99,6 +100,8 @@ void cmd_print_plan(const pare_plan *plan)
                pare_type_get(row->from)->name, pare_type_get(row->to)->name, row->bytes);
         if (isfinite(row->error))
             printf("  error %.3e", row->error);
+        if (isfinite(row->weighted_error))
+            printf("  weighted %.3e", row->weighted_error);
         putchar('\n');
     }
 }

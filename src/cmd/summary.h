@@ -13,7 +13,8 @@ json_t *cmd_json_types(const pare_model *m);
 json_t *cmd_json_shape(const pare_tensor *t);
 void cmd_shape_text(char *dst, size_t size, const pare_tensor *t); /* "[2048, 256]" */
 
-/* [{name, from, to, bytes, error, wanted}]; error is left out while it is not known, wanted when it is `to` */
+/* [{name, from, to, bytes, error, weighted_error, wanted}]; errors are left out while they are not known, wanted when it
+ * is `to` */
 json_t *cmd_json_plan(const pare_plan *plan);
 void cmd_print_plan(const pare_plan *plan);
 void cmd_print_fallbacks(const pare_plan *plan);

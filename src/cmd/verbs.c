@@ -31,8 +31,19 @@ static const cmd_verb verbs[] = {
                 "machine and with any number of threads.",
          .examples = {{"the usual choice, pinned", "pare quantize ./model -t q4_k_m -o model-q4_k_m.gguf --pin"},
                      {"how large would it be?", "pare quantize ./model -t q5_k_m -o out.gguf --dry-run"},
+                     {"with calibration statistics", "pare quantize ./model -t q3_k_m --imatrix imatrix.gguf -o out.gguf"},
                      {"keep one kind of tensor at 8 bits", "pare quantize ./model -t q4_k_m --tensor 'attn_v=q8_0' -o out.gguf"}},
          .min_operands = 1, .max_operands = 1, .lists_presets = true, .run = cmd_quantize},
+    {.id = CMD_IMATRIX,
+         .name = "imatrix", .operands = "MODEL -f TEXT -o OUT", .summary = "collect calibration statistics for quantize --imatrix",
+         .text = "Runs a text through the model and sums, for each input column of each matrix of the layers, the squares of "
+                "the inputs. quantize --imatrix then spends its bits where inputs are large. MODEL should be the unquantized "
+                "one, and TEXT not the one that quality is measured on. The file has the layout of llama-imatrix.",
+         .examples = {{"statistics of a text", "pare imatrix ./model -f calibration.txt -o imatrix.gguf"},
+                     {"use them", "pare quantize ./model -t q4_k_m --imatrix imatrix.gguf -o model-q4_k_m.gguf"},
+                     {"add a second text to an earlier file",
+                      "pare imatrix ./model -f code.txt --in imatrix.gguf -o both.gguf"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_imatrix},
     {.id = CMD_EVAL,
          .name = "eval", .operands = "MODEL -f TEXT", .summary = "measure perplexity and divergence from a reference",
          .text = "Perplexity over windows of --ctx tokens, second half scored. With --reference both models run side by side "

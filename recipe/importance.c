@@ -1,0 +1,98 @@
+#include "recipe/importance.h"
+
+#include <inttypes.h>
+
+uint64_t pare_importance_experts(const pare_tensor *t)
+{
+    uint64_t n_rows = t->n_dims > 2 ? t->dim[t->n_dims - 2] : t->n_rows;
+    return n_rows > 0 ? t->n_rows / n_rows : 1;
+}
+
+/* Columns of expert i without any importance. */
+static uint64_t count_zeros(const pare_imatrix_entry *e, uint64_t i)
+{
+    uint64_t n = 0;
+    for (uint64_t c = 0; c < e->n_columns; c++)
+        n += !(e->sum2[i * e->n_columns + c] > 0);
+    return n;
+}
+
+static double count_of(const pare_imatrix_entry *e, uint64_t i)
+{
+    return e->counts[e->n_counts == 1 ? 0 : i];
+}
+
+/* Experts that saw no token, and columns that were always zero in those that did. */
+static pare_status check_values(const pare_imatrix *im, const pare_imatrix_entry *e, pare_error *err)
+{
+    uint64_t n_unseen = 0, n_zero = 0, n_columns = 0;
+    for (uint64_t i = 0; i < e->n_experts; i++) {
+        if (!(count_of(e, i) > 0)) {
+            n_unseen++;
+            continue;
+        }
+        n_columns += e->n_columns;
+        n_zero += count_zeros(e, i);
+    }
+    pare_status st = PARE_OK;
+    if (n_zero == n_columns)
+        return pare_warn(err, "%s: tensor '%s': every importance is zero; its columns count alike", im->path, e->name);
+    if (n_unseen > 0)
+        st = pare_warn(err,
+                       "%s: tensor '%s': %" PRIu64 " of %" PRIu64
+                       " experts saw no token; they get the mean importances of the others",
+                       im->path, e->name, n_unseen, e->n_experts);
+    if (st == PARE_OK && n_zero > 0)
+        st = pare_warn(err, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " columns have no importance", im->path, e->name,
+                       n_zero, n_columns);
+    return st;
+}
+
+static pare_status check_entry(const pare_imatrix *im, const pare_imatrix_entry *entry, const pare_tensor *t,
+                               pare_error *err)
+{
+    pare_imatrix_entry e = *entry;
+    if (!pare_imatrix_reshape(&e, pare_importance_experts(t), t->row_len))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s': statistics of %" PRIu64 " times %" PRIu64
+                         " columns; the model's tensor has %" PRIu64 " times %" PRIu64 ": they are of another model",
+                         im->path, e.name, e.n_experts, e.n_columns, pare_importance_experts(t), t->row_len);
+    return check_values(im, &e, err);
+}
+
+pare_status pare_importance_check(const pare_imatrix *im, const pare_model *m, pare_error *err)
+{
+    const pare_imatrix_entry *stranger = NULL;
+    size_t n_strangers = 0;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < im->n && st == PARE_OK; i++) {
+        const pare_tensor *t = pare_model_find(m, im->entries[i].name);
+        if (t != NULL)
+            st = check_entry(im, &im->entries[i], t, err);
+        else if (n_strangers++ == 0)
+            stranger = &im->entries[i];
+    }
+    if (st != PARE_OK || n_strangers == 0)
+        return st;
+    if (n_strangers == im->n)
+        return pare_fail(
+            err, PARE_ERR_RANGE,
+            "%s: none of its %zu entries names a tensor of %s (the first is '%s'): they are of another model", im->path,
+            im->n, m->path, stranger->name);
+    return pare_warn(err, "%s: %zu of %zu entries name no tensor of %s, the first is '%s'", im->path, n_strangers,
+                     im->n, m->path, stranger->name);
+}
+
+bool pare_importance_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out)
+{
+    const pare_imatrix_entry *e = im != NULL ? pare_imatrix_find(im, t->name) : NULL;
+    if (e == NULL)
+        return false;
+    *out = *e;
+    if (!pare_imatrix_reshape(out, pare_importance_experts(t), t->row_len))
+        return false;
+    for (uint64_t i = 0; i < out->n_experts; i++)
+        if (count_of(out, i) > 0 && count_zeros(out, i) < out->n_columns)
+            return true;
+    return false;
+}

@@ -1,0 +1,144 @@
+#include "cmd/console.h"
+#include "cmd/input.h"
+#include "cmd/outputs.h"
+#include "cmd/summary.h"
+#include "core/progress.h"
+#include "eval/collect.h"
+#include "formats/imatrix_file.h"
+#include "formats/open.h"
+#include "recipe/importance.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct job {
+    const cmd_args *args;
+    pare_model model;
+    pare_backend *backend;
+    pare_tokenizer *tokenizer;
+    int64_t bos;
+    pare_imatrix all; /* what is written: the earlier files, then the texts */
+    pare_pin pin;
+} job;
+
+static pare_status check_outputs(const job *j, pare_error *err)
+{
+    size_t n_in = cmd_count(j->args, OPT_IN), n_texts = cmd_count(j->args, OPT_FILE);
+    const char **inputs = malloc((n_in + n_texts + 1) * sizeof *inputs);
+    if (inputs == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", n_in + n_texts);
+    for (size_t i = 0; i < n_in; i++)
+        inputs[i] = cmd_nth(j->args, OPT_IN, i);
+    for (size_t i = 0; i < n_texts; i++)
+        inputs[n_in + i] = cmd_nth(j->args, OPT_FILE, i);
+    cmd_outputs outputs = {.inputs = inputs, .n_inputs = n_in + n_texts};
+    cmd_outputs_add(&outputs, "--output", cmd_text(j->args, OPT_OUTPUT));
+    pare_status st = cmd_outputs_check(&outputs, &j->model, cmd_has(j->args, OPT_FORCE), err);
+    free(inputs);
+    return st;
+}
+
+static pare_status open_all(job *j, pare_error *err)
+{
+    pare_status st = cmd_open_backend(&j->backend, j->args, err);
+    if (st == PARE_OK)
+        st = pare_model_open(&j->model, j->args->operands[0], 0, err);
+    if (st == PARE_OK && !j->model.has_vocab)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tokenizer", j->args->operands[0]);
+    if (st == PARE_OK)
+        st = check_outputs(j, err);
+    if (st == PARE_OK)
+        st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err);
+    return st == PARE_OK ? cmd_find_bos(j->tokenizer, &j->model.vocab, &j->bos, err) : st;
+}
+
+/* Earlier statistics come first, so that a file that does not fit is found before the work. */
+static pare_status add_file(job *j, const char *path, pare_error *err)
+{
+    pare_imatrix earlier = {0};
+    pare_status st = pare_imatrix_open(&earlier, path, err);
+    if (st == PARE_OK)
+        st = pare_importance_check(&earlier, &j->model, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_merge(&j->all, &earlier, err);
+    pare_imatrix_close(&earlier);
+    return st;
+}
+
+static void after_batch(uint32_t n_done, uint32_t n_chunks, void *user)
+{
+    (void)user;
+    if (cmd_shows_progress())
+        pare_progress("windows", n_done, n_chunks, "");
+    else
+        cmd_note("window %" PRIu32 " of %" PRIu32, n_done, n_chunks);
+}
+
+static pare_status add_text(job *j, const char *path, pare_error *err)
+{
+    const pare_collect_options options = {.n_ctx = (uint32_t)cmd_number(j->args, OPT_CONTEXT),
+                                          .n_chunks = (uint32_t)cmd_number(j->args, OPT_CHUNKS),
+                                          .output_weight = cmd_has(j->args, OPT_OUTPUT_WEIGHT)};
+    pare_ids ids = {0};
+    pare_imatrix seen = {0};
+    pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, err);
+    if (st == PARE_OK)
+        st = pare_collect(&seen, &j->model, j->backend, ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_add_dataset(&seen, (pare_str){path, strlen(path)}, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_merge(&j->all, &seen, err);
+    pare_imatrix_close(&seen);
+    free(ids.ids);
+    return st;
+}
+
+static pare_status report(const job *j, pare_error *err)
+{
+    const char *output = cmd_text(j->args, OPT_OUTPUT);
+    if (cmd_has(j->args, OPT_JSON)) {
+        json_t *doc = json_object(), *datasets = json_array();
+        json_object_set_new(doc, "output", cmd_json_text(output, strlen(output)));
+        cmd_json_u64(doc, "n_entries", j->all.n);
+        cmd_json_u64(doc, "n_chunks", j->all.chunk_count);
+        cmd_json_u64(doc, "n_ctx", j->all.chunk_size);
+        for (size_t i = 0; i < j->all.n_datasets; i++)
+            json_array_append_new(datasets, cmd_json_text(j->all.datasets[i].data, j->all.datasets[i].len));
+        json_object_set_new(doc, "datasets", datasets);
+        cmd_json_u64(doc, "bytes", cmd_pin_bytes(&j->pin));
+        cmd_json_files(doc, &j->pin);
+        cmd_json_resources(doc);
+        return cmd_print_json(j->args, doc, err);
+    }
+    cmd_progress_clear();
+    printf("%s: %zu tensors, %" PRIu32 " windows of %" PRIu32 " tokens, %s\n", cmd_safe(output, strlen(output)),
+           j->all.n, j->all.chunk_count, j->all.chunk_size, cmd_bytes(cmd_pin_bytes(&j->pin)));
+    printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    return PARE_OK;
+}
+
+static pare_status run(job *j, pare_error *err)
+{
+    pare_status st = open_all(j, err);
+    j->all.chunk_size = (uint32_t)cmd_number(j->args, OPT_CONTEXT);
+    for (size_t i = 0; i < cmd_count(j->args, OPT_IN) && st == PARE_OK; i++)
+        st = add_file(j, cmd_nth(j->args, OPT_IN, i), err);
+    for (size_t i = 0; i < cmd_count(j->args, OPT_FILE) && st == PARE_OK; i++)
+        st = add_text(j, cmd_nth(j->args, OPT_FILE, i), err);
+    if (st == PARE_OK)
+        st = pare_imatrix_write(&j->all, cmd_text(j->args, OPT_OUTPUT), cmd_has(j->args, OPT_FORCE), &j->pin, err);
+    return st == PARE_OK ? report(j, err) : st;
+}
+
+pare_status cmd_imatrix(const cmd_args *args, pare_error *err)
+{
+    job j = {.args = args};
+    pare_status st = run(&j, err);
+    pare_pin_close(&j.pin);
+    pare_imatrix_close(&j.all);
+    pare_tokenizer_close(j.tokenizer);
+    pare_model_close(&j.model);
+    cmd_close_backend(j.backend);
+    return st;
+}
