@@ -12,6 +12,10 @@
  * Memory while parsing: proportional to the header. Errors: see formats/open.h. */
 pare_status pare_gguf_open(pare_model *m, const char *path, unsigned flags, pare_error *err);
 
+/* What opening without PARE_OPEN_RAW adds to a model that was opened with it: hyperparameters, vocabulary (not with
+ * PARE_OPEN_NO_VOCAB), and whether the weights are those that the architecture needs. On error m stays open. */
+pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err);
+
 /* Parse the header of one file in memory, for tests and fuzzing: fills m->meta and m->tensors as views into bytes. */
 pare_status pare_gguf_parse(pare_model *m, const void *bytes, size_t n, const char *path, pare_error *err);
 

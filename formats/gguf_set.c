@@ -287,10 +287,10 @@ static pare_status read_arch(pare_model *m, const char *path, pare_error *err)
     return PARE_OK;
 }
 
-/* Hyperparameters, vocabulary, and whether the weights are those that the architecture needs. A file without tensors is
- * a vocabulary alone: its hyperparameters have nothing to describe. */
-static pare_status interpret(pare_model *m, const char *path, unsigned flags, pare_error *err)
+/* A file without tensors is a vocabulary alone: its hyperparameters have nothing to describe. */
+pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err)
 {
+    const char *path = m->path;
     pare_status st = read_arch(m, path, err);
     if (m->n_tensors == 0)
         m->arch = NULL;
@@ -318,7 +318,7 @@ pare_status pare_gguf_open(pare_model *m, const char *path, unsigned flags, pare
         }
     }
     if (st == PARE_OK && !(flags & PARE_OPEN_RAW))
-        st = interpret(m, path, flags, err);
+        st = pare_gguf_interpret(m, flags, err);
     if (st != PARE_OK && !(flags & PARE_OPEN_PARTIAL))
         pare_model_close(m);
     else if (st != PARE_OK && m->n_files == 0) { /* what was read of the named file, before it proved bad */

@@ -394,5 +394,7 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
         st = pare_outdir_commit(&out, err);
     pare_outdir_close(&out);
     pare_model_close(&w.hub);
+    if (st == PARE_ERR_NUMBER || st == PARE_ERR_UNSUPPORTED)
+        st = pare_fail_in(err, st, m->path); /* the input's fault */
     return st;
 }

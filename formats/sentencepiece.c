@@ -7,6 +7,7 @@
  *
  * A field is a key (number << 3 | wire type) and its value: varint, 8 bytes, length and bytes, or 4 bytes. */
 #include "core/bytes.h"
+#include "core/text.h"
 #include "formats/tokenizer_files.h"
 #include "formats/tokenizer_parts.h"
 
@@ -159,6 +160,17 @@ static pare_status read_normalizer(pare_vocab *v, reader r, pare_error *err)
     return st;
 }
 
+static pare_status warn_raw_bytes(const pare_token_rows *rows, const char *path, pare_error *err)
+{
+    size_t n_bad = 0, first = 0;
+    for (size_t i = 0; i < rows->n; i++)
+        if (!pare_utf8_valid(rows->rows[i].text.data, rows->rows[i].text.len, NULL) && n_bad++ == 0)
+            first = i;
+    if (n_bad == 0)
+        return PARE_OK;
+    return pare_warn(err, "%s: %zu of %zu pieces are not UTF-8, the first is %zu", path, n_bad, rows->n, first);
+}
+
 pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const void *bytes, size_t n, const char *path,
                                     pare_error *err)
 {
@@ -187,7 +199,7 @@ pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const 
     /* What GGUF readers take for granted is not said there. */
     v->add_space_prefix = v->add_space_prefix == 1 ? -1 : 0;
     v->remove_extra_whitespaces = v->remove_extra_whitespaces == 1 ? 1 : -1;
-    return st;
+    return st == PARE_OK ? warn_raw_bytes(rows, path, err) : st;
 }
 
 pare_status pare_sentencepiece_parse(pare_vocab *v, const void *bytes, size_t n, const char *path, pare_error *err)

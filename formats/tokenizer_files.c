@@ -58,8 +58,8 @@ static pare_status open_folder(folder *f, pare_error *err)
         st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, true, &f->tokenizer_config, err);
     if (st == PARE_OK && is_there(f->dir, "tokenizer.model", &path)) {
         st = pare_map_open(&f->model, path.data, err);
-        if (st == PARE_OK && f->model.size > MAX_TOKENIZER)
-            st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d", path.data, f->model.size,
+        if (st == PARE_OK && (f->model.size == 0 || f->model.size > MAX_TOKENIZER))
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, allowed 1 to %d", path.data, f->model.size,
                            MAX_TOKENIZER);
     }
     if (st == PARE_OK && f->tokenizer == NULL && f->model.data == NULL && is_there(f->dir, "vocab.json", &path))

@@ -20,6 +20,7 @@ typedef struct row_error {
 /* ctx of a derived tensor. */
 typedef struct derived {
     const pare_tensor *source;
+    const char *path; /* of the source, for messages */
     unsigned flags;
     pare_plan_row *row;
     pthread_mutex_t lock;
@@ -46,6 +47,16 @@ static row_error *errors_of(derived *d, const pare_tensor *t)
     }
     pthread_mutex_unlock(&d->lock);
     return d->errors;
+}
+
+/* Errors of tensors whose encoding was broken off. */
+static void drop_errors(pare_model *m)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        derived *d = (derived *)(uintptr_t)m->tensors[i].ctx;
+        free(d->errors);
+        pthread_mutex_destroy(&d->lock);
+    }
 }
 
 static void rows_done(derived *d, const pare_tensor *t, uint64_t n_rows)
@@ -87,6 +98,20 @@ static row_error compare_row(const float *x, const float *y, const float *weight
     return e;
 }
 
+/* One warning a tensor: at this place, or before it, lies what is not finite and stays so. */
+static pare_status warn_kept(derived *d, const pare_tensor *t, uint64_t row, uint64_t i, const char *what,
+                             pare_error *err)
+{
+    pthread_mutex_lock(&d->lock);
+    bool first = !d->warned;
+    d->warned = true;
+    pthread_mutex_unlock(&d->lock);
+    if (!first)
+        return PARE_OK;
+    return pare_warn(err, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s; kept", d->path, t->name, row,
+                     i, what);
+}
+
 /* What becomes of the first value of row x that is not finite, at column i: an error, zeros, or, where the target is a
  * plain float that can hold it, a warning (one a tensor) and itself. *kept says that there are such values. */
 static pare_status meet_nonfinite(derived *d, const pare_tensor *t, uint64_t row, uint64_t i, float *x, bool *kept,
@@ -100,16 +125,10 @@ static pare_status meet_nonfinite(derived *d, const pare_tensor *t, uint64_t row
     }
     if ((d->flags & PARE_DERIVE_CHECK) || !(pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT))
         return pare_fail(err, PARE_ERR_NUMBER,
-                         "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number", t->name,
-                         row, i, what);
+                         "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
+                         d->path, t->name, row, i, what);
     *kept = true;
-    pthread_mutex_lock(&d->lock);
-    bool first = !d->warned;
-    d->warned = true;
-    pthread_mutex_unlock(&d->lock);
-    return first ? pare_warn(err, "tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s; kept", t->name, row, i,
-                             what)
-                 : PARE_OK;
+    return warn_kept(d, t, row, i, what, err);
 }
 
 /* Encode row x of plain floats that are not all finite: the finite ones as always (a value too large for the type is an
@@ -163,7 +182,7 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
     st = kept ? encode_kept(t, x, y, dst, &inner)
               : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, weight, dst, &inner);
     if (st != PARE_OK)
-        return pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row, inner.text);
+        return pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
         *e = compare_row(x, y, weight, t->row_len);
     return st;
@@ -177,8 +196,8 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     float *scratch = pare_mul_size((size_t)t->row_len, 3 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
     if (scratch == NULL || errors == NULL) {
         free(scratch);
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " weights", t->name,
-                         t->row_len);
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
+                         t->name, t->row_len);
     }
     row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, UINT64_MAX};
     pare_status st = PARE_OK;
@@ -192,10 +211,10 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     return st;
 }
 
-/* The stored bytes as they are, once their scales were seen to be finite. */
-static pare_status read_checked(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+/* The stored bytes as they are. What is not finite among them is an error or a warning. */
+static pare_status read_kept(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
-    const derived *d = t->ctx;
+    derived *d = (derived *)(uintptr_t)t->ctx;
     const pare_type_info *info = pare_type_get(t->type);
     pare_status st = pare_tensor_read(d->source, row, n_rows, dst, err);
     if (st != PARE_OK)
@@ -205,14 +224,21 @@ static pare_status read_checked(const pare_tensor *t, uint64_t row, uint64_t n_r
     if (bad == SIZE_MAX)
         return PARE_OK;
     uint64_t at = row * t->row_len + (uint64_t)bad * info->block_len;
-    return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': row %" PRIu64 ", column %" PRIu64 ": a %s that is not finite",
-                     t->name, at / t->row_len, at % t->row_len, info->block_len > 1 ? "block scale" : "weight");
+    const char *what = info->block_len > 1 ? "a block scale that is not finite" : "a weight that is not finite";
+    if (!(d->flags & PARE_DERIVE_CHECK))
+        return warn_kept(d, t, at / t->row_len, at % t->row_len, what, err);
+    return pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s", d->path,
+                     t->name, at / t->row_len, at % t->row_len, what);
 }
 
 pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *plan, pare_error *err)
 {
-    *out = (pare_model){
-        .format = PARE_FORMAT_GGUF, .alignment = in->alignment, .arch = in->arch, .hp = in->hp, .source = in};
+    *out = (pare_model){.format = PARE_FORMAT_GGUF,
+                        .alignment = in->alignment,
+                        .arch = in->arch,
+                        .hp = in->hp,
+                        .source = in,
+                        .closing = drop_errors};
     *plan = (pare_plan){0};
     out->path = in->path;
     out->side_files = in->side_files;
@@ -243,8 +269,9 @@ static pare_status find_importance(derived *d, const pare_tensor *t, const pare_
         return PARE_OK;
     plan->n_unweighted += how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;
     if (info->traits & PARE_TRAIT_NEEDS_WEIGHT)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': type %s needs importances, and %s", t->name,
-                         info->name, how->imatrix == NULL ? "there is no imatrix" : "the imatrix has none for it");
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s': type %s needs importances, and %s", d->path,
+                         t->name, info->name,
+                         how->imatrix == NULL ? "there is no imatrix" : "the imatrix has none for it");
     return PARE_OK;
 }
 
@@ -254,24 +281,22 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     const pare_type_info *info = pare_type_get(how->to);
     bool keep = how->to == t->type;
     if (!keep && info->encode == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': pare has no encoder for type %s", t->name,
-                         info->name);
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s': pare has no encoder for type %s", out->path,
+                         t->name, info->name);
     derived *d = pare_arena_alloc(&out->arena, sizeof *d, err);
     if (d == NULL)
         return PARE_ERR_MEMORY;
     pare_plan_row *row = &plan->rows[plan->n++];
-    *d = (derived){.source = t, .flags = how->flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
+    *d = (derived){.source = t, .path = out->path, .flags = how->flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
     pare_status st = find_importance(d, t, how, plan, err);
     if (st != PARE_OK)
         return st;
     pare_tensor copy = *t;
     copy.type = how->to;
-    if (!keep || (how->flags & PARE_DERIVE_CHECK)) {
-        copy.data = NULL;
-        copy.offset = 0;
-        copy.ctx = d;
-        copy.read = keep ? read_checked : read_encoded;
-    }
+    copy.data = NULL;
+    copy.offset = 0;
+    copy.ctx = d;
+    copy.read = keep ? read_kept : read_encoded;
     pare_tensor *added = NULL;
     st = pare_tensor_set_shape(&copy, out->path, err);
     if (st == PARE_OK)

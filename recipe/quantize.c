@@ -79,15 +79,15 @@ static pare_type asked_type(const pare_quantize_options *o, const rules *r, cons
 }
 
 /* An explicit type, or its stand-in when its block does not divide the row. */
-static pare_status fit_type(const pare_tensor *t, pare_type wanted, pare_type *to, pare_error *err)
+static pare_status fit_type(const pare_tensor *t, const char *path, pare_type wanted, pare_type *to, pare_error *err)
 {
     uint64_t row_bytes = 0;
     *to = pare_row_bytes(wanted, t->row_len, &row_bytes) ? wanted : pare_preset_fallback(wanted, t->row_len);
     if (*to != PARE_TYPE_NONE)
         return PARE_OK;
     return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                     "tensor '%s': rows of %llu weights fit no block of %s, and no other type stands in for it",
-                     t->name, (unsigned long long)t->row_len, pare_type_get(wanted)->name);
+                     "%s: tensor '%s': rows of %llu weights fit no block of %s, and no other type stands in for it",
+                     path, t->name, (unsigned long long)t->row_len, pare_type_get(wanted)->name);
 }
 
 typedef struct planner {
@@ -131,15 +131,15 @@ static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, p
         asked = o->pure_type;
     if (asked != PARE_TYPE_NONE) {
         *wanted = asked;
-        st = fit_type(t, asked, to, err);
+        st = fit_type(t, p->in->path, asked, to, err);
     }
     if (st == PARE_OK)
         st = require_importance(o, t, *to, err);
     if (st == PARE_OK && *to != t->type && !(from->traits & PARE_TRAIT_FLOAT) && !o->allow_requantize)
-        st =
-            pare_fail(err, PARE_ERR_USAGE,
-                      "tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to do it",
-                      t->name, from->name);
+        st = pare_fail(err, PARE_ERR_USAGE,
+                       "%s: tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to "
+                       "do it",
+                       p->in->path, t->name, from->name);
     return st;
 }
 

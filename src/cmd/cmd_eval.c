@@ -183,8 +183,8 @@ static pare_status open_all(job *j, pare_error *err)
     if (st == PARE_OK && reference != NULL)
         st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
     j->has_reference = reference != NULL;
-    if (st == PARE_OK)
-        st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err);
+    if (st == PARE_OK && (st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err)) != PARE_OK)
+        st = pare_fail_in(err, st, j->model.path);
     return st == PARE_OK ? cmd_find_bos(j->tokenizer, &j->model.vocab, &j->bos, err) : st;
 }
 

@@ -3,6 +3,7 @@
 #include "cmd/model_diff.h"
 #include "cmd/summary.h"
 #include "core/json.h"
+#include "formats/gguf.h"
 #include "formats/open.h"
 #include "formats/tokenizer_files.h"
 
@@ -79,19 +80,31 @@ static void look_at_known(job *j)
     look_at_folder(j);
 }
 
+/* What the metadata of a GGUF file means. When a hyperparameter is bad, the tokenizer is still shown. */
+static void look_at_meaning(job *j)
+{
+    pare_error err = {0};
+    bool found = false;
+    pare_status st = pare_gguf_interpret(&j->raw, 0, &err);
+    if (st == PARE_ERR_UNSUPPORTED)
+        cmd_note("%s", err.text);
+    else
+        keep_damage(j, st, &err);
+    if (j->raw.has_vocab)
+        j->vocab = &j->raw.vocab;
+    else if (pare_vocab_from_meta(&j->from_meta, &j->raw.meta, j->raw.path, &found, &err) == PARE_OK && found)
+        j->vocab = &j->from_meta;
+}
+
 /* Metadata, tokenizer and architecture. */
 static void look_closer(job *j)
 {
-    pare_error err = {0};
     pare_str architecture = {0};
     bool found = false;
     j->meta = &j->raw.meta;
-    if (j->raw.format == PARE_FORMAT_GGUF) {
-        pare_status st = pare_vocab_from_meta(&j->from_meta, &j->raw.meta, j->raw.path, &found, &err);
-        keep_damage(j, st, &err);
-        if (st == PARE_OK && found)
-            j->vocab = &j->from_meta;
-    } else if (j->raw.format == PARE_FORMAT_HF)
+    if (j->raw.format == PARE_FORMAT_GGUF)
+        look_at_meaning(j);
+    else if (j->raw.format == PARE_FORMAT_HF)
         look_at_known(j);
     pare_meta_str(j->meta, j->raw.path, "general.architecture", &architecture, &found, NULL);
     if (found)

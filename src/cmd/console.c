@@ -78,10 +78,23 @@ void cmd_progress_clear(void)
     console.line_open = false;
 }
 
+/* The last warnings: what reads a file twice does not warn twice. */
+static bool was_shown(const char *text)
+{
+    enum { KEPT = 16 };
+    static char shown[KEPT][PARE_ERROR_TEXT];
+    static size_t n;
+    for (size_t i = 0; i < KEPT; i++)
+        if (strcmp(shown[i], text) == 0)
+            return true;
+    snprintf(shown[n++ % KEPT], sizeof shown[0], "%s", text);
+    return false;
+}
+
 static void show_warning(const char *text, void *user)
 {
     (void)user;
-    if (console.quiet)
+    if (console.quiet || was_shown(text))
         return;
     cmd_progress_clear();
     label("warning", "33");

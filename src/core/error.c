@@ -33,6 +33,16 @@ pare_status pare_fail(pare_error *err, pare_status status, const char *fmt, ...)
     return status;
 }
 
+pare_status pare_fail_in(pare_error *err, pare_status status, const char *path)
+{
+    size_t n = strlen(path);
+    if (err == NULL || (strncmp(err->text, path, n) == 0 && err->text[n] == ':'))
+        return status;
+    char text[PARE_ERROR_TEXT];
+    memcpy(text, err->text, sizeof text);
+    return pare_fail(err, status, "%s: %s", path, text);
+}
+
 pare_status pare_warn(pare_error *err, const char *fmt, ...)
 {
     char line[PARE_ERROR_TEXT];

@@ -41,6 +41,10 @@ typedef struct pare_error {
  * \xNN, so a name out of a hostile file can be passed as it is. */
 pare_status pare_fail(pare_error *err, pare_status status, const char *fmt, ...) PARE_PRINTF(3, 4);
 
+/* Put "<path>: " before the message of err (may be NULL), unless it begins so, and return status. For callers that know
+ * the file that a callee, which works on what was read from it, cannot name. */
+pare_status pare_fail_in(pare_error *err, pare_status status, const char *path);
+
 /* Report something odd that is no error. In strict mode it is one: the text goes into err and PARE_ERR_FORMAT comes
  * back. Otherwise the text goes to the sink and PARE_OK comes back. Thread-safe. */
 pare_status pare_warn(pare_error *err, const char *fmt, ...) PARE_PRINTF(2, 3);

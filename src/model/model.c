@@ -146,6 +146,8 @@ pare_status pare_tensor_stream(const pare_tensor *t, pare_sink_fn sink, void *us
 
 void pare_model_close(pare_model *m)
 {
+    if (m->closing != NULL)
+        m->closing(m);
     for (size_t i = 0; i < m->n_files; i++)
         pare_map_close(&m->files[i]);
     free(m->files);

@@ -87,6 +87,7 @@ typedef struct pare_model {
 
     pare_arena arena;
     const struct pare_model *source;
+    void (*closing)(struct pare_model *m); /* called first by pare_model_close; NULL: nothing to do */
 } pare_model;
 
 void pare_model_close(pare_model *m);

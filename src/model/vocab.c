@@ -439,21 +439,16 @@ int pare_byte_token_value(pare_str t)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+/* Texts need not be UTF-8: the tokenizer works on bytes, and the readers warn. */
 static pare_status check_tokens(const pare_vocab *v, const char *path, pare_error *err)
 {
-    uint32_t n_bad = 0, first = 0;
     for (uint32_t i = 0; i < v->n_tokens; i++) {
         const pare_str *t = &v->tokens[i];
         if (pare_vocab_type(v, i) == PARE_TOKEN_BYTE && pare_byte_token_value(*t) < 0)
             return pare_fail(err, PARE_ERR_FORMAT, "%s: token %" PRIu32 " '%.*s' is of type byte, expected <0xHH>",
                              path, i, t->len > 64 ? 64 : (int)t->len, t->data);
-        if (!pare_utf8_valid(t->data, t->len, NULL) && n_bad++ == 0)
-            first = i;
     }
-    if (n_bad == 0)
-        return PARE_OK;
-    return pare_warn(err, "%s: %" PRIu32 " of %" PRIu32 " tokens are not UTF-8, the first is %" PRIu32, path, n_bad,
-                     v->n_tokens, first);
+    return PARE_OK;
 }
 
 static pare_status check_merge(const pare_index *known, const pare_vocab *v, uint32_t i, const char *path,

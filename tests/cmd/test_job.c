@@ -106,6 +106,19 @@ static void inspect_reads_damaged_files_as_far_as_it_can(void **state)
     CHECK(cli_contains(cli_expect(3, "$PARE inspect cut.gguf").out, "llama"));
 }
 
+/* A count of layers that is 0: what the metadata means is part of the damage. The tokenizer is still shown. */
+static void inspect_tells_what_no_other_verb_takes(void **state)
+{
+    (void)state;
+    cli_expect(0, "LC_ALL=C sed 's/\\(llama.block_count....\\)./\\1\\x00/' demo.gguf >no-layers.gguf");
+    cli_result r = cli_expect(3, "$PARE inspect no-layers.gguf");
+    CHECK(cli_contains(r.err, "no-layers.gguf: key 'llama.block_count'") && cli_contains(r.out, "2048 tokens"));
+    cli_expect(0, "LC_ALL=C sed 's/llama-bpe/zork--bpe/' demo.gguf >pre.gguf");
+    cli_expect(0, "$PARE inspect pre.gguf");
+    CHECK(cli_contains(cli_expect(4, "$PARE tokenize pre.gguf -f $TEXT").err, "pre.gguf: pre-tokenizer 'zork--bpe'"));
+    cli_expect(4, "$PARE convert pre.gguf -o pre && test ! -e pre");
+}
+
 static void quantize_pin_measure_verify(void **state)
 {
     (void)state;
@@ -334,6 +347,7 @@ int main(void)
         cmocka_unit_test(splits_are_whole),
         cmocka_unit_test(inspect_has_the_promised_keys),
         cmocka_unit_test(inspect_reads_damaged_files_as_far_as_it_can),
+        cmocka_unit_test(inspect_tells_what_no_other_verb_takes),
         cmocka_unit_test(quantize_pin_measure_verify),
         cmocka_unit_test(quantize_choices),
         cmocka_unit_test(output_does_not_depend_on_threads),

@@ -259,6 +259,41 @@ static void converts_types_as_stock_does(void **state)
     close_fixture(&f);
 }
 
+static void count_warning(const char *line, void *user)
+{
+    CHECK(strstr(line, "blk.0.attn_norm.weight") != NULL && strstr(line, "column 9") != NULL);
+    ++*(int *)user;
+}
+
+/* Also where the stored bytes are copied: one warning a tensor. */
+static void conversion_warns_of_nonfinite_copies(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model c;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    int n_warnings = 0;
+    open_fixture(&f);
+    f.data[2][9] = INFINITY;
+    f.data[2][11] = NAN;
+    pare_set_warn_sink(count_warning, &n_warnings);
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_NONE, &plan, &err), &err);
+    const pare_tensor *t = pare_model_find(&c, "blk.0.attn_norm.weight");
+    CHECK_OK(pare_tensor_stream(t, keep, &bytes, &err), &err);
+    CHECK(n_warnings == 1 && memcmp(bytes.data, f.data[2], bytes.len) == 0);
+    pare_set_warn_sink(NULL, NULL);
+    pare_model_close(&c);
+    CHECK_OK(pare_convert(&c, &f.m, PARE_TYPE_NONE, &plan, &err), &err);
+    pare_set_strict(true);
+    CHECK(pare_tensor_stream(pare_model_find(&c, "blk.0.attn_norm.weight"), keep, &bytes, &err) == PARE_ERR_FORMAT);
+    pare_set_strict(false);
+    pare_model_close(&c);
+    pare_buf_close(&bytes);
+    close_fixture(&f);
+}
+
 /* A conversion to a plain float keeps what is not finite, and says so; a value that the type cannot hold is refused. */
 static void conversion_keeps_nonfinite_values(void **state)
 {
@@ -295,7 +330,7 @@ int main(void)
         cmocka_unit_test(plans_encodes_and_measures),        cmocka_unit_test(overrides_beat_the_preset),
         cmocka_unit_test(names_what_is_not_finite),          cmocka_unit_test(refuses_to_requantize_unless_told),
         cmocka_unit_test(bytes_do_not_depend_on_threads),    cmocka_unit_test(converts_types_as_stock_does),
-        cmocka_unit_test(conversion_keeps_nonfinite_values),
+        cmocka_unit_test(conversion_keeps_nonfinite_values), cmocka_unit_test(conversion_warns_of_nonfinite_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
