@@ -30,4 +30,7 @@ PARE_HD void pare_iq4_nl_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* One row; the contract of pare_type_info.encode. Method: docs/methods/IQ4_IQ1.md. */
+void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, void *dst);
+
 #endif

@@ -46,4 +46,7 @@ PARE_HD void pare_nvfp4_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* One row; the contract of pare_type_info.encode. Method: docs/methods/FP4.md. */
+void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, void *dst);
+
 #endif

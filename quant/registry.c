@@ -18,23 +18,32 @@
 
 static const pare_type_info infos[PARE_TYPE_COUNT] = {PARE_TYPES(INFO_ROW)};
 
-/* A format of scale: a little-endian number of n_bytes is not finite when its bits under mask equal value. */
+/* Above this no scale of any block type with a binary16 scale can reach (6.5e4 times at most 2^13), and far below it
+ * the sums of squares in the encoders would overflow. */
+#define F16_LIMIT 1e9f
+
+/* A format of scale: a little-endian number of n_bytes is not finite when its bits under mask equal value. No encoder
+ * is given larger magnitudes than limit. */
 typedef struct scale_format {
     uint8_t n_bytes;
     uint64_t mask, value;
+    float limit;
 } scale_format;
 
-static const scale_format scale_FINITE = {1, 0, 1}; /* never */
-static const scale_format scale_F64 = {8, 0x7ff0000000000000u, 0x7ff0000000000000u};
-static const scale_format scale_F32 = {4, 0x7f800000u, 0x7f800000u};
-static const scale_format scale_F16 = {2, 0x7c00u, 0x7c00u};
-static const scale_format scale_BF16 = {2, 0x7f80u, 0x7f80u};
-static const scale_format scale_E5M2 = {1, 0x7cu, 0x7cu};
-static const scale_format scale_E4M3 = {1, 0x7fu, 0x7fu};
-static const scale_format scale_FNUZ = {1, 0xffu, 0x80u};
-static const scale_format scale_E8M0 = {1, 0xffu, 0xffu};
+static const scale_format scale_FINITE = {1, 0, 1, FLT_MAX}; /* never */
+static const scale_format scale_F64 = {8, 0x7ff0000000000000u, 0x7ff0000000000000u, FLT_MAX};
+static const scale_format scale_F32 = {4, 0x7f800000u, 0x7f800000u, FLT_MAX};
+static const scale_format scale_F16 = {2, 0x7c00u, 0x7c00u, F16_LIMIT};
+static const scale_format scale_BF16 = {2, 0x7f80u, 0x7f80u, FLT_MAX};
+static const scale_format scale_E5M2 = {1, 0x7cu, 0x7cu, FLT_MAX};
+static const scale_format scale_E4M3 = {1, 0x7fu, 0x7fu, FLT_MAX};
+static const scale_format scale_FNUZ = {1, 0xffu, 0x80u, FLT_MAX};
+/* 6 * 2^125: the largest E2M1 value below 2^128 */
+static const scale_format scale_E8M0 = {1, 0xffu, 0xffu, 2.5521178e38f};
+/* Every byte is a number. The largest weight is 448 * 6 = 2688: what is above is cut, up to half of it. */
+static const scale_format scale_UE4M3 = {1, 0, 1, 5376};
 /* The exponent of the binary16 that IQ1_M keeps in the top nibbles of four words: bits 14..12 and 11..10. */
-static const scale_format scale_IQ1_M = {8, 0x7000c00000000000u, 0x7000c00000000000u};
+static const scale_format scale_IQ1_M = {8, 0x7000c00000000000u, 0x7000c00000000000u, F16_LIMIT};
 
 /* Where the scales of a block are: n of them, side by side from offset on. */
 typedef struct scale_fields {
@@ -173,10 +182,6 @@ static pare_status row_bytes(pare_type type, size_t row_len, size_t *out, pare_e
     return PARE_OK;
 }
 
-/* Above this no scale of any block type with a binary16 scale can reach (6.5e4 times at most 2^13), and far below it
- * the sums of squares in the encoders would overflow. */
-static const float block_value_limit = 1e9f;
-
 /* Column of the first value in a row that is not finite, or too large for a type of blocks; n when there is none. */
 static size_t find_bad_value(const float *row, size_t n, float limit)
 {
@@ -231,7 +236,7 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
                              void *dst, pare_error *err)
 {
     const pare_type_info *info = &infos[type];
-    float limit = info->block_len > 1 && scales[type].format == &scale_F16 ? block_value_limit : FLT_MAX;
+    float limit = scales[type].format->limit;
     size_t n_bytes = 0;
     pare_status st;
     if (info->encode == NULL)

@@ -45,4 +45,7 @@ PARE_HD void pare_tq1_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* One row; the contract of pare_type_info.encode. Method: docs/methods/TERNARY.md. */
+void pare_tq1_0_encode(const float *src, size_t row_len, const float *weight, void *dst);
+
 #endif

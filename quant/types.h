@@ -32,24 +32,24 @@
     X(IQ2_XXS, 16, 256, iq2_xxs, "iq2_xxs", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, F16, d, 1) \
     X(IQ2_XS, 17, 256, iq2_xs, "iq2_xs", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, F16, d, 1) \
     X(IQ3_XXS, 18, 256, iq3_xxs, "iq3_xxs", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, F16, d, 1) \
-    X(IQ1_S, 19, 256, iq1_s, "iq1_s", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, F16, d, 1) \
-    X(IQ4_NL, 20, 32, iq4_nl, "iq4_nl", "", 0, NULL, F16, d, 1) \
+    X(IQ1_S, 19, 256, iq1_s, "iq1_s", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_s_encode, F16, d, 1) \
+    X(IQ4_NL, 20, 32, iq4_nl, "iq4_nl", "", 0, pare_iq4_nl_encode, F16, d, 1) \
     X(IQ3_S, 21, 256, iq3_s, "iq3_s", "", 0, NULL, F16, d, 1) \
     X(IQ2_S, 22, 256, iq2_s, "iq2_s", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, F16, d, 1) \
-    X(IQ4_XS, 23, 256, iq4_xs, "iq4_xs", "", 0, NULL, F16, d, 1) \
+    X(IQ4_XS, 23, 256, iq4_xs, "iq4_xs", "", 0, pare_iq4_xs_encode, F16, d, 1) \
     X(I8, 24, 1, i8, "i8", "I8", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I16, 25, 1, i16, "i16", "I16", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I32, 26, 1, i32, "i32", "I32", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I64, 27, 1, i64, "i64", "I64", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(F64, 28, 1, f64, "f64", "F64", PARE_TRAIT_FLOAT, NULL, F64, d, 1) \
-    X(IQ1_M, 29, 256, iq1_m, "iq1_m", "", PARE_TRAIT_NEEDS_WEIGHT, NULL, IQ1_M, scales, 1) \
+    X(IQ1_M, 29, 256, iq1_m, "iq1_m", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_m_encode, IQ1_M, scales, 1) \
     X(BF16, 30, 1, bf16, "bf16", "BF16", PARE_TRAIT_FLOAT, pare_bf16_encode, BF16, d, 1) \
-    X(TQ1_0, 34, 256, tq1_0, "tq1_0", "", 0, NULL, F16, d, 1) \
-    X(TQ2_0, 35, 256, tq2_0, "tq2_0", "", 0, NULL, F16, d, 1) \
-    X(MXFP4, 39, 32, mxfp4, "mxfp4", "", 0, NULL, E8M0, e, 1) \
-    X(NVFP4, 40, 64, nvfp4, "nvfp4", "", 0, NULL, FINITE, d, 0) \
-    X(Q1_0, 41, 128, q1_0, "q1_0", "", 0, NULL, F16, d, 1) \
-    X(Q2_0, 42, 64, q2_0, "q2_0", "", 0, NULL, F16, d, 1) \
+    X(TQ1_0, 34, 256, tq1_0, "tq1_0", "", 0, pare_tq1_0_encode, F16, d, 1) \
+    X(TQ2_0, 35, 256, tq2_0, "tq2_0", "", 0, pare_tq2_0_encode, F16, d, 1) \
+    X(MXFP4, 39, 32, mxfp4, "mxfp4", "", 0, pare_mxfp4_encode, E8M0, e, 1) \
+    X(NVFP4, 40, 64, nvfp4, "nvfp4", "", 0, pare_nvfp4_encode, UE4M3, d, 0) \
+    X(Q1_0, 41, 128, q1_0, "q1_0", "", 0, pare_q1_0_encode, F16, d, 1) \
+    X(Q2_0, 42, 64, q2_0, "q2_0", "", 0, pare_q2_0_encode, F16, d, 1) \
     X(BOOL, -1, 1, bool8, "bool", "BOOL", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(U8, -1, 1, u8, "u8", "U8", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(U16, -1, 1, u16, "u16", "U16", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \

@@ -1,0 +1,35 @@
+#include "quant/q1_0.h"
+
+#include "quant/importance.h"
+#include "quant/lanes.h"
+
+#include <math.h>
+
+enum { LEN = 128 };
+
+/* The least squares scale for the signs: sum w |x| / sum w. Where that is between two binary16, the nearer is better.
+ */
+static uint16_t find_scale(const float *x, const float *w)
+{
+    float wx[PARE_LANES] = {0}, w1[PARE_LANES] = {0};
+    for (int i = 0; i < LEN; i += PARE_LANES)
+        for (int k = 0; k < PARE_LANES; k++) {
+            wx[k] += w[i + k] * fabsf(x[i + k]);
+            w1[k] += w[i + k];
+        }
+    return pare_f32_to_f16(pare_add_lanes(wx) / pare_add_lanes(w1));
+}
+
+void pare_q1_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_q1_0 *out = dst;
+    pare_importance importance = pare_importance_of_row(weight, row_len);
+    for (size_t i = 0; i < row_len; i += LEN, out++) {
+        float w[LEN];
+        pare_importance_fill(&importance, i, LEN, w);
+        memset(out, 0, sizeof *out);
+        for (int j = 0; j < LEN; j++)
+            out->qs[j / 8] |= (uint8_t)((src[i + (size_t)j] >= 0) << j % 8);
+        pare_store_u16le(out->d, find_scale(src + i, w));
+    }
+}
