@@ -88,6 +88,8 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         if (!bias)
             return pare_view_transpose(&w->hub.arena, t, src, err);
         break;
+    case PARE_MAP_QKV_GROUPS:
+        return pare_view_qkv(&w->hub.arena, t, src, &w->hp, false, err);
     case PARE_MAP_PLUS_ONE:
         return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
     case PARE_MAP_SAME:
@@ -111,9 +113,9 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
     if (weight->hf == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has no form in a folder of architecture '%s'",
                          w->m->path, src->name, w->m->arch->name);
-    pare_status st = choose_type(w, src, &type, err);
+    pare_status st = unmap(w, weight, bias, src, &t, err);
     if (st == PARE_OK)
-        st = unmap(w, weight, bias, src, &t, err);
+        st = choose_type(w, &t, &type, err);
     if (st == PARE_OK && t.type != type) {
         if ((st = pare_view_cast(&w->hub.arena, &cast, &t, type, err)) != PARE_OK)
             return st;
@@ -258,8 +260,8 @@ static pare_status write_config(writer *w, pare_error *err)
         goto done;
     const char *key = json_object_get(doc, "dtype") != NULL ? "dtype" : "torch_dtype";
     const char *said = json_string_value(json_object_get(doc, key)), *dtype = dtype_word(main_type(&w->hub));
-    if (old != NULL && said != NULL && strcmp(said, dtype) == 0 &&
-        json_object_get(doc, "quantization_config") == NULL) {
+    bool still_true = said != NULL ? strcmp(said, dtype) == 0 : main_type(&w->hub) == main_type(w->m);
+    if (old != NULL && still_true && json_object_get(doc, "quantization_config") == NULL) {
         st = copy_file(w, old, err);
         goto done;
     }
