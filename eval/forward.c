@@ -460,7 +460,7 @@ static pare_status part_input(pare_forward *f, const weights *l, pare_weight nor
 static pare_status run_layer(pare_forward *f, uint32_t layer, pare_error *err)
 {
     const weights *l = &f->layers[layer];
-    bool parallel = f->m->arch->wiring.parallel_residual;
+    bool parallel = f->m->arch->wiring.parallel_residual && !f->m->hp.residual_in_turn;
     /* Parallel layers with one norm feed both parts from it; with attn_norm_2 that one feeds attention. */
     pare_weight attn_norm = parallel && l->w[PARE_W_ATTN_NORM_2] != NULL ? PARE_W_ATTN_NORM_2 : PARE_W_ATTN_NORM;
     pare_weight ffn_norm = parallel && l->w[PARE_W_FFN_NORM] == NULL ? PARE_W_ATTN_NORM : PARE_W_FFN_NORM;

@@ -141,6 +141,9 @@ static pare_status match_one(const pare_model *m, const pare_model *raw, entry *
 {
     char name[NAME_BYTES];
     const pare_tensor *src = pare_model_find(raw, pare_arch_hf_name(name, sizeof name, w, layer, bias));
+    const char *prefix = m->arch->hf_prefix;
+    if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+        src = pare_model_find(raw, name + strlen(prefix));
     bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
     if (src == NULL)
         return pare_arch_requires(w, &m->hp, bias) || untied ? list_name(missing, name, err) : PARE_OK;
@@ -224,6 +227,8 @@ static pare_status add_mapped(pare_model *m, const entry *e, pare_error *err)
         st = pare_arch_check_shape(&t, e->weight, e->bias, &m->hp, m->path, err);
     if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
         st = pare_view_rope(&m->arena, &t, &src, m->hp.head_dim_k, true, err);
+    else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
+        st = pare_view_qkv(&m->arena, &t, &src, &m->hp, true, err);
     else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE)
         st = pare_view_add(&m->arena, &t, &src, 1.0f, err);
     t.name = pare_weight_name(name, sizeof name, e->weight->id, e->layer, e->bias ? "bias" : "weight");
@@ -320,6 +325,8 @@ static pare_status read_tokenizer(pare_model *m, const place *p, const json_t *c
     pare_status st = pare_tokenizer_files_read(&m->vocab, p->dir, config, m->hp.n_vocab, &m->has_vocab, err);
     if (st == PARE_OK && !m->has_vocab)
         return pare_warn(err, "%s: has no tokenizer; neither will what is made of it", p->dir);
+    if (m->arch->space_prefix_key && m->vocab.add_space_prefix >= 0)
+        pare_vocab_note_key(&m->vocab, "tokenizer.ggml.add_space_prefix");
     return st == PARE_OK ? pare_vocab_to_meta(&m->vocab, &m->meta, err) : st;
 }
 

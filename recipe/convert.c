@@ -44,7 +44,8 @@ pare_status pare_convert(pare_model *out, const pare_model *in, pare_type type, 
         st = pare_derive_add(out, t, &how, plan, err);
     }
     pare_type named = type != PARE_TYPE_NONE ? type : prevailing_type(in);
-    if (st == PARE_OK && (type != PARE_TYPE_NONE || in->format != PARE_FORMAT_GGUF))
+    bool hub = in->format != PARE_FORMAT_GGUF; /* whose reader wrote the key where the family has it */
+    if (st == PARE_OK && (hub ? pare_meta_find(&in->meta, "general.file_type") != NULL : type != PARE_TYPE_NONE))
         st = pare_meta_set_u32(&out->meta, "general.file_type", pare_derive_file_type(named), err);
     if (st == PARE_OK && in->format != PARE_FORMAT_GGUF)
         st = pare_meta_set_u32(&out->meta, "general.quantization_version", 2, err);

@@ -105,7 +105,8 @@ typedef enum pare_weight_map {
     PARE_MAP_ROPE_Q,    /* rows reordered from halves to interleaved pairs, head by head (n_head heads) */
     PARE_MAP_ROPE_K,    /* the same with n_head_kv heads */
     PARE_MAP_TRANSPOSE, /* stored [in, out] */
-    PARE_MAP_PLUS_ONE   /* norm weights stored minus one */
+    PARE_MAP_PLUS_ONE,  /* norm weights stored minus one */
+    PARE_MAP_QKV_GROUPS /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
 } pare_weight_map;
 
 enum {
@@ -144,7 +145,8 @@ typedef struct pare_hf_class {
     pare_window_rule window;
     struct {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
-        float norm_eps, rope_base;
+        uint32_t ff_factor; /* the FFN is so many times as wide as the model */
+        float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
 } pare_hf_class;
@@ -156,7 +158,15 @@ typedef struct pare_arch {
     const char *name;                /* general.architecture */
     const pare_hf_class *hf_classes; /* ends with a NULL name; the first is the one written for a GGUF source */
     pare_wiring wiring;
-    bool head_dim_key; /* key_length and value_length are always written (transformers fills in head_dim) */
+    bool head_dim_key;      /* key_length and value_length are always written (transformers fills in head_dim) */
+    bool partial_rotary;    /* RoPE may turn a part of a head: rope.dimension_count says how much */
+    bool window_key;        /* GGUF has attention.sliding_window; which layers it is for follows from window_period */
+    uint32_t window_period; /* hparams.window_period where nothing else says it */
+    bool space_prefix_key;  /* the converter says add_space_prefix behind all other keys of the tokenizer */
+    const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
+                                   * behind them where they say more than a reader takes for granted. NULL: the common
+                                   * order */
+    const char *hf_prefix;        /* leading part of the Hub's names that some files leave out, or NULL */
     const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
     const char *const

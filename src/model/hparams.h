@@ -31,6 +31,7 @@ typedef struct pare_hparams {
     uint32_t window_period;  /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
     uint32_t window_first;   /* layers before this one see all */
     bool window_not_in_gguf; /* stock writes no key for it (mistral): a conversion to GGUF must say so */
+    bool residual_in_turn;   /* attention first, although the family's layers are parallel */
     float norm_eps;
     float rope_base;
     pare_rope_scaling rope_scaling;

@@ -16,6 +16,8 @@ static const char *const k_ff[] = {"intermediate_size", "n_inner", NULL};
 static const char *const k_heads[] = {"num_attention_heads", "n_head", NULL};
 static const char *const k_heads_kv[] = {"num_key_value_heads", NULL};
 static const char *const k_head_dim[] = {"head_dim", NULL};
+static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};
+static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", NULL};
 static const char *const k_vocab[] = {"vocab_size", NULL};
 static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
@@ -64,7 +66,7 @@ static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, con
     if (st == PARE_OK)
         st = get_u32(config, path, k_embd, PARE_MAX_EMBD, 0, &hp->n_embd, err);
     if (st == PARE_OK)
-        st = get_u32(config, path, k_ff, PARE_MAX_FF, 0, &hp->n_ff, err);
+        st = get_u32(config, path, k_ff, PARE_MAX_FF, class->absent.ff_factor * hp->n_embd, &hp->n_ff, err);
     if (st == PARE_OK)
         st = get_u32(config, path, k_heads, PARE_MAX_HEADS, 0, &hp->n_head, err);
     if (st == PARE_OK)
@@ -201,11 +203,11 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
     const char *name = spelling(config, names);
     const json_t *rope = json_object_get(config, name);
     bool found = false;
-    float partial = 1.0f;
+    float partial = class->absent.partial_rotary > 0.0f ? class->absent.partial_rotary : 1.0f;
     hp->rope_base = class->absent.rope_base > 0.0f ? class->absent.rope_base : 10000.0f;
-    pare_status st = get_float(config, path, "rope_theta", 1e30, &hp->rope_base, &found, err);
+    pare_status st = get_float(config, path, spelling(config, k_theta), 1e30, &hp->rope_base, &found, err);
     if (st == PARE_OK)
-        st = get_float(config, path, "partial_rotary_factor", 1, &partial, &found, err);
+        st = get_float(config, path, spelling(config, k_partial), 1, &partial, &found, err);
     if (st == PARE_OK && rope != NULL && !json_is_null(rope)) {
         if (!json_is_object(rope))
             return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no object", path, name);
@@ -214,11 +216,13 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
             rope = full;
         st = get_float(rope, path, "rope_theta", 1e30, &hp->rope_base, &found, err);
         if (st == PARE_OK)
-            st = get_float(rope, path, "partial_rotary_factor", 1, &partial, &found, err);
+            st = get_float(rope, path, spelling(rope, k_partial), 1, &partial, &found, err);
         if (st == PARE_OK)
             st = read_scaling(hp, arch, rope, path, err);
     }
-    if (st == PARE_OK && partial != 1.0f)
+    if (st == PARE_OK && arch->partial_rotary)
+        hp->n_rot = (uint32_t)(partial * (float)(hp->head_dim_k > 0 ? hp->head_dim_k : hp->n_embd / hp->n_head));
+    else if (st == PARE_OK && partial != 1.0f)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED,
                        "%s: 'partial_rotary_factor' is %g, architecture '%s' is described with 1", path,
                        (double)partial, arch->name);
@@ -257,8 +261,18 @@ static pare_status read_layer_types(pare_hparams *hp, const json_t *types, const
     return PARE_OK;
 }
 
-static pare_status read_window(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
-                               pare_error *err)
+/* True when GGUF's keys say for every layer what it sees. */
+static bool gguf_has_window(const pare_hparams *hp, const pare_arch *arch)
+{
+    pare_hparams said = {.window = hp->window, .window_period = arch->window_period};
+    bool same = arch->window_key || hp->window == 0 || hp->window >= hp->n_ctx_train;
+    for (uint32_t i = 0; arch->window_key && i < hp->n_layer && same; i++)
+        same = pare_layer_window(&said, i) == pare_layer_window(hp, i);
+    return same;
+}
+
+static pare_status read_window(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                               const json_t *config, const char *path, pare_error *err)
 {
     bool found = false, on = class->window == PARE_WINDOW_ALWAYS;
     uint64_t window = json_object_get(config, "sliding_window") == NULL ? class->absent.window : 0,
@@ -276,11 +290,12 @@ static pare_status read_window(pare_hparams *hp, const pare_hf_class *class, con
         st = pare_json_u64(config, path, "max_window_layers", 0, UINT32_MAX, &first, &found, err);
     hp->window = (uint32_t)window;
     hp->window_first = (uint32_t)first;
+    hp->window_period = arch->window_period;
     if (st == PARE_OK && window > 0 && types != NULL && !json_is_null(types))
         st = read_layer_types(hp, types, path, err);
     if (hp->window_first >= hp->n_layer)
         hp->window = 0;
-    hp->window_not_in_gguf = hp->window != 0 && hp->window < hp->n_ctx_train;
+    hp->window_not_in_gguf = !gguf_has_window(hp, arch);
     return st;
 }
 
@@ -320,7 +335,7 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     if (st == PARE_OK)
         st = read_rope(hp, arch, class, config, path, err);
     if (st == PARE_OK)
-        st = read_window(hp, class, config, path, err);
+        st = read_window(hp, arch, class, config, path, err);
     if (st == PARE_OK)
         st = read_flags(hp, class, config, path, err);
     if (st == PARE_OK && arch->from_config != NULL)
@@ -379,15 +394,19 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {*k_vocab, json_integer(hp->n_vocab)},
         {*k_act, json_string(acts[arch->wiring.act])},
         {eps, pare_json_float(hp->norm_eps)},
-        {"rope_theta", pare_json_float(hp->rope_base)},
+        {*k_theta, pare_json_float(hp->rope_base)},
         {"rope_scaling", rope_scaling_object(hp)},
         {"tie_word_embeddings", json_boolean(hp->tied_output)},
         {"attention_bias", json_boolean(hp->attn_bias)},
         {"mlp_bias", json_boolean(hp->ffn_bias)},
     };
     bool ok = true;
+    if (arch->window_key && hp->window > 0)
+        ok = json_object_set_new(config, "sliding_window", json_integer(hp->window)) == 0;
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         ok = json_object_set_new(config, members[i].key, members[i].value) == 0 && ok;
+    if (arch->partial_rotary)
+        ok = json_object_set_new(config, *k_partial, json_real((double)hp->n_rot / hp->head_dim_k)) == 0 && ok;
     if (hp->head_dim_key || (uint64_t)hp->head_dim_k * hp->n_head != hp->n_embd)
         ok = json_object_set_new(config, *k_head_dim, json_integer(hp->head_dim_k)) == 0 && ok;
     if (!ok)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const float default_rope_base = 10000.0f; /* where a file says none */
+
 /* Where values come from: "<arch>.<suffix>" in meta. */
 typedef struct source {
     const pare_meta *meta;
@@ -147,7 +149,7 @@ static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
     const size_t n_names = sizeof names / sizeof *names;
     pare_str type = {"linear", 6};
     bool found = false;
-    hp->rope_base = 10000.0f;
+    hp->rope_base = default_rope_base;
     pare_status st = get_f32(s, "rope.freq_base", 1e30, &hp->rope_base, err);
     if (st == PARE_OK)
         st = get_f32(s, "rope.scale_linear", 1e9, &hp->rope_factor, err);
@@ -196,6 +198,9 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = read_norm(&s, arch, hp, err);
     if (st == PARE_OK)
         st = read_rope(&s, hp, err);
+    if (st == PARE_OK && arch->window_key)
+        st = get_u32(&s, "attention.sliding_window", 0, PARE_MAX_CTX, &hp->window, err);
+    hp->window_period = arch->window_period;
     const pare_meta_value *tokens = pare_meta_find(meta, "tokenizer.ggml.tokens");
     if (st == PARE_OK && hp->n_vocab == 0 && tokens != NULL && tokens->type == PARE_META_ARRAY &&
         tokens->n <= PARE_MAX_VOCAB)
@@ -305,25 +310,41 @@ static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *a
     return st;
 }
 
-pare_status pare_hparams_to_meta(const pare_hparams *hp, const pare_arch *arch, uint32_t file_type, pare_meta *meta,
-                                 pare_error *err)
+/* Whether stock's converter writes the key ("block_count", or with "general." in front) for the family. */
+static bool lists_key(const pare_arch *arch, const char *suffix)
+{
+    size_t n = strlen(arch->name);
+    if (arch->meta_keys == NULL)
+        return true;
+    for (const char *const *key = arch->meta_keys; *key != NULL; key++)
+        if (strcmp(*key, suffix) == 0 || (strncmp(*key, arch->name, n) == 0 && strcmp(*key + n + 1, suffix) == 0))
+            return true;
+    return false;
+}
+
+static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint32_t file_type, pare_meta *meta,
+                             pare_error *err)
 {
     const struct {
         const char *suffix;
         uint32_t v;
     } counts[] = {
-        {"block_count", hp->n_layer},         {"context_length", hp->n_ctx_train},
-        {"embedding_length", hp->n_embd},     {"feed_forward_length", hp->n_ff},
-        {"attention.head_count", hp->n_head}, {"attention.head_count_kv", hp->n_head_kv},
+        {"block_count", hp->n_layer},      {"context_length", hp->n_ctx_train},  {"embedding_length", hp->n_embd},
+        {"feed_forward_length", hp->n_ff}, {"attention.head_count", hp->n_head},
     };
     bool rms = arch->wiring.norm == PARE_NORM_RMS;
     pare_status st = PARE_OK;
     for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
         st = put_u32(arch, meta, counts[i].suffix, counts[i].v, err);
+    if (st == PARE_OK && (lists_key(arch, "attention.head_count_kv") || hp->n_head_kv != hp->n_head))
+        st = put_u32(arch, meta, "attention.head_count_kv", hp->n_head_kv, err);
     if (st == PARE_OK)
         st = write_rope_scaling(hp, arch, meta, err);
-    if (st == PARE_OK)
+    bool turns = arch->wiring.rope != PARE_ROPE_NONE;
+    if (st == PARE_OK && turns && (lists_key(arch, "rope.freq_base") || hp->rope_base != default_rope_base))
         st = put_f32(arch, meta, "rope.freq_base", hp->rope_base, err);
+    if (st == PARE_OK && arch->partial_rotary)
+        st = put_u32(arch, meta, "rope.dimension_count", hp->n_rot, err);
     if (st == PARE_OK)
         st = put_f32(arch, meta, rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
                      hp->norm_eps, err);
@@ -335,11 +356,30 @@ pare_status pare_hparams_to_meta(const pare_hparams *hp, const pare_arch *arch, 
         st = put_u32(arch, meta, "attention.key_length", hp->head_dim_k, err);
     if (st == PARE_OK && hp->head_dim_key)
         st = put_u32(arch, meta, "attention.value_length", hp->head_dim_v, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && lists_key(arch, "general.file_type"))
         st = pare_meta_set_u32(meta, "general.file_type", file_type, err);
+    if (st == PARE_OK && arch->window_key) /* GGUF's way to say "all" is a window over the whole context */
+        st = put_u32(arch, meta, "attention.sliding_window", hp->window > 0 ? hp->window : hp->n_ctx_train, err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)
         st = pare_meta_set_u32(meta, "general.quantization_version", 2, err);
+    return st;
+}
+
+pare_status pare_hparams_to_meta(const pare_hparams *hp, const pare_arch *arch, uint32_t file_type, pare_meta *meta,
+                                 pare_error *err)
+{
+    static const char *const none[] = {NULL};
+    pare_meta all = {0};
+    pare_status st = write_all(hp, arch, file_type, &all, err);
+    for (const char *const *key = arch->meta_keys != NULL ? arch->meta_keys : none; *key != NULL; key++) {
+        const pare_meta_value *v = pare_meta_find(&all, *key);
+        if (st == PARE_OK && v != NULL)
+            st = pare_meta_set(meta, v, err);
+    }
+    for (size_t i = 0; i < all.n && st == PARE_OK; i++)
+        st = pare_meta_set(meta, &all.values[i], err); /* those that are there already stay in their place */
+    pare_meta_close(&all);
     return st;
 }

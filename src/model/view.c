@@ -7,8 +7,9 @@
 
 typedef struct view {
     pare_tensor src;
-    uint32_t head_dim;
-    bool to_pairs;
+    uint64_t (*source_row)(const struct view *v, uint64_t r); /* where row r of the result stands in src */
+    uint32_t head_dim, n_head, n_head_kv;
+    bool to_gguf;
     float add;
 } view;
 
@@ -35,21 +36,36 @@ static pare_status refuse_blocks(const pare_tensor *src, const char *what, pare_
                      src->name, what, info->name, info->block_len);
 }
 
-/* Where row r of the result stands in the source. */
 static uint64_t rope_source(const view *v, uint64_t r)
 {
     uint64_t half = v->head_dim / 2, at = r % v->head_dim, head = r - at;
-    if (v->to_pairs)
+    if (v->to_gguf)
         return head + at % 2 * half + at / 2;
     return head + at % half * 2 + at / half;
 }
 
-static pare_status read_rope_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+/* Of n_head q heads, each kv head has `share`; a group of the Hub has share + 2 heads. */
+static uint64_t qkv_source(const view *v, uint64_t r)
+{
+    uint64_t at = r % v->head_dim, head = r / v->head_dim, from;
+    uint64_t share = v->n_head / v->n_head_kv, group = share + 2;
+    if (v->to_gguf && head < v->n_head)
+        from = head / share * group + head % share;
+    else if (v->to_gguf)
+        from = (head - v->n_head) % v->n_head_kv * group + share + (head - v->n_head) / v->n_head_kv;
+    else if (head % group < share)
+        from = head / group * share + head % group;
+    else
+        from = v->n_head + (head % group - share) * v->n_head_kv + head / group;
+    return from * v->head_dim + at;
+}
+
+static pare_status read_moved_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     const view *v = t->ctx;
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-        st = pare_tensor_read(&v->src, rope_source(v, row + i), 1, (uint8_t *)dst + i * t->row_bytes, err);
+        st = pare_tensor_read(&v->src, v->source_row(v, row + i), 1, (uint8_t *)dst + i * t->row_bytes, err);
     return st;
 }
 
@@ -62,7 +78,7 @@ static pare_status read_all(const pare_tensor *src, uint8_t **out, pare_error *e
     return pare_tensor_read(src, 0, src->n_rows, *out, err);
 }
 
-static pare_status read_rope_vector(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+static pare_status read_moved_vector(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     const view *v = t->ctx;
     size_t size = pare_type_get(t->type)->block_bytes;
@@ -72,28 +88,56 @@ static pare_status read_rope_vector(const pare_tensor *t, uint64_t row, uint64_t
         return PARE_OK;
     pare_status st = read_all(&v->src, &all, err);
     for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
-        memcpy((uint8_t *)dst + i * size, all + rope_source(v, i) * size, size);
+        memcpy((uint8_t *)dst + i * size, all + v->source_row(v, i) * size, size);
     free(all);
     return st;
+}
+
+/* out: src's rows, or elements of a vector, in the order that how->source_row says. */
+static pare_status show_moved(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const view *how,
+                              pare_error *err)
+{
+    bool vector = src->n_dims == 1;
+    if (src->n_dims < 1 || src->n_dims > 2 || how->head_dim == 0 || src->dim[0] % how->head_dim != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " rows is not made of heads of %" PRIu32,
+                         src->name, src->n_dims, src->n_dims > 0 ? src->dim[0] : 0, how->head_dim);
+    pare_status st = vector ? refuse_blocks(src, "a vector", err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
+    view *v = start(arena, out, src, vector ? read_moved_vector : read_moved_rows, err);
+    if (v == NULL)
+        return PARE_ERR_MEMORY;
+    *v = *how;
+    v->src = *src;
+    return PARE_OK;
 }
 
 pare_status pare_view_rope(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint32_t head_dim,
                            bool to_pairs, pare_error *err)
 {
-    bool vector = src->n_dims == 1;
-    if (src->n_dims < 1 || src->n_dims > 2 || head_dim == 0 || head_dim % 2 != 0 || src->dim[0] % head_dim != 0)
+    if (head_dim % 2 != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': heads of %" PRIu32 " elements are not made of pairs",
+                         src->name, head_dim);
+    view how = {.source_row = rope_source, .head_dim = head_dim, .to_gguf = to_pairs};
+    return show_moved(arena, out, src, &how, err);
+}
+
+pare_status pare_view_qkv(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                          bool to_parts, pare_error *err)
+{
+    uint64_t n_heads = (uint64_t)hp->n_head + 2 * (uint64_t)hp->n_head_kv;
+    if (hp->head_dim_k != hp->head_dim_v || src->n_dims == 0 || src->dim[0] != n_heads * hp->head_dim_k)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " rows is not made of heads of %" PRIu32,
-                         src->name, src->n_dims, src->n_dims > 0 ? src->dim[0] : 0, head_dim);
-    pare_status st = vector ? refuse_blocks(src, "a vector", err) : PARE_OK;
-    if (st != PARE_OK)
-        return st;
-    view *v = start(arena, out, src, vector ? read_rope_vector : read_rope_rows, err);
-    if (v == NULL)
-        return PARE_ERR_MEMORY;
-    v->head_dim = head_dim;
-    v->to_pairs = to_pairs;
-    return PARE_OK;
+                         "tensor '%s' with %" PRIu64 " rows is not made of %" PRIu32 " q heads and %" PRIu32
+                         " k and v heads of one size",
+                         src->name, src->n_dims > 0 ? src->dim[0] : 0, hp->n_head, hp->n_head_kv);
+    view how = {.source_row = qkv_source,
+                .head_dim = hp->head_dim_k,
+                .n_head = hp->n_head,
+                .n_head_kv = hp->n_head_kv,
+                .to_gguf = to_parts};
+    return show_moved(arena, out, src, &how, err);
 }
 
 /* Row by row of the source, because a mapped file is read fastest in its own order. */

@@ -17,6 +17,16 @@
 pare_status pare_view_rope(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint32_t head_dim,
                            bool to_pairs, pare_error *err);
 
+/* Rows (of a vector: elements) of q, k and v fused head by head, reordered:
+ *
+ *   groups (Hub)   for each kv head: its q heads, k, v
+ *   parts (GGUF)   all q heads, all k heads, all v heads
+ *
+ * to_parts turns the first into the second, else back. hp: heads and their size, the same for k and v. Errors as above.
+ */
+pare_status pare_view_qkv(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                          bool to_parts, pare_error *err);
+
 /* out[i][j] = src[j][i]. Errors: PARE_ERR_RANGE (no matrix), PARE_ERR_UNSUPPORTED (a block type), PARE_ERR_MEMORY. */
 pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err);
 

@@ -375,6 +375,35 @@ static void finds_the_scaling_behind_divisors(void **state)
 
 /* ---- views ---- */
 
+static void splits_fused_heads_both_ways(void **state)
+{
+    (void)state;
+    /* Two kv heads with two q heads each, heads of 2: groups q0 q1 k0 v0 | q2 q3 k1 v1 */
+    static const int heads[8] = {0, 1, 4, 5, 2, 6, 3, 7};
+    const pare_hparams hp = {.n_head = 4, .n_head_kv = 2, .head_dim_k = 2, .head_dim_v = 2};
+    float x[16], y[16], z[16];
+    for (int i = 0; i < 16; i++)
+        x[i] = (float)i;
+    for (uint32_t n_dims = 1; n_dims <= 2; n_dims++) { /* a bias, then a weight of one column */
+        pare_tensor t = {.name = "qkv", .type = PARE_TYPE_F32, .n_dims = n_dims, .data = (const uint8_t *)x}, parts,
+                    back;
+        pare_arena arena = {0};
+        pare_error err = {0};
+        t.dim[0] = 16;
+        t.dim[1] = 1;
+        CHECK_OK(pare_tensor_set_shape(&t, "x", &err), &err);
+        CHECK_OK(pare_view_qkv(&arena, &parts, &t, &hp, true, &err), &err);
+        CHECK_OK(pare_view_qkv(&arena, &back, &parts, &hp, false, &err), &err);
+        CHECK_OK(pare_tensor_read(&parts, 0, t.n_rows, y, &err), &err);
+        CHECK_OK(pare_tensor_read(&back, 0, t.n_rows, z, &err), &err);
+        for (int i = 0; i < 16; i++)
+            CHECK(y[i] == (float)(2 * heads[i / 2] + i % 2) && z[i] == x[i]);
+        const pare_hparams other = {.n_head = 4, .n_head_kv = 4, .head_dim_k = 2, .head_dim_v = 2};
+        CHECK(pare_view_qkv(&arena, &parts, &t, &other, true, &err) == PARE_ERR_RANGE);
+        pare_arena_close(&arena);
+    }
+}
+
 static void reorders_rows_both_ways(void **state)
 {
     (void)state;
@@ -462,6 +491,7 @@ int main(void)
         cmocka_unit_test(warns_of_tensors_it_does_not_know),
         cmocka_unit_test(divisors_are_those_of_stock),
         cmocka_unit_test(finds_the_scaling_behind_divisors),
+        cmocka_unit_test(splits_fused_heads_both_ways),
         cmocka_unit_test(reorders_rows_both_ways),
         cmocka_unit_test(transposes_adds_and_casts),
         cmocka_unit_test(knows_the_window_of_a_layer),

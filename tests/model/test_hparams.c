@@ -153,9 +153,10 @@ static void goes_round_for_every_family(void **state)
         const pare_arch *arch = pare_arch_at(i);
         pare_error err = {0};
         pare_meta meta = {0};
-        pare_hparams hp =
-            read_ok(arch->hf_classes[0].name,
-                    "{\"head_dim\":8,\"rope_theta\":1234.5,\"rope_scaling\":{\"type\":\"linear\",\"factor\":3}}");
+        bool turns = arch->wiring.rope != PARE_ROPE_NONE; /* the others have no words for kv heads either */
+        const char *rotary =
+            "{\"head_dim\":8,\"rope_theta\":1234.5,\"rope_scaling\":{\"type\":\"linear\",\"factor\":3}}";
+        pare_hparams hp = read_ok(arch->hf_classes[0].name, turns ? rotary : "{\"num_key_value_heads\":null}");
         pare_hparams again, from_meta;
         json_t *config = json_object();
         CHECK_OK(pare_hparams_to_config(&hp, arch, config, &err), &err);
@@ -164,9 +165,13 @@ static void goes_round_for_every_family(void **state)
         CHECK_OK(pare_hparams_to_meta(&hp, arch, 0, &meta, &err), &err);
         CHECK_OK(pare_hparams_from_meta(&from_meta, arch, &meta, "m.gguf", &err), &err);
         CHECK(from_meta.n_layer == 4 && from_meta.n_ctx_train == 256 && from_meta.n_embd == 64 &&
-              from_meta.n_ff == 96 && from_meta.n_head == 4 && from_meta.n_head_kv == 2 && from_meta.head_dim_k == 8 &&
-              from_meta.n_rot == 8 && from_meta.rope_base == 1234.5f && from_meta.rope_scaling == PARE_ROPE_LINEAR &&
-              from_meta.rope_factor == 3.0f && from_meta.norm_eps == hp.norm_eps);
+              from_meta.n_ff == 96 && from_meta.n_head == 4 && from_meta.n_head_kv == hp.n_head_kv &&
+              from_meta.head_dim_k == hp.head_dim_k && from_meta.n_rot == hp.n_rot &&
+              from_meta.norm_eps == hp.norm_eps);
+        CHECK(!turns || (hp.n_head_kv == 2 && hp.head_dim_k == 8 && from_meta.rope_base == 1234.5f &&
+                         from_meta.rope_scaling == PARE_ROPE_LINEAR && from_meta.rope_factor == 3.0f));
+        CHECK(arch->window_key ? from_meta.window == hp.window : from_meta.window == 0);
+        CHECK(from_meta.attn_scale == 0 || from_meta.attn_scale == hp.attn_scale);
         json_decref(config);
         pare_meta_close(&meta);
     }

@@ -1,0 +1,97 @@
+/* GPT-2: LayerNorm, learned positions, fused q, k and v, matrices stored [in, out]. Sources: transformers models/gpt2;
+ * llama.cpp conversion/gpt2.py. */
+#include "core/json.h"
+#include "model/arch.h"
+
+static const pare_hf_class classes[] = {
+    {"GPT2LMHeadModel", "gpt2", PARE_WINDOW_NONE, {.n_ctx = 1024, .norm_eps = 1e-5f, .ff_factor = 4, .tied = true}},
+    {0},
+};
+
+static const pare_arch_weight weights[] = {
+    {PARE_W_TOKEN_EMBD, "transformer.wte", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_POS_EMBD, "transformer.wpe", {PARE_DIM_CTX, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
+    {PARE_W_OUTPUT_NORM, "transformer.ln_f", {PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
+    {PARE_W_ATTN_NORM, "transformer.h.%u.ln_1", {PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
+    {PARE_W_ATTN_QKV,
+     "transformer.h.%u.attn.c_attn",
+     {PARE_DIM_QKV, PARE_DIM_EMBD},
+     PARE_MAP_TRANSPOSE,
+     PARE_BIAS_REQUIRED},
+    {PARE_W_ATTN_OUT,
+     "transformer.h.%u.attn.c_proj",
+     {PARE_DIM_EMBD, PARE_DIM_O},
+     PARE_MAP_TRANSPOSE,
+     PARE_BIAS_REQUIRED},
+    {PARE_W_FFN_NORM, "transformer.h.%u.ln_2", {PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
+    {PARE_W_FFN_UP, "transformer.h.%u.mlp.c_fc", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_TRANSPOSE, PARE_BIAS_REQUIRED},
+    {PARE_W_FFN_DOWN,
+     "transformer.h.%u.mlp.c_proj",
+     {PARE_DIM_EMBD, PARE_DIM_FF},
+     PARE_MAP_TRANSPOSE,
+     PARE_BIAS_REQUIRED},
+};
+
+static const char *const ignored[] = {"*.attn.bias", "*.attn.masked_bias", NULL}; /* the causal mask */
+
+static const char *const meta_keys[] = {
+    "gpt2.block_count",         "gpt2.context_length",          "gpt2.embedding_length",
+    "gpt2.feed_forward_length", "gpt2.attention.head_count",    "gpt2.attention.layer_norm_epsilon",
+    "general.file_type",        "general.quantization_version", NULL};
+
+/* Switches for attention of another kind. Stock's converter and GGUF have no word for them. */
+static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
+{
+    static const struct {
+        const char *key;
+        bool usual;
+    } switches[] = {
+        {"scale_attn_weights", true}, {"scale_attn_by_inverse_layer_idx", false}, {"add_cross_attention", false}};
+    (void)hp;
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
+        bool found = false, on = switches[i].usual;
+        pare_status st = pare_json_bool(config, path, switches[i].key, &on, &found, err);
+        if (st == PARE_OK && on != switches[i].usual)
+            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is %s, which architecture 'gpt2' is not described with",
+                           path, switches[i].key, on ? "true" : "false");
+        if (st != PARE_OK)
+            return st;
+    }
+    return PARE_OK;
+}
+
+/* This family has names of its own, and no rotary positions. */
+static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
+{
+    static const char *const names[][2] = {{"num_hidden_layers", "n_layer"},
+                                           {"max_position_embeddings", "n_positions"},
+                                           {"hidden_size", "n_embd"},
+                                           {"intermediate_size", "n_inner"},
+                                           {"num_attention_heads", "n_head"},
+                                           {"hidden_act", "activation_function"},
+                                           {"layer_norm_eps", "layer_norm_epsilon"}};
+    static const char *const not_here[] = {"num_key_value_heads", "rope_theta", "rope_scaling", "attention_bias",
+                                           "mlp_bias"};
+    bool ok = json_object_set_new(config, "n_ctx", json_integer(hp->n_ctx_train)) == 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        ok = json_object_set(config, names[i][1], json_object_get(config, names[i][0])) == 0 && ok;
+        json_object_del(config, names[i][0]);
+    }
+    for (size_t i = 0; i < sizeof not_here / sizeof *not_here; i++)
+        json_object_del(config, not_here[i]);
+    return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+}
+
+const pare_arch pare_arch_gpt2 = {
+    .name = "gpt2",
+    .hf_classes = classes,
+    .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_NONE},
+    .meta_keys = meta_keys,
+    .hf_prefix = "transformer.",
+    .weights = weights,
+    .n_weights = sizeof weights / sizeof *weights,
+    .hf_ignored = ignored,
+    .from_config = from_config,
+    .to_config = to_config,
+};
