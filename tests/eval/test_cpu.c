@@ -377,6 +377,8 @@ static void sums_logits(void **state)
         x[best] = 50;
         x[n - 1] = 50;
         CHECK(pare_cpu_argmax(x, n) == best);
+        x[n - 1] = 51;
+        CHECK(pare_cpu_argmax(x, n) == n - 1);
         x[n / 3] = INFINITY;
         CHECK(!pare_cpu_log_sum_exp(x, n, &x_lse));
         x[n / 3] = NAN;

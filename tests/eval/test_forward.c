@@ -461,6 +461,38 @@ static void every_wiring(void **state)
         check_variant(&list[i]);
 }
 
+/* More tokens than pass through the feed-forward part at once: each sequence as if it were alone. */
+static void a_large_batch_is_cut_into_slices(void **state)
+{
+    (void)state;
+    enum { MANY = 2048 / LEN + 2 };
+    const variant v = {.name = "batch", .wiring = {.gated_ffn = true}};
+    pare_model m;
+    pare_arch arch;
+    pare_backend *b = NULL;
+    pare_forward *f = NULL;
+    pare_error err = {0};
+    uint64_t seed = 23;
+    static int32_t ids[MANY * LEN];
+    static double want[LEN][VOCAB];
+    float got[LEN * VOCAB];
+    make_model(&m, &arch, &v);
+    for (int i = 0; i < MANY * LEN; i++)
+        ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open(&f, &m, b, LEN, MANY, &err), &err);
+    CHECK_OK(pare_forward_run(f, ids, MANY, LEN, &err), &err);
+    for (uint32_t s = 0; s < MANY; s += MANY - 1) {
+        slow_logits(&m, &v, ids + s * LEN, want);
+        CHECK_OK(pare_forward_logits(f, s, 0, LEN, got, &err), &err);
+        for (int i = 0; i < LEN * VOCAB; i++)
+            CHECK(fabs((double)got[i] - want[i / VOCAB][i % VOCAB]) < 1e-4);
+    }
+    pare_forward_close(f);
+    b->close(b);
+    pare_model_close(&m);
+}
+
 static pare_status open_status(pare_model *m, uint32_t n_ctx, pare_error *err)
 {
     pare_backend *b = NULL;
@@ -540,6 +572,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wiring),
+        cmocka_unit_test(a_large_batch_is_cut_into_slices),
         cmocka_unit_test(says_what_it_cannot_compute),
         cmocka_unit_test(refuses_wrong_runs),
         cmocka_unit_test(every_family_of_the_table),

@@ -535,6 +535,26 @@ static void takes_the_defaults_of_the_class(void **state)
     pare_model_close(&m);
 }
 
+/* The config's word on the type of the weights is compared with the weights; general.file_type follows the weights. */
+static void believes_the_weights_and_not_the_config(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    uint64_t file_type = 99;
+    opens(&(tiny){.patch = "{\"torch_dtype\":\"bfloat16\"}"}, &m);
+    CHECK_OK(pare_meta_u64(&m.meta, m.path, "general.file_type", 0, 99, &file_type, NULL, &err), &err);
+    assert_int_equal(file_type, 0);
+    pare_model_close(&m);
+    CHECK_OK(pare_hf_open(&m, source_path("tests/data/demo"), PARE_OPEN_NO_VOCAB, &err), &err);
+    CHECK_OK(pare_meta_u64(&m.meta, m.path, "general.file_type", 0, 99, &file_type, NULL, &err), &err);
+    assert_int_equal(file_type, 32); /* mostly BF16 */
+    pare_model_close(&m);
+    pare_set_strict(true);
+    refused(&(tiny){.patch = "{\"torch_dtype\":\"bfloat16\"}"}, PARE_ERR_FORMAT, "bfloat16, the file has f32");
+    pare_set_strict(false);
+}
+
 static void reads_windows(void **state)
 {
     (void)state;
@@ -647,6 +667,7 @@ int main(void)
         cmocka_unit_test(names_missing_and_strange_tensors),
         cmocka_unit_test(ignores_what_is_no_weight),
         cmocka_unit_test(takes_the_defaults_of_the_class),
+        cmocka_unit_test(believes_the_weights_and_not_the_config),
         cmocka_unit_test(reads_windows),
         cmocka_unit_test(opens_a_file_beside_its_config),
         cmocka_unit_test(refuses_other_weights),

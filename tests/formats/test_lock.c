@@ -3,6 +3,7 @@
 #include "core/threads.h"
 #include "formats/gguf.h"
 #include "formats/lock.h"
+#include "formats/pin_scan.h"
 #include "formats/safe_path.h"
 
 #include <inttypes.h>
@@ -187,6 +188,7 @@ static void a_split_set_is_pinned_by_any_part(void **state)
     CHECK(unlink(part) == 0);
     verify(f.lock, (pare_verify_options){0}, &r);
     CHECK(has(&r, "missing", "m-00002-of-00003.gguf", "", "not there") && r.structure == PARE_VERDICT_DIFFERENT);
+    CHECK(r.n_findings == 2); /* the set is checked once, not part by part */
     pare_verify_report_close(&r);
     free(part);
     free(written);
@@ -420,6 +422,7 @@ static void renamed_and_reshaped_tensors_are_told(void **state)
     f.m.tensors[0].name = "blk.0.z";
     f.m.tensors[1].dim[0] = 8;
     f.m.tensors[1].dim[1] = 8;
+    f.m.tensors[2].type = PARE_TYPE_I32; /* of the same size */
     pare_error err = {0};
     CHECK_OK(pare_tensor_set_shape(&f.m.tensors[1], "test", &err), &err);
     write_model(&f, NULL);
@@ -427,6 +430,7 @@ static void renamed_and_reshaped_tensors_are_told(void **state)
     CHECK(has(&r, "tensor", "m.gguf", "blk.0.a", "is missing; tensor 'blk.0.z' has its content"));
     CHECK(has(&r, "tensor", "m.gguf", "blk.0.z", "is not in the lock"));
     CHECK(has(&r, "tensor", "m.gguf", "blk.0.b", "is f32 [8, 8], the lock says f32 [4, 16]"));
+    CHECK(has(&r, "tensor", "m.gguf", "blk.1.a", "is i32 [4, 16], the lock says f32 [4, 16]"));
     pare_verify_report_close(&r);
     tear_down(&f);
 }
@@ -450,6 +454,61 @@ static void edited_metadata_is_told_by_key(void **state)
     CHECK(has(&r, "metadata", "m.gguf", "general.file_type", "added"));
     CHECK(has(&r, "sha256", "m.gguf", "", "3 metadata keys; the tensors are as pinned"));
     pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+static char *hash_in_lock(const fixture *f, const char *key)
+{
+    json_t *doc = NULL;
+    pare_error err = {0};
+    pin(f, f->model);
+    CHECK_OK(pare_json_load(&doc, f->lock, 1 << 20, false, &err), &err);
+    char *hash = strdup(text_of(json_array_get(json_object_get(doc, "files"), 0), key));
+    CHECK(hash != NULL && strlen(hash) == 64);
+    json_decref(doc);
+    return hash;
+}
+
+/* Another template is no other tokenizer, and the other way round. */
+static void tokenizer_and_template_have_hashes_of_their_own(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_error err = {0};
+    static const char *const keys[] = {"tokenizer.chat_template", "tokenizer.ggml.pre"};
+    set_up(&f, "own-hashes");
+    for (int i = 0; i < 2; i++) {
+        char *tokenizer = hash_in_lock(&f, "tokenizer_sha256"), *template = hash_in_lock(&f, "chat_template_sha256");
+        CHECK_OK(pare_meta_set_str(&f.m.meta, keys[i], (pare_str){"other", 5}, &err), &err);
+        write_model(&f, NULL);
+        char *new_tokenizer = hash_in_lock(&f, "tokenizer_sha256"),
+             *new_template = hash_in_lock(&f, "chat_template_sha256");
+        CHECK((strcmp(tokenizer, new_tokenizer) == 0) == (i == 0));
+        CHECK((strcmp(template, new_template) == 0) == (i == 1));
+        free(tokenizer);
+        free(template);
+        free(new_tokenizer);
+        free(new_template);
+    }
+    tear_down(&f);
+}
+
+/* Between the look at the header and the hashing someone appends a byte. */
+static void a_file_that_grows_meanwhile_is_an_error(void **state)
+{
+    (void)state;
+    fixture f;
+    bool is_model;
+    pare_error err = {0};
+    set_up(&f, "grows");
+    pare_pin_file file = {.path = f.model};
+    CHECK_OK(pare_pin_read_structure(&file, &is_model, &err), &err);
+    CHECK(is_model && file.n_tensors == N_TENSORS);
+    CHECK_OK(pare_pin_hash(&file, 1, NULL, PARE_HASH_BOTH, &err), &err);
+    CHECK(truncate(f.model, (off_t)file.digest.n_bytes + 1) == 0);
+    CHECK(pare_pin_hash(&file, 1, NULL, PARE_HASH_BOTH, &err) == PARE_ERR_IO && strstr(err.text, "changes") != NULL);
+    file.path = NULL; /* not its own */
+    pare_pin_file_close(&file);
     tear_down(&f);
 }
 
@@ -852,6 +911,8 @@ int main(void)
         cmocka_unit_test(exchanged_tensors_are_recognised),
         cmocka_unit_test(renamed_and_reshaped_tensors_are_told),
         cmocka_unit_test(edited_metadata_is_told_by_key),
+        cmocka_unit_test(tokenizer_and_template_have_hashes_of_their_own),
+        cmocka_unit_test(a_file_that_grows_meanwhile_is_an_error),
         cmocka_unit_test(a_file_written_again_is_told),
         cmocka_unit_test(a_flipped_padding_bit_is_told),
         cmocka_unit_test(links_and_pipes_are_refused_unopened),

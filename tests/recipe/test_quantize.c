@@ -4,6 +4,7 @@
 #include "recipe/recipe.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,6 +151,59 @@ static void overrides_beat_the_preset(void **state)
     CHECK(row_of(&plan, "output.weight")->to == PARE_TYPE_Q5_1);
     pare_model_close(&q);
     close_fixture(&f);
+}
+
+/* 16 layers with what the preset counts, in the order of the layers or against it. */
+static void open_deep(pare_model *m, bool backwards)
+{
+    enum { N_LAYER = 16 };
+    static const uint8_t zeros[256 * 4];
+    pare_error err = {0};
+    *m = (pare_model){.format = PARE_FORMAT_GGUF, .path = "deep", .alignment = 32};
+    CHECK_OK(pare_model_reserve(m, 2 * N_LAYER, &err), &err);
+    CHECK_OK(pare_meta_set_str(&m->meta, "general.architecture", (pare_str){"llama", 5}, &err), &err);
+    CHECK_OK(pare_meta_set_u32(&m->meta, "llama.block_count", N_LAYER, &err), &err);
+    for (int i = 0; i < N_LAYER; i++) {
+        static const char *const parts[] = {"attn_v", "ffn_down"};
+        for (int k = 0; k < 2; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "blk.%d.%s.weight", backwards ? N_LAYER - 1 - i : i, parts[k]);
+            pare_tensor t = {.name = name, .type = PARE_TYPE_F32, .n_dims = 2, .dim = {1, 256}, .data = zeros};
+            CHECK_OK(pare_tensor_set_shape(&t, "deep", &err), &err);
+            CHECK_OK(pare_model_add(m, &t, NULL, &err), &err);
+        }
+    }
+}
+
+/* Types by layer do not depend on the order of the file, nor on a tensor of another layer that has a type of its own.
+ */
+static void layers_keep_their_types(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_type_override own = {"blk\\.[03]\\.(attn_v|ffn_down)", PARE_TYPE_Q8_0};
+    for (int variant = 0; variant < 3; variant++) {
+        pare_quantize_options o = options_of("q4_k_m");
+        open_deep(&m, variant == 1);
+        o.overrides = &own;
+        o.n_overrides = variant == 2;
+        CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+        for (int layer = 0; layer < 16; layer++) {
+            bool more = layer < 2 || layer >= 14 || (layer - 2) % 3 == 2; /* docs/PRESETS.md, "more bits" */
+            pare_type wanted = variant == 2 && (layer == 0 || layer == 3) ? PARE_TYPE_Q8_0
+                               : more                                     ? PARE_TYPE_Q6_K
+                                                                          : PARE_TYPE_Q4_K;
+            char name[64];
+            snprintf(name, sizeof name, "blk.%d.attn_v.weight", layer);
+            assert_int_equal(row_of(&plan, name)->to, wanted);
+            snprintf(name, sizeof name, "blk.%d.ffn_down.weight", layer);
+            assert_int_equal(row_of(&plan, name)->to, wanted);
+        }
+        pare_model_close(&q);
+        pare_model_close(&m);
+    }
 }
 
 static void names_what_is_not_finite(void **state)
@@ -327,10 +381,15 @@ static void conversion_keeps_nonfinite_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_encodes_and_measures),        cmocka_unit_test(overrides_beat_the_preset),
-        cmocka_unit_test(names_what_is_not_finite),          cmocka_unit_test(refuses_to_requantize_unless_told),
-        cmocka_unit_test(bytes_do_not_depend_on_threads),    cmocka_unit_test(converts_types_as_stock_does),
-        cmocka_unit_test(conversion_keeps_nonfinite_values), cmocka_unit_test(conversion_warns_of_nonfinite_copies),
+        cmocka_unit_test(plans_encodes_and_measures),
+        cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(layers_keep_their_types),
+        cmocka_unit_test(names_what_is_not_finite),
+        cmocka_unit_test(refuses_to_requantize_unless_told),
+        cmocka_unit_test(bytes_do_not_depend_on_threads),
+        cmocka_unit_test(converts_types_as_stock_does),
+        cmocka_unit_test(conversion_keeps_nonfinite_values),
+        cmocka_unit_test(conversion_warns_of_nonfinite_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
