@@ -96,13 +96,20 @@ static void look_at_meaning(job *j)
         j->vocab = &j->from_meta;
 }
 
+/* Statistics (pare imatrix) share the container and describe no model. */
+static bool is_imatrix(const pare_model *m)
+{
+    const pare_meta_value *type = pare_meta_find(&m->meta, "general.type");
+    return type != NULL && type->type == PARE_META_STRING && pare_str_equal(type->v.s, "imatrix");
+}
+
 /* Metadata, tokenizer and architecture. */
 static void look_closer(job *j)
 {
     pare_str architecture = {0};
     bool found = false;
     j->meta = &j->raw.meta;
-    if (j->raw.format == PARE_FORMAT_GGUF)
+    if (j->raw.format == PARE_FORMAT_GGUF && !is_imatrix(&j->raw))
         look_at_meaning(j);
     else if (j->raw.format == PARE_FORMAT_HF)
         look_at_known(j);

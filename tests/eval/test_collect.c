@@ -141,8 +141,18 @@ static void the_output_matrix_is_on_request(void **state)
     pare_error err = {0};
     uint64_t seed = 3;
     int32_t ids[2 * CTX] = {0};
-    m.hp = (pare_hparams){.n_vocab = 20, .n_layer = 1, .n_ctx_train = 64, .n_embd = 16, .n_ff = 24, .n_head = 2,
-                          .n_head_kv = 2, .head_dim_k = 8, .head_dim_v = 8, .n_rot = 8, .norm_eps = 1e-5f, .rope_base = 1e4f};
+    m.hp = (pare_hparams){.n_vocab = 20,
+                          .n_layer = 1,
+                          .n_ctx_train = 64,
+                          .n_embd = 16,
+                          .n_ff = 24,
+                          .n_head = 2,
+                          .n_head_kv = 2,
+                          .head_dim_k = 8,
+                          .head_dim_v = 8,
+                          .n_rot = 8,
+                          .norm_eps = 1e-5f,
+                          .rope_base = 1e4f};
     CHECK_OK(pare_model_reserve(&m, 16, &err), &err);
     toy_add(&m, &seed, "token_embd.weight", 20, 16, 1, 0);
     toy_add(&m, &seed, "output_norm.weight", 0, 16, 0.1f, 1);

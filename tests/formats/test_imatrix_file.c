@@ -320,10 +320,14 @@ static void an_unseen_expert_gets_the_mean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_the_gguf_layout),      cmocka_unit_test(refuses_wrong_gguf_files),
-        cmocka_unit_test(reads_the_legacy_layout),    cmocka_unit_test(refuses_wrong_legacy_files),
-        cmocka_unit_test(rejects_every_truncation),   cmocka_unit_test(writes_what_it_reads),
-        cmocka_unit_test(merging_adds),               cmocka_unit_test(an_unseen_expert_gets_the_mean),
+        cmocka_unit_test(reads_the_gguf_layout),
+        cmocka_unit_test(refuses_wrong_gguf_files),
+        cmocka_unit_test(reads_the_legacy_layout),
+        cmocka_unit_test(refuses_wrong_legacy_files),
+        cmocka_unit_test(rejects_every_truncation),
+        cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(merging_adds),
+        cmocka_unit_test(an_unseen_expert_gets_the_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,76 @@
+/* pare imatrix and quantize --imatrix on the demo model, as a user types them. */
+#include "cli.h"
+
+#include <string.h>
+
+static int collect_once(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE imatrix $DEMO -f $TEXT -o all.gguf -c 64 && $PARE convert $DEMO -o demo.gguf");
+    return 0;
+}
+
+static void reports_what_it_wrote(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE imatrix $DEMO -f $TEXT -o two.gguf -c 64 --chunks 2 -j 3 --json");
+    json_t *doc = cli_json(&r);
+    CHECK(strcmp(json_string_value(json_object_get(doc, "output")), "two.gguf") == 0);
+    CHECK(json_integer_value(json_object_get(doc, "n_chunks")) == 2);
+    CHECK(json_integer_value(json_object_get(doc, "n_ctx")) == 64);
+    CHECK(json_array_size(json_object_get(doc, "datasets")) == 1);
+    cli_expect(0, "test $(sha256sum <two.gguf | cut -c 1-64) = %s", json_string_value(json_object_get(doc, "sha256")));
+    json_decref(doc);
+    cli_expect(0,
+               "$PARE imatrix demo.gguf -f $TEXT -o again.gguf -c 64 --chunks 2 -j 1 && cmp two.gguf again.gguf >&2");
+    CHECK(cli_contains(cli_expect(0, "$PARE inspect two.gguf --tensors").out, "blk.0.attn_q.weight.in_sum2"));
+    cli_expect(0, "$PARE imatrix $DEMO -f $TEXT -o again.gguf -c 64 --chunks 2 --in two.gguf --force --json | "
+                  "grep -q '\"n_chunks\": 4'");
+    cli_expect(0, "rm two.gguf again.gguf");
+}
+
+static void quantize_uses_it(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 -o plain.gguf && "
+                  "$PARE quantize demo.gguf -t q4_0 --imatrix all.gguf -o with.gguf && ! cmp -s plain.gguf with.gguf");
+    CHECK(cli_contains(cli_expect(0, "$PARE inspect with.gguf --metadata=quantize.imatrix.file").out, "all.gguf"));
+    cli_expect(0, "$PARE inspect with.gguf --metadata | grep -q '^quantize.imatrix.chunks_count = [1-9]'");
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix all.gguf -o with.gguf --force --json");
+    json_t *doc = cli_json(&r), *row;
+    size_t i, n_weighted = 0;
+    json_array_foreach(json_object_get(doc, "tensors"), i, row) n_weighted +=
+        json_is_real(json_object_get(row, "weighted_error"));
+    CHECK(n_weighted > 6);
+    json_decref(doc);
+    cli_expect(0, "rm plain.gguf with.gguf");
+}
+
+static void wrong_files_are_named(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(3, "$PARE quantize demo.gguf -t q4_0 --imatrix $TEXT -o out.gguf; e=$?; "
+                                 "test ! -e out.gguf && exit $e");
+    CHECK(cli_contains(r.err, ".dat") && cli_count_lines(r.err) == 1);
+    r = cli_expect(3, "$PARE quantize demo.gguf -t q4_0 --imatrix demo.gguf -o out.gguf");
+    CHECK(cli_contains(r.err, "no imatrix"));
+    cli_expect(3, "$PARE quantize demo.gguf -t q4_0 --imatrix absent -o out.gguf");
+    cli_expect(3, "head -c 3000 all.gguf >cut; $PARE quantize demo.gguf -t q4_0 --imatrix cut -o out.gguf");
+    cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix all.gguf -o all.gguf --force");
+    cli_expect(2, "$PARE imatrix $DEMO -f $TEXT --in all.gguf -o all.gguf --force");
+    cli_expect(2, "$PARE imatrix $DEMO -f $TEXT -o all.gguf");
+    cli_expect(2, "echo word | $PARE imatrix $DEMO -f - -o out.gguf");
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q2_k_s -o out.gguf").err, "--imatrix"));
+    cli_expect(0, "test ! -e out.gguf");
+    CHECK(cli_count_temporaries() == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reports_what_it_wrote),
+        cmocka_unit_test(quantize_uses_it),
+        cmocka_unit_test(wrong_files_are_named),
+    };
+    return cmocka_run_group_tests(tests, collect_once, NULL);
+}

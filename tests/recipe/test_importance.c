@@ -1,0 +1,214 @@
+/* Importances on their way to the encoders: each tensor's own, each expert's own, and statistics of another model. */
+#include "check.h"
+#include "quant/registry.h"
+#include "recipe/importance.h"
+#include "recipe/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROW = 256, EXPERTS = 3, EXPERT_ROWS = 2, N_VALUES = EXPERTS * EXPERT_ROWS * ROW };
+
+static float values[N_VALUES];
+static char warnings[4096];
+
+static void keep_warning(const char *text, void *user)
+{
+    (void)user;
+    strncat(warnings, text, sizeof warnings - strlen(warnings) - 2);
+    strcat(warnings, "\n");
+}
+
+static void add_tensor(pare_model *m, const char *name, uint32_t n_dims, uint64_t a, uint64_t b, uint64_t c)
+{
+    pare_error err = {0};
+    pare_tensor t = {.name = name, .type = PARE_TYPE_F32, .n_dims = n_dims, .dim = {a, b, c}};
+    t.data = (const uint8_t *)values;
+    CHECK_OK(pare_tensor_set_shape(&t, "model", &err), &err);
+    CHECK_OK(pare_model_add(m, &t, NULL, &err), &err);
+}
+
+static void open_model(pare_model *m)
+{
+    pare_error err = {0};
+    uint32_t seed = 77;
+    for (int i = 0; i < N_VALUES; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        values[i] = (float)(int32_t)seed / 4294967296.0f * (i % 7 == 0 ? 0.4f : 0.1f);
+    }
+    *m = (pare_model){.format = PARE_FORMAT_GGUF, .path = "model", .alignment = 32};
+    CHECK_OK(pare_model_reserve(m, 4, &err), &err);
+    CHECK_OK(pare_meta_set_str(&m->meta, "general.architecture", (pare_str){"llama", 5}, &err), &err);
+    add_tensor(m, "token_embd.weight", 2, 4, ROW, 0);
+    add_tensor(m, "blk.0.attn_q.weight", 2, 4, ROW, 0);
+    add_tensor(m, "blk.0.ffn_up_exps.weight", 3, EXPERTS, EXPERT_ROWS, ROW);
+    warnings[0] = '\0';
+    pare_set_warn_sink(keep_warning, NULL);
+}
+
+static void close_model(pare_model *m)
+{
+    pare_model_close(m);
+    pare_set_warn_sink(NULL, NULL);
+}
+
+/* Mean squares that differ by column and expert; expert `unseen` saw no token. */
+static void add_entry(pare_imatrix *im, const char *name, uint64_t n_experts, uint64_t n_columns, uint64_t unseen)
+{
+    pare_error err = {0};
+    pare_imatrix_entry *e = NULL;
+    im->path = "stats.gguf";
+    im->chunk_size = 512;
+    im->chunk_count = 2;
+    CHECK_OK(pare_imatrix_add(im, name, n_experts, n_columns, n_experts, false, &e, &err), &err);
+    for (uint64_t i = 0; i < n_experts; i++) {
+        e->counts[i] = i == unseen ? 0 : (double)(100 * (i + 1));
+        for (uint64_t c = 0; c < n_columns && i != unseen; c++)
+            e->sum2[i * n_columns + c] = (float)(1 + (c * 37 + i * 91) % 50) * (c % 16 == 3 ? 40.0f : 1.0f);
+    }
+}
+
+static pare_quantize_options options_of(const char *preset, const pare_imatrix *im)
+{
+    return (pare_quantize_options){.preset = pare_preset_find(preset),
+                                   .pure_type = PARE_TYPE_NONE,
+                                   .output_type = PARE_TYPE_NONE,
+                                   .embedding_type = PARE_TYPE_NONE,
+                                   .imatrix = im};
+}
+
+static pare_status keep(const void *data, size_t n, void *user, pare_error *err)
+{
+    return pare_buf_put(user, data, n, err);
+}
+
+static void each_expert_is_encoded_with_its_own(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {0};
+    pare_buf bytes = {0};
+    open_model(&m);
+    add_entry(&im, "blk.0.attn_q.weight", 1, ROW, 9);
+    add_entry(&im, "blk.0.ffn_up_exps.weight", EXPERTS, ROW, 1);
+    pare_quantize_options o = options_of("q4_k_s", &im);
+    CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK(strstr(warnings, "blk.0.ffn_up_exps.weight': 1 of 3 experts saw no token") != NULL);
+    CHECK(plan.n_unweighted == 0 && plan.rows[2].to == PARE_TYPE_Q4_K);
+    CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
+    uint8_t direct[EXPERT_ROWS * 144];
+    for (uint64_t i = 0; i < EXPERTS; i++) {
+        float weight[ROW];
+        const float *x = values + i * EXPERT_ROWS * ROW;
+        CHECK(pare_imatrix_importance(pare_imatrix_find(&im, q.tensors[2].name), i, weight));
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, EXPERT_ROWS, ROW, weight, direct, &err), &err);
+        CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, EXPERT_ROWS, ROW, NULL, direct, &err), &err);
+        CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) != 0);
+    }
+    CHECK(plan.rows[2].weighted_error > 0 && plan.rows[2].weighted_error < plan.rows[2].error);
+    CHECK(isnan(plan.rows[0].weighted_error));
+    uint64_t n = 0;
+    pare_str file = {0};
+    CHECK_OK(pare_meta_u64(&q.meta, "q", "quantize.imatrix.entries_count", 0, 9, &n, NULL, &err), &err);
+    CHECK(n == 2);
+    CHECK_OK(pare_meta_u64(&q.meta, "q", "quantize.imatrix.chunks_count", 0, 9, &n, NULL, &err), &err);
+    CHECK(n == 2);
+    CHECK_OK(pare_meta_str(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
+    CHECK(pare_str_equal(file, "stats.gguf") && pare_meta_find(&q.meta, "quantize.imatrix.dataset") == NULL);
+    pare_buf_close(&bytes);
+    pare_model_close(&q);
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
+/* A file without experts' counts holds all their columns in one row. */
+static void one_long_row_is_cut_into_experts(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_imatrix im = {0};
+    pare_imatrix_entry e;
+    pare_error err = {0};
+    open_model(&m);
+    add_entry(&im, "blk.0.ffn_up_exps.weight", 1, EXPERTS * ROW, 9);
+    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
+    CHECK(pare_importance_find(&im, &m.tensors[2], &e) && e.n_experts == EXPERTS && e.n_columns == ROW);
+    CHECK(!pare_importance_find(&im, &m.tensors[1], &e) && !pare_importance_find(NULL, &m.tensors[1], &e));
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
+static void statistics_of_another_model_are_refused(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {0}, stranger = {0};
+    open_model(&m);
+    add_entry(&im, "blk.0.attn_q.weight", 1, ROW / 2, 9);
+    pare_quantize_options o = options_of("q4_k_m", &im);
+    CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text, "stats.gguf: tensor 'blk.0.attn_q.weight'") != NULL && strstr(err.text, "128") != NULL);
+    pare_imatrix_close(&im);
+    add_entry(&im, "blk.0.ffn_up_exps.weight", EXPERTS - 1, ROW, 9);
+    CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_RANGE && strstr(err.text, "2 times 256") != NULL);
+    add_entry(&stranger, "blk.7.attn_q.weight", 1, ROW, 9);
+    o.imatrix = &stranger;
+    CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_RANGE &&
+          strstr(err.text, "none of its 1 entries") != NULL);
+    add_entry(&stranger, "blk.0.attn_q.weight", 1, ROW, 9);
+    CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK(strstr(warnings, "1 of 2 entries name no tensor of model, the first is 'blk.7.attn_q.weight'") != NULL);
+    CHECK(strstr(warnings, "no importances for 1 of the tensors") != NULL && plan.n_unweighted == 1);
+    pare_model_close(&q);
+    pare_imatrix_close(&stranger);
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
+static void zeros_are_said(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {0};
+    pare_imatrix_entry *e, found;
+    open_model(&m);
+    add_entry(&im, "blk.0.attn_q.weight", 1, ROW, 9);
+    add_entry(&im, "blk.0.ffn_up_exps.weight", EXPERTS, ROW, 9);
+    e = &im.entries[0];
+    memset(e->sum2, 0, 5 * sizeof *e->sum2);
+    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
+    CHECK(strstr(warnings, "tensor 'blk.0.attn_q.weight': 5 of 256 columns have no importance") != NULL);
+    memset(e->sum2, 0, ROW * sizeof *e->sum2);
+    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
+    CHECK(strstr(warnings, "tensor 'blk.0.attn_q.weight': every importance is zero") != NULL);
+    CHECK(!pare_importance_find(&im, &m.tensors[1], &found));
+    pare_set_strict(true);
+    CHECK(pare_importance_check(&im, &m, &err) == PARE_ERR_FORMAT);
+    pare_set_strict(false);
+    pare_quantize_options o = options_of("q2_k_s", &im);
+    CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "q2_K within q2_k_s needs importances, and the imatrix has none") != NULL);
+    o.imatrix = NULL;
+    CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_USAGE && strstr(err.text, "--imatrix") != NULL);
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_expert_is_encoded_with_its_own),
+        cmocka_unit_test(one_long_row_is_cut_into_experts),
+        cmocka_unit_test(statistics_of_another_model_are_refused),
+        cmocka_unit_test(zeros_are_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
