@@ -94,8 +94,8 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
 static pare_status squeeze(pare_buf *out, const char *text, size_t len, pare_error *err)
 {
     pare_status st = PARE_OK;
-    while (len > 0 && text[len - 1] == ' ')
-        len--;
+    for (size_t n = 1; n > 0; len -= n) /* marks that the text holds itself go with the spaces at its end */
+        n = len > 0 && text[len - 1] == ' ' ? 1 : len >= MARK && is_mark(text + len - MARK, MARK) ? MARK : 0;
     for (size_t i = 0; i < len && st == PARE_OK; i++)
         if (text[i] != ' ' || (i > 0 && text[i - 1] != ' ' && out->len > 0))
             st = pare_buf_put(out, text + i, 1, err);

@@ -243,6 +243,7 @@ static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *
     note_keys(v);
     if (st == PARE_OK)
         st = pare_tokenizer_specials(v, &from, err);
+    pare_vocab_complete(v);
     if (st == PARE_OK)
         st = pare_vocab_check(v, path, err);
     return st == PARE_OK ? name_kind(v, f, path, err) : st;

@@ -614,7 +614,22 @@ pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const cha
     pare_status st = fill(v, meta, path, err);
     if (st != PARE_OK)
         pare_vocab_close(v);
+    else
+        pare_vocab_complete(v);
     return st;
+}
+
+static int64_t control_at(const pare_vocab *v, uint32_t id)
+{
+    return id < v->n_tokens && pare_vocab_type(v, id) == PARE_TOKEN_CONTROL ? (int64_t)id : PARE_TOKEN_NONE;
+}
+
+void pare_vocab_complete(pare_vocab *v)
+{
+    if (v->kind == PARE_VOCAB_SPM && v->bos == PARE_TOKEN_NONE)
+        v->bos = control_at(v, 1);
+    if (v->kind == PARE_VOCAB_SPM && v->eos == PARE_TOKEN_NONE)
+        v->eos = control_at(v, 2);
 }
 
 pare_status pare_vocab_to_meta(const pare_vocab *v, pare_meta *meta, pare_error *err)

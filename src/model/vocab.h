@@ -91,6 +91,10 @@ void pare_vocab_note_key(pare_vocab *v, const char *key);
  * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with key, index, value and limit; PARE_ERR_NUMBER for a score. */
 pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const char *path, bool *found, pare_error *err);
 
+/* Give a SentencePiece vocabulary that names no BOS or EOS Llama's, tokens 1 and 2, where those are control tokens: what
+ * stock's runtime takes for granted. pare_vocab_from_meta does it by itself. */
+void pare_vocab_complete(pare_vocab *v);
+
 /* The checks of pare_vocab_from_meta that concern content and not metadata, for readers of other files. */
 pare_status pare_vocab_check(const pare_vocab *v, const char *path, pare_error *err);
 

@@ -136,6 +136,7 @@ static void squeezes_spaces(void **state)
     CHECK_OK(pare_tokenize(t, "the end of", 10, 0, &ids, &err), &err);
     check_ids(t, "   the  end    of  ", 19, 0, ids.ids, ids.n);
     check_ids(t, "   ", 3, 0, NULL, 0);
+    check_ids(t, "the end of \u2581", 14, 0, ids.ids, ids.n); /* as SentencePiece: its mark at the end is a space */
     free(ids.ids);
     pare_tokenizer_close(t);
     pare_vocab_close(&v);

@@ -82,6 +82,27 @@ static void reads_and_writes_the_same(void **state)
 }
 
 /* What GGUF has no key for travels as tokenizer.pare.*, and only when it says something. */
+/* Llama's places, where the file names no BOS; a token that is not special stays what it is. */
+static void takes_usual_special_tokens(void **state)
+{
+    (void)state;
+    for (int control = 0; control < 2; control++) {
+        pare_meta m;
+        pare_vocab v;
+        bool found = false;
+        uint8_t types[16];
+        fill(&m);
+        for (int i = 0; i < 4; i++)
+            pare_store_u32le(types + 4 * i, i == 3 ? 6 : i == 1 && control ? 3 : 1);
+        CHECK_OK(pare_meta_set_array(&m, "tokenizer.ggml.token_type", PARE_META_I32, types, 4, &err), &err);
+        CHECK(pare_meta_remove(&m, "tokenizer.ggml.bos_token_id"));
+        CHECK_OK(pare_vocab_from_meta(&v, &m, "t.gguf", &found, &err), &err);
+        CHECK(v.bos == (control ? 1 : PARE_TOKEN_NONE) && v.eos == 3);
+        pare_vocab_close(&v);
+        pare_meta_close(&m);
+    }
+}
+
 static void keeps_what_gguf_lacks(void **state)
 {
     (void)state;
@@ -274,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes_the_same),
+        cmocka_unit_test(takes_usual_special_tokens),
         cmocka_unit_test(keeps_what_gguf_lacks),
         cmocka_unit_test(refuses_wrong_counts_and_types),
         cmocka_unit_test(refuses_values_out_of_range),
