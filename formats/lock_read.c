@@ -226,7 +226,9 @@ static pare_status read_document(pare_lock *lock, pare_error *err)
     if (st != PARE_OK || (st = get_container(lock->doc, lock->path, "files", true, &files, err)) != PARE_OK)
         return st;
     size_t n = json_array_size(files);
-    if ((lock->files = calloc(n > 0 ? n : 1, sizeof *lock->files)) == NULL)
+    if (n == 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'files' is empty: nothing is pinned", lock->path);
+    if ((lock->files = calloc(n, sizeof *lock->files)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", lock->path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++)
         st = read_file(lock, json_array_get(files, i), i, err);
@@ -322,4 +324,18 @@ pare_status pare_sums_parse(pare_lock *lock, const char *path, const void *text,
     if (st != PARE_OK)
         pare_lock_close(lock);
     return st;
+}
+
+bool pare_lock_is_one(const char *path)
+{
+    pare_map file;
+    pare_lock lock = {0};
+    pare_status st = pare_map_open(&file, path, NULL);
+    if (st == PARE_OK && (st = pare_lock_parse(&lock, path, file.data, (size_t)file.size, NULL)) != PARE_OK) {
+        pare_lock_close(&lock);
+        st = pare_sums_parse(&lock, path, file.data, (size_t)file.size, NULL);
+    }
+    pare_lock_close(&lock);
+    pare_map_close(&file);
+    return st == PARE_OK;
 }

@@ -178,14 +178,12 @@ static pare_status open_all(job *j, pare_error *err)
     pare_status st = cmd_open_backend(&j->backend, j->args, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
-    if (st == PARE_OK && !j->model.has_vocab)
-        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tokenizer", j->args->operands[0]);
+    if (st == PARE_OK)
+        st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
     if (st == PARE_OK && reference != NULL)
         st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
     j->has_reference = reference != NULL;
-    if (st == PARE_OK && (st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err)) != PARE_OK)
-        st = pare_fail_in(err, st, j->model.path);
-    return st == PARE_OK ? cmd_find_bos(j->tokenizer, &j->model.vocab, &j->bos, err) : st;
+    return st;
 }
 
 static pare_status run(job *j, pare_error *err)

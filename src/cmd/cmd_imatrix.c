@@ -44,13 +44,9 @@ static pare_status open_all(job *j, pare_error *err)
     pare_status st = cmd_open_backend(&j->backend, j->args, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
-    if (st == PARE_OK && !j->model.has_vocab)
-        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tokenizer", j->args->operands[0]);
     if (st == PARE_OK)
-        st = check_outputs(j, err);
-    if (st == PARE_OK)
-        st = pare_tokenizer_open(&j->tokenizer, &j->model.vocab, err);
-    return st == PARE_OK ? cmd_find_bos(j->tokenizer, &j->model.vocab, &j->bos, err) : st;
+        st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
+    return st == PARE_OK ? check_outputs(j, err) : st;
 }
 
 /* Earlier statistics come first, so that a file that does not fit is found before the work. */

@@ -51,7 +51,7 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const char 
     return PARE_OK;
 }
 
-static pare_status write_files(pare_pin *pin, const cmd_args *args, pare_error *err)
+static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, pare_error *err)
 {
     const char *sums = cmd_text(args, OPT_SUMS);
     bool force = cmd_has(args, OPT_FORCE);
@@ -61,6 +61,8 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, pare_error *
         st = load_extra(&measurements, cmd_text(args, OPT_MEASUREMENTS), NULL, err);
     if (st == PARE_OK)
         st = scan_all(pin, args, err);
+    if (st == PARE_OK)
+        st = cmd_outputs_check_pinned(outputs, pin, err);
     const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
     if (st == PARE_OK)
         st = pare_lock_write(pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
@@ -80,7 +82,7 @@ pare_status cmd_pin(const cmd_args *args, pare_error *err)
     cmd_outputs_add(&outputs, "--sums", cmd_text(args, OPT_SUMS));
     pare_status st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)
-        st = write_files(&pin, args, err);
+        st = write_files(&pin, args, &outputs, err);
     if (st == PARE_OK)
         st = report(args, &pin, lock, err);
     pare_pin_close(&pin);

@@ -96,10 +96,9 @@ pare_status cmd_tokenize(const cmd_args *args, pare_error *err)
     pare_tokenizer *tokenizer = NULL;
     pare_buf text = {0};
     pare_status st = pare_model_open(&m, args->operands[0], 0, err);
-    if (st == PARE_OK && !m.has_vocab)
-        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tokenizer", args->operands[0]);
-    if (st == PARE_OK && (st = pare_tokenizer_open(&tokenizer, &m.vocab, err)) != PARE_OK)
-        st = pare_fail_in(err, st, m.path);
+    int64_t bos;
+    if (st == PARE_OK)
+        st = cmd_open_tokenizer(&tokenizer, &m, cmd_has(args, OPT_NO_BOS) ? NULL : &bos, err);
     if (st == PARE_OK)
         st = cmd_read_all(cmd_text(args, OPT_FILE), &text, err);
     if (st == PARE_OK)

@@ -304,5 +304,8 @@ pare_status cmd_finish_stdout(pare_error *err)
         signal(SIGPIPE, SIG_DFL);
         raise(SIGPIPE);
     }
+    pare_status st = pare_check_interrupt(err); /* a write that a signal broke off */
+    if (st != PARE_OK)
+        return st;
     return pare_fail(err, PARE_ERR_IO, "stdout: cannot write: %s", errno != 0 ? strerror(errno) : "earlier error");
 }

@@ -55,13 +55,24 @@ pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, p
 }
 
 /* The vocabulary may leave open whether a text starts with BOS; what the tokenizer does with an empty text tells. */
-pare_status cmd_find_bos(const pare_tokenizer *tokenizer, const pare_vocab *vocab, int64_t *bos, pare_error *err)
+static pare_status find_bos(const pare_tokenizer *tokenizer, const pare_vocab *vocab, int64_t *bos, pare_error *err)
 {
     pare_ids ids = {0};
     pare_status st = pare_tokenize(tokenizer, "", 0, PARE_TOKENIZE_BOS, &ids, err);
     *bos = st == PARE_OK && ids.n > 0 && ids.ids[0] == vocab->bos ? vocab->bos : PARE_TOKEN_NONE;
     free(ids.ids);
     return st;
+}
+
+pare_status cmd_open_tokenizer(pare_tokenizer **out, const pare_model *m, int64_t *bos, pare_error *err)
+{
+    *out = NULL;
+    if (!m->has_vocab)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tokenizer", m->path);
+    pare_status st = pare_tokenizer_open(out, &m->vocab, err);
+    if (st == PARE_OK && bos != NULL)
+        st = find_bos(*out, &m->vocab, bos, err);
+    return st == PARE_OK ? st : pare_fail_in(err, st, m->path);
 }
 
 pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err)

@@ -14,8 +14,10 @@ pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err);
 /* The tokens of a text (path as in cmd_read_all), with BOS where the vocabulary adds one. */
 pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_error *err);
 
-/* What stands at the start of every window: the id of BOS, or PARE_TOKEN_NONE when texts have none. */
-pare_status cmd_find_bos(const pare_tokenizer *tokenizer, const pare_vocab *vocab, int64_t *bos, pare_error *err);
+/* The tokenizer of m, which must outlive it.
+ *   bos  may be NULL: what stands at the start of every window, the id of BOS or PARE_TOKEN_NONE when texts have none
+ * Errors: PARE_ERR_UNSUPPORTED (none, or not a known one), PARE_ERR_FORMAT (BOS is asked for and has no id) */
+pare_status cmd_open_tokenizer(pare_tokenizer **out, const pare_model *m, int64_t *bos, pare_error *err);
 
 /* The backend that --device names; close it with cmd_close_backend.
  * Errors: PARE_ERR_USAGE (no device of that name), PARE_ERR_DEVICE (cuda: this version has none) */

@@ -2,6 +2,7 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
 #include "formats/lock.h"
+#include "formats/lock_read.h"
 #include "formats/pin_scan.h"
 
 #include <errno.h>
@@ -98,6 +99,16 @@ pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *inpu
     for (size_t i = 0; i < outputs->n && st == PARE_OK; i++)
         st = check_one(outputs, i, input, force, err);
     return st;
+}
+
+pare_status cmd_outputs_check_pinned(const cmd_outputs *outputs, const pare_pin *pin, pare_error *err)
+{
+    for (size_t i = 0; i < outputs->n; i++)
+        for (size_t k = 0; k < pin->n_files; k++)
+            if (same_place(outputs->item[i].path, pin->files[k].path) && !pare_lock_is_one(pin->files[k].path))
+                return pare_fail(err, PARE_ERR_USAGE, "%s: %s is one of the files to pin; give another name",
+                                 outputs->item[i].path, outputs->item[i].option);
+    return PARE_OK;
 }
 
 uint64_t cmd_free_bytes(const char *path)

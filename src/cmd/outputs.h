@@ -26,6 +26,10 @@ void cmd_outputs_add(cmd_outputs *outputs, const char *option, const char *path)
  * Errors: PARE_ERR_USAGE */
 pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *input, bool force, pare_error *err);
 
+/* None of the outputs is a file that the pin covers, unless what lies there is an older lock or checksum file.
+ * Errors: PARE_ERR_USAGE */
+pare_status cmd_outputs_check_pinned(const cmd_outputs *outputs, const pare_pin *pin, pare_error *err);
+
 /* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
 uint64_t cmd_free_bytes(const char *path);
 

@@ -117,6 +117,22 @@ static void inspect_tells_what_no_other_verb_takes(void **state)
     cli_expect(0, "$PARE inspect pre.gguf");
     CHECK(cli_contains(cli_expect(4, "$PARE tokenize pre.gguf -f $TEXT").err, "pre.gguf: pre-tokenizer 'zork--bpe'"));
     cli_expect(4, "$PARE convert pre.gguf -o pre && test ! -e pre");
+    cli_expect(0, "LC_ALL=C sed 's/ggml.bos_token_id/ggml.xos_token_id/' demo.gguf >bos.gguf");
+    CHECK(cli_contains(cli_expect(3, "$PARE tokenize bos.gguf -f $TEXT").err, "bos.gguf: "));
+    CHECK(cli_contains(cli_expect(3, "$PARE eval bos.gguf -f $TEXT -c 32 --chunks 1").err, "bos.gguf: "));
+    cli_expect(0, "$PARE tokenize bos.gguf -f $TEXT --no-bos");
+}
+
+/* --force replaces an older lock, never a file that is to be pinned. */
+static void pin_does_not_replace_what_it_pins(void **state)
+{
+    (void)state;
+    cli_expect(0, "mkdir own && cp demo.gguf own/ && $PARE pin own -o own/my.lock --sums own/my.sums");
+    cli_expect(0, "$PARE pin own -o own/my.lock --sums own/my.sums --force && $PARE verify own/my.lock --allow-extra");
+    CHECK(cli_contains(cli_expect(2, "$PARE pin own -o own/demo.gguf --force").err, "own/demo.gguf: --output"));
+    cli_expect(2, "$PARE pin own -o own/new.lock --sums own/demo.gguf --force");
+    cli_expect(0, "cmp own/demo.gguf demo.gguf && test ! -e own/new.lock");
+    cli_expect(3, "echo '{\"schema\": 1, \"files\": []}' >own/none.lock; $PARE verify own/none.lock");
 }
 
 static void quantize_pin_measure_verify(void **state)
@@ -376,6 +392,7 @@ int main(void)
         cmocka_unit_test(inspect_has_the_promised_keys),
         cmocka_unit_test(inspect_reads_damaged_files_as_far_as_it_can),
         cmocka_unit_test(inspect_tells_what_no_other_verb_takes),
+        cmocka_unit_test(pin_does_not_replace_what_it_pins),
         cmocka_unit_test(quantize_pin_measure_verify),
         cmocka_unit_test(quantize_choices),
         cmocka_unit_test(output_does_not_depend_on_threads),
