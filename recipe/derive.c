@@ -2,7 +2,7 @@
 #include "core/bytes.h"
 #include "core/checked.h"
 #include "quant/registry.h"
-#include "recipe/importance.h"
+#include "recipe/calibration.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -158,7 +158,7 @@ static const float *weight_of(const pare_tensor *t, const derived *d, uint64_t r
         return NULL;
     uint64_t expert = row / (t->n_rows / d->importance.n_experts);
     if (expert != b->expert)
-        pare_imatrix_importance(&d->importance, expert, b->weight); /* there are some: pare_importance_find */
+        pare_imatrix_importance(&d->importance, expert, b->weight); /* there are some: pare_calibration_find */
     b->expert = expert;
     return b->weight;
 }
@@ -264,7 +264,7 @@ static pare_status find_importance(derived *d, const pare_tensor *t, const pare_
     const pare_type_info *info = pare_type_get(how->to);
     if (info->block_len == 1 || how->to == t->type)
         return PARE_OK;
-    d->has_importance = pare_importance_find(how->imatrix, t, &d->importance);
+    d->has_importance = pare_calibration_find(how->imatrix, t, &d->importance);
     if (d->has_importance)
         return PARE_OK;
     plan->n_unweighted += how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;

@@ -1,6 +1,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "recipe/derive.h"
-#include "recipe/importance.h"
+#include "recipe/calibration.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -103,7 +103,7 @@ static pare_status require_importance(const pare_quantize_options *o, const pare
 {
     pare_imatrix_entry e;
     if (o->preset == NULL || to == t->type || !pare_preset_needs_weight(o->preset, t->name, to) ||
-        pare_importance_find(o->imatrix, t, &e))
+        pare_calibration_find(o->imatrix, t, &e))
         return PARE_OK;
     return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s within %s needs importances%s", t->name,
                      pare_type_get(to)->name, o->preset->name,
@@ -253,7 +253,7 @@ pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quan
     planner p = {.options = options, .in = in};
     decision *decisions = NULL;
     *out = (pare_model){0};
-    pare_status st = options->imatrix != NULL ? pare_importance_check(options->imatrix, in, err) : PARE_OK;
+    pare_status st = options->imatrix != NULL ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
     if (st != PARE_OK || (st = rules_open(&p.rules, options, err)) != PARE_OK)
         return st;
     if ((decisions = malloc((in->n_tensors + 1) * sizeof *decisions)) == NULL)

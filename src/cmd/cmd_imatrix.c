@@ -6,7 +6,7 @@
 #include "eval/collect.h"
 #include "formats/imatrix_file.h"
 #include "formats/open.h"
-#include "recipe/importance.h"
+#include "recipe/calibration.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -55,7 +55,7 @@ static pare_status add_file(job *j, const char *path, pare_error *err)
     pare_imatrix earlier = {0};
     pare_status st = pare_imatrix_open(&earlier, path, err);
     if (st == PARE_OK)
-        st = pare_importance_check(&earlier, &j->model, err);
+        st = pare_calibration_check(&earlier, &j->model, err);
     if (st == PARE_OK)
         st = pare_imatrix_merge(&j->all, &earlier, err);
     pare_imatrix_close(&earlier);

@@ -1,8 +1,8 @@
-#include "recipe/importance.h"
+#include "recipe/calibration.h"
 
 #include <inttypes.h>
 
-uint64_t pare_importance_experts(const pare_tensor *t)
+uint64_t pare_calibration_experts(const pare_tensor *t)
 {
     uint64_t n_rows = t->n_dims > 2 ? t->dim[t->n_dims - 2] : t->n_rows;
     return n_rows > 0 ? t->n_rows / n_rows : 1;
@@ -52,15 +52,15 @@ static pare_status check_entry(const pare_imatrix *im, const pare_imatrix_entry 
                                pare_error *err)
 {
     pare_imatrix_entry e = *entry;
-    if (!pare_imatrix_reshape(&e, pare_importance_experts(t), t->row_len))
+    if (!pare_imatrix_reshape(&e, pare_calibration_experts(t), t->row_len))
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: tensor '%s': statistics of %" PRIu64 " times %" PRIu64
                          " columns; the model's tensor has %" PRIu64 " times %" PRIu64 ": they are of another model",
-                         im->path, e.name, e.n_experts, e.n_columns, pare_importance_experts(t), t->row_len);
+                         im->path, e.name, e.n_experts, e.n_columns, pare_calibration_experts(t), t->row_len);
     return check_values(im, &e, err);
 }
 
-pare_status pare_importance_check(const pare_imatrix *im, const pare_model *m, pare_error *err)
+pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, pare_error *err)
 {
     const pare_imatrix_entry *stranger = NULL;
     size_t n_strangers = 0;
@@ -83,13 +83,13 @@ pare_status pare_importance_check(const pare_imatrix *im, const pare_model *m, p
                      im->n, m->path, stranger->name);
 }
 
-bool pare_importance_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out)
+bool pare_calibration_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out)
 {
     const pare_imatrix_entry *e = im != NULL ? pare_imatrix_find(im, t->name) : NULL;
     if (e == NULL)
         return false;
     *out = *e;
-    if (!pare_imatrix_reshape(out, pare_importance_experts(t), t->row_len))
+    if (!pare_imatrix_reshape(out, pare_calibration_experts(t), t->row_len))
         return false;
     for (uint64_t i = 0; i < out->n_experts; i++)
         if (count_of(out, i) > 0 && count_zeros(out, i) < out->n_columns)

@@ -1,23 +1,23 @@
-/* recipe/importance.h - calibration statistics meet a model: which tensor has which importances
+/* recipe/calibration.h - calibration statistics meet a model: which tensor has which importances
  *
  * Rules, and what is done with them: docs/methods/IMPORTANCE.md. */
-#ifndef PARE_RECIPE_IMPORTANCE_H
-#define PARE_RECIPE_IMPORTANCE_H
+#ifndef PARE_RECIPE_CALIBRATION_H
+#define PARE_RECIPE_CALIBRATION_H
 
 #include "model/imatrix.h"
 #include "model/model.h"
 
 /* Matrices that lie behind one another in t and have statistics of their own: experts; 1 for a tensor of two
- * dimensions. Row r belongs to matrix r / (t->n_rows / pare_importance_experts(t)). */
-uint64_t pare_importance_experts(const pare_tensor *t);
+ * dimensions. Row r belongs to matrix r / (t->n_rows / pare_calibration_experts(t)). */
+uint64_t pare_calibration_experts(const pare_tensor *t);
 
 /* Are these statistics of this model? Warns of entries that name no tensor, of columns and experts that saw nothing.
  * Errors: PARE_ERR_RANGE (an entry does not fit its tensor; no entry names a tensor), those of warnings in strict mode.
  */
-pare_status pare_importance_check(const pare_imatrix *im, const pare_model *m, pare_error *err);
+pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, pare_error *err);
 
 /* The entry of t in t's own shape, a copy that borrows im's arrays. False: there is none, or it saw nothing. im was
  * checked against t's model. */
-bool pare_importance_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out);
+bool pare_calibration_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out);
 
 #endif

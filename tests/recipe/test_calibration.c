@@ -1,7 +1,7 @@
 /* Importances on their way to the encoders: each tensor's own, each expert's own, and statistics of another model. */
 #include "check.h"
 #include "quant/registry.h"
-#include "recipe/importance.h"
+#include "recipe/calibration.h"
 #include "recipe/recipe.h"
 
 #include <math.h>
@@ -135,9 +135,9 @@ static void one_long_row_is_cut_into_experts(void **state)
     pare_error err = {0};
     open_model(&m);
     add_entry(&im, "blk.0.ffn_up_exps.weight", 1, EXPERTS * ROW, 9);
-    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
-    CHECK(pare_importance_find(&im, &m.tensors[2], &e) && e.n_experts == EXPERTS && e.n_columns == ROW);
-    CHECK(!pare_importance_find(&im, &m.tensors[1], &e) && !pare_importance_find(NULL, &m.tensors[1], &e));
+    CHECK_OK(pare_calibration_check(&im, &m, &err), &err);
+    CHECK(pare_calibration_find(&im, &m.tensors[2], &e) && e.n_experts == EXPERTS && e.n_columns == ROW);
+    CHECK(!pare_calibration_find(&im, &m.tensors[1], &e) && !pare_calibration_find(NULL, &m.tensors[1], &e));
     pare_imatrix_close(&im);
     close_model(&m);
 }
@@ -184,14 +184,14 @@ static void zeros_are_said(void **state)
     add_entry(&im, "blk.0.ffn_up_exps.weight", EXPERTS, ROW, 9);
     e = &im.entries[0];
     memset(e->sum2, 0, 5 * sizeof *e->sum2);
-    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
+    CHECK_OK(pare_calibration_check(&im, &m, &err), &err);
     CHECK(strstr(warnings, "tensor 'blk.0.attn_q.weight': 5 of 256 columns have no importance") != NULL);
     memset(e->sum2, 0, ROW * sizeof *e->sum2);
-    CHECK_OK(pare_importance_check(&im, &m, &err), &err);
+    CHECK_OK(pare_calibration_check(&im, &m, &err), &err);
     CHECK(strstr(warnings, "tensor 'blk.0.attn_q.weight': every importance is zero") != NULL);
-    CHECK(!pare_importance_find(&im, &m.tensors[1], &found));
+    CHECK(!pare_calibration_find(&im, &m.tensors[1], &found));
     pare_set_strict(true);
-    CHECK(pare_importance_check(&im, &m, &err) == PARE_ERR_FORMAT);
+    CHECK(pare_calibration_check(&im, &m, &err) == PARE_ERR_FORMAT);
     pare_set_strict(false);
     pare_quantize_options o = options_of("q2_k_s", &im);
     CHECK(pare_quantize(&q, &m, &o, &plan, &err) == PARE_ERR_USAGE);
