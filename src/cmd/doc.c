@@ -72,7 +72,7 @@ static void long_form(char *dst, size_t size, const cmd_option *o)
 static void choices_text(char *dst, size_t size, const cmd_option *o)
 {
     *dst = '\0';
-    if (o->kind == CMD_KIND_CHOICE && strcmp(o->argument, "WHEN") != 0)
+    if (o->kind == CMD_KIND_CHOICE)
         snprintf(dst, size, " (%s%s%s)", o->choices, o->otherwise != NULL ? "; default " : "",
                  o->otherwise != NULL ? o->otherwise : "");
     else if (o->otherwise != NULL && o->kind != CMD_KIND_CHOICE)
@@ -106,8 +106,10 @@ static void help_presets(FILE *out)
 static void help_exits(FILE *out)
 {
     fputs("\nExit codes:\n", out);
-    for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++)
-        fprintf(out, "  %-9s %s\n", exits[i].code, exits[i].text);
+    for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++) {
+        int at = fprintf(out, "  %-9s ", exits[i].code);
+        wrap(out, exits[i].text, at, at);
+    }
 }
 
 void cmd_doc_verb(FILE *out, const cmd_verb *verb)
