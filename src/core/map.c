@@ -100,25 +100,3 @@ void pare_map_close(pare_map *m)
     free(m->path);
     *m = (pare_map){0};
 }
-
-static void advise(const pare_map *m, uint64_t offset, uint64_t len, int advice, bool whole_pages_only)
-{
-    if (m->data == NULL || offset > m->size || len > m->size - offset)
-        return;
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = offset + len;
-    uint64_t first = whole_pages_only ? (offset + page - 1) / page * page : offset / page * page;
-    if (whole_pages_only && end != m->size)
-        end = end / page * page;
-    if (first < end)
-        madvise((void *)(uintptr_t)(m->data + first), (size_t)(end - first), advice);
-}
-
-void pare_map_release(const pare_map *m, uint64_t offset, uint64_t len)
-{
-    advise(m, offset, len, MADV_DONTNEED, true);
-}
-
-void pare_map_prefetch(const pare_map *m, uint64_t offset, uint64_t len)
-{
-    advise(m, offset, len, MADV_WILLNEED, false);
-}

@@ -19,13 +19,9 @@ typedef struct pare_map {
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err);
 void pare_map_close(pare_map *m);
 
-/* Tell the system that [offset, offset + len) will not be read again soon, so that it leaves resident memory; or that
- * it will be read soon. Whole pages inside the range; never an error. */
-void pare_map_release(const pare_map *m, uint64_t offset, uint64_t len);
-void pare_map_prefetch(const pare_map *m, uint64_t offset, uint64_t len);
-
 /* The path of the open map that address lies in, and its offset there; NULL when it lies in none. Async-signal-safe:
- * when a mapped file is truncated by someone else, reading it raises SIGBUS, and the program's handler can say where. */
+ * when a mapped file is truncated by someone else, reading it raises SIGBUS, and the program's handler can say where.
+ */
 const char *pare_map_find(const void *address, uint64_t *offset);
 
 #endif

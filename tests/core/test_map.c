@@ -40,8 +40,6 @@ static void an_empty_file_has_no_bytes(void **state)
     pare_map m;
     CHECK_OK(pare_map_open(&m, file_with("empty", "", 0), &err), &err);
     CHECK(m.data == NULL && m.size == 0);
-    pare_map_release(&m, 0, 0);
-    pare_map_prefetch(&m, 0, 10);
     pare_map_close(&m);
 }
 
@@ -67,26 +65,6 @@ static void refuses_what_is_no_regular_file(void **state)
     refuses(path, "a FIFO"); /* and does not hang */
 }
 
-static void advice_is_harmless(void **state)
-{
-    (void)state;
-    enum { N = 300000 };
-    uint8_t *data = check_malloc(N);
-    for (size_t i = 0; i < N; i++)
-        data[i] = (uint8_t)(i * 7);
-    pare_map m;
-    CHECK_OK(pare_map_open(&m, file_with("big", data, N), &err), &err);
-    static const uint64_t ranges[][2] = {{0, N},     {1, N - 1},       {5000, 10}, {4096, 4096},    {N, 0},
-                                         {N - 1, 1}, {N - 5000, 5000}, {0, N + 1}, {UINT64_MAX, 2}, {2, UINT64_MAX}};
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        pare_map_prefetch(&m, ranges[i][0], ranges[i][1]);
-        pare_map_release(&m, ranges[i][0], ranges[i][1]);
-        CHECK(memcmp(m.data, data, N) == 0);
-    }
-    pare_map_close(&m);
-    free(data);
-}
-
 static void finds_the_map_of_an_address(void **state)
 {
     (void)state;
@@ -109,7 +87,6 @@ int main(void)
         cmocka_unit_test(maps_the_bytes),
         cmocka_unit_test(an_empty_file_has_no_bytes),
         cmocka_unit_test(refuses_what_is_no_regular_file),
-        cmocka_unit_test(advice_is_harmless),
         cmocka_unit_test(finds_the_map_of_an_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

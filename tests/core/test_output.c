@@ -3,6 +3,7 @@
 #include "core/output.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,76 @@ static bool exists(const char *path)
 {
     struct stat info;
     return lstat(path, &info) == 0;
+}
+
+/* The linker sends the library's calls of fsync, link and rename here: an 's', 'l' or 'r' each. */
+int __real_fsync(int fd);
+int __real_link(const char *from, const char *to);
+int __real_rename(const char *from, const char *to);
+int __wrap_fsync(int fd);
+int __wrap_link(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+
+static char calls[16];
+static size_t n_calls;
+static bool sync_fails, link_fails;
+
+static void record(char call)
+{
+    if (n_calls + 1 < sizeof calls)
+        calls[n_calls++] = call;
+}
+
+int __wrap_fsync(int fd)
+{
+    record('s');
+    if (!sync_fails)
+        return __real_fsync(fd);
+    errno = EIO;
+    return -1;
+}
+
+int __wrap_link(const char *from, const char *to)
+{
+    record('l');
+    if (!link_fails)
+        return __real_link(from, to);
+    errno = EPERM; /* as a file system without hard links says */
+    return -1;
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+    record('r');
+    return __real_rename(from, to);
+}
+
+/* Bytes are on the disk before the name is, and then the name is too. */
+static void syncs_before_and_after_the_name(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned flags;
+        bool link_fails;
+        const char *calls;
+    } rows[] = {{0, false, "sls"}, {0, true, "slrs"}, {PARE_OUTPUT_FORCE, false, "srs"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "f%zu", i);
+        memset(calls, 0, sizeof calls);
+        n_calls = 0;
+        link_fails = rows[i].link_fails;
+        CHECK_OK(pare_output_file(in_folder(name), "x", 1, rows[i].flags, &err), &err);
+        link_fails = false;
+        assert_string_equal(calls, rows[i].calls);
+        CHECK(holds(in_folder(name), "x"));
+    }
+    sync_fails = true;
+    pare_status st = pare_output_file(in_folder("lost"), "x", 1, 0, &err);
+    sync_fails = false;
+    CHECK(st == PARE_ERR_IO && strstr(err.text, "cannot sync") != NULL);
+    CHECK(!exists(in_folder("lost")));
+    assert_int_equal(count_entries(folder), 3);
 }
 
 static pare_output *open_output(const char *path, uint64_t n_bytes, unsigned flags)
@@ -282,6 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(appears_at_commit, fresh_folder),
+        cmocka_unit_test_setup(syncs_before_and_after_the_name, fresh_folder),
         cmocka_unit_test_setup(vanishes_without_commit, fresh_folder),
         cmocka_unit_test_setup(finish_waits_for_publish, fresh_folder),
         cmocka_unit_test_setup(force_replaces, fresh_folder),
