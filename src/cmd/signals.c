@@ -4,6 +4,7 @@
 #include "core/output.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,9 +38,12 @@ static void on_stop(int number)
 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
     uint64_t offset = 0;
-    const char *path = pare_map_find(info->si_addr, &offset);
     (void)context;
+    while (atomic_flag_test_and_set(&told)) /* several threads meet the end of the file: the first one tells and ends */
+        pause();
+    const char *path = pare_map_find(info->si_addr, &offset);
     pare_output_abandon();
     if (path == NULL) {
         signal(number, SIG_DFL);
