@@ -130,13 +130,14 @@ static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *
 static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
 {
     double scalar = 1.0 / ((double)hp->attn_scale * (double)hp->attn_scale), whole = round(scalar);
-    if (fabs(scalar - whole) < 1e-4 * whole) /* a float's rounding of a whole number's root */
-        scalar = whole;
+    bool is_whole = fabs(scalar - whole) < 1e-4 * whole; /* but for a float's rounding; transformers wants an integer */
     json_t *caps[2] = {hp->attn_softcap > 0 ? pare_json_float(hp->attn_softcap) : json_null(),
                        hp->final_softcap > 0 ? pare_json_float(hp->final_softcap) : json_null()};
     bool ok = json_object_set_new(config, "attn_logit_softcapping", caps[0]) == 0;
     ok = json_object_set_new(config, "final_logit_softcapping", caps[1]) == 0 && ok;
-    ok = json_object_set_new(config, "query_pre_attn_scalar", json_real(scalar)) == 0 && ok;
+    ok = json_object_set_new(config, "query_pre_attn_scalar",
+                             is_whole ? json_integer((json_int_t)whole) : json_real(scalar)) == 0 &&
+         ok;
     ok = json_object_set_new(config, "hidden_activation", json_string("gelu_pytorch_tanh")) == 0 && ok;
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }

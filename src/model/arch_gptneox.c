@@ -17,12 +17,8 @@ static const pare_arch_weight weights[] = {
      "gpt_neox.layers.%u.attention.query_key_value",
      {PARE_DIM_QKV, PARE_DIM_EMBD},
      PARE_MAP_QKV_GROUPS,
-     PARE_BIAS_OPTIONAL},
-    {PARE_W_ATTN_OUT,
-     "gpt_neox.layers.%u.attention.dense",
-     {PARE_DIM_EMBD, PARE_DIM_O},
-     PARE_MAP_SAME,
-     PARE_BIAS_OPTIONAL},
+     PARE_BIAS_ATTN},
+    {PARE_W_ATTN_OUT, "gpt_neox.layers.%u.attention.dense", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_FFN_NORM,
      "gpt_neox.layers.%u.post_attention_layernorm",
      {PARE_DIM_EMBD},
@@ -49,7 +45,10 @@ static const char *const meta_keys[] = {"gptneox.context_length",        "gptneo
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
     bool found = false, parallel = true;
-    pare_status st = pare_json_bool(config, path, "use_parallel_residual", &parallel, &found, err);
+    hp->attn_bias = true; /* where the config does not say */
+    pare_status st = pare_json_bool(config, path, "attention_bias", &hp->attn_bias, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_bool(config, path, "use_parallel_residual", &parallel, &found, err);
     hp->residual_in_turn = !parallel;
     return st;
 }

@@ -177,12 +177,40 @@ static void goes_round_for_every_family(void **state)
     }
 }
 
+/* What transformers is strict about: an integer where it wants one, biases that are on unless the config says no. */
+static void writes_what_transformers_reads(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    json_t *config = json_object();
+    pare_hparams hp = read_ok("Gemma2ForCausalLM", "{\"query_pre_attn_scalar\":48}");
+    CHECK_OK(pare_hparams_to_config(&hp, pare_arch_find("gemma2"), config, &err), &err);
+    CHECK(json_is_integer(json_object_get(config, "query_pre_attn_scalar")) &&
+          json_integer_value(json_object_get(config, "query_pre_attn_scalar")) == 48);
+    json_decref(config);
+    config = json_object();
+    hp =
+        read_ok("GPTNeoXForCausalLM", "{\"rotary_pct\":0.5,\"rotary_emb_base\":30000,\"use_parallel_residual\":false}");
+    CHECK(hp.attn_bias && hp.residual_in_turn && hp.n_rot == 8 && hp.rope_base == 30000.0f);
+    CHECK_OK(pare_hparams_to_config(&hp, pare_arch_find("gptneox"), config, &err), &err);
+    CHECK(json_is_true(json_object_get(config, "attention_bias")) &&
+          json_is_false(json_object_get(config, "use_parallel_residual")) &&
+          json_number_value(json_object_get(config, "rotary_pct")) == 0.5);
+    json_decref(config);
+    hp = read_ok("GPTNeoXForCausalLM", "{\"attention_bias\":false}");
+    CHECK(!hp.attn_bias);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_both_spellings_of_rope), cmocka_unit_test(reads_yarn_and_llama3),
-        cmocka_unit_test(derives_head_sizes),           cmocka_unit_test(reads_windows_of_qwen),
-        cmocka_unit_test(refuses_bad_windows),          cmocka_unit_test(goes_round_for_every_family),
+        cmocka_unit_test(reads_both_spellings_of_rope),
+        cmocka_unit_test(reads_yarn_and_llama3),
+        cmocka_unit_test(derives_head_sizes),
+        cmocka_unit_test(reads_windows_of_qwen),
+        cmocka_unit_test(refuses_bad_windows),
+        cmocka_unit_test(goes_round_for_every_family),
+        cmocka_unit_test(writes_what_transformers_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
