@@ -88,20 +88,20 @@ static int cheapest(float cost[][3], float *least)
     return (int)half_number(four);
 }
 
-/* Look for a better entry among those of upper half h. */
+/* Look for a better entry among those of upper half h. Returns its cost, or best when there is none. */
 static float scan_half(const grid *g, int h, const float *lower, float upper, float best, uint16_t *entry)
 {
-    float room = best - upper;
+    float limit = best - upper, least = limit;
     for (int e = g->first[h]; e < g->first[h + 1]; e++)
-        if (lower[g->low[e]] < room) {
-            room = lower[g->low[e]];
+        if (lower[g->low[e]] < least) {
+            least = lower[g->low[e]];
             *entry = (uint16_t)e;
         }
-    return upper + room < best ? upper + room : best;
+    return least < limit ? upper + least : best; /* upper + limit may be less than best by a rounding */
 }
 
-/* The grid entry of least sum w (y - g)^2 for a group, unless that reaches `limit`: then no less than it comes back.
- * Exact: only upper halves are passed over whose cost with the best of all lower halves reaches the best so far. */
+/* The grid entry of least sum w (y - g)^2 for a group; *entry stays as it is where none is below `limit`. Exact: only
+ * upper halves are passed over whose cost with the best of all lower halves reaches the best so far. */
 static float best_entry(const grid *g, const float *y, const float *w, float limit, uint16_t *entry)
 {
     float cost[GROUP][3], lower[N_HALVES], upper[N_HALVES], base = 0;
@@ -184,9 +184,13 @@ static void try_shifts(const grid *g, const unit *u, float scale, const steps *s
         for (int minus = from; minus <= to; minus++) {
             if (!(s->bound[minus][k] < least))
                 continue;
-            float e = best_entry(g, s->y[minus] + GROUP * k, u->w + GROUP * k, least, &next.entry[k]);
-            next.minus[k] = e < least ? minus == 1 : next.minus[k];
-            least = e < least ? e : least;
+            uint16_t entry = N_ENTRIES;
+            float e = best_entry(g, s->y[minus] + GROUP * k, u->w + GROUP * k, least, &entry);
+            if (entry < N_ENTRIES && e < least) {
+                least = e;
+                next.entry[k] = entry;
+                next.minus[k] = minus == 1;
+            }
         }
         if (!(least < limit))
             return;

@@ -6,7 +6,13 @@
 
 #include <math.h>
 
-enum { LEN = 32, BIAS = 127, TOP_LEVEL = 12 };
+enum {
+    LEN = 32,
+    BIAS = 127,
+    TOP_LEVEL = 12,
+    FIRST = -2, /* powers of two of half the scale, for a largest magnitude in [1, 2) */
+    LAST = -60  /* below, only importances 10^30 apart could make a scale the best one */
+};
 
 /* 2^n, -126 <= n <= 127 */
 static float power_of_two(int n)
@@ -34,19 +40,18 @@ static int normalise(const float *x, float peak, float *scaled)
     return n;
 }
 
-/* The exponent of least error, from the one that puts the largest magnitude on a level of 3 to 4 down, until that
- * weight alone, being cut, costs more than the best so far. x: normalised. Returns the power of two of half the scale.
- */
+/* The exponent of least error, from the one that puts the largest magnitude on 2 to 4 down, until that weight alone,
+ * being cut, costs more than the best so far. x: normalised. Returns the power of two of half the scale. */
 static int find_exponent(const pare_levels *levels, const float *x, const float *w, int lowest)
 {
     float least = HUGE_VALF, peak = 0, peak_w = 0;
-    int best = lowest > -2 ? lowest : -2;
+    int best = lowest > FIRST ? lowest : FIRST;
     for (int i = 0; i < LEN; i++)
         if (fabsf(x[i]) > peak) {
             peak = fabsf(x[i]);
             peak_w = w[i];
         }
-    for (int n = best; n >= lowest; n--) {
+    for (int n = best; n >= lowest && n >= LAST; n--) {
         float scale = power_of_two(n), cut = peak - TOP_LEVEL * scale;
         if (cut > 0 && !(peak_w * cut * cut < least))
             break;
