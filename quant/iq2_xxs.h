@@ -35,4 +35,7 @@ PARE_HD void pare_iq2_xxs_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* One row; the contract of pare_type_info.encode. Method: docs/methods/IQ_SEARCH.md. */
+void pare_iq2_xxs_encode(const float *src, size_t row_len, const float *weight, void *dst);
+
 #endif

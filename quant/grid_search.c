@@ -1,0 +1,329 @@
+#include "quant/grid_search.h"
+
+#include "quant/half_scale.h"
+#include "quant/importance.h"
+#include "quant/lanes.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    N_SCALES = 16,
+    TOP_SCALE = 2 * N_SCALES - 1, /* the largest 2 scale + 1 */
+    MAX_CELLS = 4,                /* of a block */
+    MAX_STEPS = MAX_CELLS * (PARE_GRID_HULL - 1),
+    N_STARTS = 8,   /* trial values of d */
+    NEAR_BEST = 2,  /* how far from a block's own best scale these look */
+    MAX_ROUNDS = 8, /* of refitting d; each must lower the error */
+    MAX_REBUILDS = 3
+};
+/* The widest block gets its own best scale at TOP_SCALE times these. */
+static const float first_start = 0.9f, last_start = 1.3f;
+
+/* A block's best choices as its scale falls: step i, at scale at[i], moves cell[i] to entries[i]. Before step i the
+ * block's sums are gain[i] and energy[i]. */
+typedef struct profile {
+    float guess, best; /* the scale that the hulls are built around; the best scale of this block by itself */
+    int n;
+    uint32_t first[MAX_CELLS];
+    float at[MAX_STEPS], gain[MAX_STEPS + 1], energy[MAX_STEPS + 1];
+    uint32_t entries[MAX_STEPS];
+    uint8_t cell[MAX_STEPS];
+} profile;
+
+/* Weights come scaled by a power of two, so that no product under- or overflows: true scale = up * scale. */
+typedef struct super {
+    const pare_grid_shape *shape;
+    const pare_grid_book *book;
+    int block_cells;
+    float up, down;
+    float x[PARE_GRID_LEN], w[PARE_GRID_LEN]; /* magnitudes */
+    uint8_t signs[PARE_GRID_CELLS];
+    profile blocks[PARE_GRID_BLOCKS];
+} super;
+
+/* A super-block under d. */
+typedef struct trial {
+    uint16_t d;
+    uint8_t scale[PARE_GRID_BLOCKS];
+    int steps[PARE_GRID_BLOCKS];
+    double saved;        /* of the error of all zeros */
+    double gain, energy; /* the best d for these codes is gain / energy */
+} trial;
+
+static bool is_odd(unsigned byte)
+{
+    byte ^= byte >> 4;
+    return (0x6996u >> (byte & 15) & 1) != 0;
+}
+
+/* Merge the hulls of a block's cells. */
+static void merge_hulls(const pare_grid_hull *cells, int n_cells, profile *p)
+{
+    int now[MAX_CELLS] = {0};
+    float next[MAX_CELLS], gain = 0, energy = 0;
+    for (int c = 0; c < n_cells; c++) {
+        p->first[c] = cells[c].at[0].entries;
+        gain += cells[c].at[0].gain;
+        energy += cells[c].at[0].energy;
+        next[c] = pare_grid_step(&cells[c], 0);
+    }
+    for (p->n = 0;; p->n++) {
+        int c = 0;
+        for (int k = 1; k < n_cells; k++)
+            c = next[k] > next[c] ? k : c;
+        p->gain[p->n] = gain;
+        p->energy[p->n] = energy;
+        if (next[c] < 0)
+            return;
+        const pare_grid_point *to = &cells[c].at[++now[c]];
+        p->at[p->n] = next[c];
+        p->cell[p->n] = (uint8_t)c;
+        p->entries[p->n] = to->entries;
+        gain += to->gain - to[-1].gain;
+        energy += to->energy - to[-1].energy;
+        next[c] = pare_grid_step(&cells[c], now[c]);
+    }
+}
+
+/* With the codes of one stretch a block saves gain^2 / energy, at scale gain / energy; the stretch that could save most
+ * contains this scale. */
+static float best_scale(const profile *p)
+{
+    int best = 0;
+    for (int i = 1; i <= p->n; i++)
+        if (p->gain[i] * p->gain[i] * p->energy[best] > p->gain[best] * p->gain[best] * p->energy[i])
+            best = i;
+    return p->gain[best] / p->energy[best];
+}
+
+static void build_block(super *s, int b, float guess)
+{
+    pare_grid_hull cells[MAX_CELLS];
+    for (int c = 0; c < s->block_cells; c++) {
+        int cell = b * s->block_cells + c, at = cell * PARE_GRID_CELL;
+        bool odd = s->shape->even && is_odd(s->signs[cell]);
+        pare_grid_hull_cell(s->book, s->x + at, s->w + at, odd, guess, &cells[c]);
+    }
+    merge_hulls(cells, s->block_cells, &s->blocks[b]);
+    s->blocks[b].guess = guess;
+    s->blocks[b].best = best_scale(&s->blocks[b]);
+}
+
+/* The scale that would fit if all levels were alike. */
+static float guess_scale(const super *s, int b)
+{
+    int len = s->block_cells * PARE_GRID_CELL;
+    float squares = 0, sum = 0;
+    for (int l = b * len; l < (b + 1) * len; l++) {
+        squares += s->w[l] * s->x[l] * s->x[l];
+        sum += s->w[l];
+    }
+    return sqrtf(squares / sum) / s->book->rms;
+}
+
+/* How many steps a block has made at a scale. */
+static int steps_at(const profile *p, float scale)
+{
+    int low = 0, count = p->n;
+    while (count > 0) {
+        int half = count / 2;
+        bool passed = p->at[low + half] > scale;
+        low = passed ? low + half + 1 : low;
+        count = passed ? count - half - 1 : half;
+    }
+    return low;
+}
+
+/* The factor on levels for d and scale 0, as weights are scaled here. */
+static float step_of(const super *s, uint16_t d)
+{
+    return pare_f16_to_f32(d) * s->down * s->shape->unit;
+}
+
+/* Every block's best scale under t->d, within reach of the one it would have by itself, and the codes. */
+static void settle(const super *s, int reach, trial *t)
+{
+    float step = step_of(s, t->d);
+    t->saved = t->gain = t->energy = 0;
+    for (int b = 0; b < s->shape->n_blocks; b++) {
+        const profile *p = &s->blocks[b];
+        float most = -HUGE_VALF, own = step > 0 ? p->best / (2 * step) : 0;
+        int middle = own < N_SCALES ? (int)own : N_SCALES - 1;
+        int low = middle > reach ? middle - reach : 0;
+        int high = middle + reach < N_SCALES ? middle + reach : N_SCALES - 1;
+        int steps = steps_at(p, step * (float)(2 * low + 1));
+        for (int c = low; c <= high; c++) {
+            float scale = step * (float)(2 * c + 1);
+            while (steps > 0 && !(p->at[steps - 1] > scale))
+                steps--;
+            float saved = scale * (2 * p->gain[steps] - scale * p->energy[steps]);
+            if (saved > most) {
+                most = saved;
+                t->scale[b] = (uint8_t)c;
+                t->steps[b] = steps;
+            }
+        }
+        double m = s->shape->unit * (float)(2 * t->scale[b] + 1);
+        t->saved += most;
+        t->gain += m * p->gain[t->steps[b]];
+        t->energy += m * m * p->energy[t->steps[b]];
+    }
+}
+
+/* Settle under d as it is stored; true and kept in *best when that saves more. */
+static bool try_d(const super *s, float d, int reach, trial *best)
+{
+    float stored = d * s->up;
+    trial t = {.d = pare_f32_to_f16_nonzero(stored < PARE_F16_MAX ? stored : PARE_F16_MAX)};
+    settle(s, reach, &t);
+    if (!(t.saved > best->saved))
+        return false;
+    *best = t;
+    return true;
+}
+
+static void refine(const super *s, trial *best)
+{
+    for (int round = 0; round < MAX_ROUNDS; round++)
+        if (!try_d(s, (float)(best->gain / best->energy), N_SCALES, best))
+            return;
+}
+
+static trial search_d(const super *s)
+{
+    trial best = {0};
+    float widest = 0;
+    for (int b = 0; b < s->shape->n_blocks; b++)
+        widest = s->blocks[b].best > widest ? s->blocks[b].best : widest;
+    settle(s, 0, &best);
+    for (int k = 0; k < N_STARTS; k++) {
+        float start = first_start + (last_start - first_start) * (float)k / (float)(N_STARTS - 1);
+        if (try_d(s, start * widest / (TOP_SCALE * s->shape->unit), NEAR_BEST, &best))
+            try_d(s, (float)(best.gain / best.energy), NEAR_BEST, &best);
+    }
+    refine(s, &best);
+    return best;
+}
+
+/* Build the blocks anew whose scale came to lie outside of what their hulls cover. Returns whether there were any. */
+static bool rebuild(super *s, const trial *t)
+{
+    bool any = false;
+    for (int b = 0; b < s->shape->n_blocks; b++) {
+        float scale = step_of(s, t->d) * (float)(2 * t->scale[b] + 1), guess = s->blocks[b].guess;
+        if (scale > guess * PARE_GRID_ABOVE || scale < guess * PARE_GRID_BELOW) {
+            build_block(s, b, scale);
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* The sign of a cell that costs least to turn. */
+static unsigned cheapest_sign(const super *s, int cell, const uint16_t *entry)
+{
+    int len = s->book->entry_len, best = 0;
+    float least = HUGE_VALF;
+    for (int j = 0; j < PARE_GRID_CELL; j++) {
+        int l = cell * PARE_GRID_CELL + j;
+        float cost = s->w[l] * s->x[l] * s->book->level[j % len][entry[j / len]];
+        if (cost < least) {
+            least = cost;
+            best = j;
+        }
+    }
+    return 1u << best;
+}
+
+static void write_codes(const super *s, const trial *t, pare_grid_fit *fit)
+{
+    fit->d = t->d;
+    for (int b = 0; b < s->shape->n_blocks; b++) {
+        const profile *p = &s->blocks[b];
+        uint32_t entries[MAX_CELLS];
+        memcpy(entries, p->first, sizeof entries);
+        for (int i = 0; i < t->steps[b]; i++)
+            entries[p->cell[i]] = p->entries[i];
+        fit->scale[b] = t->scale[b];
+        for (int c = 0; c < s->block_cells; c++) {
+            int cell = b * s->block_cells + c;
+            unsigned signs = s->signs[cell];
+            fit->entry[cell][0] = (uint16_t)entries[c];
+            fit->entry[cell][1] = (uint16_t)(entries[c] >> 16);
+            if (s->shape->even && is_odd(signs))
+                signs ^= cheapest_sign(s, cell, fit->entry[cell]);
+            fit->signs[cell] = (uint8_t)signs;
+        }
+    }
+}
+
+/* Returns the error of all zeros. */
+static double take_weights(super *s, const float *x, const float *w)
+{
+    double total = 0;
+    uint32_t exponent = pare_f32_to_bits(fabsf(pare_peak(x, PARE_GRID_LEN))) >> 23;
+    exponent = exponent > 95 ? exponent : 95; /* 2^-32; what is smaller rounds to zero under any binary16 d */
+    s->up = pare_bits_to_f32(exponent << 23);
+    s->down = pare_bits_to_f32((254 - exponent) << 23);
+    memset(s->signs, 0, sizeof s->signs);
+    for (int l = 0; l < PARE_GRID_LEN; l++) {
+        s->x[l] = fabsf(x[l]) * s->down;
+        s->w[l] = w[l];
+        s->signs[l / PARE_GRID_CELL] |= (uint8_t)((x[l] < 0) << l % PARE_GRID_CELL);
+        total += (double)w[l] * s->x[l] * s->x[l];
+    }
+    return total;
+}
+
+void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
+                      pare_grid_fit *fit)
+{
+    super s;
+    s.shape = shape;
+    s.book = book;
+    s.block_cells = PARE_GRID_CELLS / shape->n_blocks;
+    double total = take_weights(&s, x, w);
+    for (int b = 0; b < shape->n_blocks; b++)
+        build_block(&s, b, guess_scale(&s, b));
+    trial best = search_d(&s);
+    for (int k = 0; k < MAX_REBUILDS && best.d != 0 && rebuild(&s, &best); k++) {
+        settle(&s, N_SCALES, &best);
+        refine(&s, &best);
+    }
+    write_codes(&s, &best, fit);
+    fit->error = (total - best.saved) * (double)s.up * (double)s.up;
+}
+
+/* Times 1.25 rms + |x|, in units of the peak: what stands out counts for more than its squared error says. */
+static void favour_large(const float *x, float peak, float *w)
+{
+    float squares[PARE_LANES] = {0};
+    for (int l = 0; l < PARE_GRID_LEN; l++)
+        squares[l % PARE_LANES] += (x[l] / peak) * (x[l] / peak);
+    float rms = sqrtf(pare_add_lanes(squares) / PARE_GRID_LEN);
+    for (int l = 0; l < PARE_GRID_LEN; l++)
+        w[l] *= 1.25f * rms + fabsf(x[l]) / peak;
+}
+
+void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_grid_book book;
+    float w[PARE_GRID_LEN];
+    pare_grid_book_init(&book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
+    pare_importance importance = pare_importance_of_row(weight, row_len);
+    float limit = PARE_F16_MAX * TOP_SCALE * shape->unit * book.top;
+    uint8_t *block = dst;
+    for (size_t at = 0; at < row_len; at += PARE_GRID_LEN, block += shape->block_bytes) {
+        pare_grid_fit fit = {0};
+        float peak = fabsf(pare_peak(src + at, PARE_GRID_LEN));
+        if (peak > limit) {
+            fit.d = PARE_F16_INFINITY;
+        } else if (peak > 0) {
+            pare_importance_fill(&importance, at, PARE_GRID_LEN, w);
+            favour_large(src + at, peak, w);
+            pare_grid_search(shape, &book, src + at, w, &fit);
+        }
+        shape->pack(&fit, block);
+    }
+}

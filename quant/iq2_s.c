@@ -1,0 +1,33 @@
+#include "quant/iq2_s.h"
+
+#include "quant/grid_search.h"
+
+static void pack(const pare_grid_fit *fit, void *block)
+{
+    pare_iq2_s *b = block;
+    memset(b, 0, sizeof *b);
+    for (int g = 0; g < 32; g++) {
+        b->qs[g] = (uint8_t)fit->entry[g][0];
+        b->qh[g / 4] |= (uint8_t)(fit->entry[g][0] >> 8 << g % 4 * 2);
+        b->signs[g] = fit->signs[g];
+        b->scales[g / 4] |= (uint8_t)(fit->scale[g / 2] << g / 2 % 2 * 4);
+    }
+    pare_store_u16le(b->d, fit->d);
+}
+
+static const pare_grid_shape shape = {
+    .n_blocks = 16,
+    .entry_len = 8,
+    .n_entries = 1024,
+    .grid = pare_iq2_s_grid,
+    .level = pare_iq2_level,
+    .even = false,
+    .unit = 0.125f,
+    .block_bytes = sizeof(pare_iq2_s),
+    .pack = pack,
+};
+
+void pare_iq2_s_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_grid_encode(&shape, src, row_len, weight, dst);
+}

@@ -1,0 +1,37 @@
+#include "quant/iq3_s.h"
+
+#include "quant/grid_search.h"
+
+static void pack(const pare_grid_fit *fit, void *block)
+{
+    pare_iq3_s *b = block;
+    memset(b, 0, sizeof *b);
+    for (int g = 0; g < 32; g++) {
+        b->signs[g] = fit->signs[g];
+        for (int h = 0; h < 2; h++) {
+            int k = 2 * g + h;
+            b->qs[k] = (uint8_t)fit->entry[g][h];
+            b->qh[k / 8] |= (uint8_t)(fit->entry[g][h] >> 8 << k % 8);
+        }
+    }
+    for (int s = 0; s < 8; s++)
+        b->scales[s / 2] |= (uint8_t)(fit->scale[s] << s % 2 * 4);
+    pare_store_u16le(b->d, fit->d);
+}
+
+static const pare_grid_shape shape = {
+    .n_blocks = 8,
+    .entry_len = 4,
+    .n_entries = 512,
+    .grid = pare_iq3_s_grid,
+    .level = pare_iq3_s_level,
+    .even = false,
+    .unit = 1,
+    .block_bytes = sizeof(pare_iq3_s),
+    .pack = pack,
+};
+
+void pare_iq3_s_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_grid_encode(&shape, src, row_len, weight, dst);
+}

@@ -1,0 +1,36 @@
+#include "quant/iq3_xxs.h"
+
+#include "quant/grid_search.h"
+
+static void pack(const pare_grid_fit *fit, void *block)
+{
+    pare_iq3_xxs *b = block;
+    memset(b, 0, sizeof *b);
+    for (int s = 0; s < 8; s++) {
+        uint32_t tail = (uint32_t)fit->scale[s] << 28;
+        for (int g = 0; g < 4; g++) {
+            b->qs[8 * s + 2 * g] = (uint8_t)fit->entry[4 * s + g][0];
+            b->qs[8 * s + 2 * g + 1] = (uint8_t)fit->entry[4 * s + g][1];
+            tail |= (fit->signs[4 * s + g] & 127u) << 7 * g;
+        }
+        pare_store_u32le(b->tail[s], tail);
+    }
+    pare_store_u16le(b->d, fit->d);
+}
+
+static const pare_grid_shape shape = {
+    .n_blocks = 8,
+    .entry_len = 4,
+    .n_entries = 256,
+    .grid = pare_iq3_xxs_grid,
+    .level = pare_iq3_xxs_level,
+    .even = true,
+    .unit = 0.25f,
+    .block_bytes = sizeof(pare_iq3_xxs),
+    .pack = pack,
+};
+
+void pare_iq3_xxs_encode(const float *src, size_t row_len, const float *weight, void *dst)
+{
+    pare_grid_encode(&shape, src, row_len, weight, dst);
+}
