@@ -386,17 +386,23 @@ static pare_status publish(const job *j, pare_output **outs, pare_error *err)
     return st;
 }
 
-/* Stock's converter writes no key for the window of some families, and stock's runtime then applies none. */
-static pare_status warn_of_window(const pare_model *m, const char *path, pare_error *err)
+/* What the source says and stock's keys do not: its runtime then computes something else. */
+static pare_status warn_of_losses(const pare_model *m, const char *path, pare_error *err)
 {
-    if (m->arch == NULL || !m->hp.window_not_in_gguf)
-        return PARE_OK;
-    return pare_warn(
-        err,
-        "%s: attention windows of %" PRIu32
-        " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
-        "before, which differs from the source in contexts longer than that",
-        path, m->hp.window, m->arch->name);
+    pare_status st = PARE_OK;
+    if (m->arch != NULL && m->hp.window_not_in_gguf)
+        st = pare_warn(
+            err,
+            "%s: attention windows of %" PRIu32
+            " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
+            "before, which differs from the source in contexts longer than that",
+            path, m->hp.window, m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.attn_scale_not_in_gguf)
+        st = pare_warn(err,
+                       "%s: attention scores are scaled by %g, for which other programs read no key for architecture "
+                       "'%s'; they will scale by the size of a head",
+                       path, (double)m->hp.attn_scale, m->arch->name);
+    return st;
 }
 
 pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin,
@@ -406,7 +412,7 @@ pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_wr
     pare_output **outs = NULL;
     pare_buf name = {0};
     pare_status st = plan(&j, options, err);
-    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK || (st = warn_of_window(m, path, err)) != PARE_OK)
+    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK || (st = warn_of_losses(m, path, err)) != PARE_OK)
         goto done;
     if ((outs = calloc(j.n_parts, sizeof *outs)) == NULL) {
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", path, j.n_parts);

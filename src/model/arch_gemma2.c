@@ -86,6 +86,7 @@ static pare_status from_config(pare_hparams *hp, const json_t *config, const cha
         return pare_fail(err, PARE_ERR_RANGE, "%s: 'query_pre_attn_scalar' is %g, allowed is above 0 up to 1e9", path,
                          scalar);
     hp->attn_scale = (float)(1.0 / sqrt(scalar));
+    hp->attn_scale_not_in_gguf = hp->attn_scale != usual_scale(hp);
     hp->embd_scale = sqrtf((float)hp->n_embd);
     return st;
 }

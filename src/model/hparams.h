@@ -43,6 +43,7 @@ typedef struct pare_hparams {
     float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
     float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
     float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
+    bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
     bool tied_output;                  /* token_embd.weight is the output matrix */
     bool head_dim_key;                 /* the head size is written as a key of its own even where it could be derived */

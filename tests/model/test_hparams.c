@@ -184,6 +184,7 @@ static void writes_what_transformers_reads(void **state)
     pare_error err = {0};
     json_t *config = json_object();
     pare_hparams hp = read_ok("Gemma2ForCausalLM", "{\"query_pre_attn_scalar\":48}");
+    CHECK(hp.attn_scale_not_in_gguf); /* 48 is no head size */
     CHECK_OK(pare_hparams_to_config(&hp, pare_arch_find("gemma2"), config, &err), &err);
     CHECK(json_is_integer(json_object_get(config, "query_pre_attn_scalar")) &&
           json_integer_value(json_object_get(config, "query_pre_attn_scalar")) == 48);
