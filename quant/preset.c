@@ -15,7 +15,7 @@
     X(Q5_1, "q5_1", Q5_1, 9, "6.0 bits, scale and minimum for 32 weights")                                             \
     X(Q8_0, "q8_0", Q8_0, 7, "8.5 bits, nearly lossless")                                                              \
     X(Q2_K, "q2_k", Q2_K, 10, "2.6 bits, attention and ffn_down with more")                                            \
-    X(Q2_K_S, "q2_k_s", Q2_K, 21, "2.6 bits, few tensors with more; needs importances")                                \
+    X(Q2_K_S, "q2_k_s", Q2_K, 21, "2.6 bits, few tensors with more; better with importances")                          \
     X(Q3_K_S, "q3_k_s", Q3_K, 11, "3.4 bits throughout")                                                               \
     X(Q3_K_M, "q3_k_m", Q3_K, 12, "3.4 bits; attn_v, attn_output and ffn_down with 4.5 to 5.5")                        \
     X(Q3_K_L, "q3_k_l", Q3_K, 13, "3.4 bits; attn_v, attn_output and ffn_down with 5.5")                               \
@@ -491,10 +491,8 @@ pare_type pare_preset_fallback(pare_type type, uint64_t row_len)
     return block_len <= 32 ? PARE_TYPE_F16 : PARE_TYPE_NONE;
 }
 
-bool pare_preset_needs_weight(const pare_preset *preset, const char *name, pare_type type)
+bool pare_preset_needs_weight(const char *name, pare_type type)
 {
-    if (role_of(name) == HEAD || role_of(name) == EMBD)
-        return false;
-    return (pare_type_get(type)->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0 ||
-           (type == PARE_TYPE_Q2_K && preset == &presets[P_Q2_K_S]);
+    return role_of(name) != HEAD && role_of(name) != EMBD &&
+           (pare_type_get(type)->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0;
 }

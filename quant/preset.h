@@ -64,7 +64,8 @@ bool pare_preset_quantizes(const char *arch, const char *name, uint32_t n_dims);
  * there is none. */
 pare_type pare_preset_fallback(pare_type type, uint64_t row_len);
 
-/* True when stock refuses to quantize this tensor to `type` without importances. */
-bool pare_preset_needs_weight(const pare_preset *preset, const char *name, pare_type type);
+/* True when this tensor must not be quantized to `type` without importances, because the result would be useless. As
+ * stock's rule but for Q2_K inside q2_k_s, which stock refuses too and whose search here works without. */
+bool pare_preset_needs_weight(const char *name, pare_type type);
 
 #endif

@@ -97,12 +97,12 @@ typedef struct planner {
     pare_preset_state state;
 } planner;
 
-/* What stock refuses to write without importances is refused here too: the result would be useless. */
+/* A type that needs importances is refused without them. */
 static pare_status require_importance(const pare_quantize_options *o, const pare_tensor *t, pare_type to,
                                       pare_error *err)
 {
     pare_imatrix_entry e;
-    if (o->preset == NULL || to == t->type || !pare_preset_needs_weight(o->preset, t->name, to) ||
+    if (o->preset == NULL || to == t->type || !pare_preset_needs_weight(t->name, to) ||
         pare_calibration_find(o->imatrix, t, &e))
         return PARE_OK;
     return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s within %s needs importances%s", t->name,

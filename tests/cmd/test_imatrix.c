@@ -60,7 +60,7 @@ static void wrong_files_are_named(void **state)
     cli_expect(2, "$PARE imatrix $DEMO -f $TEXT --in all.gguf -o all.gguf --force");
     cli_expect(2, "$PARE imatrix $DEMO -f $TEXT -o all.gguf");
     cli_expect(2, "echo word | $PARE imatrix $DEMO -f - -o out.gguf");
-    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q2_k_s -o out.gguf").err, "--imatrix"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t iq2_xxs -o out.gguf").err, "--imatrix"));
     cli_expect(0, "test ! -e out.gguf");
     CHECK(cli_count_temporaries() == 0);
 }
