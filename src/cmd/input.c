@@ -11,7 +11,10 @@
 static pare_status read_fd(int fd, const char *name, pare_buf *out, pare_error *err)
 {
     enum { STEP = 1 << 20 };
+    const size_t most = (size_t)4 << 30; /* a text has no size before it ends: a device never does */
     for (;;) {
+        if (out->len > most)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: more than %zu bytes, the largest text that is read", name, most);
         pare_status st = pare_buf_reserve(out, STEP, err);
         if (st == PARE_OK)
             st = pare_check_interrupt(err);

@@ -116,5 +116,5 @@ pare_status pare_check_interrupt(pare_error *err)
 {
     if (!pare_interrupted())
         return PARE_OK;
-    return pare_fail(err, PARE_ERR_INTERRUPTED, "interrupted; nothing was written");
+    return pare_fail(err, PARE_ERR_INTERRUPTED, "interrupted; what was unfinished is removed");
 }
