@@ -17,4 +17,12 @@ pare_importance pare_importance_of_row(const float *column, size_t row_len);
 /* w[0..n) for the columns from first on. All are above 0. */
 void pare_importance_fill(const pare_importance *importance, size_t first, size_t n, float *w);
 
+/* The importances of the weights of one row, for an encoder: those of their columns times a factor that grows with the
+ * weight, (rms + 2 |x|) with the rms of the 256 weights around it, in units of the row's rms. What stands out costs more
+ * than its squared error says: docs/methods/IMPORTANCE.md.
+ *   column  row_len importances >= 0, not all zero
+ *   x       the row, finite
+ *   w       row_len importances, all above 0 unless x is zero everywhere: then those of the columns */
+void pare_importance_of_weights(const float *column, const float *x, size_t row_len, float *w);
+
 #endif

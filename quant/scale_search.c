@@ -289,8 +289,8 @@ static void search(const pare_super_shape *shape, const float *x, const float *w
     }
 }
 
-/* How much an error in each weight of the super-block counts: rms + 2 |x|, and where the columns have importances,
- * (rms + |x|) (importance + floor). column: [PARE_SUPER_LEN] or NULL. */
+/* How much an error in each weight of the super-block counts: rms + 2 |x|, or importance + floor where there are
+ * importances. column: [PARE_SUPER_LEN] or NULL. */
 static void weigh(const float *x, const float *column, float floor, float *w)
 {
     float squares[LANES] = {0};
@@ -298,7 +298,7 @@ static void weigh(const float *x, const float *column, float floor, float *w)
         squares[l % LANES] += x[l] * x[l];
     float rms = sqrtf(add_lanes(squares) / PARE_SUPER_LEN);
     for (int l = 0; l < PARE_SUPER_LEN; l++)
-        w[l] = column != NULL ? (rms + fabsf(x[l])) * (column[l] + floor) : rms + 2 * fabsf(x[l]);
+        w[l] = column != NULL ? column[l] + floor : rms + 2 * fabsf(x[l]);
 }
 
 void pare_super_encode(const pare_super_shape *shape, const float *src, size_t row_len, const float *weight, void *dst)

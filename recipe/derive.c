@@ -1,6 +1,7 @@
 #include "recipe/derive.h"
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "quant/importance.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"
 
@@ -145,22 +146,22 @@ static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, u
     return st;
 }
 
-/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns. */
+/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns and its weights. */
 typedef struct row_buffers {
-    float *x, *y, *weight; /* [row_len]; weight NULL: none */
-    uint64_t expert;       /* whose importances are in hand; UINT64_MAX: nobody's */
+    float *x, *y, *column, *weight; /* [row_len] */
+    uint64_t expert;                /* whose importances are in column; UINT64_MAX: nobody's */
 } row_buffers;
 
-/* The importances for this row: NULL when all columns count alike. */
-static const float *weight_of(const pare_tensor *t, const derived *d, uint64_t row, row_buffers *b)
+/* The importances of the columns for this row: NULL when all count alike. */
+static const float *columns_of(const pare_tensor *t, const derived *d, uint64_t row, row_buffers *b)
 {
     if (!d->has_importance)
         return NULL;
     uint64_t expert = row / (t->n_rows / d->importance.n_experts);
     if (expert != b->expert)
-        pare_imatrix_importance(&d->importance, expert, b->weight); /* there are some: pare_calibration_find */
+        pare_imatrix_importance(&d->importance, expert, b->column); /* there are some: pare_calibration_find */
     b->expert = expert;
-    return b->weight;
+    return b->column;
 }
 
 /* Encode one row and measure it. */
@@ -168,7 +169,7 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
                               pare_error *err)
 {
     float *x = b->x, *y = b->y;
-    const float *weight = weight_of(t, d, row, b);
+    const float *column = columns_of(t, d, row, b);
     bool kept = false;
     uint64_t i = 0;
     pare_error inner = {0};
@@ -179,12 +180,14 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
         st = meet_nonfinite(d, t, row, i, x, &kept, err);
     if (st != PARE_OK)
         return st;
+    if (column != NULL)
+        pare_importance_of_weights(column, x, (size_t)t->row_len, b->weight);
     st = kept ? encode_kept(t, x, y, dst, &inner)
-              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, weight, dst, &inner);
+              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, column != NULL ? b->weight : NULL, dst, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
-        *e = compare_row(x, y, weight, t->row_len);
+        *e = compare_row(x, y, column, t->row_len);
     return st;
 }
 
@@ -193,13 +196,13 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
     row_error *errors = errors_of(d, t);
     size_t bytes = 0;
-    float *scratch = pare_mul_size((size_t)t->row_len, 3 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
+    float *scratch = pare_mul_size((size_t)t->row_len, 4 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
     if (scratch == NULL || errors == NULL) {
         free(scratch);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
                          t->name, t->row_len);
     }
-    row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, UINT64_MAX};
+    row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, scratch + 3 * t->row_len, UINT64_MAX};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
         st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &errors[row + i], err);

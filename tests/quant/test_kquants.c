@@ -19,19 +19,19 @@ static const struct {
 } kinds[] = {
     {PARE_TYPE_Q2_K,
      {"81ff73e6fc497aa019150d68c68ff0efc3bde0827f458290f87ef03d1e7edab7",
-      "99f7298c2c4be975bb823c8f89166273a2a94cace10b96e5904e1b41a87e31fe"}},
+      "aa78faaf491fb97cdeb1d76001dd3e69e6bf6829f12538a757278d9ca4144cb5"}},
     {PARE_TYPE_Q3_K,
      {"fbaf2eb45be34e1475bca5915a61fbace1d3dce672d11141407e7f59a5bbe2ee",
-      "f1319063a0b03780b26895c6617e268c01a4744bedc5cf2e4f3a2eb409ee2c37"}},
+      "b6cd46f2e72ac3ffca9bb84762937b6844f5f91bca95c4854252b6c3e1e77fa5"}},
     {PARE_TYPE_Q4_K,
      {"fe4c37972d28b3b7b22ab1067bfc572c74636c8b00fb9180182b5cc6a2a1f5d6",
-      "537507beb52769bfd33096f5979bcc8eeac35c58efc3a430f20650edfc36bc96"}},
+      "217487a70a2f1b148949915a0894ec5e68c20a29014583f8b7fb135990a0f933"}},
     {PARE_TYPE_Q5_K,
      {"0e3f3f74446ace30baaacd391db404410c89227fc5605ee55a910c04a5738a4e",
-      "1a000cc0aa040258006a00817742116055b1188e12fd3ccfa9780bbf68f1465c"}},
+      "9de1f29016b63ec44d2e6537f5cf899950d2f5cccb04e4ec76ccc8597a705d06"}},
     {PARE_TYPE_Q6_K,
      {"b5bb76640c7d2d8a9162e7b576921be7dc4b075cd0c0f68a4b086d8f956ba0c5",
-      "ff81ca7356a51824bfb2f104204499c04e83bd18c25d5ca0c3d37c8330bda395"}},
+      "441a75460b5c27e09a04d421720ad06d6c9f0cb7bd78e4866bb3ec18ee51010b"}},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 

@@ -1,5 +1,6 @@
 /* Importances on their way to the encoders: each tensor's own, each expert's own, and statistics of another model. */
 #include "check.h"
+#include "quant/importance.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"
 #include "recipe/recipe.h"
@@ -99,14 +100,15 @@ static void each_expert_is_encoded_with_its_own(void **state)
     CHECK(strstr(warnings, "blk.0.ffn_up_exps.weight': 1 of 3 experts saw no token") != NULL);
     CHECK(plan.n_unweighted == 0 && plan.rows[2].to == PARE_TYPE_Q4_K);
     CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
-    uint8_t direct[EXPERT_ROWS * 144];
-    for (uint64_t i = 0; i < EXPERTS; i++) {
-        float weight[ROW];
-        const float *x = values + i * EXPERT_ROWS * ROW;
-        CHECK(pare_imatrix_importance(pare_imatrix_find(&im, q.tensors[2].name), i, weight));
-        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, EXPERT_ROWS, ROW, weight, direct, &err), &err);
+    uint8_t direct[144];
+    for (uint64_t i = 0; i < EXPERTS * EXPERT_ROWS; i++) {
+        float column[ROW], weight[ROW];
+        const float *x = values + i * ROW;
+        CHECK(pare_imatrix_importance(pare_imatrix_find(&im, q.tensors[2].name), i / EXPERT_ROWS, column));
+        pare_importance_of_weights(column, x, ROW, weight);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, weight, direct, &err), &err);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
-        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, EXPERT_ROWS, ROW, NULL, direct, &err), &err);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, NULL, direct, &err), &err);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) != 0);
     }
     CHECK(plan.rows[2].weighted_error > 0 && plan.rows[2].weighted_error < plan.rows[2].error);
