@@ -295,7 +295,8 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
     fit->error = (total - best.saved) * (double)s.up * (double)s.up;
 }
 
-/* Times 1.25 rms + |x|, in units of the peak: what stands out counts for more than its squared error says. */
+/* Times 1.25 rms + |x|, in units of the peak: what stands out counts for more than its squared error says. Importances
+ * come with such a factor (docs/methods/IMPORTANCE.md). */
 static void favour_large(const float *x, float peak, float *w)
 {
     float squares[PARE_LANES] = {0};
@@ -321,7 +322,8 @@ void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row
             fit.d = PARE_F16_INFINITY;
         } else if (peak > 0) {
             pare_importance_fill(&importance, at, PARE_GRID_LEN, w);
-            favour_large(src + at, peak, w);
+            if (importance.column == NULL)
+                favour_large(src + at, peak, w);
             pare_grid_search(shape, &book, src + at, w, &fit);
         }
         shape->pack(&fit, block);

@@ -534,7 +534,7 @@ static void encodes_degenerate_rows(void **state)
             if (t == PARE_TYPE_NVFP4 && value > 5376)
                 continue; /* too large for it */
             if (t == PARE_TYPE_Q1_0 || t == PARE_TYPE_IQ1_S || t == PARE_TYPE_IQ1_M || t == PARE_TYPE_IQ2_XXS ||
-                t == PARE_TYPE_IQ2_XS || t == PARE_TYPE_IQ2_S || t == PARE_TYPE_IQ3_XXS)
+                t == PARE_TYPE_IQ2_XS || t == PARE_TYPE_IQ2_S || t == PARE_TYPE_IQ3_XXS || t == PARE_TYPE_IQ3_S)
                 tolerance *= 2;              /* they have no zero */
             for (size_t i = 0; i < 256; i++) /* constant, or one value among zeros */
                 x[i] = k % 2 == 0 || i % 32 == 9 ? value : 0;
