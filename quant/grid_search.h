@@ -18,7 +18,8 @@ enum {
 
 /* One super-block: weight = d * (2 scale + 1) * unit * level, negative where the sign bit is set. */
 typedef struct pare_grid_fit {
-    uint16_t d; /* binary16 */
+    uint16_t d;       /* binary16 */
+    uint16_t codes_d; /* the d for which scales, entries and signs are the best; d is somewhat larger */
     uint8_t scale[PARE_GRID_BLOCKS];
     uint16_t entry[PARE_GRID_CELLS][2]; /* the second one when an entry is 4 weights */
     uint8_t signs[PARE_GRID_CELLS];     /* bit j: weight j of the cell is negative */
