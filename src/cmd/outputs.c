@@ -160,8 +160,8 @@ static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
     return st;
 }
 
-/* The SHA-256 of each file of the source: what the recipe started from. */
-static pare_status input_hashes(const pare_model *source, json_t **out, pare_error *err)
+/* The SHA-256 of each file that the bytes come from: those of the source, and those named by options (an imatrix). */
+static pare_status input_hashes(const pare_model *source, const cmd_args *args, json_t **out, pare_error *err)
 {
     pare_pin pin = {0};
     pare_status st = PARE_OK;
@@ -170,6 +170,9 @@ static pare_status input_hashes(const pare_model *source, json_t **out, pare_err
         st = add_input(&pin, source->files[i].path, err);
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
         st = add_input(&pin, source->side_files[i].path, err);
+    for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
+        if (args->given[i].option->kind == CMD_KIND_PATH && (args->given[i].option->traits & CMD_SHAPES_BYTES))
+            st = add_input(&pin, args->given[i].text, err);
     if (st == PARE_OK)
         st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
     for (size_t i = 0; i < pin.n_files && st == PARE_OK; i++) {
@@ -202,7 +205,7 @@ pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, 
     bool force = cmd_has(args, OPT_FORCE);
     if (!pinning->wanted)
         return PARE_OK;
-    pare_status st = input_hashes(source, &inputs, err);
+    pare_status st = input_hashes(source, args, &inputs, err);
     if (st == PARE_OK) {
         recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION, "options",
                            recipe_options(args), "inputs", inputs);

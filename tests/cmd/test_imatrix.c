@@ -43,6 +43,9 @@ static void quantize_uses_it(void **state)
         json_is_real(json_object_get(row, "weighted_error"));
     CHECK(n_weighted > 6);
     json_decref(doc);
+    /* the lock says which statistics the bytes come from */
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix all.gguf -o with.gguf --force --pin && "
+                  "grep -q $(sha256sum all.gguf | cut -c1-64) pare.lock && rm pare.lock SHA256SUMS");
     cli_expect(0, "rm plain.gguf with.gguf");
 }
 
