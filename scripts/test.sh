@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up, build and run every test: gcc release (warnings are errors), independent programs as witnesses, gcc with ASan
-# and UBSan, clang release, and the fuzz targets over their seed corpus for a short while. What needs the reference data in ../shared skips with a line
-# when that folder is absent; PARE_REQUIRE_SHARED=1 makes its absence a failure.
+# and UBSan, clang release, and the fuzz targets over their seed corpus for a short while. What needs the reference data
+# in ../shared skips with a line when that folder is absent; PARE_REQUIRE_SHARED=1 makes its absence a failure.
 #   scripts/test.sh [--quick]    --quick: the gcc release tests only
 set -euo pipefail
 cd "$(dirname "$0")/.."
