@@ -31,8 +31,15 @@ for target in "${targets[@]}"; do
     corpora=("$found")
     [ -d "$seeds" ] && corpora+=("$seeds")
     echo "fuzz: $target for $seconds s"
+    log=build-fuzz/$target.log
+    status=0
     "build-fuzz/tests/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
-        -print_final_stats=1 -artifact_prefix="build-fuzz/artifacts/$target-" ${dictionary[@]+"${dictionary[@]}"} "${corpora[@]}" \
-        2>&1 | grep -E '^(stat::number_of_executed_units|stat::peak_rss_mb|==|SUMMARY|artifact|.*ERROR)' || true
-    [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "fuzz: $target failed; the input is in build-fuzz/artifacts" >&2; exit 1; }
+        -print_final_stats=1 -artifact_prefix="build-fuzz/artifacts/$target-" ${dictionary[@]+"${dictionary[@]}"} \
+        "${corpora[@]}" >"$log" 2>&1 || status=$?
+    if [ "$status" -ne 0 ]; then
+        tail -60 "$log" >&2
+        echo "fuzz: $target failed (exit $status); the input is in build-fuzz/artifacts" >&2
+        exit 1
+    fi
+    grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$log"
 done
