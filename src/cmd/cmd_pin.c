@@ -2,6 +2,7 @@
 #include "cmd/outputs.h"
 #include "formats/lock.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static pare_status scan_all(pare_pin *pin, const cmd_args *args, pare_error *err)
@@ -51,9 +52,9 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const char 
     return PARE_OK;
 }
 
-static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, pare_error *err)
+static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, const char *sums,
+                               pare_error *err)
 {
-    const char *sums = cmd_text(args, OPT_SUMS);
     bool force = cmd_has(args, OPT_FORCE);
     json_t *recipe = NULL, *measurements = NULL;
     pare_status st = load_extra(&recipe, cmd_text(args, OPT_RECIPE), "recipe", err);
@@ -66,7 +67,7 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
     const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
     if (st == PARE_OK)
         st = pare_lock_write(pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
-    if (st == PARE_OK && sums != NULL)
+    if (st == PARE_OK)
         st = pare_sums_write(pin, sums, force, err);
     json_decref(recipe);
     json_decref(measurements);
@@ -78,13 +79,17 @@ pare_status cmd_pin(const cmd_args *args, pare_error *err)
     const char *lock = cmd_text(args, OPT_OUTPUT);
     cmd_outputs outputs = {.inputs = (const char *const *)args->operands, .n_inputs = args->n_operands};
     pare_pin pin = {0};
+    char *sums = NULL;
+    pare_status st = cmd_sums_beside(&sums, args, lock, err);
     cmd_outputs_add(&outputs, "--output", lock);
-    cmd_outputs_add(&outputs, "--sums", cmd_text(args, OPT_SUMS));
-    pare_status st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
+    cmd_outputs_add(&outputs, "--sums", sums);
     if (st == PARE_OK)
-        st = write_files(&pin, args, &outputs, err);
+        st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
+    if (st == PARE_OK)
+        st = write_files(&pin, args, &outputs, sums, err);
     if (st == PARE_OK)
         st = report(args, &pin, lock, err);
     pare_pin_close(&pin);
+    free(sums);
     return st;
 }

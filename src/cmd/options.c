@@ -56,7 +56,7 @@ static const cmd_option table[] = {
     {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "name of the SHA256SUMS file that --pin writes", WRITERS, 0},
     {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
-     "write the checksums of the files for sha256sum -c as well", V(PIN), 0},
+     "where to write the checksums for sha256sum -c; the default is SHA256SUMS in the folder of the lock", V(PIN), 0},
     {OPT_MEASUREMENTS, "measurements", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "record in the lock what pare eval --json measured", V(PIN), 0},
     {OPT_RECIPE, "recipe", 0, "LOCK", CMD_KIND_PATH, NULL, NULL,

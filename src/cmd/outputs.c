@@ -129,6 +129,15 @@ static pare_status choose_name(char **out, const char *given, const char *folder
     return st;
 }
 
+pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, pare_error *err)
+{
+    char *folder = folder_of(lock);
+    pare_status st = folder != NULL ? choose_name(out, cmd_text(args, OPT_SUMS), folder, "SHA256SUMS", err)
+                                    : pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    free(folder);
+    return st;
+}
+
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err)
 {

@@ -33,6 +33,10 @@ pare_status cmd_outputs_check_pinned(const cmd_outputs *outputs, const pare_pin 
 /* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
 uint64_t cmd_free_bytes(const char *path);
 
+/* The checksum file that goes with a lock: what --sums names, else SHA256SUMS in the lock's folder. Owned by the caller.
+ * Errors: PARE_ERR_MEMORY */
+pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, pare_error *err);
+
 /* The lock and the checksum file of --pin. Zeroed is closed. */
 typedef struct cmd_pinning {
     bool wanted;

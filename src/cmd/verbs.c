@@ -56,9 +56,10 @@ static const cmd_verb verbs[] = {
     {.id = CMD_PIN,
          .name = "pin", .operands = "PATH... -o LOCK", .summary = "record SHA-256 of files, tensors and metadata",
          .text = "Writes a lock file (JSON) with hashes of every file, and of every tensor and metadata key of the models "
-                "among them. A PATH is a model, a folder or any file in the folder of the lock or below.",
+                "among them, and beside it SHA256SUMS, which sha256sum -c --strict accepts. A PATH is a model, a folder or "
+                "any file in the folder of the lock or below.",
          .examples = {{"pin a folder", "pare pin ./model -o ./model/pare.lock"},
-                     {"also for sha256sum -c", "pare pin model.gguf -o pare.lock --sums SHA256SUMS"},
+                     {"then, with coreutils alone", "pare pin model.gguf && sha256sum -c --strict SHA256SUMS"},
                      {"add what was measured",
                       "pare pin q.gguf -o pare.lock --force --recipe pare.lock --measurements eval.json"}},
          .min_operands = 1, .max_operands = CMD_ANY_NUMBER, .run = cmd_pin},

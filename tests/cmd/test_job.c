@@ -369,16 +369,18 @@ static void logits_have_their_shape(void **state)
 static void pin_and_verify_a_folder(void **state)
 {
     (void)state;
-    cli_expect(0, "cp -r $DEMO copy && chmod -R u+w copy && $PARE pin copy -o copy/pare.lock --sums copy/SHA256SUMS");
+    cli_expect(0, "cp -r $DEMO copy && chmod -R u+w copy && $PARE pin copy -o copy/pare.lock && "
+                  "cd copy && sha256sum -c --strict SHA256SUMS");
     cli_expect(0, "$PARE verify copy/pare.lock --allow-extra && $PARE verify copy/pare.lock --allow-extra --fast");
     cli_expect(2, "$PARE pin copy -o copy/pare.lock");
-    cli_expect(
-        0, "echo '{\"perplexity\": 5}' >m.json; $PARE pin copy/model.safetensors -o copy/m.lock --measurements m.json");
-    cli_result r = cli_expect(0, "cat copy/m.lock; rm copy/m.lock");
+    cli_expect(0,
+               "echo '{\"perplexity\": 5}' >m.json; $PARE pin copy/model.safetensors -o copy/m.lock --sums copy/m.sums "
+               "--measurements m.json");
+    cli_result r = cli_expect(0, "cat copy/m.lock; rm copy/m.lock copy/m.sums");
     json_t *doc = cli_json(&r);
     CHECK(number(json_object_get(doc, "measurements"), "perplexity") == 5);
     json_decref(doc);
-    cli_expect(3, "$PARE pin copy -o copy/m.lock --recipe m.json");
+    cli_expect(3, "$PARE pin copy -o copy/m.lock --sums copy/m.sums --recipe m.json");
     cli_expect(1, "echo >>copy/config.json; $PARE verify copy/pare.lock --allow-extra");
     cli_expect(1, "rm copy/config.json; $PARE verify copy/pare.lock --allow-extra; code=$?; rm -r copy; exit $code");
 }
