@@ -170,6 +170,34 @@ static void special_tokens_are_text_unless_asked_for(void **state)
     pare_vocab_close(&v);
 }
 
+/* BOS in front and EOS behind exactly when the vocabulary says so and the caller asks. */
+static void edges_follow_the_vocabulary(void **state)
+{
+    (void)state;
+    for (int rule = 0; rule < 4; rule++) {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        pare_ids bare = {0}, edged = {0};
+        read_file(source_path("tests/data/demo/tokenizer.json"), &v);
+        v.bos = 2040;
+        v.eos = 2041;
+        v.add_bos = rule & 1;
+        v.add_eos = rule >> 1;
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        CHECK_OK(pare_tokenize(t, "the king", 8, 0, &bare, &err), &err);
+        CHECK_OK(pare_tokenize(t, "the king", 8, PARE_TOKENIZE_BOS, &edged, &err), &err);
+        size_t front = v.add_bos == 1, behind = v.add_eos == 1;
+        CHECK(bare.n > 0 && edged.n == bare.n + front + behind);
+        CHECK(memcmp(edged.ids + front, bare.ids, bare.n * sizeof *bare.ids) == 0);
+        CHECK(front == 0 || edged.ids[0] == 2040);
+        CHECK(behind == 0 || edged.ids[edged.n - 1] == 2041);
+        free(bare.ids);
+        free(edged.ids);
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+}
+
 static char *read_text(const char *path, size_t *n)
 {
     return (char *)check_read_file(path, n);
@@ -409,11 +437,17 @@ static void refuses_what_it_cannot_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_stored_ids),        cmocka_unit_test(keeps_ids_through_metadata),
-        cmocka_unit_test(squeezes_spaces),         cmocka_unit_test(special_tokens_are_text_unless_asked_for),
-        cmocka_unit_test(gives_published_vectors), cmocka_unit_test(gives_ids_of_reference_models),
-        cmocka_unit_test(long_runs_finish),        cmocka_unit_test(long_runs_merge),
-        cmocka_unit_test(odd_bytes_survive),       cmocka_unit_test(refuses_what_it_cannot_run),
+        cmocka_unit_test(gives_stored_ids),
+        cmocka_unit_test(keeps_ids_through_metadata),
+        cmocka_unit_test(squeezes_spaces),
+        cmocka_unit_test(special_tokens_are_text_unless_asked_for),
+        cmocka_unit_test(edges_follow_the_vocabulary),
+        cmocka_unit_test(gives_published_vectors),
+        cmocka_unit_test(gives_ids_of_reference_models),
+        cmocka_unit_test(long_runs_finish),
+        cmocka_unit_test(long_runs_merge),
+        cmocka_unit_test(odd_bytes_survive),
+        cmocka_unit_test(refuses_what_it_cannot_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
