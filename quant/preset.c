@@ -39,6 +39,7 @@
     X(TQ1_0, "tq1_0", TQ1_0, 36, "1.7 bits, for models trained with ternary weights")                                  \
     X(TQ2_0, "tq2_0", TQ2_0, 37, "2.1 bits, for models trained with ternary weights")                                  \
     X(MXFP4_MOE, "mxfp4_moe", MXFP4, 38, "experts in MXFP4, everything else in Q8_0")                                  \
+    X(NVFP4, "nvfp4", NVFP4, 39, "4.5 bits, FP4 with a scale for 16 weights, for hardware that computes with it")      \
     X(Q1_0, "q1_0", Q1_0, 40, "1.1 bits, for models trained with binary weights")                                      \
     X(Q2_0, "q2_0", Q2_0, 41, "2.25 bits, for models trained with four levels")                                        \
     X(F16, "f16", F16, 1, "half precision")                                                                            \
@@ -241,7 +242,7 @@ static const rule rules[] = {
 
     {IQ1 | BIT(IQ2_XXS) | BIT(IQ2_XS), EMBD, 0, ALL_LAYERS, PARE_TYPE_Q2_K},
     {IQ2_LARGE | BIT(IQ3_XXS), EMBD, 0, ALL_LAYERS, PARE_TYPE_IQ3_S},
-    {BIT(TQ1_0) | BIT(TQ2_0) | BIT(Q2_0), EMBD, 0, ALL_LAYERS, PARE_TYPE_Q4_K},
+    {BIT(TQ1_0) | BIT(TQ2_0) | BIT(Q2_0) | BIT(NVFP4), EMBD, 0, ALL_LAYERS, PARE_TYPE_Q4_K},
 
     {IQ12, ATTN_V, GQA4, ALL_LAYERS, PARE_TYPE_Q4_K},
     {IQ12, ATTN_V, EXPERTS4, ALL_LAYERS, PARE_TYPE_Q4_K},
@@ -481,6 +482,7 @@ pare_type pare_preset_fallback(pare_type type, uint64_t row_len)
         {PARE_TYPE_Q3_K, PARE_TYPE_Q4_0},      {PARE_TYPE_TQ1_0, PARE_TYPE_Q4_0},
         {PARE_TYPE_TQ2_0, PARE_TYPE_Q4_0},     {PARE_TYPE_Q4_K, PARE_TYPE_Q5_0},
         {PARE_TYPE_Q5_K, PARE_TYPE_Q5_1},      {PARE_TYPE_Q6_K, PARE_TYPE_Q8_0},
+        {PARE_TYPE_NVFP4, PARE_TYPE_IQ4_NL}, /* ours: stock cannot write NVFP4 */
     };
     uint32_t block_len = pare_type_get(type)->block_len;
     if (row_len % block_len == 0)

@@ -191,7 +191,7 @@ static void quantize_choices(void **state)
 {
     (void)state;
     CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_km -o x.gguf").err, "did you mean 'q4_k_m'?"));
-    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t nvfp4 -o x.gguf").err, "--pure"));
+    CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t mxfp4 -o x.gguf").err, "--pure"));
     CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k_m --tensor 'attn_v' -o x.gguf").err,
                        "REGEX=TYPE"));
     CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t q4_k_m --tensor '[=q8_0' -o x.gguf").err, "["));

@@ -153,7 +153,7 @@ static void presets_are_found_by_name_and_alias(void **state)
     size_t n = 0;
     for (; pare_preset_at(n) != NULL; n++)
         CHECK(pare_preset_find(pare_preset_at(n)->name) == pare_preset_at(n));
-    CHECK(n == 35);
+    CHECK(n == 36);
     CHECK(pare_preset_find("Q4_K_M")->ftype == 15);
     CHECK(pare_preset_find("q4_k") == pare_preset_find("q4_k_m"));
     CHECK(pare_preset_find("q3_K") == pare_preset_find("q3_k_m"));
@@ -185,10 +185,34 @@ static void rows_that_the_block_does_not_divide_fall_back(void **state)
     CHECK(pare_preset_fallback(PARE_TYPE_Q4_K, 100) == PARE_TYPE_F16);
     CHECK(pare_preset_fallback(PARE_TYPE_Q8_0, 100) == PARE_TYPE_F16);
     CHECK(pare_preset_fallback(PARE_TYPE_Q1_0, 352) == PARE_TYPE_NONE);
+    CHECK(pare_preset_fallback(PARE_TYPE_NVFP4, 352) == PARE_TYPE_IQ4_NL);
+    CHECK(pare_preset_fallback(PARE_TYPE_NVFP4, 100) == PARE_TYPE_F16);
     for (int type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_type to = pare_preset_fallback((pare_type)type, 352);
         CHECK(to == PARE_TYPE_NONE || 352 % pare_type_get(to)->block_len == 0);
     }
+}
+
+/* Not one of stock's: base type in the layers, the embedding in Q4_K of the same size, the head as elsewhere. */
+static void nvfp4_is_a_preset(void **state)
+{
+    (void)state;
+    const char *const names[] = {"output.weight", "token_embd.weight", "blk.0.attn_q.weight", "blk.0.attn_v.weight",
+                                 "blk.0.ffn_down.weight"};
+    const char *const expect[] = {"q6_K", "q4_K", "nvfp4", "nvfp4", "iq4_nl"};
+    const pare_preset *preset = pare_preset_find("NVFP4");
+    pare_preset_model model = {.arch = "llama", .n_layer = 2, .n_head = 4, .n_head_kv = 2};
+    pare_preset_state s;
+    CHECK(preset != NULL && preset->ftype == 39);
+    pare_preset_start(&s, preset, &model, names, 5);
+    for (size_t i = 0; i < 5; i++) {
+        pare_preset_tensor t = {names[i], 2, i < 4 ? 256 : 352, PARE_TYPE_F16};
+        pare_type type = PARE_TYPE_NONE;
+        pare_error err = {0};
+        CHECK_OK(pare_preset_choose(&s, &t, &type, NULL, &err), &err);
+        CHECK(strcmp(pare_type_get(type)->name, expect[i]) == 0);
+    }
+    CHECK(s.n_fallback == 1);
 }
 
 static void falcon_has_its_own_rules(void **state)
@@ -243,6 +267,7 @@ int main(void)
         cmocka_unit_test(presets_are_found_by_name_and_alias),
         cmocka_unit_test(small_tensors_are_left_alone),
         cmocka_unit_test(rows_that_the_block_does_not_divide_fall_back),
+        cmocka_unit_test(nvfp4_is_a_preset),
         cmocka_unit_test(falcon_has_its_own_rules),
         cmocka_unit_test(an_expert_without_a_layer_is_refused),
         cmocka_unit_test(some_types_need_importances),
