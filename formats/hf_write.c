@@ -54,7 +54,7 @@ static pare_status fits_exactly(const pare_tensor *src, pare_type type, bool *fi
     if (x == NULL || y == NULL || cast == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu floats", src->name, n);
     if (st == PARE_OK && (st = pare_tensor_read_f32(src, 0, 1, x, err)) == PARE_OK)
-        *fits = pare_encode_rows(type, x, 1, n, NULL, cast, NULL) == PARE_OK &&
+        *fits = pare_encode_rows(type, x, 1, n, NULL, PARE_EFFORT_DEFAULT, cast, NULL) == PARE_OK &&
                 pare_decode_rows(type, cast, 1, n, y, NULL) == PARE_OK && memcmp(x, y, n * sizeof *x) == 0;
     free(x);
     free(y);

@@ -1,13 +1,11 @@
 #include "quant/block32.h"
 
 #include "core/half.h"
+#include "quant/lanes.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
-
-/* Share of the row's mean importance that every column has at least: keeps columns that calibration never saw. */
-static const double weight_floor = 0.03;
 
 /* 1 / d, or 0 where that is no number to multiply with: the scale is stored as 0 there and any code does. */
 static float reciprocal(float d)
@@ -191,26 +189,15 @@ void pare_block32_affine(pare_block32 *out, const float *x, const float *scaled,
     search_finish(&s, out);
 }
 
-/* Importances relative to their mean, with the floor. */
-static double mean_weight(const float *weight, size_t row_len)
-{
-    double sum = 0;
-    for (size_t i = 0; i < row_len; i++)
-        sum += weight[i];
-    return sum / (double)row_len;
-}
-
 void pare_block32_encode(const pare_block32_format *format, const float *src, size_t row_len, const float *weight,
-                         void *dst)
+                         pare_effort effort, void *dst)
 {
-    double mean = weight != NULL ? mean_weight(weight, row_len) : 0;
-    float scaled[PARE_BLOCK32];
+    float w[PARE_BLOCK32];
     uint8_t *out = dst;
     for (size_t i = 0; i < row_len; i += PARE_BLOCK32, out += format->block_bytes) {
         pare_block32 block;
-        for (size_t k = 0; mean > 0 && k < PARE_BLOCK32; k++)
-            scaled[k] = (float)(weight[i + k] / mean + weight_floor);
-        format->block(&block, src + i, mean > 0 ? scaled : NULL, format->range);
+        pare_take_weights(weight, i, PARE_BLOCK32, w);
+        format->block(&block, src + i, effort == PARE_EFFORT_RTN ? NULL : w, format->range);
         format->pack(&block, out);
     }
 }

@@ -5,6 +5,8 @@
 #ifndef PARE_QUANT_BLOCK32_H
 #define PARE_QUANT_BLOCK32_H
 
+#include "quant/types.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +32,7 @@ typedef struct pare_block32_format {
     void (*pack)(const pare_block32 *block, void *dst);
 } pare_block32_format;
 void pare_block32_encode(const pare_block32_format *format, const float *src, size_t row_len, const float *weight,
-                         void *dst);
+                         pare_effort effort, void *dst);
 
 /* qs[j]: low 4 bits of the codes j and j + 16. */
 void pare_block32_pack_low(const pare_block32 *block, uint8_t *qs);

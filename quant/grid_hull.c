@@ -5,15 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* One function, several instruction sets, chosen by the loader; every one gives the same bits. Not with clang, whose
- * version 14 cannot link them, and not under the thread sanitizer, whose runtime is not up when the loader chooses. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(__clang__) &&                          \
-    !defined(__SANITIZE_THREAD__) && __GNUC__ >= 12
-#define CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#else
-#define CLONES
-#endif
-
 enum {
     LANES = 16,
     PROBES = 7, /* scales whose best entries are known first */
@@ -78,7 +69,7 @@ static inline __attribute__((always_inline)) void score(const pare_grid_book *bo
     }
 }
 
-CLONES static void score_entries(const pare_grid_book *book, const float *x, const float *w, bool turn, scores *out)
+static void score_entries(const pare_grid_book *book, const float *x, const float *w, bool turn, scores *out)
 {
     if (book->entry_len == 8 && turn)
         score(book, x, w, out, 8, true);
@@ -91,7 +82,7 @@ CLONES static void score_entries(const pare_grid_book *book, const float *x, con
 }
 
 /* best[k]: an entry with the largest gain - at[k] * energy. */
-CLONES static void best_entries(const float *gain, const float *energy, int n, const float *at, int *best)
+static void best_entries(const float *gain, const float *energy, int n, const float *at, int *best)
 {
     floats top[PROBES];
     ints index[PROBES] = {0}, now = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -115,7 +106,7 @@ CLONES static void best_entries(const float *gain, const float *energy, int n, c
 }
 
 /* flag[i] = k + 1: the entry counts in gap k. */
-CLONES static void flag_entries(const float *gain, const float *energy, int n, const tangents *t, uint8_t *flag)
+static void flag_entries(const float *gain, const float *energy, int n, const tangents *t, uint8_t *flag)
 {
     for (int i = 0; i < n; i += LANES) {
         floats g = *(const floats *)(gain + i), e = *(const floats *)(energy + i);

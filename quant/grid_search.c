@@ -1,7 +1,6 @@
 #include "quant/grid_search.h"
 
 #include "quant/half_scale.h"
-#include "quant/importance.h"
 #include "quant/lanes.h"
 
 #include <math.h>
@@ -310,24 +309,13 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
     fit->error = (total - best.saved) * (double)s.up * (double)s.up;
 }
 
-/* Times 1.25 rms + |x|, in units of the peak: what stands out counts for more than its squared error says. Importances
- * come with such a factor (docs/methods/IMPORTANCE.md). */
-static void favour_large(const float *x, float peak, float *w)
+void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight,
+                      pare_effort effort, void *dst)
 {
-    float squares[PARE_LANES] = {0};
-    for (int l = 0; l < PARE_GRID_LEN; l++)
-        squares[l % PARE_LANES] += (x[l] / peak) * (x[l] / peak);
-    float rms = sqrtf(pare_add_lanes(squares) / PARE_GRID_LEN);
-    for (int l = 0; l < PARE_GRID_LEN; l++)
-        w[l] *= 1.25f * rms + fabsf(x[l]) / peak;
-}
-
-void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight, void *dst)
-{
+    (void)effort;
     pare_grid_book book;
     float w[PARE_GRID_LEN];
     pare_grid_book_init(&book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     float limit = PARE_F16_MAX * TOP_SCALE * shape->unit * book.top;
     uint8_t *block = dst;
     for (size_t at = 0; at < row_len; at += PARE_GRID_LEN, block += shape->block_bytes) {
@@ -336,9 +324,7 @@ void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row
         if (peak > limit) {
             fit.d = PARE_F16_INFINITY;
         } else if (peak > 0) {
-            pare_importance_fill(&importance, at, PARE_GRID_LEN, w);
-            if (importance.column == NULL)
-                favour_large(src + at, peak, w);
+            pare_take_weights(weight, at, PARE_GRID_LEN, w);
             pare_grid_search(shape, &book, src + at, w, &fit);
         }
         shape->pack(&fit, block);

@@ -7,6 +7,7 @@
 #define PARE_QUANT_GRID_SEARCH_H
 
 #include "quant/grid_hull.h"
+#include "quant/types.h"
 
 #include <stddef.h>
 
@@ -43,8 +44,9 @@ typedef struct pare_grid_shape {
 void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
                       pare_grid_fit *fit);
 
-/* Encode one row; the contract of pare_type_info.encode. A super-block whose scale does not fit a binary16 gets an
+/* Encode one row; the contract of pare_encode_fn. A super-block whose scale does not fit a binary16 gets an
  * infinite one. */
-void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight, void *dst);
+void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight,
+                      pare_effort effort, void *dst);
 
 #endif

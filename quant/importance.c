@@ -1,56 +1,84 @@
 #include "quant/importance.h"
 
+#include "quant/lanes.h"
+
 #include <math.h>
-#include <string.h>
 
-/* Measured on the reference rows: docs/methods/IQ4_IQ1.md. */
-static const double weight_floor = 0.03;
+enum { RUN = 256 };
 
-/* The share of the mean importance that every column has before the factor of its weights. */
-static const double column_floor = 1.0 / 64;
+/* The share of the mean importance that every column has at least: calibration saw some of them too rarely. */
+static const float column_floor = 1.0f / 64;
 
-pare_importance pare_importance_of_row(const float *column, size_t row_len)
+/* k with importances and without, measured one type at a time: docs/methods/IMPORTANCE.md. */
+static const struct {
+    float with, without;
+} magnitude[PARE_TYPE_COUNT] = {
+#define K(id, with, without) [PARE_TYPE_##id] = {with, without}
+    K(Q4_0, 2, 0),       K(Q4_1, 2, 0),     K(Q5_0, 2, 0),       K(Q5_1, 2, 0),      K(Q8_0, 0, 0),
+    K(Q2_K, 2, 2),       K(Q3_K, 2, 2),     K(Q4_K, 2, 2),       K(Q5_K, 2, 2),      K(Q6_K, 2, 2),
+    K(IQ1_S, 2, 0),      K(IQ1_M, 2, 0),    K(IQ2_XXS, 2, 0.8f), K(IQ2_XS, 2, 0.8f), K(IQ2_S, 2, 0.8f),
+    K(IQ3_XXS, 2, 0.8f), K(IQ3_S, 2, 0.8f), K(IQ4_NL, 2, 0),     K(IQ4_XS, 2, 0),
+#undef K
+};
+
+/* sum x^2, in lanes: pare_add_lanes adds them up. */
+static float sum_squares(const float *x, size_t n)
 {
-    double sum = 0;
-    for (size_t i = 0; column != NULL && i < row_len; i++)
-        sum += (double)column[i];
-    if (!(sum > 0))
-        return (pare_importance){0};
-    return (pare_importance){column, (double)row_len / sum};
+    float lanes[PARE_LANES] = {0};
+    size_t i = 0;
+    for (; i + PARE_LANES <= n; i += PARE_LANES)
+        for (size_t k = 0; k < PARE_LANES; k++)
+            lanes[k] += x[i + k] * x[i + k];
+    for (size_t k = 0; i + k < n; k++)
+        lanes[k] += x[i + k] * x[i + k];
+    return pare_add_lanes(lanes);
 }
 
-void pare_importance_fill(const pare_importance *importance, size_t first, size_t n, float *w)
+static float sum(const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        w[i] = importance->column != NULL
-                   ? (float)((double)importance->column[first + i] * importance->per_mean + weight_floor)
-                   : 1;
+    float lanes[PARE_LANES] = {0};
+    size_t i = 0;
+    for (; i + PARE_LANES <= n; i += PARE_LANES)
+        for (size_t k = 0; k < PARE_LANES; k++)
+            lanes[k] += x[i + k];
+    for (size_t k = 0; i + k < n; k++)
+        lanes[k] += x[i + k];
+    return pare_add_lanes(lanes);
 }
 
-static double rms_of(const float *x, size_t n)
+/* The root of the mean square of the row; by runs, so that a long row loses no digits. */
+static float row_rms(const float *x, size_t n)
 {
     double squares = 0;
-    for (size_t i = 0; i < n; i++)
-        squares += (double)x[i] * (double)x[i];
-    return sqrt(squares / (double)n);
+    for (size_t at = 0; at < n; at += RUN)
+        squares += (double)sum_squares(x + at, n - at < RUN ? n - at : RUN);
+    return (float)sqrt(squares / (double)n);
 }
 
-void pare_importance_of_weights(const float *column, const float *x, size_t row_len, float *w)
+static float mean_of(const float *column, size_t n)
 {
-    enum { RUN = 256 };
-    double mean = 0, row_rms = rms_of(x, row_len);
+    double total = 0;
+    for (size_t at = 0; column != NULL && at < n; at += RUN)
+        total += (double)sum(column + at, n - at < RUN ? n - at : RUN);
+    return (float)(total / (double)n);
+}
+
+bool pare_importance_of_weights(pare_type type, const float *column, const float *x, size_t row_len, float *w)
+{
+    float mean = mean_of(column, row_len), k, whole;
+    bool has_columns = mean > 0;
+    k = has_columns ? magnitude[type].with : magnitude[type].without;
+    whole = k > 0 ? row_rms(x, row_len) : 0;
+    if (!has_columns && !(whole > 0))
+        return false;
+    float per_mean = has_columns ? 1 / mean : 0, least = has_columns ? column_floor : 1;
     for (size_t i = 0; i < row_len; i++)
-        mean += (double)column[i] / (double)row_len;
-    if (!(row_rms > 0) || !(mean > 0)) {
-        memcpy(w, column, row_len * sizeof *w);
-        return;
-    }
-    for (size_t at = 0; at < row_len; at += RUN) {
+        w[i] = (has_columns ? column[i] * per_mean : 0) + least;
+    for (size_t at = 0; whole > 0 && at < row_len; at += RUN) {
         size_t n = row_len - at < RUN ? row_len - at : RUN;
-        double rms = rms_of(x + at, n);
-        for (size_t i = at; i < at + n; i++) {
-            double factor = (rms + 2 * fabs((double)x[i])) / row_rms;
-            w[i] = (float)(((double)column[i] / mean + column_floor) * factor);
-        }
+        float rms = sqrtf(sum_squares(x + at, n) / (float)n) / whole, slope = k / whole;
+        for (size_t i = at; i < at + n; i++)
+            w[i] *= rms + slope * fabsf(x[i]);
     }
+    return true;
 }

@@ -367,16 +367,17 @@ static void encode_block(const pare_iq1_shape *shape, const grid *g, const float
     }
 }
 
-void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight, void *dst)
+void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight,
+                     pare_effort effort, void *dst)
 {
+    (void)effort;
     grid g;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     uint8_t *block = dst;
     grid_init(&g);
     for (size_t at = 0; at < row_len; at += PARE_IQ1_LEN, block += shape->block_bytes) {
         float w[PARE_IQ1_LEN];
         pare_iq1_fit fit = {0};
-        pare_importance_fill(&importance, at, PARE_IQ1_LEN, w);
+        pare_take_weights(weight, at, PARE_IQ1_LEN, w);
         encode_block(shape, &g, src + at, w, &fit);
         shape->pack(&fit, block);
     }

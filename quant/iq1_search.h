@@ -5,6 +5,7 @@
 #define PARE_QUANT_IQ1_SEARCH_H
 
 #include "quant/importance.h"
+#include "quant/types.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +29,8 @@ typedef struct pare_iq1_shape {
     void (*pack)(const pare_iq1_fit *fit, void *block);
 } pare_iq1_shape;
 
-/* Encode one row; the contract of pare_type_info.encode. */
-void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight, void *dst);
+/* Encode one row; the contract of pare_encode_fn. */
+void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight,
+                     pare_effort effort, void *dst);
 
 #endif

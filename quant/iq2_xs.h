@@ -10,6 +10,7 @@
 #define PARE_QUANT_IQ2_XS_H
 
 #include "quant/iq2_group.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -35,7 +36,7 @@ PARE_HD void pare_iq2_xs_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/IQ_SEARCH.md. */
-void pare_iq2_xs_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/IQ_SEARCH.md. */
+void pare_iq2_xs_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -31,7 +31,7 @@ static const pare_grid_shape shape = {
     .pack = pack,
 };
 
-void pare_iq3_s_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_iq3_s_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    pare_grid_encode(&shape, src, row_len, weight, dst);
+    pare_grid_encode(&shape, src, row_len, weight, effort, dst);
 }

@@ -1,7 +1,6 @@
 #include "quant/iq4_nl.h"
 
 #include "quant/half_scale.h"
-#include "quant/importance.h"
 #include "quant/iq4_search.h"
 #include "quant/lanes.h"
 
@@ -38,16 +37,16 @@ static uint16_t find_scale(const pare_levels *levels, const float *x, const floa
     return best.d;
 }
 
-void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_iq4_nl *out = dst;
     pare_levels levels;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     pare_iq4_levels(&levels);
     for (size_t i = 0; i < row_len; i += PARE_IQ4_LEN, out++) {
         float w[PARE_IQ4_LEN];
         uint8_t codes[PARE_IQ4_LEN];
-        pare_importance_fill(&importance, i, PARE_IQ4_LEN, w);
+        pare_take_weights(weight, i, PARE_IQ4_LEN, w);
         uint16_t d = find_scale(&levels, src + i, w);
         pare_levels_codes(&levels, src + i, PARE_IQ4_LEN, pare_f16_to_f32(d), codes);
         pare_store_u16le(out->d, d);

@@ -7,6 +7,7 @@
 
 #include "core/half.h"
 #include "quant/codebooks.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -30,7 +31,7 @@ PARE_HD void pare_iq4_nl_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/IQ4_IQ1.md. */
-void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/IQ4_IQ1.md. */
+void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -1,7 +1,6 @@
 #include "quant/iq4_xs.h"
 
 #include "quant/half_scale.h"
-#include "quant/importance.h"
 #include "quant/iq4_search.h"
 #include "quant/lanes.h"
 
@@ -144,15 +143,15 @@ static void pack(const pare_levels *levels, const float *x, const fit *f, pare_i
     pare_store_u16le(out->scales_h, (uint16_t)high);
 }
 
-void pare_iq4_xs_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_iq4_xs_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_iq4_xs *out = dst;
     pare_levels levels;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     pare_iq4_levels(&levels);
     for (size_t i = 0; i < row_len; i += SUPER_LEN, out++) {
         float w[SUPER_LEN];
-        pare_importance_fill(&importance, i, SUPER_LEN, w);
+        pare_take_weights(weight, i, SUPER_LEN, w);
         fit f = search(&levels, src + i, w);
         pack(&levels, src + i, &f, out);
     }

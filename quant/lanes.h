@@ -5,11 +5,20 @@
 #ifndef PARE_QUANT_LANES_H
 #define PARE_QUANT_LANES_H
 
+#include <stddef.h>
+
 enum { PARE_LANES = 8 };
 
 static inline float pare_add_lanes(const float *v)
 {
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+/* The weights of the errors first .. first + n - 1 of a row; all are 1 where weight is NULL. */
+static inline void pare_take_weights(const float *weight, size_t first, size_t n, float *w)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i] = weight != NULL ? weight[first + i] : 1;
 }
 
 /* The value of largest magnitude, with its sign; the first one on ties. */

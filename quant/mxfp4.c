@@ -1,6 +1,5 @@
 #include "quant/mxfp4.h"
 
-#include "quant/importance.h"
 #include "quant/lanes.h"
 #include "quant/levels.h"
 
@@ -64,18 +63,18 @@ static int find_exponent(const pare_levels *levels, const float *x, const float 
     return best;
 }
 
-void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_mxfp4 *out = dst;
     pare_levels levels;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     pare_levels_init(&levels, pare_fp4_level);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float x[LEN] = {0}, w[LEN], peak = fabsf(pare_peak(src + i, LEN));
         uint8_t codes[LEN];
         int power = peak > 0 ? normalise(src + i, peak, x) : 0, n = 0;
         if (peak > 0) {
-            pare_importance_fill(&importance, i, LEN, w);
+            pare_take_weights(weight, i, LEN, w);
             n = find_exponent(&levels, x, w, -power - (BIAS + 1));
         }
         out->e = peak > 0 ? (uint8_t)(power + n + BIAS + 1) : 0;

@@ -1,6 +1,5 @@
 #include "quant/nvfp4.h"
 
-#include "quant/importance.h"
 #include "quant/lanes.h"
 #include "quant/levels.h"
 
@@ -55,15 +54,15 @@ static uint8_t find_scale(const pare_levels *levels, const float *x, const float
     return (uint8_t)best;
 }
 
-void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_nvfp4 *out = dst;
     pare_levels levels;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     pare_levels_init(&levels, pare_fp4_level);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
-        pare_importance_fill(&importance, i, LEN, w);
+        pare_take_weights(weight, i, LEN, w);
         for (int s = 0; s < LEN / SUB_LEN; s++) {
             const float *x = src + i + (size_t)(s * SUB_LEN);
             uint8_t codes[SUB_LEN];

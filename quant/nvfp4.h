@@ -10,6 +10,7 @@
 #define PARE_QUANT_NVFP4_H
 
 #include "quant/codebooks.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -46,7 +47,7 @@ PARE_HD void pare_nvfp4_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/FP4.md. */
-void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/FP4.md. */
+void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

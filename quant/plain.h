@@ -3,6 +3,7 @@
 #define PARE_QUANT_PLAIN_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -49,9 +50,9 @@ typedef struct pare_c64 {
     uint8_t d[8];
 } pare_c64;
 
-/* One row; the contract of pare_type_info.encode. Nearest even; weight is ignored. */
-void pare_f32_encode(const float *src, size_t row_len, const float *weight, void *dst);
-void pare_f16_encode(const float *src, size_t row_len, const float *weight, void *dst);
-void pare_bf16_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Nearest even; weight is ignored. */
+void pare_f32_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
+void pare_f16_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
+void pare_bf16_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

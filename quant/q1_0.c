@@ -1,6 +1,5 @@
 #include "quant/q1_0.h"
 
-#include "quant/importance.h"
 #include "quant/lanes.h"
 
 #include <math.h>
@@ -20,13 +19,13 @@ static uint16_t find_scale(const float *x, const float *w)
     return pare_f32_to_f16(pare_add_lanes(wx) / pare_add_lanes(w1));
 }
 
-void pare_q1_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_q1_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_q1_0 *out = dst;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
-        pare_importance_fill(&importance, i, LEN, w);
+        pare_take_weights(weight, i, LEN, w);
         memset(out, 0, sizeof *out);
         for (int j = 0; j < LEN; j++)
             out->qs[j / 8] |= (uint8_t)((src[i + (size_t)j] >= 0) << j % 8);

@@ -6,6 +6,7 @@
 #define PARE_QUANT_Q2_0_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@ PARE_HD void pare_q2_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/TERNARY.md. */
-void pare_q2_0_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/TERNARY.md. */
+void pare_q2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -30,7 +30,7 @@ static const pare_super_shape shape = {
     .pack = pack,
 };
 
-void pare_q2_k_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_q2_k_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    pare_super_encode(&shape, src, row_len, weight, dst);
+    pare_super_encode(&shape, src, row_len, weight, effort, dst);
 }

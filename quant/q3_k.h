@@ -11,6 +11,7 @@
 #define PARE_QUANT_Q3_K_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -50,7 +51,7 @@ PARE_HD void pare_q3_k_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/KQUANT_SEARCH.md. */
-void pare_q3_k_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/KQUANT_SEARCH.md. */
+void pare_q3_k_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -6,6 +6,7 @@
 #define PARE_QUANT_Q4_1_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -30,7 +31,7 @@ PARE_HD void pare_q4_1_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/BLOCK32.md. */
-void pare_q4_1_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/BLOCK32.md. */
+void pare_q4_1_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

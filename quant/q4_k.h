@@ -16,6 +16,7 @@
 #define PARE_QUANT_Q4_K_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -62,7 +63,7 @@ PARE_HD void pare_q4_k_decode(const void *src, float *dst, size_t n_blocks)
 /* Write the 12 packed bytes: 8 scales and 8 mins (0..63). */
 void pare_q4_k_pack_scales(const int16_t *scale, const int16_t *min, uint8_t *packed);
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/KQUANT_SEARCH.md. */
-void pare_q4_k_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/KQUANT_SEARCH.md. */
+void pare_q4_k_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -11,8 +11,8 @@ static void pack(const pare_block32 *block, void *dst)
     pare_block32_pack_low(block, out->qs);
 }
 
-void pare_q5_1_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_q5_1_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
     static const pare_block32_format format = {pare_block32_affine, 31, sizeof(pare_q5_1), pack};
-    pare_block32_encode(&format, src, row_len, weight, dst);
+    pare_block32_encode(&format, src, row_len, weight, effort, dst);
 }

@@ -10,6 +10,7 @@
 #define PARE_QUANT_Q5_K_H
 
 #include "quant/q4_k.h"
+#include "quant/types.h"
 
 typedef struct pare_q5_k {
     uint8_t d[2];    /* scale of the scales, binary16, little endian */
@@ -40,7 +41,7 @@ PARE_HD void pare_q5_k_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/KQUANT_SEARCH.md. */
-void pare_q5_k_encode(const float *src, size_t row_len, const float *weight, void *dst);
+/* One row; the contract of pare_encode_fn. Method: docs/methods/KQUANT_SEARCH.md. */
+void pare_q5_k_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

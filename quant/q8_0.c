@@ -12,8 +12,9 @@ static int round_away(float v)
 
 /* The published rule: d = largest magnitude / 127, codes from the scale before it is rounded to binary16, to nearest,
  * halves away from zero. */
-void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     (void)weight;
     pare_q8_0 *out = dst;
     for (size_t i = 0; i < row_len; i += 32, out++) {

@@ -6,6 +6,7 @@
 #define PARE_QUANT_Q8_0_H
 
 #include "core/half.h"
+#include "quant/types.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -27,8 +28,8 @@ PARE_HD void pare_q8_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_type_info.encode. Method: docs/methods/BLOCK32.md. The weight is
+/* One row; the contract of pare_encode_fn. Method: docs/methods/BLOCK32.md. The weight is
  * ignored, as it is by ggml. */
-void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, void *dst);
+void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

@@ -8,13 +8,14 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define pare_c64_decode NULL /* a complex number is no float */
 
-#define INFO_ROW(id, gguf, len, stem, name, st, traits, encode, ...)                                                   \
-    [PARE_TYPE_##id] = {name, st, gguf, traits, len, sizeof(pare_##stem), pare_##stem##_decode, encode},
+#define INFO_ROW(id, gguf, len, stem, name, st, traits, ...)                                                           \
+    [PARE_TYPE_##id] = {name, st, gguf, traits, len, sizeof(pare_##stem), pare_##stem##_decode},
 
 static const pare_type_info infos[PARE_TYPE_COUNT] = {PARE_TYPES(INFO_ROW)};
 
@@ -216,44 +217,49 @@ static pare_status bad_value(const pare_type_info *info, size_t n_rows, size_t r
                      info->name);
 }
 
-/* Importances must be finite and not negative. *weight becomes NULL when all are zero. */
-static pare_status check_weight(const float **weight, size_t row_len, pare_error *err)
+/* Weights of errors as encoders take them. *weight becomes NULL when all are zero. Zeros among others, and weights so
+ * large or small that sums could leave the range of floats, are brought into a copy, which the caller frees (*safe):
+ * relative to the mean, and lifted far below what matters, so that no block is without weight.
+ * A weight that is negative or not finite is an error. */
+static pare_status take_weight(const float **weight, float **safe, size_t row_len, pare_error *err)
 {
-    bool all_zero = true;
+    float low = FLT_MAX, high = 0;
+    double sum = 0;
+    *safe = NULL;
     for (size_t i = 0; *weight != NULL && i < row_len; i++) {
         float w = (*weight)[i];
         if (!isfinite(w) || w < 0)
             return pare_fail(err, PARE_ERR_NUMBER, "the importance of column %zu is %.9g; it must be finite and >= 0",
                              i, (double)w);
-        all_zero = all_zero && w == 0;
+        low = w < low ? w : low;
+        high = w > high ? w : high;
+        sum += (double)w;
     }
-    if (all_zero)
+    if (high == 0)
         *weight = NULL;
+    if (*weight == NULL || (low > 0x1p-40f && high < 0x1p40f))
+        return PARE_OK;
+    if ((*safe = malloc(row_len * sizeof **safe)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu importances", row_len);
+    for (size_t i = 0; i < row_len; i++)
+        (*safe)[i] = (float)((double)(*weight)[i] * (double)row_len / sum + 0x1p-20);
+    *weight = *safe;
     return PARE_OK;
 }
 
-pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
-                             void *dst, pare_error *err)
+static pare_status encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
+                               pare_effort effort, void *dst, pare_error *err)
 {
     const pare_type_info *info = &infos[type];
-    float limit = scales[type].format->limit;
-    size_t n_bytes = 0;
-    pare_status st;
-    if (info->encode == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: there is no encoder", info->name);
-    if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK ||
-        (st = check_weight(&weight, row_len, err)) != PARE_OK)
-        return st;
-    if (weight == NULL && (info->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: encoding needs importances", info->name);
-
+    pare_encode_fn encode = pare_encoder(type);
+    size_t n_bytes = row_len / info->block_len * info->block_bytes;
     for (size_t r = 0; r < n_rows; r++) {
         const float *row = src + r * row_len;
         uint8_t *out = (uint8_t *)dst + r * n_bytes;
-        size_t column = find_bad_value(row, row_len, limit);
+        size_t column = find_bad_value(row, row_len, scales[type].format->limit);
         if (column < row_len)
             return bad_value(info, n_rows, r, column, row[column], err);
-        info->encode(row, row_len, weight, out);
+        encode(row, row_len, weight, effort, out);
         size_t block = pare_find_nonfinite_block(type, out, row_len / info->block_len);
         if (block != SIZE_MAX) {
             column = largest_column(row, block * info->block_len, info->block_len);
@@ -261,6 +267,25 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
         }
     }
     return PARE_OK;
+}
+
+pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
+                             pare_effort effort, void *dst, pare_error *err)
+{
+    const pare_type_info *info = &infos[type];
+    size_t n_bytes = 0;
+    float *safe = NULL;
+    pare_status st;
+    if (pare_encoder(type) == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: there is no encoder", info->name);
+    if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK ||
+        (st = take_weight(&weight, &safe, row_len, err)) != PARE_OK)
+        return st;
+    if (weight == NULL && (info->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: encoding needs importances", info->name);
+    st = encode_rows(type, src, n_rows, row_len, weight, effort, dst, err);
+    free(safe);
+    return st;
 }
 
 pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, size_t row_len, float *dst,

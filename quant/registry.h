@@ -18,7 +18,7 @@
  *         PARE_ERR_UNSUPPORTED  the type has no encoder, or needs importances and weight is NULL
  * On error the content of dst is unspecified. */
 pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
-                             void *dst, pare_error *err);
+                             pare_effort effort, void *dst, pare_error *err);
 
 /* Decode n_rows rows at src (stored one after the other) to n_rows * row_len floats.
  * Errors: PARE_ERR_RANGE (row_len), PARE_ERR_UNSUPPORTED (no decoder). */

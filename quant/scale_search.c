@@ -1,13 +1,10 @@
 #include "quant/scale_search.h"
 
 #include "core/half.h"
+#include "quant/lanes.h"
 
 #include <math.h>
 #include <string.h>
-
-/* Sums run over 8 lanes, then over the lanes in one order: compilers may use vectors of any width and cannot change a
- * bit. */
-enum { LANES = 8 };
 
 enum {
     REACH = 3,     /* how far from its present scale a sub-block looks for a better one */
@@ -37,11 +34,6 @@ typedef struct trial {
     float error, aa, ab, bb, ar, br;
 } trial;
 
-static float add_lanes(const float *v)
-{
-    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
-}
-
 /* Inside low..high; low for a NaN. */
 static inline float clamp(float v, float low, float high)
 {
@@ -62,10 +54,10 @@ static inline float inverse(float v)
 
 static sums measure(const pare_super_shape *shape, const sub_block *s, line at)
 {
-    float rr[LANES] = {0}, rq[LANES] = {0}, r1[LANES] = {0}, qq[LANES] = {0}, q1[LANES] = {0};
+    float rr[PARE_LANES] = {0}, rq[PARE_LANES] = {0}, r1[PARE_LANES] = {0}, qq[PARE_LANES] = {0}, q1[PARE_LANES] = {0};
     float inv = inverse(at.scale), low = (float)shape->code_low, high = (float)shape->code_high;
-    for (int l = 0; l < shape->sub_len; l += LANES) {
-        for (int k = 0; k < LANES; k++) {
+    for (int l = 0; l < shape->sub_len; l += PARE_LANES) {
+        for (int k = 0; k < PARE_LANES; k++) {
             float v = s->x[l + k] + at.offset, w = s->w[l + k];
             float q = nearest(clamp(v * inv, low, high)), r = v - at.scale * q, wr = w * r, wq = w * q;
             rr[k] += wr * r;
@@ -75,22 +67,22 @@ static sums measure(const pare_super_shape *shape, const sub_block *s, line at)
             q1[k] += wq;
         }
     }
-    return (sums){add_lanes(rr), add_lanes(rq), add_lanes(r1), add_lanes(qq), add_lanes(q1)};
+    return (sums){pare_add_lanes(rr), pare_add_lanes(rq), pare_add_lanes(r1), pare_add_lanes(qq), pare_add_lanes(q1)};
 }
 
 /* The error alone. */
 static float error_at(const pare_super_shape *shape, const sub_block *s, line at)
 {
-    float rr[LANES] = {0};
+    float rr[PARE_LANES] = {0};
     float inv = inverse(at.scale), low = (float)shape->code_low, high = (float)shape->code_high;
-    for (int l = 0; l < shape->sub_len; l += LANES) {
-        for (int k = 0; k < LANES; k++) {
+    for (int l = 0; l < shape->sub_len; l += PARE_LANES) {
+        for (int k = 0; k < PARE_LANES; k++) {
             float v = s->x[l + k] + at.offset;
             float q = nearest(clamp(v * inv, low, high)), r = v - at.scale * q;
             rr[k] += s->w[l + k] * r * r;
         }
     }
-    return add_lanes(rr);
+    return pare_add_lanes(rr);
 }
 
 /* Round to codes at *at, then move *at to the least squares line through these codes, its offset not below zero.
@@ -289,25 +281,11 @@ static void search(const pare_super_shape *shape, const float *x, const float *w
     }
 }
 
-/* How much an error in each weight of the super-block counts: rms + 2 |x|, or importance + floor where there are
- * importances. column: [PARE_SUPER_LEN] or NULL. */
-static void weigh(const float *x, const float *column, float floor, float *w)
+void pare_super_encode(const pare_super_shape *shape, const float *src, size_t row_len, const float *weight,
+                       pare_effort effort, void *dst)
 {
-    float squares[LANES] = {0};
-    for (int l = 0; l < PARE_SUPER_LEN; l++)
-        squares[l % LANES] += x[l] * x[l];
-    float rms = sqrtf(add_lanes(squares) / PARE_SUPER_LEN);
-    for (int l = 0; l < PARE_SUPER_LEN; l++)
-        w[l] = column != NULL ? column[l] + floor : rms + 2 * fabsf(x[l]);
-}
-
-void pare_super_encode(const pare_super_shape *shape, const float *src, size_t row_len, const float *weight, void *dst)
-{
+    (void)effort;
     float w[PARE_SUPER_LEN], limit = 65504.0f * (float)(shape->code_high * shape->scale_high);
-    double total = 0;
-    for (size_t i = 0; weight != NULL && i < row_len; i++)
-        total += weight[i];
-    float floor = (float)(total / (double)row_len / 64);
     uint8_t *block = dst;
     for (size_t at = 0; at < row_len; at += PARE_SUPER_LEN, block += shape->block_bytes) {
         const float *x = src + at;
@@ -318,7 +296,7 @@ void pare_super_encode(const pare_super_shape *shape, const float *src, size_t r
         if (peak > limit) {
             fit.d = 0x7c00;
         } else if (peak > 0) {
-            weigh(x, floor > 0 ? weight + at : NULL, floor, w);
+            pare_take_weights(weight, at, PARE_SUPER_LEN, w);
             search(shape, x, w, &fit);
         }
         shape->pack(&fit, block);

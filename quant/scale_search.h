@@ -4,6 +4,8 @@
 #ifndef PARE_QUANT_SCALE_SEARCH_H
 #define PARE_QUANT_SCALE_SEARCH_H
 
+#include "quant/types.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,8 +31,9 @@ typedef struct pare_super_shape {
     void (*pack)(const pare_super_fit *fit, void *block);
 } pare_super_shape;
 
-/* Encode one row; the contract of pare_type_info.encode. A super-block whose scale does not fit a binary16 gets an
+/* Encode one row; the contract of pare_encode_fn. A super-block whose scale does not fit a binary16 gets an
  * infinite one. */
-void pare_super_encode(const pare_super_shape *shape, const float *src, size_t row_len, const float *weight, void *dst);
+void pare_super_encode(const pare_super_shape *shape, const float *src, size_t row_len, const float *weight,
+                       pare_effort effort, void *dst);
 
 #endif

@@ -1,6 +1,6 @@
 #include "quant/tq1_0.h"
 
-#include "quant/importance.h"
+#include "quant/lanes.h"
 #include "quant/sweep.h"
 
 enum { LEN = 256 };
@@ -17,14 +17,14 @@ static void pack_digits(const uint8_t *code, int n, int n_digits, uint8_t *dst)
     }
 }
 
-void pare_tq1_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_tq1_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_tq1_0 *out = dst;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
         pare_sweep_fit fit;
-        pare_importance_fill(&importance, i, LEN, w);
+        pare_take_weights(weight, i, LEN, w);
         pare_sweep(src + i, w, LEN, false, &fit);
         pack_digits(fit.code, 32, 5, out->qs);
         pack_digits(fit.code + 160, 16, 5, out->qs + 32);

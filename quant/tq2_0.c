@@ -1,18 +1,18 @@
 #include "quant/tq2_0.h"
 
-#include "quant/importance.h"
+#include "quant/lanes.h"
 #include "quant/sweep.h"
 
 enum { LEN = 256 };
 
-void pare_tq2_0_encode(const float *src, size_t row_len, const float *weight, void *dst)
+void pare_tq2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
+    (void)effort;
     pare_tq2_0 *out = dst;
-    pare_importance importance = pare_importance_of_row(weight, row_len);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
         pare_sweep_fit fit;
-        pare_importance_fill(&importance, i, LEN, w);
+        pare_take_weights(weight, i, LEN, w);
         pare_sweep(src + i, w, LEN, false, &fit);
         memset(out, 0, sizeof *out);
         for (int part = 0; part < 8; part++)

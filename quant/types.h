@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Columns: id; number in GGUF (-1: has none; ggml.h, enum ggml_type, where 4, 5, 31-33 and 36-38 are removed types);
@@ -81,6 +82,21 @@ typedef enum pare_type {
     PARE_TYPE_NONE = PARE_TYPE_COUNT
 } pare_type;
 
+/* How hard an encoder looks for codes of small error. */
+typedef enum pare_effort {
+    PARE_EFFORT_DEFAULT, /* searches */
+    PARE_EFFORT_BEST,    /* searches longer */
+    PARE_EFFORT_RTN      /* rounds to nearest under scales that cover the largest weights: the published plain rule of a
+                            type that has one; weights are ignored. Types of codebooks have none and search */
+} pare_effort;
+
+/* Encode one row with the smallest sum of weight * (source - decoded)^2 that the effort finds.
+ *   src      row_len finite weights, a multiple of the block length
+ *   weight   row_len weights of the squared errors, finite and above 0, or NULL when all are equal
+ *   dst      row_len / block_len * block_bytes bytes
+ * Reentrant; the same input gives the same bytes on every path (quant/path.h). */
+typedef void (*pare_encode_fn)(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
+
 typedef struct pare_type_info {
     const char *name;        /* "q4_K": lower case with stock's capital K; compare without case */
     const char *safetensors; /* dtype string or "" */
@@ -92,15 +108,13 @@ typedef struct pare_type_info {
     /* Decode n_blocks blocks at src (any alignment) to n_blocks * block_len floats. Exact against the published
      * format; never fails, whatever the bytes are. NULL: there is none (C64). */
     void (*decode)(const void *src, float *dst, size_t n_blocks);
-
-    /* Encode one row. row_len: a multiple of block_len. weight: row_len importances >= 0, or NULL when all are equal.
-     * src must be finite. dst: row_len / block_len * block_bytes bytes. Reentrant; same input, same bytes. NULL: pare
-     * has no encoder for the type. */
-    void (*encode)(const float *src, size_t row_len, const float *weight, void *dst);
 } pare_type_info;
 
 /* Properties of a type; type < PARE_TYPE_COUNT. The result lives forever. */
 const pare_type_info *pare_type_get(pare_type type);
+
+/* The encoder of a type, of the path in use (quant/path.h), or NULL when pare has none. */
+pare_encode_fn pare_encoder(pare_type type);
 
 /* PARE_TYPE_NONE when there is no such type. Names compare without case. */
 pare_type pare_type_from_name(const char *name);

@@ -40,7 +40,7 @@ pare_status pare_convert(pare_model *out, const pare_model *in, pare_type type, 
         const pare_tensor *t = &in->tensors[i];
         pare_type to = choose(t, type, in->format != PARE_FORMAT_GGUF);
         bool fell_back = type != PARE_TYPE_NONE && to != type && to != t->type && !pare_derive_keeps_f32(t);
-        const pare_derive_how how = {.wanted = fell_back ? type : to, .to = to};
+        const pare_derive_how how = {.wanted = fell_back ? type : to, .to = to, .effort = PARE_EFFORT_RTN};
         st = pare_derive_add(out, t, &how, plan, err);
     }
     pare_type named = type != PARE_TYPE_NONE ? type : prevailing_type(in);

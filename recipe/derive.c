@@ -28,6 +28,7 @@ typedef struct derived {
     bool warned;       /* of values that are not finite */
     row_error *errors; /* [n_rows] while the tensor is being encoded, else NULL */
     uint64_t n_done;
+    pare_effort effort;
     bool has_importance;
     pare_imatrix_entry importance;
 } derived;
@@ -136,13 +137,13 @@ static pare_status meet_nonfinite(derived *d, const pare_tensor *t, uint64_t row
  * error), the others one by one. z has room for a row. */
 static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, uint8_t *dst, pare_error *err)
 {
-    const pare_type_info *info = pare_type_get(t->type);
+    uint32_t size = pare_type_get(t->type)->block_bytes;
     for (uint64_t i = 0; i < t->row_len; i++)
         z[i] = is_finite(x[i]) ? x[i] : 0.0f;
-    pare_status st = pare_encode_rows(t->type, z, 1, (size_t)t->row_len, NULL, dst, err);
+    pare_status st = pare_encode_rows(t->type, z, 1, (size_t)t->row_len, NULL, PARE_EFFORT_DEFAULT, dst, err);
     for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
         if (!is_finite(x[i]))
-            info->encode(&x[i], 1, NULL, dst + i * info->block_bytes);
+            pare_encoder(t->type)(&x[i], 1, NULL, PARE_EFFORT_DEFAULT, dst + i * size);
     return st;
 }
 
@@ -169,7 +170,7 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
                               pare_error *err)
 {
     float *x = b->x, *y = b->y;
-    const float *column = columns_of(t, d, row, b);
+    const float *column = columns_of(t, d, row, b), *weight = NULL;
     bool kept = false;
     uint64_t i = 0;
     pare_error inner = {0};
@@ -180,10 +181,10 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
         st = meet_nonfinite(d, t, row, i, x, &kept, err);
     if (st != PARE_OK)
         return st;
-    if (column != NULL)
-        pare_importance_of_weights(column, x, (size_t)t->row_len, b->weight);
+    if (!kept && pare_importance_of_weights(t->type, column, x, (size_t)t->row_len, b->weight))
+        weight = b->weight;
     st = kept ? encode_kept(t, x, y, dst, &inner)
-              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, column != NULL ? b->weight : NULL, dst, &inner);
+              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, weight, d->effort, dst, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
@@ -283,14 +284,19 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
 {
     const pare_type_info *info = pare_type_get(how->to);
     bool keep = how->to == t->type;
-    if (!keep && info->encode == NULL)
+    if (!keep && pare_encoder(how->to) == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s': pare has no encoder for type %s", out->path,
                          t->name, info->name);
     derived *d = pare_arena_alloc(&out->arena, sizeof *d, err);
     if (d == NULL)
         return PARE_ERR_MEMORY;
     pare_plan_row *row = &plan->rows[plan->n++];
-    *d = (derived){.source = t, .path = out->path, .flags = how->flags, .row = row, .lock = PTHREAD_MUTEX_INITIALIZER};
+    *d = (derived){.source = t,
+                   .path = out->path,
+                   .flags = how->flags,
+                   .row = row,
+                   .effort = how->effort,
+                   .lock = PTHREAD_MUTEX_INITIALIZER};
     pare_status st = find_importance(d, t, how, plan, err);
     if (st != PARE_OK)
         return st;

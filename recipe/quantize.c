@@ -224,7 +224,8 @@ static pare_status describe_imatrix(pare_meta *meta, const pare_imatrix *im, par
 static pare_status add_tensors(pare_model *out, const pare_model *in, const pare_quantize_options *o,
                                const decision *decisions, pare_plan *plan, pare_error *err)
 {
-    pare_derive_how how = {.flags = o->allow_nonfinite ? PARE_DERIVE_ZERO : PARE_DERIVE_CHECK, .imatrix = o->imatrix};
+    pare_derive_how how = {
+        .flags = o->allow_nonfinite ? PARE_DERIVE_ZERO : PARE_DERIVE_CHECK, .imatrix = o->imatrix, .effort = o->effort};
     pare_status st = PARE_OK;
     for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
         how.wanted = decisions[i].wanted;

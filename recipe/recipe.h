@@ -21,6 +21,7 @@ typedef struct pare_quantize_options {
     const pare_type_override *overrides; /* first match wins, before the preset */
     size_t n_overrides;
     const pare_imatrix *imatrix; /* importances, or NULL; must outlive the derived model */
+    pare_effort effort;          /* of the encoders */
     bool allow_requantize; /* sources that are quantized already */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
 } pare_quantize_options;

@@ -26,7 +26,7 @@ static const char *next_type_name(size_t i, const void *ctx)
     if (ctx != NULL)
         return preset != NULL ? preset->name : NULL;
     for (int type = 0; type < PARE_TYPE_COUNT; type++)
-        if (pare_type_get(type)->encode != NULL && pare_type_get(type)->gguf >= 0 && i-- == 0)
+        if (pare_encoder(type) != NULL && pare_type_get(type)->gguf >= 0 && i-- == 0)
             return pare_type_get(type)->name;
     return NULL;
 }

@@ -192,8 +192,7 @@ const pare_preset *cmd_preset_at(size_t i)
 {
     const pare_preset *preset;
     for (size_t k = 0; (preset = pare_preset_at(k)) != NULL; k++) {
-        const pare_type_info *type = pare_type_get(preset->base);
-        if (type->encode != NULL && i-- == 0)
+        if (pare_encoder(preset->base) != NULL && i-- == 0)
             return preset;
     }
     return NULL;

@@ -206,7 +206,8 @@ static pare_status read_cast(const pare_tensor *t, uint64_t row, uint64_t n_rows
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
         if ((st = pare_tensor_read_f32(&v->src, row + i, 1, x, err)) != PARE_OK)
             break;
-        st = pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, (uint8_t *)dst + i * t->row_bytes, &inner);
+        st = pare_encode_rows(t->type, x, 1, (size_t)t->row_len, NULL, PARE_EFFORT_DEFAULT,
+                              (uint8_t *)dst + i * t->row_bytes, &inner);
         if (st != PARE_OK)
             pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row + i, inner.text);
     }
@@ -217,7 +218,7 @@ static pare_status read_cast(const pare_tensor *t, uint64_t row, uint64_t n_rows
 pare_status pare_view_cast(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_type type, pare_error *err)
 {
     const pare_type_info *info = pare_type_get(type);
-    if (info->block_len != 1 || info->encode == NULL)
+    if (info->block_len != 1 || pare_encoder(type) == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': cannot be written as %s", src->name, info->name);
     if (start(arena, out, src, read_cast, err) == NULL)
         return PARE_ERR_MEMORY;

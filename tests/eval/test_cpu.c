@@ -95,7 +95,7 @@ static void multiplies_quantized_weights(void **state)
         w.type = types[i];
         CHECK_OK(pare_tensor_set_shape(&w, "toy", &err), &err);
         uint8_t *bytes = check_malloc(w.n_bytes);
-        CHECK_OK(pare_encode_rows(w.type, values, ROWS, WIDTH, NULL, bytes, &err), &err);
+        CHECK_OK(pare_encode_rows(w.type, values, ROWS, WIDTH, NULL, PARE_EFFORT_DEFAULT, bytes, &err), &err);
         CHECK_OK(pare_decode_rows(w.type, bytes, ROWS, WIDTH, decoded, &err), &err);
         w.data = bytes;
         check_product(&w, 0, ROWS, 9, decoded);

@@ -105,10 +105,10 @@ static void each_expert_is_encoded_with_its_own(void **state)
         float column[ROW], weight[ROW];
         const float *x = values + i * ROW;
         CHECK(pare_imatrix_importance(pare_imatrix_find(&im, q.tensors[2].name), i / EXPERT_ROWS, column));
-        pare_importance_of_weights(column, x, ROW, weight);
-        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, weight, direct, &err), &err);
+        pare_importance_of_weights(PARE_TYPE_Q4_K, column, x, ROW, weight);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, weight, PARE_EFFORT_DEFAULT, direct, &err), &err);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
-        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, NULL, direct, &err), &err);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, NULL, PARE_EFFORT_DEFAULT, direct, &err), &err);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) != 0);
     }
     CHECK(plan.rows[2].weighted_error > 0 && plan.rows[2].weighted_error < plan.rows[2].error);

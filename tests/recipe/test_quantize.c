@@ -1,6 +1,7 @@
 #include "check.h"
 #include "core/threads.h"
 #include "quant/registry.h"
+#include "quant/importance.h"
 #include "recipe/recipe.h"
 
 #include <math.h>
@@ -97,7 +98,12 @@ static void plans_encodes_and_measures(void **state)
     CHECK_OK(pare_tensor_stream(t, keep, &bytes, &err), &err);
     CHECK(bytes.len == t->n_bytes && bytes.len == 256 * 144);
     uint8_t *direct = check_malloc(bytes.len);
-    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, f.data[3], 256, 256, NULL, direct, &err), &err);
+    for (size_t r = 0; r < 256; r++) {
+        const float *x = (const float *)f.data[3] + r * 256;
+        float w[256];
+        CHECK(pare_importance_of_weights(PARE_TYPE_Q4_K, NULL, x, 256, w));
+        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, 256, w, PARE_EFFORT_DEFAULT, direct + r * 144, &err), &err);
+    }
     CHECK(memcmp(direct, bytes.data, bytes.len) == 0);
     float *y = check_malloc(256 * 256 * sizeof *y);
     CHECK_OK(pare_decode_rows(PARE_TYPE_Q4_K, direct, 256, 256, y, &err), &err);
