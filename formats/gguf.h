@@ -2,6 +2,7 @@
 #ifndef PARE_FORMATS_GGUF_H
 #define PARE_FORMATS_GGUF_H
 
+#include "core/output_set.h"
 #include "formats/pin.h"
 #include "model/model.h"
 
@@ -22,11 +23,14 @@ pare_status pare_gguf_parse(pare_model *m, const void *bytes, size_t n, const ch
 typedef struct pare_write_options {
     bool force;           /* replace existing output */
     uint64_t split_bytes; /* a new part when tensor data would exceed it; 0: one file. A tensor is never divided */
+    bool keep_split;      /* a new part where the tensors' source (pare_tensor.file) has one; not with split_bytes */
+    pare_output_set *pending; /* receives the finished files, for the caller to publish; NULL: they are published */
 } pare_write_options;
 
 /* Write m as GGUF v3 in one pass: m->meta as it is (general.alignment is kept), tensors in m's order. With split_bytes
  * the files are <prefix>-00001-of-0000N.gguf, prefix being path without ".gguf", with split.* keys as stock gguf-split
- * writes them; all parts appear together or none. pin may be NULL; else the files, tensors and hashes are recorded in
+ * writes them; all parts appear together or none. With keep_split it is one file, without the suffix, when the tensors
+ * come from one file. pin may be NULL; else the files, tensors and hashes are recorded in
  * the same pass. Errors: PARE_ERR_UNSUPPORTED (a type that GGUF has no number for), PARE_ERR_IO, PARE_ERR_USAGE (exists,
  * or is an input), PARE_ERR_MEMORY, and whatever reading the tensors gives. */
 pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin, pare_error *err);

@@ -2,7 +2,6 @@
  * file is written once, front to back, hashing on the way. */
 #include "core/bytes.h"
 #include "core/checked.h"
-#include "core/output.h"
 #include "core/progress.h"
 #include "formats/gguf_internal.h"
 
@@ -10,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* One file to be. */
 typedef struct part {
@@ -22,7 +20,8 @@ typedef struct part {
 typedef struct job {
     const pare_model *m;
     const char *path;
-    bool force, split;
+    bool force, split, pending;
+    uint64_t split_bytes; /* 0: parts as in the source, when split */
     uint32_t alignment;
     part *parts;
     size_t n_parts;
@@ -190,44 +189,66 @@ static pare_status check_tensor(const job *j, const pare_tensor *t, pare_error *
     return PARE_OK;
 }
 
-/* Deal the tensors out: a new part when the one in hand would exceed split_bytes, never one without tensors. */
-static pare_status deal(job *j, uint64_t split_bytes, pare_error *err)
+/* Does tensor i of n bytes with padding start a new part? Never one without tensors. */
+static bool starts_part(const job *j, const part *p, size_t i, uint64_t n)
 {
-    if ((j->parts = calloc(1, sizeof *j->parts)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", j->path);
-    j->n_parts = 1;
-    for (size_t i = 0; i < j->m->n_tensors; i++) {
-        part *p = &j->parts[j->n_parts - 1];
-        pare_status st = check_tensor(j, &j->m->tensors[i], err);
-        if (st != PARE_OK)
-            return st;
+    if (!j->split || p->n_tensors == 0)
+        return false;
+    if (j->split_bytes == 0)
+        return j->m->tensors[i].file != j->m->tensors[i - 1].file;
+    return p->data_bytes > j->split_bytes || n > j->split_bytes - p->data_bytes;
+}
+
+static pare_status add_part(job *j, size_t first, pare_error *err)
+{
+    if (j->n_parts == GGUF_MAX_PARTS)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: parts of %" PRIu64 " bytes make more than %d of them", j->path,
+                         j->split_bytes, GGUF_MAX_PARTS);
+    part *more = reallocarray(j->parts, j->n_parts + 1, sizeof *more);
+    if (more == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", j->path, j->n_parts + 1);
+    j->parts = more;
+    j->parts[j->n_parts++] = (part){.first = first};
+    return PARE_OK;
+}
+
+/* Deal the tensors out to parts. */
+static pare_status deal(job *j, pare_error *err)
+{
+    pare_status st = add_part(j, 0, err);
+    for (size_t i = 0; i < j->m->n_tensors && st == PARE_OK; i++) {
+        if ((st = check_tensor(j, &j->m->tensors[i], err)) != PARE_OK)
+            break;
         uint64_t n = padded_bytes(j, &j->m->tensors[i]);
-        if (j->split && p->n_tensors > 0 && (p->data_bytes > split_bytes || n > split_bytes - p->data_bytes)) {
-            if (j->n_parts == GGUF_MAX_PARTS)
-                return pare_fail(err, PARE_ERR_USAGE, "%s: parts of %" PRIu64 " bytes make more than %d of them",
-                                 j->path, split_bytes, GGUF_MAX_PARTS);
-            part *more = reallocarray(j->parts, j->n_parts + 1, sizeof *more);
-            if (more == NULL)
-                return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", j->path, j->n_parts + 1);
-            j->parts = more;
-            p = &j->parts[j->n_parts++];
-            *p = (part){.first = i};
-        }
+        if (starts_part(j, &j->parts[j->n_parts - 1], i, n) && (st = add_part(j, i, err)) != PARE_OK)
+            break;
+        part *p = &j->parts[j->n_parts - 1];
         p->n_tensors++;
         if (!pare_add_u64(p->data_bytes, n, &p->data_bytes) || p->data_bytes > INT64_MAX)
-            return pare_fail(err, PARE_ERR_RANGE, "%s: the tensors up to '%s' are too large together", j->path,
-                             j->m->tensors[i].name);
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: the tensors up to '%s' are too large together", j->path,
+                           j->m->tensors[i].name);
     }
-    return PARE_OK;
+    return st;
+}
+
+/* Does the model come from more than one file? */
+static bool has_parts(const pare_model *m)
+{
+    for (size_t i = 1; i < m->n_tensors; i++)
+        if (m->tensors[i].file != m->tensors[0].file)
+            return true;
+    return false;
 }
 
 static pare_status plan(job *j, const pare_write_options *options, pare_error *err)
 {
-    uint64_t split_bytes = options != NULL ? options->split_bytes : 0;
-    j->split = split_bytes > 0;
-    j->force = options != NULL && options->force;
+    if (options != NULL) {
+        j->force = options->force;
+        j->split_bytes = options->split_bytes;
+        j->split = options->split_bytes > 0 || (options->keep_split && has_parts(j->m));
+    }
     pare_status st = pare_gguf_alignment(&j->m->meta, j->path, &j->alignment, err);
-    if (st != PARE_OK || (st = deal(j, split_bytes, err)) != PARE_OK)
+    if (st != PARE_OK || (st = deal(j, err)) != PARE_OK)
         return st;
     if (j->split && j->m->n_tensors > INT32_MAX)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu tensors in a split set, %d are allowed", j->path,
@@ -339,51 +360,45 @@ done:
     return st;
 }
 
-/* Write part i whole, and leave it under its temporary name. */
-static pare_status write_part(job *j, size_t i, const char *path, pare_output **out, pare_error *err)
+/* The content of part i, up to its digest. */
+static pare_status fill_part(job *j, size_t i, const char *path, pare_output *out, pare_error *err)
 {
     const part *p = &j->parts[i];
-    const uint64_t start = j->done;
-    emitter e = {0};
+    emitter e = {.out = out};
     pare_pin_file *record = NULL;
-    unsigned flags = (j->force ? PARE_OUTPUT_FORCE : 0) | (j->pin != NULL ? PARE_OUTPUT_HASH : 0);
-    pare_status st = pare_output_open(out, path, p->n_bytes, flags, err);
-    e.out = *out;
-    if (st != PARE_OK || (st = emit_header(j, i, &e, err)) != PARE_OK)
-        goto done;
-    j->done += e.n;
-    if (j->pin != NULL && ((st = pare_pin_add_file(j->pin, path, &record, err)) != PARE_OK ||
-                           (st = for_each_value(j, i, pin_value, record, err)) != PARE_OK))
-        goto done;
-    if (p->n_tensors > 0)
-        st = pare_output_zeros(*out, p->n_bytes - p->data_bytes - p->header_bytes, err);
-    for (size_t k = 0; k < p->n_tensors && st == PARE_OK; k++)
-        st = write_tensor(j, &j->m->tensors[p->first + k], *out, record, err);
-    if (st == PARE_OK)
-        st = pare_output_finish(*out, record != NULL ? &record->digest : NULL, err);
-    if (st == PARE_OK) {
-        j->done = start + p->n_bytes; /* with the padding */
-        pare_progress("bytes", j->done, j->n_bytes, path);
-    }
-done:
+    pare_status st = emit_header(j, i, &e, err);
     pare_buf_close(&e.scratch);
-    return st;
+    if (st != PARE_OK)
+        return st;
+    j->done += e.n;
+    if (j->pin != NULL &&
+        ((st = pare_pin_add_file(j->pin, path, &record, err)) != PARE_OK ||
+         (j->pending && (st = pare_pin_store_at(record, pare_output_temporary(out), err)) != PARE_OK) ||
+         (st = for_each_value(j, i, pin_value, record, err)) != PARE_OK))
+        return st;
+    if (p->n_tensors > 0)
+        st = pare_output_zeros(out, p->n_bytes - p->data_bytes - p->header_bytes, err);
+    for (size_t k = 0; k < p->n_tensors && st == PARE_OK; k++)
+        st = write_tensor(j, &j->m->tensors[p->first + k], out, record, err);
+    return st == PARE_OK ? pare_output_finish(out, record != NULL ? &record->digest : NULL, err) : st;
 }
 
-/* Give the parts their names, part 1 last: whoever sees it finds the set complete. When that fails half-way, what has
- * appeared is taken back, unless it replaced something. */
-static pare_status publish(const job *j, pare_output **outs, pare_error *err)
+/* Write part i whole, and leave it under its temporary name in the set. */
+static pare_status write_part(job *j, size_t i, const char *path, pare_output_set *set, pare_error *err)
 {
-    pare_status st = PARE_OK;
-    size_t i = j->n_parts;
-    while (i > 0 && (st = pare_output_publish(outs[i - 1], err)) == PARE_OK)
-        i--;
-    pare_buf name = {0};
-    for (size_t k = i; st != PARE_OK && !j->force && k < j->n_parts; k++)
-        if (target_name(j, k, &name, NULL) == PARE_OK)
-            unlink(name.data);
-    pare_buf_close(&name);
-    return st;
+    const uint64_t start = j->done, n_bytes = j->parts[i].n_bytes;
+    pare_output *out = NULL;
+    unsigned flags = (j->force ? PARE_OUTPUT_FORCE : 0) | (j->pin != NULL ? PARE_OUTPUT_HASH : 0);
+    pare_status st = pare_output_open(&out, path, n_bytes, flags, err);
+    if (st == PARE_OK)
+        st = fill_part(j, i, path, out, err);
+    if (st != PARE_OK) {
+        pare_output_close(out);
+        return st;
+    }
+    j->done = start + n_bytes; /* with the padding */
+    pare_progress("bytes", j->done, j->n_bytes, path);
+    return pare_output_set_add(set, out, err);
 }
 
 /* What the source says and stock's keys do not: its runtime then computes something else. */
@@ -408,25 +423,18 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
 pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_write_options *options, pare_pin *pin,
                             pare_error *err)
 {
-    job j = {.m = m, .path = path, .pin = pin};
-    pare_output **outs = NULL;
+    job j = {.m = m, .path = path, .pin = pin, .pending = options != NULL && options->pending != NULL};
+    pare_output_set own = {0}, *set = j.pending ? options->pending : &own;
     pare_buf name = {0};
     pare_status st = plan(&j, options, err);
-    if (st != PARE_OK || (st = check_targets(&j, err)) != PARE_OK || (st = warn_of_losses(m, path, err)) != PARE_OK)
-        goto done;
-    if ((outs = calloc(j.n_parts, sizeof *outs)) == NULL) {
-        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu parts", path, j.n_parts);
-        goto done;
-    }
+    if (st == PARE_OK && (st = check_targets(&j, err)) == PARE_OK)
+        st = warn_of_losses(m, path, err);
     for (size_t i = 0; i < j.n_parts && st == PARE_OK; i++)
         if ((st = target_name(&j, i, &name, err)) == PARE_OK)
-            st = write_part(&j, i, name.data, &outs[i], err);
-    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
-        st = publish(&j, outs, err);
-done:
-    for (size_t i = 0; i < j.n_parts && outs != NULL; i++)
-        pare_output_close(outs[i]);
-    free(outs);
+            st = write_part(&j, i, name.data, set, err);
+    if (st == PARE_OK && !j.pending && (st = pare_check_interrupt(err)) == PARE_OK)
+        st = pare_output_set_publish(set, err);
+    pare_output_set_close(&own);
     free(j.parts);
     pare_buf_close(&name);
     return st;

@@ -4,6 +4,7 @@
 #define PARE_FORMATS_LOCK_H
 
 #include "core/json.h"
+#include "core/output_set.h"
 #include "formats/pin.h"
 
 /* Hash the files at path into p, with the tensors and the metadata of those that are GGUF or safetensors: one file;
@@ -31,6 +32,11 @@ pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_
 
 /* Write SHA256SUMS: "<64 hex>  <name>", sorted, names relative to the folder of sums_path, odd ones escaped. */
 pare_status pare_sums_write(pare_pin *p, const char *sums_path, bool force, pare_error *err);
+
+/* The same as finished files of a set, which the caller publishes: with the model that they describe. */
+pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_path, const pare_lock_extra *extra,
+                          bool force, pare_error *err);
+pare_status pare_sums_add(pare_output_set *set, pare_pin *p, const char *sums_path, bool force, pare_error *err);
 
 typedef enum pare_verdict { PARE_VERDICT_OK, PARE_VERDICT_DIFFERENT, PARE_VERDICT_ABSENT } pare_verdict;
 

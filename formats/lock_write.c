@@ -1,5 +1,4 @@
 #include "core/json.h"
-#include "core/output.h"
 #include "formats/lock.h"
 #include "formats/lock_derive.h"
 #include "formats/lock_names.h"
@@ -82,7 +81,7 @@ static pare_status hash_git_blob(const pare_pin_file *f, EVP_MD_CTX *sha1, pare_
                    ? PARE_OK
                    : no_memory(err);
     }
-    FILE *file = fopen(f->path, "rb");
+    FILE *file = fopen(f->stored_at != NULL ? f->stored_at : f->path, "rb");
     if (file == NULL)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot open: %s", f->path, strerror(errno));
     int head = snprintf(text, sizeof text, "blob %" PRIu64, f->digest.n_bytes) + 1;
@@ -206,8 +205,8 @@ static pare_status check_names(const pare_pin *p, const char *lock_path, pare_er
     return st;
 }
 
-pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force,
-                            pare_error *err)
+pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_path, const pare_lock_extra *extra,
+                          bool force, pare_error *err)
 {
     pare_buf text = {0};
     json_t *doc = NULL;
@@ -217,20 +216,42 @@ pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_
         st = make_document(doc, p, lock_path, extra, err);
     }
     if (st == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
-        st = pare_output_file(lock_path, text.data, text.len, force ? PARE_OUTPUT_FORCE : 0, err);
+        st = pare_output_set_add_file(set, lock_path, text.data, text.len, force ? PARE_OUTPUT_FORCE : 0, err);
     json_decref(doc);
     pare_buf_close(&text);
     return st;
 }
 
-pare_status pare_sums_write(pare_pin *p, const char *sums_path, bool force, pare_error *err)
+pare_status pare_sums_add(pare_output_set *set, pare_pin *p, const char *sums_path, bool force, pare_error *err)
 {
     pare_buf text = {0};
     pare_status st = pare_lock_set_names(p, sums_path, err);
     for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
         st = pare_lock_sums_line(&text, p->files[i].digest.sha256, p->files[i].name, err);
     if (st == PARE_OK)
-        st = pare_output_file(sums_path, text.len > 0 ? text.data : "", text.len, force ? PARE_OUTPUT_FORCE : 0, err);
+        st = pare_output_set_add_file(set, sums_path, text.len > 0 ? text.data : "", text.len,
+                                      force ? PARE_OUTPUT_FORCE : 0, err);
     pare_buf_close(&text);
+    return st;
+}
+
+pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force,
+                            pare_error *err)
+{
+    pare_output_set set = {0};
+    pare_status st = pare_lock_add(&set, p, lock_path, extra, force, err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    return st;
+}
+
+pare_status pare_sums_write(pare_pin *p, const char *sums_path, bool force, pare_error *err)
+{
+    pare_output_set set = {0};
+    pare_status st = pare_sums_add(&set, p, sums_path, force, err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
     return st;
 }

@@ -31,6 +31,7 @@ void pare_pin_file_close(pare_pin_file *f)
     free(f->tensors);
     free(f->meta);
     free(f->path);
+    free(f->stored_at);
     free(f->name);
     *f = (pare_pin_file){0};
 }
@@ -60,6 +61,13 @@ pare_status pare_pin_add_file(pare_pin *p, const char *path, pare_pin_file **out
     p->n_files++;
     *out = f;
     return PARE_OK;
+}
+
+pare_status pare_pin_store_at(pare_pin_file *f, const char *temporary, pare_error *err)
+{
+    free(f->stored_at);
+    f->stored_at = copy_text(temporary, strlen(temporary), f->path, err);
+    return f->stored_at != NULL ? PARE_OK : PARE_ERR_MEMORY;
 }
 
 pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t offset, const pare_digest *digest,

@@ -23,7 +23,8 @@ typedef struct pare_pin_meta {
 } pare_pin_meta;
 
 typedef struct pare_pin_file {
-    char *path; /* as opened */
+    char *path;      /* as opened */
+    char *stored_at; /* where its bytes lie until the caller of the writer publishes it; NULL: at path */
     char *name; /* relative, as it stands in the lock; set by formats/lock */
     pare_digest digest;
     pare_pin_tensor *tensors;
@@ -48,6 +49,7 @@ void pare_pin_file_close(pare_pin_file *f);
 /* For writers: start a file (copies path), add its tensors and metadata in file order, set file->digest at the end.
  * The returned pointer is valid until the next pare_pin_add_file. */
 pare_status pare_pin_add_file(pare_pin *p, const char *path, pare_pin_file **out, pare_error *err);
+pare_status pare_pin_store_at(pare_pin_file *f, const char *temporary, pare_error *err); /* sets stored_at */
 pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t offset, const pare_digest *digest,
                                 pare_error *err);
 pare_status pare_pin_add_meta(pare_pin_file *f, const pare_meta_value *value, pare_error *err);

@@ -52,14 +52,28 @@ static pare_type decoded_type(const job *j)
     return j->dtype != PARE_TYPE_NONE ? j->dtype : PARE_TYPE_BF16;
 }
 
+/* The model, with its lock and checksums. A GGUF file appears together with them; a folder just before, since they may
+ * lie in it. */
 static pare_status write_model(job *j, pare_error *err)
 {
     pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
     uint64_t split = cmd_number(j->args, OPT_SPLIT_SIZE);
     bool force = cmd_has(j->args, OPT_FORCE);
-    if (j->to_gguf)
-        return pare_gguf_write(&j->out, j->output, &(pare_write_options){force, split}, pin, err);
-    return pare_hf_write(&j->out, j->output, decoded_type(j), &(pare_hf_write_options){force, split}, pin, err);
+    pare_output_set set = {0};
+    const pare_write_options options = {.force = force, .split_bytes = split, .pending = &set};
+    pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
+    if (st == PARE_OK && j->to_gguf)
+        st = pare_gguf_write(&j->out, j->output, &options, pin, err);
+    else if (st == PARE_OK)
+        st = pare_hf_write(&j->out, j->output, decoded_type(j), &(pare_hf_write_options){force, split}, pin, err);
+    if (st == PARE_OK)
+        st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
+    if (st == PARE_OK && j->to_gguf) /* a folder is there already, and its lock must follow */
+        st = pare_check_interrupt(err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    return st;
 }
 
 /* Bytes of the weights as they will be stored. */
@@ -137,8 +151,6 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
         st = pare_convert(&j.out, &j.in, j.dtype, &j.plan, err);
     if (st == PARE_OK && !dry)
         st = write_model(&j, err);
-    if (st == PARE_OK && !dry)
-        st = cmd_pinning_write(&j.pinning, args, &j.in, &j.pin, err);
     if (st == PARE_OK)
         st = report(&j, dry, err);
     pare_pin_close(&j.pin);

@@ -57,6 +57,7 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
 {
     bool force = cmd_has(args, OPT_FORCE);
     json_t *recipe = NULL, *measurements = NULL;
+    pare_output_set set = {0};
     pare_status st = load_extra(&recipe, cmd_text(args, OPT_RECIPE), "recipe", err);
     if (st == PARE_OK)
         st = load_extra(&measurements, cmd_text(args, OPT_MEASUREMENTS), NULL, err);
@@ -66,9 +67,12 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
         st = cmd_outputs_check_pinned(outputs, pin, err);
     const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
     if (st == PARE_OK)
-        st = pare_lock_write(pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
+        st = pare_lock_add(&set, pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
     if (st == PARE_OK)
-        st = pare_sums_write(pin, sums, force, err);
+        st = pare_sums_add(&set, pin, sums, force, err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
     json_decref(recipe);
     json_decref(measurements);
     return st;

@@ -166,19 +166,35 @@ static void report_text(const job *j, bool dry, uint64_t planned)
     printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
 }
 
+/* The model, its lock and its checksums appear together. */
+static pare_status write_files(job *j, pare_write_options options, pare_error *err)
+{
+    pare_output_set set = {0};
+    pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
+    options.pending = &set;
+    if (st == PARE_OK)
+        st = pare_gguf_write(&j->out, j->output, &options, pin, err);
+    if (st == PARE_OK)
+        st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
+    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    return st;
+}
+
 static pare_status write_and_report(job *j, pare_error *err)
 {
-    const pare_write_options options = {cmd_has(j->args, OPT_FORCE), cmd_number(j->args, OPT_SPLIT_SIZE)};
-    bool dry = cmd_has(j->args, OPT_DRY_RUN), json = cmd_has(j->args, OPT_JSON);
+    const pare_write_options options = {.force = cmd_has(j->args, OPT_FORCE),
+                                        .split_bytes = cmd_number(j->args, OPT_SPLIT_SIZE)};
+    bool dry = cmd_has(j->args, OPT_DRY_RUN);
     uint64_t planned = 0;
     pare_status st = pare_gguf_size(&j->out, &options, &planned, err);
     if (st == PARE_OK && !dry)
-        st = pare_gguf_write(&j->out, j->output, &options, json || j->pinning.wanted ? &j->pin : NULL, err);
-    if (st == PARE_OK && !dry)
-        st = cmd_pinning_write(&j->pinning, j->args, &j->in, &j->pin, err);
+        st = write_files(j, options, err);
     if (st != PARE_OK)
         return st;
-    if (json)
+    if (cmd_has(j->args, OPT_JSON))
         return cmd_print_json(j->args, report_json(j, dry, planned), err);
     report_text(j, dry, planned);
     return PARE_OK;

@@ -169,12 +169,13 @@ static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
     return st;
 }
 
-/* The SHA-256 of each file that the bytes come from: those of the source, and those named by options (an imatrix). */
-static pare_status input_hashes(const pare_model *source, const cmd_args *args, json_t **out, pare_error *err)
+pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
+                                    pare_error *err)
 {
     pare_pin pin = {0};
     pare_status st = PARE_OK;
-    *out = json_array();
+    if (!pinning->wanted)
+        return PARE_OK;
     for (size_t i = 0; i < source->n_files && st == PARE_OK; i++)
         st = add_input(&pin, source->files[i].path, err);
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
@@ -184,11 +185,13 @@ static pare_status input_hashes(const pare_model *source, const cmd_args *args, 
             st = add_input(&pin, args->given[i].text, err);
     if (st == PARE_OK)
         st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
+    pinning->inputs = json_array();
     for (size_t i = 0; i < pin.n_files && st == PARE_OK; i++) {
         char hex[PARE_SHA256_HEX];
         const char *name = base_name(pin.files[i].path);
         pare_hex(hex, pin.files[i].digest.sha256, sizeof pin.files[i].digest.sha256);
-        json_array_append_new(*out, json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
+        json_array_append_new(pinning->inputs,
+                              json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
     pare_pin_close(&pin);
     return st;
@@ -207,29 +210,25 @@ static json_t *recipe_options(const cmd_args *args)
     return list;
 }
 
-pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, const pare_model *source, pare_pin *pin,
-                              pare_error *err)
+pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
+                            pare_error *err)
 {
-    json_t *inputs = NULL, *recipe = NULL;
     bool force = cmd_has(args, OPT_FORCE);
     if (!pinning->wanted)
         return PARE_OK;
-    pare_status st = input_hashes(source, args, &inputs, err);
-    if (st == PARE_OK) {
-        recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION, "options",
-                           recipe_options(args), "inputs", inputs);
-        const pare_lock_extra extra = {.recipe = recipe};
-        st = pare_lock_write(pin, pinning->lock, &extra, force, err);
-    }
+    json_t *recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION,
+                               "options", recipe_options(args), "inputs", pinning->inputs);
+    const pare_lock_extra extra = {.recipe = recipe};
+    pare_status st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
     if (st == PARE_OK)
-        st = pare_sums_write(pin, pinning->sums, force, err);
-    json_decref(inputs);
+        st = pare_sums_add(set, pin, pinning->sums, force, err);
     json_decref(recipe);
     return st;
 }
 
 void cmd_pinning_close(cmd_pinning *pinning)
 {
+    json_decref(pinning->inputs);
     free(pinning->lock);
     free(pinning->sums);
     *pinning = (cmd_pinning){0};

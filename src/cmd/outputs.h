@@ -3,6 +3,7 @@
 #define PARE_CMD_OUTPUTS_H
 
 #include "cmd/options.h"
+#include "core/output_set.h"
 #include "formats/pin.h"
 
 #include <jansson.h>
@@ -41,15 +42,20 @@ pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, 
 typedef struct cmd_pinning {
     bool wanted;
     char *lock, *sums; /* owned */
+    json_t *inputs;    /* [{name, sha256}] */
 } cmd_pinning;
 
 /* Names from --lock and --sums, else pare.lock and SHA256SUMS beside output, or in it when it is a folder.
  * Errors: PARE_ERR_USAGE (--lock without --pin), PARE_ERR_MEMORY. */
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err);
-/* Write both files. The recipe is the options that shape the bytes, and the hashes of the source's files. */
-pare_status cmd_pinning_write(const cmd_pinning *pinning, const cmd_args *args, const pare_model *source, pare_pin *pin,
-                              pare_error *err);
+/* Read and hash what the bytes come from: the source's files and those named by options (an imatrix). Done before the
+ * model is written, since it may take as long. */
+pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
+                                    pare_error *err);
+/* Add both files to the set. The recipe is the options that shape the bytes, and the hashes of the inputs. */
+pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
+                            pare_error *err);
 void cmd_pinning_close(cmd_pinning *pinning);
 
 /* "files": [{name, bytes, sha256}] of pin, and "sha256" when it is one file. */

@@ -30,8 +30,9 @@ static void say_number(uint64_t n)
 static void on_stop(int number)
 {
     if (pare_interrupted()) {
-        pare_output_abandon();
-        _exit(128 + number);
+        if (pare_output_abandon())
+            _exit(128 + number);
+        return; /* the files are complete and about to have their names: a moment longer leaves none alone */
     }
     pare_set_interrupted(number);
 }

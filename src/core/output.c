@@ -47,6 +47,25 @@ static void unlist_temporary(const char *tmp)
             atomic_store(&listed[i], NULL);
 }
 
+/* How many publications run; ABANDONED once the temporaries were removed. */
+enum { ABANDONED = -1 };
+static atomic_int publications;
+
+pare_status pare_output_publishing(pare_error *err)
+{
+    int n = atomic_load(&publications);
+    do
+        if (n == ABANDONED)
+            return pare_fail(err, PARE_ERR_INTERRUPTED, "interrupted");
+    while (!atomic_compare_exchange_weak(&publications, &n, n + 1));
+    return PARE_OK;
+}
+
+void pare_output_published(void)
+{
+    atomic_fetch_sub(&publications, 1);
+}
+
 static char *join(const char *a, const char *b, const char *c, pare_error *err)
 {
     pare_buf text = {0};
@@ -256,6 +275,17 @@ pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error
     return st == PARE_OK ? pare_output_publish(out, err) : st;
 }
 
+const char *pare_output_temporary(const pare_output *out)
+{
+    return out->tmp;
+}
+
+void pare_output_withdraw(pare_output *out)
+{
+    if (out->published && !(out->flags & PARE_OUTPUT_FORCE))
+        unlink(out->path);
+}
+
 void pare_output_close(pare_output *out)
 {
     if (out == NULL)
@@ -347,7 +377,7 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
     return st;
 }
 
-pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
+static pare_status commit_folder(pare_outdir *d, pare_error *err)
 {
     struct stat info;
     if ((d->flags & PARE_OUTPUT_FORCE) && lstat(d->path, &info) == 0) {
@@ -372,6 +402,16 @@ pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
     d->committed = true;
     return sync_folder(d->path, err);
+}
+
+pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
+{
+    pare_status st = pare_output_publishing(err); /* no signal ends the program while the old folder is moved aside */
+    if (st != PARE_OK)
+        return st;
+    st = commit_folder(d, err);
+    pare_output_published();
+    return st;
 }
 
 void pare_outdir_close(pare_outdir *d)
@@ -405,11 +445,15 @@ static void abandon_folder(const char *path)
     rmdir(path);
 }
 
-void pare_output_abandon(void)
+bool pare_output_abandon(void)
 {
+    int expected = 0;
+    if (!atomic_compare_exchange_strong(&publications, &expected, ABANDONED) && expected != ABANDONED)
+        return false;
     for (size_t i = 0; i < MAX_LISTED; i++) {
         const char *tmp = atomic_load(&listed[i]);
         if (tmp != NULL && unlink(tmp) != 0)
             abandon_folder(tmp);
     }
+    return true;
 }

@@ -33,6 +33,13 @@ pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error
 pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error *err);
 pare_status pare_output_publish(pare_output *out, pare_error *err);
 
+/* Where the bytes lie until the file is published. Valid until it is closed. */
+const char *pare_output_temporary(const pare_output *out);
+
+/* Remove a published file again. Nothing happens to one that was not published, or may have replaced another
+ * (PARE_OUTPUT_FORCE). */
+void pare_output_withdraw(pare_output *out);
+
 /* Free; removes the temporary unless it was committed. NULL is allowed. */
 void pare_output_close(pare_output *out);
 
@@ -52,8 +59,14 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
 pare_status pare_outdir_commit(pare_outdir *d, pare_error *err);
 void pare_outdir_close(pare_outdir *d);
 
+/* Between these two calls several files get their names, and pare_output_abandon refuses. They may be nested, and come
+ * from several threads. Errors: PARE_ERR_INTERRUPTED (the program is ending: pare_output_published is not called) */
+pare_status pare_output_publishing(pare_error *err);
+void pare_output_published(void);
+
 /* Remove the temporaries of every output and folder that is open. Async-signal-safe: for a program that must leave at
- * once. Nothing of core/output may be called afterwards. */
-void pare_output_abandon(void);
+ * once. Nothing of core/output may be called afterwards. False: a set of files is being published, which takes no
+ * longer than a few renames; nothing was removed, and the program should end in its own way. */
+bool pare_output_abandon(void);
 
 #endif

@@ -1,0 +1,32 @@
+/* core/output_set.h - files that appear together: a model, its lock, its checksums
+ *
+ * Each file is complete on disk under its temporary name before the first one gets its own. What fails or is
+ * interrupted before leaves none of them; while they get their names, a signal's handler cannot end the program between
+ * two (pare_output_abandon). */
+#ifndef PARE_CORE_OUTPUT_SET_H
+#define PARE_CORE_OUTPUT_SET_H
+
+#include "core/output.h"
+
+/* Zeroed is empty. */
+typedef struct pare_output_set {
+    pare_output **items; /* finished, owned */
+    size_t n, cap;
+} pare_output_set;
+
+/* Take over a finished output, on error too (it is closed then). Errors: PARE_ERR_MEMORY */
+pare_status pare_output_set_add(pare_output_set *set, pare_output *out, pare_error *err);
+
+/* A whole small file, as pare_output_file. */
+pare_status pare_output_set_add_file(pare_output_set *set, const char *path, const void *data, size_t n, unsigned flags,
+                                     pare_error *err);
+
+/* Give all files their names, the one added last first: whoever sees the first file finds the set complete. When that
+ * fails half-way, what has appeared is taken back, unless it replaced something.
+ * Whoever wants to stop on a signal asks pare_check_interrupt before. Errors: those of pare_output_publish. */
+pare_status pare_output_set_publish(pare_output_set *set, pare_error *err);
+
+/* Removes the temporaries of files that were not published. */
+void pare_output_set_close(pare_output_set *set);
+
+#endif
