@@ -206,12 +206,12 @@ static trial search_d(const super *s)
 }
 
 /* Least squares leaves the weights smaller than they were: of the weighted sum of squares, y has the share
- * 1 - E / sum w x^2. A larger d with the same codes gives half of the loss back: it costs E little, and a model gains.
+ * 1 - E / sum w x^2. A larger d with the same codes gives part of the loss back: it costs E little, and a model gains.
  */
 static void restore_size(const super *s, double total, trial *best)
 {
-    double least_squares = best->gain / best->energy, full = sqrt(total / best->energy);
-    float d = (float)sqrt(least_squares * full) * s->up;
+    double now = pare_f16_to_f32(best->d) * s->down, full = sqrt(total / best->energy);
+    float d = (float)(now + s->shape->restore * (full - now)) * s->up;
     best->d = pare_f32_to_f16_nonzero(d < PARE_F16_MAX ? d : PARE_F16_MAX);
     d = pare_f16_to_f32(best->d) * s->down;
     best->saved = d * (2 * best->gain - d * best->energy);

@@ -20,7 +20,13 @@ static void pack(const pare_iq1_fit *fit, void *block)
 }
 
 static const pare_iq1_shape shape = {
-    .n_units = 16, .groups_per_unit = 2, .one_shift = false, .block_bytes = sizeof(pare_iq1_m), .pack = pack};
+    .n_units = 16,
+    .groups_per_unit = 2,
+    .one_shift = false,
+    .restore = 0,
+    .block_bytes = sizeof(pare_iq1_m),
+    .pack = pack,
+};
 
 void pare_iq1_m_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {

@@ -17,7 +17,13 @@ static void pack(const pare_iq1_fit *fit, void *block)
 }
 
 static const pare_iq1_shape shape = {
-    .n_units = 8, .groups_per_unit = 4, .one_shift = true, .block_bytes = sizeof(pare_iq1_s), .pack = pack};
+    .n_units = 8,
+    .groups_per_unit = 4,
+    .one_shift = true,
+    .restore = 0,
+    .block_bytes = sizeof(pare_iq1_s),
+    .pack = pack,
+};
 
 void pare_iq1_s_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {

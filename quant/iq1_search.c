@@ -346,6 +346,16 @@ static state search(const pare_iq1_shape *shape, const grid *g, const unit *unit
     return best;
 }
 
+/* As in quant/grid_search.c. */
+static void restore_size(float restore, const float *x, const float *w, state *best)
+{
+    float wxx[PARE_LANES] = {0}, now = pare_f16_to_f32(best->d);
+    for (int i = 0; i < PARE_IQ1_LEN; i++)
+        wxx[i % PARE_LANES] += w[i] * x[i] * x[i];
+    float d = now + restore * (sqrtf(pare_add_lanes(wxx) / best->ll) - now);
+    best->d = pare_f32_to_f16_nonzero(d < PARE_F16_MAX ? d : PARE_F16_MAX);
+}
+
 static void encode_block(const pare_iq1_shape *shape, const grid *g, const float *x, const float *w, pare_iq1_fit *fit)
 {
     unit units[PARE_IQ1_MAX_UNITS];
@@ -357,6 +367,8 @@ static void encode_block(const pare_iq1_shape *shape, const grid *g, const float
     for (int j = 0; j < shape->n_units; j++)
         units[j] = (unit){x + GROUP * n_groups * j, w + GROUP * n_groups * j, n_groups, shape->one_shift};
     state best = search(shape, g, units);
+    if (best.d != 0 && best.d != PARE_F16_INFINITY)
+        restore_size(shape->restore, x, w, &best);
     fit->d = best.d;
     for (int j = 0; j < shape->n_units; j++) {
         fit->scale[j] = (uint8_t)best.scale[j];

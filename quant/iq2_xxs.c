@@ -25,6 +25,7 @@ static const pare_grid_shape shape = {
     .level = pare_iq2_level,
     .even = true,
     .unit = 0.125f,
+    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq2_xxs),
     .pack = pack,
 };

@@ -27,6 +27,7 @@ static const pare_grid_shape shape = {
     .level = pare_iq3_s_level,
     .even = false,
     .unit = 1,
+    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq3_s),
     .pack = pack,
 };

@@ -26,6 +26,7 @@ static const pare_grid_shape shape = {
     .level = pare_iq3_xxs_level,
     .even = true,
     .unit = 0.25f,
+    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq3_xxs),
     .pack = pack,
 };
