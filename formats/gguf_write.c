@@ -2,7 +2,7 @@
  * file is written once, front to back, hashing on the way. */
 #include "core/bytes.h"
 #include "core/checked.h"
-#include "core/progress.h"
+#include "formats/file_writer.h"
 #include "formats/gguf_internal.h"
 
 #include <inttypes.h>
@@ -31,7 +31,7 @@ typedef struct job {
 
 /* Where header bytes go: to a file, or nowhere when out is NULL and only n counts. */
 typedef struct emitter {
-    pare_output *out;
+    pare_file_writer *out;
     uint64_t n;
     pare_buf scratch;
 } emitter;
@@ -39,7 +39,7 @@ typedef struct emitter {
 static pare_status emit(emitter *e, const void *data, size_t n, pare_error *err)
 {
     e->n += n;
-    return e->out != NULL ? pare_output_write(e->out, data, n, err) : PARE_OK;
+    return e->out != NULL ? pare_file_writer_put(e->out, data, n, err) : PARE_OK;
 }
 
 static pare_status emit_u32(emitter *e, uint32_t v, pare_error *err)
@@ -318,87 +318,41 @@ static pare_status check_targets(const job *j, pare_error *err)
     return st;
 }
 
-/* Takes the bytes of one tensor. */
-typedef struct tensor_sink {
-    job *j;
-    pare_output *out;
-    pare_hasher *hasher; /* NULL: nothing is recorded */
-    const char *name;
-} tensor_sink;
-
-static pare_status take_bytes(const void *data, size_t n, void *user, pare_error *err)
-{
-    tensor_sink *s = user;
-    pare_status st = s->hasher != NULL ? pare_hasher_add(s->hasher, data, n, err) : PARE_OK;
-    if (st == PARE_OK)
-        st = pare_output_write(s->out, data, n, err);
-    s->j->done += n;
-    pare_progress("bytes", s->j->done, s->j->n_bytes, s->name);
-    return st;
-}
-
-static pare_status write_tensor(job *j, const pare_tensor *t, pare_output *out, pare_pin_file *record, pare_error *err)
-{
-    pare_hasher hasher = {0};
-    tensor_sink sink = {.j = j, .out = out, .hasher = record != NULL ? &hasher : NULL, .name = t->name};
-    uint64_t offset = pare_output_offset(out);
-    pare_digest digest;
-    pare_status st = record != NULL ? pare_hasher_open(&hasher, PARE_HASH_BOTH, err) : PARE_OK;
-    if (st != PARE_OK || (st = pare_tensor_stream(t, take_bytes, &sink, err)) != PARE_OK)
-        goto done;
-    if (pare_output_offset(out) - offset != t->n_bytes) {
-        st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s' delivered %" PRIu64 " bytes, expected %" PRIu64, j->path,
-                       t->name, pare_output_offset(out) - offset, t->n_bytes);
-        goto done;
-    }
-    if ((st = pare_output_zeros(out, padded_bytes(j, t) - t->n_bytes, err)) != PARE_OK)
-        goto done;
-    if (record != NULL && (st = pare_hasher_finish(&hasher, &digest, err)) == PARE_OK)
-        st = pare_pin_add_tensor(record, t, offset, &digest, err);
-done:
-    pare_hasher_close(&hasher);
-    return st;
-}
-
 /* The content of part i, up to its digest. */
-static pare_status fill_part(job *j, size_t i, const char *path, pare_output *out, pare_error *err)
+static pare_status fill_part(job *j, size_t i, pare_file_writer *w, const char *path, pare_error *err)
 {
     const part *p = &j->parts[i];
-    emitter e = {.out = out};
-    pare_pin_file *record = NULL;
-    pare_status st = emit_header(j, i, &e, err);
-    pare_buf_close(&e.scratch);
-    if (st != PARE_OK)
-        return st;
-    j->done += e.n;
+    emitter e = {.out = w};
+    pare_status st = PARE_OK;
     if (j->pin != NULL &&
-        ((st = pare_pin_add_file(j->pin, path, &record, err)) != PARE_OK ||
-         (j->pending && (st = pare_pin_store_at(record, pare_output_temporary(out), err)) != PARE_OK) ||
-         (st = for_each_value(j, i, pin_value, record, err)) != PARE_OK))
+        ((st = pare_pin_add_file(j->pin, path, &w->record, err)) != PARE_OK ||
+         (j->pending && (st = pare_pin_store_at(w->record, pare_output_temporary(w->out), err)) != PARE_OK) ||
+         (st = for_each_value(j, i, pin_value, w->record, err)) != PARE_OK))
         return st;
-    if (p->n_tensors > 0)
-        st = pare_output_zeros(out, p->n_bytes - p->data_bytes - p->header_bytes, err);
-    for (size_t k = 0; k < p->n_tensors && st == PARE_OK; k++)
-        st = write_tensor(j, &j->m->tensors[p->first + k], out, record, err);
-    return st == PARE_OK ? pare_output_finish(out, record != NULL ? &record->digest : NULL, err) : st;
+    if ((st = pare_file_writer_start(w, err)) == PARE_OK)
+        st = emit_header(j, i, &e, err);
+    pare_buf_close(&e.scratch);
+    if (st == PARE_OK && p->n_tensors > 0)
+        st = pare_file_writer_zeros(w, p->n_bytes - p->data_bytes - p->header_bytes, err);
+    if (st == PARE_OK && (st = pare_file_writer_tensors(w, &j->m->tensors[p->first], p->n_tensors, err)) == PARE_OK)
+        st = pare_file_writer_finish(w, err);
+    return st;
 }
 
 /* Write part i whole, and leave it under its temporary name in the set. */
 static pare_status write_part(job *j, size_t i, const char *path, pare_output_set *set, pare_error *err)
 {
-    const uint64_t start = j->done, n_bytes = j->parts[i].n_bytes;
-    pare_output *out = NULL;
-    unsigned flags = (j->force ? PARE_OUTPUT_FORCE : 0) | (j->pin != NULL ? PARE_OUTPUT_HASH : 0);
-    pare_status st = pare_output_open(&out, path, n_bytes, flags, err);
-    if (st == PARE_OK)
-        st = fill_part(j, i, path, out, err);
+    pare_file_writer w = {.alignment = j->alignment, .done = j->done, .total = j->n_bytes};
+    pare_status st = pare_output_open(&w.out, path, j->parts[i].n_bytes, j->force ? PARE_OUTPUT_FORCE : 0, err);
+    if (st == PARE_OK && (st = fill_part(j, i, &w, path, err)) == PARE_OK)
+        st = pare_output_finish(w.out, err);
+    pare_file_writer_close(&w);
+    j->done = w.done;
     if (st != PARE_OK) {
-        pare_output_close(out);
+        pare_output_close(w.out);
         return st;
     }
-    j->done = start + n_bytes; /* with the padding */
-    pare_progress("bytes", j->done, j->n_bytes, path);
-    return pare_output_set_add(set, out, err);
+    return pare_output_set_add(set, w.out, err);
 }
 
 /* What the source says and stock's keys do not: its runtime then computes something else. */

@@ -1,7 +1,7 @@
 #include "core/bytes.h"
 #include "core/checked.h"
 #include "core/json.h"
-#include "core/output.h"
+#include "formats/file_writer.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_header.h"
@@ -26,7 +26,7 @@ typedef struct plan {
     size_t n_items;
     size_t *first; /* [n_shards + 1] */
     size_t n_shards;
-    uint64_t total;
+    uint64_t total, done; /* bytes of tensors; done: with the headers */
     pare_pin *pin;
 } plan;
 
@@ -164,63 +164,50 @@ static pare_status make_header(const item *items, size_t n, const char *dir, par
     return st;
 }
 
-typedef struct tensor_sink {
-    pare_output *out;
-    pare_hasher *hasher; /* NULL: nobody asked */
-} tensor_sink;
-
-static pare_status put_rows(const void *data, size_t n, void *user, pare_error *err)
+/* The tensors of a shard under the names that they have in it; owned by the caller. */
+static pare_tensor *named_tensors(const item *items, size_t n, const char *dir, pare_error *err)
 {
-    tensor_sink *s = user;
-    pare_status st = s->hasher != NULL ? pare_hasher_add(s->hasher, data, n, err) : PARE_OK;
-    return st == PARE_OK ? pare_output_write(s->out, data, n, err) : st;
-}
-
-static pare_status write_tensor(const item *it, pare_output *out, pare_pin_file *pinned, pare_error *err)
-{
-    pare_hasher hasher = {0};
-    pare_digest digest;
-    uint64_t offset = pare_output_offset(out);
-    pare_status st = pinned != NULL ? pare_hasher_open(&hasher, PARE_HASH_BOTH, err) : PARE_OK;
-    if (st == PARE_OK)
-        st = pare_tensor_stream(it->t, put_rows, &(tensor_sink){out, pinned != NULL ? &hasher : NULL}, err);
-    if (st == PARE_OK && pinned != NULL && (st = pare_hasher_finish(&hasher, &digest, err)) == PARE_OK) {
-        pare_tensor named = *it->t;
-        named.name = it->name;
-        st = pare_pin_add_tensor(pinned, &named, offset, &digest, err);
+    pare_tensor *tensors = calloc(n > 0 ? n : 1, sizeof *tensors);
+    if (tensors == NULL)
+        pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", dir, n);
+    for (size_t i = 0; tensors != NULL && i < n; i++) {
+        tensors[i] = *items[i].t;
+        tensors[i].name = items[i].name;
     }
-    pare_hasher_close(&hasher);
-    return st;
+    return tensors;
 }
 
-static pare_status write_shard(const plan *p, size_t k, pare_error *err)
+static pare_status write_shard(plan *p, size_t k, pare_error *err)
 {
     const item *items = p->items + p->first[k];
     size_t n = p->first[k + 1] - p->first[k];
     char name[SHARD_NAME];
     pare_buf header = {0};
-    pare_output *out = NULL;
-    pare_pin_file *pinned = NULL;
+    pare_file_writer w = {.alignment = 1, .done = p->done, .total = p->total};
+    pare_tensor *tensors = named_tensors(items, n, p->dir, err);
     uint64_t data_bytes = 0;
     shard_name(p, k, name);
     char *path = pare_path_join(p->dir, name, err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY : make_header(items, n, p->dir, &header, &data_bytes, err);
-    if (st != PARE_OK || (p->pin != NULL && (st = pare_pin_add_file(p->pin, path, &pinned, err)) != PARE_OK))
+    pare_status st =
+        path == NULL || tensors == NULL ? PARE_ERR_MEMORY : make_header(items, n, p->dir, &header, &data_bytes, err);
+    if (st != PARE_OK || (p->pin != NULL && (st = pare_pin_add_file(p->pin, path, &w.record, err)) != PARE_OK))
         goto done;
     const pare_meta_value format = {.key = {"format", 6}, .type = PARE_META_STRING, .n = 1, .v.s = {"pt", 2}};
-    if (pinned != NULL && (st = pare_pin_add_meta(pinned, &format, err)) != PARE_OK)
+    if (w.record != NULL && (st = pare_pin_add_meta(w.record, &format, err)) != PARE_OK)
         goto done;
-    if ((st = pare_output_open(&out, path, header.len + data_bytes, pinned != NULL ? PARE_OUTPUT_HASH : 0, err)) !=
-            PARE_OK ||
-        (st = pare_output_write(out, header.data, header.len, err)) != PARE_OK)
+    if ((st = pare_output_open(&w.out, path, header.len + data_bytes, 0, err)) != PARE_OK ||
+        (st = pare_file_writer_start(&w, err)) != PARE_OK ||
+        (st = pare_file_writer_put(&w, header.data, header.len, err)) != PARE_OK)
         goto done;
-    for (size_t i = 0; i < n && st == PARE_OK; i++)
-        st = write_tensor(&items[i], out, pinned, err);
-    if (st == PARE_OK)
-        st = pare_output_commit(out, pinned != NULL ? &pinned->digest : NULL, err);
+    if ((st = pare_file_writer_tensors(&w, tensors, n, err)) == PARE_OK &&
+        (st = pare_file_writer_finish(&w, err)) == PARE_OK)
+        st = pare_output_commit(w.out, err);
+    p->done = w.done;
 done:
-    pare_output_close(out);
+    pare_output_close(w.out);
+    pare_file_writer_close(&w);
     pare_buf_close(&header);
+    free(tensors);
     free(path);
     return st;
 }

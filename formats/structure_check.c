@@ -1,6 +1,7 @@
 #include "formats/structure_check.h"
 #include "core/threads.h"
 #include "formats/open.h"
+#include "model/stream.h"
 #include "quant/registry.h"
 
 #include <inttypes.h>

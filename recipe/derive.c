@@ -1,6 +1,7 @@
 #include "recipe/derive.h"
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/scratch.h"
 #include "quant/importance.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"
@@ -148,6 +149,7 @@ static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, u
 }
 
 /* What the rows of a call share: the row in hand, its decoded form, the importances of its columns and its weights. */
+enum { ROW_BUFFERS = 4 };
 typedef struct row_buffers {
     float *x, *y, *column, *weight; /* [row_len] */
     uint64_t expert;                /* whose importances are in column; UINT64_MAX: nobody's */
@@ -197,9 +199,10 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
     row_error *errors = errors_of(d, t);
     size_t bytes = 0;
-    float *scratch = pare_mul_size((size_t)t->row_len, 4 * sizeof *scratch, &bytes) ? malloc(bytes) : NULL;
+    float *scratch =
+        pare_mul_size((size_t)t->row_len, ROW_BUFFERS * sizeof *scratch, &bytes) ? pare_scratch_alloc(bytes) : NULL;
     if (scratch == NULL || errors == NULL) {
-        free(scratch);
+        pare_scratch_free(scratch, bytes);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
                          t->name, t->row_len);
     }
@@ -207,7 +210,7 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
         st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &errors[row + i], err);
-    free(scratch);
+    pare_scratch_free(scratch, bytes);
     if (st == PARE_OK) {
         pare_tensor_release(d->source, row, n_rows);
         rows_done(d, t, n_rows);
@@ -306,6 +309,8 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     copy.offset = 0;
     copy.ctx = d;
     copy.read = keep ? read_kept : read_encoded;
+    copy.base = t;
+    copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes + ROW_BUFFERS * (size_t)t->row_len * sizeof(float);
     pare_tensor *added = NULL;
     st = pare_tensor_set_shape(&copy, out->path, err);
     if (st == PARE_OK)

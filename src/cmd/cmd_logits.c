@@ -92,7 +92,7 @@ static pare_status run(job *j, pare_error *err)
         st = write_sequence(j, i, err);
     }
     if (st == PARE_OK)
-        st = pare_output_commit(j->out, NULL, err);
+        st = pare_output_commit(j->out, err);
     if (st != PARE_OK)
         return st;
     const char *path = cmd_text(j->args, OPT_OUTPUT);

@@ -100,3 +100,14 @@ void pare_map_close(pare_map *m)
     free(m->path);
     *m = (pare_map){0};
 }
+
+void pare_map_release(const void *data, size_t n)
+{
+    uint64_t offset;
+    if (pare_map_find(data, &offset) == NULL)
+        return; /* dropping pages that no file holds would lose them */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)data;
+    uintptr_t first = (start + page - 1) / page * page, end = (start + n) / page * page;
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}

@@ -24,4 +24,8 @@ void pare_map_close(pare_map *m);
  */
 const char *pare_map_find(const void *address, uint64_t *offset);
 
+/* Tell the system that these bytes will not be read again soon: the pages that lie wholly in them leave the process,
+ * and come back from the file if they are read all the same. Nothing happens to bytes that lie in no open map. */
+void pare_map_release(const void *data, size_t n);
+
 #endif

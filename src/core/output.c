@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 20 };
+/* Small writes are gathered up to so many bytes; larger ones go to the file at once. */
+enum { BUFFER_BYTES = 64 << 10 };
 
 struct pare_output {
     char *path, *tmp;
@@ -21,7 +22,6 @@ struct pare_output {
     unsigned flags;
     uint64_t n_bytes;
     bool finished, published;
-    pare_hasher hasher;
     size_t n_buffered;
     uint8_t *buffer; /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
 };
@@ -157,8 +157,6 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
     pare_status st = PARE_ERR_MEMORY;
     if ((out->path = join(path, "", "", err)) == NULL || (out->tmp = temporary_name(path, err)) == NULL)
         goto fail;
-    if ((flags & PARE_OUTPUT_HASH) && (st = pare_hasher_open(&out->hasher, PARE_HASH_BOTH, err)) != PARE_OK)
-        goto fail;
     out->fd = open(out->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (out->fd < 0) {
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, out->tmp, strerror(errno));
@@ -174,39 +172,39 @@ fail:
     return st;
 }
 
+/* n bytes that follow the n_bytes - n ones which are written or buffered already. */
+static pare_status write_all(pare_output *out, const uint8_t *data, size_t n, pare_error *err)
+{
+    for (size_t at = 0; at < n;) {
+        ssize_t part = write(out->fd, data + at, n - at);
+        if (part < 0 && errno == EINTR)
+            continue;
+        if (part <= 0)
+            return pare_fail(err, PARE_ERR_IO, "%s: cannot write at offset %llu: %s", out->path,
+                             (unsigned long long)(out->n_bytes - n + at), part < 0 ? strerror(errno) : "short write");
+        at += (size_t)part;
+    }
+    return PARE_OK;
+}
+
 static pare_status flush(pare_output *out, pare_error *err)
 {
-    for (size_t at = 0; at < out->n_buffered;) {
-        ssize_t n = write(out->fd, out->buffer + at, out->n_buffered - at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return pare_fail(err, PARE_ERR_IO, "%s: cannot write at offset %llu: %s", out->path,
-                             (unsigned long long)(out->n_bytes - out->n_buffered + at),
-                             n < 0 ? strerror(errno) : "short write");
-        at += (size_t)n;
-    }
+    size_t n = out->n_buffered;
     out->n_buffered = 0;
-    return PARE_OK;
+    return write_all(out, out->buffer, n, err);
 }
 
 pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err)
 {
-    const uint8_t *src = data;
-    pare_status st = out->hasher.sha != NULL ? pare_hasher_add(&out->hasher, src, n, err) : PARE_OK;
-    while (st == PARE_OK && n > 0) {
-        size_t part = BUFFER_BYTES - out->n_buffered;
-        if (part > n)
-            part = n;
-        memcpy(out->buffer + out->n_buffered, src, part);
-        out->n_buffered += part;
-        out->n_bytes += part;
-        src += part;
-        n -= part;
-        if (out->n_buffered == BUFFER_BYTES)
-            st = flush(out, err);
-    }
-    return st;
+    pare_status st = n > BUFFER_BYTES - out->n_buffered ? flush(out, err) : PARE_OK;
+    if (st != PARE_OK || n == 0)
+        return st;
+    out->n_bytes += n;
+    if (n > BUFFER_BYTES)
+        return write_all(out, data, n, err);
+    memcpy(out->buffer + out->n_buffered, data, n);
+    out->n_buffered += n;
+    return PARE_OK;
 }
 
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err)
@@ -226,7 +224,7 @@ uint64_t pare_output_offset(const pare_output *out)
     return out->n_bytes;
 }
 
-pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error *err)
+pare_status pare_output_finish(pare_output *out, pare_error *err)
 {
     pare_status st = flush(out, err);
     if (st == PARE_OK && ftruncate(out->fd, (off_t)out->n_bytes) != 0) /* the reservation may have been larger */
@@ -239,8 +237,6 @@ pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error
         if (code != 0)
             st = pare_fail(err, PARE_ERR_IO, "%s: cannot close: %s", out->path, strerror(errno));
     }
-    if (st == PARE_OK && digest != NULL)
-        st = pare_hasher_finish(&out->hasher, digest, err);
     out->finished = st == PARE_OK;
     free(out->buffer);
     out->buffer = NULL;
@@ -269,9 +265,9 @@ pare_status pare_output_publish(pare_output *out, pare_error *err)
     return sync_folder(out->path, err);
 }
 
-pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error *err)
+pare_status pare_output_commit(pare_output *out, pare_error *err)
 {
-    pare_status st = pare_output_finish(out, digest, err);
+    pare_status st = pare_output_finish(out, err);
     return st == PARE_OK ? pare_output_publish(out, err) : st;
 }
 
@@ -297,7 +293,6 @@ void pare_output_close(pare_output *out)
         unlink(out->tmp);
     if (out->tmp != NULL)
         unlist_temporary(out->tmp);
-    pare_hasher_close(&out->hasher);
     free(out->buffer);
     free(out->path);
     free(out->tmp);
@@ -309,7 +304,7 @@ pare_status pare_output_file(const char *path, const void *data, size_t n, unsig
     pare_output *out = NULL;
     pare_status st = pare_output_open(&out, path, n, flags, err);
     if (st == PARE_OK && (st = pare_output_write(out, data, n, err)) == PARE_OK)
-        st = pare_output_commit(out, NULL, err);
+        st = pare_output_commit(out, err);
     pare_output_close(out);
     return st;
 }

@@ -4,13 +4,14 @@
 #ifndef PARE_CORE_OUTPUT_H
 #define PARE_CORE_OUTPUT_H
 
-#include "core/hash.h"
+#include "core/error.h"
+
+#include <stdint.h>
 
 typedef struct pare_output pare_output;
 
 typedef enum pare_output_flags {
-    PARE_OUTPUT_FORCE = 1, /* replace an existing file */
-    PARE_OUTPUT_HASH = 2   /* compute the digest while writing */
+    PARE_OUTPUT_FORCE = 1 /* replace an existing file */
 } pare_output_flags;
 
 /* Has the file system of path's folder n_bytes free? For a set of files, before the first of them is started.
@@ -25,12 +26,12 @@ pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
 uint64_t pare_output_offset(const pare_output *out); /* bytes written so far */
 
-/* Flush, sync, rename. digest may be NULL, else the output must have been opened with PARE_OUTPUT_HASH. */
-pare_status pare_output_commit(pare_output *out, pare_digest *digest, pare_error *err);
+/* Flush, sync, rename. */
+pare_status pare_output_commit(pare_output *out, pare_error *err);
 
 /* Flush and sync, and leave the rename to pare_output_publish: a set of files appears together, after all of them
  * are complete on disk. */
-pare_status pare_output_finish(pare_output *out, pare_digest *digest, pare_error *err);
+pare_status pare_output_finish(pare_output *out, pare_error *err);
 pare_status pare_output_publish(pare_output *out, pare_error *err);
 
 /* Where the bytes lie until the file is published. Valid until it is closed. */

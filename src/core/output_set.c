@@ -24,7 +24,7 @@ pare_status pare_output_set_add_file(pare_output_set *set, const char *path, con
     pare_output *out = NULL;
     pare_status st = pare_output_open(&out, path, n, flags, err);
     if (st == PARE_OK && (st = pare_output_write(out, data, n, err)) == PARE_OK)
-        st = pare_output_finish(out, NULL, err);
+        st = pare_output_finish(out, err);
     if (st == PARE_OK)
         return pare_output_set_add(set, out, err);
     pare_output_close(out);

@@ -1,18 +1,12 @@
 #include "model/model.h"
 #include "core/checked.h"
-#include "core/threads.h"
+#include "core/scratch.h"
 #include "quant/registry.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* Bytes of a slice that pare_tensor_stream hands on at once, and of the pieces that its threads produce. A row may be
- * longer; then a slice is one row. */
-enum { SLICE_BYTES = 8 << 20, PIECE_BYTES = 256 << 10 };
 
 pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *err)
 {
@@ -69,79 +63,19 @@ pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_
     if (t->data != NULL)
         return pare_decode_rows(t->type, t->data + row * t->row_bytes, (size_t)n_rows, (size_t)t->row_len, dst, err);
     size_t bytes = (size_t)(n_rows * t->row_bytes);
-    void *stored = malloc(bytes > 0 ? bytes : 1);
+    void *stored = pare_scratch_alloc(bytes);
     if (stored == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", t->name, bytes);
     if ((st = pare_tensor_read(t, row, n_rows, stored, err)) == PARE_OK)
         st = pare_decode_rows(t->type, stored, (size_t)n_rows, (size_t)t->row_len, dst, err);
-    free(stored);
+    pare_scratch_free(stored, bytes);
     return st;
 }
 
 void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
-    uint64_t offset;
-    if (t->data == NULL || !pare_in_range(row, n_rows, t->n_rows) || pare_map_find(t->data, &offset) == NULL)
-        return; /* dropping pages that no file holds would lose them */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)(t->data + row * t->row_bytes);
-    uintptr_t first = (start + page - 1) / page * page,
-              end = (start + (uintptr_t)(n_rows * t->row_bytes)) / page * page;
-    if (first < end)
-        madvise((void *)first, end - first,
-                MADV_DONTNEED); /* a shared file mapping: read again from the file if needed */
-}
-
-/* One slice on its way: rows [row, row + n_rows) into buffer, in pieces of piece_rows. */
-typedef struct slice {
-    const pare_tensor *t;
-    uint64_t row, n_rows, piece_rows;
-    uint8_t *buffer;
-} slice;
-
-static pare_status read_piece(size_t i, int thread, void *ctx, pare_error *err)
-{
-    const slice *s = ctx;
-    (void)thread;
-    uint64_t first = i * s->piece_rows, n = s->n_rows - first < s->piece_rows ? s->n_rows - first : s->piece_rows;
-    pare_status st = pare_check_interrupt(err);
-    if (st != PARE_OK)
-        return st;
-    return pare_tensor_read(s->t, s->row + first, n, s->buffer + first * s->t->row_bytes, err);
-}
-
-static uint64_t rows_of(uint64_t bytes, uint64_t row_bytes, uint64_t n_rows)
-{
-    uint64_t rows = row_bytes > 0 ? bytes / row_bytes : n_rows;
-    if (rows == 0)
-        rows = 1;
-    return rows < n_rows ? rows : n_rows;
-}
-
-pare_status pare_tensor_stream(const pare_tensor *t, pare_sink_fn sink, void *user, pare_error *err)
-{
-    if (t->n_bytes == 0)
-        return PARE_OK;
-    slice s = {.t = t, .piece_rows = rows_of(PIECE_BYTES, t->row_bytes, t->n_rows)};
-    uint64_t step = rows_of(SLICE_BYTES, t->row_bytes, t->n_rows);
-    pare_status st = PARE_OK;
-    if (t->read != NULL && (s.buffer = malloc((size_t)(step * t->row_bytes))) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes", t->name,
-                         step * t->row_bytes);
-    for (; s.row < t->n_rows && st == PARE_OK; s.row += step) {
-        s.n_rows = t->n_rows - s.row < step ? t->n_rows - s.row : step;
-        if ((st = pare_check_interrupt(err)) != PARE_OK)
-            break;
-        const void *bytes = s.buffer;
-        if (t->read == NULL)
-            bytes = t->data + s.row * t->row_bytes;
-        else
-            st = pare_parallel((size_t)((s.n_rows + s.piece_rows - 1) / s.piece_rows), read_piece, &s, err);
-        if (st == PARE_OK)
-            st = sink(bytes, (size_t)(s.n_rows * t->row_bytes), user, err);
-        pare_tensor_release(t, s.row, s.n_rows);
-    }
-    free(s.buffer);
-    return st;
+    if (t->data != NULL && pare_in_range(row, n_rows, t->n_rows))
+        pare_map_release(t->data + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
 }
 
 void pare_model_close(pare_model *m)

@@ -33,8 +33,10 @@ struct pare_tensor {
     uint32_t file;       /* index into model->files, when data is not NULL */
     uint64_t offset;     /* from the start of that file */
 
-    pare_read_fn read; /* NULL: copy from data */
-    const void *ctx;   /* for read; lives in the model's arena */
+    pare_read_fn read;              /* NULL: copy from data */
+    const void *ctx;                /* for read; lives in the model's arena */
+    const struct pare_tensor *base; /* the tensor that read reads, NULL: none */
+    size_t scratch_bytes;           /* about how much memory read needs while it runs */
 };
 
 /* Fill row_len, n_rows, row_bytes and n_bytes from type and dims. path is for messages.
@@ -45,11 +47,6 @@ pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows
 
 /* The same decoded: n_rows * row_len floats. Errors as the source's, or PARE_ERR_UNSUPPORTED: no decoder. */
 pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err);
-
-/* Deliver the whole tensor's stored bytes in order, in slices of whole rows; rows of a slice are produced on all
- * threads. Memory: one slice of about 8 MiB, whatever the tensor's size. */
-typedef pare_status (*pare_sink_fn)(const void *data, size_t n, void *user, pare_error *err);
-pare_status pare_tensor_stream(const pare_tensor *t, pare_sink_fn sink, void *user, pare_error *err);
 
 /* Tell the system that the pages behind these rows will not be read again soon. Nothing for rows that are not mapped.
  */

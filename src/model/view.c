@@ -1,8 +1,8 @@
 #include "model/view.h"
+#include "core/scratch.h"
 #include "quant/registry.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct view {
@@ -24,6 +24,8 @@ static view *start(pare_arena *arena, pare_tensor *out, const pare_tensor *src, 
     out->data = NULL;
     out->read = read;
     out->ctx = v;
+    out->base = &v->src;
+    out->scratch_bytes = src->scratch_bytes + (size_t)src->row_bytes + (size_t)src->row_len * sizeof(float);
     return v;
 }
 
@@ -69,10 +71,10 @@ static pare_status read_moved_rows(const pare_tensor *t, uint64_t row, uint64_t 
     return st;
 }
 
-/* The whole of src into a new buffer. */
+/* The whole of src into a new scratch buffer. */
 static pare_status read_all(const pare_tensor *src, uint8_t **out, pare_error *err)
 {
-    *out = malloc(src->n_bytes > 0 ? (size_t)src->n_bytes : 1);
+    *out = pare_scratch_alloc((size_t)src->n_bytes);
     if (*out == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes", src->name, src->n_bytes);
     return pare_tensor_read(src, 0, src->n_rows, *out, err);
@@ -89,7 +91,7 @@ static pare_status read_moved_vector(const pare_tensor *t, uint64_t row, uint64_
     pare_status st = read_all(&v->src, &all, err);
     for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
         memcpy((uint8_t *)dst + i * size, all + v->source_row(v, i) * size, size);
-    free(all);
+    pare_scratch_free(all, (size_t)v->src.n_bytes);
     return st;
 }
 
@@ -145,7 +147,7 @@ static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t 
 {
     const view *v = t->ctx;
     size_t size = pare_type_get(t->type)->block_bytes;
-    uint8_t *from = malloc(v->src.row_bytes > 0 ? (size_t)v->src.row_bytes : 1);
+    uint8_t *from = pare_scratch_alloc((size_t)v->src.row_bytes);
     if (from == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " bytes", t->name,
                          v->src.row_bytes);
@@ -155,7 +157,7 @@ static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t 
         for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
             memcpy((uint8_t *)dst + i * t->row_bytes + j * size, from + (row + i) * size, size);
     }
-    free(from);
+    pare_scratch_free(from, (size_t)v->src.row_bytes);
     return st;
 }
 
@@ -198,7 +200,7 @@ static pare_status read_cast(const pare_tensor *t, uint64_t row, uint64_t n_rows
 {
     const view *v = t->ctx;
     pare_error inner = {0};
-    float *x = malloc(t->row_len > 0 ? (size_t)t->row_len * sizeof *x : 1);
+    float *x = pare_scratch_alloc((size_t)t->row_len * sizeof *x);
     if (x == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " floats", t->name,
                          t->row_len);
@@ -211,7 +213,7 @@ static pare_status read_cast(const pare_tensor *t, uint64_t row, uint64_t n_rows
         if (st != PARE_OK)
             pare_fail(err, st, "tensor '%s', row %" PRIu64 ": %s", t->name, row + i, inner.text);
     }
-    free(x);
+    pare_scratch_free(x, (size_t)t->row_len * sizeof *x);
     return st;
 }
 

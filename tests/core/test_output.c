@@ -141,21 +141,18 @@ static void appears_at_commit(void **state)
 {
     (void)state;
     const char *path = in_folder("a");
-    pare_digest got, want;
-    pare_output *out = open_output(path, 3000000, PARE_OUTPUT_HASH); /* more is reserved than written */
+    pare_output *out = open_output(path, 3000000, 0); /* more is reserved than written */
     CHECK_OK(pare_output_write(out, "ab", 2, &err), &err);
     CHECK_OK(pare_output_zeros(out, 2000000, &err), &err);
     CHECK_OK(pare_output_write(out, "c", 1, &err), &err);
     assert_int_equal(pare_output_offset(out), 2000003);
     CHECK(!exists(path));
-    CHECK_OK(pare_output_commit(out, &got, &err), &err);
+    CHECK_OK(pare_output_commit(out, &err), &err);
     pare_output_close(out);
     assert_int_equal(count_entries(folder), 1);
     size_t n;
     uint8_t *data = check_read_file(path, &n);
     CHECK(n == 2000003 && memcmp(data, "ab\0\0", 4) == 0 && data[n - 1] == 'c');
-    CHECK_OK(pare_hash_bytes(data, n, PARE_HASH_BOTH, &want, &err), &err);
-    CHECK(memcmp(&got, &want, sizeof got) == 0);
     free(data);
 }
 
@@ -175,14 +172,14 @@ static void finish_waits_for_publish(void **state)
     (void)state;
     pare_output *out = open_output(in_folder("a"), 0, 0);
     CHECK(pare_output_publish(out, &err) == PARE_ERR_USAGE);
-    CHECK_OK(pare_output_finish(out, NULL, &err), &err);
+    CHECK_OK(pare_output_finish(out, &err), &err);
     CHECK(!exists(in_folder("a")));
     CHECK_OK(pare_output_publish(out, &err), &err);
     pare_output_close(out);
     CHECK(holds(in_folder("a"), ""));
 
     out = open_output(in_folder("b"), 0, 0); /* finished but never published: gone */
-    CHECK_OK(pare_output_finish(out, NULL, &err), &err);
+    CHECK_OK(pare_output_finish(out, &err), &err);
     pare_output_close(out);
     assert_int_equal(count_entries(folder), 1);
 }
@@ -215,7 +212,7 @@ static void does_not_replace_a_file_that_appeared(void **state)
     pare_output *out = open_output(path, 0, 0);
     CHECK_OK(pare_output_write(out, "mine", 4, &err), &err);
     check_write_file(path, "theirs", 6);
-    CHECK(pare_output_commit(out, NULL, &err) == PARE_ERR_USAGE);
+    CHECK(pare_output_commit(out, &err) == PARE_ERR_USAGE);
     pare_output_close(out);
     CHECK(holds(path, "theirs"));
     assert_int_equal(count_entries(folder), 1);
@@ -276,7 +273,7 @@ static void a_full_disk_leaves_nothing(void **state)
     if (st == PARE_OK)
         st = pare_output_zeros(out, 3000000, &err);
     if (st == PARE_OK)
-        st = pare_output_commit(out, NULL, &err);
+        st = pare_output_commit(out, &err);
     pare_output_close(out);
     setrlimit(RLIMIT_FSIZE, &old);
     signal(SIGXFSZ, SIG_DFL);

@@ -1,5 +1,6 @@
 /* Importances on their way to the encoders: each tensor's own, each expert's own, and statistics of another model. */
 #include "check.h"
+#include "model/stream.h"
 #include "quant/importance.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"

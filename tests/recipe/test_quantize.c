@@ -1,5 +1,6 @@
 #include "check.h"
 #include "core/threads.h"
+#include "model/stream.h"
 #include "quant/registry.h"
 #include "quant/importance.h"
 #include "recipe/recipe.h"

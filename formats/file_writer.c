@@ -1,0 +1,92 @@
+#include "formats/file_writer.h"
+#include "core/progress.h"
+#include "model/stream.h"
+
+pare_status pare_file_writer_start(pare_file_writer *w, pare_error *err)
+{
+    return w->record != NULL ? pare_hasher_open(&w->file_hash, PARE_HASH_BOTH, err) : PARE_OK;
+}
+
+static pare_status hash_zeros(pare_hasher *h, uint64_t n, pare_error *err)
+{
+    static const uint8_t zeros[4096];
+    pare_status st = PARE_OK;
+    for (; n > 0 && st == PARE_OK; n -= n < sizeof zeros ? n : sizeof zeros)
+        st = pare_hasher_add(h, zeros, n < sizeof zeros ? (size_t)n : sizeof zeros, err);
+    return st;
+}
+
+pare_status pare_file_writer_put(pare_file_writer *w, const void *data, size_t n, pare_error *err)
+{
+    pare_status st = w->record != NULL ? pare_hasher_add(&w->file_hash, data, n, err) : PARE_OK;
+    w->done += n;
+    return st == PARE_OK ? pare_output_write(w->out, data, n, err) : st;
+}
+
+pare_status pare_file_writer_zeros(pare_file_writer *w, uint64_t n, pare_error *err)
+{
+    pare_status st = w->record != NULL ? hash_zeros(&w->file_hash, n, err) : PARE_OK;
+    w->done += n;
+    return st == PARE_OK ? pare_output_zeros(w->out, n, err) : st;
+}
+
+/* Zeros behind a slice: none but for the last of a tensor. */
+static uint64_t padding(const pare_file_writer *w, const pare_slice *slice)
+{
+    uint64_t beyond = slice->t->n_bytes % w->alignment;
+    return slice->last && beyond > 0 ? w->alignment - beyond : 0;
+}
+
+static pare_status write_slice(const pare_slice *slice, void *user, pare_error *err)
+{
+    pare_file_writer *w = user;
+    pare_status st = pare_output_write(w->out, slice->data, slice->n, err);
+    if (st == PARE_OK)
+        st = pare_output_zeros(w->out, padding(w, slice), err);
+    w->done += slice->n + padding(w, slice);
+    pare_progress("bytes", w->done, w->total, slice->t->name);
+    return st;
+}
+
+static pare_status hash_slice_of_file(const pare_slice *slice, void *user, pare_error *err)
+{
+    pare_file_writer *w = user;
+    pare_status st = pare_hasher_add(&w->file_hash, slice->data, slice->n, err);
+    return st == PARE_OK ? hash_zeros(&w->file_hash, padding(w, slice), err) : st;
+}
+
+static pare_status hash_slice_of_tensor(const pare_slice *slice, void *user, pare_error *err)
+{
+    pare_file_writer *w = user;
+    pare_digest digest;
+    pare_status st = PARE_OK;
+    if (w->tensor_hash.sha == NULL)
+        st = pare_hasher_open(&w->tensor_hash, PARE_HASH_BOTH, err);
+    if (st == PARE_OK)
+        st = pare_hasher_add(&w->tensor_hash, slice->data, slice->n, err);
+    if (st != PARE_OK || !slice->last)
+        return st;
+    if ((st = pare_hasher_finish(&w->tensor_hash, &digest, err)) == PARE_OK)
+        st = pare_pin_add_tensor(w->record, slice->t, w->tensor_offset, &digest, err);
+    pare_hasher_close(&w->tensor_hash);
+    w->tensor_offset += slice->t->n_bytes + padding(w, slice);
+    return st;
+}
+
+pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors, pare_error *err)
+{
+    static const pare_take_fn takers[] = {write_slice, hash_slice_of_file, hash_slice_of_tensor};
+    w->tensor_offset = pare_output_offset(w->out);
+    return pare_stream(tensors, n_tensors, takers, w->record != NULL ? 3 : 1, w, err);
+}
+
+pare_status pare_file_writer_finish(pare_file_writer *w, pare_error *err)
+{
+    return w->record != NULL ? pare_hasher_finish(&w->file_hash, &w->record->digest, err) : PARE_OK;
+}
+
+void pare_file_writer_close(pare_file_writer *w)
+{
+    pare_hasher_close(&w->file_hash);
+    pare_hasher_close(&w->tensor_hash);
+}

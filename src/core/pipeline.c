@@ -1,0 +1,193 @@
+#include "core/pipeline.h"
+#include "core/scratch.h"
+#include "core/threads.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* Pieces between next and done. Enough for every thread to be ahead of a lane that waits for the disk. */
+enum { MAX_PIECES = 1024 };
+
+typedef struct slot {
+    pare_piece piece;
+    void *buffer;
+    bool ready;
+} slot;
+
+/* Piece number n is in slot n % MAX_PIECES. All of this is guarded by lock, but for the piece and the buffer of a slot
+ * between its next and its done, which belong to who makes it and then to who takes it. */
+typedef struct run {
+    const pare_pipeline *p;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    slot *slots;
+    uint64_t n_started, n_done;
+    struct {
+        uint64_t n_taken;
+        bool busy;
+    } lanes[PARE_PIPELINE_LANES];
+    size_t bytes;  /* of pieces between next and done */
+    bool has_next; /* next_piece is described and not started */
+    pare_piece next_piece;
+    bool exhausted;       /* next has said so */
+    uint64_t failed;      /* number of the first piece that failed; UINT64_MAX: none */
+    pare_error first_err; /* its error */
+} run;
+
+static slot *slot_of(run *r, uint64_t number)
+{
+    return &r->slots[number % MAX_PIECES];
+}
+
+static size_t cost_of(const pare_piece *piece)
+{
+    return piece->n_bytes + piece->extra_bytes < piece->n_bytes ? SIZE_MAX : piece->n_bytes + piece->extra_bytes;
+}
+
+static void fail(run *r, uint64_t number, pare_status st, const pare_error *err)
+{
+    if (number >= r->failed)
+        return;
+    r->failed = number;
+    r->first_err = *err;
+    r->first_err.status = st;
+}
+
+/* The lane that can go on, or n_lanes. */
+static size_t find_lane(run *r)
+{
+    size_t i = 0;
+    while (i < r->p->n_lanes &&
+           (r->lanes[i].busy || r->lanes[i].n_taken == r->n_started || !slot_of(r, r->lanes[i].n_taken)->ready))
+        i++;
+    return i;
+}
+
+/* Free what all lanes have taken. */
+static void retire(run *r)
+{
+    uint64_t n_taken = r->n_started;
+    for (size_t i = 0; i < r->p->n_lanes; i++)
+        if (r->lanes[i].n_taken < n_taken)
+            n_taken = r->lanes[i].n_taken;
+    for (; r->n_done < n_taken; r->n_done++) {
+        slot *s = slot_of(r, r->n_done);
+        if (r->p->done != NULL)
+            r->p->done(&s->piece, r->p->user);
+        if (s->buffer != NULL)
+            pare_scratch_free(s->buffer, s->piece.n_bytes);
+        r->bytes -= cost_of(&s->piece);
+        *s = (slot){0};
+    }
+}
+
+/* Let lane i take its next piece. Called with the lock, which is open meanwhile. */
+static void run_lane(run *r, size_t i)
+{
+    uint64_t number = r->lanes[i].n_taken;
+    pare_error err = {0};
+    r->lanes[i].busy = true;
+    pthread_mutex_unlock(&r->lock);
+    pare_status st = r->p->take(i, &slot_of(r, number)->piece, r->p->user, &err);
+    pthread_mutex_lock(&r->lock);
+    r->lanes[i].busy = false;
+    if (st != PARE_OK) {
+        fail(r, number, st, &err);
+        return;
+    }
+    r->lanes[i].n_taken++;
+    retire(r);
+}
+
+/* Is there a further piece, and room for it? */
+static bool can_start(run *r)
+{
+    if (!r->has_next && !r->exhausted) {
+        r->next_piece = (pare_piece){0};
+        r->has_next = r->p->next(&r->next_piece, r->p->user);
+        r->exhausted = !r->has_next;
+    }
+    if (!r->has_next || r->n_started - r->n_done == MAX_PIECES)
+        return false;
+    size_t cost = cost_of(&r->next_piece);
+    return r->bytes == 0 || (r->bytes < r->p->max_bytes && cost <= r->p->max_bytes - r->bytes);
+}
+
+/* Make the next piece. Called with the lock, which is open meanwhile. */
+static void start_piece(run *r)
+{
+    uint64_t number = r->n_started++;
+    slot *s = slot_of(r, number);
+    pare_error err = {0};
+    pare_status st = pare_check_interrupt(&err);
+    *s = (slot){.piece = r->next_piece};
+    r->has_next = false;
+    r->bytes += cost_of(&s->piece);
+    pthread_mutex_unlock(&r->lock);
+    if (st == PARE_OK && s->piece.data == NULL && (s->buffer = pare_scratch_alloc(s->piece.n_bytes)) == NULL)
+        st = pare_fail(&err, PARE_ERR_MEMORY, "no memory for %zu bytes", s->piece.n_bytes);
+    if (st == PARE_OK)
+        st = r->p->make(&s->piece, s->buffer, r->p->user, &err);
+    pthread_mutex_lock(&r->lock);
+    if (st != PARE_OK) {
+        fail(r, number, st, &err);
+        return;
+    }
+    if (s->buffer != NULL)
+        s->piece.data = s->buffer;
+    s->ready = true;
+}
+
+static bool is_over(const run *r)
+{
+    return r->failed != UINT64_MAX || (r->exhausted && !r->has_next && r->n_done == r->n_started);
+}
+
+/* What each thread does until all is over. A signal at each step wakes one more thread, which finds work or sleeps
+ * again. */
+static pare_status work(size_t i, int thread, void *ctx, pare_error *err)
+{
+    run *r = ctx;
+    (void)i, (void)thread, (void)err; /* the error is told by pare_pipeline_run */
+    pthread_mutex_lock(&r->lock);
+    while (!is_over(r)) {
+        size_t lane = find_lane(r);
+        if (lane == r->p->n_lanes && !can_start(r)) {
+            if (!is_over(r))
+                pthread_cond_wait(&r->changed, &r->lock);
+            continue;
+        }
+        pthread_cond_signal(&r->changed);
+        if (lane < r->p->n_lanes)
+            run_lane(r, lane);
+        else
+            start_piece(r);
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    return PARE_OK;
+}
+
+pare_status pare_pipeline_run(const pare_pipeline *pipeline, pare_error *err)
+{
+    run r = {.p = pipeline,
+             .lock = PTHREAD_MUTEX_INITIALIZER,
+             .changed = PTHREAD_COND_INITIALIZER,
+             .failed = UINT64_MAX,
+             .slots = calloc(MAX_PIECES, sizeof *r.slots)};
+    if (r.slots == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d pieces of work", MAX_PIECES);
+    pare_status st = pare_parallel((size_t)pare_threads(), work, &r, err);
+    for (uint64_t i = r.n_done; i < r.n_started; i++)
+        if (slot_of(&r, i)->buffer != NULL)
+            pare_scratch_free(slot_of(&r, i)->buffer, slot_of(&r, i)->piece.n_bytes);
+    free(r.slots);
+    pthread_cond_destroy(&r.changed);
+    pthread_mutex_destroy(&r.lock);
+    if (st == PARE_OK && r.failed != UINT64_MAX) {
+        st = r.first_err.status;
+        if (err != NULL)
+            *err = r.first_err;
+    }
+    return st;
+}
