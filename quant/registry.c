@@ -281,8 +281,6 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
     if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK ||
         (st = take_weight(&weight, &safe, row_len, err)) != PARE_OK)
         return st;
-    if (weight == NULL && (info->traits & PARE_TRAIT_NEEDS_WEIGHT) != 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: encoding needs importances", info->name);
     st = encode_rows(type, src, n_rows, row_len, weight, effort, dst, err);
     free(safe);
     return st;

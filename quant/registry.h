@@ -15,7 +15,7 @@
  *         PARE_ERR_NUMBER       src holds a NaN or an infinity, or a value whose scale does not fit the type's
  *                               half-precision scale; the message has its column, and its row among
  *                               several; or a weight is negative or not finite
- *         PARE_ERR_UNSUPPORTED  the type has no encoder, or needs importances and weight is NULL
+ *         PARE_ERR_UNSUPPORTED  the type has no encoder
  * On error the content of dst is unspecified. */
 pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, size_t row_len, const float *weight,
                              pare_effort effort, void *dst, pare_error *err);

@@ -30,20 +30,20 @@
     X(Q5_K, 13, 256, q5_k, "q5_K", "", 0, pare_q5_k_encode, F16, d, 2) \
     X(Q6_K, 14, 256, q6_k, "q6_K", "", 0, pare_q6_k_encode, F16, d, 1) \
     X(Q8_K, 15, 256, q8_k, "q8_K", "", PARE_TRAIT_ACTIVATION, NULL, F32, d, 1) \
-    X(IQ2_XXS, 16, 256, iq2_xxs, "iq2_xxs", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_xxs_encode, F16, d, 1) \
-    X(IQ2_XS, 17, 256, iq2_xs, "iq2_xs", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_xs_encode, F16, d, 1) \
-    X(IQ3_XXS, 18, 256, iq3_xxs, "iq3_xxs", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq3_xxs_encode, F16, d, 1) \
-    X(IQ1_S, 19, 256, iq1_s, "iq1_s", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_s_encode, F16, d, 1) \
+    X(IQ2_XXS, 16, 256, iq2_xxs, "iq2_xxs", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_xxs_encode, F16, d, 1) \
+    X(IQ2_XS, 17, 256, iq2_xs, "iq2_xs", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_xs_encode, F16, d, 1) \
+    X(IQ3_XXS, 18, 256, iq3_xxs, "iq3_xxs", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq3_xxs_encode, F16, d, 1) \
+    X(IQ1_S, 19, 256, iq1_s, "iq1_s", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_s_encode, F16, d, 1) \
     X(IQ4_NL, 20, 32, iq4_nl, "iq4_nl", "", 0, pare_iq4_nl_encode, F16, d, 1) \
-    X(IQ3_S, 21, 256, iq3_s, "iq3_s", "", 0, pare_iq3_s_encode, F16, d, 1) \
-    X(IQ2_S, 22, 256, iq2_s, "iq2_s", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_s_encode, F16, d, 1) \
+    X(IQ3_S, 21, 256, iq3_s, "iq3_s", "", PARE_TRAIT_CODEBOOK, pare_iq3_s_encode, F16, d, 1) \
+    X(IQ2_S, 22, 256, iq2_s, "iq2_s", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq2_s_encode, F16, d, 1) \
     X(IQ4_XS, 23, 256, iq4_xs, "iq4_xs", "", 0, pare_iq4_xs_encode, F16, d, 1) \
     X(I8, 24, 1, i8, "i8", "I8", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I16, 25, 1, i16, "i16", "I16", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I32, 26, 1, i32, "i32", "I32", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(I64, 27, 1, i64, "i64", "I64", PARE_TRAIT_INTEGER, NULL, FINITE, d, 0) \
     X(F64, 28, 1, f64, "f64", "F64", PARE_TRAIT_FLOAT, NULL, F64, d, 1) \
-    X(IQ1_M, 29, 256, iq1_m, "iq1_m", "", PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_m_encode, IQ1_M, scales, 1) \
+    X(IQ1_M, 29, 256, iq1_m, "iq1_m", "", PARE_TRAIT_CODEBOOK | PARE_TRAIT_NEEDS_WEIGHT, pare_iq1_m_encode, IQ1_M, scales, 1) \
     X(BF16, 30, 1, bf16, "bf16", "BF16", PARE_TRAIT_FLOAT, pare_bf16_encode, BF16, d, 1) \
     X(TQ1_0, 34, 256, tq1_0, "tq1_0", "", 0, pare_tq1_0_encode, F16, d, 1) \
     X(TQ2_0, 35, 256, tq2_0, "tq2_0", "", 0, pare_tq2_0_encode, F16, d, 1) \
@@ -71,7 +71,8 @@ typedef enum pare_type_trait {
     PARE_TRAIT_FLOAT = 1,       /* a plain float format: each weight stands alone */
     PARE_TRAIT_INTEGER = 2,     /* integers: indices, masks; never quantized */
     PARE_TRAIT_ACTIVATION = 4,  /* a format of activations, no weight is stored in it */
-    PARE_TRAIT_NEEDS_WEIGHT = 8 /* stock llama-quantize refuses to encode it without importances */
+    PARE_TRAIT_NEEDS_WEIGHT = 8, /* of little use without importances: quant/preset.h */
+    PARE_TRAIT_CODEBOOK = 16     /* groups of weights are entries of a grid: no rounding of one by one */
 } pare_type_trait;
 
 typedef enum pare_type {

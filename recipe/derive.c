@@ -265,21 +265,12 @@ pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *
 }
 
 /* Importances are for blocks; a tensor of the layers that lacks them is counted. */
-static pare_status find_importance(derived *d, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
-                                   pare_error *err)
+static void find_importance(derived *d, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan)
 {
-    const pare_type_info *info = pare_type_get(how->to);
-    if (info->block_len == 1 || how->to == t->type)
-        return PARE_OK;
+    if (pare_type_get(how->to)->block_len == 1 || how->to == t->type)
+        return;
     d->has_importance = pare_calibration_find(how->imatrix, t, &d->importance);
-    if (d->has_importance)
-        return PARE_OK;
-    plan->n_unweighted += how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;
-    if (info->traits & PARE_TRAIT_NEEDS_WEIGHT)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s': type %s needs importances, and %s", d->path,
-                         t->name, info->name,
-                         how->imatrix == NULL ? "there is no imatrix" : "the imatrix has none for it");
-    return PARE_OK;
+    plan->n_unweighted += !d->has_importance && how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;
 }
 
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
@@ -300,9 +291,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
                    .row = row,
                    .effort = how->effort,
                    .lock = PTHREAD_MUTEX_INITIALIZER};
-    pare_status st = find_importance(d, t, how, plan, err);
-    if (st != PARE_OK)
-        return st;
+    find_importance(d, t, how, plan);
     pare_tensor copy = *t;
     copy.type = how->to;
     copy.data = NULL;
@@ -312,7 +301,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     copy.base = t;
     copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes + ROW_BUFFERS * (size_t)t->row_len * sizeof(float);
     pare_tensor *added = NULL;
-    st = pare_tensor_set_shape(&copy, out->path, err);
+    pare_status st = pare_tensor_set_shape(&copy, out->path, err);
     if (st == PARE_OK)
         st = pare_model_add(out, &copy, &added, err);
     if (st != PARE_OK)

@@ -1,65 +1,10 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include "recipe/derive.h"
 #include "recipe/calibration.h"
+#include "recipe/derive.h"
+#include "recipe/meta_edit.h"
+#include "recipe/type_rules.h"
 
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* One compiled override. */
-typedef struct rule {
-    pcre2_code *code;
-    pare_type type;
-} rule;
-
-typedef struct rules {
-    rule *items;
-    size_t n;
-    pcre2_match_data *match;
-} rules;
-
-static void rules_close(rules *r)
-{
-    for (size_t i = 0; i < r->n; i++)
-        pcre2_code_free(r->items[i].code);
-    pcre2_match_data_free(r->match);
-    free(r->items);
-}
-
-static pare_status rules_open(rules *r, const pare_quantize_options *o, pare_error *err)
-{
-    *r = (rules){0};
-    r->items = calloc(o->n_overrides + 1, sizeof *r->items);
-    r->match = pcre2_match_data_create(1, NULL);
-    if (r->items == NULL || r->match == NULL) {
-        rules_close(r);
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu type overrides", o->n_overrides);
-    }
-    for (; r->n < o->n_overrides; r->n++) {
-        int code = 0;
-        PCRE2_SIZE at = 0;
-        const char *pattern = o->overrides[r->n].pattern;
-        r->items[r->n].type = o->overrides[r->n].type;
-        r->items[r->n].code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
-        if (r->items[r->n].code == NULL) {
-            PCRE2_UCHAR why[128];
-            pcre2_get_error_message(code, why, sizeof why);
-            rules_close(r);
-            return pare_fail(err, PARE_ERR_USAGE, "--tensor '%s': character %zu: %s", pattern, (size_t)at,
-                             (const char *)why);
-        }
-    }
-    return PARE_OK;
-}
-
-/* The type of the first override whose pattern is found in name, PARE_TYPE_NONE without one. */
-static pare_type rules_find(const rules *r, const char *name)
-{
-    for (size_t i = 0; i < r->n; i++)
-        if (pcre2_match(r->items[i].code, (PCRE2_SPTR)name, strlen(name), 0, 0, r->match, NULL) >= 0)
-            return r->items[i].type;
-    return PARE_TYPE_NONE;
-}
 
 /* The matrix that makes the logits: output.weight, or the embedding that stands in for it. */
 static bool is_output(const pare_preset_model *m, const char *name)
@@ -67,48 +12,114 @@ static bool is_output(const pare_preset_model *m, const char *name)
     return strcmp(name, m->tied_output ? "token_embd.weight" : "output.weight") == 0;
 }
 
-/* What the user asked for this tensor by name, PARE_TYPE_NONE when nothing. */
-static pare_type asked_type(const pare_quantize_options *o, const rules *r, const pare_preset_model *m,
-                            const char *name)
+typedef struct planner {
+    const pare_quantize_options *options;
+    const pare_model *in;
+    pare_type_rules rules;
+    pare_preset_state state;
+    uint32_t n_needing;
+    const pare_tensor *unweighted; /* first tensor outside of the layers whose type is poor without importances */
+    pare_type unweighted_type;
+} planner;
+
+/* What the user asked for this tensor by name. */
+typedef struct request {
+    pare_type type;      /* PARE_TYPE_NONE: nothing */
+    const char *option;  /* that asks */
+    const char *pattern; /* of --tensor, else "" */
+} request;
+
+static pare_status find_request(planner *p, const char *name, bool quantizable, request *out, pare_error *err)
 {
+    const pare_quantize_options *o = p->options;
+    const pare_type_override *rule = NULL;
+    *out = (request){PARE_TYPE_NONE, "--tensor", ""};
     if (o->embedding_type != PARE_TYPE_NONE && strcmp(name, "token_embd.weight") == 0)
-        return o->embedding_type;
-    if (o->output_type != PARE_TYPE_NONE && is_output(m, name))
-        return o->output_type;
-    return rules_find(r, name);
+        *out = (request){o->embedding_type, "--embedding-type", ""};
+    else if (o->output_type != PARE_TYPE_NONE && is_output(&p->state.model, name))
+        *out = (request){o->output_type, "--output-type", ""};
+    pare_status st = pare_type_rules_find(&p->rules, name, quantizable, out->type != PARE_TYPE_NONE, &rule, err);
+    if (rule != NULL) {
+        out->type = rule->type;
+        out->pattern = rule->pattern;
+    }
+    return st;
 }
 
-/* An explicit type, or its stand-in when its block does not divide the row. */
-static pare_status fit_type(const pare_tensor *t, const char *path, pare_type wanted, pare_type *to, pare_error *err)
+/* The type that the user asked for, which the tensor must be able to take. */
+static pare_status take_request(const planner *p, const pare_tensor *t, const request *r, pare_type *to,
+                                pare_error *err)
 {
     uint64_t row_bytes = 0;
-    *to = pare_row_bytes(wanted, t->row_len, &row_bytes) ? wanted : pare_preset_fallback(wanted, t->row_len);
+    const pare_type_info *info = pare_type_get(r->type);
+    *to = r->type;
+    if (pare_row_bytes(r->type, t->row_len, &row_bytes))
+        return PARE_OK;
+    pare_type other = pare_preset_fallback(r->type, t->row_len);
+    return pare_fail(
+        err, PARE_ERR_USAGE,
+        "%s: tensor '%s': %s%s%s%s asks for %s, whose blocks of %u do not divide its rows of %llu weights; "
+        "%s fits",
+        p->in->path, t->name, r->option, *r->pattern ? " '" : "", r->pattern, *r->pattern ? "'" : "", info->name,
+        (unsigned)info->block_len, (unsigned long long)t->row_len,
+        pare_type_get(other != PARE_TYPE_NONE ? other : PARE_TYPE_F16)->name);
+}
+
+/* The one type for all, or its stand-in where its block does not divide the row. */
+static pare_status take_pure(const planner *p, const pare_tensor *t, pare_type *to, pare_error *err)
+{
+    const pare_quantize_options *o = p->options;
+    *to = pare_preset_fallback(o->pure_type, t->row_len);
     if (*to != PARE_TYPE_NONE)
         return PARE_OK;
     return pare_fail(err, PARE_ERR_UNSUPPORTED,
                      "%s: tensor '%s': rows of %llu weights fit no block of %s, and no other type stands in for it",
-                     path, t->name, (unsigned long long)t->row_len, pare_type_get(wanted)->name);
+                     p->in->path, t->name, (unsigned long long)t->row_len, pare_type_get(o->pure_type)->name);
 }
 
-typedef struct planner {
-    const pare_quantize_options *options;
-    const pare_model *in;
-    rules rules;
-    pare_preset_state state;
-} planner;
-
-/* A type that needs importances is refused without them. */
-static pare_status require_importance(const pare_quantize_options *o, const pare_tensor *t, pare_type to,
-                                      pare_error *err)
+/* A type that needs importances is refused without them, but for the embedding and the output, which have none: they
+ * are encoded with equal columns. */
+static pare_status require_importance(planner *p, const pare_tensor *t, pare_type to, pare_error *err)
 {
+    const pare_quantize_options *o = p->options;
     pare_imatrix_entry e;
-    if (o->preset == NULL || to == t->type || !pare_preset_needs_weight(t->name, to) ||
-        pare_calibration_find(o->imatrix, t, &e))
+    if (!(pare_type_get(to)->traits & PARE_TRAIT_NEEDS_WEIGHT) || pare_calibration_find(o->imatrix, t, &e))
         return PARE_OK;
-    return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s within %s needs importances%s", t->name,
-                     pare_type_get(to)->name, o->preset->name,
+    if (!pare_preset_needs_weight(t->name, to)) {
+        if (p->unweighted == NULL) {
+            p->unweighted = t;
+            p->unweighted_type = to;
+        }
+        return PARE_OK;
+    }
+    if (o->plan_only) {
+        p->n_needing++;
+        return PARE_OK;
+    }
+    return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s%s%s needs importances%s", t->name, pare_type_get(to)->name,
+                     o->preset != NULL ? " within " : "", o->preset != NULL ? o->preset->name : "",
                      o->imatrix == NULL ? ": collect them with pare imatrix and give --imatrix"
                                         : ", and the imatrix has none for it");
+}
+
+/* May this tensor become `to`? */
+static pare_status check_change(planner *p, const pare_tensor *t, pare_type to, pare_error *err)
+{
+    const pare_type_info *from = pare_type_get(t->type), *info = pare_type_get(to);
+    if (to == t->type)
+        return PARE_OK;
+    if (!(from->traits & PARE_TRAIT_FLOAT) && !p->options->allow_requantize)
+        return pare_fail(
+            err, PARE_ERR_USAGE,
+            "%s: tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to "
+            "do it",
+            p->in->path, t->name, from->name);
+    if (p->options->effort == PARE_EFFORT_RTN && (info->traits & PARE_TRAIT_CODEBOOK))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "tensor '%s': --method rtn rounds weight by weight, and %s stores entries of a codebook: it "
+                         "needs --method search",
+                         t->name, info->name);
+    return require_importance(p, t, to, err);
 }
 
 static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, pare_type *to, pare_error *err)
@@ -116,31 +127,27 @@ static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, p
     const pare_quantize_options *o = p->options;
     const pare_type_info *from = pare_type_get(t->type);
     bool from_hub = p->in->format != PARE_FORMAT_GGUF;
+    bool quantizable =
+        pare_preset_quantizes(p->state.model.arch, t->name, t->n_dims) && !(from->traits & PARE_TRAIT_INTEGER);
     pare_preset_tensor query = {.name = t->name, .n_dims = t->n_dims, .row_len = t->row_len, .type = t->type};
-    pare_status st = PARE_OK;
+    request asked;
     *wanted = *to = t->type;
-    if (!pare_preset_quantizes(p->state.model.arch, t->name, t->n_dims) || (from->traits & PARE_TRAIT_INTEGER)) {
+    pare_status st = find_request(p, t->name, quantizable, &asked, err);
+    if (st != PARE_OK || !quantizable) {
         if (from_hub && (from->traits & PARE_TRAIT_FLOAT) && pare_derive_keeps_f32(t))
             *wanted = *to = PARE_TYPE_F32;
-        return PARE_OK;
+        return st;
     }
     if (o->preset != NULL) /* also for tensors with a type of their own: the preset counts what it has seen */
         st = pare_preset_choose(&p->state, &query, to, wanted, err);
-    pare_type asked = asked_type(o, &p->rules, &p->state.model, t->name);
-    if (asked == PARE_TYPE_NONE && o->pure_type != PARE_TYPE_NONE)
-        asked = o->pure_type;
-    if (asked != PARE_TYPE_NONE) {
-        *wanted = asked;
-        st = fit_type(t, p->in->path, asked, to, err);
+    if (asked.type != PARE_TYPE_NONE) {
+        *wanted = asked.type;
+        st = take_request(p, t, &asked, to, err);
+    } else if (o->pure_type != PARE_TYPE_NONE) {
+        *wanted = o->pure_type;
+        st = take_pure(p, t, to, err);
     }
-    if (st == PARE_OK)
-        st = require_importance(o, t, *to, err);
-    if (st == PARE_OK && *to != t->type && !(from->traits & PARE_TRAIT_FLOAT) && !o->allow_requantize)
-        st = pare_fail(err, PARE_ERR_USAGE,
-                       "%s: tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to "
-                       "do it",
-                       p->in->path, t->name, from->name);
-    return st;
+    return st == PARE_OK ? check_change(p, t, *to, err) : st;
 }
 
 static void describe(const pare_model *in, bool has_imatrix, pare_preset_model *m)
@@ -170,6 +177,21 @@ typedef struct decision {
     pare_type wanted, to;
 } decision;
 
+/* What was asked for by name must have had an effect; and what is encoded worse than one might think is told. */
+static pare_status check_requests(const planner *p, pare_error *err)
+{
+    const pare_model *in = p->in;
+    if (p->options->embedding_type != PARE_TYPE_NONE && pare_model_find(in, "token_embd.weight") == NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "--embedding-type: %s has no tensor 'token_embd.weight'", in->path);
+    pare_status st = pare_type_rules_check(&p->rules, in->path, err);
+    if (st == PARE_OK && p->unweighted != NULL)
+        st = pare_warn(err,
+                       "%s: tensor '%s': %s without importances loses much; --output-type and --embedding-type choose "
+                       "other types for the output and the embedding",
+                       in->path, p->unweighted->name, pare_type_get(p->unweighted_type)->name);
+    return st;
+}
+
 /* The preset's rules count tensors as they meet them, in stock's order, whatever the order of the file is. */
 static pare_status decide(planner *p, decision *decisions, pare_error *err)
 {
@@ -193,6 +215,8 @@ static pare_status decide(planner *p, decision *decisions, pare_error *err)
         decision *d = &decisions[order[i] - in->tensors];
         st = choose(p, order[i], &d->wanted, &d->to, err);
     }
+    if (st == PARE_OK)
+        st = check_requests(p, err);
     free(order);
     free(names);
     return st;
@@ -245,7 +269,9 @@ static pare_status set_metadata(pare_model *out, const pare_quantize_options *o,
     pare_status st = pare_meta_set_u32(&out->meta, "general.file_type", file_type, err);
     if (st == PARE_OK)
         st = pare_meta_set_u32(&out->meta, "general.quantization_version", 2, err);
-    return st == PARE_OK && o->imatrix != NULL ? describe_imatrix(&out->meta, o->imatrix, err) : st;
+    if (st == PARE_OK && o->imatrix != NULL)
+        st = describe_imatrix(&out->meta, o->imatrix, err);
+    return st == PARE_OK ? pare_meta_edits_apply(out, o->edits, o->n_edits, err) : st;
 }
 
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
@@ -255,17 +281,21 @@ pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quan
     decision *decisions = NULL;
     *out = (pare_model){0};
     pare_status st = options->imatrix != NULL ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
-    if (st != PARE_OK || (st = rules_open(&p.rules, options, err)) != PARE_OK)
+    if (st == PARE_OK)
+        st = pare_type_rules_open(&p.rules, options->overrides, options->n_overrides, err);
+    if (st != PARE_OK)
         return st;
     if ((decisions = malloc((in->n_tensors + 1) * sizeof *decisions)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory to plan %zu tensors", in->n_tensors);
     if (st == PARE_OK && (st = decide(&p, decisions, err)) == PARE_OK)
         st = pare_derive_start(out, in, plan, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK) {
+        plan->n_needing = p.n_needing;
         st = add_tensors(out, in, options, decisions, plan, err);
+    }
     if (st == PARE_OK)
         st = set_metadata(out, options, err);
-    rules_close(&p.rules);
+    pare_type_rules_close(&p.rules);
     free(decisions);
     if (st != PARE_OK)
         pare_model_close(out);

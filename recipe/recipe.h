@@ -8,6 +8,8 @@
 #include "model/model.h"
 #include "quant/preset.h"
 
+typedef struct pare_meta_edit pare_meta_edit;
+
 typedef struct pare_type_override {
     const char *pattern; /* PCRE2, searched in the GGUF name */
     pare_type type;
@@ -22,8 +24,11 @@ typedef struct pare_quantize_options {
     size_t n_overrides;
     const pare_imatrix *imatrix; /* importances, or NULL; must outlive the derived model */
     pare_effort effort;          /* of the encoders */
+    const pare_meta_edit *edits; /* of the metadata: recipe/meta_edit.h */
+    size_t n_edits;
     bool allow_requantize; /* sources that are quantized already */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
+    bool plan_only;        /* nothing will be encoded: importances that it would need may lack */
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
@@ -41,12 +46,18 @@ typedef struct pare_plan {
     size_t n;
     uint32_t n_fallback;
     uint32_t n_unweighted; /* tensors of the layers that were quantized without importances although there are some */
+    uint32_t n_needing;    /* tensors whose type needs importances that lack: plan_only */
 } pare_plan;
 
 /* Make out a quantized derivation of in (which must outlive it). Metadata is copied with general.file_type and
- * general.quantization_version set; with importances also quantize.imatrix.* as stock writes them. Errors: PARE_ERR_UNSUPPORTED (type without encoder, importances needed),
- * PARE_ERR_USAGE (source quantized already, bad pattern), PARE_ERR_RANGE (importances of another model),
- * PARE_ERR_MEMORY. */
+ * general.quantization_version set; with importances also quantize.imatrix.* as stock writes them; then edited.
+ * A block that does not divide a row is an error where a user's rule asks for the type, and the type's stand-in
+ * where the preset or pure_type does.
+ * Errors: PARE_ERR_UNSUPPORTED  a type without encoder; no stand-in for a row length
+ *         PARE_ERR_USAGE        the source is quantized already; importances needed; a pattern that cannot be compiled or
+ *                               has nothing to decide; a type that a tensor cannot take; metadata that may not be edited
+ *         PARE_ERR_RANGE        importances of another model
+ *         PARE_ERR_MEMORY */
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
                           pare_error *err);
 

@@ -101,6 +101,16 @@ static void show_warning(const char *text, void *user)
     fprintf(stderr, "%s\n", text);
 }
 
+void cmd_warning(const char *fmt, ...)
+{
+    char text[PARE_ERROR_TEXT];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    show_warning(text, NULL);
+}
+
 void cmd_note(const char *fmt, ...)
 {
     va_list args;

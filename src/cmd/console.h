@@ -14,6 +14,8 @@ enum { CMD_SCHEMA = 1 }; /* of every JSON document; keys are only added within a
 void cmd_console_start(const cmd_args *args);
 
 void cmd_note(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", with --verbose */
+/* "pare: warning: ..." of something that the user asked for: no error in strict mode, unlike pare_warn. */
+void cmd_warning(const char *fmt, ...) PARE_PRINTF(1, 2);
 void cmd_error(const char *text);                      /* "pare: error: ..." */
 void cmd_hint(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", always */
 void cmd_progress_clear(void);                         /* end the line that the progress bar stands in */
