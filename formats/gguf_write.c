@@ -189,14 +189,16 @@ static pare_status check_tensor(const job *j, const pare_tensor *t, pare_error *
     return PARE_OK;
 }
 
-/* Does tensor i of n bytes with padding start a new part? Never one without tensors. */
-static bool starts_part(const job *j, const part *p, size_t i, uint64_t n)
+/* Does the next tensor, of n bytes with padding, start a new part? By size never behind a part without tensors; as in
+ * the source also there, since the first part of a set may hold the metadata alone. */
+static bool starts_part(const job *j, const pare_tensor *t, uint64_t n)
 {
-    if (!j->split || p->n_tensors == 0)
+    const part *p = &j->parts[j->n_parts - 1];
+    if (!j->split)
         return false;
     if (j->split_bytes == 0)
-        return j->m->tensors[i].file != j->m->tensors[i - 1].file;
-    return p->data_bytes > j->split_bytes || n > j->split_bytes - p->data_bytes;
+        return t->file >= j->n_parts;
+    return p->n_tensors > 0 && (p->data_bytes > j->split_bytes || n > j->split_bytes - p->data_bytes);
 }
 
 static pare_status add_part(job *j, size_t first, pare_error *err)
@@ -217,16 +219,18 @@ static pare_status deal(job *j, pare_error *err)
 {
     pare_status st = add_part(j, 0, err);
     for (size_t i = 0; i < j->m->n_tensors && st == PARE_OK; i++) {
-        if ((st = check_tensor(j, &j->m->tensors[i], err)) != PARE_OK)
+        const pare_tensor *t = &j->m->tensors[i];
+        if ((st = check_tensor(j, t, err)) != PARE_OK)
             break;
-        uint64_t n = padded_bytes(j, &j->m->tensors[i]);
-        if (starts_part(j, &j->parts[j->n_parts - 1], i, n) && (st = add_part(j, i, err)) != PARE_OK)
+        uint64_t n = padded_bytes(j, t);
+        while (st == PARE_OK && starts_part(j, t, n))
+            st = add_part(j, i, err);
+        if (st != PARE_OK)
             break;
         part *p = &j->parts[j->n_parts - 1];
         p->n_tensors++;
         if (!pare_add_u64(p->data_bytes, n, &p->data_bytes) || p->data_bytes > INT64_MAX)
-            st = pare_fail(err, PARE_ERR_RANGE, "%s: the tensors up to '%s' are too large together", j->path,
-                           j->m->tensors[i].name);
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: the tensors up to '%s' are too large together", j->path, t->name);
     }
     return st;
 }
@@ -234,8 +238,8 @@ static pare_status deal(job *j, pare_error *err)
 /* Does the model come from more than one file? */
 static bool has_parts(const pare_model *m)
 {
-    for (size_t i = 1; i < m->n_tensors; i++)
-        if (m->tensors[i].file != m->tensors[0].file)
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].file > 0)
             return true;
     return false;
 }

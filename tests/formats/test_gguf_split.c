@@ -240,13 +240,51 @@ static void parts_look_like_those_of_stock(void **state)
     pare_buf_close(&want);
 }
 
+/* Parts as in the source: the same files but for the order of the keys, also with a first part of metadata alone. */
+static void parts_can_stay_as_they_were(void **state)
+{
+    (void)state;
+    part_text p[N_PARTS];
+    pare_model m, again;
+    pare_error err = {0};
+    char path[4200], part[4300];
+    uint64_t planned = 0;
+    const pare_write_options options = {.keep_split = true};
+    right_set(p);
+    write_set(p);
+    for (uint32_t shift = 0; shift < 2; shift++) {
+        CHECK_OK(pare_gguf_open(&m, part_path(1, N_PARTS), PARE_OPEN_RAW, &err), &err);
+        for (size_t i = 0; i < m.n_tensors; i++)
+            m.tensors[i].file += shift;
+        snprintf(path, sizeof path, "%s/kept.gguf", temp_dir());
+        CHECK_OK(pare_gguf_size(&m, &options, &planned, &err), &err);
+        CHECK_OK(pare_gguf_write(&m, path, &options, NULL, &err), &err);
+        snprintf(part, sizeof part, "%s/kept-00001-of-%05" PRIu32 ".gguf", temp_dir(), N_PARTS + shift);
+        CHECK_OK(pare_gguf_open(&again, part, PARE_OPEN_RAW, &err), &err);
+        CHECK(again.n_files == N_PARTS + shift && again.n_tensors == m.n_tensors && again.meta.n == m.meta.n);
+        for (size_t i = 0; i < m.n_tensors; i++)
+            CHECK(again.tensors[i].file == m.tensors[i].file);
+        for (size_t i = 0; i < again.n_files; i++)
+            planned -= again.files[i].size;
+        CHECK(planned == 0);
+        pare_model_close(&again);
+        pare_model_close(&m);
+    }
+    snprintf(path, sizeof path, "%s/whole.gguf", temp_dir()); /* of an earlier test: one file */
+    CHECK_OK(pare_gguf_open(&m, path, PARE_OPEN_RAW, &err), &err);
+    snprintf(path, sizeof path, "%s/one.gguf", temp_dir());
+    CHECK_OK(pare_gguf_write(&m, path, &options, NULL, &err), &err);
+    CHECK(access(path, F_OK) == 0);
+    pare_model_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_part_opens_the_set),         cmocka_unit_test(parts_must_fit_together),
         cmocka_unit_test(agreeing_repetition_is_fine),    cmocka_unit_test(all_missing_parts_are_named),
         cmocka_unit_test(a_renamed_part_is_refused),      cmocka_unit_test(set_and_file_become_each_other),
-        cmocka_unit_test(parts_look_like_those_of_stock),
+        cmocka_unit_test(parts_look_like_those_of_stock), cmocka_unit_test(parts_can_stay_as_they_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
