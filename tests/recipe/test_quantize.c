@@ -160,6 +160,118 @@ static void overrides_beat_the_preset(void **state)
     close_fixture(&f);
 }
 
+/* A block that does not divide the row: an error where the user asked for the type, a counted stand-in elsewhere. */
+static void what_a_tensor_cannot_take(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    const pare_type_override wide = {"ffn_down", PARE_TYPE_Q6_K}, narrow = {"ffn_down", PARE_TYPE_Q5_0};
+    pare_quantize_options o = options_of("q4_0");
+    o.overrides = &wide;
+    o.n_overrides = 1;
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "tensor 'blk.0.ffn_down.weight': --tensor 'ffn_down' asks for q6_K, whose blocks of 256 do "
+                           "not divide its rows of 96 weights; q8_0 fits") != NULL);
+    o.overrides = &narrow;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.ffn_down.weight")->to == PARE_TYPE_Q5_0 && plan.n_fallback == 0);
+    pare_model_close(&q);
+    o = options_of("q4_0");
+    o.preset = NULL;
+    o.pure_type = PARE_TYPE_Q6_K;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.ffn_down.weight")->to == PARE_TYPE_Q8_0 && plan.n_fallback == 1);
+    pare_model_close(&q);
+    o.pure_type = PARE_TYPE_Q1_0; /* nothing stands in for it */
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "ffn_down") != NULL);
+    o.pure_type = PARE_TYPE_Q4_0;
+    f.m.tensors[0].row_len = f.m.tensors[1].row_len = 96; /* the plan goes by the shape alone */
+    o.output_type = PARE_TYPE_Q6_K;
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE && strstr(err.text, "--output-type asks") != NULL);
+    o.output_type = PARE_TYPE_NONE;
+    o.embedding_type = PARE_TYPE_IQ4_XS;
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "--embedding-type asks for iq4_xs") != NULL && strstr(err.text, "iq4_nl fits") != NULL);
+    close_fixture(&f);
+}
+
+static void rtn_is_for_types_with_a_plain_rule(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    open_fixture(&f);
+    pare_quantize_options o = options_of("q4_0");
+    o.effort = PARE_EFFORT_RTN;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK_OK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err), &err);
+    uint8_t *direct = check_malloc(bytes.len);
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_0, f.data[3], 256, 256, NULL, PARE_EFFORT_RTN, direct, &err), &err);
+    CHECK(memcmp(direct, bytes.data, bytes.len) == 0);
+    CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_0, f.data[3], 256, 256, NULL, PARE_EFFORT_DEFAULT, direct, &err), &err);
+    CHECK(memcmp(direct, bytes.data, bytes.len) != 0);
+    free(direct);
+    pare_buf_close(&bytes);
+    pare_model_close(&q);
+    o.preset = pare_preset_find("iq3_s");
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "--method rtn") != NULL && strstr(err.text, "iq3_s") != NULL);
+    o.preset = pare_preset_find("iq4_xs");
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
+static void count_any_warning(const char *line, void *user)
+{
+    CHECK(strstr(line, "--embedding-type") != NULL && strstr(line, "output.weight") != NULL);
+    ++*(int *)user;
+}
+
+/* Types that need importances: refused in the layers, but not for a plan alone; output and embedding do without. */
+static void importances_are_needed_where_there_can_be_some(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    int n_warnings = 0;
+    open_fixture(&f);
+    pare_quantize_options o = options_of("iq2_xxs");
+    CHECK(pare_quantize(&q, &f.m, &o, &plan, &err) == PARE_ERR_USAGE && strstr(err.text, "attn_q") != NULL);
+    o.plan_only = true;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(plan.n_needing == 1 && row_of(&plan, "blk.0.attn_q.weight")->to == PARE_TYPE_IQ2_XXS);
+    pare_model_close(&q);
+    const pare_type_override layers = {"blk", PARE_TYPE_Q4_0};
+    static const pare_type types[] = {PARE_TYPE_IQ2_XS, PARE_TYPE_IQ1_S, PARE_TYPE_IQ1_M};
+    memset(f.data[0], 0, 256 * sizeof(float)); /* a row without any weight */
+    pare_set_warn_sink(count_any_warning, &n_warnings);
+    for (int i = 0; i < 3; i++) {
+        o = (pare_quantize_options){.pure_type = types[i],
+                                    .output_type = PARE_TYPE_NONE,
+                                    .embedding_type = PARE_TYPE_NONE,
+                                    .overrides = &layers,
+                                    .n_overrides = 1};
+        CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+        CHECK_OK(pare_tensor_stream(pare_model_find(&q, "output.weight"), keep, &bytes, &err), &err);
+        CHECK(n_warnings == i + 1 && row_of(&plan, "output.weight")->error < 0.5);
+        pare_model_close(&q);
+    }
+    pare_set_warn_sink(NULL, NULL);
+    pare_buf_close(&bytes);
+    close_fixture(&f);
+}
+
 /* 16 layers with what the preset counts, in the order of the layers or against it. */
 static void open_deep(pare_model *m, bool backwards)
 {
@@ -390,6 +502,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_encodes_and_measures),
         cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(what_a_tensor_cannot_take),
+        cmocka_unit_test(rtn_is_for_types_with_a_plain_rule),
+        cmocka_unit_test(importances_are_needed_where_there_can_be_some),
         cmocka_unit_test(layers_keep_their_types),
         cmocka_unit_test(names_what_is_not_finite),
         cmocka_unit_test(refuses_to_requantize_unless_told),
