@@ -42,7 +42,8 @@ static pare_status find_request(planner *p, const char *name, bool quantizable, 
     if (rule != NULL) {
         out->type = rule->type;
         out->pattern = rule->pattern;
-    }
+    } else if (o->embedding_type != PARE_TYPE_NONE && strcmp(name, "per_layer_token_embd.weight") == 0)
+        *out = (request){o->embedding_type, "--embedding-type", ""}; /* unless a pattern names it, as in stock */
     return st;
 }
 

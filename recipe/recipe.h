@@ -20,7 +20,7 @@ typedef struct pare_quantize_options {
     pare_type pure_type;                 /* PARE_TYPE_NONE: by preset */
     pare_type output_type;               /* of output.weight (or tied token_embd); PARE_TYPE_NONE: by preset */
     pare_type embedding_type;            /* of token_embd; PARE_TYPE_NONE: by preset */
-    const pare_type_override *overrides; /* first match wins, before the preset */
+    const pare_type_override *overrides; /* first match wins, before the preset and behind the two above */
     size_t n_overrides;
     const pare_imatrix *imatrix; /* importances, or NULL; must outlive the derived model */
     pare_effort effort;          /* of the encoders */

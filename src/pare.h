@@ -14,11 +14,14 @@
 #include "eval/tokenizer.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
+#include "formats/imatrix_file.h"
 #include "formats/lock.h"
 #include "formats/open.h"
 #include "model/model.h"
 #include "quant/preset.h"
 #include "quant/registry.h"
+#include "recipe/meta_edit.h"
+#include "recipe/plan_summary.h"
 #include "recipe/recipe.h"
 
 #endif

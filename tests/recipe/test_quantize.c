@@ -160,6 +160,31 @@ static void overrides_beat_the_preset(void **state)
     close_fixture(&f);
 }
 
+/* As in stock: the second embedding of some models follows --embedding-type, unless a pattern names it. */
+static void the_second_embedding_follows_the_first(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    add_tensor(&f, "per_layer_token_embd.weight", 2, 64, 256);
+    pare_quantize_options o = options_of("q4_0");
+    o.embedding_type = PARE_TYPE_Q8_0;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "per_layer_token_embd.weight")->to == PARE_TYPE_Q8_0);
+    pare_model_close(&q);
+    const pare_type_override both = {"token_embd", PARE_TYPE_Q5_0};
+    o.overrides = &both;
+    o.n_overrides = 1;
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "per_layer_token_embd.weight")->to == PARE_TYPE_Q5_0);
+    CHECK(row_of(&plan, "token_embd.weight")->to == PARE_TYPE_Q8_0);
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
 /* A block that does not divide the row: an error where the user asked for the type, a counted stand-in elsewhere. */
 static void what_a_tensor_cannot_take(void **state)
 {
@@ -502,6 +527,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_encodes_and_measures),
         cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(the_second_embedding_follows_the_first),
         cmocka_unit_test(what_a_tensor_cannot_take),
         cmocka_unit_test(rtn_is_for_types_with_a_plain_rule),
         cmocka_unit_test(importances_are_needed_where_there_can_be_some),
