@@ -1,22 +1,22 @@
 #include "quant/path.h"
+#include "quant/path_table.h"
 
 #include <stdatomic.h>
 
-/* One table of encoders a path (quant/encoders.c). */
-extern const pare_encode_fn pare_encoders[PARE_TYPE_COUNT];
+/* One table a path (quant/path_table.c). */
+extern const pare_path_table pare_table;
 #ifdef PARE_X86_PATHS
-extern const pare_encode_fn pare_encoders_avx2[PARE_TYPE_COUNT];
-extern const pare_encode_fn pare_encoders_avx512[PARE_TYPE_COUNT];
+extern const pare_path_table pare_table_avx2, pare_table_avx512;
 #endif
 
 static const struct {
     const char *name;
-    const pare_encode_fn *encoders; /* [PARE_TYPE_COUNT]; NULL: not compiled */
+    const pare_path_table *table; /* NULL: not compiled */
 } paths[PARE_PATH_COUNT] = {
-    [PARE_PATH_PORTABLE] = {"portable", pare_encoders},
+    [PARE_PATH_PORTABLE] = {"portable", &pare_table},
 #ifdef PARE_X86_PATHS
-    [PARE_PATH_AVX2] = {"avx2", pare_encoders_avx2},
-    [PARE_PATH_AVX512] = {"avx512", pare_encoders_avx512},
+    [PARE_PATH_AVX2] = {"avx2", &pare_table_avx2},
+    [PARE_PATH_AVX512] = {"avx512", &pare_table_avx512},
 #else
     [PARE_PATH_AVX2] = {"avx2", NULL},
     [PARE_PATH_AVX512] = {"avx512", NULL},
@@ -44,7 +44,7 @@ const char *pare_path_name(pare_path path)
 
 bool pare_path_available(pare_path path)
 {
-    return paths[path].encoders != NULL && machine_can(path);
+    return paths[path].table != NULL && machine_can(path);
 }
 
 static atomic_int chosen = PARE_PATH_COUNT; /* PARE_PATH_COUNT: not yet */
@@ -65,7 +65,12 @@ void pare_path_use(pare_path path)
     atomic_store_explicit(&chosen, (int)path, memory_order_relaxed);
 }
 
+const pare_path_table *pare_path_now(void)
+{
+    return paths[pare_path_current()].table;
+}
+
 pare_encode_fn pare_encoder(pare_type type)
 {
-    return paths[pare_path_current()].encoders[type];
+    return pare_path_now()->encode[type];
 }

@@ -2,13 +2,14 @@
 
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/scratch.h"
 #include "quant/blocks.h"
+#include "quant/path_table.h"
 
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -183,15 +184,6 @@ static pare_status row_bytes(pare_type type, size_t row_len, size_t *out, pare_e
     return PARE_OK;
 }
 
-/* Column of the first value in a row that is not finite, or too large for a type of blocks; n when there is none. */
-static size_t find_bad_value(const float *row, size_t n, float limit)
-{
-    size_t i = 0;
-    while (i < n && fabsf(row[i]) <= limit)
-        i++;
-    return i;
-}
-
 static size_t largest_column(const float *row, size_t first, size_t n)
 {
     size_t best = first;
@@ -217,29 +209,35 @@ static pare_status bad_value(const pare_type_info *info, size_t n_rows, size_t r
                      info->name);
 }
 
+static pare_status bad_weight(const float *weight, size_t row_len, pare_error *err)
+{
+    size_t i = 0;
+    while (i + 1 < row_len && isfinite(weight[i]) && weight[i] >= 0)
+        i++;
+    return pare_fail(err, PARE_ERR_NUMBER, "the importance of column %zu is %.9g; it must be finite and >= 0", i,
+                     (double)weight[i]);
+}
+
 /* Weights of errors as encoders take them. *weight becomes NULL when all are zero. Zeros among others, and weights so
  * large or small that sums could leave the range of floats, are brought into a copy, which the caller frees (*safe):
  * relative to the mean, and lifted far below what matters, so that no block is without weight.
  * A weight that is negative or not finite is an error. */
 static pare_status take_weight(const float **weight, float **safe, size_t row_len, pare_error *err)
 {
-    float low = FLT_MAX, high = 0;
-    double sum = 0;
     *safe = NULL;
-    for (size_t i = 0; *weight != NULL && i < row_len; i++) {
-        float w = (*weight)[i];
-        if (!isfinite(w) || w < 0)
-            return pare_fail(err, PARE_ERR_NUMBER, "the importance of column %zu is %.9g; it must be finite and >= 0",
-                             i, (double)w);
-        low = w < low ? w : low;
-        high = w > high ? w : high;
-        sum += (double)w;
-    }
-    if (high == 0)
-        *weight = NULL;
-    if (*weight == NULL || (low > 0x1p-40f && high < 0x1p40f))
+    if (*weight == NULL)
         return PARE_OK;
-    if ((*safe = malloc(row_len * sizeof **safe)) == NULL)
+    pare_weight_range range = pare_path_now()->weight_range(*weight, row_len);
+    if (range.bad)
+        return bad_weight(*weight, row_len, err);
+    if (range.high == 0)
+        *weight = NULL;
+    if (range.high == 0 || (range.low > 0x1p-40f && range.high < 0x1p40f))
+        return PARE_OK;
+    double sum = 0;
+    for (size_t i = 0; i < row_len; i++)
+        sum += (double)(*weight)[i];
+    if ((*safe = pare_scratch_alloc(row_len * sizeof **safe)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu importances", row_len);
     for (size_t i = 0; i < row_len; i++)
         (*safe)[i] = (float)((double)(*weight)[i] * (double)row_len / sum + 0x1p-20);
@@ -251,15 +249,15 @@ static pare_status encode_rows(pare_type type, const float *src, size_t n_rows, 
                                pare_effort effort, void *dst, pare_error *err)
 {
     const pare_type_info *info = &infos[type];
-    pare_encode_fn encode = pare_encoder(type);
+    const pare_path_table *path = pare_path_now();
     size_t n_bytes = row_len / info->block_len * info->block_bytes;
     for (size_t r = 0; r < n_rows; r++) {
         const float *row = src + r * row_len;
         uint8_t *out = (uint8_t *)dst + r * n_bytes;
-        size_t column = find_bad_value(row, row_len, scales[type].format->limit);
+        size_t column = path->find_above(row, row_len, scales[type].format->limit);
         if (column < row_len)
             return bad_value(info, n_rows, r, column, row[column], err);
-        encode(row, row_len, weight, effort, out);
+        path->encode[type](row, row_len, weight, effort, out);
         size_t block = pare_find_nonfinite_block(type, out, row_len / info->block_len);
         if (block != SIZE_MAX) {
             column = largest_column(row, block * info->block_len, info->block_len);
@@ -282,7 +280,7 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
         (st = take_weight(&weight, &safe, row_len, err)) != PARE_OK)
         return st;
     st = encode_rows(type, src, n_rows, row_len, weight, effort, dst, err);
-    free(safe);
+    pare_scratch_free(safe, row_len * sizeof *safe);
     return st;
 }
 
@@ -296,7 +294,7 @@ pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, siz
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "type %s: there is no decoder", info->name);
     if ((st = row_bytes(type, row_len, &n_bytes, err)) != PARE_OK)
         return st;
-    info->decode(src, dst, n_rows * (row_len / info->block_len));
+    pare_path_now()->decode[type](src, dst, n_rows * (row_len / info->block_len));
     return PARE_OK;
 }
 

@@ -1,8 +1,10 @@
 #include "recipe/derive.h"
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/exact_sum.h"
 #include "core/scratch.h"
 #include "quant/importance.h"
+#include "quant/path_table.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"
 
@@ -13,11 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Squared error and energy of one row. Summed in row order when the tensor is complete, so that the figure does not
- * depend on which thread encoded which row. */
-typedef struct row_error {
-    double error, energy, weighted_error, weighted_energy;
-} row_error;
+/* Squared error and energy of a tensor, summed exactly: the figures do not depend on which thread encoded which rows.
+ */
+typedef struct tensor_sums {
+    pare_exact_sum error, energy, weighted_error, weighted_energy;
+    uint64_t n_rows; /* that are in them */
+} tensor_sums;
 
 /* ctx of a derived tensor. */
 typedef struct derived {
@@ -27,8 +30,7 @@ typedef struct derived {
     pare_plan_row *row;
     pthread_mutex_t lock;
     bool warned;       /* of values that are not finite */
-    row_error *errors; /* [n_rows] while the tensor is being encoded, else NULL */
-    uint64_t n_done;
+    tensor_sums *sums; /* while the tensor is being encoded, else NULL */
     pare_effort effort;
     bool has_importance;
     pare_imatrix_entry importance;
@@ -39,66 +41,45 @@ static bool is_finite(float x)
     return (pare_f32_to_bits(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* The place of this tensor's row errors, made by whoever comes first. */
-static row_error *errors_of(derived *d, const pare_tensor *t)
-{
-    pthread_mutex_lock(&d->lock);
-    if (d->errors == NULL) {
-        size_t bytes = 0;
-        d->errors = pare_mul_size((size_t)t->n_rows, sizeof *d->errors, &bytes) ? malloc(bytes) : NULL;
-        d->n_done = 0;
-    }
-    pthread_mutex_unlock(&d->lock);
-    return d->errors;
-}
-
-/* Errors of tensors whose encoding was broken off. */
-static void drop_errors(pare_model *m)
+/* Sums of tensors whose encoding was broken off. */
+static void drop_sums(pare_model *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         derived *d = (derived *)(uintptr_t)m->tensors[i].ctx;
-        free(d->errors);
+        free(d->sums);
         pthread_mutex_destroy(&d->lock);
     }
 }
 
-static void rows_done(derived *d, const pare_tensor *t, uint64_t n_rows)
+static double relative(pare_exact_sum *error, pare_exact_sum *energy)
 {
-    pthread_mutex_lock(&d->lock);
-    d->n_done += n_rows;
-    if (d->errors != NULL && d->n_done >= t->n_rows) {
-        row_error sum = {0};
-        for (uint64_t r = 0; r < t->n_rows; r++) {
-            sum.error += d->errors[r].error;
-            sum.energy += d->errors[r].energy;
-            sum.weighted_error += d->errors[r].weighted_error;
-            sum.weighted_energy += d->errors[r].weighted_energy;
-        }
-        d->row->error = sum.energy > 0 ? sum.error / sum.energy : 0.0;
-        if (d->has_importance)
-            d->row->weighted_error = sum.weighted_energy > 0 ? sum.weighted_error / sum.weighted_energy : 0.0;
-        free(d->errors);
-        d->errors = NULL;
-    }
-    pthread_mutex_unlock(&d->lock);
+    double whole = pare_exact_sum_value(energy);
+    return whole > 0 ? pare_exact_sum_value(error) / whole : 0.0;
 }
 
-/* weight: [n] importances or NULL */
-static row_error compare_row(const float *x, const float *y, const float *weight, uint64_t n)
+/* rows: the sums over n_rows rows. */
+static pare_status add_rows(derived *d, const pare_tensor *t, const pare_row_sums *rows, uint64_t n_rows,
+                            pare_error *err)
 {
-    row_error e = {0};
-    for (uint64_t i = 0; i < n; i++) {
-        if (!is_finite(x[i]))
-            continue; /* kept as it is, or refused */
-        double diff = (double)x[i] - (double)y[i], energy = (double)x[i] * (double)x[i];
-        e.error += diff * diff;
-        e.energy += energy;
-        if (weight != NULL) {
-            e.weighted_error += (double)weight[i] * diff * diff;
-            e.weighted_energy += (double)weight[i] * energy;
-        }
+    pthread_mutex_lock(&d->lock);
+    if (d->sums == NULL && (d->sums = calloc(1, sizeof *d->sums)) == NULL) {
+        pthread_mutex_unlock(&d->lock);
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for its error", d->path, t->name);
     }
-    return e;
+    pare_exact_sum_add(&d->sums->error, rows->error);
+    pare_exact_sum_add(&d->sums->energy, rows->energy);
+    pare_exact_sum_add(&d->sums->weighted_error, rows->weighted_error);
+    pare_exact_sum_add(&d->sums->weighted_energy, rows->weighted_energy);
+    d->sums->n_rows += n_rows;
+    if (d->sums->n_rows >= t->n_rows) {
+        d->row->error = relative(&d->sums->error, &d->sums->energy);
+        if (d->has_importance)
+            d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
+        free(d->sums);
+        d->sums = NULL;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return PARE_OK;
 }
 
 /* One warning a tensor: at this place, or before it, lies what is not finite and stays so. */
@@ -115,36 +96,23 @@ static pare_status warn_kept(derived *d, const pare_tensor *t, uint64_t row, uin
                      i, what);
 }
 
-/* What becomes of the first value of row x that is not finite, at column i: an error, zeros, or, where the target is a
- * plain float that can hold it, a warning (one a tensor) and itself. *kept says that there are such values. */
-static pare_status meet_nonfinite(derived *d, const pare_tensor *t, uint64_t row, uint64_t i, float *x, bool *kept,
-                                  pare_error *err)
-{
-    const char *what = isnan(x[i]) ? "a NaN" : "an infinity";
-    if (d->flags & PARE_DERIVE_ZERO) {
-        for (; i < t->row_len; i++)
-            x[i] = is_finite(x[i]) ? x[i] : 0.0f;
-        return PARE_OK;
-    }
-    if ((d->flags & PARE_DERIVE_CHECK) || !(pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT))
-        return pare_fail(err, PARE_ERR_NUMBER,
-                         "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
-                         d->path, t->name, row, i, what);
-    *kept = true;
-    return warn_kept(d, t, row, i, what, err);
-}
-
-/* Encode row x of plain floats that are not all finite: the finite ones as always (a value too large for the type is an
- * error), the others one by one. z has room for a row. */
-static pare_status encode_kept(const pare_tensor *t, const float *x, float *z, uint8_t *dst, pare_error *err)
+/* Where the target is a plain float: encode row x, not all of it finite, the finite values as always (one that is too
+ * large for the type is an error), the others one by one. After that x and y hold zeros in their place. */
+static pare_status encode_kept(const pare_tensor *t, float *x, float *y, uint8_t *dst, pare_error *err)
 {
     uint32_t size = pare_type_get(t->type)->block_bytes;
     for (uint64_t i = 0; i < t->row_len; i++)
-        z[i] = is_finite(x[i]) ? x[i] : 0.0f;
-    pare_status st = pare_encode_rows(t->type, z, 1, (size_t)t->row_len, NULL, PARE_EFFORT_DEFAULT, dst, err);
+        y[i] = is_finite(x[i]) ? x[i] : 0.0f;
+    pare_status st = pare_encode_rows(t->type, y, 1, (size_t)t->row_len, NULL, PARE_EFFORT_DEFAULT, dst, err);
     for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
-        if (!is_finite(x[i]))
+        if (!is_finite(x[i])) {
             pare_encoder(t->type)(&x[i], 1, NULL, PARE_EFFORT_DEFAULT, dst + i * size);
+            x[i] = 0;
+        }
+    if (st == PARE_OK)
+        st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err);
+    for (uint64_t i = 0; i < t->row_len && st == PARE_OK; i++)
+        y[i] = is_finite(y[i]) ? y[i] : 0.0f;
     return st;
 }
 
@@ -167,54 +135,89 @@ static const float *columns_of(const pare_tensor *t, const derived *d, uint64_t 
     return b->column;
 }
 
-/* Encode one row and measure it. */
-static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, row_buffers *b, row_error *e,
-                              pare_error *err)
+/* Encode row x, in b, and decode it again. */
+static pare_status encode_finite(const pare_tensor *t, const derived *d, uint64_t row, const float *column,
+                                 row_buffers *b, void *dst, pare_error *err)
 {
-    float *x = b->x, *y = b->y;
-    const float *column = columns_of(t, d, row, b), *weight = NULL;
-    bool kept = false;
-    uint64_t i = 0;
     pare_error inner = {0};
-    pare_status st = pare_tensor_read_f32(d->source, row, 1, x, err);
-    while (st == PARE_OK && i < t->row_len && is_finite(x[i]))
-        i++;
-    if (st == PARE_OK && i < t->row_len)
-        st = meet_nonfinite(d, t, row, i, x, &kept, err);
-    if (st != PARE_OK)
-        return st;
-    if (!kept && pare_importance_of_weights(t->type, column, x, (size_t)t->row_len, b->weight))
-        weight = b->weight;
-    st = kept ? encode_kept(t, x, y, dst, &inner)
-              : pare_encode_rows(t->type, x, 1, (size_t)t->row_len, weight, d->effort, dst, &inner);
+    bool weighted = pare_importance_of_weights(t->type, column, b->x, (size_t)t->row_len, b->weight);
+    pare_status st =
+        pare_encode_rows(t->type, b->x, 1, (size_t)t->row_len, weighted ? b->weight : NULL, d->effort, dst, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
-    if ((st = pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, y, err)) == PARE_OK)
-        *e = compare_row(x, y, column, t->row_len);
+    return pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, b->y, err);
+}
+
+/* Row x, in b, could not be encoded because it holds a NaN or an infinity, the first one in column i. That is an error,
+ * or they become zeros, or, where the target is a plain float that can hold them, they stay, with a warning a tensor.
+ */
+static pare_status encode_nonfinite(const pare_tensor *t, derived *d, uint64_t row, uint64_t i, const float *column,
+                                    row_buffers *b, void *dst, pare_error *err)
+{
+    const char *what = isnan(b->x[i]) ? "a NaN" : "an infinity";
+    if (d->flags & PARE_DERIVE_ZERO) {
+        for (; i < t->row_len; i++)
+            b->x[i] = is_finite(b->x[i]) ? b->x[i] : 0.0f;
+        return encode_finite(t, d, row, column, b, dst, err);
+    }
+    if ((d->flags & PARE_DERIVE_CHECK) || !(pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT))
+        return pare_fail(err, PARE_ERR_NUMBER,
+                         "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
+                         d->path, t->name, row, i, what);
+    pare_error inner = {0};
+    pare_status st = warn_kept(d, t, row, i, what, err);
+    if (st == PARE_OK && (st = encode_kept(t, b->x, b->y, dst, &inner)) != PARE_OK)
+        pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     return st;
+}
+
+/* Encode one row and add its errors to *sums. That all values are finite, as they nearly always are, is found by the
+ * encoder, and is not looked for here as well. */
+static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, row_buffers *b,
+                              pare_row_sums *sums, pare_error *err)
+{
+    const float *column = columns_of(t, d, row, b);
+    pare_error why = {0};
+    pare_status st = pare_check_interrupt(err);
+    if (st != PARE_OK || (st = pare_tensor_read_f32(d->source, row, 1, b->x, err)) != PARE_OK)
+        return st;
+    if ((st = encode_finite(t, d, row, column, b, dst, &why)) != PARE_OK) {
+        uint64_t i = 0;
+        while (i < t->row_len && is_finite(b->x[i]))
+            i++;
+        if (i < t->row_len)
+            st = encode_nonfinite(t, d, row, i, column, b, dst, err);
+        else if (err != NULL)
+            *err = why;
+    }
+    if (st != PARE_OK)
+        return st;
+    pare_row_sums row_sums = pare_path_now()->compare(b->x, b->y, column, (size_t)t->row_len);
+    sums->error += row_sums.error;
+    sums->energy += row_sums.energy;
+    sums->weighted_error += row_sums.weighted_error;
+    sums->weighted_energy += row_sums.weighted_energy;
+    return PARE_OK;
 }
 
 static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
-    row_error *errors = errors_of(d, t);
+    pare_row_sums sums = {0};
     size_t bytes = 0;
     float *scratch =
         pare_mul_size((size_t)t->row_len, ROW_BUFFERS * sizeof *scratch, &bytes) ? pare_scratch_alloc(bytes) : NULL;
-    if (scratch == NULL || errors == NULL) {
-        pare_scratch_free(scratch, bytes);
+    if (scratch == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
                          t->name, t->row_len);
-    }
     row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, scratch + 3 * t->row_len, UINT64_MAX};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &errors[row + i], err);
+        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &sums, err);
     pare_scratch_free(scratch, bytes);
-    if (st == PARE_OK) {
-        pare_tensor_release(d->source, row, n_rows);
-        rows_done(d, t, n_rows);
-    }
+    if (st == PARE_OK)
+        st = add_rows(d, t, &sums, n_rows, err);
+    pare_tensor_release(d->source, row, n_rows);
     return st;
 }
 
@@ -245,7 +248,7 @@ pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *
                         .arch = in->arch,
                         .hp = in->hp,
                         .source = in,
-                        .closing = drop_errors};
+                        .closing = drop_sums};
     *plan = (pare_plan){0};
     out->path = in->path;
     out->side_files = in->side_files;
@@ -299,7 +302,8 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     copy.ctx = d;
     copy.read = keep ? read_kept : read_encoded;
     copy.base = t;
-    copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes + ROW_BUFFERS * (size_t)t->row_len * sizeof(float);
+    copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes +
+                         (ROW_BUFFERS + 1) * (size_t)t->row_len * sizeof(float); /* 1: the encoder's weights */
     pare_tensor *added = NULL;
     pare_status st = pare_tensor_set_shape(&copy, out->path, err);
     if (st == PARE_OK)

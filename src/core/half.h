@@ -15,7 +15,8 @@ PARE_HD float pare_f16_to_f32(uint16_t h)
     uint32_t rebias = mag >= 0x7c00u ? 224u << 23 : 112u << 23; /* infinity and NaN keep the largest exponent */
     uint32_t normal = (mag << 13) + rebias;
     uint32_t subnormal = pare_f32_to_bits((float)(int32_t)mag * (1.0f / 16777216.0f)); /* 2^-24; normal in binary32 */
-    return pare_bits_to_f32(sign | (mag < 0x400u ? subnormal : normal));
+    uint32_t choice = 0u - (uint32_t)(mag < 0x400u); /* a mask: compilers make a branch of ?: around a product */
+    return pare_bits_to_f32(sign | (subnormal & choice) | (normal & ~choice));
 }
 
 /* binary32 to binary16, round to nearest even; overflow gives infinity, NaN stays NaN (quiet). Selections instead of

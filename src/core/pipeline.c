@@ -8,6 +8,9 @@
 /* Pieces between next and done. Enough for every thread to be ahead of a lane that waits for the disk. */
 enum { MAX_PIECES = 1024 };
 
+/* Pieces up to this size share buffers that are used again and again: memory fresh from the system is slow. */
+enum { BUFFER_BYTES = 256 << 10 };
+
 typedef struct slot {
     pare_piece piece;
     void *buffer;
@@ -26,7 +29,9 @@ typedef struct run {
         uint64_t n_taken;
         bool busy;
     } lanes[PARE_PIPELINE_LANES];
-    size_t bytes;  /* of pieces between next and done */
+    size_t bytes;            /* of pieces between next and done */
+    void *spare[MAX_PIECES]; /* [n_spare] buffers of BUFFER_BYTES */
+    size_t n_spare;
     bool has_next; /* next_piece is described and not started */
     pare_piece next_piece;
     bool exhausted;       /* next has said so */
@@ -39,9 +44,25 @@ static slot *slot_of(run *r, uint64_t number)
     return &r->slots[number % MAX_PIECES];
 }
 
+/* Of the piece's buffer. */
+static size_t buffer_bytes(const pare_piece *piece)
+{
+    return piece->n_bytes > BUFFER_BYTES ? piece->n_bytes : BUFFER_BYTES;
+}
+
 static size_t cost_of(const pare_piece *piece)
 {
-    return piece->n_bytes + piece->extra_bytes < piece->n_bytes ? SIZE_MAX : piece->n_bytes + piece->extra_bytes;
+    size_t n = buffer_bytes(piece);
+    return n + piece->extra_bytes < n ? SIZE_MAX : n + piece->extra_bytes;
+}
+
+static void drop_buffer(run *r, slot *s)
+{
+    if (s->buffer != NULL && buffer_bytes(&s->piece) == BUFFER_BYTES)
+        r->spare[r->n_spare++] = s->buffer;
+    else if (s->buffer != NULL)
+        pare_scratch_free(s->buffer, buffer_bytes(&s->piece));
+    s->buffer = NULL;
 }
 
 static void fail(run *r, uint64_t number, pare_status st, const pare_error *err)
@@ -74,8 +95,7 @@ static void retire(run *r)
         slot *s = slot_of(r, r->n_done);
         if (r->p->done != NULL)
             r->p->done(&s->piece, r->p->user);
-        if (s->buffer != NULL)
-            pare_scratch_free(s->buffer, s->piece.n_bytes);
+        drop_buffer(r, s);
         r->bytes -= cost_of(&s->piece);
         *s = (slot){0};
     }
@@ -123,8 +143,12 @@ static void start_piece(run *r)
     *s = (slot){.piece = r->next_piece};
     r->has_next = false;
     r->bytes += cost_of(&s->piece);
+    if (s->piece.data == NULL && r->n_spare > 0 && buffer_bytes(&s->piece) == BUFFER_BYTES)
+        s->buffer = r->spare[--r->n_spare];
     pthread_mutex_unlock(&r->lock);
-    if (st == PARE_OK && s->piece.data == NULL && (s->buffer = pare_scratch_alloc(s->piece.n_bytes)) == NULL)
+    if (s->piece.data == NULL && s->buffer == NULL)
+        s->buffer = pare_scratch_alloc(buffer_bytes(&s->piece));
+    if (st == PARE_OK && s->piece.data == NULL && s->buffer == NULL)
         st = pare_fail(&err, PARE_ERR_MEMORY, "no memory for %zu bytes", s->piece.n_bytes);
     if (st == PARE_OK)
         st = r->p->make(&s->piece, s->buffer, r->p->user, &err);
@@ -170,17 +194,16 @@ static pare_status work(size_t i, int thread, void *ctx, pare_error *err)
 
 pare_status pare_pipeline_run(const pare_pipeline *pipeline, pare_error *err)
 {
-    run r = {.p = pipeline,
-             .lock = PTHREAD_MUTEX_INITIALIZER,
-             .changed = PTHREAD_COND_INITIALIZER,
-             .failed = UINT64_MAX,
-             .slots = calloc(MAX_PIECES, sizeof *r.slots)};
+    run r = {
+        .p = pipeline, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .failed = UINT64_MAX};
+    r.slots = calloc(MAX_PIECES, sizeof *r.slots);
     if (r.slots == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d pieces of work", MAX_PIECES);
     pare_status st = pare_parallel((size_t)pare_threads(), work, &r, err);
     for (uint64_t i = r.n_done; i < r.n_started; i++)
-        if (slot_of(&r, i)->buffer != NULL)
-            pare_scratch_free(slot_of(&r, i)->buffer, slot_of(&r, i)->piece.n_bytes);
+        drop_buffer(&r, slot_of(&r, i));
+    while (r.n_spare > 0)
+        pare_scratch_free(r.spare[--r.n_spare], BUFFER_BYTES);
     free(r.slots);
     pthread_cond_destroy(&r.changed);
     pthread_mutex_destroy(&r.lock);

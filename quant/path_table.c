@@ -1,0 +1,13 @@
+#include "quant/path_table.h"
+#include "quant/blocks.h"
+
+#define pare_c64_decode NULL /* a complex number is no float */
+#define ENCODE_ROW(id, gguf, len, stem, name, st, traits, encode, format, field, n) [PARE_TYPE_##id] = encode,
+#define DECODE_ROW(id, gguf, len, stem, ...) [PARE_TYPE_##id] = pare_##stem##_decode,
+
+extern const pare_path_table pare_table;
+const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
+                                    .decode = {PARE_TYPES(DECODE_ROW)},
+                                    .find_above = pare_row_find_above,
+                                    .weight_range = pare_row_weight_range,
+                                    .compare = pare_row_compare};

@@ -1,0 +1,22 @@
+/* quant/path_table.h - what is compiled once a path: encoders, decoders, and what else is done to each weight of a row
+ */
+#ifndef PARE_QUANT_PATH_TABLE_H
+#define PARE_QUANT_PATH_TABLE_H
+
+#include "quant/row_passes.h"
+#include "quant/types.h"
+
+typedef struct pare_path_table {
+    pare_encode_fn encode[PARE_TYPE_COUNT];                                        /* NULL: pare has none */
+    void (*decode[PARE_TYPE_COUNT])(const void *src, float *dst, size_t n_blocks); /* as in pare_type_info */
+
+    /* quant/row_passes.h */
+    size_t (*find_above)(const float *x, size_t n, float limit);
+    pare_weight_range (*weight_range)(const float *w, size_t n);
+    pare_row_sums (*compare)(const float *x, const float *y, const float *weight, size_t n);
+} pare_path_table;
+
+/* That of the path in use. */
+const pare_path_table *pare_path_now(void);
+
+#endif
