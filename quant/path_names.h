@@ -10,6 +10,7 @@
 #define PARE_ON_PATH(name) PARE_PATH_EXPAND(name, PARE_PATH)
 
 /* clang-format off */
+#define pare_affine_search PARE_ON_PATH(pare_affine_search)
 #define pare_bf16_encode PARE_ON_PATH(pare_bf16_encode)
 #define pare_block32_affine PARE_ON_PATH(pare_block32_affine)
 #define pare_block32_encode PARE_ON_PATH(pare_block32_encode)
@@ -56,7 +57,11 @@
 #define pare_row_compare PARE_ON_PATH(pare_row_compare)
 #define pare_row_find_above PARE_ON_PATH(pare_row_find_above)
 #define pare_row_weight_range PARE_ON_PATH(pare_row_weight_range)
+#define pare_signed_search PARE_ON_PATH(pare_signed_search)
+#define pare_super_descend PARE_ON_PATH(pare_super_descend)
 #define pare_super_encode PARE_ON_PATH(pare_super_encode)
+#define pare_super_half PARE_ON_PATH(pare_super_half)
+#define pare_super_units PARE_ON_PATH(pare_super_units)
 #define pare_sweep PARE_ON_PATH(pare_sweep)
 #define pare_table PARE_ON_PATH(pare_table)
 #define pare_tq1_0_encode PARE_ON_PATH(pare_tq1_0_encode)

@@ -19,6 +19,11 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static const float peak_codes[] = {
+    -4.3f, -3.2f, -5.8f, -3.9f, 4.7f,  -4.7f, -7,    6.6f, 2.8f,  3.7f, 2.2f, -3.6f,
+    5.4f,  -5.1f, -4.1f, 4.1f,  -4.5f, 7,     -6.5f, 3.4f, -5.3f, 6.1f, 3,    -3.8f,
+};
+
 static const pare_super_shape shape = {
     .n_sub = 16,
     .sub_len = 16,
@@ -26,10 +31,9 @@ static const pare_super_shape shape = {
     .code_high = 3,
     .scale_low = -32,
     .scale_high = 31,
-    .has_min = false,
-    .n_starts = 7,
-    .start_low = -1,
-    .start_high = 1,
+    .peak_codes = peak_codes,
+    .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 8, .n_moves = 1, .n_first = 1, .scales = 1},
+              [PARE_EFFORT_BEST] = {.n_starts = 24, .n_moves = 3, .n_first = 4, .scales = 2}},
     .block_bytes = sizeof(pare_q3_k),
     .pack = pack,
 };

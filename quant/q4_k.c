@@ -23,6 +23,15 @@ static void pack(const pare_super_fit *fit, void *block)
             b->qs[32 * (j / 2) + l] |= (uint8_t)(fit->code[32 * j + l] << 4 * (j % 2));
 }
 
+static const float cuts[][2] = {
+    {0.02f, 0.02f},   {-0.02f, 0.04f},  {0.04f, 0},       {-0.08f, 0},     {-0.02f, 0},     {0.1f, 0.02f},
+    {-0.08f, -0.08f}, {0.02f, 0.08f},   {0, -0.02f},      {0.02f, 0.14f},  {0.14f, 0},      {0.02f, -0.08f},
+    {0.02f, 0.04f},   {-0.12f, -0.06f}, {0.08f, 0.06f},   {0.06f, 0.12f},  {-0.02f, 0.18f}, {0.02f, -0.02f},
+    {0, 0.02f},       {0.04f, 0.02f},   {-0.02f, -0.06f}, {0.06f, -0.02f}, {0.2f, 0.02f},   {0.04f, 0.22f},
+    {-0.08f, -0.12f}, {0, 0.04f},       {0, 0},           {0.1f, 0.1f},    {0, 0.1f},       {0.08f, 0.3f},
+    {0.02f, -0.04f},  {-0.04f, -0.04f},
+};
+
 static const pare_super_shape shape = {
     .n_sub = 8,
     .sub_len = 32,
@@ -30,10 +39,9 @@ static const pare_super_shape shape = {
     .code_high = 15,
     .scale_low = 0,
     .scale_high = 63,
-    .has_min = true,
-    .n_starts = 11,
-    .start_low = -1,
-    .start_high = 1,
+    .cuts = cuts,
+    .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 20, .n_moves = 2, .n_first = 1, .scales = 1, .mins = 2},
+              [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 4, .n_first = 3, .scales = 1, .mins = 2}},
     .block_bytes = sizeof(pare_q4_k),
     .pack = pack,
 };

@@ -19,6 +19,15 @@ static void pack(const pare_super_fit *fit, void *block)
     }
 }
 
+static const float cuts[][2] = {
+    {0, 0},           {-0.04f, 0},      {0, 0.02f},       {0, -0.06f},    {0.02f, 0},       {-0.04f, -0.08f},
+    {-0.08f, -0.08f}, {-0.02f, 0},      {-0.06f, 0},      {0.02f, 0.02f}, {0, 0.04f},       {0.06f, 0},
+    {-0.12f, -0.08f}, {0.04f, 0},       {-0.12f, -0.12f}, {0, 0.06f},     {0, -0.02f},      {0, -0.1f},
+    {0, -0.04f},      {0.04f, 0.02f},   {-0.08f, 0},      {0.12f, 0},     {-0.1f, -0.02f},  {0.02f, 0.04f},
+    {0, 0.1f},        {-0.08f, -0.02f}, {0, 0.16f},       {0.08f, 0},     {-0.06f, -0.04f}, {-0.1f, -0.08f},
+    {-0.02f, 0.02f},  {0, 0.08f},
+};
+
 static const pare_super_shape shape = {
     .n_sub = 8,
     .sub_len = 32,
@@ -26,10 +35,9 @@ static const pare_super_shape shape = {
     .code_high = 31,
     .scale_low = 0,
     .scale_high = 63,
-    .has_min = true,
-    .n_starts = 11,
-    .start_low = -1,
-    .start_high = 1,
+    .cuts = cuts,
+    .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 20, .n_moves = 2, .n_first = 1, .scales = 1, .mins = 2},
+              [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 4, .n_first = 3, .scales = 1, .mins = 2}},
     .block_bytes = sizeof(pare_q5_k),
     .pack = pack,
 };

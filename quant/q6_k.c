@@ -18,6 +18,13 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static const float peak_codes[] = {
+    -32,     30,      -31,    28,     29,      26,     24,      27,      -32.75f, 23,
+    25,      -34.25f, 19.75f, 22,     -37,     21,     -31.75f, -32.25f, 30.75f,  -44.25f,
+    -31.25f, 18,      29.5f,  30.25f, -33.25f, 27.75f, 19,      -35.5f,  28.75f,  29.25f,
+    28.25f,  -39.75f, 27.25f, 26.75f, 25.25f,  29.75f, 25.75f,  26.25f,  24.75f,  23.25f,
+};
+
 static const pare_super_shape shape = {
     .n_sub = 16,
     .sub_len = 16,
@@ -25,10 +32,9 @@ static const pare_super_shape shape = {
     .code_high = 31,
     .scale_low = -128,
     .scale_high = 127,
-    .has_min = false,
-    .n_starts = 9,
-    .start_low = -6,
-    .start_high = 2,
+    .peak_codes = peak_codes,
+    .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 16, .n_moves = 1, .n_first = 1, .scales = 1},
+              [PARE_EFFORT_BEST] = {.n_starts = 40, .n_moves = 3, .n_first = 4, .scales = 3}},
     .block_bytes = sizeof(pare_q6_k),
     .pack = pack,
 };

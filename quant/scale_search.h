@@ -6,7 +6,6 @@
 
 #include "quant/types.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,19 +13,29 @@ enum { PARE_SUPER_LEN = 256, PARE_MAX_SUBS = 16 };
 
 /* One super-block: weight = d * scale * code - dmin * min, with the scale and min of the weight's sub-block. */
 typedef struct pare_super_fit {
-    uint16_t d, dmin; /* binary16 */
+    uint16_t d, dmin; /* binary16, of either sign */
     int16_t scale[PARE_MAX_SUBS], min[PARE_MAX_SUBS];
     int8_t code[PARE_SUPER_LEN];
 } pare_super_fit;
 
-/* What a type can hold, and how far to search. */
+/* How far an effort searches. */
+typedef struct pare_super_reach {
+    int n_starts; /* the first so many of the shape's starts */
+    int n_moves;  /* least squares moves from each start */
+    int n_first;  /* first values of d, and with each of dmin, that are followed to the end; at most 8 */
+    int scales;   /* a sub-block's scale moves by up to this, at a time */
+    int mins;     /* with each scale this many mins around the best one are tried */
+} pare_super_reach;
+
+/* What a type can hold. */
 typedef struct pare_super_shape {
-    int n_sub, sub_len;          /* n_sub * sub_len is PARE_SUPER_LEN, sub_len a multiple of 8 */
-    int code_low, code_high;     /* range of the codes; code_low is 0 in a type with mins */
-    int scale_low, scale_high;   /* range of the scales, and of the mins (from 0) */
-    bool has_min;                /* without: dmin and all mins are 0 */
-    int n_starts;                /* starting scales a sub-block, which give the extreme weight the code */
-    float start_low, start_high; /* code_high + start_low .. code_high + start_high */
+    int n_sub, sub_len;        /* 16 of 16 or 8 of 32 */
+    int code_low, code_high;   /* range of the codes; code_low is 0 in a type with mins */
+    int scale_low, scale_high; /* range of the scales, and of the mins (from 0) */
+    const float (*cuts)[2];    /* starts of a type with mins: the end codes lie this part of the range of a sub-block's
+                                  weights above the lowest and below the highest of them; NULL in a type without mins */
+    const float *peak_codes;   /* starts of a type without mins: the weight of largest magnitude has this code */
+    pare_super_reach reach[2]; /* of PARE_EFFORT_DEFAULT and PARE_EFFORT_BEST */
     size_t block_bytes;
     void (*pack)(const pare_super_fit *fit, void *block);
 } pare_super_shape;

@@ -1,0 +1,116 @@
+/* quant/super_lanes.h - a super-block of 256 weights as 16 lanes of 16, and what its codes leave under given scales
+ *
+ * Lane g holds weights 16 g .. 16 g + 15. A sub-block is a lane or, of 32 weights, the pair of lanes 2 j and 2 j + 1:
+ * then whatever is known of it stands in both. The searches treat all sub-blocks at once. For use inside of
+ * scale_search.c and the two searches behind it. */
+#ifndef PARE_QUANT_SUPER_LANES_H
+#define PARE_QUANT_SUPER_LANES_H
+
+#include "quant/scale_search.h"
+#include "quant/vec.h"
+
+enum { PARE_SUPER_MAX_FIRST = 8 };
+
+/* Some lanes of a super-block: x[l] are weights l of them, w[l] the weights of the errors. */
+typedef struct pare_super_part {
+    pare_vec x[16], w[16], w_sum;
+} pare_super_part;
+
+typedef struct pare_super_lanes {
+    const pare_super_shape *shape;
+    pare_super_part part[PARE_PARTS];
+} pare_super_lanes;
+
+/* A super-block's integers under a d and dmin, which are binary16 values, and the error with the nearest codes. */
+typedef struct pare_super_trial {
+    float d, dmin, error;
+    pare_vec scale[PARE_PARTS], min[PARE_PARTS];
+} pare_super_trial;
+
+/* Weighted sums over sub-blocks, with q the codes at scale * q - offset and r = x + offset - scale * q. */
+typedef struct pare_super_sums {
+    pare_vec rr, rq, r, qq, q;
+} pare_super_sums;
+
+/* From sums of lanes to sums of sub-blocks. */
+static inline pare_vec pare_super_join(const pare_super_shape *shape, pare_vec v)
+{
+    return shape->sub_len == 16 ? v : v + pare_vec_swap(v);
+}
+
+/* The lowest and the highest weight of every sub-block. */
+static inline void pare_super_range(const pare_super_shape *shape, const pare_super_part *part, pare_vec *low,
+                                    pare_vec *high)
+{
+    *low = *high = part->x[0];
+    for (int l = 1; l < 16; l++) {
+        *low = pare_vec_min(part->x[l], *low);
+        *high = pare_vec_max(part->x[l], *high);
+    }
+    if (shape->sub_len == 32) {
+        *low = pare_vec_min(*low, pare_vec_swap(*low));
+        *high = pare_vec_max(*high, pare_vec_swap(*high));
+    }
+}
+
+static inline pare_vec pare_super_code(const pare_super_shape *shape, pare_vec v, pare_vec inverse)
+{
+    pare_vec low = pare_vec_all((float)shape->code_low), high = pare_vec_all((float)shape->code_high);
+    return pare_vec_nearest(pare_vec_clamp(v * inverse, low, high));
+}
+
+/* sum w r^2 with the nearest codes */
+static inline pare_vec pare_super_error(const pare_super_shape *shape, const pare_super_part *part, pare_vec scale,
+                                        pare_vec offset)
+{
+    pare_vec rr = {0}, inverse = pare_vec_inverse(scale);
+    for (int l = 0; l < 16; l++) {
+        pare_vec v = part->x[l] + offset, r = v - scale * pare_super_code(shape, v, inverse);
+        rr += part->w[l] * r * r;
+    }
+    return pare_super_join(shape, rr);
+}
+
+static inline pare_super_sums pare_super_measure(const pare_super_shape *shape, const pare_super_part *part,
+                                                 pare_vec scale, pare_vec offset)
+{
+    pare_super_sums s = {0};
+    pare_vec inverse = pare_vec_inverse(scale);
+    for (int l = 0; l < 16; l++) {
+        pare_vec v = part->x[l] + offset, q = pare_super_code(shape, v, inverse), r = v - scale * q;
+        pare_vec wr = part->w[l] * r, wq = part->w[l] * q;
+        s.rr += wr * r;
+        s.rq += wr * q;
+        s.r += wr;
+        s.qq += wq * q;
+        s.q += wq;
+    }
+    s.rr = pare_super_join(shape, s.rr);
+    s.rq = pare_super_join(shape, s.rq);
+    s.r = pare_super_join(shape, s.r);
+    s.qq = pare_super_join(shape, s.qq);
+    s.q = pare_super_join(shape, s.q);
+    return s;
+}
+
+/* The search for types with mins (affine_search.c) and without (signed_search.c). */
+pare_super_trial pare_affine_search(const pare_super_lanes *lanes, pare_effort effort);
+pare_super_trial pare_signed_search(const pare_super_lanes *lanes, pare_effort effort);
+
+/* The nearest binary16; not zero unless v is. */
+float pare_super_half(float v);
+
+/* The units, as binary16 values, whose multiples by integers in low..high come closest to the ideal values: those of
+ * least sum of stiffness * (ideal - unit * integer)^2, the best first. Tried are those that put the peak, which is the
+ * outermost ideal value, on 64 places up to a little outside of `end`, which is low or high; on both ends when low is
+ * below zero. */
+void pare_super_units(const pare_vec *ideal, const pare_vec *stiffness, float peak, float low, float high, int n_best,
+                      float *best);
+
+typedef void (*pare_super_step)(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_trial *t);
+
+/* Settle t's integers under its d and dmin and refit these, in turn, while the error falls. */
+void pare_super_descend(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
+                        pare_super_step refit, pare_super_trial *t);
+
+#endif

@@ -1,0 +1,107 @@
+/* quant/vec.h - float vectors of the width that the path's registers have, and what the language lacks for them
+ *
+ * Every lane computes the same on all paths: work in lanes that do not depend on each other, and add lanes up in one
+ * order. A struct of 16 lanes is PARE_PARTS vectors. */
+#ifndef PARE_QUANT_VEC_H
+#define PARE_QUANT_VEC_H
+
+#include "quant/lanes.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined __AVX512F__
+#define PARE_VEC_LANES 16
+#elif defined __AVX2__
+#define PARE_VEC_LANES 8
+#else
+#define PARE_VEC_LANES 4
+#endif
+
+enum { PARE_PARTS = 16 / PARE_VEC_LANES };
+
+typedef float pare_vec __attribute__((vector_size(4 * PARE_VEC_LANES)));
+typedef int32_t pare_mask __attribute__((vector_size(4 * PARE_VEC_LANES))); /* -1: yes; what a comparison gives */
+
+static inline pare_vec pare_vec_all(float v)
+{
+    return (pare_vec){0} + v;
+}
+
+static inline pare_vec pare_vec_load(const float *v)
+{
+    pare_vec r;
+    memcpy(&r, v, sizeof r);
+    return r;
+}
+
+static inline pare_vec pare_vec_pick(pare_mask yes, pare_vec a, pare_vec b)
+{
+    return (pare_vec)((yes & (pare_mask)a) | (~yes & (pare_mask)b));
+}
+
+/* b where a is a NaN */
+static inline pare_vec pare_vec_max(pare_vec a, pare_vec b)
+{
+    return pare_vec_pick(a > b, a, b);
+}
+
+static inline pare_vec pare_vec_min(pare_vec a, pare_vec b)
+{
+    return pare_vec_pick(a < b, a, b);
+}
+
+/* Inside low..high; low for a NaN. */
+static inline pare_vec pare_vec_clamp(pare_vec v, pare_vec low, pare_vec high)
+{
+    return pare_vec_min(pare_vec_max(v, low), high);
+}
+
+/* To the nearest integer, ties to even, for |v| < 2^22: the sum has no bits left for a fraction. */
+static inline pare_vec pare_vec_nearest(pare_vec v)
+{
+    return (v + 12582912.0f) - 12582912.0f;
+}
+
+/* 1 / v; 0 for 0 */
+static inline pare_vec pare_vec_inverse(pare_vec v)
+{
+    return (pare_vec)((v != 0) & (pare_mask)(1 / v));
+}
+
+static inline pare_vec pare_vec_abs(pare_vec v)
+{
+    return (pare_vec)((pare_mask)v & 0x7fffffff);
+}
+
+/* Lanes 2 j and 2 j + 1 change places. */
+static inline pare_vec pare_vec_swap(pare_vec v)
+{
+#if PARE_VEC_LANES == 16
+    static const pare_mask from = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
+#elif PARE_VEC_LANES == 8
+    static const pare_mask from = {1, 0, 3, 2, 5, 4, 7, 6};
+#else
+    static const pare_mask from = {1, 0, 3, 2};
+#endif
+#if defined __clang__
+    pare_vec r;
+    for (int k = 0; k < PARE_VEC_LANES; k++)
+        r[k] = v[from[k]];
+    return r;
+#else
+    return __builtin_shuffle(v, from);
+#endif
+}
+
+/* The sum of 16 lanes. */
+static inline float pare_vec_sum(const pare_vec *v)
+{
+    float lane[16], half[PARE_LANES];
+    memcpy(lane, v, sizeof lane);
+    for (int k = 0; k < PARE_LANES; k++)
+        half[k] = lane[k] + lane[k + PARE_LANES];
+    return pare_add_lanes(half);
+}
+
+#endif
