@@ -81,7 +81,7 @@ pare_status pare_plan_requantized(const pare_plan *plan, const pare_model *out, 
     for (size_t i = 0; i < plan->n && st == PARE_OK; i++) {
         const pare_plan_row *row = &plan->rows[i];
         double n = (double)out->tensors[i].n_rows * (double)out->tensors[i].row_len, source = 0, target = 0;
-        if (row->to == row->from || pare_type_get(row->from)->block_len == 1)
+        if (row->to == row->from || (pare_type_get(row->from)->traits & PARE_TRAIT_FLOAT))
             continue;
         st = known_error(row->from, known, &source, err);
         if (st == PARE_OK)
