@@ -232,10 +232,11 @@ static pare_str cut_name(pare_str s)
     return (pare_str){s.data, n};
 }
 
-/* Where the importances came from, with stock's keys. */
+/* Where the importances came from, with stock's keys; the file without its folder, which is the machine's. */
 static pare_status describe_imatrix(pare_meta *meta, const pare_imatrix *im, pare_error *err)
 {
-    pare_str file = {im->path, strlen(im->path)};
+    const char *slash = strrchr(im->path, '/'), *name = slash != NULL ? slash + 1 : im->path;
+    pare_str file = {name, strlen(name)};
     pare_status st = pare_meta_set_str(meta, "quantize.imatrix.file", cut_name(file), err);
     if (st == PARE_OK && im->n_datasets > 0)
         st = pare_meta_set_str(meta, "quantize.imatrix.dataset", cut_name(im->datasets[0]), err);

@@ -78,11 +78,12 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
                                           .output_weight = cmd_has(j->args, OPT_OUTPUT_WEIGHT)};
     pare_ids ids = {0};
     pare_imatrix seen = {0};
+    const char *name = cmd_base_name(path);
     pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, err);
     if (st == PARE_OK)
         st = pare_collect(&seen, &j->model, j->backend, ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
     if (st == PARE_OK)
-        st = pare_imatrix_add_dataset(&seen, (pare_str){path, strlen(path)}, err);
+        st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)
         st = pare_imatrix_merge(&j->all, &seen, err);
     pare_imatrix_close(&seen);

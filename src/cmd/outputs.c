@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-static const char *base_name(const char *path)
+const char *cmd_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
@@ -33,8 +33,8 @@ static bool same_place(const char *a, const char *b)
     if (stat(a, &x) == 0 && stat(b, &y) == 0)
         return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
     char *left = folder_of(a), *right = folder_of(b);
-    bool same = left != NULL && right != NULL && strcmp(base_name(a), base_name(b)) == 0 && stat(left, &x) == 0 &&
-                stat(right, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    bool same = left != NULL && right != NULL && strcmp(cmd_base_name(a), cmd_base_name(b)) == 0 &&
+                stat(left, &x) == 0 && stat(right, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
     free(left);
     free(right);
     return same;
@@ -188,7 +188,7 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
     pinning->inputs = json_array();
     for (size_t i = 0; i < pin.n_files && st == PARE_OK; i++) {
         char hex[PARE_SHA256_HEX];
-        const char *name = base_name(pin.files[i].path);
+        const char *name = cmd_base_name(pin.files[i].path);
         pare_hex(hex, pin.files[i].digest.sha256, sizeof pin.files[i].digest.sha256);
         json_array_append_new(pinning->inputs,
                               json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
@@ -204,6 +204,8 @@ static json_t *recipe_options(const cmd_args *args)
     for (size_t i = 0; i < args->n_given; i++) {
         const cmd_option *option = args->given[i].option;
         const char *text = args->given[i].text != NULL ? args->given[i].text : "";
+        if (option->kind == CMD_KIND_PATH)
+            text = cmd_base_name(text); /* as among the inputs: a lock holds no path of the machine */
         if (option->traits & CMD_SHAPES_BYTES)
             json_array_append_new(list, json_pack("[s, o]", option->name, cmd_json_text(text, strlen(text))));
     }
@@ -241,7 +243,7 @@ void cmd_json_files(json_t *doc, const pare_pin *pin)
     for (size_t i = 0; i < pin->n_files; i++) {
         const pare_pin_file *file = &pin->files[i];
         json_t *row = json_object();
-        const char *name = base_name(file->path);
+        const char *name = cmd_base_name(file->path);
         pare_hex(hex, file->digest.sha256, sizeof file->digest.sha256);
         json_object_set_new(row, "name", cmd_json_text(name, strlen(name)));
         json_object_set_new(row, "sha256", json_string(hex));

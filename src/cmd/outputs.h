@@ -31,6 +31,9 @@ pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *inpu
  * Errors: PARE_ERR_USAGE */
 pare_status cmd_outputs_check_pinned(const cmd_outputs *outputs, const pare_pin *pin, pare_error *err);
 
+/* The name without its folder: what files that are written say of files that were read. */
+const char *cmd_base_name(const char *path);
+
 /* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
 uint64_t cmd_free_bytes(const char *path);
 

@@ -46,7 +46,14 @@ static void quantize_uses_it(void **state)
     /* the lock says which statistics the bytes come from */
     cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix all.gguf -o with.gguf --force --pin && "
                   "grep -q $(sha256sum all.gguf | cut -c1-64) pare.lock && rm pare.lock SHA256SUMS");
-    cli_expect(0, "rm plain.gguf with.gguf");
+    /* names without their folders, which are no business of whoever gets the files */
+    cli_expect(0, "mkdir here && $PARE imatrix demo.gguf -f $TEXT -c 64 --chunks 1 -o here/im.gguf && "
+                  "$PARE quantize demo.gguf -t q4_0 --imatrix $PWD/here/im.gguf -o here/q.gguf --pin");
+    CHECK(strcmp(cli_expect(0, "$PARE inspect here/q.gguf --metadata=quantize.imatrix.file").out, "im.gguf\n") == 0);
+    CHECK(strcmp(cli_expect(0, "$PARE inspect here/q.gguf --metadata=quantize.imatrix.dataset").out, "text.txt\n") ==
+          0);
+    cli_expect(1, "grep -l $PWD here/pare.lock here/q.gguf here/im.gguf");
+    cli_expect(0, "rm -r here plain.gguf with.gguf");
 }
 
 static void wrong_files_are_named(void **state)

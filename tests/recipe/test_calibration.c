@@ -60,7 +60,7 @@ static void add_entry(pare_imatrix *im, const char *name, uint64_t n_experts, ui
 {
     pare_error err = {0};
     pare_imatrix_entry *e = NULL;
-    im->path = "stats.gguf";
+    im->path = "folder/stats.gguf";
     im->chunk_size = 512;
     im->chunk_count = 2;
     CHECK_OK(pare_imatrix_add(im, name, n_experts, n_columns, n_experts, false, &e, &err), &err);
