@@ -2,6 +2,7 @@
 
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/half.h"
 #include "core/scratch.h"
 #include "quant/blocks.h"
 #include "quant/path_table.h"
@@ -30,22 +31,45 @@ typedef struct scale_format {
     uint8_t n_bytes;
     uint64_t mask, value;
     float limit;
+    void (*multiply)(uint8_t *number, float factor); /* NULL: such scales are too coarse for a small factor */
 } scale_format;
 
-static const scale_format scale_FINITE = {1, 0, 1, FLT_MAX}; /* never */
-static const scale_format scale_F64 = {8, 0x7ff0000000000000u, 0x7ff0000000000000u, FLT_MAX};
-static const scale_format scale_F32 = {4, 0x7f800000u, 0x7f800000u, FLT_MAX};
-static const scale_format scale_F16 = {2, 0x7c00u, 0x7c00u, F16_LIMIT};
-static const scale_format scale_BF16 = {2, 0x7f80u, 0x7f80u, FLT_MAX};
-static const scale_format scale_E5M2 = {1, 0x7cu, 0x7cu, FLT_MAX};
-static const scale_format scale_E4M3 = {1, 0x7fu, 0x7fu, FLT_MAX};
-static const scale_format scale_FNUZ = {1, 0xffu, 0x80u, FLT_MAX};
+static uint16_t multiply_half(uint16_t d, float factor)
+{
+    uint16_t product = pare_f32_to_f16(pare_f16_to_f32(d) * factor);
+    return (product & 0x7fff) < 0x7c00 ? product : d;
+}
+
+static void multiply_f16(uint8_t *number, float factor)
+{
+    pare_store_u16le(number, multiply_half(pare_load_u16le(number), factor));
+}
+
+/* The four top nibbles of four words (quant/iq1_m.h). */
+static void multiply_iq1_m(uint8_t *number, float factor)
+{
+    unsigned d = 0;
+    for (int w = 0; w < 4; w++)
+        d |= (unsigned)(number[2 * w + 1] >> 4) << 4 * w;
+    d = multiply_half((uint16_t)d, factor);
+    for (int w = 0; w < 4; w++)
+        number[2 * w + 1] = (uint8_t)((number[2 * w + 1] & 15) | (d >> 4 * w & 15) << 4);
+}
+
+static const scale_format scale_FINITE = {1, 0, 1, FLT_MAX, NULL}; /* never */
+static const scale_format scale_F64 = {8, 0x7ff0000000000000u, 0x7ff0000000000000u, FLT_MAX, NULL};
+static const scale_format scale_F32 = {4, 0x7f800000u, 0x7f800000u, FLT_MAX, NULL};
+static const scale_format scale_F16 = {2, 0x7c00u, 0x7c00u, F16_LIMIT, multiply_f16};
+static const scale_format scale_BF16 = {2, 0x7f80u, 0x7f80u, FLT_MAX, NULL};
+static const scale_format scale_E5M2 = {1, 0x7cu, 0x7cu, FLT_MAX, NULL};
+static const scale_format scale_E4M3 = {1, 0x7fu, 0x7fu, FLT_MAX, NULL};
+static const scale_format scale_FNUZ = {1, 0xffu, 0x80u, FLT_MAX, NULL};
 /* 6 * 2^125: the largest E2M1 value below 2^128 */
-static const scale_format scale_E8M0 = {1, 0xffu, 0xffu, 2.5521178e38f};
+static const scale_format scale_E8M0 = {1, 0xffu, 0xffu, 2.5521178e38f, NULL};
 /* Every byte is a number. The largest weight is 448 * 6 = 2688: what is above is cut, up to half of it. */
-static const scale_format scale_UE4M3 = {1, 0, 1, 5376};
+static const scale_format scale_UE4M3 = {1, 0, 1, 5376, NULL};
 /* The exponent of the binary16 that IQ1_M keeps in the top nibbles of four words: bits 14..12 and 11..10. */
-static const scale_format scale_IQ1_M = {8, 0x7000c00000000000u, 0x7000c00000000000u, F16_LIMIT};
+static const scale_format scale_IQ1_M = {8, 0x7000c00000000000u, 0x7000c00000000000u, F16_LIMIT, multiply_iq1_m};
 
 /* Where the scales of a block are: n of them, side by side from offset on. */
 typedef struct scale_fields {
@@ -316,6 +340,18 @@ static inline size_t find_scale(const scale_fields *where, size_t n_bytes, const
             if ((load_le(field + k * n_bytes, n_bytes) & mask) == value)
                 return i;
     return SIZE_MAX;
+}
+
+bool pare_scale_blocks(pare_type type, void *blocks, size_t n_blocks, float factor)
+{
+    const scale_fields *where = &scales[type];
+    uint8_t *block = blocks;
+    if (infos[type].block_len == 1 || where->format->multiply == NULL)
+        return false;
+    for (size_t i = 0; i < n_blocks; i++, block += infos[type].block_bytes)
+        for (size_t k = 0; k < where->n; k++)
+            where->format->multiply(block + where->offset + k * where->format->n_bytes, factor);
+    return true;
 }
 
 size_t pare_find_nonfinite_block(pare_type type, const void *src, size_t n_blocks)

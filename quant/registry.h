@@ -25,6 +25,11 @@ pare_status pare_encode_rows(pare_type type, const float *src, size_t n_rows, si
 pare_status pare_decode_rows(pare_type type, const void *src, size_t n_rows, size_t row_len, float *dst,
                              pare_error *err);
 
+/* Multiply what n_blocks blocks stand for by a factor near 1: their binary16 scales (and mins) are multiplied and
+ * rounded again; one that would overflow stays. False, and nothing is changed, when the type has other scales or none.
+ */
+bool pare_scale_blocks(pare_type type, void *blocks, size_t n_blocks, float factor);
+
 /* Find the first block of n_blocks whose scale fields are not finite (NaN or infinity in F32, F16, BF16 data or in a
  * block's half scales; E8M0 byte 255): its index, or SIZE_MAX when all are finite. */
 size_t pare_find_nonfinite_block(pare_type type, const void *src, size_t n_blocks);

@@ -123,3 +123,19 @@ pare_row_sums pare_row_compare(const float *x, const float *y, const float *weig
     return (pare_row_sums){add_lanes(sums.error), add_lanes(sums.energy), add_lanes(sums.weighted_error),
                            add_lanes(sums.weighted_energy)};
 }
+
+double pare_row_product(const float *x, const float *y, const float *weight, size_t n)
+{
+    double lanes[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            double product = (double)x[i + k] * (double)y[i + k];
+            lanes[k] += weight != NULL ? product * (double)weight[i + k] : product;
+        }
+    for (size_t k = 0; i + k < n; k++)
+        lanes[k] += (double)x[i + k] * (double)y[i + k] * (weight != NULL ? (double)weight[i + k] : 1);
+    for (size_t k = 0; k < LANES; k++)
+        sum += lanes[k];
+    return sum;
+}

@@ -24,4 +24,7 @@ typedef struct pare_row_sums {
 } pare_row_sums;
 pare_row_sums pare_row_compare(const float *x, const float *y, const float *weight, size_t n);
 
+/* sum w x y; weight may be NULL: all 1 */
+double pare_row_product(const float *x, const float *y, const float *weight, size_t n);
+
 #endif

@@ -68,9 +68,9 @@
 /* clang-format on */
 
 typedef enum pare_type_trait {
-    PARE_TRAIT_FLOAT = 1,       /* a plain float format: each weight stands alone */
-    PARE_TRAIT_INTEGER = 2,     /* integers: indices, masks; never quantized */
-    PARE_TRAIT_ACTIVATION = 4,  /* a format of activations, no weight is stored in it */
+    PARE_TRAIT_FLOAT = 1,        /* a plain float format: each weight stands alone */
+    PARE_TRAIT_INTEGER = 2,      /* integers: indices, masks; never quantized */
+    PARE_TRAIT_ACTIVATION = 4,   /* a format of activations, no weight is stored in it */
     PARE_TRAIT_NEEDS_WEIGHT = 8, /* of little use without importances: quant/preset.h */
     PARE_TRAIT_CODEBOOK = 16     /* groups of weights are entries of a grid: no rounding of one by one */
 } pare_type_trait;

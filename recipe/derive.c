@@ -171,6 +171,25 @@ static pare_status encode_nonfinite(const pare_tensor *t, derived *d, uint64_t r
     return st;
 }
 
+/* Least squares leaves a row smaller than it was, which costs a model more than its squared error says: the scales are
+ * multiplied until the row's product with the source is that of the source with itself (docs/methods/IMPORTANCE.md).
+ * b->y: the decoded row; it and *sums follow. */
+static pare_status restore_size(const pare_tensor *t, const float *column, row_buffers *b, void *dst,
+                                pare_row_sums *sums, pare_error *err)
+{
+    size_t n = (size_t)t->row_len;
+    double energy = column != NULL ? sums->weighted_energy : sums->energy;
+    double product = pare_path_now()->product(b->x, b->y, column, n);
+    float factor = product > 0 ? (float)(energy / product) : 1;
+    if (!(fabsf(factor - 1) > 0x1p-12f) || !(factor < 2) ||
+        !pare_scale_blocks(t->type, dst, n / pare_type_get(t->type)->block_len, factor))
+        return PARE_OK;
+    pare_status st = pare_decode_rows(t->type, dst, 1, n, b->y, err);
+    if (st == PARE_OK)
+        *sums = pare_path_now()->compare(b->x, b->y, column, n);
+    return st;
+}
+
 /* Encode one row and add its errors to *sums. That all values are finite, as they nearly always are, is found by the
  * encoder, and is not looked for here as well. */
 static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, row_buffers *b,
@@ -193,6 +212,8 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
     if (st != PARE_OK)
         return st;
     pare_row_sums row_sums = pare_path_now()->compare(b->x, b->y, column, (size_t)t->row_len);
+    if (d->effort != PARE_EFFORT_RTN && (st = restore_size(t, column, b, dst, &row_sums, err)) != PARE_OK)
+        return st;
     sums->error += row_sums.error;
     sums->energy += row_sums.energy;
     sums->weighted_error += row_sums.weighted_error;

@@ -432,6 +432,36 @@ static void encodes_degenerate_rows(void **state)
         }
 }
 
+/* Blocks whose scales are binary16 stand for `factor` times what they stood for; others stay as they are. */
+static void blocks_are_scaled(void **state)
+{
+    (void)state;
+    enum { LEN = 512 };
+    static float x[LEN], before[LEN], after[LEN];
+    static uint8_t bytes[LEN * 8], same[LEN * 8];
+    int n_scaled = 0;
+    fixed_input(x, LEN, false);
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        const pare_type_info *info = pare_type_get((pare_type)t);
+        size_t n_blocks = LEN / info->block_len;
+        if (pare_encoder((pare_type)t) == NULL)
+            continue;
+        pare_encoder((pare_type)t)(x, LEN, NULL, PARE_EFFORT_DEFAULT, bytes);
+        memcpy(same, bytes, sizeof same);
+        info->decode(bytes, before, n_blocks);
+        bool scaled = pare_scale_blocks((pare_type)t, bytes, n_blocks, 1.25f);
+        info->decode(bytes, after, n_blocks);
+        n_scaled += scaled;
+        CHECK(scaled || memcmp(bytes, same, sizeof same) == 0);
+        for (size_t i = 0; i < LEN && scaled; i++)
+            CHECK(fabsf(after[i] - 1.25f * before[i]) <= 0x1p-10f * 2 * 1.25f);
+    }
+    assert_int_equal(n_scaled, 23); /* all block types but MXFP4 and NVFP4 */
+
+    uint8_t block[18] = {0xff, 0x7b}; /* the largest binary16: stays instead of becoming infinite */
+    CHECK(pare_scale_blocks(PARE_TYPE_Q4_0, block, 1, 2) && block[0] == 0xff && block[1] == 0x7b);
+}
+
 /* A NaN or infinity in each scale field of each block is found, at its block. */
 static void finds_scales_that_are_not_finite(void **state)
 {
@@ -514,6 +544,7 @@ int main(void)
         cmocka_unit_test(checks_importances),
         cmocka_unit_test(unseen_columns_survive),
         cmocka_unit_test(encodes_degenerate_rows),
+        cmocka_unit_test(blocks_are_scaled),
         cmocka_unit_test(finds_scales_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,6 +96,28 @@ static void near(double got, double want)
     CHECK(fabs(got - want) <= 1e-13 * want);
 }
 
+static void products(void **state)
+{
+    (void)state;
+    fill();
+    for (int p = 0; p < PARE_PATH_COUNT; p++) {
+        use_path(p);
+        double plain = 0, weighted = 0, size = 0, weighted_size = 0;
+        for (size_t n = 0; n <= N; n++) {
+            CHECK(fabs(pare_path_now()->product(x, y, NULL, n) - plain) <= 1e-13 * size);
+            CHECK(fabs(pare_path_now()->product(x, y, w, n) - weighted) <= 1e-13 * weighted_size);
+            if (n == N)
+                break;
+            plain += (double)x[n] * (double)y[n];
+            weighted += (double)x[n] * (double)y[n] * (double)w[n];
+            size += fabs((double)x[n] * (double)y[n]);
+            weighted_size += fabs((double)x[n] * (double)y[n] * (double)w[n]);
+        }
+        CHECK(plain != 0 && weighted != plain);
+    }
+    use_default_path();
+}
+
 static void sums_of_squares(void **state)
 {
     (void)state;
@@ -151,10 +173,8 @@ static void halves_decode_alike(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_the_first_above),
-        cmocka_unit_test(ranges_of_weights),
-        cmocka_unit_test(sums_of_squares),
-        cmocka_unit_test(halves_decode_alike),
+        cmocka_unit_test(finds_the_first_above), cmocka_unit_test(ranges_of_weights),   cmocka_unit_test(products),
+        cmocka_unit_test(sums_of_squares),       cmocka_unit_test(halves_decode_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,9 @@
 #include "core/threads.h"
 #include "model/stream.h"
 #include "quant/registry.h"
-#include "quant/importance.h"
 #include "recipe/recipe.h"
+
+#include "expected_row.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -100,10 +101,7 @@ static void plans_encodes_and_measures(void **state)
     CHECK(bytes.len == t->n_bytes && bytes.len == 256 * 144);
     uint8_t *direct = check_malloc(bytes.len);
     for (size_t r = 0; r < 256; r++) {
-        const float *x = (const float *)f.data[3] + r * 256;
-        float w[256];
-        CHECK(pare_importance_of_weights(PARE_TYPE_Q4_K, NULL, x, 256, w));
-        CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, 256, w, PARE_EFFORT_DEFAULT, direct + r * 144, &err), &err);
+        expected_row(PARE_TYPE_Q4_K, NULL, (const float *)f.data[3] + r * 256, 256, direct + r * 144);
     }
     CHECK(memcmp(direct, bytes.data, bytes.len) == 0);
     float *y = check_malloc(256 * 256 * sizeof *y);
