@@ -102,6 +102,8 @@ void cmd_print_plan(const pare_plan *plan)
             printf("  error %.3e", row->error);
         if (isfinite(row->weighted_error))
             printf("  weighted %.3e", row->weighted_error);
+        if (row->wanted != row->to && row->wanted < PARE_TYPE_COUNT)
+            printf("  in place of %s", pare_type_get(row->wanted)->name);
         putchar('\n');
     }
 }
@@ -109,8 +111,9 @@ void cmd_print_plan(const pare_plan *plan)
 void cmd_print_fallbacks(const pare_plan *plan)
 {
     if (plan->n_fallback > 0)
-        printf("%" PRIu32 " tensors have another type than the preset wants, because its block does not divide their "
-               "rows\n",
+        printf("%" PRIu32
+               " tensors have another type than the preset or --pure wants, because its block does not divide "
+               "their rows\n",
                plan->n_fallback);
 }
 

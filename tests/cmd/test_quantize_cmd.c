@@ -176,6 +176,30 @@ static void the_report_names_what_it_cost(void **state)
     cli_expect(0, "rm q4.gguf");
 }
 
+/* A model whose rows of 128 and 176 weights no block of 256 divides: another type takes its place, and is counted. */
+static void stand_ins_are_counted(void **state)
+{
+    (void)state;
+    const char *model = shared_path("oracle/models/qwen2");
+    cli_result r = cli_expect(0, "$PARE quantize %s -t q4_k_m -o f.gguf --dry-run", model);
+    CHECK(cli_contains(r.out, "in place of q4_K") && cli_contains(r.out, "tensors have another type than the preset"));
+    r = cli_expect(0, "$PARE quantize %s -t q4_k --pure -o f.gguf --dry-run --json", model);
+    json_t *doc = cli_json(&r), *row;
+    size_t i, n = 0;
+    json_array_foreach(json_object_get(doc, "tensors"), i, row) if (json_object_get(row, "wanted") != NULL)
+    {
+        CHECK(strcmp(text_of(row, "wanted"), "q4_K") == 0 && strcmp(text_of(row, "to"), "q4_K") != 0);
+        n++;
+    }
+    CHECK(n > 0 && number(doc, "n_fallback") == (double)n);
+    json_decref(doc);
+    r = cli_expect(2, "$PARE quantize %s -t q4_0 --tensor ffn_down=q4_k -o f.gguf", model);
+    CHECK(cli_contains(r.err, "whose blocks of 256 do not divide its rows of 176 weights; f16 fits"));
+    cli_expect(2, "$PARE quantize %s -t q4_0 --output-type q4_k -o f.gguf", model);
+    cli_expect(2, "$PARE quantize %s -t q4_0 --embedding-type iq4_xs -o f.gguf", model);
+    cli_expect(0, "test ! -e f.gguf");
+}
+
 /* Q8_0 to F32 and back: the values lie on its grid. */
 static void what_is_kept_exactly_is_counted(void **state)
 {
@@ -366,6 +390,7 @@ int main(void)
         cmocka_unit_test(metadata_can_be_set),
         cmocka_unit_test(a_dry_run_needs_no_importances),
         cmocka_unit_test(the_report_names_what_it_cost),
+        cmocka_unit_test(stand_ins_are_counted),
         cmocka_unit_test(what_is_kept_exactly_is_counted),
         cmocka_unit_test(requantizing_is_warned_of),
         cmocka_unit_test(statistics_are_checked),
