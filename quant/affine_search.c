@@ -1,6 +1,8 @@
 /* quant/affine_search.c - super-blocks whose sub-blocks have a scale and a min: Q2_K, Q4_K, Q5_K */
 #include "quant/super_lanes.h"
 
+enum { POLISH = 2 /* moves of the best line */ };
+
 /* weight = scale * code - offset; the error with some codes, which the nearest ones can only lower. */
 typedef struct line {
     pare_vec scale, offset, error;
@@ -24,19 +26,15 @@ static pare_vec signed_part(pare_vec v, float sign)
 /* To the least squares line through the codes at `at`, its offset of the given sign. */
 static line move_line(const pare_super_shape *shape, const pare_super_part *part, float sign, line at)
 {
-    pare_super_sums m = pare_super_measure(shape, part, at.scale, at.offset);
-    pare_vec det = m.qq * part->w_sum - m.q * m.q, inverse = pare_vec_inverse(det);
-    pare_vec da = (m.rq * part->w_sum - m.q * m.r) * inverse, db = (m.q * m.rq - m.qq * m.r) * inverse;
-    pare_mask both = (det > 0) & ((at.offset + db) * sign >= 0);
-    db = pare_vec_pick(both, db, -at.offset);
-    da = pare_vec_pick(both, da, (m.rq + m.q * db) * pare_vec_inverse(m.qq));
-    pare_mask moves = at.scale + da > 0;
-    da = pare_vec_pick(moves, da, zero);
-    db = pare_vec_pick(moves, db, zero);
-    at.scale += da;
-    at.offset += db;
-    at.error = m.rr + da * (da * m.qq - 2 * m.rq) + db * (db * part->w_sum + 2 * m.r) - 2 * da * db * m.q;
-    return at;
+    pare_super_moments m = pare_super_measure(shape, part, at.scale, at.offset);
+    pare_vec det = m.qq * part->w1 - m.q * m.q;
+    pare_vec scale = (m.qx * part->w1 - m.q * part->wx) * pare_vec_inverse(det);
+    pare_vec offset = (m.q * scale - part->wx) * pare_vec_inverse(part->w1);
+    pare_mask both = (det > 0) & (offset * sign >= 0);
+    scale = pare_vec_pick(both, scale, m.qx * pare_vec_inverse(m.qq));
+    offset = pare_vec_pick(both, offset, zero);
+    pare_vec error = part->wxx - scale * m.qx + offset * part->wx;
+    return (line){scale, offset, pare_vec_pick(scale > 0, error, pare_vec_all(HUGE_VALF))};
 }
 
 static line better_line(line a, line b)
@@ -63,6 +61,8 @@ static line fit_part(const pare_super_shape *shape, const pare_super_reach *reac
             at = move_line(shape, part, sign, at);
         best = better_line(at, best);
     }
+    for (int i = 0; i < POLISH; i++)
+        best = better_line(move_line(shape, part, sign, best), best);
     return best;
 }
 
@@ -73,12 +73,12 @@ static lines fit_lines(const pare_super_lanes *lanes, const pare_super_reach *re
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
         line best = fit_part(lanes->shape, reach, part, sign);
-        pare_super_sums m = pare_super_measure(lanes->shape, part, best.scale, best.offset);
+        pare_super_moments m = pare_super_measure(lanes->shape, part, best.scale, best.offset);
         fit.scale[p] = best.scale;
         fit.offset[p] = best.offset;
-        fit.slope[p] = m.q * pare_vec_inverse(part->w_sum);
+        fit.slope[p] = m.q * pare_vec_inverse(part->w1);
         fit.stiffness[p] = pare_vec_max(m.qq - m.q * fit.slope[p], zero);
-        error[p] = m.rr;
+        error[p] = best.error;
     }
     fit.error = pare_vec_sum(error);
     return fit;
@@ -120,16 +120,16 @@ static void settle(const pare_super_lanes *lanes, const pare_super_reach *reach,
     pare_vec error[PARE_PARTS];
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
-        pare_vec middle = t->scale[p], from = t->min[p] * t->dmin, inv_w = pare_vec_inverse(part->w_sum);
+        pare_vec middle = t->scale[p], from = t->min[p] * t->dmin, inv_w = pare_vec_inverse(part->w1);
         line best = {middle, t->min[p], pare_super_error(shape, part, middle * t->d, from)};
         for (int c = -reach->scales; c <= reach->scales; c++) {
             line at = {pare_vec_clamp(middle + (float)c, zero, high), zero, zero};
-            pare_super_sums m = pare_super_measure(shape, part, at.scale * t->d, from);
-            pare_vec target = (from - m.r * inv_w) * inv_dmin;
+            pare_vec scale = at.scale * t->d, q = pare_super_measure(shape, part, scale, from).q;
+            pare_vec target = (scale * q - part->wx) * inv_w * inv_dmin;
             pare_vec first = pare_vec_nearest(target - 0.5f * (float)(reach->mins - 1));
             for (int i = 0; i < reach->mins; i++) {
                 at.offset = pare_vec_clamp(first + (float)i, zero, high);
-                at.error = pare_super_error(shape, part, at.scale * t->d, at.offset * t->dmin);
+                at.error = pare_super_error(shape, part, scale, at.offset * t->dmin);
                 best = better_line(at, best);
             }
         }
@@ -147,24 +147,24 @@ static void refit(const pare_super_lanes *lanes, const pare_super_reach *reach, 
     pare_vec v[5][PARE_PARTS];
     float sum[5];
     for (int p = 0; p < PARE_PARTS; p++) {
-        pare_vec a = t->scale[p], b = t->min[p], w_sum = lanes->part[p].w_sum;
-        pare_super_sums m = pare_super_measure(lanes->shape, &lanes->part[p], a * t->d, b * t->dmin);
+        const pare_super_part *part = &lanes->part[p];
+        pare_vec a = t->scale[p], b = t->min[p];
+        pare_super_moments m = pare_super_measure(lanes->shape, part, a * t->d, b * t->dmin);
         v[0][p] = a * a * m.qq;
         v[1][p] = a * b * m.q;
-        v[2][p] = b * b * w_sum;
-        v[3][p] = a * m.rq;
-        v[4][p] = b * m.r;
+        v[2][p] = b * b * part->w1;
+        v[3][p] = a * m.qx;
+        v[4][p] = b * part->wx;
     }
     for (int i = 0; i < 5; i++)
         sum[i] = pare_vec_sum(v[i]);
-    float aa = sum[0], ab = sum[1], bb = sum[2], ar = sum[3], br = sum[4], det = aa * bb - ab * ab;
-    float dd = aa > 0 ? ar / aa : 0, dm = 0;
+    float aa = sum[0], ab = sum[1], bb = sum[2], ax = sum[3], bx = sum[4], det = aa * bb - ab * ab;
     if (det > 0) {
-        dd = (ar * bb - ab * br) / det;
-        dm = (ab * ar - aa * br) / det;
+        t->d = pare_super_half((ax * bb - ab * bx) / det);
+        t->dmin = pare_super_half((ab * ax - aa * bx) / det);
+    } else if (aa > 0) {
+        t->d = pare_super_half((ax + ab * t->dmin) / aa);
     }
-    t->d = pare_super_half(t->d + dd);
-    t->dmin = pare_super_half(t->dmin + dm);
 }
 
 /* The lines from the lowest weight, or zero, to the highest. */
@@ -194,23 +194,24 @@ static void follow(const pare_super_lanes *lanes, const pare_super_reach *reach,
 {
     const pare_super_shape *shape = lanes->shape;
     float d[PARE_SUPER_MAX_FIRST], dmin[PARE_SUPER_MAX_FIRST], high = (float)shape->scale_high;
-    pare_vec w_sum[PARE_PARTS], offset[PARE_PARTS];
+    pare_super_trial first[PARE_SUPER_MAX_FIRST * PARE_SUPER_MAX_FIRST];
+    pare_vec w1[PARE_PARTS], offset[PARE_PARTS];
+    int n = 0;
     for (int p = 0; p < PARE_PARTS; p++)
-        w_sum[p] = lanes->part[p].w_sum;
+        w1[p] = lanes->part[p].w1;
     pare_super_units(fit->scale, fit->stiffness, end_of(fit->scale, 1), 0, high, reach->n_first, d);
     for (int i = 0; i < reach->n_first; i++) {
         pare_super_trial t = {.d = d[i]};
         round_scales(shape, fit, d[i], t.scale, offset);
-        pare_super_units(offset, w_sum, end_of(offset, fit->sign), 0, high, reach->n_first, dmin);
+        pare_super_units(offset, w1, end_of(offset, fit->sign), 0, high, reach->n_first, dmin);
         for (int k = 0; k < reach->n_first; k++) {
-            pare_super_trial next = t;
-            next.dmin = dmin[k];
-            round_mins(shape, offset, dmin[k], next.min);
-            pare_super_descend(lanes, reach, settle, refit, &next);
-            if (best->d == 0 || next.error < best->error)
-                *best = next;
+            first[n] = t;
+            first[n].dmin = dmin[k];
+            round_mins(shape, offset, dmin[k], first[n].min);
+            n++;
         }
     }
+    pare_super_follow(lanes, reach, settle, refit, first, n, best);
 }
 
 /* Whether the weights of some lane are all above zero: a negative dmin may be the better one. */
@@ -227,7 +228,7 @@ pare_super_trial pare_affine_search(const pare_super_lanes *lanes, pare_effort e
     if (effort == PARE_EFFORT_RTN)
         return round_plainly(lanes);
     const pare_super_reach *reach = &lanes->shape->reach[effort];
-    pare_super_trial best = {0};
+    pare_super_trial best = PARE_SUPER_NONE;
     lines fit = fit_lines(lanes, reach, 1);
     if (has_positive_lane(lanes)) {
         lines other = fit_lines(lanes, reach, -1);

@@ -59,7 +59,7 @@
 #define pare_row_find_above PARE_ON_PATH(pare_row_find_above)
 #define pare_row_weight_range PARE_ON_PATH(pare_row_weight_range)
 #define pare_signed_search PARE_ON_PATH(pare_signed_search)
-#define pare_super_descend PARE_ON_PATH(pare_super_descend)
+#define pare_super_follow PARE_ON_PATH(pare_super_follow)
 #define pare_super_encode PARE_ON_PATH(pare_super_encode)
 #define pare_super_half PARE_ON_PATH(pare_super_half)
 #define pare_super_units PARE_ON_PATH(pare_super_units)

@@ -16,12 +16,11 @@ static void pack(const pare_super_fit *fit, void *block)
 }
 
 static const float cuts[][2] = {
-    {0.1f, 0.08f},   {0, 0.22f},     {0.22f, 0},       {0.04f, 0.14f},  {-0.12f, 0.3f}, {0.3f, -0.06f},
-    {0.14f, 0.02f},  {0.28f, 0.22f}, {-0.12f, -0.08f}, {0.02f, 0.3f},   {0.3f, 0.06f},  {0.14f, 0.24f},
-    {0.26f, -0.12f}, {-0.06f, 0.3f}, {0.02f, -0.12f},  {-0.12f, 0.14f}, {0.2f, 0.14f},  {-0.08f, 0.04f},
-    {0.24f, 0.26f},  {0.1f, 0.3f},   {0.3f, -0.12f},   {0, 0.3f},       {0, 0},         {-0.1f, 0.26f},
-    {0.3f, 0.18f},   {0.02f, 0.18f}, {0.28f, 0.02f},   {0.08f, -0.12f}, {0.3f, -0.1f},  {0.08f, 0.14f},
-    {0.18f, 0.3f},   {0.12f, 0.04f},
+    {0.1f, 0.08f}, {0, 0.18f},       {0.2f, 0.02f}, {0.04f, 0.12f},  {-0.06f, 0.3f},  {0.3f, -0.02f}, {0.14f, 0.04f},
+    {0.2f, 0.3f},  {-0.08f, -0.08f}, {0.3f, 0.18f}, {0.12f, -0.12f}, {0.06f, 0.3f},   {0.14f, 0.18f}, {-0.08f, 0.06f},
+    {0.3f, -0.1f}, {-0.12f, 0.3f},   {0.3f, 0.08f}, {0.02f, -0.1f},  {0.1f, 0.24f},   {0.18f, 0.14f}, {-0.12f, 0.12f},
+    {0.02f, 0.3f}, {0.04f, 0.06f},   {0.3f, 0.26f}, {0.3f, 0},       {-0.12f, 0.24f}, {0.3f, -0.06f}, {0.28f, 0.02f},
+    {0.14f, 0.3f}, {0, 0.3f},        {0.2f, 0.08f}, {0.08f, -0.06f},
 };
 
 static const pare_super_shape shape = {
@@ -32,8 +31,9 @@ static const pare_super_shape shape = {
     .scale_low = 0,
     .scale_high = 15,
     .cuts = cuts,
-    .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 16, .n_moves = 2, .n_first = 1, .scales = 1, .mins = 2},
-              [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 4, .n_first = 3, .scales = 2, .mins = 3}},
+    .reach =
+        {[PARE_EFFORT_DEFAULT] = {.n_starts = 20, .n_moves = 1, .n_first = 3, .n_follow = 1, .scales = 2, .mins = 3},
+         [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 1, .n_first = 6, .n_follow = 8, .scales = 3, .mins = 4}},
     .block_bytes = sizeof(pare_q2_k),
     .pack = pack,
 };

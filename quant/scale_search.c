@@ -41,8 +41,8 @@ void pare_super_units(const pare_vec *ideal, const pare_vec *stiffness, float pe
     }
 }
 
-void pare_super_descend(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
-                        pare_super_step refit, pare_super_trial *t)
+static void descend(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
+                    pare_super_step refit, pare_super_trial *t)
 {
     settle(lanes, reach, t);
     for (int round = 0; round < MAX_ROUNDS; round++) {
@@ -52,6 +52,31 @@ void pare_super_descend(const pare_super_lanes *lanes, const pare_super_reach *r
         if (!(next.error < t->error))
             break;
         *t = next;
+    }
+}
+
+static float error_of(const pare_super_lanes *lanes, const pare_super_trial *t)
+{
+    pare_vec error[PARE_PARTS];
+    for (int p = 0; p < PARE_PARTS; p++)
+        error[p] = pare_super_error(lanes->shape, &lanes->part[p], t->scale[p] * t->d, t->min[p] * t->dmin);
+    return pare_vec_sum(error);
+}
+
+void pare_super_follow(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
+                       pare_super_step refit, pare_super_trial *first, int n, pare_super_trial *best)
+{
+    for (int k = 0; k < n && n > reach->n_follow; k++)
+        first[k].error = error_of(lanes, &first[k]);
+    for (int i = 0; i < reach->n_follow && i < n; i++) {
+        int at = 0;
+        for (int k = 1; k < n; k++)
+            at = first[k].error < first[at].error ? k : at;
+        pare_super_trial t = first[at];
+        first[at].error = HUGE_VALF;
+        descend(lanes, reach, settle, refit, &t);
+        if (t.error < best->error)
+            *best = t;
     }
 }
 
@@ -78,19 +103,23 @@ static void transpose(const float *v, float out[16][16])
 /* Weights of the errors are taken relative to the largest one; all are 1 where none is above zero. */
 static void load(pare_super_lanes *lanes, const float *x, const float *weight)
 {
-    float xs[16][16], ws[16][16], most = weight != NULL ? magnitude(weight) : 0, inverse = 1 / most;
+    float xs[16][16], ws[16][16], most = weight != NULL ? magnitude(weight) : 0, inverse = 1 / fmaxf(most, 1e-30f);
     transpose(x, xs);
     if (most > 0)
         transpose(weight, ws);
     for (int p = 0; p < PARE_PARTS; p++) {
         pare_super_part *part = &lanes->part[p];
-        part->w_sum = pare_vec_all(0);
+        pare_vec w1 = pare_vec_all(0), wx = w1, wxx = w1;
         for (int l = 0; l < 16; l++) {
             part->x[l] = pare_vec_load(&xs[l][p * PARE_VEC_LANES]);
             part->w[l] = most > 0 ? pare_vec_load(&ws[l][p * PARE_VEC_LANES]) * inverse : pare_vec_all(1);
-            part->w_sum += part->w[l];
+            w1 += part->w[l];
+            wx += part->w[l] * part->x[l];
+            wxx += part->w[l] * part->x[l] * part->x[l];
         }
-        part->w_sum = pare_super_join(lanes->shape, part->w_sum);
+        part->w1 = pare_super_join(lanes->shape, w1);
+        part->wx = pare_super_join(lanes->shape, wx);
+        part->wxx = pare_super_join(lanes->shape, wxx);
     }
 }
 
@@ -110,7 +139,7 @@ static void store(const pare_super_lanes *lanes, const pare_super_trial *t, pare
     for (int p = 0; p < PARE_PARTS; p++) {
         pare_vec offset = t->min[p] * t->dmin, inverse = pare_vec_inverse(t->scale[p] * t->d);
         for (int l = 0; l < 16; l++) {
-            pare_vec q = pare_super_code(shape, lanes->part[p].x[l] + offset, inverse);
+            pare_vec q = pare_super_code(shape, (lanes->part[p].x[l] + offset) * inverse);
             pare_mask n = __builtin_convertvector(q, pare_mask);
             memcpy(&code[l][p * PARE_VEC_LANES], &n, sizeof n);
         }

@@ -22,8 +22,9 @@ typedef struct pare_super_fit {
 typedef struct pare_super_reach {
     int n_starts; /* the first so many of the shape's starts */
     int n_moves;  /* least squares moves from each start */
-    int n_first;  /* first values of d, and with each of dmin, that are followed to the end; at most 8 */
-    int scales;   /* a sub-block's scale moves by up to this, at a time */
+    int n_first;  /* first values of d, and for each of them of dmin; at most 8 */
+    int n_follow; /* how many of these are followed to the end */
+    int scales;   /* a sub-block's scale moves by up to this at a time */
     int mins;     /* with each scale this many mins around the best one are tried */
 } pare_super_reach;
 

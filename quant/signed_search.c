@@ -1,6 +1,8 @@
 /* quant/signed_search.c - super-blocks whose sub-blocks have a scale of either sign: Q3_K, Q6_K */
 #include "quant/super_lanes.h"
 
+enum { POLISH = 1 /* moves of the best scale */ };
+
 /* Scales of sub-blocks, the error with some codes (the nearest ones can only lower it), and what a change of a scale
  * costs with these: stiffness * change^2. */
 typedef struct scales {
@@ -16,23 +18,34 @@ static pare_vec peaks_of(const pare_super_shape *shape, const pare_super_part *p
     return pare_vec_pick(high > -low, high, low);
 }
 
+/* To the least squares scales with the codes that the given scales have. */
+static scales move_scale(const pare_super_shape *shape, const pare_super_part *part, pare_vec scale)
+{
+    pare_super_moments m = pare_super_measure(shape, part, scale, zero);
+    scale = m.qx * pare_vec_inverse(m.qq);
+    return (scales){scale, part->wxx - scale * m.qx, m.qq};
+}
+
+static scales better_scale(scales a, scales b)
+{
+    pare_mask first = a.error < b.error;
+    return (scales){pare_vec_pick(first, a.scale, b.scale), pare_vec_pick(first, a.error, b.error),
+                    pare_vec_pick(first, a.stiffness, b.stiffness)};
+}
+
 /* The best scales of sub-blocks by themselves. */
 static scales fit_part(const pare_super_shape *shape, const pare_super_reach *reach, const pare_super_part *part)
 {
     pare_vec peak = peaks_of(shape, part);
-    scales best = {zero, pare_super_error(shape, part, zero, zero), zero};
+    scales best = {zero, part->wxx, zero};
     for (int k = 0; k < reach->n_starts; k++) {
-        pare_vec scale = peak * (1 / shape->peak_codes[k]);
-        for (int i = 0; i < reach->n_moves; i++) {
-            pare_super_sums m = pare_super_measure(shape, part, scale, zero);
-            pare_vec change = m.rq * pare_vec_inverse(m.qq), error = m.rr - m.rq * change;
-            pare_mask better = error < best.error;
-            scale += change;
-            best.scale = pare_vec_pick(better, scale, best.scale);
-            best.error = pare_vec_pick(better, error, best.error);
-            best.stiffness = pare_vec_pick(better, m.qq, best.stiffness);
-        }
+        scales at = {peak * (1 / shape->peak_codes[k]), zero, zero};
+        for (int i = 0; i < reach->n_moves; i++)
+            at = move_scale(shape, part, at.scale);
+        best = better_scale(at, best);
     }
+    for (int i = 0; i < POLISH; i++)
+        best = better_scale(move_scale(shape, part, best.scale), best);
     return best;
 }
 
@@ -74,14 +87,15 @@ static void settle(const pare_super_lanes *lanes, const pare_super_reach *reach,
 static void refit(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_trial *t)
 {
     (void)reach;
-    pare_vec aa[PARE_PARTS], ar[PARE_PARTS];
+    pare_vec aa[PARE_PARTS], ax[PARE_PARTS];
     for (int p = 0; p < PARE_PARTS; p++) {
-        pare_super_sums m = pare_super_measure(lanes->shape, &lanes->part[p], t->scale[p] * t->d, zero);
+        pare_super_moments m = pare_super_measure(lanes->shape, &lanes->part[p], t->scale[p] * t->d, zero);
         aa[p] = t->scale[p] * t->scale[p] * m.qq;
-        ar[p] = t->scale[p] * m.rq;
+        ax[p] = t->scale[p] * m.qx;
     }
-    float sum_aa = pare_vec_sum(aa), sum_ar = pare_vec_sum(ar);
-    t->d = pare_super_half(t->d + (sum_aa > 0 ? sum_ar / sum_aa : 0));
+    float sum_aa = pare_vec_sum(aa), sum_ax = pare_vec_sum(ax);
+    if (sum_aa > 0)
+        t->d = pare_super_half(sum_ax / sum_aa);
 }
 
 static float peak_of(const pare_vec *v)
@@ -116,12 +130,9 @@ pare_super_trial pare_signed_search(const pare_super_lanes *lanes, pare_effort e
     float d[PARE_SUPER_MAX_FIRST];
     pare_super_units(scale, stiffness, peak_of(scale), (float)shape->scale_low, (float)shape->scale_high,
                      reach->n_first, d);
-    pare_super_trial best = {0};
-    for (int i = 0; i < reach->n_first; i++) {
-        pare_super_trial t = trial_of(shape, scale, d[i]);
-        pare_super_descend(lanes, reach, settle, refit, &t);
-        if (i == 0 || t.error < best.error)
-            best = t;
-    }
+    pare_super_trial first[PARE_SUPER_MAX_FIRST], best = PARE_SUPER_NONE;
+    for (int i = 0; i < reach->n_first; i++)
+        first[i] = trial_of(shape, scale, d[i]);
+    pare_super_follow(lanes, reach, settle, refit, first, reach->n_first, &best);
     return best;
 }

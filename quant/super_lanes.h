@@ -9,11 +9,13 @@
 #include "quant/scale_search.h"
 #include "quant/vec.h"
 
+#include <math.h>
+
 enum { PARE_SUPER_MAX_FIRST = 8 };
 
-/* Some lanes of a super-block: x[l] are weights l of them, w[l] the weights of the errors. */
+/* Some lanes of a super-block: x[l] are weights l of them, w[l] the weights of the errors; their sums w, w x, w x^2. */
 typedef struct pare_super_part {
-    pare_vec x[16], w[16], w_sum;
+    pare_vec x[16], w[16], w1, wx, wxx;
 } pare_super_part;
 
 typedef struct pare_super_lanes {
@@ -27,10 +29,10 @@ typedef struct pare_super_trial {
     pare_vec scale[PARE_PARTS], min[PARE_PARTS];
 } pare_super_trial;
 
-/* Weighted sums over sub-blocks, with q the codes at scale * q - offset and r = x + offset - scale * q. */
-typedef struct pare_super_sums {
-    pare_vec rr, rq, r, qq, q;
-} pare_super_sums;
+/* Sums w q, w q^2 and w q x over sub-blocks, q being codes. */
+typedef struct pare_super_moments {
+    pare_vec q, qq, qx;
+} pare_super_moments;
 
 /* From sums of lanes to sums of sub-blocks. */
 static inline pare_vec pare_super_join(const pare_super_shape *shape, pare_vec v)
@@ -53,44 +55,41 @@ static inline void pare_super_range(const pare_super_shape *shape, const pare_su
     }
 }
 
-static inline pare_vec pare_super_code(const pare_super_shape *shape, pare_vec v, pare_vec inverse)
+/* The nearest codes of v / scale */
+static inline pare_vec pare_super_code(const pare_super_shape *shape, pare_vec v)
 {
     pare_vec low = pare_vec_all((float)shape->code_low), high = pare_vec_all((float)shape->code_high);
-    return pare_vec_nearest(pare_vec_clamp(v * inverse, low, high));
+    return pare_vec_nearest(pare_vec_clamp(v, low, high));
 }
 
-/* sum w r^2 with the nearest codes */
+/* sum w (x - y)^2 with the nearest codes q to y = scale * q - offset */
 static inline pare_vec pare_super_error(const pare_super_shape *shape, const pare_super_part *part, pare_vec scale,
                                         pare_vec offset)
 {
-    pare_vec rr = {0}, inverse = pare_vec_inverse(scale);
+    pare_vec sum = {0}, inverse = pare_vec_inverse(scale);
     for (int l = 0; l < 16; l++) {
-        pare_vec v = part->x[l] + offset, r = v - scale * pare_super_code(shape, v, inverse);
-        rr += part->w[l] * r * r;
+        pare_vec v = part->x[l] + offset, r = v - scale * pare_super_code(shape, v * inverse);
+        sum += part->w[l] * r * r;
     }
-    return pare_super_join(shape, rr);
+    return pare_super_join(shape, sum);
 }
 
-static inline pare_super_sums pare_super_measure(const pare_super_shape *shape, const pare_super_part *part,
-                                                 pare_vec scale, pare_vec offset)
+/* Of the same codes. */
+static inline pare_super_moments pare_super_measure(const pare_super_shape *shape, const pare_super_part *part,
+                                                    pare_vec scale, pare_vec offset)
 {
-    pare_super_sums s = {0};
-    pare_vec inverse = pare_vec_inverse(scale);
+    pare_super_moments m = {{0}, {0}, {0}};
+    pare_vec inverse = pare_vec_inverse(scale), shift = offset * inverse;
     for (int l = 0; l < 16; l++) {
-        pare_vec v = part->x[l] + offset, q = pare_super_code(shape, v, inverse), r = v - scale * q;
-        pare_vec wr = part->w[l] * r, wq = part->w[l] * q;
-        s.rr += wr * r;
-        s.rq += wr * q;
-        s.r += wr;
-        s.qq += wq * q;
-        s.q += wq;
+        pare_vec q = pare_super_code(shape, part->x[l] * inverse + shift), wq = part->w[l] * q;
+        m.q += wq;
+        m.qq += wq * q;
+        m.qx += wq * part->x[l];
     }
-    s.rr = pare_super_join(shape, s.rr);
-    s.rq = pare_super_join(shape, s.rq);
-    s.r = pare_super_join(shape, s.r);
-    s.qq = pare_super_join(shape, s.qq);
-    s.q = pare_super_join(shape, s.q);
-    return s;
+    m.q = pare_super_join(shape, m.q);
+    m.qq = pare_super_join(shape, m.qq);
+    m.qx = pare_super_join(shape, m.qx);
+    return m;
 }
 
 /* The search for types with mins (affine_search.c) and without (signed_search.c). */
@@ -107,10 +106,18 @@ float pare_super_half(float v);
 void pare_super_units(const pare_vec *ideal, const pare_vec *stiffness, float peak, float low, float high, int n_best,
                       float *best);
 
+/* No trial yet: any other is better, unless its error is not finite. */
+#define PARE_SUPER_NONE                                                                                                \
+    {                                                                                                                  \
+        .d = HUGE_VALF, .error = HUGE_VALF                                                                             \
+    }
+
 typedef void (*pare_super_step)(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_trial *t);
 
-/* Settle t's integers under its d and dmin and refit these, in turn, while the error falls. */
-void pare_super_descend(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
-                        pare_super_step refit, pare_super_trial *t);
+/* Of n first trials those of least error: settle the integers under d and dmin and refit these, in turn, while the
+ * error falls. *best, at first PARE_SUPER_NONE, is what has the least error so far. The errors of `first` are
+ * overwritten. */
+void pare_super_follow(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
+                       pare_super_step refit, pare_super_trial *first, int n, pare_super_trial *best);
 
 #endif
