@@ -1,14 +1,15 @@
 #include "model/stream.h"
 #include "core/pipeline.h"
+#include "core/threads.h"
 #include "quant/registry.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
 /* A slice has at most so many bytes and weights, unless a row that has to be made is longer: it fits the second-level
- * cache, and is worth handing out. All that is between making and taking, with the scratch memory of the threads that
- * make it, stays within WINDOW_BYTES. */
-enum { SLICE_BYTES = 256 << 10, SLICE_WEIGHTS = 256 << 10, WINDOW_BYTES = 192 << 20 };
+ * cache, and is worth handing out. Each thread may be so many slices ahead of those who take them, as long as all of
+ * these, with the scratch memory of the threads that make them, stay within WINDOW_BYTES. */
+enum { SLICE_BYTES = 256 << 10, SLICE_WEIGHTS = 256 << 10, SLICES_AHEAD = 8, WINDOW_BYTES = 192 << 20 };
 
 typedef struct stream {
     const pare_tensor *tensors;
@@ -99,6 +100,18 @@ static void release_slice(const pare_piece *piece, void *user)
         pare_tensor_release(t, 0, t->n_rows);
 }
 
+/* What is made ahead and waits should still be in a cache when it is taken. */
+static size_t window_bytes(const pare_tensor *tensors, size_t n_tensors)
+{
+    size_t largest = SLICE_BYTES, n_ahead = (size_t)pare_threads() * SLICES_AHEAD;
+    for (size_t i = 0; i < n_tensors && largest < WINDOW_BYTES; i++) {
+        size_t row = tensors[i].read != NULL ? (size_t)tensors[i].row_bytes : 0;
+        size_t cost = (row > SLICE_BYTES ? row : SLICE_BYTES) + (row > 0 ? tensors[i].scratch_bytes : 0);
+        largest = cost > largest ? cost : largest;
+    }
+    return largest < WINDOW_BYTES / n_ahead ? largest * n_ahead : WINDOW_BYTES;
+}
+
 pare_status pare_stream(const pare_tensor *tensors, size_t n_tensors, const pare_take_fn *takers, size_t n_takers,
                         void *user, pare_error *err)
 {
@@ -109,7 +122,7 @@ pare_status pare_stream(const pare_tensor *tensors, size_t n_tensors, const pare
                                     .n_lanes = n_takers,
                                     .done = release_slice,
                                     .user = &s,
-                                    .max_bytes = WINDOW_BYTES};
+                                    .max_bytes = window_bytes(tensors, n_tensors)};
     return pare_pipeline_run(&pipeline, err);
 }
 
