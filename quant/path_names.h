@@ -19,6 +19,8 @@
 #define pare_block32_symmetric PARE_ON_PATH(pare_block32_symmetric)
 #define pare_f16_encode PARE_ON_PATH(pare_f16_encode)
 #define pare_f32_encode PARE_ON_PATH(pare_f32_encode)
+#define pare_fan_add PARE_ON_PATH(pare_fan_add)
+#define pare_fan_init PARE_ON_PATH(pare_fan_init)
 #define pare_grid_book_init PARE_ON_PATH(pare_grid_book_init)
 #define pare_grid_encode PARE_ON_PATH(pare_grid_encode)
 #define pare_grid_hull_cell PARE_ON_PATH(pare_grid_hull_cell)
@@ -36,6 +38,7 @@
 #define pare_iq4_nl_encode PARE_ON_PATH(pare_iq4_nl_encode)
 #define pare_iq4_starts PARE_ON_PATH(pare_iq4_starts)
 #define pare_iq4_xs_encode PARE_ON_PATH(pare_iq4_xs_encode)
+#define pare_lattice_scale PARE_ON_PATH(pare_lattice_scale)
 #define pare_levels_codes PARE_ON_PATH(pare_levels_codes)
 #define pare_levels_init PARE_ON_PATH(pare_levels_init)
 #define pare_levels_pack PARE_ON_PATH(pare_levels_pack)
@@ -67,6 +70,7 @@
 #define pare_table PARE_ON_PATH(pare_table)
 #define pare_tq1_0_encode PARE_ON_PATH(pare_tq1_0_encode)
 #define pare_tq2_0_encode PARE_ON_PATH(pare_tq2_0_encode)
+#define pare_whole_scales PARE_ON_PATH(pare_whole_scales)
 /* clang-format on */
 
 #endif

@@ -28,8 +28,7 @@ PARE_HD void pare_q8_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
-/* One row; the contract of pare_encode_fn. Method: docs/methods/BLOCK32.md. The weight is
- * ignored, as it is by ggml. */
+/* One row; the contract of pare_encode_fn. Method: docs/methods/BLOCK32.md. */
 void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
 #endif

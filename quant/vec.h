@@ -7,6 +7,7 @@
 
 #include "quant/lanes.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,6 +23,9 @@ enum { PARE_PARTS = 16 / PARE_VEC_LANES };
 
 typedef float pare_vec __attribute__((vector_size(4 * PARE_VEC_LANES)));
 typedef int32_t pare_mask __attribute__((vector_size(4 * PARE_VEC_LANES))); /* -1: yes; what a comparison gives */
+
+/* For functions that constant arguments tailor to their caller. */
+#define PARE_INLINE static inline __attribute__((always_inline))
 
 static inline pare_vec pare_vec_all(float v)
 {
@@ -40,15 +44,42 @@ static inline pare_vec pare_vec_pick(pare_mask yes, pare_vec a, pare_vec b)
     return (pare_vec)((yes & (pare_mask)a) | (~yes & (pare_mask)b));
 }
 
-/* b where a is a NaN */
+/* v where yes, else 0 */
+static inline pare_vec pare_vec_where(pare_mask yes, pare_vec v)
+{
+    return (pare_vec)(yes & (pare_mask)v);
+}
+
+static inline bool pare_mask_any(pare_mask yes)
+{
+    int32_t any = 0;
+    for (int l = 0; l < PARE_VEC_LANES; l++)
+        any |= yes[l];
+    return any != 0;
+}
+
+/* a > b ? a : b, so b where a is a NaN. A loop over arrays, since gcc makes one instruction of that, but not of
+ * pare_vec_pick; for constant bounds neither. */
 static inline pare_vec pare_vec_max(pare_vec a, pare_vec b)
 {
-    return pare_vec_pick(a > b, a, b);
+    float x[PARE_VEC_LANES], y[PARE_VEC_LANES];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+#pragma omp simd
+    for (int l = 0; l < PARE_VEC_LANES; l++)
+        x[l] = x[l] > y[l] ? x[l] : y[l];
+    return pare_vec_load(x);
 }
 
 static inline pare_vec pare_vec_min(pare_vec a, pare_vec b)
 {
-    return pare_vec_pick(a < b, a, b);
+    float x[PARE_VEC_LANES], y[PARE_VEC_LANES];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+#pragma omp simd
+    for (int l = 0; l < PARE_VEC_LANES; l++)
+        x[l] = x[l] < y[l] ? x[l] : y[l];
+    return pare_vec_load(x);
 }
 
 /* Inside low..high; low for a NaN. */
@@ -72,6 +103,20 @@ static inline pare_vec pare_vec_inverse(pare_vec v)
 static inline pare_vec pare_vec_abs(pare_vec v)
 {
     return (pare_vec)((pare_mask)v & 0x7fffffff);
+}
+
+/* The nearest binary16, ties to even, of finite v: not zero unless v is, and at most 65504. */
+static inline pare_vec pare_vec_round_half(pare_vec v)
+{
+    pare_mask sign = (pare_mask)v & INT32_MIN;
+    pare_vec size = pare_vec_abs(v);
+    pare_mask bits = (pare_mask)size; /* ten bits of fraction stay */
+    pare_vec normal = (pare_vec)((bits + 0xfff + (bits >> 13 & 1)) & ~0x1fff);
+    pare_vec small = (size + 0.5f) - 0.5f; /* multiples of 2^-24: what 0.5f has bits for */
+    pare_vec half = pare_vec_pick(size < 0x1p-14f, small, normal);
+    half = pare_vec_max(half, pare_vec_where(size > 0, pare_vec_all(0x1p-24f)));
+    half = pare_vec_min(half, pare_vec_all(65504));
+    return (pare_vec)((pare_mask)half | sign);
 }
 
 /* Lanes 2 j and 2 j + 1 change places. */

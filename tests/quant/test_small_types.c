@@ -84,6 +84,64 @@ static void lattices_come_back_exactly(void **state)
         }
 }
 
+/* Integers times a scale for each `group` weights, as checkpoints of trained or packed 4, 5 and 8 bit models hold. */
+static const struct {
+    pare_type type;
+    int low, high; /* of the integers */
+    size_t group;  /* of one scale */
+} integers[] = {
+    {PARE_TYPE_Q8_0, -7, 7, 32},   {PARE_TYPE_Q8_0, -8, 7, 64},       {PARE_TYPE_Q8_0, -15, 15, 128},
+    {PARE_TYPE_Q8_0, -31, 31, 32}, {PARE_TYPE_Q8_0, -127, 127, 1024},
+};
+
+static float round_to(float v, bool bf16)
+{
+    return bf16 ? pare_bf16_to_f32(pare_f32_to_bf16(v)) : v;
+}
+
+/* One row of the case: scales of about 2^-power; fill: how often a weight is not zero; one_block: all equal in it. */
+static void make_integers(size_t which, int power, float fill, bool bf16, uint32_t seed, float *x, size_t n)
+{
+    float scale = 0;
+    int span = integers[which].high - integers[which].low + 1;
+    for (size_t i = 0; i < n; i++) {
+        if (i % integers[which].group == 0)
+            scale = pare_f16_to_f32(pare_f32_to_f16(ldexpf(1 + unit_random(&seed), -power)));
+        int q = integers[which].low + (int)(unit_random(&seed) * (float)span);
+        if (i / 32 == 3)
+            q = integers[which].high / 2; /* all alike */
+        else if (!(unit_random(&seed) < fill))
+            q = 0;
+        x[i] = round_to(scale * (float)q, bf16);
+    }
+    if (integers[which].group == n)
+        x[5] = round_to(scale * (float)integers[which].high, bf16);
+}
+
+/* From exact products the weights come back bit for bit; from products that were rounded to bfloat16 they come back
+ * with the same integers, hence no farther off than 2^-9 for the source's rounding and as much for the scale's. */
+static void integers_come_back(void **state)
+{
+    (void)state;
+    enum { LEN = 1024 };
+    static const float fills[] = {1, 0.3f, 0.04f};
+    float x[LEN], back[LEN], weight[LEN];
+    fill_importances(weight, LEN);
+    for (size_t i = 0; i < LEN; i++)
+        weight[i] += 1.0f / 64;
+    for (size_t k = 0; k < sizeof integers / sizeof *integers; k++)
+        for (int t = 0; t < 36; t++) {
+            bool bf16 = t % 2 == 1, weighted = t / 2 % 2 == 1;
+            make_integers(k, 2 + t / 12 * 3, fills[t / 4 % 3], bf16, (uint32_t)(40 + t), x, LEN);
+            round_trip(integers[k].type, x, 1, LEN, weighted ? weight : NULL, back);
+            for (size_t i = 0; i < LEN; i++)
+                if (round_to(back[i], bf16) != x[i])
+                    fail_msg("%s, integers %d..%d, case %d: weight %zu, %.9g, came back as %.9g",
+                             pare_type_get(integers[k].type)->name, integers[k].low, integers[k].high, t, i,
+                             (double)x[i], (double)back[i]);
+        }
+}
+
 /* A sparse ternary row, as BitNet has: a single weight that is not zero is enough. */
 static void sparse_rows_come_back_exactly(void **state)
 {
@@ -286,10 +344,15 @@ static void mxfp4_keeps_its_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lattices_come_back_exactly),   cmocka_unit_test(sparse_rows_come_back_exactly),
-        cmocka_unit_test(q2_0_uses_its_fourth_level),   cmocka_unit_test(no_other_ternary_scale_is_better),
-        cmocka_unit_test(no_other_iq1_entry_is_better), cmocka_unit_test(unseen_columns_survive),
-        cmocka_unit_test(extreme_importances_are_safe), cmocka_unit_test(edge_rows_survive),
+        cmocka_unit_test(lattices_come_back_exactly),
+        cmocka_unit_test(integers_come_back),
+        cmocka_unit_test(sparse_rows_come_back_exactly),
+        cmocka_unit_test(q2_0_uses_its_fourth_level),
+        cmocka_unit_test(no_other_ternary_scale_is_better),
+        cmocka_unit_test(no_other_iq1_entry_is_better),
+        cmocka_unit_test(unseen_columns_survive),
+        cmocka_unit_test(extreme_importances_are_safe),
+        cmocka_unit_test(edge_rows_survive),
         cmocka_unit_test(mxfp4_keeps_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
