@@ -2,11 +2,12 @@
 # Show that memory does not grow with the model: make a model folder of about 8 GB (random weights, sharded safetensors),
 # convert and quantize it, and report the largest resident memory of each run: private pages (RssAnon), and with the
 # mapped input (VmHWM). Needs about 25 GB of disk in $TMPDIR and python3; removes what it made.
-#   scripts/bench_memory.sh [GIGABYTES] [PARE]
+#   scripts/bench_memory.sh [GIGABYTES] [PARE] [THREADS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gigabytes=${1:-8}
 pare=${2:-build/pare}
+threads=${3:-$(nproc)}
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-memory.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -73,8 +74,8 @@ measure() { # label, command...
         "$(awk "BEGIN { print $anon / 1024 }")" "$(awk "BEGIN { print $total / 1024 }")"
 }
 
-measure "convert to GGUF" "$pare" convert "$work/model" -o "$work/model.gguf"
-measure "quantize folder, q8_0" "$pare" quantize "$work/model" -t q8_0 -o "$work/q8_0.gguf"
+measure "convert to GGUF" "$pare" convert "$work/model" -o "$work/model.gguf" -j "$threads"
+measure "quantize folder, q8_0" "$pare" quantize "$work/model" -t q8_0 -o "$work/q8_0.gguf" -j "$threads"
 rm "$work/q8_0.gguf"
-measure "quantize GGUF, q4_k_m, pin" "$pare" quantize "$work/model.gguf" -t q4_k_m -o "$work/q4_k_m.gguf" --pin
+measure "quantize GGUF, q4_k_m, pin" "$pare" quantize "$work/model.gguf" -t q4_k_m -o "$work/q4_k_m.gguf" --pin -j "$threads"
 measure "verify" "$pare" verify "$work/pare.lock"

@@ -16,6 +16,10 @@
 /* Small writes are gathered up to so many bytes; larger ones go to the file at once. */
 enum { BUFFER_BYTES = 64 << 10 };
 
+/* The disk is sent to work each time so much is written, not only at the end: the last sync has little left to wait
+ * for. */
+enum { WRITEBACK_BYTES = 16 << 20 };
+
 struct pare_output {
     char *path, *tmp;
     int fd;
@@ -23,7 +27,8 @@ struct pare_output {
     uint64_t n_bytes;
     bool finished, published;
     size_t n_buffered;
-    uint8_t *buffer; /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
+    uint64_t n_unsynced; /* written since the disk was last sent to work */
+    uint8_t *buffer;     /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
 };
 
 /* The temporaries that exist, for pare_output_abandon. One beyond this number is written all the same, only it stays
@@ -183,6 +188,12 @@ static pare_status write_all(pare_output *out, const uint8_t *data, size_t n, pa
             return pare_fail(err, PARE_ERR_IO, "%s: cannot write at offset %llu: %s", out->path,
                              (unsigned long long)(out->n_bytes - n + at), part < 0 ? strerror(errno) : "short write");
         at += (size_t)part;
+    }
+    out->n_unsynced += n;
+    if (out->n_unsynced >= WRITEBACK_BYTES) {
+        sync_file_range(out->fd, (off_t)(out->n_bytes - out->n_unsynced), (off_t)out->n_unsynced,
+                        SYNC_FILE_RANGE_WRITE); /* what goes wrong is told by the last sync */
+        out->n_unsynced = 0;
     }
     return PARE_OK;
 }
