@@ -4,6 +4,7 @@
 #include "quant/lanes.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 enum {
@@ -11,8 +12,10 @@ enum {
     TOP_SCALE = 2 * N_SCALES - 1, /* the largest 2 scale + 1 */
     MAX_CELLS = 4,                /* of a block */
     MAX_STEPS = MAX_CELLS * (PARE_GRID_HULL - 1),
-    N_STARTS = 8,   /* trial values of d */
-    NEAR_BEST = 2,  /* how far from a block's own best scale these look */
+    N_STARTS = 32, /* trial values of d */
+    N_TRIED = 4,   /* how many of these go on */
+    NEAR_BEST = 1, /* how far from a block's own best scale these look */
+
     MAX_ROUNDS = 8, /* of refitting d; each must lower the error */
     MAX_REBUILDS = 3
 };
@@ -23,6 +26,7 @@ static const float first_start = 0.9f, last_start = 1.3f;
  * block's sums are gain[i] and energy[i]. */
 typedef struct profile {
     float guess, best; /* the scale that the hulls are built around; the best scale of this block by itself */
+    float stiffness;   /* energy there: (a change of the scale)^2 times it is about what the change costs */
     int n;
     uint32_t first[MAX_CELLS];
     float at[MAX_STEPS], gain[MAX_STEPS + 1], energy[MAX_STEPS + 1];
@@ -59,66 +63,98 @@ static bool is_odd(unsigned byte)
 /* Merge the hulls of a block's cells. */
 static void merge_hulls(const pare_grid_hull *cells, int n_cells, profile *p)
 {
-    int now[MAX_CELLS] = {0};
-    float next[MAX_CELLS], gain = 0, energy = 0;
+    const pare_grid_point *now[MAX_CELLS];
+    float gain = 0, energy = 0;
     for (int c = 0; c < n_cells; c++) {
-        p->first[c] = cells[c].at[0].entries;
-        gain += cells[c].at[0].gain;
-        energy += cells[c].at[0].energy;
-        next[c] = pare_grid_step(&cells[c], 0);
+        now[c] = cells[c].at;
+        p->first[c] = now[c]->entries;
+        gain += now[c]->gain;
+        energy += now[c]->energy;
     }
     for (p->n = 0;; p->n++) {
         int c = 0;
         for (int k = 1; k < n_cells; k++)
-            c = next[k] > next[c] ? k : c;
+            c = now[k][1].from > now[c][1].from ? k : c;
+        const pare_grid_point *to = ++now[c];
         p->gain[p->n] = gain;
         p->energy[p->n] = energy;
-        if (next[c] < 0)
+        if (to->from < 0)
             return;
-        const pare_grid_point *to = &cells[c].at[++now[c]];
-        p->at[p->n] = next[c];
+        p->at[p->n] = to->from;
         p->cell[p->n] = (uint8_t)c;
         p->entries[p->n] = to->entries;
         gain += to->gain - to[-1].gain;
         energy += to->energy - to[-1].energy;
-        next[c] = pare_grid_step(&cells[c], now[c]);
     }
 }
 
 /* With the codes of one stretch a block saves gain^2 / energy, at scale gain / energy; the stretch that could save most
  * contains this scale. */
-static float best_scale(const profile *p)
+static void take_best(profile *p)
 {
     int best = 0;
     for (int i = 1; i <= p->n; i++)
         if (p->gain[i] * p->gain[i] * p->energy[best] > p->gain[best] * p->gain[best] * p->energy[i])
             best = i;
-    return p->gain[best] / p->energy[best];
+    p->best = p->gain[best] / p->energy[best];
+    p->stiffness = p->energy[best];
 }
 
-static void build_block(super *s, int b, float guess)
+enum { MAX_PARTS = 4 * PARE_GRID_CELLS };
+
+/* List the parts of a block's cells: of a cell whose sign is turned, its halves without and then with a turned sign. */
+static int list_parts(const super *s, int b, float guess, pare_grid_part *parts)
 {
+    int n = 0, halves = PARE_GRID_CELL / s->book->entry_len;
+    for (int c = b * s->block_cells; c < (b + 1) * s->block_cells; c++) {
+        bool odd = s->shape->even && is_odd(s->signs[c]);
+        for (int turn = odd && halves == 1; turn <= odd; turn++)
+            for (int h = 0; h < halves; h++) {
+                int at = c * PARE_GRID_CELL + h * s->book->entry_len;
+                parts[n++] = (pare_grid_part){s->x + at, s->w + at, guess, turn == 1};
+            }
+    }
+    return n;
+}
+
+/* Take a block's hulls, in the order of its parts. Returns their number. */
+static int take_hulls(super *s, int b, float guess, const pare_grid_hull *hulls)
+{
+    const pare_grid_hull *h = hulls;
     pare_grid_hull cells[MAX_CELLS];
-    for (int c = 0; c < s->block_cells; c++) {
-        int cell = b * s->block_cells + c, at = cell * PARE_GRID_CELL;
-        bool odd = s->shape->even && is_odd(s->signs[cell]);
-        pare_grid_hull_cell(s->book, s->x + at, s->w + at, odd, guess, &cells[c]);
+    if (s->book->entry_len == PARE_GRID_CELL) {
+        merge_hulls(h, s->block_cells, &s->blocks[b]);
+        h += s->block_cells;
+    } else {
+        for (int c = 0; c < s->block_cells; c++) {
+            bool odd = s->shape->even && is_odd(s->signs[b * s->block_cells + c]);
+            if (odd)
+                pare_grid_join_turned(h, h + 2, &cells[c]);
+            else
+                pare_grid_join(h, &cells[c]);
+            h += odd ? 4 : 2;
+        }
+        merge_hulls(cells, s->block_cells, &s->blocks[b]);
     }
-    merge_hulls(cells, s->block_cells, &s->blocks[b]);
     s->blocks[b].guess = guess;
-    s->blocks[b].best = best_scale(&s->blocks[b]);
+    take_best(&s->blocks[b]);
+    return (int)(h - hulls);
 }
 
-/* The scale that would fit if all levels were alike. */
-static float guess_scale(const super *s, int b)
+/* Build the blocks that have a guess, which is not below 0. */
+static void build(super *s, const float *guess)
 {
-    int len = s->block_cells * PARE_GRID_CELL;
-    float squares = 0, sum = 0;
-    for (int l = b * len; l < (b + 1) * len; l++) {
-        squares += s->w[l] * s->x[l] * s->x[l];
-        sum += s->w[l];
-    }
-    return sqrtf(squares / sum) / s->book->rms;
+    pare_grid_part parts[MAX_PARTS];
+    pare_grid_hull hulls[MAX_PARTS];
+    int n = 0;
+    for (int b = 0; b < s->shape->n_blocks; b++)
+        if (guess[b] >= 0)
+            n += list_parts(s, b, guess[b], parts + n);
+    pare_grid_hulls(s->book, parts, n, hulls);
+    n = 0;
+    for (int b = 0; b < s->shape->n_blocks; b++)
+        if (guess[b] >= 0)
+            n += take_hulls(s, b, guess[b], hulls + n);
 }
 
 /* How many steps a block has made at a scale. */
@@ -189,18 +225,49 @@ static void refine(const super *s, trial *best)
             return;
 }
 
+/* About how much a block loses by leaving its own best scale for the nearest one under d, which is 2 step per code. */
+static float loss_of(const super *s, float step)
+{
+    float loss[PARE_GRID_BLOCKS] = {0};
+    for (int b = 0; b < s->shape->n_blocks; b++) {
+        const profile *p = &s->blocks[b];
+        float own = p->best / (2 * step);
+        int c = own < N_SCALES ? (int)own : N_SCALES - 1;
+        float miss = p->best - step * (float)(2 * c + 1);
+        loss[b] = p->stiffness * miss * miss;
+    }
+    return pare_add_lanes(loss) + pare_add_lanes(loss + PARE_LANES);
+}
+
+/* Trial values put the widest block at its own best scale for a code of TOP_SCALE, or at a multiple of it. Those that
+ * seem best go on. */
 static trial search_d(const super *s)
 {
     trial best = {0};
-    float widest = 0;
+    float widest = 0, least[N_TRIED], start[N_TRIED];
     for (int b = 0; b < s->shape->n_blocks; b++)
         widest = s->blocks[b].best > widest ? s->blocks[b].best : widest;
     settle(s, 0, &best);
+    if (!(widest > 0))
+        return best;
+    int n = 0;
     for (int k = 0; k < N_STARTS; k++) {
-        float start = first_start + (last_start - first_start) * (float)k / (float)(N_STARTS - 1);
-        if (try_d(s, start * widest / (TOP_SCALE * s->shape->unit), NEAR_BEST, &best))
-            try_d(s, (float)(best.gain / best.energy), NEAR_BEST, &best);
+        float multiple = first_start + (last_start - first_start) * (float)k / (float)(N_STARTS - 1);
+        float step = multiple * widest / TOP_SCALE, loss = loss_of(s, step);
+        int i = n < N_TRIED ? n++ : N_TRIED;
+        for (; i > 0 && least[i - 1] > loss; i--)
+            if (i < N_TRIED) {
+                least[i] = least[i - 1];
+                start[i] = start[i - 1];
+            }
+        if (i < N_TRIED) {
+            least[i] = loss;
+            start[i] = step;
+        }
     }
+    for (int i = 0; i < n; i++)
+        if (try_d(s, start[i] / s->shape->unit, NEAR_BEST, &best))
+            try_d(s, (float)(best.gain / best.energy), NEAR_BEST, &best);
     refine(s, &best);
     return best;
 }
@@ -221,13 +288,15 @@ static void restore_size(const super *s, double total, trial *best)
 static bool rebuild(super *s, const trial *t)
 {
     bool any = false;
+    float guess[PARE_GRID_BLOCKS];
     for (int b = 0; b < s->shape->n_blocks; b++) {
-        float scale = step_of(s, t->d) * (float)(2 * t->scale[b] + 1), guess = s->blocks[b].guess;
-        if (scale > guess * PARE_GRID_ABOVE || scale < guess * PARE_GRID_BELOW) {
-            build_block(s, b, scale);
-            any = true;
-        }
+        float scale = step_of(s, t->d) * (float)(2 * t->scale[b] + 1), old = s->blocks[b].guess;
+        bool outside = scale > old * PARE_GRID_ABOVE || scale < old * PARE_GRID_BELOW;
+        guess[b] = outside ? scale : -1;
+        any |= outside;
     }
+    if (any)
+        build(s, guess);
     return any;
 }
 
@@ -291,12 +360,17 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
                       pare_grid_fit *fit)
 {
     super s;
+    float guess[PARE_GRID_BLOCKS], widest = 0;
     s.shape = shape;
     s.book = book;
     s.block_cells = PARE_GRID_CELLS / shape->n_blocks;
     double total = take_weights(&s, x, w);
+    pare_grid_guess(book, s.x, s.w, shape->n_blocks, s.block_cells * PARE_GRID_CELL, guess);
     for (int b = 0; b < shape->n_blocks; b++)
-        build_block(&s, b, guess_scale(&s, b));
+        widest = guess[b] > widest ? guess[b] : widest;
+    for (int b = 0; b < shape->n_blocks; b++)
+        guess[b] = guess[b] > widest / TOP_SCALE ? guess[b] : widest / TOP_SCALE;
+    build(&s, guess);
     trial best = search_d(&s);
     for (int k = 0; k < MAX_REBUILDS && best.d != 0 && rebuild(&s, &best); k++) {
         settle(&s, N_SCALES, &best);
@@ -309,14 +383,23 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
     fit->error = (total - best.saved) * (double)s.up * (double)s.up;
 }
 
+/* The book of a shape, made by whoever needs it first. */
+static const pare_grid_book *book_of(const pare_grid_shape *shape)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (shape->book->n_entries == 0)
+        pare_grid_book_init(shape->book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
+    pthread_mutex_unlock(&lock);
+    return shape->book;
+}
+
 void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight,
                       pare_effort effort, void *dst)
 {
     (void)effort;
-    pare_grid_book book;
-    float w[PARE_GRID_LEN];
-    pare_grid_book_init(&book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
-    float limit = PARE_F16_MAX * TOP_SCALE * shape->unit * book.top;
+    const pare_grid_book *book = book_of(shape);
+    float w[PARE_GRID_LEN], limit = PARE_F16_MAX * TOP_SCALE * shape->unit * book->top;
     uint8_t *block = dst;
     for (size_t at = 0; at < row_len; at += PARE_GRID_LEN, block += shape->block_bytes) {
         pare_grid_fit fit = {0};
@@ -325,7 +408,7 @@ void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row
             fit.d = PARE_F16_INFINITY;
         } else if (peak > 0) {
             pare_take_weights(weight, at, PARE_GRID_LEN, w);
-            pare_grid_search(shape, &book, src + at, w, &fit);
+            pare_grid_search(shape, book, src + at, w, &fit);
         }
         shape->pack(&fit, block);
     }

@@ -33,7 +33,8 @@ typedef struct pare_grid_shape {
     int entry_len, n_entries; /* as in pare_grid_book */
     unsigned (*grid)(unsigned index);
     int (*level)(unsigned entry, int j);
-    bool even; /* the number of minus signs in a cell is even */
+    pare_grid_book *book; /* zeros until the first use */
+    bool even;            /* the number of minus signs in a cell is even */
     float unit;
     float restore; /* how much of the size that least squares takes off the weights d gives back, 0..1 */
     size_t block_bytes;

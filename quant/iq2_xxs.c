@@ -17,12 +17,15 @@ static void pack(const pare_grid_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static pare_grid_book book;
+
 static const pare_grid_shape shape = {
     .n_blocks = 8,
     .entry_len = 8,
     .n_entries = 256,
     .grid = pare_iq2_xxs_grid,
     .level = pare_iq2_level,
+    .book = &book,
     .even = true,
     .unit = 0.125f,
     .restore = 0.5f,

@@ -19,12 +19,15 @@ static void pack(const pare_grid_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static pare_grid_book book;
+
 static const pare_grid_shape shape = {
     .n_blocks = 8,
     .entry_len = 4,
     .n_entries = 512,
     .grid = pare_iq3_s_grid,
     .level = pare_iq3_s_level,
+    .book = &book,
     .even = false,
     .unit = 1,
     .restore = 0.5f,

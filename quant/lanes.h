@@ -9,6 +9,15 @@
 
 enum { PARE_LANES = 8 };
 
+/* How many floats the vectors of the path hold, for code whose result does not depend on it. */
+#if defined(__AVX512F__)
+enum { PARE_VECTOR_FLOATS = 16 };
+#elif defined(__AVX2__)
+enum { PARE_VECTOR_FLOATS = 8 };
+#else
+enum { PARE_VECTOR_FLOATS = 4 };
+#endif
+
 static inline float pare_add_lanes(const float *v)
 {
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
