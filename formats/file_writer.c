@@ -77,7 +77,8 @@ pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *ten
 {
     static const pare_take_fn takers[] = {write_slice, hash_slice_of_file, hash_slice_of_tensor};
     w->tensor_offset = pare_output_offset(w->out);
-    return pare_stream(tensors, n_tensors, takers, w->record != NULL ? 3 : 1, w, err);
+    size_t n_takers = w->record == NULL ? 1 : w->files_only ? 2 : 3;
+    return pare_stream(tensors, n_tensors, takers, n_takers, w, err);
 }
 
 pare_status pare_file_writer_finish(pare_file_writer *w, pare_error *err)

@@ -9,6 +9,7 @@
 typedef struct pare_file_writer {
     pare_output *out;      /* where to, borrowed */
     pare_pin_file *record; /* what is written there is recorded here, borrowed; NULL: nothing is hashed */
+    bool files_only;       /* record the file's digest, not those of its tensors */
     uint64_t alignment;    /* zeros follow each tensor up to a multiple of it; 1: none */
     uint64_t done, total;  /* of the bytes of all files that are written together: for the progress */
 

@@ -346,7 +346,10 @@ static pare_status fill_part(job *j, size_t i, pare_file_writer *w, const char *
 /* Write part i whole, and leave it under its temporary name in the set. */
 static pare_status write_part(job *j, size_t i, const char *path, pare_output_set *set, pare_error *err)
 {
-    pare_file_writer w = {.alignment = j->alignment, .done = j->done, .total = j->n_bytes};
+    pare_file_writer w = {.files_only = j->pin != NULL && j->pin->files_only,
+                          .alignment = j->alignment,
+                          .done = j->done,
+                          .total = j->n_bytes};
     pare_status st = pare_output_open(&w.out, path, j->parts[i].n_bytes, j->force ? PARE_OUTPUT_FORCE : 0, err);
     if (st == PARE_OK && (st = fill_part(j, i, &w, path, err)) == PARE_OK)
         st = pare_output_finish(w.out, err);

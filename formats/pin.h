@@ -41,6 +41,7 @@ typedef struct pare_pin {
     size_t n_files;
     char **folders; /* every file below these is in the pin, so that a further one is a difference */
     size_t n_folders;
+    bool files_only; /* for writers: tensors need not be recorded */
 } pare_pin;
 
 void pare_pin_close(pare_pin *p);

@@ -183,7 +183,8 @@ static pare_status write_shard(plan *p, size_t k, pare_error *err)
     size_t n = p->first[k + 1] - p->first[k];
     char name[SHARD_NAME];
     pare_buf header = {0};
-    pare_file_writer w = {.alignment = 1, .done = p->done, .total = p->total};
+    pare_file_writer w = {
+        .files_only = p->pin != NULL && p->pin->files_only, .alignment = 1, .done = p->done, .total = p->total};
     pare_tensor *tensors = named_tensors(items, n, p->dir, err);
     uint64_t data_bytes = 0;
     shard_name(p, k, name);

@@ -61,6 +61,7 @@ static pare_status write_model(job *j, pare_error *err)
     bool force = cmd_has(j->args, OPT_FORCE);
     pare_output_set set = {0};
     const pare_write_options options = {.force = force, .split_bytes = split, .pending = &set};
+    j->pin.files_only = !j->pinning.wanted;
     pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf)
         st = pare_gguf_write(&j->out, j->output, &options, pin, err);

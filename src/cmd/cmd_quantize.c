@@ -46,6 +46,7 @@ static pare_status write_files(job *j, pare_write_options options, pare_error *e
 {
     pare_output_set set = {0};
     pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    j->pin.files_only = !j->pinning.wanted;
     pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
     options.pending = &set;
     if (st == PARE_OK)

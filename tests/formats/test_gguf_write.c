@@ -312,6 +312,13 @@ static void a_pin_is_filled_while_writing(void **state)
         CHECK(pin.n_files == (split ? 2 : 1));
         for (size_t i = 0; i < pin.n_files; i++)
             expect_pinned(&pin.files[i]);
+        pare_pin brief = {.files_only = true};
+        CHECK_OK(pare_gguf_write(&m, in_dir("pinned.gguf"), &options, &brief, &err), &err);
+        for (size_t i = 0; i < pin.n_files; i++) {
+            CHECK(brief.n_files == pin.n_files && brief.files[i].n_tensors == 0);
+            CHECK(memcmp(&brief.files[i].digest, &pin.files[i].digest, sizeof(pare_digest)) == 0);
+        }
+        pare_pin_close(&brief);
         pare_pin_close(&pin);
         pare_model_close(&m);
     }
