@@ -1,11 +1,11 @@
 #include "quant/block32.h"
 
 #include "core/half.h"
-#include "quant/lanes.h"
+#include "quant/line_search.h"
+#include "quant/vec.h"
+#include "quant/whole_search.h"
 
 #include <math.h>
-#include <stdbool.h>
-#include <string.h>
 
 /* 1 / d, or 0 where that is no number to multiply with: the scale is stored as 0 there and any code does. */
 static float reciprocal(float d)
@@ -21,8 +21,9 @@ static int clamp(int code, int max_code)
 
 /* The published rules: the code comes from the scale before it is rounded to binary16, by truncation. */
 
-static void plain_symmetric(pare_block32 *out, const float *x, int half)
+static void plain_symmetric(const pare_block32_format *format, const float *x, pare_block32 *out)
 {
+    int half = format->n_codes / 2;
     float peak = 0; /* the value of largest magnitude, with its sign; the first one on ties */
     for (int i = 0; i < PARE_BLOCK32; i++)
         if (fabsf(x[i]) > fabsf(peak))
@@ -34,8 +35,9 @@ static void plain_symmetric(pare_block32 *out, const float *x, int half)
         out->codes[i] = (uint8_t)clamp((int)(x[i] * inverse + offset), 2 * half - 1);
 }
 
-static void plain_affine(pare_block32 *out, const float *x, int max_code)
+static void plain_affine(const pare_block32_format *format, const float *x, pare_block32 *out)
 {
+    int max_code = format->n_codes - 1;
     float min = x[0], max = x[0];
     for (int i = 1; i < PARE_BLOCK32; i++) {
         min = x[i] < min ? x[i] : min;
@@ -48,158 +50,85 @@ static void plain_affine(pare_block32 *out, const float *x, int max_code)
         out->codes[i] = (uint8_t)clamp((int)((x[i] - min) * inverse + 0.5f), max_code);
 }
 
-/* The weighted search: a state holds the best scale so far, with the smallest sum of w (d * code + m - x)^2 for d and m
- * as they are stored. Every sum runs over LANES partial sums in a fixed order: vector code, and the same bytes on any
- * machine. */
-enum { LANES = 8 };
-
-typedef struct search {
-    const float *x, *w;
-    float max_code;
-    float half; /* 0: affine; else m = -half * d */
-    double sum_w, sum_wx;
-    float error;
-    uint16_t d, m;
-    float codes[PARE_BLOCK32];
-} search;
-
-static double add_lanes(const float *lanes)
+static void encode_plain(const pare_block32_format *format, const float *src, size_t row_len, uint8_t *out)
 {
-    double sum = 0;
-    for (int l = 0; l < LANES; l++)
-        sum += (double)lanes[l];
-    return sum;
-}
-
-/* codes[i] = (x[i] - base) * inverse to the nearest code. */
-static void nearest_codes(const search *s, float base, float inverse, float *codes)
-{
-    for (int i = 0; i < PARE_BLOCK32; i++) {
-        float steps = (s->x[i] - base) * inverse;
-        steps = steps > 0 ? steps : 0;
-        steps = steps < s->max_code ? steps : s->max_code;
-        codes[i] = (float)(int)(steps + 0.5f);
+    pare_block32 block;
+    for (size_t i = 0; i < row_len; i += PARE_BLOCK32, out += format->block_bytes) {
+        if (format->is_affine)
+            plain_affine(format, src + i, &block);
+        else
+            plain_symmetric(format, src + i, &block);
+        format->pack(&block, out);
     }
 }
 
-/* Take the scale if its nearest codes have a smaller error. False when they have not. */
-static bool try_scale(search *s, double d, double m)
+/* Levels on which the search puts the largest weight, on either side. */
+static pare_whole_shape whole_shape(int half, pare_effort effort)
 {
-    uint16_t d_bits = pare_f32_to_f16((float)d), m_bits = s->half > 0 ? 0 : pare_f32_to_f16((float)m);
-    float scale = pare_f16_to_f32(d_bits), base = s->half > 0 ? -s->half * scale : pare_f16_to_f32(m_bits);
-    float codes[PARE_BLOCK32], lanes[LANES] = {0};
-    if (!isfinite(scale) || !isfinite(base))
-        return false;
-    nearest_codes(s, base, reciprocal(scale), codes);
-    for (int i = 0; i < PARE_BLOCK32; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            float miss = scale * codes[i + l] + base - s->x[i + l];
-            lanes[l] += s->w[i + l] * miss * miss;
-        }
-    float error = (float)add_lanes(lanes);
-    if (!(error < s->error))
-        return false;
-    s->error = error;
-    s->d = d_bits;
-    s->m = m_bits;
-    memcpy(s->codes, codes, sizeof codes);
-    return true;
+    float range = (float)half;
+    pare_whole_shape shape = {.lattice_top = half};
+    pare_fan_init(&shape.fan, -range, range - 1, effort == PARE_EFFORT_BEST ? 4 : 2);
+    if (effort == PARE_EFFORT_BEST)
+        pare_fan_add(&shape.fan, 0.6f * range, 0.015f * range, 2 * range, true);
+    else if (half == 8)
+        pare_fan_add(&shape.fan, 6.5f, 0.35f, 10.5f, true);
+    else
+        pare_fan_add(&shape.fan, 14, 0.5f, 20.5f, true);
+    return shape;
 }
 
-/* Take the scale that fits best to given codes: weighted least squares. */
-static bool refit(search *s, const float *codes)
+static pare_line_shape line_shape(int n_codes, pare_effort effort)
 {
-    float lanes_q[LANES] = {0}, lanes_qq[LANES] = {0}, lanes_qx[LANES] = {0};
-    for (int i = 0; i < PARE_BLOCK32; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            float q = codes[i + l] - s->half, wq = s->w[i + l] * q;
-            lanes_q[l] += wq;
-            lanes_qq[l] += wq * q;
-            lanes_qx[l] += wq * s->x[i + l];
-        }
-    double q = add_lanes(lanes_q), qq = add_lanes(lanes_qq), qx = add_lanes(lanes_qx);
-    if (s->half > 0)
-        return qq > 0 && try_scale(s, qx / qq, 0);
-    double determinant = s->sum_w * qq - q * q;
-    if (!(determinant > 0))
-        return false;
-    return try_scale(s, (s->sum_w * qx - q * s->sum_wx) / determinant, (qq * s->sum_wx - q * qx) / determinant);
+    pare_line_shape shape = {.top = (float)(n_codes - 1), .first = -0.5f, .step = 0.625f, .n_ends = 5, .n_polish = 2};
+    if (effort == PARE_EFFORT_BEST)
+        shape = (pare_line_shape){.top = (float)(n_codes - 1), .first = -0.5f, .step = 0.5f, .n_polish = 4};
+    if (effort == PARE_EFFORT_BEST)
+        shape.n_ends = n_codes > 16 ? 18 : 12;
+    else if (n_codes > 16) {
+        shape.step = 0.5f;
+        shape.n_ends = 6;
+    }
+    return shape;
 }
 
-static void search_start(search *s)
+static void take_codes(const pare_block32_format *format, const float *x, float d, float m, pare_block32 *out)
 {
-    float lanes_w[LANES] = {0}, lanes_wx[LANES] = {0};
-    for (int i = 0; i < PARE_BLOCK32; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            lanes_w[l] += s->w[i + l];
-            lanes_wx[l] += s->w[i + l] * s->x[i + l];
-        }
-    s->sum_w = add_lanes(lanes_w);
-    s->sum_wx = add_lanes(lanes_wx);
-    s->error = HUGE_VALF;
-}
-
-/* Refit to the codes of a trial scale. */
-static void search_trial(search *s, float base, float inverse)
-{
-    float codes[PARE_BLOCK32];
-    nearest_codes(s, base, inverse, codes);
-    refit(s, codes);
-}
-
-/* Refit the best until nothing improves. */
-static void search_finish(search *s, pare_block32 *out)
-{
-    for (int round = 0; round < 8 && refit(s, s->codes); round++)
-        continue;
-    out->d = s->d;
-    out->m = s->m;
+    float inverse = reciprocal(d), half = (float)(format->n_codes / 2), top = (float)(format->n_codes - 1);
+    out->d = pare_f32_to_f16(d);
+    out->m = pare_f32_to_f16(m);
     for (int i = 0; i < PARE_BLOCK32; i++)
-        out->codes[i] = (uint8_t)s->codes[i];
+        out->codes[i] = (uint8_t)(format->is_affine ? pare_line_code(x[i], m, inverse, top)
+                                                    : pare_whole_code(x[i], inverse, -half, half - 1) + half);
 }
 
-void pare_block32_symmetric(pare_block32 *out, const float *x, const float *scaled, int half)
+static void encode_search(const pare_block32_format *format, const float *src, size_t row_len, const float *weight,
+                          pare_effort effort, uint8_t *out)
 {
-    plain_symmetric(out, x, half);
-    float d = pare_f16_to_f32(out->d);
-    if (scaled == NULL || d == 0 || !isfinite(d))
-        return;
-    search s = {.x = x, .w = scaled, .max_code = (float)(2 * half - 1), .half = (float)half};
-    search_start(&s);
-    try_scale(&s, d, 0);
-    for (int step = -8; step <= 16; step++) { /* the peak on level half - 2 .. half + 4, on either side */
-        float trial = d / (1 + (float)step * 0.25f / (float)half);
-        search_trial(&s, -(float)half * trial, 1 / trial);
-        search_trial(&s, (float)half * trial, -1 / trial);
+    float d[PARE_VEC_LANES], m[PARE_VEC_LANES] = {0};
+    pare_whole_shape whole = whole_shape(format->n_codes / 2, effort);
+    pare_line_shape line = line_shape(format->n_codes, effort);
+    for (size_t at = 0, n; at < row_len; at += n * PARE_BLOCK32) {
+        n = (row_len - at) / PARE_BLOCK32 < PARE_VEC_LANES ? (row_len - at) / PARE_BLOCK32 : PARE_VEC_LANES;
+        const float *w = weight != NULL ? weight + at : NULL;
+        if (format->is_affine)
+            pare_line_scales(&line, src + at, w, n, d, m);
+        else
+            pare_whole_scales(&whole, src + at, w, n, d);
+        for (size_t l = 0; l < n; l++, out += format->block_bytes) {
+            pare_block32 block;
+            take_codes(format, src + at + l * PARE_BLOCK32, d[l], m[l], &block);
+            format->pack(&block, out);
+        }
     }
-    search_finish(&s, out);
-}
-
-void pare_block32_affine(pare_block32 *out, const float *x, const float *scaled, int max_code)
-{
-    plain_affine(out, x, max_code);
-    float d = pare_f16_to_f32(out->d), m = pare_f16_to_f32(out->m);
-    if (scaled == NULL || d == 0 || !isfinite(d) || !isfinite(m))
-        return;
-    search s = {.x = x, .w = scaled, .max_code = (float)max_code};
-    search_start(&s);
-    try_scale(&s, d, m);
-    for (int step = -18; step <= 36; step++) /* the range spread over max_code - 0.9 .. max_code + 1.8 steps */
-        search_trial(&s, m, (1 + (float)step * 0.05f / (float)max_code) / d);
-    search_finish(&s, out);
 }
 
 void pare_block32_encode(const pare_block32_format *format, const float *src, size_t row_len, const float *weight,
                          pare_effort effort, void *dst)
 {
-    float w[PARE_BLOCK32];
-    uint8_t *out = dst;
-    for (size_t i = 0; i < row_len; i += PARE_BLOCK32, out += format->block_bytes) {
-        pare_block32 block;
-        pare_take_weights(weight, i, PARE_BLOCK32, w);
-        format->block(&block, src + i, effort == PARE_EFFORT_RTN ? NULL : w, format->range);
-        format->pack(&block, out);
-    }
+    if (effort == PARE_EFFORT_RTN)
+        encode_plain(format, src, row_len, dst);
+    else
+        encode_search(format, src, row_len, weight, effort, dst);
 }
 
 void pare_block32_pack_low(const pare_block32 *block, uint8_t *qs)

@@ -114,7 +114,7 @@ PARE_INLINE pare_vec pare_fan_finish(const pare_fan_blocks *b, bool weighted, pa
     pare_vec low = pare_vec_all(fan->low), high = pare_vec_all(fan->high);
     pare_vec found = pare_vec_all(0), least = best->vv * best->peak * best->peak, scale = best->scale * best->peak;
     for (int round = 0; round < fan->n_polish; round++) {
-        pare_vec d = pare_vec_round_half(scale), inverse = pare_vec_inverse(d);
+        pare_vec d = pare_vec_half_nonzero(scale), inverse = pare_vec_inverse(d);
         pare_vec error = pare_vec_all(0), lx = error, ll = error;
         for (int i = 0; i < PARE_FAN_LEN; i++) {
             pare_vec x = b->x[i], q = nearest(x * inverse, low, high), r = x - d * q, wq = weighted ? b->w[i] * q : q;

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+enum { REACH = 9 }; /* neighbours of a step on either side: rounding to bfloat16 moves it by up to 8 */
+
 static float round_bf16(float v)
 {
     return pare_bf16_to_f32(pare_f32_to_bf16(v));
@@ -14,11 +16,12 @@ static float round_f16(float v)
     return pare_f16_to_f32(pare_f32_to_f16(v));
 }
 
-static bool reproduces(const float *x, size_t n, float d, float low, float high)
+/* Whether d * code + m are the weights, exactly or rounded to one of the small formats. */
+static bool reproduces(const float *x, size_t n, float d, float m, float low, float high)
 {
     bool exact = true, bf16 = true, f16 = true;
     for (size_t i = 0; i < n && (exact || bf16 || f16); i++) {
-        float q = (x[i] / d + 12582912.0f) - 12582912.0f, y = d * q;
+        float q = ((x[i] - m) / d + 12582912.0f) - 12582912.0f, y = d * q + m;
         if (!(q >= low && q <= high))
             return false;
         exact &= y == x[i];
@@ -28,17 +31,43 @@ static bool reproduces(const float *x, size_t n, float d, float low, float high)
     return exact || bf16 || f16;
 }
 
+/* The k-th neighbour of a binary16 of the same sign: itself, the next larger, the next smaller, and so on. False when
+ * that is no finite number other than 0. */
+static bool neighbour(float v, int k, float *out)
+{
+    int bits = pare_f32_to_f16(v), at = bits + (k % 2 == 0 ? -k / 2 : (k + 1) / 2);
+    if (((at ^ bits) & 0x8000) != 0 || (at & 0x7fff) == 0 || (at & 0x7fff) >= 0x7c00)
+        return false;
+    *out = pare_f16_to_f32((uint16_t)at);
+    return true;
+}
+
 float pare_lattice_scale(const float *x, size_t n, float step, float low, float high)
 {
-    enum { REACH = 9 }; /* rounding to bfloat16 moves a step by up to 8 */
-    int bits = pare_f32_to_f16(step);
-    for (int k = 0; k <= 2 * REACH; k++) {
-        int at = bits + (k % 2 == 0 ? k / 2 : -(k + 1) / 2);
-        if ((at ^ bits) & 0x8000 || (at & 0x7fff) == 0 || (at & 0x7fff) >= 0x7c00)
-            continue;
-        float d = pare_f16_to_f32((uint16_t)at);
-        if (reproduces(x, n, d, low, high))
+    float d;
+    for (int k = 0; k <= 2 * REACH; k++)
+        if (neighbour(step, k, &d) && reproduces(x, n, d, 0, low, high))
             return d;
-    }
     return 0;
+}
+
+bool pare_lattice_line(const float *x, size_t n, float step, float low, int room, float top, float *d, float *m)
+{
+    float trial;
+    for (int k = 0; k <= 2 * REACH; k++) {
+        if (!neighbour(step, k, &trial))
+            continue;
+        float whole = (low / trial + 12582912.0f) - 12582912.0f, first = low; /* of code 0 when `low` has that */
+        if (fabsf(low / trial - whole) <= PARE_LATTICE_SLACK * fabsf(whole))
+            first = whole * trial;
+        for (int j = 0; j <= room; j++) {
+            float base = round_f16(first - (float)j * trial);
+            if (isfinite(base) && reproduces(x, n, trial, base, 0, top)) {
+                *d = trial;
+                *m = base;
+                return true;
+            }
+        }
+    }
+    return false;
 }

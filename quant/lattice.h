@@ -22,4 +22,9 @@ PARE_INLINE pare_mask pare_lattice_near(pare_vec v)
  * rounded to bfloat16 or to binary16 as the weights were. 0 if there is none. */
 float pare_lattice_scale(const float *x, size_t n, float step, float low, float high);
 
+/* The same for weights d * code + m with codes 0..top, d near to step. The lowest weight, low, gets a code up to
+ * `room`: what m a binary16 holds exactly may be an integer times d below it. False, and d and m as they were, if there
+ * are none. */
+bool pare_lattice_line(const float *x, size_t n, float step, float low, int room, float top, float *d, float *m);
+
 #endif

@@ -12,6 +12,6 @@ static void pack(const pare_block32 *block, void *dst)
 
 void pare_q5_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    static const pare_block32_format format = {pare_block32_symmetric, 16, sizeof(pare_q5_0), pack};
+    static const pare_block32_format format = {false, 32, sizeof(pare_q5_0), pack};
     pare_block32_encode(&format, src, row_len, weight, effort, dst);
 }

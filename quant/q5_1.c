@@ -13,6 +13,6 @@ static void pack(const pare_block32 *block, void *dst)
 
 void pare_q5_1_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    static const pare_block32_format format = {pare_block32_affine, 31, sizeof(pare_q5_1), pack};
+    static const pare_block32_format format = {true, 32, sizeof(pare_q5_1), pack};
     pare_block32_encode(&format, src, row_len, weight, effort, dst);
 }

@@ -105,18 +105,23 @@ static inline pare_vec pare_vec_abs(pare_vec v)
     return (pare_vec)((pare_mask)v & 0x7fffffff);
 }
 
-/* The nearest binary16, ties to even, of finite v: not zero unless v is, and at most 65504. */
-static inline pare_vec pare_vec_round_half(pare_vec v)
+/* The nearest binary16, ties to even, of finite v; at most 65504. */
+static inline pare_vec pare_vec_half(pare_vec v)
 {
     pare_mask sign = (pare_mask)v & INT32_MIN;
-    pare_vec size = pare_vec_abs(v);
+    pare_vec size = pare_vec_min(pare_vec_abs(v), pare_vec_all(65504));
     pare_mask bits = (pare_mask)size; /* ten bits of fraction stay */
     pare_vec normal = (pare_vec)((bits + 0xfff + (bits >> 13 & 1)) & ~0x1fff);
     pare_vec small = (size + 0.5f) - 0.5f; /* multiples of 2^-24: what 0.5f has bits for */
-    pare_vec half = pare_vec_pick(size < 0x1p-14f, small, normal);
-    half = pare_vec_max(half, pare_vec_where(size > 0, pare_vec_all(0x1p-24f)));
-    half = pare_vec_min(half, pare_vec_all(65504));
-    return (pare_vec)((pare_mask)half | sign);
+    return (pare_vec)((pare_mask)pare_vec_pick(size < 0x1p-14f, small, normal) | sign);
+}
+
+/* The same, but the smallest number instead of a 0 unless v is 0. */
+static inline pare_vec pare_vec_half_nonzero(pare_vec v)
+{
+    pare_vec half = pare_vec_half(v), least = pare_vec_all(0x1p-24f);
+    pare_vec smallest = (pare_vec)((pare_mask)least | ((pare_mask)v & INT32_MIN));
+    return pare_vec_pick((half == 0) & (v != 0), smallest, half);
 }
 
 /* Lanes 2 j and 2 j + 1 change places. */

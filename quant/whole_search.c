@@ -69,7 +69,7 @@ PARE_INLINE pare_vec search(const pare_whole_shape *shape, const pare_fan_blocks
         best.scale = pare_vec_pick(has_step, other.scale, best.scale);
     }
     for (int k = 0; k < fan->n_levels; k++)
-        if (fan->level[k] <= fan->high && fan->level[k] >= fan->low)
+        if (fabsf(fan->level[k]) <= fan->high && fabsf(fan->level[k]) <= -fan->low)
             pare_fan_try(b, weighted, level_inside, fan, pare_vec_all(fan->level[k]), &best);
         else
             pare_fan_try(b, weighted, pare_level_whole, fan, pare_vec_all(fan->level[k]), &best);

@@ -91,7 +91,10 @@ static const struct {
     size_t group;  /* of one scale */
 } integers[] = {
     {PARE_TYPE_Q8_0, -7, 7, 32},   {PARE_TYPE_Q8_0, -8, 7, 64},       {PARE_TYPE_Q8_0, -15, 15, 128},
-    {PARE_TYPE_Q8_0, -31, 31, 32}, {PARE_TYPE_Q8_0, -127, 127, 1024},
+    {PARE_TYPE_Q8_0, -31, 31, 32}, {PARE_TYPE_Q8_0, -127, 127, 1024}, {PARE_TYPE_Q4_0, -8, 7, 32},
+    {PARE_TYPE_Q4_0, -7, 7, 128},  {PARE_TYPE_Q4_0, -3, 3, 64},       {PARE_TYPE_Q5_0, -16, 15, 32},
+    {PARE_TYPE_Q5_0, -8, 7, 1024}, {PARE_TYPE_Q4_1, -8, 7, 32},       {PARE_TYPE_Q4_1, 0, 15, 64},
+    {PARE_TYPE_Q4_1, -4, 11, 32},  {PARE_TYPE_Q5_1, -16, 15, 32},     {PARE_TYPE_Q5_1, 0, 31, 128},
 };
 
 static float round_to(float v, bool bf16)
