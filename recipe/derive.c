@@ -19,8 +19,13 @@
  */
 typedef struct tensor_sums {
     pare_exact_sum error, energy, weighted_error, weighted_energy;
-    uint64_t n_rows; /* that are in them */
 } tensor_sums;
+
+/* The first weight that is not finite and stays so. */
+typedef struct kept_weight {
+    uint64_t row, column;
+    const char *what; /* NULL: there is none */
+} kept_weight;
 
 /* ctx of a derived tensor. */
 typedef struct derived {
@@ -29,8 +34,9 @@ typedef struct derived {
     unsigned flags;
     pare_plan_row *row;
     pthread_mutex_t lock;
-    bool warned;       /* of values that are not finite */
-    tensor_sums *sums; /* while the tensor is being encoded, else NULL */
+    uint64_t n_done;   /* rows that have been read */
+    tensor_sums *sums; /* of these rows, while the tensor is being encoded, else NULL */
+    kept_weight kept;
     pare_effort effort;
     bool has_importance;
     pare_imatrix_entry importance;
@@ -57,43 +63,52 @@ static double relative(pare_exact_sum *error, pare_exact_sum *energy)
     return whole > 0 ? pare_exact_sum_value(error) / whole : 0.0;
 }
 
-/* rows: the sums over n_rows rows. */
-static pare_status add_rows(derived *d, const pare_tensor *t, const pare_row_sums *rows, uint64_t n_rows,
-                            pare_error *err)
+/* Add the sums over some rows to those of the tensor. */
+static pare_status add_sums(derived *d, const pare_tensor *t, const pare_row_sums *rows, pare_error *err)
 {
-    pthread_mutex_lock(&d->lock);
-    if (d->sums == NULL && (d->sums = calloc(1, sizeof *d->sums)) == NULL) {
-        pthread_mutex_unlock(&d->lock);
+    if (d->sums == NULL && (d->sums = calloc(1, sizeof *d->sums)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for its error", d->path, t->name);
-    }
     pare_exact_sum_add(&d->sums->error, rows->error);
     pare_exact_sum_add(&d->sums->energy, rows->energy);
     pare_exact_sum_add(&d->sums->weighted_error, rows->weighted_error);
     pare_exact_sum_add(&d->sums->weighted_energy, rows->weighted_energy);
-    d->sums->n_rows += n_rows;
-    if (d->sums->n_rows >= t->n_rows) {
-        d->row->error = relative(&d->sums->error, &d->sums->energy);
-        if (d->has_importance)
-            d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
-        free(d->sums);
-        d->sums = NULL;
-    }
-    pthread_mutex_unlock(&d->lock);
     return PARE_OK;
 }
 
-/* One warning a tensor: at this place, or before it, lies what is not finite and stays so. */
-static pare_status warn_kept(derived *d, const pare_tensor *t, uint64_t row, uint64_t i, const char *what,
-                             pare_error *err)
+static void take_sums(derived *d)
 {
+    if (d->sums == NULL)
+        return;
+    d->row->error = relative(&d->sums->error, &d->sums->energy);
+    if (d->has_importance)
+        d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
+    free(d->sums);
+    d->sums = NULL;
+}
+
+/* n_rows rows have been read. sums: over them, NULL when they were not encoded; kept: the first weight of them that is
+ * not finite and stays so. When these rows complete the tensor, its error is known and the warning due: of the first
+ * such weight, whatever the threads did. */
+static pare_status rows_done(derived *d, const pare_tensor *t, uint64_t n_rows, const pare_row_sums *sums,
+                             const kept_weight *kept, pare_error *err)
+{
+    kept_weight first = {0};
     pthread_mutex_lock(&d->lock);
-    bool first = !d->warned;
-    d->warned = true;
+    pare_status st = sums != NULL ? add_sums(d, t, sums, err) : PARE_OK;
+    d->n_done += n_rows;
+    if (kept->what != NULL && (d->kept.what == NULL || kept->row < d->kept.row))
+        d->kept = *kept;
+    if (d->n_done >= t->n_rows) {
+        take_sums(d);
+        first = d->kept;
+        d->kept.what = NULL;
+        d->n_done = 0;
+    }
     pthread_mutex_unlock(&d->lock);
-    if (!first)
-        return PARE_OK;
-    return pare_warn(err, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s; kept", d->path, t->name, row,
-                     i, what);
+    if (st != PARE_OK || first.what == NULL)
+        return st;
+    return pare_warn(err, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s; kept", d->path, t->name,
+                     first.row, first.column, first.what);
 }
 
 /* Where the target is a plain float: encode row x, not all of it finite, the finite values as always (one that is too
@@ -116,11 +131,14 @@ static pare_status encode_kept(const pare_tensor *t, float *x, float *y, uint8_t
     return st;
 }
 
-/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns and its weights. */
+/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns and its weights; and
+ * what is known of all of them. */
 enum { ROW_BUFFERS = 4 };
 typedef struct row_buffers {
     float *x, *y, *column, *weight; /* [row_len] */
     uint64_t expert;                /* whose importances are in column; UINT64_MAX: nobody's */
+    pare_row_sums sums;
+    kept_weight kept;
 } row_buffers;
 
 /* The importances of the columns for this row: NULL when all count alike. */
@@ -149,10 +167,9 @@ static pare_status encode_finite(const pare_tensor *t, const derived *d, uint64_
 }
 
 /* Row x, in b, could not be encoded because it holds a NaN or an infinity, the first one in column i. That is an error,
- * or they become zeros, or, where the target is a plain float that can hold them, they stay, with a warning a tensor.
- */
-static pare_status encode_nonfinite(const pare_tensor *t, derived *d, uint64_t row, uint64_t i, const float *column,
-                                    row_buffers *b, void *dst, pare_error *err)
+ * or they become zeros, or, where the target is a plain float that can hold them, they stay. */
+static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint64_t row, uint64_t i,
+                                    const float *column, row_buffers *b, void *dst, pare_error *err)
 {
     const char *what = isnan(b->x[i]) ? "a NaN" : "an infinity";
     if (d->flags & PARE_DERIVE_ZERO) {
@@ -164,9 +181,11 @@ static pare_status encode_nonfinite(const pare_tensor *t, derived *d, uint64_t r
         return pare_fail(err, PARE_ERR_NUMBER,
                          "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
                          d->path, t->name, row, i, what);
+    if (b->kept.what == NULL)
+        b->kept = (kept_weight){row, i, what};
     pare_error inner = {0};
-    pare_status st = warn_kept(d, t, row, i, what, err);
-    if (st == PARE_OK && (st = encode_kept(t, b->x, b->y, dst, &inner)) != PARE_OK)
+    pare_status st = encode_kept(t, b->x, b->y, dst, &inner);
+    if (st != PARE_OK)
         pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     return st;
 }
@@ -190,10 +209,10 @@ static pare_status restore_size(const pare_tensor *t, const float *column, row_b
     return st;
 }
 
-/* Encode one row and add its errors to *sums. That all values are finite, as they nearly always are, is found by the
+/* Encode one row and add up its errors. That all values are finite, as they nearly always are, is found by the
  * encoder, and is not looked for here as well. */
-static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, void *dst, row_buffers *b,
-                              pare_row_sums *sums, pare_error *err)
+static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
+                              pare_error *err)
 {
     const float *column = columns_of(t, d, row, b);
     pare_error why = {0};
@@ -211,33 +230,36 @@ static pare_status encode_row(const pare_tensor *t, derived *d, uint64_t row, vo
     }
     if (st != PARE_OK)
         return st;
-    pare_row_sums row_sums = pare_path_now()->compare(b->x, b->y, column, (size_t)t->row_len);
-    if (d->effort != PARE_EFFORT_RTN && (st = restore_size(t, column, b, dst, &row_sums, err)) != PARE_OK)
+    pare_row_sums sums = pare_path_now()->compare(b->x, b->y, column, (size_t)t->row_len);
+    if (d->effort != PARE_EFFORT_RTN && (st = restore_size(t, column, b, dst, &sums, err)) != PARE_OK)
         return st;
-    sums->error += row_sums.error;
-    sums->energy += row_sums.energy;
-    sums->weighted_error += row_sums.weighted_error;
-    sums->weighted_energy += row_sums.weighted_energy;
+    b->sums.error += sums.error;
+    b->sums.energy += sums.energy;
+    b->sums.weighted_error += sums.weighted_error;
+    b->sums.weighted_energy += sums.weighted_energy;
     return PARE_OK;
 }
 
 static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
-    pare_row_sums sums = {0};
     size_t bytes = 0;
     float *scratch =
         pare_mul_size((size_t)t->row_len, ROW_BUFFERS * sizeof *scratch, &bytes) ? pare_scratch_alloc(bytes) : NULL;
     if (scratch == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
                          t->name, t->row_len);
-    row_buffers b = {scratch, scratch + t->row_len, scratch + 2 * t->row_len, scratch + 3 * t->row_len, UINT64_MAX};
+    row_buffers b = {.x = scratch,
+                     .y = scratch + t->row_len,
+                     .column = scratch + 2 * t->row_len,
+                     .weight = scratch + 3 * t->row_len,
+                     .expert = UINT64_MAX};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, &sums, err);
+        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, err);
     pare_scratch_free(scratch, bytes);
     if (st == PARE_OK)
-        st = add_rows(d, t, &sums, n_rows, err);
+        st = rows_done(d, t, n_rows, &b.sums, &b.kept, err);
     pare_tensor_release(d->source, row, n_rows);
     return st;
 }
@@ -253,11 +275,11 @@ static pare_status read_kept(const pare_tensor *t, uint64_t row, uint64_t n_rows
     size_t bad = pare_find_nonfinite_block(t->type, dst, (size_t)(n_rows * t->row_len / info->block_len));
     pare_tensor_release(d->source, row, n_rows);
     if (bad == SIZE_MAX)
-        return PARE_OK;
+        return rows_done(d, t, n_rows, NULL, &(kept_weight){0}, err);
     uint64_t at = row * t->row_len + (uint64_t)bad * info->block_len;
     const char *what = info->block_len > 1 ? "a block scale that is not finite" : "a weight that is not finite";
     if (!(d->flags & PARE_DERIVE_CHECK))
-        return warn_kept(d, t, at / t->row_len, at % t->row_len, what, err);
+        return rows_done(d, t, n_rows, NULL, &(kept_weight){at / t->row_len, at % t->row_len, what}, err);
     return pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s", d->path,
                      t->name, at / t->row_len, at % t->row_len, what);
 }

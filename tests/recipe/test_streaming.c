@@ -130,6 +130,52 @@ static void the_first_bad_row_is_told(void **state)
     pare_model_close(&m);
 }
 
+static pare_status count_bytes(const void *data, size_t n, void *user, pare_error *err)
+{
+    (void)data, (void)err;
+    *(size_t *)user += n;
+    return PARE_OK;
+}
+
+static void hear(const char *line, void *user)
+{
+    int *n = user;
+    CHECK(strstr(line,
+                 *n == 0 ? "'blk.0.attn_q.weight': row 300, column 17 holds" : "'blk.1.attn_q.weight': row 5, column"));
+    ++*n;
+}
+
+/* One warning a tensor, of the first row, when values that are not finite are kept; an error in strict mode. */
+static void the_first_kept_row_is_told(void **state)
+{
+    (void)state;
+    const source sources[] = {{2, {690, 300}}, {3, {600, 5}}};
+    static const pare_type types[] = {PARE_TYPE_NONE, PARE_TYPE_F32};
+    pare_model m;
+    open_model(&m, sources, 2, 700, 2048);
+    for (int round = 0; round < 16; round++) {
+        pare_model c;
+        pare_plan plan;
+        pare_error err = {0};
+        size_t n_bytes = 0;
+        int n_warnings = 0;
+        pare_set_threads(1 + round);
+        CHECK_OK(pare_convert(&c, &m, types[round % 2], &plan, &err), &err);
+        pare_set_warn_sink(hear, &n_warnings);
+        for (size_t i = 0; i < 2; i++)
+            CHECK_OK(pare_tensor_stream(&c.tensors[i], count_bytes, &n_bytes, &err), &err);
+        CHECK(n_warnings == 2 && n_bytes == c.tensors[0].n_bytes + c.tensors[1].n_bytes);
+        pare_set_warn_sink(NULL, NULL);
+        pare_set_strict(true);
+        CHECK(pare_tensor_stream(&c.tensors[0], count_bytes, &n_bytes, &err) == PARE_ERR_FORMAT);
+        CHECK(strstr(err.text, "row 300, column 17 holds") != NULL);
+        pare_set_strict(false);
+        pare_model_close(&c);
+    }
+    pare_set_threads(0);
+    pare_model_close(&m);
+}
+
 /* Resident memory that no file stands behind, in KiB. */
 static long private_memory(void)
 {
@@ -179,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(the_first_bad_row_is_told),
+        cmocka_unit_test(the_first_kept_row_is_told),
         cmocka_unit_test(memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
