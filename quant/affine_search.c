@@ -26,7 +26,7 @@ static pare_vec signed_part(pare_vec v, float sign)
 /* To the least squares line through the codes at `at`, its offset of the given sign. */
 static line move_line(const pare_super_shape *shape, const pare_super_part *part, float sign, line at)
 {
-    pare_super_moments m = pare_super_measure(shape, part, at.scale, at.offset);
+    pare_super_moments m = pare_super_measure(shape, part, -at.offset, at.scale);
     pare_vec det = m.qq * part->w1 - m.q * m.q;
     pare_vec scale = (m.qx * part->w1 - m.q * part->wx) * pare_vec_inverse(det);
     pare_vec offset = (m.q * scale - part->wx) * pare_vec_inverse(part->w1);
@@ -52,7 +52,7 @@ static line fit_part(const pare_super_shape *shape, const pare_super_reach *reac
     if (sign > 0)
         low = pare_vec_min(low, zero);
     line best = {zero, signed_part(-low, sign), zero};
-    best.error = pare_super_error(shape, part, best.scale, best.offset);
+    best.error = pare_super_error(shape, part, -best.offset, best.scale);
     for (int k = 0; k < reach->n_starts; k++) {
         float cut_low = shape->cuts[k][0], cut_high = shape->cuts[k][1];
         pare_vec range = high - low, scale = range * ((1 - cut_low - cut_high) / (float)shape->code_high);
@@ -73,7 +73,7 @@ static lines fit_lines(const pare_super_lanes *lanes, const pare_super_reach *re
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
         line best = fit_part(lanes->shape, reach, part, sign);
-        pare_super_moments m = pare_super_measure(lanes->shape, part, best.scale, best.offset);
+        pare_super_moments m = pare_super_measure(lanes->shape, part, -best.offset, best.scale);
         fit.scale[p] = best.scale;
         fit.offset[p] = best.offset;
         fit.slope[p] = m.q * pare_vec_inverse(part->w1);
@@ -121,15 +121,15 @@ static void settle(const pare_super_lanes *lanes, const pare_super_reach *reach,
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
         pare_vec middle = t->scale[p], from = t->min[p] * t->dmin, inv_w = pare_vec_inverse(part->w1);
-        line best = {middle, t->min[p], pare_super_error(shape, part, middle * t->d, from)};
+        line best = {middle, t->min[p], pare_super_error(shape, part, -from, middle * t->d)};
         for (int c = -reach->scales; c <= reach->scales; c++) {
             line at = {pare_vec_clamp(middle + (float)c, zero, high), zero, zero};
-            pare_vec scale = at.scale * t->d, q = pare_super_measure(shape, part, scale, from).q;
+            pare_vec scale = at.scale * t->d, q = pare_super_measure(shape, part, -from, scale).q;
             pare_vec target = (scale * q - part->wx) * inv_w * inv_dmin;
             pare_vec first = pare_vec_nearest(target - 0.5f * (float)(reach->mins - 1));
             for (int i = 0; i < reach->mins; i++) {
                 at.offset = pare_vec_clamp(first + (float)i, zero, high);
-                at.error = pare_super_error(shape, part, scale, at.offset * t->dmin);
+                at.error = pare_super_error(shape, part, at.offset * -t->dmin, scale);
                 best = better_line(at, best);
             }
         }
@@ -149,7 +149,7 @@ static void refit(const pare_super_lanes *lanes, const pare_super_reach *reach, 
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
         pare_vec a = t->scale[p], b = t->min[p];
-        pare_super_moments m = pare_super_measure(lanes->shape, part, a * t->d, b * t->dmin);
+        pare_super_moments m = pare_super_measure(lanes->shape, part, b * -t->dmin, a * t->d);
         v[0][p] = a * a * m.qq;
         v[1][p] = a * b * m.q;
         v[2][p] = b * b * part->w1;
@@ -193,17 +193,17 @@ static void follow(const pare_super_lanes *lanes, const pare_super_reach *reach,
                    pare_super_trial *best)
 {
     const pare_super_shape *shape = lanes->shape;
-    float d[PARE_SUPER_MAX_FIRST], dmin[PARE_SUPER_MAX_FIRST], high = (float)shape->scale_high;
+    float d[PARE_SUPER_MAX_FIRST], dmin[PARE_SUPER_MAX_FIRST];
     pare_super_trial first[PARE_SUPER_MAX_FIRST * PARE_SUPER_MAX_FIRST];
     pare_vec w1[PARE_PARTS], offset[PARE_PARTS];
     int n = 0;
     for (int p = 0; p < PARE_PARTS; p++)
         w1[p] = lanes->part[p].w1;
-    pare_super_units(fit->scale, fit->stiffness, end_of(fit->scale, 1), 0, high, reach->n_first, d);
+    pare_super_units(shape, fit->scale, fit->stiffness, end_of(fit->scale, 1), reach->n_first, d);
     for (int i = 0; i < reach->n_first; i++) {
         pare_super_trial t = {.d = d[i]};
         round_scales(shape, fit, d[i], t.scale, offset);
-        pare_super_units(offset, w1, end_of(offset, fit->sign), 0, high, reach->n_first, dmin);
+        pare_super_units(shape, offset, w1, end_of(offset, fit->sign), reach->n_first, dmin);
         for (int k = 0; k < reach->n_first; k++) {
             first[n] = t;
             first[n].dmin = dmin[k];

@@ -13,32 +13,55 @@ float pare_super_half(float v)
     return pare_f16_to_f32(pare_f32_to_f16_nonzero(v));
 }
 
-void pare_super_units(const pare_vec *ideal, const pare_vec *stiffness, float peak, float low, float high, int n_best,
-                      float *best)
+enum { N_UNITS = 64 };
+
+/* The places of the n_best smallest losses, which are not negative: so their bits compare as they do, and the last six
+ * make room for the place. */
+static void smallest(const float *loss, int n_best, int *at)
 {
-    enum { N = 64 };
-    float value[16], stiff[16], unit[N], loss[N];
+    int32_t key[N_UNITS], last = -1;
+    memcpy(key, loss, sizeof key);
+    for (int k = 0; k < N_UNITS; k++)
+        key[k] = (key[k] & ~(N_UNITS - 1)) | k;
+    for (int i = 0; i < n_best; i++) {
+        int32_t lane[16], next = INT32_MAX;
+        for (int g = 0; g < 16; g++)
+            lane[g] = INT32_MAX;
+        for (int k = 0; k < N_UNITS; k += 16)
+            for (int g = 0; g < 16; g++) {
+                int32_t v = key[k + g] > last ? key[k + g] : INT32_MAX;
+                lane[g] = v < lane[g] ? v : lane[g];
+            }
+        for (int g = 0; g < 16; g++)
+            next = lane[g] < next ? lane[g] : next;
+        at[i] = next & (N_UNITS - 1);
+        last = next;
+    }
+}
+
+void pare_super_units(const pare_super_shape *shape, const pare_vec *ideal, const pare_vec *stiffness, float peak,
+                      int n_best, float *best)
+{
+    float value[16], stiff[16], place[N_UNITS], unit[N_UNITS], loss[N_UNITS];
+    float low = (float)shape->scale_low, high = (float)shape->scale_high;
+    int at[PARE_SUPER_MAX_FIRST], n = low < 0 ? N_UNITS / 2 : N_UNITS; /* places at an end */
     memcpy(value, ideal, sizeof value);
     memcpy(stiff, stiffness, sizeof stiff);
-    int n = low < 0 ? N : N / 2; /* from 0.6 to 1.04 of an end */
-    for (int k = 0; k < n; k++)
-        unit[k] = peak / ((k < N / 2 ? high : low) * (0.6f + 0.44f / (N / 2 - 1) * (float)(k % (N / 2))));
-    for (int k = 0; k < n; k += PARE_VEC_LANES) {
-        pare_vec u = pare_vec_load(unit + k), inverse = pare_vec_inverse(u), sum = {0};
-        for (int j = 0; j < 16; j++) {
+    for (int k = 0; k < N_UNITS; k++)
+        place[k] = (k < n ? high : low) * (0.6f + (n == N_UNITS ? 0.007f : 0.014f) * (float)(k & (n - 1)));
+    for (int k = 0; k < N_UNITS; k += PARE_VEC_LANES) {
+        pare_vec u = peak / pare_vec_load(place + k), inverse = pare_vec_inverse(u), sum = {0};
+        for (int j = 0; j < 16; j += shape->sub_len / 16) {
             pare_vec n_units = pare_vec_clamp(value[j] * inverse, pare_vec_all(low), pare_vec_all(high));
             pare_vec miss = value[j] - u * pare_vec_nearest(n_units);
             sum += stiff[j] * miss * miss;
         }
+        memcpy(unit + k, &u, sizeof u);
         memcpy(loss + k, &sum, sizeof sum);
     }
-    for (int i = 0; i < n_best; i++) {
-        int at = 0;
-        for (int k = 1; k < n; k++)
-            at = loss[k] < loss[at] ? k : at;
-        best[i] = pare_super_half(unit[at]);
-        loss[at] = HUGE_VALF;
-    }
+    smallest(loss, n_best, at);
+    for (int i = 0; i < n_best; i++)
+        best[i] = pare_super_half(unit[at[i]]);
 }
 
 static void descend(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_step settle,
@@ -59,7 +82,7 @@ static float error_of(const pare_super_lanes *lanes, const pare_super_trial *t)
 {
     pare_vec error[PARE_PARTS];
     for (int p = 0; p < PARE_PARTS; p++)
-        error[p] = pare_super_error(lanes->shape, &lanes->part[p], t->scale[p] * t->d, t->min[p] * t->dmin);
+        error[p] = pare_super_error(lanes->shape, &lanes->part[p], t->min[p] * -t->dmin, t->scale[p] * t->d);
     return pare_vec_sum(error);
 }
 

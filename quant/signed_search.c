@@ -21,7 +21,7 @@ static pare_vec peaks_of(const pare_super_shape *shape, const pare_super_part *p
 /* To the least squares scales with the codes that the given scales have. */
 static scales move_scale(const pare_super_shape *shape, const pare_super_part *part, pare_vec scale)
 {
-    pare_super_moments m = pare_super_measure(shape, part, scale, zero);
+    pare_super_moments m = pare_super_measure(shape, part, zero, scale);
     scale = m.qx * pare_vec_inverse(m.qq);
     return (scales){scale, part->wxx - scale * m.qx, m.qq};
 }
@@ -68,11 +68,11 @@ static void settle(const pare_super_lanes *lanes, const pare_super_reach *reach,
     pare_vec error[PARE_PARTS];
     for (int p = 0; p < PARE_PARTS; p++) {
         const pare_super_part *part = &lanes->part[p];
-        pare_vec middle = t->scale[p], best = middle, least = pare_super_error(shape, part, middle * t->d, zero);
+        pare_vec middle = t->scale[p], best = middle, least = pare_super_error(shape, part, zero, middle * t->d);
         for (int c = 1; c <= 2 * reach->scales; c++) {
             pare_vec scale = middle + (float)(c % 2 == 0 ? -c / 2 : (c + 1) / 2);
             scale = pare_vec_clamp(scale, low, high);
-            pare_vec e = pare_super_error(shape, part, scale * t->d, zero);
+            pare_vec e = pare_super_error(shape, part, zero, scale * t->d);
             pare_mask better = e < least;
             least = pare_vec_pick(better, e, least);
             best = pare_vec_pick(better, scale, best);
@@ -89,7 +89,7 @@ static void refit(const pare_super_lanes *lanes, const pare_super_reach *reach, 
     (void)reach;
     pare_vec aa[PARE_PARTS], ax[PARE_PARTS];
     for (int p = 0; p < PARE_PARTS; p++) {
-        pare_super_moments m = pare_super_measure(lanes->shape, &lanes->part[p], t->scale[p] * t->d, zero);
+        pare_super_moments m = pare_super_measure(lanes->shape, &lanes->part[p], zero, t->scale[p] * t->d);
         aa[p] = t->scale[p] * t->scale[p] * m.qq;
         ax[p] = t->scale[p] * m.qx;
     }
@@ -128,8 +128,7 @@ pare_super_trial pare_signed_search(const pare_super_lanes *lanes, pare_effort e
         stiffness[p] = best.stiffness;
     }
     float d[PARE_SUPER_MAX_FIRST];
-    pare_super_units(scale, stiffness, peak_of(scale), (float)shape->scale_low, (float)shape->scale_high,
-                     reach->n_first, d);
+    pare_super_units(shape, scale, stiffness, peak_of(scale), reach->n_first, d);
     pare_super_trial first[PARE_SUPER_MAX_FIRST], best = PARE_SUPER_NONE;
     for (int i = 0; i < reach->n_first; i++)
         first[i] = trial_of(shape, scale, d[i]);

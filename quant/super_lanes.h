@@ -62,13 +62,13 @@ static inline pare_vec pare_super_code(const pare_super_shape *shape, pare_vec v
     return pare_vec_nearest(pare_vec_clamp(v, low, high));
 }
 
-/* sum w (x - y)^2 with the nearest codes q to y = scale * q - offset */
-static inline pare_vec pare_super_error(const pare_super_shape *shape, const pare_super_part *part, pare_vec scale,
-                                        pare_vec offset)
+/* sum w (x - y)^2 with the nearest codes q to y = base + scale * q. A base of zero costs nothing. */
+static inline pare_vec pare_super_error(const pare_super_shape *shape, const pare_super_part *part, pare_vec base,
+                                        pare_vec scale)
 {
     pare_vec sum = {0}, inverse = pare_vec_inverse(scale);
     for (int l = 0; l < 16; l++) {
-        pare_vec v = part->x[l] + offset, r = v - scale * pare_super_code(shape, v * inverse);
+        pare_vec v = part->x[l] - base, r = v - scale * pare_super_code(shape, v * inverse);
         sum += part->w[l] * r * r;
     }
     return pare_super_join(shape, sum);
@@ -76,12 +76,12 @@ static inline pare_vec pare_super_error(const pare_super_shape *shape, const par
 
 /* Of the same codes. */
 static inline pare_super_moments pare_super_measure(const pare_super_shape *shape, const pare_super_part *part,
-                                                    pare_vec scale, pare_vec offset)
+                                                    pare_vec base, pare_vec scale)
 {
     pare_super_moments m = {{0}, {0}, {0}};
-    pare_vec inverse = pare_vec_inverse(scale), shift = offset * inverse;
+    pare_vec inverse = pare_vec_inverse(scale);
     for (int l = 0; l < 16; l++) {
-        pare_vec q = pare_super_code(shape, part->x[l] * inverse + shift), wq = part->w[l] * q;
+        pare_vec q = pare_super_code(shape, (part->x[l] - base) * inverse), wq = part->w[l] * q;
         m.q += wq;
         m.qq += wq * q;
         m.qx += wq * part->x[l];
@@ -99,12 +99,11 @@ pare_super_trial pare_signed_search(const pare_super_lanes *lanes, pare_effort e
 /* The nearest binary16; not zero unless v is. */
 float pare_super_half(float v);
 
-/* The units, as binary16 values, whose multiples by integers in low..high come closest to the ideal values: those of
- * least sum of stiffness * (ideal - unit * integer)^2, the best first. Tried are those that put the peak, which is the
- * outermost ideal value, on 64 places up to a little outside of `end`, which is low or high; on both ends when low is
- * below zero. */
-void pare_super_units(const pare_vec *ideal, const pare_vec *stiffness, float peak, float low, float high, int n_best,
-                      float *best);
+/* The units, as binary16 values, whose multiples by integers in the range of the scales come closest to the ideal
+ * values: those of least sum of stiffness * (ideal - unit * integer)^2, the best first. Tried are 64 that put the peak,
+ * which is the outermost ideal value, between 0.6 and 1.04 of an end of the range, of both ends if one is below 0. */
+void pare_super_units(const pare_super_shape *shape, const pare_vec *ideal, const pare_vec *stiffness, float peak,
+                      int n_best, float *best);
 
 /* No trial yet: any other is better, unless its error is not finite. */
 #define PARE_SUPER_NONE                                                                                                \
