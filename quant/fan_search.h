@@ -43,6 +43,7 @@ typedef struct pare_fan_best {
     pare_vec peak, inverse; /* inverse: 1 / peak, 0 for blocks of nothing */
     pare_vec vv;            /* sum w (x / peak)^2 */
     pare_vec error, scale;  /* in units of peak^2 and of peak */
+    pare_vec qq;            /* sum w level^2: what a change of the scale costs */
 } pare_fan_best;
 
 /* Magnitudes below this cannot make a binary16 scale other than the smallest, and their reciprocals may overflow. */
@@ -82,7 +83,7 @@ PARE_INLINE void pare_fan_start(const pare_fan_blocks *b, bool weighted, pare_fa
         pare_vec v = b->x[i] * inverse;
         vv += (weighted ? b->w[i] * v : v) * v;
     }
-    *best = (pare_fan_best){peak, inverse, vv, pare_vec_all(HUGE_VALF), pare_vec_all(0)};
+    *best = (pare_fan_best){peak, inverse, vv, pare_vec_all(HUGE_VALF), pare_vec_all(0), pare_vec_all(0)};
 }
 
 /* With t the level of the peak, v = t x / peak, q the level nearest to it and r = v - q, the refitted scale is
@@ -103,6 +104,7 @@ PARE_INLINE void pare_fan_try(const pare_fan_blocks *b, bool weighted, pare_leve
     pare_vec error = left * (step * step), scale = (1 + ratio) * step;
     pare_mask better = error < best->error;
     best->scale = pare_vec_pick(better, scale, best->scale);
+    best->qq = pare_vec_pick(better, qq, best->qq);
     best->error = pare_vec_pick(better, error, best->error);
 }
 

@@ -16,12 +16,17 @@ static float round_f16(float v)
     return pare_f16_to_f32(pare_f32_to_f16(v));
 }
 
-/* Whether d * code + m are the weights, exactly or rounded to one of the small formats. */
-static bool reproduces(const float *x, size_t n, float d, float m, float low, float high)
+float pare_lattice_whole(float v)
+{
+    return (v + 12582912.0f) - 12582912.0f;
+}
+
+/* Whether d * level + m are the weights, exactly or rounded to one of the small formats. */
+static bool reproduces(const float *x, size_t n, float d, float m, float (*nearest)(float v), float low, float high)
 {
     bool exact = true, bf16 = true, f16 = true;
     for (size_t i = 0; i < n && (exact || bf16 || f16); i++) {
-        float q = ((x[i] - m) / d + 12582912.0f) - 12582912.0f, y = d * q + m;
+        float q = nearest((x[i] - m) / d), y = d * q + m;
         if (!(q >= low && q <= high))
             return false;
         exact &= y == x[i];
@@ -42,11 +47,11 @@ static bool neighbour(float v, int k, float *out)
     return true;
 }
 
-float pare_lattice_scale(const float *x, size_t n, float step, float low, float high)
+float pare_lattice_scale(const float *x, size_t n, float step, float (*nearest)(float v), float low, float high)
 {
     float d;
     for (int k = 0; k <= 2 * REACH; k++)
-        if (neighbour(step, k, &d) && reproduces(x, n, d, 0, low, high))
+        if (neighbour(step, k, &d) && reproduces(x, n, d, 0, nearest, low, high))
             return d;
     return 0;
 }
@@ -57,12 +62,12 @@ bool pare_lattice_line(const float *x, size_t n, float step, float low, int room
     for (int k = 0; k <= 2 * REACH; k++) {
         if (!neighbour(step, k, &trial))
             continue;
-        float whole = (low / trial + 12582912.0f) - 12582912.0f, first = low; /* of code 0 when `low` has that */
+        float whole = pare_lattice_whole(low / trial), first = low; /* of code 0 when `low` has that */
         if (fabsf(low / trial - whole) <= PARE_LATTICE_SLACK * fabsf(whole))
             first = whole * trial;
         for (int j = 0; j <= room; j++) {
             float base = round_f16(first - (float)j * trial);
-            if (isfinite(base) && reproduces(x, n, trial, base, 0, top)) {
+            if (isfinite(base) && reproduces(x, n, trial, base, pare_lattice_whole, 0, top)) {
                 *d = trial;
                 *m = base;
                 return true;

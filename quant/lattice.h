@@ -18,9 +18,12 @@ PARE_INLINE pare_mask pare_lattice_near(pare_vec v)
     return pare_vec_abs(v - pare_vec_nearest(v)) <= PARE_LATTICE_SLACK * pare_vec_abs(v);
 }
 
-/* A binary16, as a float, near to step, whose multiples by integers in low..high are the n weights: exactly, or when
- * rounded to bfloat16 or to binary16 as the weights were. 0 if there is none. */
-float pare_lattice_scale(const float *x, size_t n, float step, float low, float high);
+/* The nearest integer. */
+float pare_lattice_whole(float v);
+
+/* A binary16, as a float, near to step, whose products with levels in low..high are the n weights: exactly, or when
+ * rounded to bfloat16 or to binary16 as the weights were. 0 if there is none. nearest: the level nearest to v. */
+float pare_lattice_scale(const float *x, size_t n, float step, float (*nearest)(float v), float low, float high);
 
 /* The same for weights d * code + m with codes 0..top, d near to step. The lowest weight, low, gets a code up to
  * `room`: what m a binary16 holds exactly may be an integer times d below it. False, and d and m as they were, if there

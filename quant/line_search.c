@@ -181,7 +181,7 @@ static void make_exact(const float *x, const pare_line_shape *shape, int n_steps
         high = x[i] > high ? x[i] : high;
     }
     for (int code = 1; low == high && low != *m && (float)code <= shape->top; code++) {
-        float step = pare_lattice_scale(x, PARE_LINE_LEN, low / (float)code, 0, shape->top);
+        float step = pare_lattice_scale(x, PARE_LINE_LEN, low / (float)code, pare_lattice_whole, 0, shape->top);
         if (step != 0) {
             *d = step;
             *m = 0;

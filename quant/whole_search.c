@@ -81,11 +81,12 @@ PARE_INLINE pare_vec search(const pare_whole_shape *shape, const pare_fan_blocks
 static float exact_scale(const pare_whole_shape *shape, const float *x, float step)
 {
     const pare_fan *fan = &shape->fan;
-    float peak = pare_peak(x, PARE_FAN_LEN), d = pare_lattice_scale(x, PARE_FAN_LEN, step, fan->low, fan->high);
+    float peak = pare_peak(x, PARE_FAN_LEN),
+          d = pare_lattice_scale(x, PARE_FAN_LEN, step, pare_lattice_whole, fan->low, fan->high);
     if (d == 0 && shape->row_step > 0)
-        d = pare_lattice_scale(x, PARE_FAN_LEN, shape->row_step, fan->low, fan->high);
+        d = pare_lattice_scale(x, PARE_FAN_LEN, shape->row_step, pare_lattice_whole, fan->low, fan->high);
     for (int level = 1; d == 0 && level <= shape->lattice_top; level++)
-        d = pare_lattice_scale(x, PARE_FAN_LEN, step_of(fan, peak, level), fan->low, fan->high);
+        d = pare_lattice_scale(x, PARE_FAN_LEN, step_of(fan, peak, level), pare_lattice_whole, fan->low, fan->high);
     return d;
 }
 

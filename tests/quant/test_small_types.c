@@ -35,6 +35,9 @@ static const struct {
     {PARE_TYPE_MXFP4, 15, {-6, -4, -3, -2, -1.5f, -1, -0.5f, 0, 0.5f, 1, 1.5f, 2, 3, 4, 6}},
     {PARE_TYPE_NVFP4, 15, {-6, -4, -3, -2, -1.5f, -1, -0.5f, 0, 0.5f, 1, 1.5f, 2, 3, 4, 6}},
     {PARE_TYPE_IQ4_NL, 15, {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 89, 113}},
+    {PARE_TYPE_IQ4_NL, 9, {-49, -35, -22, -10, 1, 13, 25, 38, 53}},
+    {PARE_TYPE_IQ4_NL, 1, {25}},
+    {PARE_TYPE_IQ4_NL, 2, {-22, 1}},
 };
 
 /* Scale of block b that the type stores exactly. */
