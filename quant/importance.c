@@ -9,17 +9,23 @@ enum { RUN = 256 };
 /* The share of the mean importance that every column has at least: calibration saw some of them too rarely. */
 static const float column_floor = 1.0f / 64;
 
-/* k with importances and without, measured one type at a time: docs/methods/IMPORTANCE.md. */
+/* k in matrices that multiply and in tables of embeddings, measured type by type (docs/methods/IMPORTANCE.md). Where a
+ * type has fewer codes, what stands out has farther to go; an embedding is used as it is, without a sum over errors. */
 static const struct {
-    float with, without;
-} magnitude[PARE_TYPE_COUNT] = {
-#define K(id, with, without) [PARE_TYPE_##id] = {with, without}
-    K(Q4_0, 2, 0),       K(Q4_1, 2, 0),     K(Q5_0, 2, 0),       K(Q5_1, 2, 0),      K(Q8_0, 0, 0),
-    K(Q2_K, 2, 2),       K(Q3_K, 2, 2),     K(Q4_K, 2, 2),       K(Q5_K, 2, 2),      K(Q6_K, 2, 2),
-    K(IQ1_S, 2, 0),      K(IQ1_M, 2, 0),    K(IQ2_XXS, 2, 0.8f), K(IQ2_XS, 2, 0.8f), K(IQ2_S, 2, 0.8f),
-    K(IQ3_XXS, 2, 0.8f), K(IQ3_S, 2, 0.8f), K(IQ4_NL, 2, 0),     K(IQ4_XS, 2, 0),
+    float product, lookup;
+} slopes[PARE_TYPE_COUNT] = {
+#define K(id, product, lookup) [PARE_TYPE_##id] = {product, lookup}
+    K(Q4_0, 1, 0.5f),  K(Q4_1, 1, 0.5f),    K(Q5_0, 1, 0.5f),   K(Q5_1, 1, 0.5f),  K(Q2_K, 4, 2),
+    K(Q3_K, 2, 0.5f),  K(Q4_K, 1, 0.5f),    K(Q5_K, 1, 0.5f),   K(Q6_K, 1, 0.5f),  K(IQ1_S, 2, 0.5f),
+    K(IQ1_M, 2, 0.5f), K(IQ2_XXS, 4, 0.5f), K(IQ2_XS, 2, 0.5f), K(IQ2_S, 2, 0.5f), K(IQ3_XXS, 2, 0.5f),
+    K(IQ3_S, 1, 0.5f), K(IQ4_NL, 2, 0.5f),  K(IQ4_XS, 2, 0.5f),
 #undef K
 };
+
+float pare_importance_slope(pare_type type, bool lookup)
+{
+    return lookup ? slopes[type].lookup : slopes[type].product;
+}
 
 /* sum x^2, in lanes: pare_add_lanes adds them up. */
 static float sum_squares(const float *x, size_t n)
@@ -63,12 +69,10 @@ static float mean_of(const float *column, size_t n)
     return (float)(total / (double)n);
 }
 
-bool pare_importance_of_weights(pare_type type, const float *column, const float *x, size_t row_len, float *w)
+bool pare_importance_of_weights(float slope, const float *column, const float *x, size_t row_len, float *w)
 {
-    float mean = mean_of(column, row_len), k, whole;
+    float mean = mean_of(column, row_len), whole = slope > 0 ? row_rms(x, row_len) : 0;
     bool has_columns = mean > 0;
-    k = has_columns ? magnitude[type].with : magnitude[type].without;
-    whole = k > 0 ? row_rms(x, row_len) : 0;
     if (!has_columns && !(whole > 0))
         return false;
     float per_mean = has_columns ? 1 / mean : 0, least = has_columns ? column_floor : 1;
@@ -76,9 +80,9 @@ bool pare_importance_of_weights(pare_type type, const float *column, const float
         w[i] = (has_columns ? column[i] * per_mean : 0) + least;
     for (size_t at = 0; whole > 0 && at < row_len; at += RUN) {
         size_t n = row_len - at < RUN ? row_len - at : RUN;
-        float rms = sqrtf(sum_squares(x + at, n) / (float)n) / whole, slope = k / whole;
+        float rms = sqrtf(sum_squares(x + at, n) / (float)n) / whole, per_size = slope / whole;
         for (size_t i = at; i < at + n; i++)
-            w[i] *= rms + slope * fabsf(x[i]);
+            w[i] *= rms + per_size * fabsf(x[i]);
     }
     return true;
 }

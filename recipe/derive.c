@@ -38,6 +38,7 @@ typedef struct derived {
     tensor_sums *sums; /* of these rows, while the tensor is being encoded, else NULL */
     kept_weight kept;
     pare_effort effort;
+    float slope; /* pare_importance_slope */
     bool has_importance;
     pare_imatrix_entry importance;
 } derived;
@@ -158,7 +159,7 @@ static pare_status encode_finite(const pare_tensor *t, const derived *d, uint64_
                                  row_buffers *b, void *dst, pare_error *err)
 {
     pare_error inner = {0};
-    bool weighted = pare_importance_of_weights(t->type, column, b->x, (size_t)t->row_len, b->weight);
+    bool weighted = pare_importance_of_weights(d->slope, column, b->x, (size_t)t->row_len, b->weight);
     pare_status st =
         pare_encode_rows(t->type, b->x, 1, (size_t)t->row_len, weighted ? b->weight : NULL, d->effort, dst, &inner);
     if (st != PARE_OK)
@@ -336,6 +337,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
                    .flags = how->flags,
                    .row = row,
                    .effort = how->effort,
+                   .slope = pare_importance_slope(how->to, how->lookup),
                    .lock = PTHREAD_MUTEX_INITIALIZER};
     find_importance(d, t, how, plan);
     pare_tensor copy = *t;

@@ -16,6 +16,7 @@ typedef enum pare_derive_flags {
 /* What becomes of a tensor. */
 typedef struct pare_derive_how {
     pare_effort effort;
+    bool lookup;          /* a table of embeddings that multiplies nothing */
     pare_type wanted, to; /* as in pare_plan_row */
     unsigned flags;
     const pare_imatrix *imatrix; /* NULL: every column counts alike. Must outlive the derived model */

@@ -252,8 +252,10 @@ static pare_status add_tensors(pare_model *out, const pare_model *in, const pare
 {
     pare_derive_how how = {
         .flags = o->allow_nonfinite ? PARE_DERIVE_ZERO : PARE_DERIVE_CHECK, .imatrix = o->imatrix, .effort = o->effort};
+    bool has_output = pare_model_find(in, "output.weight") != NULL; /* else the embeddings multiply, too */
     pare_status st = PARE_OK;
     for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
+        how.lookup = has_output && strcmp(in->tensors[i].name, "token_embd.weight") == 0;
         how.wanted = decisions[i].wanted;
         how.to = decisions[i].to;
         st = pare_derive_add(out, &in->tensors[i], &how, plan, err);

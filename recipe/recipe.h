@@ -32,8 +32,8 @@ typedef struct pare_quantize_options {
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
- * tensor is encoded; NAN before, 0 when the values are exactly kept. weighted_error: the same with each column times its
- * importance, the expected share of the product that is lost; NAN without importances. */
+ * tensor is encoded; NAN before, 0 when the values are exactly kept. weighted_error: the same with each column times
+ * its importance, the expected share of the product that is lost; NAN without importances. */
 typedef struct pare_plan_row {
     const char *name;
     pare_type from, wanted, to; /* wanted != to: the block does not divide the row */
@@ -54,10 +54,9 @@ typedef struct pare_plan {
  * A block that does not divide a row is an error where a user's rule asks for the type, and the type's stand-in
  * where the preset or pure_type does.
  * Errors: PARE_ERR_UNSUPPORTED  a type without encoder; no stand-in for a row length
- *         PARE_ERR_USAGE        the source is quantized already; importances needed; a pattern that cannot be compiled or
- *                               has nothing to decide; a type that a tensor cannot take; metadata that may not be edited
- *         PARE_ERR_RANGE        importances of another model
- *         PARE_ERR_MEMORY */
+ *         PARE_ERR_USAGE        the source is quantized already; importances needed; a pattern that cannot be compiled
+ * or has nothing to decide; a type that a tensor cannot take; metadata that may not be edited PARE_ERR_RANGE
+ * importances of another model PARE_ERR_MEMORY */
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
                           pare_error *err);
 

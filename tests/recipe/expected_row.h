@@ -12,7 +12,7 @@ static inline void expected_row(pare_type type, const float *column, const float
     float w[256], y[256];
     double energy = 0, product = 0;
     pare_error err = {0};
-    CHECK(pare_importance_of_weights(type, column, x, n, w));
+    CHECK(pare_importance_of_weights(pare_importance_slope(type, false), column, x, n, w));
     CHECK_OK(pare_encode_rows(type, x, 1, n, w, PARE_EFFORT_DEFAULT, dst, &err), &err);
     CHECK_OK(pare_decode_rows(type, dst, 1, n, y, &err), &err);
     for (size_t i = 0; i < n; i++) {
