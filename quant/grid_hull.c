@@ -7,7 +7,7 @@
 
 enum {
     LANES = PARE_VECTOR_FLOATS, /* parts at once; none knows of the others */
-    PROBES = 3,                 /* scales whose best entries are known first */
+    PROBES = 4,                 /* scales whose best entries are known first */
     GAPS = PROBES - 1,
     CHUNK = 2,      /* entries of which only the best one is compared with the best so far */
     TRIALS = 12,    /* scales tried for a guess */
@@ -16,7 +16,7 @@ enum {
     MAX_LISTED = 256 /* entries of a part that may be in the hull; some 30 are usual */
 };
 static const float first_trial = 0.55f, trial_step = 1.17f; /* in units of the scale if all levels were alike */
-static const float probe_step = 0.66f; /* PARE_GRID_ABOVE * probe_step^GAPS is just below PARE_GRID_BELOW */
+static const float probe_step = 0.757f; /* PARE_GRID_ABOVE * probe_step^GAPS is just below PARE_GRID_BELOW */
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -341,56 +341,71 @@ static int fill_lists(lists *list)
     return n;
 }
 
-/* A direction from a point, and the row of a list it leads to. */
-typedef struct direction {
-    floats up, right;
+/* Points of the hulls, and their rows in the lists. */
+typedef struct points {
+    floats gain, energy;
     ints row;
-} direction;
+} points;
 
-static inline void steeper(direction *d, floats up, floats right, ints row)
+/* Move *to to a row where that is steeper, seen from `from`, and not to the left. */
+static inline void turn_to(const lists *list, int row, const points *from, points *to)
 {
-    ints more = (up * d->right > d->up * right) & (right >= 0);
-    d->up = pick(more, up, d->up);
-    d->right = pick(more, right, d->right);
-    d->row = pick_int(more, row, d->row);
+    floats gain = list->gain[row], energy = list->energy[row];
+    floats up = gain - from->gain, right = energy - from->energy;
+    ints more = (up * (to->energy - from->energy) > (to->gain - from->gain) * right) & (right >= 0);
+    to->gain = pick(more, gain, to->gain);
+    to->energy = pick(more, energy, to->energy);
+    to->row = pick_int(more, (ints){0} + row, to->row);
 }
 
-/* The steepest direction to the right. Even and odd rows apart: two at once. */
-static direction steepest(const lists *list, int n, floats gain, floats energy)
+/* The points in the steepest direction; up, right: that direction, which does not rise where the hull ends. Even and
+ * odd rows apart: two at once. */
+static points next_points(const lists *list, int n, const points *from, floats *up, floats *right)
 {
-    direction d[2] = {{{0}, (floats){0} + 1, {0}}, {{0}, (floats){0} + 1, {0}}};
-    ints row = {0};
-    for (int i = 0; i < n; i += 2, row += 2) {
-        steeper(&d[0], list->gain[i] - gain, list->energy[i] - energy, row);
-        steeper(&d[1], list->gain[i + 1] - gain, list->energy[i + 1] - energy, row + 1);
+    const floats far = (floats){0} + HUGE_VALF;
+    points to[2] = {{from->gain, far, {0}}, {from->gain, far, {0}}};
+    for (int i = 0; i < n; i += 2) {
+        turn_to(list, i, from, &to[0]);
+        turn_to(list, i + 1, from, &to[1]);
     }
-    steeper(&d[0], d[1].up, d[1].right, d[1].row);
-    return d[0];
+    floats u[2] = {to[0].gain - from->gain, to[1].gain - from->gain};
+    floats r[2] = {to[0].energy - from->energy, to[1].energy - from->energy};
+    ints second = u[1] * r[0] > u[0] * r[1];
+    *up = pick(second, u[1], u[0]);
+    *right = pick(second, r[1], r[0]);
+    return (points){pick(second, to[1].gain, to[0].gain), pick(second, to[1].energy, to[0].energy),
+                    pick_int(second, to[1].row, to[0].row)};
+}
+
+static bool any(ints mask)
+{
+    int32_t all = 0;
+    for (int l = 0; l < LANES; l++)
+        all |= mask[l];
+    return all != 0;
 }
 
 /* The hulls of what is listed: from entry 0 on, the next point is the one in the steepest direction. */
 static void wrap(lists *list, int n_parts, pare_grid_hull *hulls)
 {
-    floats gain = list->gain[0], energy = list->energy[0], from = (floats){0} + HUGE_VALF;
-    ints row = {0};
-    int n = fill_lists(list), n_moved = n_parts;
-    for (int l = 0; l < n_parts; l++)
-        hulls[l].n = 0;
-    while (n_moved > 0) {
-        n_moved = 0;
-        for (int l = 0; l < n_parts; l++) {
-            pare_grid_hull *h = &hulls[l];
-            int i = row[l];
-            bool moved = from[l] > 0 && h->n < PARE_GRID_HULL;
-            gain[l] = list->gain[i][l];
-            energy[l] = list->energy[i][l];
-            h->at[h->n] = (pare_grid_point){gain[l], energy[l], moved ? from[l] : -1, (uint32_t)list->entry[i][l]};
-            h->n += moved;
-            n_moved += moved;
+    points at[PARE_GRID_HULL];
+    floats from[PARE_GRID_HULL + 1];
+    int n = fill_lists(list), n_points = 0;
+    at[0] = (points){list->gain[0], list->energy[0], {0}};
+    from[0] = (floats){0} + HUGE_VALF;
+    while (any(from[n_points] > 0) && ++n_points < PARE_GRID_HULL) {
+        floats up, right;
+        at[n_points] = next_points(list, n, &at[n_points - 1], &up, &right);
+        from[n_points] = pick(up > 0, lower(2 * up / right, from[n_points - 1]), (floats){0} - 1);
+    }
+    for (int l = 0; l < n_parts; l++) {
+        pare_grid_hull *h = &hulls[l];
+        for (h->n = 0; h->n < n_points && from[h->n][l] > 0; h->n++) {
+            const points *p = &at[h->n];
+            h->at[h->n] =
+                (pare_grid_point){p->gain[l], p->energy[l], from[h->n][l], (uint32_t)list->entry[p->row[l]][l]};
         }
-        direction d = steepest(list, n, gain, energy);
-        from = pick(d.up > 0, lower(2 * d.up / d.right, from), (floats){0} - 1);
-        row = d.row;
+        h->at[h->n].from = -1;
     }
 }
 

@@ -64,27 +64,28 @@ static bool is_odd(unsigned byte)
 static void merge_hulls(const pare_grid_hull *cells, int n_cells, profile *p)
 {
     const pare_grid_point *now[MAX_CELLS];
-    float gain = 0, energy = 0;
+    float next[MAX_CELLS] = {-1, -1, -1, -1}, gain = 0, energy = 0;
     for (int c = 0; c < n_cells; c++) {
         now[c] = cells[c].at;
+        next[c] = now[c][1].from;
         p->first[c] = now[c]->entries;
         gain += now[c]->gain;
         energy += now[c]->energy;
     }
     for (p->n = 0;; p->n++) {
-        int c = 0;
-        for (int k = 1; k < n_cells; k++)
-            c = now[k][1].from > now[c][1].from ? k : c;
-        const pare_grid_point *to = ++now[c];
+        int one = next[1] > next[0], two = 2 + (next[3] > next[2]), c = next[two] > next[one] ? two : one;
+        const pare_grid_point *to = now[c] + 1;
         p->gain[p->n] = gain;
         p->energy[p->n] = energy;
-        if (to->from < 0)
+        if (next[c] < 0)
             return;
-        p->at[p->n] = to->from;
+        p->at[p->n] = next[c];
         p->cell[p->n] = (uint8_t)c;
         p->entries[p->n] = to->entries;
         gain += to->gain - to[-1].gain;
         energy += to->energy - to[-1].energy;
+        now[c] = to;
+        next[c] = to[1].from;
     }
 }
 

@@ -5,6 +5,7 @@
 #include "quant/lanes.h"
 
 #include <math.h>
+#include <pthread.h>
 
 enum {
     GROUP = 8,
@@ -13,7 +14,8 @@ enum {
     N_HALVES = 9 * ROW, /* of four values */
     TOP_SCALE = 7,
     MAX_UNIT_LEN = 32,
-    MAX_ROUNDS = 1 /* of refitting d; each must lower the error */
+    LANES = PARE_VECTOR_FLOATS < GROUP ? PARE_VECTOR_FLOATS : GROUP, /* weights of a group, or units, at once */
+    MAX_ROUNDS = 1                                                   /* of refitting d; each must lower the error */
 };
 
 static const float shift_size = 0.125f;
@@ -21,6 +23,7 @@ static const float shift_size = 0.125f;
 /* The grid by halves: entry e consists of the values 0..3, with number low[e] (half_number), and the values 4..7.
  * Entries of the same upper half h lie side by side: first[h] .. first[h + 1] - 1. */
 typedef struct grid {
+    bool ready;
     uint8_t low[N_ENTRIES];
     uint16_t first[N_HALVES + 1];
     uint16_t entry[N_HALVES][N_HALVES]; /* of an upper and a lower half, or N_ENTRIES */
@@ -60,6 +63,19 @@ static void grid_init(grid *g)
     }
     while (next <= N_HALVES)
         g->first[next++] = N_ENTRIES;
+    g->ready = true;
+}
+
+/* The grid, made by whoever needs it first. */
+static const grid *shared_grid(void)
+{
+    static grid shared;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (!shared.ready)
+        grid_init(&shared);
+    pthread_mutex_unlock(&lock);
+    return &shared;
 }
 
 /* table[v]: cost of the four values with number v; cost[j][q] that of value q - 1 at j. */
@@ -127,6 +143,32 @@ static float best_entry(const grid *g, const float *y, const float *w, float lim
     return base + best;
 }
 
+typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline floats pick(ints mask, floats yes, floats no)
+{
+    return (floats)(((ints)yes & mask) | ((ints)no & ~mask));
+}
+
+static inline floats lower(floats a, floats b)
+{
+    return pick(b < a, b, a);
+}
+
+static inline floats magnitude(floats v)
+{
+    return (floats)((ints)v & INT32_MAX);
+}
+
+/* What a weight costs with the nearest of -1, 0, 1. */
+static inline floats miss(floats w, floats y)
+{
+    floats away = magnitude(y);
+    away = lower(away, magnitude(away - 1));
+    return w * (away * away);
+}
+
 /* The weights of a unit in steps of the scale less the shift, and for each group and shift the error with any values
  * -1, 0, 1: a lower bound. */
 typedef struct steps {
@@ -139,14 +181,14 @@ static void take_steps(const unit *u, float scale, steps *out)
     for (int minus = 0; minus < 2; minus++) {
         float shift = minus ? -shift_size : shift_size;
         for (int g = 0; g < u->n_groups; g++) {
-            float miss[GROUP];
-            for (int j = 0; j < GROUP; j++) {
-                float y = u->x[GROUP * g + j] * inverse - shift, away = fabsf(y), over = away - 1;
-                out->y[minus][GROUP * g + j] = y;
-                away = away < fabsf(over) ? away : over;
-                miss[j] = u->w[GROUP * g + j] * away * away;
+            float lost[GROUP];
+            for (int j = 0; j < GROUP; j += LANES) {
+                int at = GROUP * g + j;
+                floats y = *(const floats *)(u->x + at) * inverse - shift;
+                *(floats *)(out->y[minus] + at) = y;
+                *(floats *)(lost + j) = miss(*(const floats *)(u->w + at), y);
             }
-            out->bound[minus][g] = pare_add_lanes(miss);
+            out->bound[minus][g] = pare_add_lanes(lost);
         }
     }
 }
@@ -215,44 +257,69 @@ static bool try_scale(const grid *g, const unit *u, float scale, choice *best)
     return best->error < before;
 }
 
-/* A lower bound of the unit's error with the scale. */
-static float bound_at(const unit *u, float scale)
-{
-    steps s;
-    float each = 0, sum[2] = {0, 0};
-    take_steps(u, scale, &s);
-    for (int k = 0; k < u->n_groups; k++) {
-        each += s.bound[0][k] < s.bound[1][k] ? s.bound[0][k] : s.bound[1][k];
-        sum[0] += s.bound[0][k];
-        sum[1] += s.bound[1][k];
-    }
-    float one = sum[0] < sum[1] ? sum[0] : sum[1];
-    return scale * scale * (u->one_shift ? one : each);
-}
-
 /* Trial scales of a unit by itself, in units of its root mean square. */
 static const float trials[] = {0.6f, 0.75f, 0.9f, 1.05f, 1.2f, 1.35f, 1.5f, 1.7f, 1.9f, 2.2f, 2.6f};
+enum { N_TRIALS = sizeof trials / sizeof *trials };
 
-/* The entries of a unit by itself at the best trial scale; ll is 0 in a unit of zeros. */
-static choice fit_alone(const grid *g, const unit *u)
+/* Lower bounds of the units' errors with the scales. */
+static floats bounds_at(const floats *x, const floats *w, int n_groups, bool one_shift, floats scale)
 {
-    float wxx[PARE_LANES] = {0}, w1[PARE_LANES] = {0}, least = HUGE_VALF, scale = 0;
-    choice best = {.error = HUGE_VALF};
-    for (int i = 0; i < GROUP * u->n_groups; i++) {
-        wxx[i % PARE_LANES] += u->w[i] * u->x[i] * u->x[i];
-        w1[i % PARE_LANES] += u->w[i];
+    floats each = {0}, all[2] = {{0}, {0}}, inverse = 1 / scale;
+    for (int g = 0; g < n_groups; g++) {
+        floats sum[2] = {{0}, {0}};
+        for (int j = g * GROUP; j < (g + 1) * GROUP; j++) {
+            floats y = x[j] * inverse;
+            sum[0] += miss(w[j], y - shift_size);
+            sum[1] += miss(w[j], y + shift_size);
+        }
+        each += lower(sum[0], sum[1]);
+        all[0] += sum[0];
+        all[1] += sum[1];
     }
-    float rms = sqrtf(pare_add_lanes(wxx) / pare_add_lanes(w1));
-    for (int k = 0; rms > 0 && k < (int)(sizeof trials / sizeof *trials); k++) {
-        float bound = bound_at(u, rms * trials[k]);
-        if (bound < least) {
-            least = bound;
-            scale = rms * trials[k];
+    return scale * scale * (one_shift ? lower(all[0], all[1]) : each);
+}
+
+/* For LANES units, which all have as many weights: the trial scales of least bound; 0 in units of zeros. */
+static void first_scales(const unit *const *units, float *scales)
+{
+    floats x[MAX_UNIT_LEN], w[MAX_UNIT_LEN], wxx = {0}, w1 = {0}, rms = {0}, least = (floats){0} + HUGE_VALF,
+                                             best = {0};
+    int n_groups = units[0]->n_groups;
+    for (int i = 0; i < GROUP * n_groups; i++) {
+        for (int l = 0; l < LANES; l++) {
+            x[i][l] = units[l]->x[i];
+            w[i][l] = units[l]->w[i];
+        }
+        wxx += w[i] * x[i] * x[i];
+        w1 += w[i];
+    }
+    wxx /= w1;
+    for (int l = 0; l < LANES; l++)
+        rms[l] = sqrtf(wxx[l]);
+    for (int k = 0; k < N_TRIALS; k++) {
+        floats bound = bounds_at(x, w, n_groups, units[0]->one_shift, rms * trials[k]);
+        best = pick(bound < least, rms * trials[k], best);
+        least = lower(least, bound);
+    }
+    for (int l = 0; l < LANES; l++)
+        scales[l] = best[l];
+}
+
+/* The entries of each unit by itself at its best trial scale; ll is 0 in a unit of zeros. */
+static void fit_alone(const grid *g, const unit *units, int n, choice *best)
+{
+    for (int first = 0; first < n; first += LANES) {
+        const unit *lane[LANES];
+        float scales[LANES];
+        for (int l = 0; l < LANES; l++)
+            lane[l] = &units[first + l < n ? first + l : first];
+        first_scales(lane, scales);
+        for (int l = 0; l < LANES && first + l < n; l++) {
+            best[first + l] = (choice){.error = HUGE_VALF};
+            if (scales[l] > 0)
+                try_scale(g, lane[l], scales[l], &best[first + l]);
         }
     }
-    if (scale > 0)
-        try_scale(g, u, scale, &best);
-    return best;
 }
 
 /* The least squares scale of a choice; 0 where none above 0 serves. */
@@ -327,8 +394,7 @@ static void settle(const grid *g, const unit *units, int n, state *t)
 static state search(const pare_iq1_shape *shape, const grid *g, const unit *units)
 {
     state best = {0};
-    for (int j = 0; j < shape->n_units; j++)
-        best.units[j] = fit_alone(g, &units[j]);
+    fit_alone(g, units, shape->n_units, best.units);
     best.d = first_d(best.units, shape->n_units);
     if (best.d == 0 || best.d == PARE_F16_INFINITY)
         return best;
@@ -383,14 +449,13 @@ void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_l
                      pare_effort effort, void *dst)
 {
     (void)effort;
-    grid g;
+    const grid *g = shared_grid();
     uint8_t *block = dst;
-    grid_init(&g);
     for (size_t at = 0; at < row_len; at += PARE_IQ1_LEN, block += shape->block_bytes) {
         float w[PARE_IQ1_LEN];
         pare_iq1_fit fit = {0};
         pare_take_weights(weight, at, PARE_IQ1_LEN, w);
-        encode_block(shape, &g, src + at, w, &fit);
+        encode_block(shape, g, src + at, w, &fit);
         shape->pack(&fit, block);
     }
 }
