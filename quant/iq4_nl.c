@@ -57,11 +57,27 @@ static pare_vec search(const pare_fan_blocks *b, const pare_fan *fan)
                           : pare_fan_search(b, false, pare_iq4_near, fan);
 }
 
+/* The largest weight on the outermost level. */
+static float plain_scale(const float *x)
+{
+    return pare_f16_to_f32(pare_f32_to_f16(pare_peak(x, LEN) / PARE_IQ4_LOW));
+}
+
+static void put(const float *x, float d, pare_iq4_nl *out)
+{
+    pare_store_u16le(out->d, pare_f32_to_f16(d));
+    pare_iq4_pack(x, d, out->qs);
+}
+
 void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
     pare_iq4_nl *out = dst;
     pare_fan_blocks blocks;
     pare_fan fan;
+    for (size_t at = 0; effort == PARE_EFFORT_RTN && at < row_len; at += LEN)
+        put(src + at, plain_scale(src + at), out++);
+    if (effort == PARE_EFFORT_RTN)
+        return;
     pare_iq4_fan(effort, &fan);
     for (size_t at = 0, n; at < row_len; at += n * LEN) {
         n = (row_len - at) / LEN < PARE_VEC_LANES ? (row_len - at) / LEN : PARE_VEC_LANES;
@@ -71,8 +87,7 @@ void pare_iq4_nl_encode(const float *src, size_t row_len, const float *weight, p
         for (size_t l = 0; l < n; l++, out++) {
             const float *x = src + at + l * LEN;
             float exact = lattices[l] ? exact_scale(x) : 0, d = exact != 0 ? exact : found[l];
-            pare_store_u16le(out->d, pare_f32_to_f16(d));
-            pare_iq4_pack(x, d, out->qs);
+            put(x, d, out);
         }
     }
 }

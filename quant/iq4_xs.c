@@ -224,6 +224,18 @@ static void pack(const float *x, float d, const float *scales, pare_iq4_xs *out)
     pare_store_u16le(out->scales_h, (uint16_t)high);
 }
 
+/* Each sub-block's largest weight on the outermost level, the largest scale on the outermost integer. */
+static void encode_plain(const float *x, pare_iq4_xs *out)
+{
+    float scales[N_SUB];
+    for (int j = 0; j < N_SUB; j++)
+        scales[j] = pare_peak(x + j * PARE_FAN_LEN, PARE_FAN_LEN) / PARE_IQ4_LOW;
+    float d = pare_f16_to_f32(pare_f32_to_f16(pare_peak(scales, N_SUB) / SCALE_LOW)), inverse = d != 0 ? 1 / d : 0;
+    for (int j = 0; j < N_SUB; j++)
+        scales[j] = to_scale(pare_vec_all(scales[j] * inverse))[0];
+    pack(x, d, scales, out);
+}
+
 /* Up to N_SUPER super-blocks; of one, the second half of the lanes repeats its last sub-block. */
 static void load(const float *src, const float *weight, size_t n, pare_fan_blocks *parts)
 {
@@ -240,6 +252,10 @@ void pare_iq4_xs_encode(const float *src, size_t row_len, const float *weight, p
     pare_iq4_xs *out = dst;
     bool best_effort = effort == PARE_EFFORT_BEST;
     limits to = {.n_starts = best_effort ? 4 : 1, .reach = best_effort ? 3 : 2, .n_rounds = best_effort ? 8 : 4};
+    for (size_t at = 0; effort == PARE_EFFORT_RTN && at < row_len; at += SUPER_LEN)
+        encode_plain(src + at, out++);
+    if (effort == PARE_EFFORT_RTN)
+        return;
     pare_iq4_fan(effort, &to.fan);
     for (size_t at = 0, n; at < row_len; at += n * SUPER_LEN) {
         pare_fan_blocks parts[PARE_PARTS];

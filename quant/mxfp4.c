@@ -63,13 +63,27 @@ static int find_exponent(const pare_levels *levels, const float *x, const float 
     return best;
 }
 
+/* The published rule: the largest magnitude between 4 and 8 times the scale. */
+static void encode_plain(const float *x, pare_mxfp4 *out)
+{
+    float peak = fabsf(pare_peak(x, LEN));
+    uint8_t codes[LEN];
+    int e = (int)(pare_f32_to_bits(peak) >> 23) - 2;
+    out->e = (uint8_t)(e > 0 ? e : 0);
+    pare_levels_plain_fp4(x, LEN, pare_mxfp4_half_scale(out->e), codes);
+    pare_levels_pack(codes, out->qs);
+}
+
 void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    (void)effort;
     pare_mxfp4 *out = dst;
     pare_levels levels;
     pare_levels_init(&levels, pare_fp4_level);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
+        if (effort == PARE_EFFORT_RTN) {
+            encode_plain(src + i, out);
+            continue;
+        }
         float x[LEN] = {0}, w[LEN], peak = fabsf(pare_peak(src + i, LEN));
         uint8_t codes[LEN];
         int power = peak > 0 ? normalise(src + i, peak, x) : 0, n = 0;

@@ -19,9 +19,17 @@ static uint16_t find_scale(const float *x, const float *w)
     return pare_f32_to_f16(pare_add_lanes(wx) / pare_add_lanes(w1));
 }
 
+/* The published rule: the mean magnitude, summed in order. */
+static uint16_t plain_scale(const float *x)
+{
+    float sum = 0;
+    for (int i = 0; i < LEN; i++)
+        sum += fabsf(x[i]);
+    return pare_f32_to_f16(sum / LEN);
+}
+
 void pare_q1_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    (void)effort;
     pare_q1_0 *out = dst;
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
@@ -29,6 +37,6 @@ void pare_q1_0_encode(const float *src, size_t row_len, const float *weight, par
         memset(out, 0, sizeof *out);
         for (int j = 0; j < LEN; j++)
             out->qs[j / 8] |= (uint8_t)((src[i + (size_t)j] >= 0) << j % 8);
-        pare_store_u16le(out->d, find_scale(src + i, w));
+        pare_store_u16le(out->d, effort == PARE_EFFORT_RTN ? plain_scale(src + i) : find_scale(src + i, w));
     }
 }

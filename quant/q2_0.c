@@ -7,13 +7,16 @@ enum { LEN = 64 };
 
 void pare_q2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    (void)effort;
     pare_q2_0 *out = dst;
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
         pare_sweep_fit fit;
-        pare_take_weights(weight, i, LEN, w);
-        pare_sweep(src + i, w, LEN, true, &fit);
+        if (effort == PARE_EFFORT_RTN) {
+            pare_sweep_plain(src + i, LEN, &fit);
+        } else {
+            pare_take_weights(weight, i, LEN, w);
+            pare_sweep(src + i, w, LEN, true, &fit);
+        }
         memset(out, 0, sizeof *out);
         for (int j = 0; j < LEN; j++)
             out->qs[j / 4] |= (uint8_t)(fit.code[j] << j % 4 * 2);

@@ -83,6 +83,18 @@ static float measure(const float *x, const float *w, int n, bool has_two, float 
     return pare_add_lanes(error);
 }
 
+void pare_sweep_plain(const float *x, int n, pare_sweep_fit *fit)
+{
+    float peak = fabsf(pare_peak(x, n)), inverse = peak != 0 ? 1 / peak : 0;
+    if (!isfinite(inverse)) /* the scale is stored as 0 */
+        inverse = 0;
+    fit->d = pare_f32_to_f16(peak);
+    for (int i = 0; i < n; i++) {
+        float v = x[i] * inverse;
+        fit->code[i] = (uint8_t)(1 + (v >= 0.5f) - (v <= -0.5f));
+    }
+}
+
 void pare_sweep(const float *x, const float *w, int n, bool has_two, pare_sweep_fit *fit)
 {
     uint8_t order[PARE_MAX_SWEEP], code[PARE_MAX_SWEEP];

@@ -20,4 +20,7 @@ typedef struct pare_sweep_fit {
  * large for a binary16 gets an infinite scale. */
 void pare_sweep(const float *x, const float *w, int n, bool has_two, pare_sweep_fit *fit);
 
+/* The published rule: d is the largest magnitude, the level the nearest to x / d before d is rounded to binary16. */
+void pare_sweep_plain(const float *x, int n, pare_sweep_fit *fit);
+
 #endif

@@ -19,13 +19,16 @@ static void pack_digits(const uint8_t *code, int n, int n_digits, uint8_t *dst)
 
 void pare_tq1_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    (void)effort;
     pare_tq1_0 *out = dst;
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
         pare_sweep_fit fit;
-        pare_take_weights(weight, i, LEN, w);
-        pare_sweep(src + i, w, LEN, false, &fit);
+        if (effort == PARE_EFFORT_RTN) {
+            pare_sweep_plain(src + i, LEN, &fit);
+        } else {
+            pare_take_weights(weight, i, LEN, w);
+            pare_sweep(src + i, w, LEN, false, &fit);
+        }
         pack_digits(fit.code, 32, 5, out->qs);
         pack_digits(fit.code + 160, 16, 5, out->qs + 32);
         pack_digits(fit.code + 240, 4, 4, out->qh);

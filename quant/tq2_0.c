@@ -7,13 +7,16 @@ enum { LEN = 256 };
 
 void pare_tq2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    (void)effort;
     pare_tq2_0 *out = dst;
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         float w[LEN];
         pare_sweep_fit fit;
-        pare_take_weights(weight, i, LEN, w);
-        pare_sweep(src + i, w, LEN, false, &fit);
+        if (effort == PARE_EFFORT_RTN) {
+            pare_sweep_plain(src + i, LEN, &fit);
+        } else {
+            pare_take_weights(weight, i, LEN, w);
+            pare_sweep(src + i, w, LEN, false, &fit);
+        }
         memset(out, 0, sizeof *out);
         for (int part = 0; part < 8; part++)
             for (int m = 0; m < 32; m++)

@@ -105,6 +105,49 @@ static void encodes_the_reference_bytes(void **state)
     free(input);
 }
 
+/* The SHA-256 that the reference table has for a type, without importances, whose encoder there is plain rounding. */
+static bool reference_digest(const char *table, const char *name, char hex[PARE_SHA256_HEX])
+{
+    char type[32], weighted[8];
+    for (const char *line = table; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (sscanf(line, "%31s %*u %7s %*s %*s %*s %64s", type, weighted, hex) == 3 && strcmp(type, name) == 0 &&
+            strcmp(weighted, "no") == 0)
+            return true;
+    }
+    return false;
+}
+
+static void plain_rounding_gives_the_reference_digests(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"F16",   "BF16",  "Q4_0",  "Q4_1",  "Q5_0", "Q5_1", "Q8_0",
+                                        "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0"};
+    size_t n;
+    float *input = (float *)check_read_file(shared_path("oracle/blocks/encode/input.f32"), &n);
+    char *table = (char *)check_read_file(shared_path("oracle/blocks/encode/ggml.tsv"), &n);
+    table = realloc(table, n + 1);
+    CHECK(table != NULL);
+    table[n] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char want[PARE_SHA256_HEX] = "", got[PARE_SHA256_HEX];
+        pare_digest digest = {0};
+        pare_type type = pare_type_from_name(names[i]);
+        uint64_t row_bytes;
+        CHECK(reference_digest(table, names[i], want));
+        CHECK(pare_row_bytes(type, ROW_LEN, &row_bytes));
+        uint8_t *bytes = check_malloc((size_t)row_bytes * N_ROWS);
+        CHECK_OK(pare_encode_rows(type, input, N_ROWS, ROW_LEN, NULL, PARE_EFFORT_RTN, bytes, &err), &err);
+        CHECK_OK(pare_hash_bytes(bytes, (size_t)row_bytes * N_ROWS, PARE_HASH_SHA256, &digest, &err), &err);
+        pare_hex(got, digest.sha256, sizeof digest.sha256);
+        if (strcmp(got, want) != 0)
+            fail_msg("%s: plain rounding gives %s, the reference has %s", names[i], got, want);
+        free(bytes);
+    }
+    free(table);
+    free(input);
+}
+
 /* ---- without reference data ---- */
 
 /* A fixed input, made with integers only: signs, magnitudes over 2^-12 .. 1, exact zeros. */
@@ -532,6 +575,7 @@ int main(void)
         cmocka_unit_test(decodes_the_reference_vectors),
         cmocka_unit_test(decodes_the_sweeps),
         cmocka_unit_test(encodes_the_reference_bytes),
+        cmocka_unit_test(plain_rounding_gives_the_reference_digests),
         cmocka_unit_test(names_and_numbers_are_unique),
         cmocka_unit_test(foreign_numbers_have_names),
         cmocka_unit_test(rows_are_whole_blocks),
