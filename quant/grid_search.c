@@ -2,6 +2,7 @@
 
 #include "quant/half_scale.h"
 #include "quant/lanes.h"
+#include "quant/shortlist.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -12,15 +13,24 @@ enum {
     TOP_SCALE = 2 * N_SCALES - 1, /* the largest 2 scale + 1 */
     MAX_CELLS = 4,                /* of a block */
     MAX_STEPS = MAX_CELLS * (PARE_GRID_HULL - 1),
-    N_STARTS = 32, /* trial values of d */
-    N_TRIED = 4,   /* how many of these go on */
-    NEAR_BEST = 1, /* how far from a block's own best scale these look */
 
     MAX_ROUNDS = 8, /* of refitting d; each must lower the error */
     MAX_REBUILDS = 3
 };
-/* The widest block gets its own best scale at TOP_SCALE times these. */
-static const float first_start = 0.9f, last_start = 1.3f;
+/* What an effort buys. A start is a trial value of d: the widest block gets its own best scale at TOP_SCALE times a
+ * number from first to last. */
+typedef struct plan {
+    int n_starts, n_tried; /* starts, and how many of them go on */
+    float first, last;
+    int reach;     /* how far from a block's own best scale these look */
+    int n_guesses; /* times that hulls are built, each around other scales */
+} plan;
+static const plan plans[] = {
+    [PARE_EFFORT_DEFAULT] = {32, 4, 0.9f, 1.3f, 1, 1},
+    [PARE_EFFORT_BEST] = {96, 24, 0.8f, 1.4f, N_SCALES, 3},
+    [PARE_EFFORT_RTN] = {32, 4, 0.9f, 1.3f, 1, 1},
+};
+static const float guesses[] = {1, 1.25f, 0.8f}; /* times the guessed scales */
 
 /* A block's best choices as its scale falls: step i, at scale at[i], moves cell[i] to entries[i]. Before step i the
  * block's sums are gain[i] and energy[i]. */
@@ -38,6 +48,7 @@ typedef struct profile {
 typedef struct super {
     const pare_grid_shape *shape;
     const pare_grid_book *book;
+    const plan *plan;
     int block_cells;
     float up, down;
     float x[PARE_GRID_LEN], w[PARE_GRID_LEN]; /* magnitudes */
@@ -240,35 +251,23 @@ static float loss_of(const super *s, float step)
     return pare_add_lanes(loss) + pare_add_lanes(loss + PARE_LANES);
 }
 
-/* Trial values put the widest block at its own best scale for a code of TOP_SCALE, or at a multiple of it. Those that
- * seem best go on. */
 static trial search_d(const super *s)
 {
+    const plan *plan = s->plan;
     trial best = {0};
-    float widest = 0, least[N_TRIED], start[N_TRIED];
+    pare_shortlist starts = {.room = plan->n_tried};
+    float widest = 0;
     for (int b = 0; b < s->shape->n_blocks; b++)
         widest = s->blocks[b].best > widest ? s->blocks[b].best : widest;
     settle(s, 0, &best);
-    if (!(widest > 0))
-        return best;
-    int n = 0;
-    for (int k = 0; k < N_STARTS; k++) {
-        float multiple = first_start + (last_start - first_start) * (float)k / (float)(N_STARTS - 1);
-        float step = multiple * widest / TOP_SCALE, loss = loss_of(s, step);
-        int i = n < N_TRIED ? n++ : N_TRIED;
-        for (; i > 0 && least[i - 1] > loss; i--)
-            if (i < N_TRIED) {
-                least[i] = least[i - 1];
-                start[i] = start[i - 1];
-            }
-        if (i < N_TRIED) {
-            least[i] = loss;
-            start[i] = step;
-        }
+    for (int k = 0; k < plan->n_starts && widest > 0; k++) {
+        float multiple = plan->first + (plan->last - plan->first) * (float)k / (float)(plan->n_starts - 1);
+        float step = multiple * widest / TOP_SCALE;
+        pare_shortlist_add(&starts, loss_of(s, step), step);
     }
-    for (int i = 0; i < n; i++)
-        if (try_d(s, start[i] / s->shape->unit, NEAR_BEST, &best))
-            try_d(s, (float)(best.gain / best.energy), NEAR_BEST, &best);
+    for (int i = 0; i < starts.n; i++)
+        if (try_d(s, starts.value[i] / s->shape->unit, plan->reach, &best))
+            try_d(s, (float)(best.gain / best.energy), plan->reach, &best);
     refine(s, &best);
     return best;
 }
@@ -319,7 +318,7 @@ static unsigned cheapest_sign(const super *s, int cell, const uint16_t *entry)
 
 static void write_codes(const super *s, const trial *t, pare_grid_fit *fit)
 {
-    fit->d = t->d;
+    fit->codes_d = t->d;
     for (int b = 0; b < s->shape->n_blocks; b++) {
         const profile *p = &s->blocks[b];
         uint32_t entries[MAX_CELLS];
@@ -357,30 +356,50 @@ static double take_weights(super *s, const float *x, const float *w)
     return total;
 }
 
-void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
-                      pare_grid_fit *fit)
+/* A first guess of the blocks' scales. No scale can be below the widest one's share for the lowest code. */
+static void guess_scales(const super *s, float *guess)
 {
-    super s;
-    float guess[PARE_GRID_BLOCKS], widest = 0;
-    s.shape = shape;
-    s.book = book;
+    float widest = 0;
+    pare_grid_guess(s->book, s->x, s->w, s->shape->n_blocks, s->block_cells * PARE_GRID_CELL, guess);
+    for (int b = 0; b < s->shape->n_blocks; b++)
+        widest = guess[b] > widest ? guess[b] : widest;
+    for (int b = 0; b < s->shape->n_blocks; b++)
+        guess[b] = guess[b] > widest / TOP_SCALE ? guess[b] : widest / TOP_SCALE;
+}
+
+/* Search with hulls around `guess`. */
+static trial search_around(super *s, const float *guess)
+{
+    build(s, guess);
+    trial t = search_d(s);
+    for (int k = 0; k < MAX_REBUILDS && t.d != 0 && rebuild(s, &t); k++) {
+        settle(s, N_SCALES, &t);
+        refine(s, &t);
+    }
+    return t;
+}
+
+void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
+                      pare_effort effort, pare_grid_fit *fit)
+{
+    super s = {.shape = shape, .book = book, .plan = &plans[effort]};
     s.block_cells = PARE_GRID_CELLS / shape->n_blocks;
     double total = take_weights(&s, x, w);
-    pare_grid_guess(book, s.x, s.w, shape->n_blocks, s.block_cells * PARE_GRID_CELL, guess);
-    for (int b = 0; b < shape->n_blocks; b++)
-        widest = guess[b] > widest ? guess[b] : widest;
-    for (int b = 0; b < shape->n_blocks; b++)
-        guess[b] = guess[b] > widest / TOP_SCALE ? guess[b] : widest / TOP_SCALE;
-    build(&s, guess);
-    trial best = search_d(&s);
-    for (int k = 0; k < MAX_REBUILDS && best.d != 0 && rebuild(&s, &best); k++) {
-        settle(&s, N_SCALES, &best);
-        refine(&s, &best);
+    float guess[PARE_GRID_BLOCKS], around[PARE_GRID_BLOCKS];
+    trial best = {0};
+    guess_scales(&s, guess);
+    for (int k = 0; k < s.plan->n_guesses; k++) {
+        for (int b = 0; b < shape->n_blocks; b++)
+            around[b] = guess[b] * guesses[k];
+        trial t = search_around(&s, around);
+        if (k == 0 || t.saved > best.saved) {
+            best = t;
+            write_codes(&s, &best, fit);
+        }
     }
-    fit->codes_d = best.d;
     if (best.d != 0)
         restore_size(&s, total, &best);
-    write_codes(&s, &best, fit);
+    fit->d = best.d;
     fit->error = (total - best.saved) * (double)s.up * (double)s.up;
 }
 
@@ -398,7 +417,6 @@ static const pare_grid_book *book_of(const pare_grid_shape *shape)
 void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight,
                       pare_effort effort, void *dst)
 {
-    (void)effort;
     const pare_grid_book *book = book_of(shape);
     float w[PARE_GRID_LEN], limit = PARE_F16_MAX * TOP_SCALE * shape->unit * book->top;
     uint8_t *block = dst;
@@ -409,7 +427,7 @@ void pare_grid_encode(const pare_grid_shape *shape, const float *src, size_t row
             fit.d = PARE_F16_INFINITY;
         } else if (peak > 0) {
             pare_take_weights(weight, at, PARE_GRID_LEN, w);
-            pare_grid_search(shape, book, src + at, w, &fit);
+            pare_grid_search(shape, book, src + at, w, effort, &fit);
         }
         shape->pack(&fit, block);
     }

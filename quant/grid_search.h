@@ -44,7 +44,7 @@ typedef struct pare_grid_shape {
 /* Search one super-block. x: PARE_GRID_LEN weights, finite, below 2^31 in magnitude. w: > 0, how much the square of an
  * error counts. book: of the shape's grid. */
 void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
-                      pare_grid_fit *fit);
+                      pare_effort effort, pare_grid_fit *fit);
 
 /* Encode one row; the contract of pare_encode_fn. A super-block whose scale does not fit a binary16 gets an
  * infinite one. */

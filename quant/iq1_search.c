@@ -3,6 +3,7 @@
 #include "quant/codebooks.h"
 #include "quant/half_scale.h"
 #include "quant/lanes.h"
+#include "quant/shortlist.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -15,7 +16,18 @@ enum {
     TOP_SCALE = 7,
     MAX_UNIT_LEN = 32,
     LANES = PARE_VECTOR_FLOATS < GROUP ? PARE_VECTOR_FLOATS : GROUP, /* weights of a group, or units, at once */
-    MAX_ROUNDS = 1                                                   /* of refitting d; each must lower the error */
+};
+
+/* What an effort buys. */
+typedef struct plan {
+    int n_tried;    /* first values of d */
+    int reach;      /* how far the scale of a unit moves at a time, at most 2 */
+    int max_rounds; /* of refitting d; each must lower the error */
+} plan;
+static const plan plans[] = {
+    [PARE_EFFORT_DEFAULT] = {1, 1, 1},
+    [PARE_EFFORT_BEST] = {8, 2, 8},
+    [PARE_EFFORT_RTN] = {1, 1, 1},
 };
 
 static const float shift_size = 0.125f;
@@ -336,29 +348,25 @@ static int to_scale(float multiple)
     return v < TOP_SCALE ? (int)v : TOP_SCALE;
 }
 
-/* The d, as it is stored, whose odd multiples come closest to the ideal scales, counting a change of one by its sum w
- * l^2: the largest is put on every quarter from 8 to 17. Infinite where all these are. */
-static uint16_t first_d(const choice *units, int n)
+/* Values of d whose odd multiples come closest to the ideal scales, counting a change of one by its sum w l^2: the
+ * largest is put on every quarter from 8 to 17. Returns the largest scale: none are listed where it is 0 or too large.
+ */
+static float first_ds(const choice *units, int n, pare_shortlist *list)
 {
-    float scales[PARE_IQ1_MAX_UNITS], least = HUGE_VALF;
+    float scales[PARE_IQ1_MAX_UNITS];
     for (int j = 0; j < n; j++)
         scales[j] = ideal_scale(&units[j]);
     float peak = pare_peak(scales, n);
-    uint16_t best = peak > 0 ? PARE_F16_INFINITY : 0;
     for (int k = 32; peak > 0 && k <= 68; k++) {
-        uint16_t half = pare_f32_to_f16_nonzero(peak / (0.25f * (float)k));
-        float d = pare_f16_to_f32(half), error[PARE_LANES] = {0};
+        float d = pare_f16_to_f32(pare_f32_to_f16_nonzero(peak / (0.25f * (float)k))), error[PARE_LANES] = {0};
         for (int j = 0; j < n; j++) {
             float miss = scales[j] - d * (float)(2 * to_scale(scales[j] / d) + 1);
             error[j % PARE_LANES] += units[j].ll * miss * miss;
         }
-        float sum = pare_add_lanes(error);
-        if (sum < least) {
-            least = sum;
-            best = half;
-        }
+        if (d <= PARE_F16_MAX)
+            pare_shortlist_add(list, pare_add_lanes(error), d);
     }
-    return best;
+    return peak;
 }
 
 /* A super-block under d, with sums for the least squares d. */
@@ -370,16 +378,16 @@ typedef struct state {
 } state;
 
 /* Under d: the best scale of each unit, near the one it has, with its shifts and entries. */
-static void settle(const grid *g, const unit *units, int n, state *t)
+static void settle(const grid *g, const unit *units, int n, int reach, state *t)
 {
-    static const int moves[] = {0, 1, -1};
+    static const int moves[] = {0, 1, -1, 2, -2};
     float d = pare_f16_to_f32(t->d);
     t->error = t->lx = t->ll = 0;
     for (int j = 0; j < n; j++) {
         int middle = t->scale[j];
         choice *best = &t->units[j];
         measure(&units[j], d * (float)(2 * middle + 1), best);
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k <= 2 * reach; k++) {
             int s = middle + moves[k];
             if (s >= 0 && s <= TOP_SCALE && try_scale(g, &units[j], d * (float)(2 * s + 1), best))
                 t->scale[j] = s;
@@ -391,25 +399,39 @@ static void settle(const grid *g, const unit *units, int n, state *t)
     }
 }
 
-static state search(const pare_iq1_shape *shape, const grid *g, const unit *units)
+/* From a first d on. */
+static state search_from(const pare_iq1_shape *shape, const grid *g, const unit *units, const plan *plan,
+                         const state *alone, float d)
 {
-    state best = {0};
-    fit_alone(g, units, shape->n_units, best.units);
-    best.d = first_d(best.units, shape->n_units);
-    if (best.d == 0 || best.d == PARE_F16_INFINITY)
-        return best;
+    state best = *alone;
+    best.d = pare_f32_to_f16_nonzero(d);
     for (int j = 0; j < shape->n_units; j++)
-        best.scale[j] = to_scale(ideal_scale(&best.units[j]) / pare_f16_to_f32(best.d));
-    settle(g, units, shape->n_units, &best);
-    for (int round = 0; round < MAX_ROUNDS && best.lx > 0; round++) {
+        best.scale[j] = to_scale(ideal_scale(&best.units[j]) / d);
+    settle(g, units, shape->n_units, plan->reach, &best);
+    for (int round = 0; round < plan->max_rounds && best.lx > 0; round++) {
         state next = best;
         next.d = pare_f32_to_f16_nonzero(best.lx / best.ll);
-        settle(g, units, shape->n_units, &next);
+        settle(g, units, shape->n_units, plan->reach, &next);
         if (!(next.error < best.error))
             break;
         best = next;
     }
     return best;
+}
+
+static state search(const pare_iq1_shape *shape, const grid *g, const unit *units, const plan *plan)
+{
+    state alone = {0}, best = {0};
+    pare_shortlist list = {.room = plan->n_tried};
+    fit_alone(g, units, shape->n_units, alone.units);
+    float peak = first_ds(alone.units, shape->n_units, &list);
+    alone.d = peak > 0 ? PARE_F16_INFINITY : 0;
+    for (int i = 0; i < list.n; i++) {
+        state t = search_from(shape, g, units, plan, &alone, list.value[i]);
+        if (i == 0 || t.error < best.error)
+            best = t;
+    }
+    return list.n > 0 ? best : alone;
 }
 
 /* As in quant/grid_search.c. */
@@ -422,7 +444,8 @@ static void restore_size(float restore, const float *x, const float *w, state *b
     best->d = pare_f32_to_f16_nonzero(d < PARE_F16_MAX ? d : PARE_F16_MAX);
 }
 
-static void encode_block(const pare_iq1_shape *shape, const grid *g, const float *x, const float *w, pare_iq1_fit *fit)
+static void encode_block(const pare_iq1_shape *shape, const grid *g, const plan *plan, const float *x, const float *w,
+                         pare_iq1_fit *fit)
 {
     unit units[PARE_IQ1_MAX_UNITS];
     int n_groups = shape->groups_per_unit;
@@ -432,7 +455,7 @@ static void encode_block(const pare_iq1_shape *shape, const grid *g, const float
     }
     for (int j = 0; j < shape->n_units; j++)
         units[j] = (unit){x + GROUP * n_groups * j, w + GROUP * n_groups * j, n_groups, shape->one_shift};
-    state best = search(shape, g, units);
+    state best = search(shape, g, units, plan);
     if (best.d != 0 && best.d != PARE_F16_INFINITY)
         restore_size(shape->restore, x, w, &best);
     fit->d = best.d;
@@ -448,14 +471,13 @@ static void encode_block(const pare_iq1_shape *shape, const grid *g, const float
 void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight,
                      pare_effort effort, void *dst)
 {
-    (void)effort;
     const grid *g = shared_grid();
     uint8_t *block = dst;
     for (size_t at = 0; at < row_len; at += PARE_IQ1_LEN, block += shape->block_bytes) {
         float w[PARE_IQ1_LEN];
         pare_iq1_fit fit = {0};
         pare_take_weights(weight, at, PARE_IQ1_LEN, w);
-        encode_block(shape, g, src + at, w, &fit);
+        encode_block(shape, g, &plans[effort], src + at, w, &fit);
         shape->pack(&fit, block);
     }
 }

@@ -143,7 +143,7 @@ static void nothing_is_better_under_d(void **state)
         float x[PARE_GRID_LEN], w[PARE_GRID_LEN];
         fill_random(1 + (uint32_t)k, x, w);
         pare_grid_book_init(&book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
-        pare_grid_search(shape, &book, x, w, &fit);
+        pare_grid_search(shape, &book, x, w, PARE_EFFORT_DEFAULT, &fit);
         int per_block = PARE_GRID_CELLS / shape->n_blocks, block = shape->n_blocks - 1;
         double found = 0, least = DBL_MAX;
         for (int c = 0; c < per_block; c++) {
@@ -180,7 +180,7 @@ static void the_error_is_accounted_for(void **state)
             fill_random(seed, x, w);
             for (int l = 0; l < PARE_GRID_LEN; l++)
                 w[l] = 1;
-            pare_grid_search(shape, &book, x, w, &fit);
+            pare_grid_search(shape, &book, x, w, PARE_EFFORT_DEFAULT, &fit);
             for (int cell = 0; cell < PARE_GRID_CELLS; cell++) {
                 int at = cell * PARE_GRID_CELL, block = cell * shape->n_blocks / PARE_GRID_CELLS;
                 unsigned odd = 0;
