@@ -9,6 +9,5 @@ extern const pare_path_table pare_table;
 const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .decode = {PARE_TYPES(DECODE_ROW)},
                                     .find_above = pare_row_find_above,
-                                    .product = pare_row_product,
                                     .weight_range = pare_row_weight_range,
                                     .compare = pare_row_compare};

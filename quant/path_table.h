@@ -13,7 +13,6 @@ typedef struct pare_path_table {
     /* quant/row_passes.h */
     size_t (*find_above)(const float *x, size_t n, float limit);
     pare_weight_range (*weight_range)(const float *w, size_t n);
-    double (*product)(const float *x, const float *y, const float *weight, size_t n);
     pare_row_sums (*compare)(const float *x, const float *y, const float *weight, size_t n);
 } pare_path_table;
 

@@ -7,9 +7,10 @@
 
 /* Vectors of the compilers' own extension. Integers only as wide as every path has them: comparisons of wider ones are
  * taken apart one by one. */
-enum { LANES = 8, HALF = LANES / 2 };
+enum { LANES = 8, HALF = LANES / 2, RUN = 64 };
 typedef int32_t ints __attribute__((vector_size(HALF * sizeof(int32_t))));
 typedef float floats __attribute__((vector_size(HALF * sizeof(float))));
+typedef float all_floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef double doubles __attribute__((vector_size(HALF * sizeof(double))));
 
 size_t pare_row_find_above(const float *x, size_t n, float limit)
@@ -75,26 +76,66 @@ pare_weight_range pare_row_weight_range(const float *w, size_t n)
 }
 
 typedef struct lane_sums {
-    doubles error[2], energy[2], weighted_error[2], weighted_energy[2];
+    doubles error[2], energy[2], product[2], weighted_error[2], weighted_energy[2], weighted_product[2];
 } lane_sums;
 
-/* LANES more weights; w NULL: without the weighted sums. */
-static inline void add_squares(lane_sums *sums, const float *x, const float *y, const float *w)
+/* LANES more weights, exactly; w NULL: without the weighted sums. */
+static inline void add_exactly(lane_sums *sums, const float *x, const float *y, const float *w)
 {
     for (size_t h = 0; h < 2; h++) {
         floats a, b, c;
         memcpy(&a, x + h * HALF, sizeof a);
         memcpy(&b, y + h * HALF, sizeof b);
-        doubles exact = __builtin_convertvector(a, doubles), diff = exact - __builtin_convertvector(b, doubles);
-        doubles error = diff * diff, energy = exact * exact;
-        sums->error[h] += error;
-        sums->energy[h] += energy;
+        doubles p = __builtin_convertvector(a, doubles), q = __builtin_convertvector(b, doubles);
+        sums->error[h] += (p - q) * (p - q);
+        sums->energy[h] += p * p;
+        sums->product[h] += p * q;
         if (w == NULL)
             continue;
         memcpy(&c, w + h * HALF, sizeof c);
-        sums->weighted_error[h] += error * __builtin_convertvector(c, doubles);
-        sums->weighted_energy[h] += energy * __builtin_convertvector(c, doubles);
+        doubles r = __builtin_convertvector(c, doubles);
+        sums->weighted_error[h] += (p - q) * (p - q) * r;
+        sums->weighted_energy[h] += p * p * r;
+        sums->weighted_product[h] += p * q * r;
     }
+}
+
+static inline void widen_sums(doubles *sums, const all_floats *v)
+{
+    floats halves[2];
+    memcpy(halves, v, sizeof halves);
+    sums[0] += __builtin_convertvector(halves[0], doubles);
+    sums[1] += __builtin_convertvector(halves[1], doubles);
+}
+
+/* RUN more weights, in float: seven digits, unless something leaves its range. */
+static inline void add_quickly(lane_sums *sums, const float *x, const float *y, const float *w)
+{
+    all_floats error = {0}, energy = {0}, product = {0};
+    all_floats weighted_error = {0}, weighted_energy = {0}, weighted_product = {0};
+    for (size_t i = 0; i < RUN; i += LANES) {
+        all_floats p, q, r;
+        memcpy(&p, x + i, sizeof p);
+        memcpy(&q, y + i, sizeof q);
+        all_floats diff = p - q;
+        error += diff * diff;
+        energy += p * p;
+        product += p * q;
+        if (w == NULL)
+            continue;
+        memcpy(&r, w + i, sizeof r);
+        weighted_error += diff * diff * r;
+        weighted_energy += p * p * r;
+        weighted_product += p * q * r;
+    }
+    widen_sums(sums->error, &error);
+    widen_sums(sums->energy, &energy);
+    widen_sums(sums->product, &product);
+    if (w == NULL)
+        return;
+    widen_sums(sums->weighted_error, &weighted_error);
+    widen_sums(sums->weighted_energy, &weighted_energy);
+    widen_sums(sums->weighted_product, &weighted_product);
 }
 
 static double add_lanes(const doubles *v)
@@ -105,37 +146,44 @@ static double add_lanes(const doubles *v)
     return sum;
 }
 
-pare_row_sums pare_row_compare(const float *x, const float *y, const float *weight, size_t n)
+/* The weights from first on, exactly, added to sums. */
+static pare_row_sums finish_exactly(lane_sums *sums, const float *x, const float *y, const float *weight, size_t first,
+                                    size_t n)
 {
-    lane_sums sums = {0};
-    size_t whole = n / LANES * LANES;
-    for (size_t i = 0; weight == NULL && i < whole; i += LANES)
-        add_squares(&sums, x + i, y + i, NULL);
-    for (size_t i = 0; weight != NULL && i < whole; i += LANES)
-        add_squares(&sums, x + i, y + i, weight + i);
+    size_t i = first;
+    for (; i + LANES <= n; i += LANES)
+        add_exactly(sums, x + i, y + i, weight != NULL ? weight + i : NULL);
     float rest[3][LANES] = {{0}};
-    for (size_t i = whole; i < n; i++) {
-        rest[0][i - whole] = x[i];
-        rest[1][i - whole] = y[i];
-        rest[2][i - whole] = weight != NULL ? weight[i] : 0;
+    for (size_t k = 0; i + k < n; k++) {
+        rest[0][k] = x[i + k];
+        rest[1][k] = y[i + k];
+        rest[2][k] = weight != NULL ? weight[i + k] : 0;
     }
-    add_squares(&sums, rest[0], rest[1], rest[2]);
-    return (pare_row_sums){add_lanes(sums.error), add_lanes(sums.energy), add_lanes(sums.weighted_error),
-                           add_lanes(sums.weighted_energy)};
+    add_exactly(sums, rest[0], rest[1], rest[2]);
+    return (pare_row_sums){.error = add_lanes(sums->error),
+                           .energy = add_lanes(sums->energy),
+                           .product = add_lanes(sums->product),
+                           .weighted_error = add_lanes(sums->weighted_error),
+                           .weighted_energy = add_lanes(sums->weighted_energy),
+                           .weighted_product = add_lanes(sums->weighted_product)};
 }
 
-double pare_row_product(const float *x, const float *y, const float *weight, size_t n)
+/* Far from the ends of float's range, so that no term that matters was lost there. */
+static bool is_sound(double energy)
 {
-    double lanes[LANES] = {0}, sum = 0;
+    return energy > 1e-20 && energy < 1e35;
+}
+
+pare_row_sums pare_row_compare(const float *x, const float *y, const float *weight, size_t n)
+{
+    lane_sums quick = {0}, exact = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t k = 0; k < LANES; k++) {
-            double product = (double)x[i + k] * (double)y[i + k];
-            lanes[k] += weight != NULL ? product * (double)weight[i + k] : product;
-        }
-    for (size_t k = 0; i + k < n; k++)
-        lanes[k] += (double)x[i + k] * (double)y[i + k] * (weight != NULL ? (double)weight[i + k] : 1);
-    for (size_t k = 0; k < LANES; k++)
-        sum += lanes[k];
-    return sum;
+    for (; weight == NULL && i + RUN <= n; i += RUN)
+        add_quickly(&quick, x + i, y + i, NULL);
+    for (; weight != NULL && i + RUN <= n; i += RUN)
+        add_quickly(&quick, x + i, y + i, weight + i);
+    pare_row_sums sums = finish_exactly(&quick, x, y, weight, i, n);
+    if (is_sound(sums.energy) && (weight == NULL || is_sound(sums.weighted_energy)))
+        return sums;
+    return finish_exactly(&exact, x, y, weight, 0, n);
 }

@@ -18,13 +18,11 @@ typedef struct pare_weight_range {
 } pare_weight_range;
 pare_weight_range pare_row_weight_range(const float *w, size_t n);
 
-/* sum (x - y)^2 and sum x^2, and both with weights. x and y are finite; weight may be NULL, and the last two are 0. */
+/* sum (x - y)^2, sum x^2 and sum x y, and the same with weights, to about seven digits. x and y are finite; weight may
+ * be NULL, and the weighted sums are 0. */
 typedef struct pare_row_sums {
-    double error, energy, weighted_error, weighted_energy;
+    double error, energy, product, weighted_error, weighted_energy, weighted_product;
 } pare_row_sums;
 pare_row_sums pare_row_compare(const float *x, const float *y, const float *weight, size_t n);
-
-/* sum w x y; weight may be NULL: all 1 */
-double pare_row_product(const float *x, const float *y, const float *weight, size_t n);
 
 #endif

@@ -199,7 +199,7 @@ static pare_status restore_size(const pare_tensor *t, const float *column, row_b
 {
     size_t n = (size_t)t->row_len;
     double energy = column != NULL ? sums->weighted_energy : sums->energy;
-    double product = pare_path_now()->product(b->x, b->y, column, n);
+    double product = column != NULL ? sums->weighted_product : sums->product;
     float factor = product > 0 ? (float)(energy / product) : 1;
     if (!(fabsf(factor - 1) > 0x1p-12f) || !(factor < 2) ||
         !pare_scale_blocks(t->type, dst, n / pare_type_get(t->type)->block_len, factor))
