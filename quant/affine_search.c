@@ -112,7 +112,7 @@ static void round_mins(const pare_super_shape *shape, const pare_vec *offset, fl
 }
 
 /* Under t's d and dmin: every sub-block's scales near the one it has, each with the mins around the best one for the
- * codes that it gives. */
+ * codes that it gives. The lines in here count in units of d and dmin. */
 static void settle(const pare_super_lanes *lanes, const pare_super_reach *reach, pare_super_trial *t)
 {
     const pare_super_shape *shape = lanes->shape;
@@ -214,8 +214,8 @@ static void follow(const pare_super_lanes *lanes, const pare_super_reach *reach,
     pare_super_follow(lanes, reach, settle, refit, first, n, best);
 }
 
-/* Whether the weights of some lane are all above zero: a negative dmin may be the better one. */
-static bool has_positive_lane(const pare_super_lanes *lanes)
+/* Whether the weights of some sub-block are all above zero: a negative dmin may be the better one. */
+static bool has_positive_sub(const pare_super_lanes *lanes)
 {
     pare_vec low[PARE_PARTS], high;
     for (int p = 0; p < PARE_PARTS; p++)
@@ -230,7 +230,7 @@ pare_super_trial pare_affine_search(const pare_super_lanes *lanes, pare_effort e
     const pare_super_reach *reach = &lanes->shape->reach[effort];
     pare_super_trial best = PARE_SUPER_NONE;
     lines fit = fit_lines(lanes, reach, 1);
-    if (has_positive_lane(lanes)) {
+    if (has_positive_sub(lanes)) {
         lines other = fit_lines(lanes, reach, -1);
         if (effort == PARE_EFFORT_BEST)
             follow(lanes, reach, &other, &best);
