@@ -75,28 +75,30 @@ static bool is_odd(unsigned byte)
 static void merge_hulls(const pare_grid_hull *cells, int n_cells, profile *p)
 {
     const pare_grid_point *now[MAX_CELLS];
-    float next[MAX_CELLS] = {-1, -1, -1, -1}, gain = 0, energy = 0;
+    int32_t next[MAX_CELLS] = {-1, -1, -1, -1}; /* the bits of scales, which are ordered as these are */
+    float gain = 0, energy = 0;
     for (int c = 0; c < n_cells; c++) {
         now[c] = cells[c].at;
-        next[c] = now[c][1].from;
+        next[c] = (int32_t)pare_f32_to_bits(now[c][1].from);
         p->first[c] = now[c]->entries;
         gain += now[c]->gain;
         energy += now[c]->energy;
     }
     for (p->n = 0;; p->n++) {
-        int one = next[1] > next[0], two = 2 + (next[3] > next[2]), c = next[two] > next[one] ? two : one;
+        int one = next[1] > next[0], two = 2 + (next[3] > next[2]);
+        int c = one + (two - one) * (next[two] > next[one]); /* no branch: none could be foretold */
         const pare_grid_point *to = now[c] + 1;
         p->gain[p->n] = gain;
         p->energy[p->n] = energy;
         if (next[c] < 0)
             return;
-        p->at[p->n] = next[c];
+        p->at[p->n] = to->from;
         p->cell[p->n] = (uint8_t)c;
         p->entries[p->n] = to->entries;
         gain += to->gain - to[-1].gain;
         energy += to->energy - to[-1].energy;
         now[c] = to;
-        next[c] = to[1].from;
+        next[c] = (int32_t)pare_f32_to_bits(to[1].from);
     }
 }
 
@@ -382,7 +384,10 @@ static trial search_around(super *s, const float *guess)
 void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, const float *x, const float *w,
                       pare_effort effort, pare_grid_fit *fit)
 {
-    super s = {.shape = shape, .book = book, .plan = &plans[effort]};
+    super s; /* large: what is used is set */
+    s.shape = shape;
+    s.book = book;
+    s.plan = &plans[effort];
     s.block_cells = PARE_GRID_CELLS / shape->n_blocks;
     double total = take_weights(&s, x, w);
     float guess[PARE_GRID_BLOCKS], around[PARE_GRID_BLOCKS];
