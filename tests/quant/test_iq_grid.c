@@ -197,6 +197,27 @@ static void the_error_is_accounted_for(void **state)
     }
 }
 
+static void more_effort_leaves_less_error(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < N_KINDS; k++) {
+        const pare_grid_shape *shape = &kinds[k].shape;
+        static pare_grid_book book;
+        float x[PARE_GRID_LEN], w[PARE_GRID_LEN];
+        double error[2] = {0, 0};
+        pare_grid_book_init(&book, shape->entry_len, shape->n_entries, shape->grid, shape->level);
+        for (uint32_t seed = 0; seed < 20; seed++) {
+            pare_grid_fit fit = {0}, best = {0};
+            fill_random(seed, x, w);
+            pare_grid_search(shape, &book, x, w, PARE_EFFORT_DEFAULT, &fit);
+            pare_grid_search(shape, &book, x, w, PARE_EFFORT_BEST, &best);
+            error[0] += fit.error;
+            error[1] += best.error;
+        }
+        CHECK(error[1] < error[0]);
+    }
+}
+
 static double relative_error(size_t kind, const float *x, size_t n, const float *weight)
 {
     float out[512];
@@ -291,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_better_under_d),
         cmocka_unit_test(the_error_is_accounted_for),
+        cmocka_unit_test(more_effort_leaves_less_error),
         cmocka_unit_test(edge_rows_survive),
         cmocka_unit_test(columns_without_importance_keep_their_weights),
         cmocka_unit_test(weights_too_large_for_the_scale_are_refused),
