@@ -13,7 +13,7 @@ enum {
     TRIALS = 12,    /* scales tried for a guess */
     MAX_BLOCK = 32, /* weights */
     WORD = 32,
-    MAX_LISTED = 256 /* entries of a part that may be in the hull; some 30 are usual */
+    MAX_LISTED = 256 /* entries of a part that may be in the hull; some 10 are usual */
 };
 static const float first_trial = 0.55f, trial_step = 1.17f; /* in units of the scale if all levels were alike */
 static const float probe_step = 0.757f; /* PARE_GRID_ABOVE * probe_step^GAPS is just below PARE_GRID_BELOW */

@@ -13,10 +13,11 @@ enum {
     TOP_SCALE = 2 * N_SCALES - 1, /* the largest 2 scale + 1 */
     MAX_CELLS = 4,                /* of a block */
     MAX_STEPS = MAX_CELLS * (PARE_GRID_HULL - 1),
-
     MAX_ROUNDS = 8, /* of refitting d; each must lower the error */
-    MAX_REBUILDS = 3
+    MAX_REBUILDS = 3,
+    MAX_PARTS = 4 * PARE_GRID_CELLS /* hulls: two halves a cell, without and with a turned sign */
 };
+
 /* What an effort buys. A start is a trial value of d: the widest block gets its own best scale at TOP_SCALE times a
  * number from first to last. */
 typedef struct plan {
@@ -44,13 +45,14 @@ typedef struct profile {
     uint8_t cell[MAX_STEPS];
 } profile;
 
-/* Weights come scaled by a power of two, so that no product under- or overflows: true scale = up * scale. */
+/* Weights and their importances come scaled by powers of two, so that no product under- or overflows: true scale = up *
+ * scale, true error = up^2 * w_up * error. */
 typedef struct super {
     const pare_grid_shape *shape;
     const pare_grid_book *book;
     const plan *plan;
     int block_cells;
-    float up, down;
+    float up, down, w_up;
     float x[PARE_GRID_LEN], w[PARE_GRID_LEN]; /* magnitudes */
     uint8_t signs[PARE_GRID_CELLS];
     profile blocks[PARE_GRID_BLOCKS];
@@ -113,8 +115,6 @@ static void take_best(profile *p)
     p->best = p->gain[best] / p->energy[best];
     p->stiffness = p->energy[best];
 }
-
-enum { MAX_PARTS = 4 * PARE_GRID_CELLS };
 
 /* List the parts of a block's cells: of a cell whose sign is turned, its halves without and then with a turned sign. */
 static int list_parts(const super *s, int b, float guess, pare_grid_part *parts)
@@ -348,12 +348,16 @@ static double take_weights(super *s, const float *x, const float *w)
     exponent = exponent > 95 ? exponent : 95; /* 2^-32; what is smaller rounds to zero under any binary16 d */
     s->up = pare_bits_to_f32(exponent << 23);
     s->down = pare_bits_to_f32((254 - exponent) << 23);
+    uint32_t w_exponent = pare_f32_to_bits(pare_peak(w, PARE_GRID_LEN)) >> 23;
+    w_exponent = w_exponent < 1 ? 1 : w_exponent > 253 ? 253 : w_exponent;
+    s->w_up = pare_bits_to_f32(w_exponent << 23);
+    float w_down = pare_bits_to_f32((254 - w_exponent) << 23);
     memset(s->signs, 0, sizeof s->signs);
     for (int l = 0; l < PARE_GRID_LEN; l++) {
         s->x[l] = fabsf(x[l]) * s->down;
-        s->w[l] = w[l];
+        s->w[l] = w[l] * w_down;
         s->signs[l / PARE_GRID_CELL] |= (uint8_t)((x[l] < 0) << l % PARE_GRID_CELL);
-        total += (double)w[l] * s->x[l] * s->x[l];
+        total += (double)s->w[l] * s->x[l] * s->x[l];
     }
     return total;
 }
@@ -405,7 +409,7 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
     if (best.d != 0)
         restore_size(&s, total, &best);
     fit->d = best.d;
-    fit->error = (total - best.saved) * (double)s.up * (double)s.up;
+    fit->error = (total - best.saved) * (double)s.up * (double)s.up * (double)s.w_up;
 }
 
 /* The book of a shape, made by whoever needs it first. */

@@ -197,6 +197,25 @@ static void the_error_is_accounted_for(void **state)
     }
 }
 
+/* Only what importances are to each other counts. */
+static void the_size_of_importances_is_nothing(void **state)
+{
+    (void)state;
+    static const float sizes[] = {0x1p-90f, 0x1p-20f, 0x1p20f, 0x1p90f};
+    for (size_t k = 0; k < N_KINDS; k++) {
+        float x[PARE_GRID_LEN], w[PARE_GRID_LEN], sized[PARE_GRID_LEN];
+        uint8_t block[2][256] = {{0}};
+        fill_random(3, x, w);
+        pare_encoder(kinds[k].type)(x, PARE_GRID_LEN, w, PARE_EFFORT_DEFAULT, block[0]);
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            for (int l = 0; l < PARE_GRID_LEN; l++)
+                sized[l] = w[l] * sizes[s];
+            pare_encoder(kinds[k].type)(x, PARE_GRID_LEN, sized, PARE_EFFORT_DEFAULT, block[1]);
+            CHECK(memcmp(block[0], block[1], sizeof block[0]) == 0);
+        }
+    }
+}
+
 static void more_effort_leaves_less_error(void **state)
 {
     (void)state;
@@ -312,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_better_under_d),
         cmocka_unit_test(the_error_is_accounted_for),
+        cmocka_unit_test(the_size_of_importances_is_nothing),
         cmocka_unit_test(more_effort_leaves_less_error),
         cmocka_unit_test(edge_rows_survive),
         cmocka_unit_test(columns_without_importance_keep_their_weights),
