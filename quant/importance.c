@@ -72,6 +72,8 @@ static float mean_of(const float *column, size_t n)
 bool pare_importance_of_weights(float slope, const float *column, const float *x, size_t row_len, float *w)
 {
     float mean = mean_of(column, row_len), whole = slope > 0 ? row_rms(x, row_len) : 0;
+    if (!isfinite(whole)) /* no type takes such a row: the encoder says which weight it is */
+        whole = 0;
     bool has_columns = mean > 0;
     if (!has_columns && !(whole > 0))
         return false;

@@ -40,7 +40,8 @@ static pare_status parse_optional(const cmd_args *args, cmd_option_id id, const 
     return cmd_has(args, id) ? parse_block_type(option, cmd_text(args, id), out, err) : PARE_OK;
 }
 
-/* TYPE: a preset; with --pure a block type, or a preset for its base type. */
+/* TYPE: a preset; with --pure a block type, or a preset for its base type. (The base type of preset iq2_s is iq2_xs.)
+ */
 static pare_status parse_type(cmd_quantize_options *q, const cmd_args *args, pare_error *err)
 {
     const char *text = cmd_text(args, OPT_TYPE);
@@ -55,7 +56,7 @@ static pare_status parse_type(cmd_quantize_options *q, const cmd_args *args, par
                              text);
         return unknown_type("type", text, true, err);
     }
-    if (preset != NULL) {
+    if (preset != NULL && pare_type_from_name(text) == PARE_TYPE_NONE) {
         q->options.pure_type = preset->base;
         return PARE_OK;
     }

@@ -187,6 +187,23 @@ static void quantize_pin_measure_verify(void **state)
     cli_expect(0, "rm -r q");
 }
 
+/* The preset of the same name has another base type. */
+static void a_block_type_means_itself(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t iq2_s --pure -o x.gguf --dry-run --json");
+    json_t *doc = cli_json(&r), *tensors = json_object_get(doc, "tensors"), *row;
+    size_t i, n = 0;
+    json_array_foreach(tensors, i, row)
+    {
+        const char *to = json_string_value(json_object_get(row, "to"));
+        CHECK(strcmp(to, "iq2_s") == 0 || strcmp(to, "f32") == 0);
+        n += strcmp(to, "iq2_s") == 0;
+    }
+    CHECK(n == 16);
+    json_decref(doc);
+}
+
 static void quantize_choices(void **state)
 {
     (void)state;
@@ -396,6 +413,7 @@ int main(void)
         cmocka_unit_test(inspect_tells_what_no_other_verb_takes),
         cmocka_unit_test(pin_does_not_replace_what_it_pins),
         cmocka_unit_test(quantize_pin_measure_verify),
+        cmocka_unit_test(a_block_type_means_itself),
         cmocka_unit_test(quantize_choices),
         cmocka_unit_test(output_does_not_depend_on_threads),
         cmocka_unit_test(outputs_are_protected),

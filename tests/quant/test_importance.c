@@ -46,6 +46,18 @@ static void no_weight_is_free(void **state)
     CHECK(w[7] > w[8] && w[8] > 0);
 }
 
+static void weights_too_large_to_square_count_alike(void **state)
+{
+    (void)state;
+    float x[40] = {1, 2, 3e38f}, column[40], w[40];
+    for (int i = 0; i < 40; i++)
+        column[i] = 2;
+    CHECK(!pare_importance_of_weights(2, NULL, x, 40, w));
+    CHECK(pare_importance_of_weights(2, column, x, 40, w));
+    for (int i = 0; i < 40; i++)
+        CHECK(isfinite(w[i]) && w[i] == w[0]);
+}
+
 static void slopes_are_the_types(void **state)
 {
     (void)state;
@@ -63,6 +75,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_that_stand_out_count_more),
         cmocka_unit_test(no_weight_is_free),
+        cmocka_unit_test(weights_too_large_to_square_count_alike),
         cmocka_unit_test(slopes_are_the_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -367,6 +367,9 @@ static void names_what_is_not_finite(void **state)
     o.allow_nonfinite = true;
     CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
     CHECK_OK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err), &err);
+    f.data[3][5 * 256 + 17] = 3e38f; /* its square is no float */
+    CHECK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "row 5: column 17: 3") != NULL && strstr(err.text, "too large for the scale") != NULL);
     pare_model_close(&q);
     f.data[3][5 * 256 + 17] = 0;
     f.data[2][9] = INFINITY; /* in a tensor that is copied */
