@@ -274,18 +274,6 @@ static trial search_d(const super *s)
     return best;
 }
 
-/* Least squares leaves the weights smaller than they were: of the weighted sum of squares, y has the share
- * 1 - E / sum w x^2. A larger d with the same codes gives part of the loss back: it costs E little, and a model gains.
- */
-static void restore_size(const super *s, double total, trial *best)
-{
-    double now = pare_f16_to_f32(best->d) * s->down, full = sqrt(total / best->energy);
-    float d = (float)(now + s->shape->restore * (full - now)) * s->up;
-    best->d = pare_f32_to_f16_nonzero(d < PARE_F16_MAX ? d : PARE_F16_MAX);
-    d = pare_f16_to_f32(best->d) * s->down;
-    best->saved = d * (2 * best->gain - d * best->energy);
-}
-
 /* Build the blocks anew whose scale came to lie outside of what their hulls cover. Returns whether there were any. */
 static bool rebuild(super *s, const trial *t)
 {
@@ -320,7 +308,6 @@ static unsigned cheapest_sign(const super *s, int cell, const uint16_t *entry)
 
 static void write_codes(const super *s, const trial *t, pare_grid_fit *fit)
 {
-    fit->codes_d = t->d;
     for (int b = 0; b < s->shape->n_blocks; b++) {
         const profile *p = &s->blocks[b];
         uint32_t entries[MAX_CELLS];
@@ -406,8 +393,6 @@ void pare_grid_search(const pare_grid_shape *shape, const pare_grid_book *book, 
             write_codes(&s, &best, fit);
         }
     }
-    if (best.d != 0)
-        restore_size(&s, total, &best);
     fit->d = best.d;
     fit->error = (total - best.saved) * (double)s.up * (double)s.up * (double)s.w_up;
 }

@@ -19,8 +19,7 @@ enum {
 
 /* One super-block: weight = d * (2 scale + 1) * unit * level, negative where the sign bit is set. */
 typedef struct pare_grid_fit {
-    uint16_t d;       /* binary16 */
-    uint16_t codes_d; /* the d for which scales, entries and signs are the best; d may be larger, see restore */
+    uint16_t d; /* binary16 */
     uint8_t scale[PARE_GRID_BLOCKS];
     uint16_t entry[PARE_GRID_CELLS][2]; /* the second one when an entry is 4 weights */
     uint8_t signs[PARE_GRID_CELLS];     /* bit j: weight j of the cell is negative */
@@ -36,7 +35,6 @@ typedef struct pare_grid_shape {
     pare_grid_book *book; /* zeros until the first use */
     bool even;            /* the number of minus signs in a cell is even */
     float unit;
-    float restore; /* how much of the size that least squares takes off the weights d gives back, 0..1 */
     size_t block_bytes;
     void (*pack)(const pare_grid_fit *fit, void *block);
 } pare_grid_shape;

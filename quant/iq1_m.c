@@ -23,7 +23,6 @@ static const pare_iq1_shape shape = {
     .n_units = 16,
     .groups_per_unit = 2,
     .one_shift = false,
-    .restore = 0,
     .block_bytes = sizeof(pare_iq1_m),
     .pack = pack,
 };

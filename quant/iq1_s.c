@@ -20,7 +20,6 @@ static const pare_iq1_shape shape = {
     .n_units = 8,
     .groups_per_unit = 4,
     .one_shift = true,
-    .restore = 0,
     .block_bytes = sizeof(pare_iq1_s),
     .pack = pack,
 };

@@ -434,16 +434,6 @@ static state search(const pare_iq1_shape *shape, const grid *g, const unit *unit
     return list.n > 0 ? best : alone;
 }
 
-/* As in quant/grid_search.c. */
-static void restore_size(float restore, const float *x, const float *w, state *best)
-{
-    float wxx[PARE_LANES] = {0}, now = pare_f16_to_f32(best->d);
-    for (int i = 0; i < PARE_IQ1_LEN; i++)
-        wxx[i % PARE_LANES] += w[i] * x[i] * x[i];
-    float d = now + restore * (sqrtf(pare_add_lanes(wxx) / best->ll) - now);
-    best->d = pare_f32_to_f16_nonzero(d < PARE_F16_MAX ? d : PARE_F16_MAX);
-}
-
 static void encode_block(const pare_iq1_shape *shape, const grid *g, const plan *plan, const float *x, const float *w,
                          pare_iq1_fit *fit)
 {
@@ -456,8 +446,6 @@ static void encode_block(const pare_iq1_shape *shape, const grid *g, const plan 
     for (int j = 0; j < shape->n_units; j++)
         units[j] = (unit){x + GROUP * n_groups * j, w + GROUP * n_groups * j, n_groups, shape->one_shift};
     state best = search(shape, g, units, plan);
-    if (best.d != 0 && best.d != PARE_F16_INFINITY)
-        restore_size(shape->restore, x, w, &best);
     fit->d = best.d;
     for (int j = 0; j < shape->n_units; j++) {
         fit->scale[j] = (uint8_t)best.scale[j];

@@ -25,7 +25,6 @@ typedef struct pare_iq1_fit {
 typedef struct pare_iq1_shape {
     int n_units, groups_per_unit; /* n_units * groups_per_unit is PARE_IQ1_GROUPS; groups_per_unit is 2 or 4 */
     bool one_shift;               /* of all groups in a unit, instead of one a group */
-    float restore;                /* as in pare_grid_shape */
     size_t block_bytes;
     void (*pack)(const pare_iq1_fit *fit, void *block);
 } pare_iq1_shape;

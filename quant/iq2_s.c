@@ -26,7 +26,6 @@ static const pare_grid_shape shape = {
     .book = &book,
     .even = false,
     .unit = 0.125f,
-    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq2_s),
     .pack = pack,
 };

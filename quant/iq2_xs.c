@@ -24,7 +24,6 @@ static const pare_grid_shape shape = {
     .book = &book,
     .even = true,
     .unit = 0.125f,
-    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq2_xs),
     .pack = pack,
 };

@@ -28,7 +28,6 @@ static const pare_grid_shape shape = {
     .book = &book,
     .even = true,
     .unit = 0.125f,
-    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq2_xxs),
     .pack = pack,
 };

@@ -30,7 +30,6 @@ static const pare_grid_shape shape = {
     .book = &book,
     .even = false,
     .unit = 1,
-    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq3_s),
     .pack = pack,
 };

@@ -29,7 +29,6 @@ static const pare_grid_shape shape = {
     .book = &book,
     .even = true,
     .unit = 0.25f,
-    .restore = 0.5f,
     .block_bytes = sizeof(pare_iq3_xxs),
     .pack = pack,
 };

@@ -148,7 +148,7 @@ static void nothing_is_better_under_d(void **state)
         double found = 0, least = DBL_MAX;
         for (int c = 0; c < per_block; c++) {
             int cell = block * per_block + c, at = cell * PARE_GRID_CELL;
-            float scale = scale_of(shape, fit.codes_d, fit.scale[block]);
+            float scale = scale_of(shape, fit.d, fit.scale[block]);
             double e = cell_error(shape, x + at, w + at, scale, fit.entry[cell], fit.signs[cell]);
             CHECK(e <= least_cell_error(shape, x + at, w + at, scale) * (1 + 1e-5));
             found += e;
@@ -157,7 +157,7 @@ static void nothing_is_better_under_d(void **state)
             double e = 0;
             for (int c = 0; code >= 0 && code < 16 && c < per_block; c++) {
                 int at = (block * per_block + c) * PARE_GRID_CELL;
-                e += least_cell_error(shape, x + at, w + at, scale_of(shape, fit.codes_d, code));
+                e += least_cell_error(shape, x + at, w + at, scale_of(shape, fit.d, code));
             }
             least = e > 0 && e < least ? e : least;
         }
