@@ -63,6 +63,13 @@ struct pare_backend {
     /* y[n, row_len] = rows ids[i] of w; ids in host memory, each below w->n_rows */
     pare_status (*embed)(pare_backend *b, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y,
                          pare_error *err);
+    /* y[i] = row ids[i] of x; n rows of `width`. ids in host memory, as below. */
+    pare_status (*gather)(pare_backend *b, const float *x, const int32_t *ids, uint32_t n, uint32_t width, float *y,
+                          pare_error *err);
+    /* row ids[i] of y += weights[i] * x[i]; ids all different, both in host memory */
+    pare_status (*scatter_add)(pare_backend *b, const float *x, const int32_t *ids, const float *weights, uint32_t n,
+                               uint32_t width, float *y, pare_error *err);
+    pare_status (*clear)(pare_backend *b, float *y, size_t n, pare_error *err); /* y = 0 */
     pare_status (*norm)(pare_backend *b, const pare_norm_op *op, pare_error *err);
     pare_status (*rope)(pare_backend *b, const pare_rope *r, float *x, pare_error *err);
     pare_status (*attention)(pare_backend *b, const pare_attention *a, pare_error *err);

@@ -14,8 +14,9 @@ enum { COLUMNS_A_PIECE = 64 };
 /* What a matrix saw so far. */
 typedef struct sums {
     const pare_tensor *w;
-    double *sum2, *sum; /* [w->row_len] */
-    uint64_t count;
+    double *sum2, *sum; /* [n_matrices, w->row_len] */
+    uint64_t *count;    /* [n_matrices] */
+    uint64_t n_matrices;
 } sums;
 
 typedef struct collector {
@@ -50,14 +51,18 @@ static sums *sums_of(collector *c, const pare_tensor *w, pare_error *err)
         c->cap = cap;
     }
     sums *s = &c->list[c->n];
-    *s = (sums){.w = w, .sum2 = calloc((size_t)w->row_len, sizeof *s->sum2)};
-    s->sum = calloc((size_t)w->row_len, sizeof *s->sum);
+    uint64_t n_matrices = pare_tensor_matrices(w);
+    size_t n_values = (size_t)(n_matrices * w->row_len); /* no more than the tensor has weights */
+    *s = (sums){.w = w, .n_matrices = n_matrices, .sum2 = calloc(n_values, sizeof *s->sum2)};
+    s->sum = calloc(n_values, sizeof *s->sum);
+    s->count = calloc((size_t)n_matrices, sizeof *s->count);
     c->n++;
-    if (s->sum2 == NULL || s->sum == NULL)
+    if (s->sum2 == NULL || s->sum == NULL || s->count == NULL)
         goto no_memory;
     return pare_index_add(&c->by_name, name, (int64_t)c->n - 1, NULL, err) == PARE_OK ? s : NULL;
 no_memory:
-    pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for sums over %" PRIu64 " columns", w->name, w->row_len);
+    pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for sums over %" PRIu64 " times %" PRIu64 " columns",
+              w->name, pare_tensor_matrices(w), w->row_len);
     return NULL;
 }
 
@@ -65,7 +70,8 @@ typedef struct add_job {
     const float *x; /* [n, width] */
     uint32_t n;
     uint64_t width;
-    sums *s;
+    double *sum2, *sum; /* [width] */
+    const char *name;
 } add_job;
 
 /* A piece of the columns, token after token. */
@@ -79,14 +85,14 @@ static pare_status add_columns(size_t piece, int thread, void *ctx, pare_error *
         const float *x = j->x + t * j->width;
         for (uint64_t c = first; c < end; c++) {
             double v = (double)x[c];
-            j->s->sum[c] += v;
-            j->s->sum2[c] += v * v;
+            j->sum[c] += v;
+            j->sum2[c] += v * v;
         }
     }
     for (uint64_t c = first; c < end; c++)
-        if (!isfinite(j->s->sum2[c]))
-            return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': an input of column %" PRIu64 " is not finite",
-                             j->s->w->name, c);
+        if (!isfinite(j->sum2[c]))
+            return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': an input of column %" PRIu64 " is not finite", j->name,
+                             c);
     return PARE_OK;
 }
 
@@ -108,18 +114,22 @@ static const float *fetch(collector *c, const float *x, size_t n_values, pare_er
     return c->b->download(c->b, c->host, x, bytes, err) == PARE_OK ? c->host : NULL;
 }
 
-static pare_status observe(const pare_tensor *w, const float *x, uint32_t n, void *user, pare_error *err)
+static pare_status observe(const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n, void *user,
+                           pare_error *err)
 {
     collector *c = user;
     if (!wanted(c, w))
         return PARE_OK;
     pare_error inner = {0};
-    add_job job = {.n = n, .width = w->row_len, .s = sums_of(c, w, &inner)};
-    if (job.s != NULL)
+    sums *s = sums_of(c, w, &inner);
+    add_job job = {.n = n, .width = w->row_len, .name = w->name};
+    if (s != NULL)
         job.x = fetch(c, x, (size_t)(n * w->row_len), &inner);
     if (job.x == NULL)
         return pare_fail(err, inner.status, "%s: %s", c->m->path, inner.text);
-    job.s->count += n;
+    s->count[matrix] += n;
+    job.sum2 = s->sum2 + matrix * w->row_len;
+    job.sum = s->sum + matrix * w->row_len;
     pare_status st =
         pare_parallel((size_t)((w->row_len + COLUMNS_A_PIECE - 1) / COLUMNS_A_PIECE), add_columns, &job, &inner);
     return st == PARE_OK ? PARE_OK : pare_fail(err, st, "%s: %s", c->m->path, inner.text);
@@ -160,26 +170,31 @@ static pare_status run(collector *c, pare_forward *f, pare_windows *w, pare_coll
     return st;
 }
 
+static pare_status finish_one(const collector *c, const sums *s, pare_imatrix *im, pare_error *err)
+{
+    uint64_t n = s->n_matrices, width = s->w->row_len;
+    pare_imatrix_entry *e = NULL;
+    pare_status st = pare_imatrix_add(im, s->w->name, n, width, n, true, &e, err);
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++)
+        e->counts[i] = (double)s->count[i];
+    for (uint64_t k = 0; k < n * width && st == PARE_OK; k++) {
+        e->sum2[k] = (float)s->sum2[k];
+        e->sum[k] = (float)s->sum[k];
+        if (!isfinite(e->sum2[k]))
+            st = pare_fail(err, PARE_ERR_NUMBER,
+                           "%s: tensor '%s': the squares of the inputs of column %" PRIu64
+                           " add up to %.9g, too large for a 32-bit float",
+                           c->m->path, e->name, k % width, s->sum2[k]);
+    }
+    return st;
+}
+
 static pare_status finish(const collector *c, pare_imatrix *im, pare_error *err)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        const sums *s = &c->list[i];
-        pare_imatrix_entry *e = NULL;
-        pare_status st = pare_imatrix_add(im, s->w->name, 1, s->w->row_len, 1, true, &e, err);
-        if (st != PARE_OK)
-            return st;
-        e->counts[0] = (double)s->count;
-        for (uint64_t k = 0; k < s->w->row_len; k++) {
-            e->sum2[k] = (float)s->sum2[k];
-            e->sum[k] = (float)s->sum[k];
-            if (!isfinite(e->sum2[k]))
-                return pare_fail(err, PARE_ERR_NUMBER,
-                                 "%s: tensor '%s': the squares of the inputs of column %" PRIu64
-                                 " add up to %.9g, too large for a 32-bit float",
-                                 c->m->path, e->name, k, s->sum2[k]);
-        }
-    }
-    return PARE_OK;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < c->n && st == PARE_OK; i++)
+        st = finish_one(c, &c->list[i], im, err);
+    return st;
 }
 
 static void close_collector(collector *c)
@@ -187,6 +202,7 @@ static void close_collector(collector *c)
     for (size_t i = 0; i < c->n; i++) {
         free(c->list[i].sum2);
         free(c->list[i].sum);
+        free(c->list[i].count);
     }
     free(c->list);
     free(c->host);

@@ -62,6 +62,7 @@ typedef struct elementwise {
     const float *x, *w, *bias;
     size_t width;
     float factor;
+    const int32_t *ids;
     const void *op;
 } elementwise;
 
@@ -101,6 +102,49 @@ static pare_status cpu_embed(pare_backend *b, const pare_tensor *w, const int32_
     (void)b;
     gather g = {.w = w, .ids = ids, .y = y};
     return pare_parallel(n, gather_row, &g, err);
+}
+
+static void gather_rows(const elementwise *e, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++)
+        memcpy(e->y + i * e->width, e->x + (size_t)e->ids[i] * e->width, e->width * sizeof *e->y);
+}
+
+static pare_status cpu_gather(pare_backend *b, const float *x, const int32_t *ids, uint32_t n, uint32_t width, float *y,
+                              pare_error *err)
+{
+    (void)b;
+    elementwise e = {.n = n, .apply = gather_rows, .x = x, .y = y, .width = width, .ids = ids};
+    return run_elementwise(&e, width, err);
+}
+
+static void scatter_rows(const elementwise *e, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++) {
+        float *y = e->y + (size_t)e->ids[i] * e->width;
+        for (size_t j = 0; j < e->width; j++)
+            y[j] += e->w[i] * e->x[i * e->width + j];
+    }
+}
+
+static pare_status cpu_scatter_add(pare_backend *b, const float *x, const int32_t *ids, const float *weights,
+                                   uint32_t n, uint32_t width, float *y, pare_error *err)
+{
+    (void)b;
+    elementwise e = {.n = n, .apply = scatter_rows, .x = x, .y = y, .w = weights, .width = width, .ids = ids};
+    return run_elementwise(&e, width, err);
+}
+
+static void clear_piece(const elementwise *e, size_t first, size_t n)
+{
+    memset(e->y + first, 0, n * sizeof *e->y);
+}
+
+static pare_status cpu_clear(pare_backend *b, float *y, size_t n, pare_error *err)
+{
+    (void)b;
+    elementwise e = {.n = n, .apply = clear_piece, .y = y};
+    return run_elementwise(&e, 1, err);
 }
 
 static void norm_rows(const elementwise *e, size_t first, size_t n)
@@ -275,6 +319,9 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .download = cpu_copy,
         .matmul = pare_cpu_matmul,
         .embed = cpu_embed,
+        .gather = cpu_gather,
+        .scatter_add = cpu_scatter_add,
+        .clear = cpu_clear,
         .norm = cpu_norm,
         .rope = cpu_rope,
         .attention = pare_cpu_attention,

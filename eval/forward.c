@@ -1,4 +1,4 @@
-#include "eval/forward.h"
+#include "eval/forward_parts.h"
 
 #include "core/checked.h"
 
@@ -6,35 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Tokens that pass through the feed-forward part at once: its activations are the widest, and a weight decoded once
- * for so many tokens costs next to nothing. */
-enum { FFN_SLICE = 2048 };
-
 enum { MAX_WIDTH = 1 << 28 }; /* of all heads together: the sum of q, k and v must fit 32 bits */
 
-/* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
-typedef struct weights {
-    const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
-} weights;
-
-struct pare_forward {
-    const pare_model *m;
-    pare_backend *b;
-    uint32_t n_ctx, max_seq;
-    uint32_t n_seq, n; /* of the last run */
-    weights model, *layers;
-    uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
-    float *x;                    /* [tokens, n_embd]: the residual stream */
-    float *h, *branch;           /* [tokens, n_embd]: input and output of a part of a layer */
-    float *q, *k, *v, *o;        /* [tokens, n_q], ... */
-    float *gate, *up;            /* [FFN_SLICE, n_ff] */
-    float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
-    uint64_t n_bytes;
-    pare_observe_fn observe; /* or NULL */
-    void *observe_user;
-};
-
-static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, weights *out)
+static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pare_forward_weights *out)
 {
     for (int id = 0; id < PARE_W_COUNT; id++)
         if (pare_weight_per_layer((pare_weight)id) == per_layer) {
@@ -43,9 +17,8 @@ static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, we
         }
 }
 
-/* A matrix that must be there with these dimensions. */
-static pare_status want_matrix(const pare_forward *f, const weights *l, pare_weight id, uint32_t layer, uint64_t n_rows,
-                               uint64_t row_len, pare_error *err)
+pare_status pare_forward_want_matrix(const pare_forward *f, const pare_forward_weights *l, pare_weight id,
+                                     uint32_t layer, uint64_t n_rows, uint64_t row_len, pare_error *err)
 {
     const pare_tensor *t = l->w[id];
     char name[128];
@@ -60,8 +33,7 @@ static pare_status want_matrix(const pare_forward *f, const weights *l, pare_wei
     return PARE_OK;
 }
 
-/* A vector that must have n elements where it is there. */
-static pare_status want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err)
+pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err)
 {
     if (t == NULL || (t->n_rows == 1 && t->row_len == n))
         return PARE_OK;
@@ -71,7 +43,7 @@ static pare_status want_vector(const pare_forward *f, const pare_tensor *t, uint
                      f->m->path, t->name, t->offset, t->n_rows, t->row_len, n);
 }
 
-static pare_status check_attention(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+static pare_status check_attention(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     bool whole = f->m->arch->wiring.qk_norm_whole;
@@ -86,49 +58,51 @@ static pare_status check_attention(const pare_forward *f, const weights *l, uint
     for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
         if ((parts[p].id == PARE_W_ATTN_QKV) != (l->w[PARE_W_ATTN_QKV] != NULL))
             continue; /* either the three, or the fused one */
-        if ((st = want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
-            (st = want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
+        if ((st = pare_forward_want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
+            (st = pare_forward_want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
             return st;
     }
-    if ((st = want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
-        (st = want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
-        (st = want_vector(f, l->w[PARE_W_ATTN_Q_NORM], whole ? f->n_q : hp->head_dim_k, err)) != PARE_OK ||
-        (st = want_vector(f, l->w[PARE_W_ATTN_K_NORM], whole ? f->n_k : hp->head_dim_k, err)) != PARE_OK)
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_Q_NORM], whole ? f->n_q : hp->head_dim_k, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_K_NORM], whole ? f->n_k : hp->head_dim_k, err)) != PARE_OK)
         return st;
-    return want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
+    return pare_forward_want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
 }
 
 /* Gate and up stand one above the other in one matrix of 2 n_ff rows. */
-static bool gate_is_fused(const pare_forward *f, const weights *l)
+static bool gate_is_fused(const pare_forward *f, const pare_forward_weights *l)
 {
     return f->m->arch->wiring.gated_ffn && l->w[PARE_W_FFN_GATE] == NULL;
 }
 
-static pare_status check_ffn(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
+    if (pare_forward_has_experts(f, l))
+        return pare_forward_check_experts(f, l, i, err);
     uint64_t n_up = gate_is_fused(f, l) ? (uint64_t)hp->n_ff * 2 : hp->n_ff;
     pare_status st;
-    if ((st = want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
-        (st = want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
-        (st = want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
-        (st = want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK)
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
+        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK)
         return st;
     if (l->w[PARE_W_FFN_GATE] == NULL)
         return PARE_OK;
-    if ((st = want_matrix(f, l, PARE_W_FFN_GATE, i, hp->n_ff, hp->n_embd, err)) != PARE_OK)
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE, i, hp->n_ff, hp->n_embd, err)) != PARE_OK)
         return st;
-    return want_vector(f, l->b[PARE_W_FFN_GATE], hp->n_ff, err);
+    return pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE], hp->n_ff, err);
 }
 
-static pare_status check_layer(const pare_forward *f, const weights *l, uint32_t i, pare_error *err)
+static pare_status check_layer(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     static const pare_weight norms[] = {PARE_W_ATTN_NORM, PARE_W_ATTN_NORM_2, PARE_W_ATTN_POST_NORM, PARE_W_FFN_NORM,
                                         PARE_W_FFN_POST_NORM};
     pare_status st;
     for (size_t n = 0; n < sizeof norms / sizeof norms[0]; n++)
-        if ((st = want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
-            (st = want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
+        if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
+            (st = pare_forward_want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
             return st;
     if ((st = check_attention(f, l, i, err)) != PARE_OK)
         return st;
@@ -141,9 +115,6 @@ static pare_status check_supported(const pare_model *m, pare_error *err)
 {
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
-    if (m->hp.n_expert != 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: mixture of experts (%" PRIu32 " experts) cannot be evaluated",
-                         m->path, m->hp.n_expert);
     if (m->hp.rope_scaling != PARE_ROPE_PLAIN && m->hp.rope_scaling != PARE_ROPE_LINEAR)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: RoPE scaling other than linear and frequency factors cannot be evaluated", m->path);
@@ -164,20 +135,20 @@ static pare_status check_model(const pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_tensor *positions = f->model.w[PARE_W_POS_EMBD];
-    pare_status st = want_matrix(f, &f->model, PARE_W_TOKEN_EMBD, 0, hp->n_vocab, hp->n_embd, err);
+    pare_status st = pare_forward_want_matrix(f, &f->model, PARE_W_TOKEN_EMBD, 0, hp->n_vocab, hp->n_embd, err);
     if (st == PARE_OK && f->model.w[PARE_W_OUTPUT] != NULL)
-        st = want_matrix(f, &f->model, PARE_W_OUTPUT, 0, hp->n_vocab, hp->n_embd, err);
+        st = pare_forward_want_matrix(f, &f->model, PARE_W_OUTPUT, 0, hp->n_vocab, hp->n_embd, err);
     if (st == PARE_OK)
-        st = want_vector(f, f->model.b[PARE_W_OUTPUT], hp->n_vocab, err);
+        st = pare_forward_want_vector(f, f->model.b[PARE_W_OUTPUT], hp->n_vocab, err);
     if (st == PARE_OK)
-        st = want_vector(f, f->model.w[PARE_W_ROPE_FREQS], hp->n_rot / 2, err);
+        st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FREQS], hp->n_rot / 2, err);
     static const pare_weight norms[] = {PARE_W_TOKEN_EMBD_NORM, PARE_W_OUTPUT_NORM};
     for (int i = 0; st == PARE_OK && i < 2; i++)
-        if ((st = want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)
-            st = want_vector(f, f->model.b[norms[i]], hp->n_embd, err);
+        if ((st = pare_forward_want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)
+            st = pare_forward_want_vector(f, f->model.b[norms[i]], hp->n_embd, err);
     if (st == PARE_OK && positions != NULL) {
         if (positions->row_len != hp->n_embd)
-            st = want_matrix(f, &f->model, PARE_W_POS_EMBD, 0, positions->n_rows, hp->n_embd, err);
+            st = pare_forward_want_matrix(f, &f->model, PARE_W_POS_EMBD, 0, positions->n_rows, hp->n_embd, err);
         else if (positions->n_rows < f->n_ctx)
             st = pare_fail(err, PARE_ERR_UNSUPPORTED,
                            "%s: tensor '%s' has %" PRIu64 " positions; the window is %" PRIu32, f->m->path,
@@ -188,7 +159,7 @@ static pare_status check_model(const pare_forward *f, pare_error *err)
     return st;
 }
 
-static pare_status reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
+pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
 {
     uint64_t bytes;
     if (!pare_mul_u64(n_rows, width, &bytes) || !pare_mul_u64(bytes, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
@@ -206,17 +177,19 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     uint64_t tokens = (uint64_t)f->n_ctx * f->max_seq, slice = tokens < FFN_SLICE ? tokens : FFN_SLICE;
+    uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
+    widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
     const struct {
         float **buffer;
         uint64_t n_rows, width;
     } list[] = {{&f->x, tokens, hp->n_embd},       {&f->h, tokens, hp->n_embd}, {&f->branch, tokens, hp->n_embd},
                 {&f->q, tokens, f->n_q},           {&f->k, tokens, f->n_k},     {&f->v, tokens, f->n_v},
-                {&f->o, tokens, f->n_o},           {&f->gate, slice, hp->n_ff}, {&f->up, slice, hp->n_ff},
+                {&f->o, tokens, f->n_o},           {&f->gate, slice, widest},   {&f->up, slice, widest},
                 {&f->cos_sin, f->n_ctx, hp->n_rot}};
     pare_status st = PARE_OK;
     for (size_t i = 0; st == PARE_OK && i < sizeof list / sizeof list[0]; i++)
-        st = reserve(f, list[i].buffer, list[i].n_rows, list[i].width, err);
-    return st;
+        st = pare_forward_reserve(f, list[i].buffer, list[i].n_rows, list[i].width, err);
+    return st == PARE_OK ? pare_forward_reserve_experts(f, slice, err) : st;
 }
 
 /* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
@@ -296,6 +269,7 @@ void pare_forward_close(pare_forward *f)
     float *buffers[] = {f->x, f->h, f->branch, f->q, f->k, f->v, f->o, f->gate, f->up, f->cos_sin};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         f->b->release(f->b, buffers[i]);
+    pare_forward_release_experts(f);
     free(f->layers);
     free(f);
 }
@@ -311,20 +285,19 @@ void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
     f->observe_user = user;
 }
 
-/* y = x W^T + bias for rows [row, row + n_rows) of a weight */
-static pare_status linear(pare_forward *f, const weights *l, pare_weight id, uint32_t row, uint32_t n_rows,
-                          const float *x, uint32_t n, float *y, pare_error *err)
+pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
+                                uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
 {
     pare_status st = f->b->matmul(f->b, l->w[id], row, n_rows, x, n, y, err);
     if (st == PARE_OK && f->observe != NULL && row == 0)
-        st = f->observe(l->w[id], x, n, f->observe_user, err);
+        st = f->observe(l->w[id], 0, x, n, f->observe_user, err);
     if (st == PARE_OK && l->b[id] != NULL)
         st = f->b->add_row(f->b, y, l->b[id], row, n, n_rows, err);
     return st;
 }
 
 /* y = norm(x) with the weight of that name over groups of `width` */
-static pare_status normalize(pare_forward *f, const weights *l, pare_weight id, const float *x, uint64_t n,
+static pare_status normalize(pare_forward *f, const pare_forward_weights *l, pare_weight id, const float *x, uint64_t n,
                              uint32_t width, float *y, pare_error *err)
 {
     pare_norm_op op = {.kind = f->m->arch->wiring.norm,
@@ -338,7 +311,8 @@ static pare_status normalize(pare_forward *f, const weights *l, pare_weight id, 
     return f->b->norm(f->b, &op, err);
 }
 
-static pare_status project_qkv(pare_forward *f, const weights *l, const float *x, uint32_t n, pare_error *err)
+static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n,
+                               pare_error *err)
 {
     bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
     const struct {
@@ -350,14 +324,14 @@ static pare_status project_qkv(pare_forward *f, const weights *l, const float *x
                  {PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, f->v}};
     pare_status st = PARE_OK;
     for (int i = 0; st == PARE_OK && i < 3; i++)
-        st = linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows, x, n,
-                    parts[i].y, err);
+        st = pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows,
+                                 x, n, parts[i].y, err);
     return st;
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */
-static pare_status prepare_heads(pare_forward *f, const weights *l, pare_weight norm_id, uint32_t n_head, float *x,
-                                 uint32_t n, pare_error *err)
+static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
+                                 float *x, uint32_t n, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
@@ -380,7 +354,8 @@ static pare_status prepare_heads(pare_forward *f, const weights *l, pare_weight 
 }
 
 /* branch = attention(x) */
-static pare_status attend(pare_forward *f, const weights *l, uint32_t layer, const float *x, pare_error *err)
+static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const float *x,
+                          pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     uint32_t n = f->n_seq * f->n;
@@ -407,35 +382,44 @@ static pare_status attend(pare_forward *f, const weights *l, uint32_t layer, con
         (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, f->k, n, err)) != PARE_OK ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
-    return linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, n, f->branch, err);
+    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, n, f->branch, err);
 }
 
-/* branch = down(act(gate(x)) * up(x)) or down(act(up(x))), a slice of tokens at a time */
-static pare_status feed_forward(pare_forward *f, const weights *l, const float *x, pare_error *err)
+/* y = down(act(gate(x)) * up(x)) or down(act(up(x))) for n tokens */
+static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
+                             pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
     bool fused = gate_is_fused(f, l);
-    pare_weight gate_id = fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE;
-    uint32_t total = f->n_seq * f->n;
+    pare_status st = PARE_OK;
+    if (wiring->gated_ffn)
+        st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, hp->n_ff, x, n, f->gate, err);
+    if (st != PARE_OK ||
+        (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK ||
+        (st = f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, (size_t)n * hp->n_ff, f->up,
+                             err)) != PARE_OK)
+        return st;
+    return pare_forward_linear(f, l, PARE_W_FFN_DOWN, 0, hp->n_embd, f->up, n, y, err);
+}
+
+/* branch = feed-forward part of x, a slice of tokens at a time */
+static pare_status feed_forward(pare_forward *f, const pare_forward_weights *l, const float *x, pare_error *err)
+{
+    uint32_t total = f->n_seq * f->n, n_embd = f->m->hp.n_embd;
+    bool experts = pare_forward_has_experts(f, l);
     pare_status st = PARE_OK;
     for (uint32_t t = 0; st == PARE_OK && t < total; t += FFN_SLICE) {
         uint32_t n = total - t < FFN_SLICE ? total - t : FFN_SLICE;
-        const float *in = x + (size_t)t * hp->n_embd;
-        if (wiring->gated_ffn)
-            st = linear(f, l, gate_id, 0, hp->n_ff, in, n, f->gate, err);
-        if (st != PARE_OK ||
-            (st = linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, in, n, f->up, err)) != PARE_OK ||
-            (st = f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, (size_t)n * hp->n_ff,
-                                 f->up, err)) != PARE_OK)
-            return st;
-        st = linear(f, l, PARE_W_FFN_DOWN, 0, hp->n_embd, f->up, n, f->branch + (size_t)t * hp->n_embd, err);
+        const float *in = x + (size_t)t * n_embd;
+        float *out = f->branch + (size_t)t * n_embd;
+        st = experts ? pare_forward_experts(f, l, in, n, out, err) : dense_ffn(f, l, in, n, out, err);
     }
     return st;
 }
 
 /* Add the branch to the residual stream, after its own norm where the layer has one. */
-static pare_status add_branch(pare_forward *f, const weights *l, pare_weight post_norm, pare_error *err)
+static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pare_weight post_norm, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     uint32_t n = f->n_seq * f->n;
@@ -449,7 +433,8 @@ static pare_status add_branch(pare_forward *f, const weights *l, pare_weight pos
 }
 
 /* The input of a part of a layer: the residual stream, normalised where the layer has that norm. */
-static pare_status part_input(pare_forward *f, const weights *l, pare_weight norm, const float **in, pare_error *err)
+static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm, const float **in,
+                              pare_error *err)
 {
     *in = l->w[norm] != NULL ? f->h : f->x;
     if (l->w[norm] == NULL)
@@ -459,7 +444,7 @@ static pare_status part_input(pare_forward *f, const weights *l, pare_weight nor
 
 static pare_status run_layer(pare_forward *f, uint32_t layer, pare_error *err)
 {
-    const weights *l = &f->layers[layer];
+    const pare_forward_weights *l = &f->layers[layer];
     bool parallel = f->m->arch->wiring.parallel_residual && !f->m->hp.residual_in_turn;
     /* Parallel layers with one norm feed both parts from it; with attn_norm_2 that one feeds attention. */
     pare_weight attn_norm = parallel && l->w[PARE_W_ATTN_NORM_2] != NULL ? PARE_W_ATTN_NORM_2 : PARE_W_ATTN_NORM;
@@ -535,7 +520,7 @@ static pare_status output_rows(pare_forward *f, uint32_t n, float *y, pare_error
     const pare_hparams *hp = &f->m->hp;
     pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
     size_t n_all = (size_t)n * hp->n_vocab;
-    pare_status st = linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
+    pare_status st = pare_forward_linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
     if (st == PARE_OK && hp->logit_scale != 0 && hp->logit_scale != 1)
         st = f->b->scale(f->b, y, hp->logit_scale, n_all, err);
     if (st == PARE_OK && hp->final_softcap != 0)

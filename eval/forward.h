@@ -11,26 +11,28 @@ typedef struct pare_forward pare_forward;
 
 /* Prepare m (known architecture, weights present and checked) for runs of up to n_seq sequences of up to n_ctx tokens.
  * m and b must outlive it. All activation memory is allocated here.
- * Errors: PARE_ERR_UNSUPPORTED (architecture; mixture of experts, latent attention, RoPE scaling that pare does not
- * compute; more positions than a learned position table has), PARE_ERR_FORMAT (missing weights), PARE_ERR_RANGE (shape
- * of a weight), PARE_ERR_MEMORY. */
+ * Errors: PARE_ERR_UNSUPPORTED (architecture; latent attention, RoPE scaling that pare does not compute; more positions
+ * than a learned position table has), PARE_ERR_FORMAT (missing weights), PARE_ERR_RANGE (shape of a weight),
+ * PARE_ERR_MEMORY. */
 pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
                               pare_error *err);
 void pare_forward_close(pare_forward *f); /* NULL is allowed */
 
 /* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The
  * hidden states before the output matrix stay until the next run and are read through pare_forward_logits. Errors:
- * PARE_ERR_RANGE (an id outside of the vocabulary), PARE_ERR_USAGE (more than was prepared for), PARE_ERR_INTERRUPTED,
- * those of reading the weights. */
+ * PARE_ERR_RANGE (an id outside of the vocabulary), PARE_ERR_USAGE (more than was prepared for), PARE_ERR_NUMBER (the
+ * score of an expert is not finite), PARE_ERR_INTERRUPTED, those of reading the weights. */
 pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err);
 
 /* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
 
 /* Call fn for every matrix that the pass multiplies with, once a batch of tokens, with the inputs x: [n, w->row_len] in
- * device memory, valid during the call. A weight that is multiplied in parts is reported once. An error of fn ends the
- * run. fn NULL: no more calls. */
-typedef pare_status (*pare_observe_fn)(const pare_tensor *w, const float *x, uint32_t n, void *user, pare_error *err);
+ * device memory, valid during the call. A weight that is multiplied in parts is reported once. matrix: which one of w's
+ * (pare_tensor_matrices): the expert, else 0; x are then the inputs of the tokens that the expert was chosen for, and
+ * experts that none chose are not reported. An error of fn ends the run. fn NULL: no more calls. */
+typedef pare_status (*pare_observe_fn)(const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n, void *user,
+                                       pare_error *err);
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
 
 /* Bytes of activation memory that the pass holds. */

@@ -378,6 +378,12 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
                        "%s: attention scores are scaled by %g, for which other programs read no key for architecture "
                        "'%s'; they will scale by the size of a head",
                        path, (double)m->hp.attn_scale, m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.expert_norm_not_in_gguf)
+        st =
+            pare_warn(err,
+                      "%s: the weights of the experts are %s to a sum of one, for which other programs read no key for "
+                      "architecture '%s'; they will do the opposite",
+                      path, m->hp.expert_norm ? "scaled" : "not scaled", m->arch->name);
     return st;
 }
 

@@ -6,6 +6,7 @@
 #include "formats/model_id.h"
 #include "formats/safe_path.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -291,6 +292,20 @@ static pare_status set_names(pare_meta *meta, const json_t *card, const pare_mod
     return st;
 }
 
+/* The size as stock says it: of a mixture of experts their number and what one of them has, with what all share. */
+static void size_of(const pare_model *m, char dst[PARE_MODEL_ID_TEXT])
+{
+    uint64_t n_params = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const pare_tensor *t = &m->tensors[i];
+        n_params += t->n_rows * t->row_len / pare_tensor_matrices(t);
+    }
+    if (m->hp.n_expert > 0)
+        at = (size_t)snprintf(dst, PARE_MODEL_ID_TEXT, "%" PRIu32 "x", m->hp.n_expert);
+    pare_size_label(dst + at, PARE_MODEL_ID_TEXT - at, n_params);
+}
+
 pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *config, pare_error *err)
 {
     pare_model_id id = {0};
@@ -304,7 +319,7 @@ pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *c
         add_name(&id, trained_as, n_params);
     add_name(&id, folder, n_params);
     if (id.size_label[0] == '\0')
-        pare_size_label(id.size_label, sizeof id.size_label, n_params);
+        size_of(m, id.size_label);
     pare_status st = read_card(dir, &card, err);
     if (st == PARE_OK)
         st = set_text(&m->meta, "general.architecture", m->arch->name, err);

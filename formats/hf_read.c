@@ -117,8 +117,9 @@ static pare_status read_config(pare_model *m, const place *p, unsigned flags, js
 /* A tensor of the Hub and what it is. */
 typedef struct entry {
     const pare_tensor *src;
+    const pare_tensor *at;          /* where it stands in stock's order: at this tensor, itself or a later one */
     const pare_arch_weight *weight; /* NULL: not known */
-    uint32_t layer;
+    uint32_t layer, expert;
     bool bias;
 } entry;
 
@@ -137,18 +138,34 @@ static pare_status list_name(name_list *list, const char *name, pare_error *err)
 
 /* Mark the Hub's tensor of a weight; without one, note its name when the model needs it. entries: one a raw tensor. */
 static pare_status match_one(const pare_model *m, const pare_model *raw, entry *entries, const pare_arch_weight *w,
-                             uint32_t layer, bool bias, name_list *missing, pare_error *err)
+                             uint32_t layer, uint32_t expert, bool bias, name_list *missing, pare_error *err)
 {
     char name[NAME_BYTES];
-    const pare_tensor *src = pare_model_find(raw, pare_arch_hf_name(name, sizeof name, w, layer, bias));
+    const pare_tensor *src = pare_model_find(raw, pare_arch_hf_name(name, sizeof name, w, layer, expert, bias));
     const char *prefix = m->arch->hf_prefix;
     if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
         src = pare_model_find(raw, name + strlen(prefix));
     bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
     if (src == NULL)
         return pare_arch_requires(w, &m->hp, bias) || untied ? list_name(missing, name, err) : PARE_OK;
-    entries[src - raw->tensors] = (entry){src, w, layer, bias};
+    entries[src - raw->tensors] = (entry){src, src, w, layer, expert, bias};
     return PARE_OK;
+}
+
+/* How many tensors the Hub has of a weight. A config that promises more experts than there are tensors at all is told
+ * so before each of them is looked for. */
+static pare_status count_tensors(const pare_model *m, const pare_model *raw, const pare_arch_weight *w,
+                                 uint32_t *n_layers, uint32_t *n_experts, pare_error *err)
+{
+    bool stack = w->map == PARE_MAP_STACK;
+    *n_layers = w->hf == NULL ? 0 : pare_weight_per_layer(w->id) ? m->hp.n_layer : 1;
+    *n_experts = stack ? m->hp.n_expert : 1;
+    if (!stack || (uint64_t)*n_layers * *n_experts <= raw->n_tensors)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_FORMAT,
+                     "%s: config.json says %" PRIu32 " experts in each of %" PRIu32
+                     " layers, but there are only %zu tensors",
+                     m->path, *n_experts, *n_layers, raw->n_tensors);
 }
 
 static pare_status match_weights(const pare_model *m, const pare_model *raw, entry *entries, name_list *missing,
@@ -157,11 +174,13 @@ static pare_status match_weights(const pare_model *m, const pare_model *raw, ent
     pare_status st = PARE_OK;
     for (size_t i = 0; i < m->arch->n_weights && st == PARE_OK; i++) {
         const pare_arch_weight *w = &m->arch->weights[i];
-        uint32_t n = w->hf == NULL ? 0 : pare_weight_per_layer(w->id) ? m->hp.n_layer : 1;
-        for (uint32_t layer = 0; layer < n && st == PARE_OK; layer++) {
-            st = match_one(m, raw, entries, w, layer, false, missing, err);
+        uint32_t n_layers = 0, n_experts = 0;
+        st = count_tensors(m, raw, w, &n_layers, &n_experts, err);
+        for (uint32_t layer = 0; layer < n_layers && st == PARE_OK; layer++) {
+            for (uint32_t expert = 0; expert < n_experts && st == PARE_OK; expert++)
+                st = match_one(m, raw, entries, w, layer, expert, false, missing, err);
             if (st == PARE_OK && pare_arch_allows(w, true))
-                st = match_one(m, raw, entries, w, layer, true, missing, err);
+                st = match_one(m, raw, entries, w, layer, 0, true, missing, err);
         }
     }
     return st;
@@ -198,39 +217,114 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
     return st;
 }
 
-/* Stock's order: file by file, in each by name. */
+/* -1, 0, 1 for tensors in stock's order: file by file, in each by name. */
+static int by_place(const pare_tensor *x, const pare_tensor *y)
+{
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* The matrices of experts stand where the last one of their layer is met, weight by weight in the order of the Hub's
+ * names. */
 static int by_file_and_name(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
     if (x->weight == NULL || y->weight == NULL)
         return (x->weight == NULL) - (y->weight == NULL);
-    if (x->src->file != y->src->file)
-        return x->src->file < y->src->file ? -1 : 1;
-    return strcmp(x->src->name, y->src->name);
+    int order = by_place(x->at, y->at);
+    if (order == 0)
+        order = strcmp(x->weight->hf, y->weight->hf);
+    return order != 0 ? order : (x->expert > y->expert) - (x->expert < y->expert);
+}
+
+/* Put the matrices of experts of each layer where the last one stands. */
+static pare_status place_experts(const pare_model *m, entry *entries, size_t n, pare_error *err)
+{
+    const pare_tensor **last = calloc(m->hp.n_layer, sizeof *last);
+    if (last == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers", m->path, m->hp.n_layer);
+    for (size_t i = 0; i < n; i++) {
+        const entry *e = &entries[i];
+        if (e->weight != NULL && e->weight->map == PARE_MAP_STACK &&
+            (last[e->layer] == NULL || by_place(last[e->layer], e->src) < 0))
+            last[e->layer] = e->src;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].weight != NULL && entries[i].weight->map == PARE_MAP_STACK)
+            entries[i].at = last[entries[i].layer];
+    free(last);
+    return PARE_OK;
+}
+
+static pare_status check_type(const pare_model *m, const pare_tensor *src, pare_error *err)
+{
+    if (pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s, weights are expected in a float type",
+                     m->path, src->name, pare_type_get(src->type)->name);
+}
+
+/* Give the tensor, which views borrow, a name that lives as long as m. */
+static pare_status keep_name(pare_model *m, pare_tensor *src, pare_error *err)
+{
+    src->name = pare_arena_copy(&m->arena, src->name, strlen(src->name), err);
+    return src->name != NULL ? PARE_OK : PARE_ERR_MEMORY;
 }
 
 /* The Hub's tensor as GGUF has it. */
-static pare_status add_mapped(pare_model *m, const entry *e, pare_error *err)
+static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_error *err)
+{
+    pare_tensor src = *e->src;
+    pare_weight_map map = e->weight->map;
+    *t = src;
+    pare_status st = check_type(m, &src, err);
+    if (st == PARE_OK)
+        st = keep_name(m, &src, err);
+    if (st == PARE_OK && map == PARE_MAP_TRANSPOSE && !e->bias)
+        st = pare_view_transpose(&m->arena, t, &src, err);
+    if (st == PARE_OK && map == PARE_MAP_ROW && src.n_dims == 2)
+        st = pare_view_row(t, &src, err);
+    if (st == PARE_OK)
+        st = pare_arch_check_shape(t, e->weight, e->bias, &m->hp, m->path, err);
+    if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
+        st = pare_view_rope(&m->arena, t, &src, m->hp.head_dim_k, true, err);
+    else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
+        st = pare_view_qkv(&m->arena, t, &src, &m->hp, true, err);
+    else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE)
+        st = pare_view_add(&m->arena, t, &src, 1.0f, err);
+    return st;
+}
+
+/* The matrices of all experts, e[0 .. n_expert), as one tensor. */
+static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pare_error *err)
+{
+    uint32_t n = m->hp.n_expert;
+    pare_tensor *parts = malloc(n * sizeof *parts);
+    pare_status st = PARE_OK;
+    if (parts == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " experts", m->path, n);
+    for (uint32_t i = 0; i < n && st == PARE_OK; i++) {
+        parts[i] = *e[i].src;
+        if ((st = check_type(m, &parts[i], err)) == PARE_OK)
+            st = keep_name(m, &parts[i], err);
+    }
+    if (st == PARE_OK)
+        st = pare_view_stack(&m->arena, t, parts, n, err);
+    if (st == PARE_OK)
+        st = pare_arch_check_shape(t, e->weight, false, &m->hp, m->path, err);
+    free(parts);
+    return st;
+}
+
+/* Add what the Hub's tensors from e on are, and say how many of them that took. */
+static pare_status add_mapped(pare_model *m, const entry *e, size_t *n_used, pare_error *err)
 {
     char name[NAME_BYTES];
-    pare_tensor src = *e->src, t = src;
-    pare_status st = PARE_OK;
-    pare_weight_map map = e->weight->map;
-    if (!(pare_type_get(src.type)->traits & PARE_TRAIT_FLOAT))
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s, weights are expected in a float type",
-                         m->path, src.name, pare_type_get(src.type)->name);
-    if ((src.name = pare_arena_copy(&m->arena, src.name, strlen(src.name), err)) == NULL)
-        return PARE_ERR_MEMORY;
-    if (map == PARE_MAP_TRANSPOSE && !e->bias)
-        st = pare_view_transpose(&m->arena, &t, &src, err);
-    if (st == PARE_OK)
-        st = pare_arch_check_shape(&t, e->weight, e->bias, &m->hp, m->path, err);
-    if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
-        st = pare_view_rope(&m->arena, &t, &src, m->hp.head_dim_k, true, err);
-    else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
-        st = pare_view_qkv(&m->arena, &t, &src, &m->hp, true, err);
-    else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE)
-        st = pare_view_add(&m->arena, &t, &src, 1.0f, err);
+    bool stack = e->weight->map == PARE_MAP_STACK;
+    pare_tensor t;
+    pare_status st = stack ? map_experts(m, e, &t, err) : map_one(m, e, &t, err);
+    *n_used = stack ? m->hp.n_expert : 1;
     t.name = pare_weight_name(name, sizeof name, e->weight->id, e->layer, e->bias ? "bias" : "weight");
     return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
 }
@@ -274,9 +368,11 @@ static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, p
         st = pare_model_reserve(m, raw->n_tensors + 1, err);
     if (st == PARE_OK)
         st = add_rope_freqs(m, err);
+    if (st == PARE_OK)
+        st = place_experts(m, entries, raw->n_tensors, err);
     qsort(entries, raw->n_tensors, sizeof *entries, by_file_and_name);
-    for (size_t i = 0; i < raw->n_tensors && entries[i].weight != NULL && st == PARE_OK; i++)
-        st = add_mapped(m, &entries[i], err);
+    for (size_t i = 0, n = 0; i < raw->n_tensors && entries[i].weight != NULL && st == PARE_OK; i += n)
+        st = add_mapped(m, &entries[i], &n, err);
     free(entries);
     m->files = raw->files; /* the mapped bytes are m's from here on */
     m->n_files = raw->n_files;

@@ -53,22 +53,24 @@ static pare_status fits_exactly(const pare_tensor *src, pare_type type, bool *fi
     pare_status st = PARE_OK;
     if (x == NULL || y == NULL || cast == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu floats", src->name, n);
-    if (st == PARE_OK && (st = pare_tensor_read_f32(src, 0, 1, x, err)) == PARE_OK)
-        *fits = pare_encode_rows(type, x, 1, n, NULL, PARE_EFFORT_DEFAULT, cast, NULL) == PARE_OK &&
-                pare_decode_rows(type, cast, 1, n, y, NULL) == PARE_OK && memcmp(x, y, n * sizeof *x) == 0;
+    *fits = st == PARE_OK;
+    for (uint64_t row = 0; row < src->n_rows && *fits && st == PARE_OK; row++)
+        if ((st = pare_tensor_read_f32(src, row, 1, x, err)) == PARE_OK)
+            *fits = pare_encode_rows(type, x, 1, n, NULL, PARE_EFFORT_DEFAULT, cast, NULL) == PARE_OK &&
+                    pare_decode_rows(type, cast, 1, n, y, NULL) == PARE_OK && memcmp(x, y, n * sizeof *x) == 0;
     free(x);
     free(y);
     free(cast);
     return st;
 }
 
-/* The type that a tensor gets: its own when it is a plain float, else the folder's. Vectors that a converter widened to
- * F32 go back when that loses nothing, so that a folder of BF16 weights stays one. */
+/* The type that a tensor gets: its own when it is a plain float, else the folder's. Vectors and routers that a
+ * converter widened to F32 go back when that loses nothing, so that a folder of BF16 weights stays one. */
 static pare_status choose_type(const writer *w, const pare_tensor *src, pare_type *type, pare_error *err)
 {
     bool fits = false;
     *type = pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT ? src->type : w->type;
-    if (src->n_dims != 1 || src->type != PARE_TYPE_F32 || w->type == PARE_TYPE_F32)
+    if (src->type != PARE_TYPE_F32 || w->type == PARE_TYPE_F32)
         return PARE_OK;
     pare_status st = fits_exactly(src, w->type, &fits, err);
     if (st == PARE_OK && fits)
@@ -92,6 +94,9 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         return pare_view_qkv(&w->hub.arena, t, src, &w->hp, false, err);
     case PARE_MAP_PLUS_ONE:
         return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
+    case PARE_MAP_ROW:
+        return pare_view_row(t, src, err);
+    case PARE_MAP_STACK:
     case PARE_MAP_SAME:
         break;
     }
@@ -99,21 +104,20 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
     return PARE_OK;
 }
 
-static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
+/* Add one tensor of the Hub: src, or matrix `expert` of it, in the type and under the name that it has there. */
+static pare_status add_one(writer *w, const pare_arch_weight *weight, const pare_tensor *src, uint32_t layer,
+                           uint32_t expert, bool bias, pare_error *err)
 {
     char name[NAME_BYTES];
     pare_type type = PARE_TYPE_NONE;
-    pare_tensor t, cast;
-    const pare_tensor *src = pare_model_weight(w->m, weight->id, layer, bias ? "bias" : "weight");
-    if (src == NULL)
-        return PARE_OK;
-    w->n_seen++;
-    if (weight->flags & PARE_WEIGHT_MADE)
-        return PARE_OK; /* stands in config.json */
-    if (weight->hf == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has no form in a folder of architecture '%s'",
-                         w->m->path, src->name, w->m->arch->name);
-    pare_status st = unmap(w, weight, bias, src, &t, err);
+    pare_tensor part, t, cast;
+    pare_status st = PARE_OK;
+    if (weight->map == PARE_MAP_STACK) {
+        st = pare_view_part(&w->hub.arena, &part, src, expert, err);
+        src = &part;
+    }
+    if (st == PARE_OK)
+        st = unmap(w, weight, bias, src, &t, err);
     if (st == PARE_OK)
         st = choose_type(w, &t, &type, err);
     if (st == PARE_OK && t.type != type) {
@@ -121,14 +125,38 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
             return st;
         t = cast;
     }
-    t.name = pare_arch_hf_name(name, sizeof name, weight, layer, bias);
+    t.name = pare_arch_hf_name(name, sizeof name, weight, layer, expert, bias);
     return st == PARE_OK ? pare_model_add(&w->hub, &t, NULL, err) : st;
+}
+
+static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
+{
+    const pare_tensor *src = pare_model_weight(w->m, weight->id, layer, bias ? "bias" : "weight");
+    if (src == NULL)
+        return PARE_OK;
+    w->n_seen++;
+    if (weight->flags & PARE_WEIGHT_MADE)
+        return PARE_OK; /* stands in config.json */
+    pare_status st = PARE_OK;
+    uint32_t n = weight->map == PARE_MAP_STACK ? w->hp.n_expert : 1;
+    for (uint32_t expert = 0; expert < n && st == PARE_OK; expert++)
+        st = add_one(w, weight, src, layer, expert, bias, err);
+    return st;
+}
+
+/* How many tensors the folder has at most. */
+static size_t count_tensors(const pare_model *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        n += (size_t)pare_tensor_matrices(&m->tensors[i]);
+    return n;
 }
 
 static pare_status map_tensors(writer *w, pare_error *err)
 {
     const pare_arch *arch = w->m->arch;
-    pare_status st = pare_model_reserve(&w->hub, w->m->n_tensors, err);
+    pare_status st = pare_model_reserve(&w->hub, count_tensors(w->m), err);
     for (size_t i = 0; i < arch->n_weights && st == PARE_OK; i++) {
         const pare_arch_weight *weight = &arch->weights[i];
         uint32_t n = pare_weight_per_layer(weight->id) ? w->hp.n_layer : 1;

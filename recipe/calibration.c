@@ -2,12 +2,6 @@
 
 #include <inttypes.h>
 
-uint64_t pare_calibration_experts(const pare_tensor *t)
-{
-    uint64_t n_rows = t->n_dims > 2 ? t->dim[t->n_dims - 2] : t->n_rows;
-    return n_rows > 0 ? t->n_rows / n_rows : 1;
-}
-
 /* Columns of expert i without any importance. */
 static uint64_t count_zeros(const pare_imatrix_entry *e, uint64_t i)
 {
@@ -52,11 +46,11 @@ static pare_status check_entry(const pare_imatrix *im, const pare_imatrix_entry 
                                pare_error *err)
 {
     pare_imatrix_entry e = *entry;
-    if (!pare_imatrix_reshape(&e, pare_calibration_experts(t), t->row_len))
+    if (!pare_imatrix_reshape(&e, pare_tensor_matrices(t), t->row_len))
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: tensor '%s': statistics of %" PRIu64 " times %" PRIu64
                          " columns; the model's tensor has %" PRIu64 " times %" PRIu64 ": they are of another model",
-                         im->path, e.name, e.n_experts, e.n_columns, pare_calibration_experts(t), t->row_len);
+                         im->path, e.name, e.n_experts, e.n_columns, pare_tensor_matrices(t), t->row_len);
     return check_values(im, &e, err);
 }
 
@@ -89,7 +83,7 @@ bool pare_calibration_find(const pare_imatrix *im, const pare_tensor *t, pare_im
     if (e == NULL)
         return false;
     *out = *e;
-    if (!pare_imatrix_reshape(out, pare_calibration_experts(t), t->row_len))
+    if (!pare_imatrix_reshape(out, pare_tensor_matrices(t), t->row_len))
         return false;
     for (uint64_t i = 0; i < out->n_experts; i++)
         if (count_of(out, i) > 0 && count_zeros(out, i) < out->n_columns)

@@ -7,10 +7,6 @@
 #include "model/imatrix.h"
 #include "model/model.h"
 
-/* Matrices that lie behind one another in t and have statistics of their own: experts; 1 for a tensor of two
- * dimensions. Row r belongs to matrix r / (t->n_rows / pare_calibration_experts(t)). */
-uint64_t pare_calibration_experts(const pare_tensor *t);
-
 /* Are these statistics of this model? Warns of entries that name no tensor, of columns and experts that saw nothing.
  * Errors: PARE_ERR_RANGE (an entry does not fit its tensor; no entry names a tensor), those of warnings in strict mode.
  */

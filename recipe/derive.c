@@ -346,6 +346,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     copy.offset = 0;
     copy.ctx = d;
     copy.read = keep ? read_kept : read_encoded;
+    copy.release = NULL;
     copy.base = t;
     copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes +
                          (ROW_BUFFERS + 1) * (size_t)t->row_len * sizeof(float); /* 1: the encoder's weights */

@@ -71,15 +71,33 @@ char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, c
     return dst;
 }
 
-char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, bool bias)
+char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias)
 {
     const char *suffix = w->flags & PARE_NO_SUFFIX ? "" : bias ? ".bias" : ".weight";
-    const char *at = strstr(w->hf, "%u");
-    if (at == NULL)
-        snprintf(dst, size, "%s%s", w->hf, suffix);
-    else
-        snprintf(dst, size, "%.*s%" PRIu32 "%s%s", (int)(at - w->hf), w->hf, layer, at + 2, suffix);
+    size_t n = 0;
+    for (const char *p = w->hf; *p != '\0' && n + 1 < size;) {
+        if (p[0] == '%') { /* %u or %e */
+            n += (size_t)snprintf(dst + n, size - n, "%" PRIu32, p[1] == 'u' ? layer : expert);
+            p += 2;
+        } else
+            dst[n++] = *p++;
+    }
+    if (n < size)
+        snprintf(dst + n, size - n, "%s", suffix);
     return dst;
+}
+
+const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp)
+{
+    for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++)
+        if ((c->experts != NULL) == (hp->n_expert > 0))
+            return c;
+    return arch->hf_classes;
+}
+
+bool pare_arch_needs_experts(const pare_arch *arch)
+{
+    return pare_arch_weight_of(arch, PARE_W_FFN_UP_EXPS) != NULL && pare_arch_weight_of(arch, PARE_W_FFN_UP) == NULL;
 }
 
 bool pare_arch_allows(const pare_arch_weight *w, bool bias)
@@ -117,6 +135,8 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_CTX] = hp->n_ctx_train,
         [PARE_DIM_FF2] = 2 * (uint64_t)hp->n_ff,
         [PARE_DIM_EXPERT] = hp->n_expert,
+        [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,
+        [PARE_DIM_FF_SHARED] = hp->n_ff_shared,
     };
     return sizes[dim];
 }

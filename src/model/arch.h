@@ -38,7 +38,11 @@
     X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
     X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
     X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
-    X(FFN_DOWN_EXPS, "blk.%u.ffn_down_exps")
+    X(FFN_DOWN_EXPS, "blk.%u.ffn_down_exps")                                                                           \
+    X(FFN_GATE_INP_SHEXP, "blk.%u.ffn_gate_inp_shexp")                                                                 \
+    X(FFN_GATE_SHEXP, "blk.%u.ffn_gate_shexp")                                                                         \
+    X(FFN_UP_SHEXP, "blk.%u.ffn_up_shexp")                                                                             \
+    X(FFN_DOWN_SHEXP, "blk.%u.ffn_down_shexp")
 
 typedef enum pare_weight {
 #define PARE_WEIGHT_ENUM(id, gguf) PARE_W_##id,
@@ -95,18 +99,22 @@ typedef enum pare_dim {
     PARE_DIM_ROT_HALF,
     PARE_DIM_CTX,
     PARE_DIM_FF2 /* 2 FF */,
-    PARE_DIM_EXPERT
+    PARE_DIM_EXPERT,
+    PARE_DIM_FF_EXPERT,
+    PARE_DIM_FF_SHARED
 } pare_dim;
 uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp); /* 1 for NONE */
 
 /* How the Hub's values become GGUF's. */
 typedef enum pare_weight_map {
     PARE_MAP_SAME,
-    PARE_MAP_ROPE_Q,    /* rows reordered from halves to interleaved pairs, head by head (n_head heads) */
-    PARE_MAP_ROPE_K,    /* the same with n_head_kv heads */
-    PARE_MAP_TRANSPOSE, /* stored [in, out] */
-    PARE_MAP_PLUS_ONE,  /* norm weights stored minus one */
-    PARE_MAP_QKV_GROUPS /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
+    PARE_MAP_ROPE_Q,     /* rows reordered from halves to interleaved pairs, head by head (n_head heads) */
+    PARE_MAP_ROPE_K,     /* the same with n_head_kv heads */
+    PARE_MAP_TRANSPOSE,  /* stored [in, out] */
+    PARE_MAP_PLUS_ONE,   /* norm weights stored minus one */
+    PARE_MAP_QKV_GROUPS, /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
+    PARE_MAP_STACK,      /* the Hub has a matrix an expert (%e in its name), GGUF all of them in one tensor */
+    PARE_MAP_ROW         /* a matrix of one row becomes a vector */
 } pare_weight_map;
 
 enum {
@@ -118,13 +126,13 @@ enum {
     PARE_NO_SUFFIX = 32,     /* the Hub's tensor has neither ".weight" nor ".bias" */
     PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
     PARE_DENSE_ONLY = 128,   /* absent in a mixture of experts */
-    PARE_EXPERTS_ONLY = 256, /* only there; hf is NULL: such models are read from GGUF, not from the Hub */
+    PARE_EXPERTS_ONLY = 256, /* only there */
 };
 
 typedef struct pare_arch_weight {
     pare_weight id;
-    const char *hf;  /* Hub name without suffix, %u is the layer: "model.layers.%u.self_attn.q_proj" */
-    pare_dim dim[3]; /* slowest first, PARE_DIM_NONE-terminated; a bias has the first one */
+    const char *hf;  /* Hub name without suffix, %u is the layer, %e the expert: "model.layers.%u.self_attn.q_proj" */
+    pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one */
     pare_weight_map map;
     unsigned flags;
 } pare_arch_weight;
@@ -145,10 +153,14 @@ typedef struct pare_hf_class {
     pare_window_rule window;
     struct {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
+        uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
         uint32_t ff_factor; /* the FFN is so many times as wide as the model */
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
+    bool head_dim_key;   /* transformers fills in head_dim: key_length and value_length are always written */
+    const char *experts; /* key of the number of experts: "num_experts"; NULL: a dense model */
+    bool norm_topk_key;  /* norm_topk_prob says whether experts' weights are normalised (absent: no), else the family */
 } pare_hf_class;
 
 struct pare_model;
@@ -158,10 +170,11 @@ typedef struct pare_arch {
     const char *name;                /* general.architecture */
     const pare_hf_class *hf_classes; /* ends with a NULL name; the first is the one written for a GGUF source */
     pare_wiring wiring;
-    bool head_dim_key;      /* key_length and value_length are always written (transformers fills in head_dim) */
     bool partial_rotary;    /* RoPE may turn a part of a head: rope.dimension_count says how much */
     bool window_key;        /* GGUF has attention.sliding_window; which layers it is for follows from window_period */
     uint32_t window_period; /* hparams.window_period where nothing else says it */
+    bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
+    bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
     bool space_prefix_key;  /* the converter says add_space_prefix behind all other keys of the tokenizer */
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
@@ -184,8 +197,15 @@ const pare_arch *pare_arch_at(size_t i); /* NULL behind the last */
 const pare_arch *pare_arch_find(const char *gguf_name);
 const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class **out); /* out may be NULL */
 
-/* Hub name of a weight's tensor (w->hf is not NULL), e.g. "model.layers.3.mlp.up_proj.weight". Returns dst. */
-char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, bool bias);
+/* Hub name of a weight's tensor (w->hf is not NULL), e.g. "model.layers.3.mlp.up_proj.weight". expert counts only
+ * where the Hub has a tensor an expert. Returns dst. */
+char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias);
+
+/* The class for a model with these numbers: the family's first that has experts, or has none, as the model. */
+const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp);
+
+/* A family whose every model has experts. */
+bool pare_arch_needs_experts(const pare_arch *arch);
 
 /* Whether a model with these numbers may have, and must have, the weight (or its bias). */
 bool pare_arch_allows(const pare_arch_weight *w, bool bias);

@@ -12,10 +12,10 @@
 enum { DEFAULT_WINDOW = 4096, LAYERS_27B = 46 };
 
 static const pare_hf_class classes[] = {
-    {"Gemma2ForCausalLM",
-     "gemma2",
-     PARE_WINDOW_ALWAYS,
-     {.n_ctx = 8192, .norm_eps = 1e-6f, .n_head_kv = 4, .head_dim = 256, .window = DEFAULT_WINDOW, .tied = true}},
+    {"Gemma2ForCausalLM", "gemma2", PARE_WINDOW_ALWAYS,
+     .absent =
+         {.n_ctx = 8192, .norm_eps = 1e-6f, .n_head_kv = 4, .head_dim = 256, .window = DEFAULT_WINDOW, .tied = true},
+     .head_dim_key = true},
     {0},
 };
 
@@ -147,7 +147,6 @@ const pare_arch pare_arch_gemma2 = {
     .name = "gemma2",
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
-    .head_dim_key = true,
     .window_key = true,
     .window_period = 2,
     .space_prefix_key = true,

@@ -4,7 +4,8 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"GPT2LMHeadModel", "gpt2", PARE_WINDOW_NONE, {.n_ctx = 1024, .norm_eps = 1e-5f, .ff_factor = 4, .tied = true}},
+    {"GPT2LMHeadModel", "gpt2", PARE_WINDOW_NONE,
+     .absent = {.n_ctx = 1024, .norm_eps = 1e-5f, .ff_factor = 4, .tied = true}},
     {0},
 };
 

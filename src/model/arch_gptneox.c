@@ -4,7 +4,8 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"GPTNeoXForCausalLM", "gpt_neox", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-5f, .partial_rotary = 0.25f}},
+    {"GPTNeoXForCausalLM", "gpt_neox", PARE_WINDOW_NONE,
+     .absent = {.n_ctx = 2048, .norm_eps = 1e-5f, .partial_rotary = 0.25f}},
     {0},
 };
 

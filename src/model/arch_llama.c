@@ -1,15 +1,17 @@
-/* Llama 1 to 3 and Mistral 7B, and Mixtral as far as GGUF goes: RMS norm, rotary positions, grouped queries, SwiGLU.
- * GGUF stores the rows of q and k so that RoPE turns neighbours. Sources: transformers models/llama, models/mistral;
- * llama.cpp conversion/llama.py. */
+/* Llama 1 to 3, Mistral 7B and Mixtral: RMS norm, rotary positions, grouped queries, SwiGLU, in Mixtral several of
+ * these of which a token takes two. GGUF stores the rows of q and k so that RoPE turns neighbours. Sources:
+ * transformers models/llama, models/mistral, models/mixtral; llama.cpp conversion/llama.py. */
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"LlamaForCausalLM", "llama", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-6f}},
-    {"LLaMAForCausalLM", "llama", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-6f}},
-    {"MistralForCausalLM",
-     "mistral",
-     PARE_WINDOW_ALWAYS,
-     {.n_ctx = 131072, .norm_eps = 1e-6f, .n_head_kv = 8, .window = 4096}},
+    {"LlamaForCausalLM", "llama", PARE_WINDOW_NONE, .absent = {.n_ctx = 2048, .norm_eps = 1e-6f}, .head_dim_key = true},
+    {"LLaMAForCausalLM", "llama", PARE_WINDOW_NONE, .absent = {.n_ctx = 2048, .norm_eps = 1e-6f}, .head_dim_key = true},
+    {"MistralForCausalLM", "mistral", PARE_WINDOW_ALWAYS,
+     .absent = {.n_ctx = 131072, .norm_eps = 1e-6f, .n_head_kv = 8, .window = 4096}, .head_dim_key = true},
+    {"MixtralForCausalLM", "mixtral", PARE_WINDOW_ALWAYS,
+     .absent =
+         {.n_ctx = 131072, .norm_eps = 1e-5f, .rope_base = 1e6f, .n_head_kv = 8, .n_expert = 8, .n_expert_used = 2},
+     .experts = "num_local_experts"},
     {0},
 };
 
@@ -39,10 +41,26 @@ static const pare_arch_weight weights[] = {
      {PARE_DIM_EMBD, PARE_DIM_FF},
      PARE_MAP_SAME,
      PARE_BIAS_FFN | PARE_DENSE_ONLY},
-    {PARE_W_FFN_GATE_INP, NULL, {PARE_DIM_EXPERT, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
-    {PARE_W_FFN_GATE_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
-    {PARE_W_FFN_UP_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
-    {PARE_W_FFN_DOWN_EXPS, NULL, {PARE_DIM_EXPERT, PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_GATE_INP,
+     "model.layers.%u.block_sparse_moe.gate",
+     {PARE_DIM_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_GATE_EXPS,
+     "model.layers.%u.block_sparse_moe.experts.%e.w1",
+     {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_STACK,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_UP_EXPS,
+     "model.layers.%u.block_sparse_moe.experts.%e.w3",
+     {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_STACK,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_DOWN_EXPS,
+     "model.layers.%u.block_sparse_moe.experts.%e.w2",
+     {PARE_DIM_EXPERT, PARE_DIM_EMBD, PARE_DIM_FF_EXPERT},
+     PARE_MAP_STACK,
+     PARE_EXPERTS_ONLY},
 };
 
 /* RoPE turns whole heads in this family; other values cannot be permuted back either. */
@@ -67,7 +85,7 @@ const pare_arch pare_arch_llama = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
-    .head_dim_key = true,
+    .expert_norm = true,
     .from_meta = from_meta,
     .to_meta = to_meta,
 };

@@ -3,7 +3,7 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"Olmo2ForCausalLM", "olmo2", PARE_WINDOW_NONE, {.n_ctx = 2048, .norm_eps = 1e-5f}},
+    {"Olmo2ForCausalLM", "olmo2", PARE_WINDOW_NONE, .absent = {.n_ctx = 2048, .norm_eps = 1e-5f}},
     {0},
 };
 

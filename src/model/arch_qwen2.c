@@ -2,10 +2,8 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"Qwen2ForCausalLM",
-     "qwen2",
-     PARE_WINDOW_SWITCHED,
-     {.n_ctx = 32768, .norm_eps = 1e-6f, .n_head_kv = 32, .window = 4096, .window_first = 28}},
+    {"Qwen2ForCausalLM", "qwen2", PARE_WINDOW_SWITCHED,
+     .absent = {.n_ctx = 32768, .norm_eps = 1e-6f, .n_head_kv = 32, .window = 4096, .window_first = 28}},
     {0},
 };
 

@@ -3,10 +3,10 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"Qwen3ForCausalLM",
-     "qwen3",
-     PARE_WINDOW_SWITCHED,
-     {.n_ctx = 32768, .norm_eps = 1e-6f, .n_head_kv = 32, .head_dim = 128, .window = 4096, .window_first = 28}},
+    {"Qwen3ForCausalLM", "qwen3", PARE_WINDOW_SWITCHED,
+     .absent =
+         {.n_ctx = 32768, .norm_eps = 1e-6f, .n_head_kv = 32, .head_dim = 128, .window = 4096, .window_first = 28},
+     .head_dim_key = true},
     {0},
 };
 
@@ -33,5 +33,4 @@ const pare_arch pare_arch_qwen3 = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
-    .head_dim_key = true,
 };

@@ -4,10 +4,8 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"Starcoder2ForCausalLM",
-     "starcoder2",
-     PARE_WINDOW_ALWAYS,
-     {.n_ctx = 4096, .norm_eps = 1e-5f, .n_head_kv = 2, .tied = true}},
+    {"Starcoder2ForCausalLM", "starcoder2", PARE_WINDOW_ALWAYS,
+     .absent = {.n_ctx = 4096, .norm_eps = 1e-5f, .n_head_kv = 2, .tied = true}},
     {0},
 };
 

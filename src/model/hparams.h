@@ -24,14 +24,18 @@ typedef struct pare_rope_llama3 {
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
     uint32_t n_layer, n_ctx_train, n_embd, n_ff, n_head, n_head_kv;
-    uint32_t head_dim_k, head_dim_v; /* elements of a key head and of a value head */
-    uint32_t n_rot;                  /* leading elements of a head that RoPE turns, even */
-    uint32_t n_expert, n_expert_used;
-    uint32_t window;         /* attention sees this many tokens, itself included; 0: all before */
-    uint32_t window_period;  /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
-    uint32_t window_first;   /* layers before this one see all */
-    bool window_not_in_gguf; /* stock writes no key for it (mistral): a conversion to GGUF must say so */
-    bool residual_in_turn;   /* attention first, although the family's layers are parallel */
+    uint32_t head_dim_k, head_dim_v;  /* elements of a key head and of a value head */
+    uint32_t n_rot;                   /* leading elements of a head that RoPE turns, even */
+    uint32_t n_expert, n_expert_used; /* 0: a dense FFN */
+    uint32_t n_ff_expert;             /* width of one expert's FFN */
+    uint32_t n_ff_shared;             /* width of the FFN beside the experts that every token goes through */
+    bool expert_norm;                 /* the weights of the experts used are scaled to a sum of one */
+    bool expert_norm_not_in_gguf;     /* no key that stock reads says expert_norm */
+    uint32_t window;                  /* attention sees this many tokens, itself included; 0: all before */
+    uint32_t window_period;           /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
+    uint32_t window_first;            /* layers before this one see all */
+    bool window_not_in_gguf;          /* stock writes no key for it (mistral): a conversion to GGUF must say so */
+    bool residual_in_turn;            /* attention first, although the family's layers are parallel */
     float norm_eps;
     float rope_base;
     pare_rope_scaling rope_scaling;

@@ -19,6 +19,10 @@ static const char *const k_head_dim[] = {"head_dim", NULL};
 static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};
 static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", NULL};
 static const char *const k_vocab[] = {"vocab_size", NULL};
+static const char *const k_used[] = {"num_experts_per_tok", NULL};
+static const char *const k_ff_expert[] = {"moe_intermediate_size", NULL};
+static const char *const k_ff_shared[] = {"shared_expert_intermediate_size", NULL};
+static const char *const k_norm_topk[] = {"norm_topk_prob", NULL};
 static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
 static const char *const k_layer_eps[] = {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", NULL};
@@ -74,9 +78,44 @@ static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, con
     return st;
 }
 
+/* Models of these classes whose layers are not all alike have no form in GGUF. */
+static pare_status check_sparse_layers(const json_t *config, const char *path, pare_error *err)
+{
+    uint64_t step = 1;
+    bool found = false;
+    pare_status st = pare_json_u64(config, path, "decoder_sparse_step", 0, UINT32_MAX, &step, &found, err);
+    if (st == PARE_OK && (step != 1 || json_array_size(json_object_get(config, "mlp_only_layers")) > 0))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: 'decoder_sparse_step' or 'mlp_only_layers' ask for layers without experts among others",
+                       path);
+    return st;
+}
+
+/* Counts and widths of experts, of the classes that have them. */
+static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                                const json_t *config, const char *path, pare_error *err)
+{
+    const char *const k_experts[] = {class->experts, NULL};
+    bool found = false, shared = pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP) != NULL;
+    if (class->experts == NULL)
+        return PARE_OK;
+    pare_status st = get_u32(config, path, k_experts, PARE_MAX_EXPERTS, class->absent.n_expert, &hp->n_expert, err);
+    if (st == PARE_OK)
+        st = get_u32(config, path, k_used, hp->n_expert, class->absent.n_expert_used, &hp->n_expert_used, err);
+    if (st == PARE_OK && arch->expert_ff_key)
+        st = get_u32(config, path, k_ff_expert, PARE_MAX_FF, class->absent.n_ff_expert, &hp->n_ff_expert, err);
+    if (st == PARE_OK && shared)
+        st = get_u32(config, path, k_ff_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
+    hp->expert_norm = arch->expert_norm && !class->norm_topk_key;
+    if (st == PARE_OK && class->norm_topk_key)
+        st = pare_json_bool(config, path, *k_norm_topk, &hp->expert_norm, &found, err);
+    hp->expert_norm_not_in_gguf = hp->expert_norm != arch->expert_norm;
+    return st == PARE_OK ? check_sparse_layers(config, path, err) : st;
+}
+
 /* head_dim and the count of kv heads: a key that is there with null means "derive", an absent one the class's value. */
-static pare_status read_heads(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, const json_t *config,
-                              const char *path, pare_error *err)
+static pare_status read_heads(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
+                              pare_error *err)
 {
     bool has_dim = false, has_kv = false;
     uint64_t dim = json_object_get(config, *k_head_dim) == NULL ? class->absent.head_dim : 0;
@@ -85,7 +124,7 @@ static pare_status read_heads(pare_hparams *hp, const pare_arch *arch, const par
     if (st == PARE_OK)
         st = pare_json_u64(config, path, *k_heads_kv, 1, PARE_MAX_HEADS, &kv, &has_kv, err);
     hp->head_dim_k = hp->head_dim_v = (uint32_t)dim;
-    hp->head_dim_key = has_dim || arch->head_dim_key;
+    hp->head_dim_key = has_dim || class->head_dim_key;
     hp->n_head_kv = (uint32_t)kv;
     return st;
 }
@@ -329,7 +368,9 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     *hp = (pare_hparams){0};
     pare_status st = read_counts(hp, class, config, path, err);
     if (st == PARE_OK)
-        st = read_heads(hp, arch, class, config, path, err);
+        st = read_heads(hp, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_experts(hp, arch, class, config, path, err);
     if (st == PARE_OK)
         st = read_norm_and_act(hp, arch, class, config, path, err);
     if (st == PARE_OK)
@@ -369,6 +410,22 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
     return yarn;
 }
 
+/* The keys of a mixture of experts. */
+static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, json_t *config)
+{
+    if (class->experts == NULL)
+        return true;
+    bool ok = json_object_set_new(config, class->experts, json_integer(hp->n_expert)) == 0;
+    ok = json_object_set_new(config, *k_used, json_integer(hp->n_expert_used)) == 0 && ok;
+    if (arch->expert_ff_key)
+        ok = json_object_set_new(config, *k_ff_expert, json_integer(hp->n_ff_expert)) == 0 && ok;
+    if (hp->n_ff_shared > 0)
+        ok = json_object_set_new(config, *k_ff_shared, json_integer(hp->n_ff_shared)) == 0 && ok;
+    if (class->norm_topk_key)
+        ok = json_object_set_new(config, *k_norm_topk, json_boolean(hp->expert_norm)) == 0 && ok;
+    return ok;
+}
+
 pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err)
 {
     static const char *const acts[] = {[PARE_ACT_SILU] = "silu",
@@ -376,15 +433,19 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
                                        [PARE_ACT_GELU_TANH] = "gelu_pytorch_tanh",
                                        [PARE_ACT_RELU] = "relu",
                                        [PARE_ACT_RELU2] = "relu2"};
+    const pare_hf_class *class = pare_arch_class_for(arch, hp);
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
     if (hp->rope_scaling == PARE_ROPE_LONGROPE)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "RoPE scaling 'longrope' cannot be written to a config.json");
+    if (class->experts != NULL && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "class '%s' has no word for the way experts are weighted here",
+                         class->name);
     const struct {
         const char *key;
         json_t *value;
     } members[] = {
-        {"architectures", json_pack("[s]", arch->hf_classes[0].name)},
-        {"model_type", json_string(arch->hf_classes[0].model_type)},
+        {"architectures", json_pack("[s]", class->name)},
+        {"model_type", json_string(class->model_type)},
         {*k_layers, json_integer(hp->n_layer)},
         {*k_ctx, json_integer(hp->n_ctx_train)},
         {*k_embd, json_integer(hp->n_embd)},
@@ -400,9 +461,9 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {"attention_bias", json_boolean(hp->attn_bias)},
         {"mlp_bias", json_boolean(hp->ffn_bias)},
     };
-    bool ok = true;
+    bool ok = put_experts(hp, arch, class, config);
     if (arch->window_key && hp->window > 0)
-        ok = json_object_set_new(config, "sliding_window", json_integer(hp->window)) == 0;
+        ok = ok && json_object_set_new(config, "sliding_window", json_integer(hp->window)) == 0;
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         ok = json_object_set_new(config, members[i].key, members[i].value) == 0 && ok;
     if (arch->partial_rotary)

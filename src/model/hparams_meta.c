@@ -132,10 +132,32 @@ static pare_status read_counts(source *s, pare_hparams *hp, pare_error *err)
     for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
         st = counts[i].required ? need_u32(s, counts[i].suffix, counts[i].max, counts[i].out, err)
                                 : get_u32(s, counts[i].suffix, 1, counts[i].max, counts[i].out, err);
-    if (st == PARE_OK)
-        st = get_u32(s, "expert_count", 0, PARE_MAX_EXPERTS, &hp->n_expert, err);
+    return st;
+}
+
+/* Whether stock's converter writes the width of an expert or of the shared one is the family's; its reader takes a
+ * share of the FFN's width for an expert's where the key is missing. */
+static pare_status read_experts(source *s, const pare_arch *arch, pare_hparams *hp, pare_error *err)
+{
+    bool found = false;
+    pare_status st = pare_arch_needs_experts(arch)
+                         ? need_u32(s, "expert_count", PARE_MAX_EXPERTS, &hp->n_expert, err)
+                         : get_u32(s, "expert_count", 0, PARE_MAX_EXPERTS, &hp->n_expert, err);
     if (st == PARE_OK)
         st = get_u32(s, "expert_used_count", 0, hp->n_expert, &hp->n_expert_used, err);
+    if (st != PARE_OK || hp->n_expert == 0)
+        return st;
+    if (arch->expert_ff_key) {
+        hp->n_ff_expert = hp->n_expert_used > 0 ? hp->n_ff / hp->n_expert_used : 0;
+        st = get_u32(s, "expert_feed_forward_length", 1, PARE_MAX_FF, &hp->n_ff_expert, err);
+    }
+    if (st == PARE_OK && pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP) != NULL) {
+        hp->n_ff_shared = hp->n_ff;
+        st = get_u32(s, "expert_shared_feed_forward_length", 1, PARE_MAX_FF, &hp->n_ff_shared, err);
+    }
+    hp->expert_norm = arch->expert_norm;
+    if (st == PARE_OK)
+        st = pare_meta_bool(s->meta, s->path, make_key(s, "expert_weights_norm"), &hp->expert_norm, &found, err);
     return st;
 }
 
@@ -194,6 +216,8 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
     source s = {.meta = meta, .path = path, .arch = arch->name};
     *hp = (pare_hparams){0};
     pare_status st = read_counts(&s, hp, err);
+    if (st == PARE_OK)
+        st = read_experts(&s, arch, hp, err);
     if (st == PARE_OK)
         st = read_norm(&s, arch, hp, err);
     if (st == PARE_OK)
@@ -266,6 +290,8 @@ pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *
     if ((hp->n_expert == 0) != (hp->n_expert_used == 0))
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " experts used", path, hp->n_expert_used,
                          hp->n_expert);
+    if (hp->n_expert > 0 && hp->n_ff_expert == 0)
+        hp->n_ff_expert = hp->n_ff;
     if (hp->rope_scaling == PARE_ROPE_YARN && hp->rope_factor == 0.0f)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling 'yarn' without a factor", path);
     return PARE_OK;
@@ -307,6 +333,24 @@ static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *a
         st = put_f32(arch, meta, "rope.scaling.yarn_beta_fast", hp->yarn_beta_fast, err);
     if (st == PARE_OK)
         st = put_f32(arch, meta, "rope.scaling.yarn_beta_slow", hp->yarn_beta_slow, err);
+    return st;
+}
+
+/* The widths of experts, and how their weights are made where that is not the family's way (a key that stock reads for
+ * other families). */
+static pare_status write_expert_widths(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
+{
+    char key[160];
+    pare_status st = PARE_OK;
+    snprintf(key, sizeof key, "%s.expert_weights_norm", arch->name);
+    if (hp->n_expert == 0)
+        return PARE_OK;
+    if (arch->expert_ff_key)
+        st = put_u32(arch, meta, "expert_feed_forward_length", hp->n_ff_expert, err);
+    if (st == PARE_OK && hp->n_ff_shared > 0)
+        st = put_u32(arch, meta, "expert_shared_feed_forward_length", hp->n_ff_shared, err);
+    if (st == PARE_OK && hp->expert_norm != arch->expert_norm)
+        st = pare_meta_set_bool(meta, key, hp->expert_norm, err);
     return st;
 }
 
@@ -360,6 +404,8 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = pare_meta_set_u32(meta, "general.file_type", file_type, err);
     if (st == PARE_OK && arch->window_key) /* GGUF's way to say "all" is a window over the whole context */
         st = put_u32(arch, meta, "attention.sliding_window", hp->window > 0 ? hp->window : hp->n_ctx_train, err);
+    if (st == PARE_OK)
+        st = write_expert_widths(hp, arch, meta, err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)

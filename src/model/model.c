@@ -72,9 +72,17 @@ pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_
     return st;
 }
 
+uint64_t pare_tensor_matrices(const pare_tensor *t)
+{
+    uint64_t n_rows = t->n_dims > 2 ? t->dim[t->n_dims - 2] : t->n_rows;
+    return n_rows > 0 ? t->n_rows / n_rows : 1;
+}
+
 void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
-    if (t->data != NULL && pare_in_range(row, n_rows, t->n_rows))
+    if (t->release != NULL && pare_in_range(row, n_rows, t->n_rows))
+        t->release(t, row, n_rows);
+    else if (t->data != NULL && pare_in_range(row, n_rows, t->n_rows))
         pare_map_release(t->data + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
 }
 

@@ -21,6 +21,9 @@ typedef struct pare_tensor pare_tensor;
  * several threads at once for different rows. */
 typedef pare_status (*pare_read_fn)(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err);
 
+/* Tell the system that the pages behind these rows will not be read again soon; the rows are in range. */
+typedef void (*pare_release_fn)(const pare_tensor *t, uint64_t row, uint64_t n_rows);
+
 struct pare_tensor {
     const char *name; /* in the model's arena */
     pare_type type;
@@ -34,6 +37,7 @@ struct pare_tensor {
     uint64_t offset;     /* from the start of that file */
 
     pare_read_fn read;              /* NULL: copy from data */
+    pare_release_fn release;        /* NULL: the pages of data, if any */
     const void *ctx;                /* for read; lives in the model's arena */
     const struct pare_tensor *base; /* the tensor that read reads, NULL: none */
     size_t scratch_bytes;           /* about how much memory read needs while it runs */
@@ -47,6 +51,10 @@ pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows
 
 /* The same decoded: n_rows * row_len floats. Errors as the source's, or PARE_ERR_UNSUPPORTED: no decoder. */
 pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err);
+
+/* The matrices that lie behind one another in t: its experts; 1 for a tensor of two dimensions or less. Row r belongs to
+ * matrix r / (t->n_rows / pare_tensor_matrices(t)). */
+uint64_t pare_tensor_matrices(const pare_tensor *t);
 
 /* Tell the system that the pages behind these rows will not be read again soon. Nothing for rows that are not mapped.
  */

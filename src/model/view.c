@@ -1,4 +1,5 @@
 #include "model/view.h"
+#include "core/checked.h"
 #include "core/scratch.h"
 #include "quant/registry.h"
 
@@ -23,6 +24,7 @@ static view *start(pare_arena *arena, pare_tensor *out, const pare_tensor *src, 
     *out = *src;
     out->data = NULL;
     out->read = read;
+    out->release = NULL;
     out->ctx = v;
     out->base = &v->src;
     out->scratch_bytes = src->scratch_bytes + (size_t)src->row_bytes + (size_t)src->row_len * sizeof(float);
@@ -173,6 +175,130 @@ pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_
         return PARE_ERR_MEMORY;
     out->dim[0] = src->dim[1];
     out->dim[1] = src->dim[0];
+    return pare_tensor_set_shape(out, src->name, err);
+}
+
+/* ---- experts: several matrices in one tensor ---- */
+
+typedef struct stack {
+    const pare_tensor *parts;
+    uint64_t part_rows;
+} stack;
+
+static pare_status read_stack(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const stack *s = t->ctx;
+    pare_status st = PARE_OK;
+    for (uint64_t done = 0, n = 0; done < n_rows && st == PARE_OK; done += n) {
+        uint64_t at = (row + done) % s->part_rows;
+        n = s->part_rows - at < n_rows - done ? s->part_rows - at : n_rows - done;
+        st = pare_tensor_read(&s->parts[(row + done) / s->part_rows], at, n, (uint8_t *)dst + done * t->row_bytes, err);
+    }
+    return st;
+}
+
+static void release_stack(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const stack *s = t->ctx;
+    for (uint64_t done = 0, n = 0; done < n_rows; done += n) {
+        uint64_t at = (row + done) % s->part_rows;
+        n = s->part_rows - at < n_rows - done ? s->part_rows - at : n_rows - done;
+        pare_tensor_release(&s->parts[(row + done) / s->part_rows], at, n);
+    }
+}
+
+static pare_status check_part(const pare_tensor *part, const pare_tensor *first, pare_error *err)
+{
+    if (part->type != first->type)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s' has type %s, '%s', with which it makes one tensor, %s",
+                         part->name, pare_type_get(part->type)->name, first->name, pare_type_get(first->type)->name);
+    if (part->n_dims == first->n_dims && memcmp(part->dim, first->dim, first->n_dims * sizeof *first->dim) == 0)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_RANGE,
+                     "tensor '%s' of %" PRIu64 " rows of %" PRIu64 " has another shape than '%s' of %" PRIu64
+                     " rows of %" PRIu64 ", with which it makes one tensor",
+                     part->name, part->n_rows, part->row_len, first->name, first->n_rows, first->row_len);
+}
+
+pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, uint64_t n, pare_error *err)
+{
+    size_t bytes = 0, scratch = 0;
+    pare_status st = PARE_OK;
+    if (n == 0 || parts[0].n_rows == 0 || parts[0].n_dims >= PARE_MAX_DIMS)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': no rows to make one tensor of", n > 0 ? parts->name : "");
+    stack *s = pare_arena_alloc(arena, sizeof *s, err);
+    pare_tensor *copy = NULL;
+    if (s != NULL && pare_mul_size((size_t)n, sizeof *copy, &bytes))
+        copy = pare_arena_alloc(arena, bytes, err);
+    if (copy == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " parts", parts->name, n);
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++) {
+        st = check_part(&parts[i], &parts[0], err);
+        scratch = parts[i].scratch_bytes > scratch ? parts[i].scratch_bytes : scratch;
+    }
+    if (st != PARE_OK)
+        return st;
+    memcpy(copy, parts, bytes);
+    *s = (stack){copy, parts->n_rows};
+    *out = *parts;
+    out->data = NULL;
+    out->read = read_stack;
+    out->release = release_stack;
+    out->ctx = s;
+    out->base = NULL;
+    out->scratch_bytes = scratch;
+    out->n_dims = parts->n_dims + 1;
+    out->dim[0] = n;
+    memcpy(out->dim + 1, parts->dim, parts->n_dims * sizeof *parts->dim);
+    return pare_tensor_set_shape(out, parts->name, err);
+}
+
+typedef struct part {
+    pare_tensor src;
+    uint64_t first; /* row of src */
+} part;
+
+static pare_status read_part(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const part *p = t->ctx;
+    return pare_tensor_read(&p->src, p->first + row, n_rows, dst, err);
+}
+
+static void release_part(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const part *p = t->ctx;
+    pare_tensor_release(&p->src, p->first + row, n_rows);
+}
+
+pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err)
+{
+    if (src->n_dims != 3 || i >= src->dim[0])
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions has no matrix %" PRIu64, src->name,
+                         src->n_dims, i);
+    part *p = pare_arena_alloc(arena, sizeof *p, err);
+    if (p == NULL)
+        return PARE_ERR_MEMORY;
+    *p = (part){*src, i * src->dim[1]};
+    *out = *src;
+    out->data = NULL;
+    out->read = read_part;
+    out->release = release_part;
+    out->ctx = p;
+    out->base = NULL;
+    out->n_dims = 2;
+    memcpy(out->dim, src->dim + 1, 2 * sizeof *src->dim);
+    return pare_tensor_set_shape(out, src->name, err);
+}
+
+pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err)
+{
+    if (src->n_dims == 0 || src->n_dims > 2 || (src->n_dims == 2 && src->dim[0] != 1))
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' with %" PRIu64 " rows is neither a vector nor one row",
+                         src->name, src->n_rows);
+    *out = *src;
+    out->n_dims = 3 - src->n_dims;
+    out->dim[0] = src->n_dims == 1 ? 1 : src->row_len;
+    out->dim[1] = src->row_len;
     return pare_tensor_set_shape(out, src->name, err);
 }
 

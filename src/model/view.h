@@ -30,6 +30,18 @@ pare_status pare_view_qkv(pare_arena *arena, pare_tensor *out, const pare_tensor
 /* out[i][j] = src[j][i]. Errors: PARE_ERR_RANGE (no matrix), PARE_ERR_UNSUPPORTED (a block type), PARE_ERR_MEMORY. */
 pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err);
 
+/* n matrices or vectors of one shape and type, one behind the other, as one tensor with a further dimension. The array
+ * is copied. Errors: PARE_ERR_RANGE (another shape), PARE_ERR_UNSUPPORTED (another type), PARE_ERR_MEMORY. */
+pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, uint64_t n, pare_error *err);
+
+/* Back: matrix i of a tensor of three dimensions; i < src->dim[0]. Errors: PARE_ERR_RANGE (other dimensions),
+ * PARE_ERR_MEMORY. */
+pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err);
+
+/* out[0][i] = src[i] and back: a vector as a matrix of one row, or such a matrix as a vector. Nothing moves.
+ * Errors: PARE_ERR_RANGE. */
+pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err);
+
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
 pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
 

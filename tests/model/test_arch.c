@@ -50,13 +50,15 @@ static void describes_every_family_once(void **state)
         for (size_t k = 0; k < arch->n_weights; k++) {
             const pare_arch_weight *w = &arch->weights[k];
             CHECK(pare_arch_weight_of(arch, w->id) == w); /* once only */
-            CHECK((w->hf == NULL) == ((w->flags & (PARE_WEIGHT_MADE | PARE_EXPERTS_ONLY)) != 0));
+            CHECK((w->hf == NULL) == ((w->flags & PARE_WEIGHT_MADE) != 0));
+            CHECK(w->hf == NULL || (strstr(w->hf, "%e") != NULL) == (w->map == PARE_MAP_STACK));
+            CHECK(w->map != PARE_MAP_STACK || (w->dim[0] == PARE_DIM_EXPERT && w->dim[2] != PARE_DIM_NONE));
             CHECK(w->dim[0] != PARE_DIM_NONE);
             for (size_t j = 0; j < k && w->hf != NULL; j++)
                 CHECK(arch->weights[j].hf == NULL || strcmp(arch->weights[j].hf, w->hf) != 0);
             if (w->hf != NULL) { /* one Hub tensor a layer exactly where GGUF has one */
-                pare_arch_hf_name(name, sizeof name, w, 0, false);
-                pare_arch_hf_name(other, sizeof other, w, 1, false);
+                pare_arch_hf_name(name, sizeof name, w, 0, 0, false);
+                pare_arch_hf_name(other, sizeof other, w, 1, 0, false);
                 CHECK((strcmp(name, other) != 0) == pare_weight_per_layer(w->id));
             }
         }
@@ -71,7 +73,7 @@ static void names_weights(void **state)
     CHECK(strcmp(pare_weight_name(name, sizeof name, PARE_W_ATTN_Q, 12, "bias"), "blk.12.attn_q.bias") == 0);
     CHECK(strcmp(pare_weight_name(name, sizeof name, PARE_W_TOKEN_EMBD, 12, "weight"), "token_embd.weight") == 0);
     const pare_arch_weight *q = pare_arch_weight_of(pare_arch_find("llama"), PARE_W_ATTN_Q);
-    CHECK(strcmp(pare_arch_hf_name(name, sizeof name, q, 7, false), "model.layers.7.self_attn.q_proj.weight") == 0);
+    CHECK(strcmp(pare_arch_hf_name(name, sizeof name, q, 7, 0, false), "model.layers.7.self_attn.q_proj.weight") == 0);
 }
 
 /* ---- hyperparameters ---- */

@@ -1,0 +1,174 @@
+#include "eval/forward_parts.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+bool pare_forward_has_experts(const pare_forward *f, const pare_forward_weights *l)
+{
+    return l->w[PARE_W_FFN_GATE_INP] != NULL || (f->m->hp.n_expert > 0 && l->w[PARE_W_FFN_UP] == NULL);
+}
+
+static bool has_shared(const pare_forward_weights *l)
+{
+    return l->w[PARE_W_FFN_UP_SHEXP] != NULL;
+}
+
+/* [n_expert, n_rows, row_len] */
+static pare_status want_stack(const pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t layer,
+                              uint32_t n_rows, uint32_t row_len, pare_error *err)
+{
+    uint32_t n_expert = f->m->hp.n_expert;
+    const pare_tensor *t = l->w[id];
+    pare_status st = pare_forward_want_matrix(f, l, id, layer, (uint64_t)n_expert * n_rows, row_len, err);
+    if (st == PARE_OK && pare_tensor_matrices(t) != n_expert)
+        st = pare_fail(err, PARE_ERR_RANGE,
+                       "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64
+                       " matrices; the hyperparameters say %" PRIu32 " experts",
+                       f->m->path, t->name, t->offset, pare_tensor_matrices(t), n_expert);
+    return st;
+}
+
+pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                       pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t ff = hp->n_ff_expert, shared = hp->n_ff_shared;
+    pare_status st;
+    if (hp->n_expert == 0 || hp->n_expert_used == 0 || hp->n_expert_used > hp->n_expert)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: layer %" PRIu32 " has experts, but %" PRIu32 " of %" PRIu32 " are used", f->m->path,
+                         layer, hp->n_expert_used, hp->n_expert);
+    if (!f->m->arch->wiring.gated_ffn)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: experts without a gate cannot be evaluated", f->m->path);
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP, layer, hp->n_expert, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE_INP], hp->n_expert, err)) != PARE_OK ||
+        (st = want_stack(f, l, PARE_W_FFN_GATE_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
+        (st = want_stack(f, l, PARE_W_FFN_UP_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
+        (st = want_stack(f, l, PARE_W_FFN_DOWN_EXPS, layer, hp->n_embd, ff, err)) != PARE_OK || !has_shared(l))
+        return st;
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP_SHEXP, layer, 1, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_SHEXP, layer, shared, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP_SHEXP, layer, shared, hp->n_embd, err)) != PARE_OK)
+        return st;
+    return pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN_SHEXP, layer, hp->n_embd, shared, err);
+}
+
+pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    pare_status st;
+    if (hp->n_expert == 0)
+        return PARE_OK;
+    if ((st = pare_forward_reserve(f, &f->experts.scores, slice, hp->n_expert, err)) != PARE_OK ||
+        (st = pare_forward_reserve(f, &f->experts.in, slice, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_reserve(f, &f->experts.out, slice, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_routing_open(&f->experts.routing, hp->n_expert, hp->n_expert_used, (uint32_t)slice, err)) != PARE_OK)
+        return st;
+    f->experts.every = malloc((size_t)slice * sizeof *f->experts.every);
+    f->experts.share = malloc((size_t)slice * sizeof *f->experts.share);
+    if (!f->b->host_memory)
+        f->experts.host = malloc((size_t)slice * hp->n_expert * sizeof *f->experts.host); /* reserved before: it fits */
+    if (f->experts.every == NULL || f->experts.share == NULL || (!f->b->host_memory && f->experts.host == NULL))
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for the scores of %" PRIu32 " experts", f->m->path,
+                         hp->n_expert);
+    for (uint64_t i = 0; i < slice; i++)
+        f->experts.every[i] = (int32_t)i;
+    return PARE_OK;
+}
+
+void pare_forward_release_experts(pare_forward *f)
+{
+    f->b->release(f->b, f->experts.scores);
+    f->b->release(f->b, f->experts.in);
+    f->b->release(f->b, f->experts.out);
+    free(f->experts.host);
+    free(f->experts.every);
+    free(f->experts.share);
+    pare_routing_close(&f->experts.routing);
+}
+
+/* The three matrices of one expert, or of the shared one. */
+typedef struct expert {
+    const pare_tensor *gate, *up, *down;
+    uint32_t matrix, n_ff;
+} expert;
+
+/* y = x W^T with matrix `matrix` of w */
+static pare_status multiply(pare_forward *f, const pare_tensor *w, uint32_t matrix, uint32_t n_rows, const float *x,
+                            uint32_t n, float *y, pare_error *err)
+{
+    pare_status st = f->b->matmul(f->b, w, (uint64_t)matrix * n_rows, n_rows, x, n, y, err);
+    if (st == PARE_OK && f->observe != NULL)
+        st = f->observe(w, matrix, x, n, f->observe_user, err);
+    return st;
+}
+
+/* row token[i] of y += weight[i] * the expert's answer to row i of x */
+static pare_status add_expert(pare_forward *f, const expert *e, const float *x, const int32_t *token,
+                              const float *weight, uint32_t n, float *y, pare_error *err)
+{
+    uint32_t n_embd = f->m->hp.n_embd;
+    pare_status st;
+    if ((st = multiply(f, e->gate, e->matrix, e->n_ff, x, n, f->gate, err)) != PARE_OK ||
+        (st = multiply(f, e->up, e->matrix, e->n_ff, x, n, f->up, err)) != PARE_OK ||
+        (st = f->b->activate(f->b, f->m->arch->wiring.act, f->gate, f->up, (size_t)n * e->n_ff, f->up, err)) !=
+            PARE_OK ||
+        (st = multiply(f, e->down, e->matrix, n_embd, f->up, n, f->experts.out, err)) != PARE_OK)
+        return st;
+    return f->b->scatter_add(f->b, f->experts.out, token, weight, n, n_embd, y, err);
+}
+
+/* Scores in host memory. */
+static pare_status fetch(pare_forward *f, size_t n, const float **out, pare_error *err)
+{
+    *out = f->b->host_memory ? f->experts.scores : f->experts.host;
+    if (f->b->host_memory)
+        return PARE_OK;
+    return f->b->download(f->b, f->experts.host, f->experts.scores, n * sizeof *f->experts.host, err);
+}
+
+static pare_status add_shared(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
+                              pare_error *err)
+{
+    const expert e = {.gate = l->w[PARE_W_FFN_GATE_SHEXP],
+                      .up = l->w[PARE_W_FFN_UP_SHEXP],
+                      .down = l->w[PARE_W_FFN_DOWN_SHEXP],
+                      .n_ff = f->m->hp.n_ff_shared};
+    const float *score;
+    pare_status st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP_SHEXP, 0, 1, x, n, f->experts.scores, err);
+    if (st == PARE_OK)
+        st = fetch(f, n, &score, err);
+    for (uint32_t i = 0; st == PARE_OK && i < n; i++)
+        f->experts.share[i] = 1 / (1 + expf(-score[i]));
+    return st == PARE_OK ? add_expert(f, &e, x, f->experts.every, f->experts.share, n, y, err) : st;
+}
+
+pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
+                                 pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_routing *r = &f->experts.routing;
+    const float *scores;
+    pare_error inner = {0};
+    pare_status st;
+    if ((st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP, 0, hp->n_expert, x, n, f->experts.scores, err)) !=
+            PARE_OK ||
+        (st = fetch(f, (size_t)n * hp->n_expert, &scores, err)) != PARE_OK)
+        return st;
+    st = pare_route(&f->experts.routing, scores, n, hp->expert_norm, l->w[PARE_W_FFN_GATE_INP]->name, &inner);
+    if (st != PARE_OK)
+        return pare_fail(err, st, "%s: %s", f->m->path, inner.text);
+    st = f->b->clear(f->b, y, (size_t)n * hp->n_embd, err);
+    for (uint32_t i = 0; i < hp->n_expert && st == PARE_OK; i++) {
+        const expert e = {l->w[PARE_W_FFN_GATE_EXPS], l->w[PARE_W_FFN_UP_EXPS], l->w[PARE_W_FFN_DOWN_EXPS], i,
+                          hp->n_ff_expert};
+        uint32_t first = r->first[i], n_tokens = r->first[i + 1] - first;
+        if (n_tokens == 0)
+            continue;
+        st = f->b->gather(f->b, x, r->token + first, n_tokens, hp->n_embd, f->experts.in, err);
+        if (st == PARE_OK)
+            st = add_expert(f, &e, f->experts.in, r->token + first, r->weight + first, n_tokens, y, err);
+    }
+    return st == PARE_OK && has_shared(l) ? add_shared(f, l, x, n, y, err) : st;
+}

@@ -1,0 +1,76 @@
+/* eval/forward_parts.h - what the files of the forward pass share: its state, and the part with experts
+ *
+ * A layer with a router (ffn_gate_inp) has experts in place of one FFN:
+ *
+ *   scores = router x       one a token and expert
+ *   p_e = e^s_e / Z         for the k experts with the largest scores; Z sums over these k, or over all
+ *   y = sum over the k of p_e down_e(act(gate_e x) * up_e x)
+ *
+ * and perhaps a shared expert, which every token goes through with the weight sigmoid(ffn_gate_inp_shexp x). Tokens are
+ * taken expert by expert, so each matrix is decoded and multiplied once a slice. */
+#ifndef PARE_EVAL_FORWARD_PARTS_H
+#define PARE_EVAL_FORWARD_PARTS_H
+
+#include "eval/forward.h"
+#include "eval/router.h"
+
+/* Tokens that pass through the feed-forward part at once: its activations are the widest, and a weight decoded once
+ * for so many tokens costs next to nothing. */
+enum { FFN_SLICE = 2048 };
+
+/* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
+typedef struct pare_forward_weights {
+    const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
+} pare_forward_weights;
+
+struct pare_forward {
+    const pare_model *m;
+    pare_backend *b;
+    uint32_t n_ctx, max_seq;
+    uint32_t n_seq, n; /* of the last run */
+    pare_forward_weights model, *layers;
+    uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
+    float *x;                    /* [tokens, n_embd]: the residual stream */
+    float *h, *branch;           /* [tokens, n_embd]: input and output of a part of a layer */
+    float *q, *k, *v, *o;        /* [tokens, n_q], ... */
+    float *gate, *up;            /* [FFN_SLICE, the widest FFN] */
+    float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
+    struct {
+        float *scores;   /* [FFN_SLICE, n_expert] */
+        float *in, *out; /* [FFN_SLICE, n_embd] of the tokens of one expert */
+        float *host;     /* the scores in host memory, or NULL where they are there already */
+        int32_t *every;  /* 0, 1, 2, ...: the tokens of the shared expert */
+        float *share;    /* [FFN_SLICE] their weights, host memory */
+        pare_routing routing;
+    } experts; /* NULL in a dense model */
+    uint64_t n_bytes;
+    pare_observe_fn observe; /* or NULL */
+    void *observe_user;
+};
+
+/* A matrix that must be there with these dimensions; a vector that must have n elements where it is there. */
+pare_status pare_forward_want_matrix(const pare_forward *f, const pare_forward_weights *l, pare_weight id,
+                                     uint32_t layer, uint64_t n_rows, uint64_t row_len, pare_error *err);
+pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err);
+
+/* Device memory for n_rows by width floats, counted in f->n_bytes. */
+pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err);
+
+/* y = x W^T + bias for rows [row, row + n_rows) of a weight */
+pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
+                                uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err);
+
+/* Whether the layer has experts, as its tensors say; a model that says so has them where no dense FFN is. */
+bool pare_forward_has_experts(const pare_forward *f, const pare_forward_weights *l);
+pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                       pare_error *err);
+
+/* slice: tokens at once. Nothing in a dense model. */
+pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_error *err);
+void pare_forward_release_experts(pare_forward *f);
+
+/* y = the experts' part of x for n tokens, at most a slice */
+pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
+                                 pare_error *err);
+
+#endif
