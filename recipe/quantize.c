@@ -3,6 +3,7 @@
 #include "recipe/meta_edit.h"
 #include "recipe/type_rules.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,12 @@ static bool is_output(const pare_preset_model *m, const char *name)
     return strcmp(name, m->tied_output ? "token_embd.weight" : "output.weight") == 0;
 }
 
+enum { MAX_ARCH = 64 }; /* bytes of general.architecture that readers accept */
+
 typedef struct planner {
     const pare_quantize_options *options;
     const pare_model *in;
+    char arch[MAX_ARCH + 1]; /* the metadata's texts have no end mark */
     pare_type_rules rules;
     pare_preset_state state;
     uint32_t n_needing;
@@ -151,21 +155,25 @@ static pare_status choose(planner *p, const pare_tensor *t, pare_type *wanted, p
     return st == PARE_OK ? check_change(p, t, *to, err) : st;
 }
 
-static void describe(const pare_model *in, bool has_imatrix, pare_preset_model *m)
+static pare_preset_model describe(planner *p)
 {
+    const pare_model *in = p->in;
+    pare_preset_model m = {.arch = p->arch,
+                           .tied_output = pare_model_find(in, "output.weight") == NULL,
+                           .has_imatrix = p->options->imatrix != NULL};
     const pare_meta_value *arch = pare_meta_find(&in->meta, "general.architecture");
-    *m = (pare_preset_model){.arch = in->arch != NULL                                 ? in->arch->name
-                                     : arch != NULL && arch->type == PARE_META_STRING ? arch->v.s.data
-                                                                                      : ""};
-    m->tied_output = pare_model_find(in, "output.weight") == NULL;
     pare_hparams hp = in->hp;
+    if (in->arch != NULL)
+        snprintf(p->arch, sizeof p->arch, "%s", in->arch->name);
+    else if (arch != NULL && arch->type == PARE_META_STRING && arch->v.s.len <= MAX_ARCH)
+        memcpy(p->arch, arch->v.s.data, arch->v.s.len); /* the rest is zero */
     if (in->arch == NULL)
-        pare_hparams_guess(&hp, m->arch, &in->meta);
-    m->has_imatrix = has_imatrix;
-    m->n_layer = hp.n_layer;
-    m->n_head = hp.n_head;
-    m->n_head_kv = hp.n_head_kv;
-    m->n_expert = hp.n_expert;
+        pare_hparams_guess(&hp, p->arch, &in->meta);
+    m.n_layer = hp.n_layer;
+    m.n_head = hp.n_head;
+    m.n_head_kv = hp.n_head_kv;
+    m.n_expert = hp.n_expert;
+    return m;
 }
 
 static int by_stock_order(const void *a, const void *b)
@@ -207,8 +215,7 @@ static pare_status decide(planner *p, decision *decisions, pare_error *err)
         names[i] = in->tensors[i].name;
     }
     if (st == PARE_OK) {
-        pare_preset_model m;
-        describe(in, p->options->imatrix != NULL, &m);
+        const pare_preset_model m = describe(p);
         qsort(order, in->n_tensors, sizeof *order, by_stock_order);
         pare_preset_start(&p->state, p->options->preset, &m, names, in->n_tensors);
     }

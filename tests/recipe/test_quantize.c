@@ -523,11 +523,34 @@ static void conversion_keeps_nonfinite_values(void **state)
     close_fixture(&f);
 }
 
+/* Presets go by the head counts of families that pare cannot run as well. Their name is a view into a file, without
+ * an end mark. */
+static void reads_the_shape_of_unknown_families(void **state)
+{
+    (void)state;
+    static const char bytes[] = "phi3.attention";
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    open_fixture(&f);
+    f.m.meta.values[0].v.s = (pare_str){bytes, 4};
+    CHECK_OK(pare_meta_set_u32(&f.m.meta, "phi3.attention.head_count", 8, &err), &err);
+    CHECK_OK(pare_meta_set_u32(&f.m.meta, "phi3.attention.head_count_kv", 2, &err), &err);
+    add_tensor(&f, "blk.0.attn_v.weight", 2, 64, 256);
+    pare_quantize_options o = options_of("q2_k");
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    CHECK(row_of(&plan, "blk.0.attn_v.weight")->to == PARE_TYPE_Q4_K); /* Q3_K with fewer queries a value */
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_encodes_and_measures),
         cmocka_unit_test(overrides_beat_the_preset),
+        cmocka_unit_test(reads_the_shape_of_unknown_families),
         cmocka_unit_test(the_second_embedding_follows_the_first),
         cmocka_unit_test(what_a_tensor_cannot_take),
         cmocka_unit_test(rtn_is_for_types_with_a_plain_rule),
