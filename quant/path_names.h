@@ -19,6 +19,7 @@
 #define pare_f32_encode PARE_ON_PATH(pare_f32_encode)
 #define pare_fan_add PARE_ON_PATH(pare_fan_add)
 #define pare_fan_init PARE_ON_PATH(pare_fan_init)
+#define pare_fraction_scales PARE_ON_PATH(pare_fraction_scales)
 #define pare_grid_book_init PARE_ON_PATH(pare_grid_book_init)
 #define pare_grid_encode PARE_ON_PATH(pare_grid_encode)
 #define pare_grid_guess PARE_ON_PATH(pare_grid_guess)

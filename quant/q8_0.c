@@ -1,11 +1,13 @@
 #include "quant/q8_0.h"
 
+#include "quant/fraction_search.h"
 #include "quant/lattice.h"
 #include "quant/whole_search.h"
 
 #include <math.h>
 
 enum { LEN = 32, TOP = 127 };
+enum { BLOCK_TOP = 31 }; /* blocks of integers up to this times one step are recognised */
 
 /* To nearest, halves away from zero, as roundf, but not a call a weight: v - trunc(v) is exact. |v| < 2^31. */
 static int round_away(float v)
@@ -69,6 +71,56 @@ static float find_row_step(const float *src, size_t row_len)
     return step;
 }
 
+static float row_peak(const float *src, size_t n)
+{
+    pare_vec peak[PARE_PARTS];
+    float lane[16], all = 0;
+    for (size_t p = 0; p < PARE_PARTS; p++)
+        peak[p] = pare_vec_all(0);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t p = 0; p < PARE_PARTS; p++)
+            peak[p] = pare_vec_max(pare_vec_abs(pare_vec_load(src + i + p * PARE_VEC_LANES)), peak[p]);
+    memcpy(lane, peak, sizeof lane);
+    for (int l = 0; l < 16; l++)
+        all = lane[l] > all ? lane[l] : all;
+    return all;
+}
+
+/* Whether n weights may be integers times a step of which the peak is one of 16 numbers from `first` on. */
+static bool may_be_multiples(const float *x, size_t n, float peak, int first)
+{
+    static const float count[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (size_t p = 0; p < PARE_PARTS; p++) {
+        pare_vec per_step = (pare_vec_load(count + p * PARE_VEC_LANES) + (float)first) / peak;
+        pare_mask may = per_step == per_step;
+        bool any = true;
+        for (size_t i = 0; i < n && any; i++) {
+            may &= pare_lattice_near(x[i] * per_step);
+            any = pare_mask_any(may);
+        }
+        if (any)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a row may be integers times one step or a step a block: a look at its first weights and some of its blocks
+ * that is cheap where it is not. Peaks are at least half of the largest integers, or some multiple of them is. */
+static bool may_be_lattice(const float *src, size_t row_len)
+{
+    size_t n_blocks = row_len / LEN, stride = (n_blocks + 15) / 16, n_first = row_len < 64 ? row_len : 64;
+    float peak = row_peak(src, row_len);
+    for (int first = TOP / 2 + 1; first < TOP && peak > PARE_FAN_TINY; first += 16)
+        if (may_be_multiples(src, n_first, peak, first))
+            return true;
+    for (size_t b = 0; b < n_blocks; b += stride) {
+        peak = row_peak(src + b * LEN, LEN);
+        if (peak > PARE_FAN_TINY && may_be_multiples(src + b * LEN, LEN, peak, BLOCK_TOP / 2 + 1))
+            return true;
+    }
+    return false;
+}
+
 static void put(const float *x, float d, pare_q8_0 *out)
 {
     float inverse = d != 0 ? 1 / d : 0;
@@ -77,15 +129,11 @@ static void put(const float *x, float d, pare_q8_0 *out)
         out->qs[j] = (uint8_t)(int8_t)pare_whole_code(x[j], inverse, -TOP, TOP);
 }
 
-void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
+/* Steps of lattices are looked for, and levels tried by exact sums. */
+static void encode_thoroughly(const float *src, size_t row_len, const float *weight, pare_effort effort, pare_q8_0 *out)
 {
-    pare_q8_0 *out = dst;
     float d[PARE_VEC_LANES];
-    if (effort == PARE_EFFORT_RTN) {
-        encode_plain(src, row_len, out);
-        return;
-    }
-    pare_whole_shape shape = {.lattice_top = 31, .row_step = find_row_step(src, row_len)};
+    pare_whole_shape shape = {.lattice_top = BLOCK_TOP, .row_step = find_row_step(src, row_len)};
     pare_fan_init(&shape.fan, -TOP, TOP, effort == PARE_EFFORT_BEST ? 4 : 2);
     pare_fan_add(&shape.fan, 106, effort == PARE_EFFORT_BEST ? 0.2f : 1.3f, 150, false);
     for (size_t at = 0, n; at < row_len; at += n * LEN) {
@@ -94,4 +142,25 @@ void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, par
         for (size_t l = 0; l < n; l++)
             put(src + at + LEN * l, fabsf(d[l]), out++);
     }
+}
+
+static void encode_quickly(const float *src, size_t row_len, const float *weight, pare_q8_0 *out)
+{
+    float d[PARE_FRACTION_BLOCKS];
+    for (size_t at = 0, n; at < row_len; at += n * LEN) {
+        n = (row_len - at) / LEN < PARE_FRACTION_BLOCKS ? (row_len - at) / LEN : PARE_FRACTION_BLOCKS;
+        pare_fraction_scales(src + at, weight != NULL ? weight + at : NULL, n, d);
+        for (size_t l = 0; l < n; l++)
+            put(src + at + LEN * l, d[l], out++);
+    }
+}
+
+void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
+{
+    if (effort == PARE_EFFORT_RTN)
+        encode_plain(src, row_len, dst);
+    else if (effort == PARE_EFFORT_BEST || may_be_lattice(src, row_len))
+        encode_thoroughly(src, row_len, weight, effort, dst);
+    else
+        encode_quickly(src, row_len, weight, dst);
 }

@@ -144,6 +144,35 @@ static inline pare_vec pare_vec_swap(pare_vec v)
 #endif
 }
 
+/* The lanes of a and b in turn: a first, b first, a second ... of their lower or upper halves. */
+#if PARE_VEC_LANES == 16
+#define PARE_VEC_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define PARE_VEC_ZIP_HIGH(a, b) \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif PARE_VEC_LANES == 8
+#define PARE_VEC_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define PARE_VEC_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define PARE_VEC_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define PARE_VEC_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* As many vectors as one has lanes: lane j of vector i and lane i of vector j change places. Zipping the upper half of
+ * the vectors with the lower one moves a bit of the vectors' numbers to the lanes', so as many times as there are bits
+ * exchanges the two. */
+PARE_INLINE void pare_vec_transpose(pare_vec v[PARE_VEC_LANES])
+{
+    enum { HALF = PARE_VEC_LANES / 2 };
+    for (int bit = 1; bit < PARE_VEC_LANES; bit *= 2) {
+        pare_vec zipped[PARE_VEC_LANES];
+        for (int j = 0; j < HALF; j++) {
+            zipped[2 * j] = PARE_VEC_ZIP_LOW(v[j], v[j + HALF]);
+            zipped[2 * j + 1] = PARE_VEC_ZIP_HIGH(v[j], v[j + HALF]);
+        }
+        memcpy(v, zipped, sizeof zipped);
+    }
+}
+
 /* The sum of 16 lanes. */
 static inline float pare_vec_sum(const pare_vec *v)
 {

@@ -1,0 +1,140 @@
+#include "quant/fraction_search.h"
+
+#include "quant/half_scale.h"
+
+#include <math.h>
+
+enum { LEN = PARE_FRACTION_LEN, BLOCKS = PARE_FRACTION_BLOCKS, TOP = PARE_FRACTION_TOP };
+enum { LOW = 104, GROUP = 8, N_LEVELS = TOP + 1 - LOW }; /* levels tried, so many of them a pass */
+
+/* Magnitudes below this cannot make a binary16 scale other than the smallest, and their reciprocals may overflow. */
+#define TINY 0x1p-40f
+
+/* One lane a block, as floats in two halves. Unsigned: what does not fit is cut off, as is meant. */
+typedef uint16_t words __attribute__((vector_size(2 * BLOCKS)));
+typedef int16_t signed_words __attribute__((vector_size(2 * BLOCKS)));
+typedef uint16_t half_words __attribute__((vector_size(BLOCKS)));
+typedef uint32_t wide_words __attribute__((vector_size(2 * BLOCKS)));
+
+/* Weight i of every block is in the vectors [..][i]. */
+typedef struct batch {
+    pare_vec x[2][LEN], w[2][LEN];
+    words fraction[LEN]; /* of x / peak, in 2^-16: what is left of it without its integer part, two's complement */
+    words share[LEN];    /* of w in the block's, about 480 in all */
+    pare_vec peak[2];    /* magnitudes */
+} batch;
+
+static void load(pare_vec to[2][LEN], const float *src, size_t n)
+{
+    for (size_t h = 0; h < 2; h++)
+        for (size_t at = 0; at < LEN; at += PARE_VEC_LANES) {
+            for (size_t l = 0; l < PARE_VEC_LANES; l++) {
+                size_t block = h * PARE_VEC_LANES + l;
+                to[h][at + l] = pare_vec_load(src + (block < n ? block : n - 1) * LEN + at);
+            }
+            pare_vec_transpose(&to[h][at]);
+        }
+}
+
+/* The nearest integers to v k, |v k| < 2^22, modulo 2^16. */
+static void store_words(words to[LEN], size_t h, const pare_vec v[LEN], pare_vec k)
+{
+    for (size_t i = 0; i < LEN; i++) {
+        wide_words bits = (wide_words)(v[i] * k + 12582912.0f); /* the integer is in the low bits */
+        half_words low = __builtin_convertvector(bits, half_words);
+        memcpy((char *)&to[i] + h * sizeof low, &low, sizeof low);
+    }
+}
+
+PARE_INLINE void prepare(batch *b, const float *src, const float *weight, size_t n)
+{
+    load(b->x, src, n);
+    if (weight != NULL)
+        load(b->w, weight, n);
+    for (size_t h = 0; h < 2; h++) {
+        pare_vec peak = pare_vec_all(0), sum = peak;
+        for (size_t i = 0; i < LEN; i++)
+            peak = pare_vec_max(pare_vec_abs(b->x[h][i]), peak);
+        b->peak[h] = peak;
+        store_words(b->fraction, h, b->x[h], 0x1p16f * pare_vec_inverse(pare_vec_where(peak > TINY, peak)));
+        for (size_t i = 0; weight != NULL && i < LEN; i++)
+            sum += b->w[h][i];
+        if (weight != NULL)
+            store_words(b->share, h, b->w[h], 480 * pare_vec_inverse(sum));
+    }
+}
+
+/* sum w r^2 of GROUP levels from `level` on, where level x / peak = an integer + r: the fraction of that is level times
+ * the fraction of x / peak, modulo 1. In units of 2^-13 without weights, of 2^-9 of their sum with them; neither sum
+ * leaves 16 bits: (2^7)^2 / 2^3 for 31 weights (the peak's r is 0), (2^7)^2 / 2^7 for shares of less than 512. */
+PARE_INLINE void try_group(const batch *b, bool weighted, int level, words error[GROUP])
+{
+    words sum[GROUP] = {{0}};
+    for (int i = 0; i < LEN; i++) {
+        words r = b->fraction[i] * (uint16_t)level, w = weighted ? b->share[i] : (words){0};
+#pragma GCC unroll 8
+        for (int k = 0; k < GROUP; k++) {
+            signed_words high = (signed_words)r >> 8; /* r in 2^-8 */
+            words square = (words)(high * high);
+            sum[k] += weighted ? (square >> 7) * w : square >> 3;
+            r += b->fraction[i];
+        }
+    }
+    for (int k = 0; k < GROUP; k++)
+        error[k] = sum[k];
+}
+
+/* The level of least error, in units of the peak, of each block of a half. */
+static pare_vec best_level(const words *error, size_t h)
+{
+    pare_vec least = pare_vec_all(HUGE_VALF), best = pare_vec_all(TOP);
+    for (int k = N_LEVELS - 1; k >= 0; k--) {
+        half_words sum;
+        float level = (float)(LOW + k);
+        memcpy(&sum, (const char *)&error[k] + h * sizeof sum, sizeof sum);
+        pare_vec e = __builtin_convertvector(__builtin_convertvector(sum, pare_mask), pare_vec) * (1 / (level * level));
+        pare_mask better = e < least;
+        least = pare_vec_pick(better, e, least);
+        best = pare_vec_pick(better, pare_vec_all(level), best);
+    }
+    return best;
+}
+
+/* With v = x / d, q its nearest code and r = v - q, the scale d (1 + s) leaves d^2 (rr - 2 s rq + s^2 qq) with the same
+ * codes: least where s = rq / qq, and if that is less than rr after rounding to binary16, then it is with new codes. */
+PARE_INLINE pare_vec refit(const pare_vec *x, const pare_vec *w, bool weighted, pare_vec d)
+{
+    pare_vec low = pare_vec_all(-TOP), high = pare_vec_all(TOP), inverse = pare_vec_inverse(d);
+    pare_vec rq = pare_vec_all(0), qq = rq;
+    for (int i = 0; i < LEN; i++) {
+        pare_vec v = x[i] * inverse, q = pare_vec_nearest(pare_vec_clamp(v, low, high)), wq = weighted ? w[i] * q : q;
+        rq += wq * (v - q);
+        qq += wq * q;
+    }
+    pare_vec other = pare_vec_half_nonzero(d * (1 + rq * pare_vec_inverse(qq))), s = other * inverse - 1;
+    return pare_vec_pick(s * (s * qq - 2 * rq) < 0, other, d);
+}
+
+PARE_INLINE void search(batch *b, bool weighted, pare_vec d[2])
+{
+    words error[N_LEVELS];
+    for (int k = 0; k < N_LEVELS; k += GROUP)
+        try_group(b, weighted, LOW + k, error + k);
+    for (size_t h = 0; h < 2; h++) {
+        d[h] = pare_vec_half_nonzero(b->peak[h] / best_level(error, h));
+        d[h] = refit(b->x[h], b->w[h], weighted, d[h]);
+        d[h] = pare_vec_pick(b->peak[h] > PARE_F16_MAX * TOP, pare_vec_all(HUGE_VALF), d[h]);
+    }
+}
+
+void pare_fraction_scales(const float *src, const float *weight, size_t n, float *d)
+{
+    batch b;
+    pare_vec found[2];
+    prepare(&b, src, weight, n);
+    if (weight != NULL)
+        search(&b, true, found);
+    else
+        search(&b, false, found);
+    memcpy(d, found, n * sizeof *d);
+}
