@@ -63,6 +63,7 @@
 #define pare_q6_k_encode PARE_ON_PATH(pare_q6_k_encode)
 #define pare_q8_0_encode PARE_ON_PATH(pare_q8_0_encode)
 #define pare_row_compare PARE_ON_PATH(pare_row_compare)
+#define pare_row_compare_means PARE_ON_PATH(pare_row_compare_means)
 #define pare_row_find_above PARE_ON_PATH(pare_row_find_above)
 #define pare_row_weight_range PARE_ON_PATH(pare_row_weight_range)
 #define pare_signed_search PARE_ON_PATH(pare_signed_search)

@@ -10,4 +10,5 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .decode = {PARE_TYPES(DECODE_ROW)},
                                     .find_above = pare_row_find_above,
                                     .weight_range = pare_row_weight_range,
-                                    .compare = pare_row_compare};
+                                    .compare = pare_row_compare,
+                                    .compare_means = pare_row_compare_means};

@@ -187,3 +187,29 @@ pare_row_sums pare_row_compare(const float *x, const float *y, const float *weig
         return sums;
     return finish_exactly(&exact, x, y, weight, 0, n);
 }
+
+pare_mean_sums pare_row_compare_means(const float *x, const float *y, const float *mean, size_t n)
+{
+    doubles offset[2] = {{0}}, squares[2] = {{0}};
+    float rest[3][RUN] = {{0}};
+    for (size_t i = 0; i < n; i += RUN) {
+        const float *parts[3] = {x + i, y + i, mean + i};
+        for (size_t k = 0; k < 3 && n - i < RUN; k++) {
+            memcpy(rest[k], parts[k], (n - i) * sizeof rest[k][0]);
+            parts[k] = rest[k];
+        }
+        all_floats run_offset = {0}, run_squares = {0};
+        for (size_t at = 0; at < RUN; at += LANES) {
+            all_floats p, q, m;
+            memcpy(&p, parts[0] + at, sizeof p);
+            memcpy(&q, parts[1] + at, sizeof q);
+            memcpy(&m, parts[2] + at, sizeof m);
+            all_floats part = (p - q) * m;
+            run_offset += part;
+            run_squares += part * part;
+        }
+        widen_sums(offset, &run_offset);
+        widen_sums(squares, &run_squares);
+    }
+    return (pare_mean_sums){.offset = add_lanes(offset), .squares = add_lanes(squares)};
+}

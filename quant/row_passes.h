@@ -25,4 +25,10 @@ typedef struct pare_row_sums {
 } pare_row_sums;
 pare_row_sums pare_row_compare(const float *x, const float *y, const float *weight, size_t n);
 
+/* sum m (x - y) and sum m^2 (x - y)^2, to about seven digits of what is added. All finite. */
+typedef struct pare_mean_sums {
+    double offset, squares;
+} pare_mean_sums;
+pare_mean_sums pare_row_compare_means(const float *x, const float *y, const float *mean, size_t n);
+
 #endif

@@ -6,6 +6,7 @@
 #include "quant/importance.h"
 #include "quant/path_table.h"
 #include "quant/registry.h"
+#include "quant/row_fit.h"
 #include "recipe/calibration.h"
 
 #include <fnmatch.h>
@@ -132,51 +133,53 @@ static pare_status encode_kept(const pare_tensor *t, float *x, float *y, uint8_t
     return st;
 }
 
-/* What the rows of a call share: the row in hand, its decoded form, the importances of its columns and its weights; and
- * what is known of all of them. */
-enum { ROW_BUFFERS = 4 };
+/* What the rows of a call share: the row in hand, what is known of its inputs, and what is known of all rows. */
+enum { ROW_BUFFERS = 6 };
 typedef struct row_buffers {
-    float *x, *y, *column, *weight; /* [row_len] */
-    uint64_t expert;                /* whose importances are in column; UINT64_MAX: nobody's */
+    pare_row_buffers row;
+    float *column, *mean; /* [row_len] of the expert's inputs */
+    uint64_t expert;      /* that fit is for; UINT64_MAX: none yet */
+    pare_row_fit fit;
     pare_row_sums sums;
     kept_weight kept;
 } row_buffers;
 
-/* The importances of the columns for this row: NULL when all count alike. */
-static const float *columns_of(const pare_tensor *t, const derived *d, uint64_t row, row_buffers *b)
+/* How this row is encoded: as those of its expert. */
+static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row_buffers *b)
 {
-    if (!d->has_importance)
-        return NULL;
-    uint64_t expert = row / (t->n_rows / d->importance.n_experts);
-    if (expert != b->expert)
-        pare_imatrix_importance(&d->importance, expert, b->column); /* there are some: pare_calibration_find */
+    uint64_t expert = d->has_importance ? row / (t->n_rows / d->importance.n_experts) : 0;
+    if (expert == b->expert)
+        return;
     b->expert = expert;
-    return b->column;
+    bool has_mean = d->has_importance && pare_imatrix_mean(&d->importance, expert, b->mean);
+    if (d->has_importance)
+        pare_imatrix_importance(&d->importance, expert, b->column); /* there are some: pare_calibration_find */
+    pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
+                      has_mean ? b->mean : NULL);
 }
 
-/* Encode row x, in b, and decode it again. */
-static pare_status encode_finite(const pare_tensor *t, const derived *d, uint64_t row, const float *column,
-                                 row_buffers *b, void *dst, pare_error *err)
+/* Encode the row in b. */
+static pare_status encode_finite(const pare_tensor *t, const derived *d, uint64_t row, const row_buffers *b, void *dst,
+                                 pare_row_sums *sums, pare_error *err)
 {
     pare_error inner = {0};
-    bool weighted = pare_importance_of_weights(d->slope, column, b->x, (size_t)t->row_len, b->weight);
-    pare_status st =
-        pare_encode_rows(t->type, b->x, 1, (size_t)t->row_len, weighted ? b->weight : NULL, d->effort, dst, &inner);
+    pare_status st = pare_row_fit_encode(&b->fit, &b->row, dst, sums, &inner);
     if (st != PARE_OK)
-        return pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
-    return pare_decode_rows(t->type, dst, 1, (size_t)t->row_len, b->y, err);
+        pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
+    return st;
 }
 
 /* Row x, in b, could not be encoded because it holds a NaN or an infinity, the first one in column i. That is an error,
  * or they become zeros, or, where the target is a plain float that can hold them, they stay. */
-static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint64_t row, uint64_t i,
-                                    const float *column, row_buffers *b, void *dst, pare_error *err)
+static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint64_t row, uint64_t i, row_buffers *b,
+                                    void *dst, pare_row_sums *sums, pare_error *err)
 {
-    const char *what = isnan(b->x[i]) ? "a NaN" : "an infinity";
+    float *x = b->row.x;
+    const char *what = isnan(x[i]) ? "a NaN" : "an infinity";
     if (d->flags & PARE_DERIVE_ZERO) {
         for (; i < t->row_len; i++)
-            b->x[i] = is_finite(b->x[i]) ? b->x[i] : 0.0f;
-        return encode_finite(t, d, row, column, b, dst, err);
+            x[i] = is_finite(x[i]) ? x[i] : 0.0f;
+        return encode_finite(t, d, row, b, dst, sums, err);
     }
     if ((d->flags & PARE_DERIVE_CHECK) || !(pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT))
         return pare_fail(err, PARE_ERR_NUMBER,
@@ -185,28 +188,11 @@ static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint
     if (b->kept.what == NULL)
         b->kept = (kept_weight){row, i, what};
     pare_error inner = {0};
-    pare_status st = encode_kept(t, b->x, b->y, dst, &inner);
-    if (st != PARE_OK)
-        pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
-    return st;
-}
-
-/* Least squares leaves a row smaller than it was, which costs a model more than its squared error says: the scales are
- * multiplied until the row's product with the source is that of the source with itself (docs/methods/IMPORTANCE.md).
- * b->y: the decoded row; it and *sums follow. */
-static pare_status restore_size(const pare_tensor *t, const float *column, row_buffers *b, void *dst,
-                                pare_row_sums *sums, pare_error *err)
-{
-    size_t n = (size_t)t->row_len;
-    double energy = column != NULL ? sums->weighted_energy : sums->energy;
-    double product = column != NULL ? sums->weighted_product : sums->product;
-    float factor = product > 0 ? (float)(energy / product) : 1;
-    if (!(fabsf(factor - 1) > 0x1p-12f) || !(factor < 2) ||
-        !pare_scale_blocks(t->type, dst, n / pare_type_get(t->type)->block_len, factor))
-        return PARE_OK;
-    pare_status st = pare_decode_rows(t->type, dst, 1, n, b->y, err);
+    pare_status st = encode_kept(t, x, b->row.y, dst, &inner);
     if (st == PARE_OK)
-        *sums = pare_path_now()->compare(b->x, b->y, column, n);
+        *sums = pare_path_now()->compare(x, b->row.y, b->fit.column, (size_t)t->row_len);
+    else
+        pare_fail(err, st, "%s: tensor '%s', row %" PRIu64 ": %s", d->path, t->name, row, inner.text);
     return st;
 }
 
@@ -215,24 +201,22 @@ static pare_status restore_size(const pare_tensor *t, const float *column, row_b
 static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
                               pare_error *err)
 {
-    const float *column = columns_of(t, d, row, b);
     pare_error why = {0};
+    pare_row_sums sums;
     pare_status st = pare_check_interrupt(err);
-    if (st != PARE_OK || (st = pare_tensor_read_f32(d->source, row, 1, b->x, err)) != PARE_OK)
+    if (st != PARE_OK || (st = pare_tensor_read_f32(d->source, row, 1, b->row.x, err)) != PARE_OK)
         return st;
-    if ((st = encode_finite(t, d, row, column, b, dst, &why)) != PARE_OK) {
+    fit_expert(t, d, row, b);
+    if ((st = encode_finite(t, d, row, b, dst, &sums, &why)) != PARE_OK) {
         uint64_t i = 0;
-        while (i < t->row_len && is_finite(b->x[i]))
+        while (i < t->row_len && is_finite(b->row.x[i]))
             i++;
         if (i < t->row_len)
-            st = encode_nonfinite(t, d, row, i, column, b, dst, err);
+            st = encode_nonfinite(t, d, row, i, b, dst, &sums, err);
         else if (err != NULL)
             *err = why;
     }
     if (st != PARE_OK)
-        return st;
-    pare_row_sums sums = pare_path_now()->compare(b->x, b->y, column, (size_t)t->row_len);
-    if (d->effort != PARE_EFFORT_RTN && (st = restore_size(t, column, b, dst, &sums, err)) != PARE_OK)
         return st;
     b->sums.error += sums.error;
     b->sums.energy += sums.energy;
@@ -244,16 +228,20 @@ static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t r
 static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
-    size_t bytes = 0;
-    float *scratch =
-        pare_mul_size((size_t)t->row_len, ROW_BUFFERS * sizeof *scratch, &bytes) ? pare_scratch_alloc(bytes) : NULL;
+    size_t n = (size_t)t->row_len, floats = 0, bytes = 0;
+    float *scratch = NULL;
+    if (pare_mul_size(n, ROW_BUFFERS * sizeof *scratch, &floats) && pare_add_size(floats, (size_t)t->row_bytes, &bytes))
+        scratch = pare_scratch_alloc(bytes);
     if (scratch == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
                          t->name, t->row_len);
-    row_buffers b = {.x = scratch,
-                     .y = scratch + t->row_len,
-                     .column = scratch + 2 * t->row_len,
-                     .weight = scratch + 3 * t->row_len,
+    row_buffers b = {.row = {.x = scratch,
+                             .y = scratch + n,
+                             .weight = scratch + 2 * n,
+                             .target = scratch + 3 * n,
+                             .replaced = (uint8_t *)(scratch + ROW_BUFFERS * n)},
+                     .column = scratch + 4 * n,
+                     .mean = scratch + 5 * n,
                      .expert = UINT64_MAX};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
@@ -352,6 +340,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
                          (ROW_BUFFERS + 1) * (size_t)t->row_len * sizeof(float); /* 1: the encoder's weights */
     pare_tensor *added = NULL;
     pare_status st = pare_tensor_set_shape(&copy, out->path, err);
+    copy.scratch_bytes += (size_t)copy.row_bytes;
     if (st == PARE_OK)
         st = pare_model_add(out, &copy, &added, err);
     if (st != PARE_OK)

@@ -202,3 +202,13 @@ bool pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, float
 {
     return mean_squares(e, expert, expert + 1, out) || mean_squares(e, 0, e->n_experts, out);
 }
+
+bool pare_imatrix_mean(const pare_imatrix_entry *e, uint64_t expert, float *out)
+{
+    double count = count_of(e, expert);
+    if (e->sum == NULL || !(count >= PARE_MEAN_TOKENS))
+        return false;
+    for (uint64_t c = 0; c < e->n_columns; c++)
+        out[c] = (float)((double)e->sum[expert * e->n_columns + c] / count);
+    return true;
+}

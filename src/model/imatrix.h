@@ -55,4 +55,9 @@ pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_e
  * only zeros, gets the mean over all experts. False when none saw anything: then there are no importances. */
 bool pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, float *out);
 
+/* The mean input of each column for expert `expert`: out [n_columns] = sum / count. False when the sums are unknown, or
+ * the expert saw fewer than PARE_MEAN_TOKENS tokens, of which the mean would say more about them than about others. */
+enum { PARE_MEAN_TOKENS = 128 };
+bool pare_imatrix_mean(const pare_imatrix_entry *e, uint64_t expert, float *out);
+
 #endif
