@@ -135,6 +135,20 @@ static void pin_does_not_replace_what_it_pins(void **state)
     cli_expect(3, "echo '{\"schema\": 1, \"files\": []}' >own/none.lock; $PARE verify own/none.lock");
 }
 
+/* The peak is the program's own, not that of a large program that starts it. */
+static void memory_is_its_own(void **state)
+{
+    (void)state;
+    const size_t n = (size_t)768 << 20;
+    char *large = check_malloc(n);
+    memset(large, 1, n);
+    cli_result r = cli_expect(0, "exec $PARE quantize demo.gguf -t q4_0 -o small.gguf --dry-run --json");
+    json_t *doc = cli_json(&r);
+    CHECK(large[n - 1] == 1 && number(doc, "peak_rss_bytes") < (double)n);
+    json_decref(doc);
+    free(large);
+}
+
 static void quantize_pin_measure_verify(void **state)
 {
     (void)state;
@@ -412,6 +426,7 @@ int main(void)
         cmocka_unit_test(inspect_reads_damaged_files_as_far_as_it_can),
         cmocka_unit_test(inspect_tells_what_no_other_verb_takes),
         cmocka_unit_test(pin_does_not_replace_what_it_pins),
+        cmocka_unit_test(memory_is_its_own),
         cmocka_unit_test(quantize_pin_measure_verify),
         cmocka_unit_test(a_block_type_means_itself),
         cmocka_unit_test(quantize_choices),
