@@ -73,7 +73,7 @@ static void choices_text(char *dst, size_t size, const cmd_option *o)
 {
     *dst = '\0';
     if (o->kind == CMD_KIND_CHOICE)
-        snprintf(dst, size, " (%s%s%s)", o->choices, o->otherwise != NULL ? "; default " : "",
+        snprintf(dst, size, " (%s%s%s)", o->choices, o->otherwise != NULL ? "; without it: " : "",
                  o->otherwise != NULL ? o->otherwise : "");
     else if (o->otherwise != NULL && o->kind != CMD_KIND_CHOICE)
         snprintf(dst, size, " (default %s)", o->otherwise);
