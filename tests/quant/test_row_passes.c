@@ -162,12 +162,37 @@ static void halves_decode_alike(void **state)
     use_default_path();
 }
 
+static void products_with_means(void **state)
+{
+    (void)state;
+    static pare_mean_sums first[N + 1];
+    for (int p = 0; p < PARE_PATH_COUNT; p++) {
+        use_path(p);
+        fill();
+        double offset = 0, size = 0, squares = 0;
+        for (size_t n = 0; n <= N; n++) {
+            pare_mean_sums got = pare_path_now()->compare_means(x, y, w, n);
+            near(got.offset, offset, size);
+            near(got.squares, squares, squares);
+            if (p == PARE_PATH_PORTABLE)
+                first[n] = got;
+            CHECK(memcmp(&got, &first[n], sizeof got) == 0);
+            if (n == N)
+                break;
+            double part = ((double)x[n] - (double)y[n]) * (double)w[n];
+            offset += part;
+            size += fabs(part);
+            squares += part * part;
+        }
+    }
+    use_default_path();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_the_first_above),
-        cmocka_unit_test(ranges_of_weights),
-        cmocka_unit_test(sums_of_squares),
+        cmocka_unit_test(finds_the_first_above), cmocka_unit_test(ranges_of_weights),
+        cmocka_unit_test(sums_of_squares),       cmocka_unit_test(products_with_means),
         cmocka_unit_test(halves_decode_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "recipe/recipe.h"
 
 #include "expected_row.h"
+#include "quant/row_fit.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -128,6 +129,58 @@ static void each_expert_is_encoded_with_its_own(void **state)
     close_model(&m);
 }
 
+/* With sums in the file each expert's rows also keep their product with its own mean input; one that saw few tokens has
+ * none. */
+static void each_expert_keeps_its_mean(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {.path = "stats.gguf", .chunk_size = 512, .chunk_count = 2};
+    pare_imatrix_entry *e = NULL;
+    pare_buf bytes = {0};
+    size_t n_moved = 0;
+    open_model(&m);
+    const char *name = m.tensors[2].name;
+    CHECK_OK(pare_imatrix_add(&im, name, EXPERTS, ROW, EXPERTS, true, &e, &err), &err);
+    for (uint64_t i = 0; i < EXPERTS; i++) {
+        e->counts[i] = i == 0 ? PARE_MEAN_TOKENS - 1 : PARE_MEAN_TOKENS;
+        for (uint64_t c = 0; c < ROW; c++) {
+            double mean = (double)((c * 29 + i * 17) % 40) / 20 - 0.5;
+            e->sum[i * ROW + c] = (float)(mean * e->counts[i]);
+            e->sum2[i * ROW + c] = (float)((mean * mean + 0.5) * e->counts[i]);
+        }
+    }
+    pare_quantize_options o = options_of("q4_k_s", &im);
+    CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
+    float x[ROW], y[ROW], weight[ROW], target[ROW], column[ROW], mean[ROW];
+    uint8_t replaced[144], direct[144], plain[144];
+    pare_row_buffers b = {.x = x, .y = y, .weight = weight, .target = target, .replaced = replaced};
+    for (uint64_t i = 0; i < EXPERTS * EXPERT_ROWS; i++) {
+        pare_row_fit fit;
+        pare_row_sums sums;
+        float slope = pare_importance_slope(PARE_TYPE_Q4_K, false);
+        memcpy(x, values + i * ROW, sizeof x);
+        CHECK(pare_imatrix_importance(e, i / EXPERT_ROWS, column));
+        CHECK(pare_imatrix_mean(e, i / EXPERT_ROWS, mean) == (i / EXPERT_ROWS > 0));
+        bool has_mean = i / EXPERT_ROWS > 0;
+        pare_row_fit_init(&fit, PARE_TYPE_Q4_K, PARE_EFFORT_DEFAULT, slope, ROW, column, has_mean ? mean : NULL);
+        CHECK_OK(pare_row_fit_encode(&fit, &b, direct, &sums, &err), &err);
+        CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
+        expected_row(PARE_TYPE_Q4_K, column, x, ROW, plain);
+        bool moved = memcmp(direct, plain, sizeof plain) != 0;
+        CHECK(!moved || has_mean);
+        n_moved += moved;
+    }
+    CHECK(n_moved >= 2);
+    pare_buf_close(&bytes);
+    pare_model_close(&q);
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
 /* A file without experts' counts holds all their columns in one row. */
 static void one_long_row_is_cut_into_experts(void **state)
 {
@@ -209,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_expert_is_encoded_with_its_own),
+        cmocka_unit_test(each_expert_keeps_its_mean),
         cmocka_unit_test(one_long_row_is_cut_into_experts),
         cmocka_unit_test(statistics_of_another_model_are_refused),
         cmocka_unit_test(zeros_are_said),
