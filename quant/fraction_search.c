@@ -5,7 +5,12 @@
 #include <math.h>
 
 enum { LEN = PARE_FRACTION_LEN, BLOCKS = PARE_FRACTION_BLOCKS, TOP = PARE_FRACTION_TOP };
-enum { LOW = 104, GROUP = 8, N_LEVELS = TOP + 1 - LOW }; /* levels tried, so many of them a pass */
+
+/* The levels tried, a group a pass: of small ones, which are seldom best, every other. */
+enum { N_GROUPS = 3, GROUP = 7, N_LEVELS = N_GROUPS * GROUP };
+static const struct {
+    uint16_t first, step;
+} groups[N_GROUPS] = {{121, 1}, {114, 1}, {101, 2}};
 
 /* Magnitudes below this cannot make a binary16 scale other than the smallest, and their reciprocals may overflow. */
 #define TINY 0x1p-40f
@@ -24,15 +29,15 @@ typedef struct batch {
     pare_vec peak[2];    /* magnitudes */
 } batch;
 
-static void load(pare_vec to[2][LEN], const float *src, size_t n)
+static void load(pare_vec to[2][LEN], const float *src)
 {
-    for (size_t h = 0; h < 2; h++)
+    for (size_t h = 0; h < 2; h++, src += PARE_VEC_LANES * LEN)
         for (size_t at = 0; at < LEN; at += PARE_VEC_LANES) {
-            for (size_t l = 0; l < PARE_VEC_LANES; l++) {
-                size_t block = h * PARE_VEC_LANES + l;
-                to[h][at + l] = pare_vec_load(src + (block < n ? block : n - 1) * LEN + at);
-            }
-            pare_vec_transpose(&to[h][at]);
+            pare_vec square[PARE_VEC_LANES];
+            for (size_t l = 0; l < PARE_VEC_LANES; l++)
+                square[l] = pare_vec_load(src + l * LEN + at);
+            pare_vec_transpose(square);
+            memcpy(&to[h][at], square, sizeof square);
         }
 }
 
@@ -46,16 +51,17 @@ static void store_words(words to[LEN], size_t h, const pare_vec v[LEN], pare_vec
     }
 }
 
-PARE_INLINE void prepare(batch *b, const float *src, const float *weight, size_t n)
+PARE_INLINE void prepare(batch *b, const float *src, const float *weight)
 {
-    load(b->x, src, n);
+    load(b->x, src);
     if (weight != NULL)
-        load(b->w, weight, n);
+        load(b->w, weight);
     for (size_t h = 0; h < 2; h++) {
-        pare_vec peak = pare_vec_all(0), sum = peak;
+        pare_vec sum = pare_vec_all(0);
+        pare_mask magnitude = {0};
         for (size_t i = 0; i < LEN; i++)
-            peak = pare_vec_max(pare_vec_abs(b->x[h][i]), peak);
-        b->peak[h] = peak;
+            magnitude = pare_vec_larger(magnitude, b->x[h][i]);
+        pare_vec peak = b->peak[h] = (pare_vec)magnitude;
         store_words(b->fraction, h, b->x[h], 0x1p16f * pare_vec_inverse(pare_vec_where(peak > TINY, peak)));
         for (size_t i = 0; weight != NULL && i < LEN; i++)
             sum += b->w[h][i];
@@ -64,33 +70,31 @@ PARE_INLINE void prepare(batch *b, const float *src, const float *weight, size_t
     }
 }
 
-/* sum w r^2 of GROUP levels from `level` on, where level x / peak = an integer + r: the fraction of that is level times
- * the fraction of x / peak, modulo 1. In units of 2^-13 without weights, of 2^-9 of their sum with them; neither sum
- * leaves 16 bits: (2^7)^2 / 2^3 for 31 weights (the peak's r is 0), (2^7)^2 / 2^7 for shares of less than 512. */
-PARE_INLINE void try_group(const batch *b, bool weighted, int level, words error[GROUP])
+/* sum w r^2 of a group of levels, where level x / peak = an integer + r: the fraction of that is level times the
+ * fraction of x / peak, modulo 1. In units of 2^-13 without weights, of 2^-9 of their sum with them; neither sum leaves
+ * 16 bits: (2^7)^2 / 2^3 for 31 weights (the peak's r is 0), (2^7)^2 / 2^7 for shares of less than 512. */
+PARE_INLINE void try_group(const batch *b, bool weighted, uint16_t first, uint16_t step, words error[GROUP])
 {
     words sum[GROUP] = {{0}};
     for (int i = 0; i < LEN; i++) {
-        words r = b->fraction[i] * (uint16_t)level, w = weighted ? b->share[i] : (words){0};
+        words r = b->fraction[i] * first, more = b->fraction[i] * step, w = weighted ? b->share[i] : more;
 #pragma GCC unroll 8
-        for (int k = 0; k < GROUP; k++) {
+        for (int k = 0; k < GROUP; k++, r += more) {
             signed_words high = (signed_words)r >> 8; /* r in 2^-8 */
             words square = (words)(high * high);
             sum[k] += weighted ? (square >> 7) * w : square >> 3;
-            r += b->fraction[i];
         }
     }
-    for (int k = 0; k < GROUP; k++)
-        error[k] = sum[k];
+    memcpy(error, sum, sizeof sum);
 }
 
 /* The level of least error, in units of the peak, of each block of a half. */
 static pare_vec best_level(const words *error, size_t h)
 {
     pare_vec least = pare_vec_all(HUGE_VALF), best = pare_vec_all(TOP);
-    for (int k = N_LEVELS - 1; k >= 0; k--) {
+    for (int k = 0; k < N_LEVELS; k++) {
         half_words sum;
-        float level = (float)(LOW + k);
+        float level = (float)(groups[k / GROUP].first + k % GROUP * groups[k / GROUP].step);
         memcpy(&sum, (const char *)&error[k] + h * sizeof sum, sizeof sum);
         pare_vec e = __builtin_convertvector(__builtin_convertvector(sum, pare_mask), pare_vec) * (1 / (level * level));
         pare_mask better = e < least;
@@ -118,8 +122,8 @@ PARE_INLINE pare_vec refit(const pare_vec *x, const pare_vec *w, bool weighted, 
 PARE_INLINE void search(batch *b, bool weighted, pare_vec d[2])
 {
     words error[N_LEVELS];
-    for (int k = 0; k < N_LEVELS; k += GROUP)
-        try_group(b, weighted, LOW + k, error + k);
+    for (size_t g = 0; g < N_GROUPS; g++)
+        try_group(b, weighted, groups[g].first, groups[g].step, error + g * GROUP);
     for (size_t h = 0; h < 2; h++) {
         d[h] = pare_vec_half_nonzero(b->peak[h] / best_level(error, h));
         d[h] = refit(b->x[h], b->w[h], weighted, d[h]);
@@ -127,14 +131,33 @@ PARE_INLINE void search(batch *b, bool weighted, pare_vec d[2])
     }
 }
 
-void pare_fraction_scales(const float *src, const float *weight, size_t n, float *d)
+static void find_scales(const float *src, const float *weight, float *d)
 {
     batch b;
     pare_vec found[2];
-    prepare(&b, src, weight, n);
+    prepare(&b, src, weight);
     if (weight != NULL)
         search(&b, true, found);
     else
         search(&b, false, found);
-    memcpy(d, found, n * sizeof *d);
+    memcpy(d, found, sizeof found);
+}
+
+/* Fewer blocks than a batch has: the others are zeros. */
+static void find_few(const float *src, const float *weight, size_t n, float *d)
+{
+    float x[BLOCKS * LEN] = {0}, w[BLOCKS * LEN] = {0}, all[BLOCKS];
+    memcpy(x, src, n * LEN * sizeof *x);
+    if (weight != NULL)
+        memcpy(w, weight, n * LEN * sizeof *w);
+    find_scales(x, weight != NULL ? w : NULL, all);
+    memcpy(d, all, n * sizeof *d);
+}
+
+void pare_fraction_scales(const float *src, const float *weight, size_t n, float *d)
+{
+    if (n == BLOCKS)
+        find_scales(src, weight, d);
+    else
+        find_few(src, weight, n, d);
 }

@@ -71,22 +71,23 @@ static float find_row_step(const float *src, size_t row_len)
     return step;
 }
 
+/* Of whole blocks. */
 static float row_peak(const float *src, size_t n)
 {
-    pare_vec peak[PARE_PARTS];
-    float lane[16], all = 0;
-    for (size_t p = 0; p < PARE_PARTS; p++)
-        peak[p] = pare_vec_all(0);
-    for (size_t i = 0; i < n; i += 16)
-        for (size_t p = 0; p < PARE_PARTS; p++)
-            peak[p] = pare_vec_max(pare_vec_abs(pare_vec_load(src + i + p * PARE_VEC_LANES)), peak[p]);
+    enum { SETS = LEN / PARE_VEC_LANES };
+    pare_mask peak[SETS] = {{0}};
+    float lane[LEN], all = 0;
+    for (size_t i = 0; i < n; i += LEN)
+        for (size_t k = 0; k < SETS; k++)
+            peak[k] = pare_vec_larger(peak[k], pare_vec_load(src + i + k * PARE_VEC_LANES));
     memcpy(lane, peak, sizeof lane);
-    for (int l = 0; l < 16; l++)
+    for (int l = 0; l < LEN; l++)
         all = lane[l] > all ? lane[l] : all;
     return all;
 }
 
-/* Whether n weights may be integers times a step of which the peak is one of 16 numbers from `first` on. */
+/* Whether n weights, a multiple of 4, may be integers times a step of which the peak is one of 16 numbers from `first`
+ * on. */
 static bool may_be_multiples(const float *x, size_t n, float peak, int first)
 {
     static const float count[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -94,8 +95,9 @@ static bool may_be_multiples(const float *x, size_t n, float peak, int first)
         pare_vec per_step = (pare_vec_load(count + p * PARE_VEC_LANES) + (float)first) / peak;
         pare_mask may = per_step == per_step;
         bool any = true;
-        for (size_t i = 0; i < n && any; i++) {
-            may &= pare_lattice_near(x[i] * per_step);
+        for (size_t i = 0; i < n && any; i += 4) {
+            for (size_t k = i; k < i + 4; k++)
+                may &= pare_lattice_near(x[k] * per_step);
             any = pare_mask_any(may);
         }
         if (any)
@@ -123,10 +125,15 @@ static bool may_be_lattice(const float *src, size_t row_len)
 
 static void put(const float *x, float d, pare_q8_0 *out)
 {
-    float inverse = d != 0 ? 1 / d : 0;
+    pare_vec inverse = pare_vec_all(d != 0 ? 1 / d : 0), low = pare_vec_all(-TOP), high = pare_vec_all(TOP);
+    uint32_t code[LEN];
     pare_store_u16le(out->d, pare_f32_to_f16(d));
+    for (size_t i = 0; i < LEN; i += PARE_VEC_LANES) { /* the nearest integer is in the low bits of the sum */
+        pare_vec sum = pare_vec_clamp(pare_vec_load(x + i) * inverse, low, high) + 12582912.0f;
+        memcpy(code + i, &sum, sizeof sum);
+    }
     for (int j = 0; j < LEN; j++)
-        out->qs[j] = (uint8_t)(int8_t)pare_whole_code(x[j], inverse, -TOP, TOP);
+        out->qs[j] = (uint8_t)code[j];
 }
 
 /* Steps of lattices are looked for, and levels tried by exact sums. */

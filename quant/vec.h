@@ -52,9 +52,10 @@ static inline pare_vec pare_vec_where(pare_mask yes, pare_vec v)
 
 static inline bool pare_mask_any(pare_mask yes)
 {
-    int32_t any = 0;
-    for (int l = 0; l < PARE_VEC_LANES; l++)
-        any |= yes[l];
+    uint64_t pair[PARE_VEC_LANES / 2], any = 0;
+    memcpy(pair, &yes, sizeof pair);
+    for (int l = 0; l < PARE_VEC_LANES / 2; l++)
+        any |= pair[l];
     return any != 0;
 }
 
@@ -103,6 +104,19 @@ static inline pare_vec pare_vec_inverse(pare_vec v)
 static inline pare_vec pare_vec_abs(pare_vec v)
 {
     return (pare_vec)((pare_mask)v & 0x7fffffff);
+}
+
+/* The larger magnitude, as the bits of a float, none of them a NaN. As integers: gcc has one instruction for those. */
+static inline pare_mask pare_vec_larger(pare_mask magnitude, pare_vec v)
+{
+    int32_t x[PARE_VEC_LANES], y[PARE_VEC_LANES];
+    memcpy(x, &magnitude, sizeof x);
+    memcpy(y, &v, sizeof y);
+#pragma omp simd
+    for (int l = 0; l < PARE_VEC_LANES; l++)
+        x[l] = (y[l] & 0x7fffffff) > x[l] ? y[l] & 0x7fffffff : x[l];
+    memcpy(&magnitude, x, sizeof x);
+    return magnitude;
 }
 
 /* The nearest binary16, ties to even, of finite v; at most 65504. */
@@ -163,8 +177,10 @@ static inline pare_vec pare_vec_swap(pare_vec v)
 PARE_INLINE void pare_vec_transpose(pare_vec v[PARE_VEC_LANES])
 {
     enum { HALF = PARE_VEC_LANES / 2 };
+#pragma GCC unroll 4
     for (int bit = 1; bit < PARE_VEC_LANES; bit *= 2) {
         pare_vec zipped[PARE_VEC_LANES];
+#pragma GCC unroll 8
         for (int j = 0; j < HALF; j++) {
             zipped[2 * j] = PARE_VEC_ZIP_LOW(v[j], v[j + HALF]);
             zipped[2 * j + 1] = PARE_VEC_ZIP_HIGH(v[j], v[j + HALF]);
