@@ -42,6 +42,7 @@ typedef struct derived {
     float slope; /* pare_importance_slope */
     bool has_importance;
     pare_imatrix_entry importance;
+    float *pooled; /* pare_imatrix_pooled of it */
 } derived;
 
 static bool is_finite(float x)
@@ -153,7 +154,7 @@ static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row
     b->expert = expert;
     bool has_mean = d->has_importance && pare_imatrix_mean(&d->importance, expert, b->mean);
     if (d->has_importance)
-        pare_imatrix_importance(&d->importance, expert, b->column); /* there are some: pare_calibration_find */
+        pare_imatrix_importance(&d->importance, expert, d->pooled, b->column);
     pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
                       has_mean ? b->mean : NULL);
 }
@@ -300,12 +301,19 @@ pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *
 }
 
 /* Importances are for blocks; a tensor of the layers that lacks them is counted. */
-static void find_importance(derived *d, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan)
+static pare_status find_importance(derived *d, const pare_tensor *t, const pare_derive_how *how, pare_model *out,
+                                   pare_plan *plan, pare_error *err)
 {
     if (pare_type_get(how->to)->block_len == 1 || how->to == t->type)
-        return;
+        return PARE_OK;
     d->has_importance = pare_calibration_find(how->imatrix, t, &d->importance);
     plan->n_unweighted += !d->has_importance && how->imatrix != NULL && strncmp(t->name, "blk.", 4) == 0;
+    if (!d->has_importance)
+        return PARE_OK;
+    if ((d->pooled = pare_arena_alloc(&out->arena, (size_t)t->row_len * sizeof *d->pooled, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    d->has_importance = pare_imatrix_pooled(&d->importance, d->pooled);
+    return PARE_OK;
 }
 
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
@@ -327,7 +335,9 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
                    .effort = how->effort,
                    .slope = pare_importance_slope(how->to, how->lookup),
                    .lock = PTHREAD_MUTEX_INITIALIZER};
-    find_importance(d, t, how, plan);
+    pare_status st = find_importance(d, t, how, out, plan, err);
+    if (st != PARE_OK)
+        return st;
     pare_tensor copy = *t;
     copy.type = how->to;
     copy.data = NULL;
@@ -339,7 +349,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
     copy.scratch_bytes = t->scratch_bytes + (size_t)t->row_bytes +
                          (ROW_BUFFERS + 1) * (size_t)t->row_len * sizeof(float); /* 1: the encoder's weights */
     pare_tensor *added = NULL;
-    pare_status st = pare_tensor_set_shape(&copy, out->path, err);
+    st = pare_tensor_set_shape(&copy, out->path, err);
     copy.scratch_bytes += (size_t)copy.row_bytes;
     if (st == PARE_OK)
         st = pare_model_add(out, &copy, &added, err);

@@ -181,16 +181,15 @@ static double count_of(const pare_imatrix_entry *e, uint64_t expert)
     return e->counts[e->n_counts == 1 ? 0 : expert];
 }
 
-/* out = sum2 / count over experts [first, end) together. False when that is no token or all zero. */
-static bool mean_squares(const pare_imatrix_entry *e, uint64_t first, uint64_t end, float *out)
+bool pare_imatrix_pooled(const pare_imatrix_entry *e, float *out)
 {
     double count = 0;
     bool any = false;
-    for (uint64_t i = first; i < end; i++)
+    for (uint64_t i = 0; i < e->n_experts; i++)
         count += count_of(e, i);
     for (uint64_t c = 0; count > 0 && c < e->n_columns; c++) {
         double sum = 0;
-        for (uint64_t i = first; i < end; i++)
+        for (uint64_t i = 0; i < e->n_experts; i++)
             sum += (double)e->sum2[i * e->n_columns + c];
         out[c] = (float)(sum / count);
         any = any || out[c] > 0;
@@ -198,9 +197,20 @@ static bool mean_squares(const pare_imatrix_entry *e, uint64_t first, uint64_t e
     return any;
 }
 
-bool pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, float *out)
+void pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, const float *pooled, float *out)
 {
-    return mean_squares(e, expert, expert + 1, out) || mean_squares(e, 0, e->n_experts, out);
+    const float *own = e->sum2 + expert * e->n_columns;
+    double count = count_of(e, expert), own_size = 0, pooled_size = 0, prior = 0;
+    for (uint64_t c = 0; c < e->n_columns; c++) {
+        own_size += (double)own[c];
+        pooled_size += (double)pooled[c];
+    }
+    bool unseen = !(count > 0) || !(own_size > 0);
+    if (e->n_experts > 1 && e->n_counts == e->n_experts) /* else nobody knows how many tokens were an expert's */
+        prior = PARE_PRIOR_TOKENS;
+    double scale = unseen ? 1 : prior * (own_size / count) / pooled_size, total = unseen ? 1 : count + prior;
+    for (uint64_t c = 0; c < e->n_columns; c++)
+        out[c] = (float)(((unseen ? 0 : (double)own[c]) + scale * (double)pooled[c]) / total);
 }
 
 bool pare_imatrix_mean(const pare_imatrix_entry *e, uint64_t expert, float *out)

@@ -51,9 +51,16 @@ bool pare_imatrix_reshape(pare_imatrix_entry *e, uint64_t n_experts, uint64_t n_
  * Errors: PARE_ERR_RANGE (an entry has another shape; a sum is no longer finite), PARE_ERR_MEMORY. */
 pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_error *err);
 
-/* The importance of each column for expert `expert`: out [n_columns] = sum2 / count. An expert that saw no token, or
- * only zeros, gets the mean over all experts. False when none saw anything: then there are no importances. */
-bool pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, float *out);
+/* The mean square of each column over the tokens of all experts: out [n_columns]. False when there is nothing but
+ * zeros: then there are no importances. */
+bool pare_imatrix_pooled(const pare_imatrix_entry *e, float *out);
+
+/* The importance of each column for expert `expert`: out [n_columns]; pooled is what pare_imatrix_pooled made. Without
+ * experts it is sum2 / count. An expert's own mean squares are drawn towards the pooled ones, scaled to the expert's
+ * size, as if PARE_PRIOR_TOKENS further tokens had looked like those; an expert that saw no token, or only zeros, gets
+ * the pooled ones as they are. */
+enum { PARE_PRIOR_TOKENS = 32 };
+void pare_imatrix_importance(const pare_imatrix_entry *e, uint64_t expert, const float *pooled, float *out);
 
 /* The mean input of each column for expert `expert`: out [n_columns] = sum / count. False when the sums are unknown, or
  * the expert saw fewer than PARE_MEAN_TOKENS tokens, of which the mean would say more about them than about others. */

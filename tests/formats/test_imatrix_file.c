@@ -82,7 +82,7 @@ static void reads_the_gguf_layout(void **state)
     CHECK(e != NULL && e->n_experts == 2 && e->n_columns == 4 && e->n_counts == 2 && e->sum == NULL);
     CHECK(e->counts[0] == 2 && e->counts[1] == 10);
     float mean[4];
-    CHECK(pare_imatrix_importance(e, 1, mean) && mean[0] == 5 && mean[3] == 8);
+    CHECK(pare_imatrix_pooled(e, mean) && mean[0] == 4.25f && mean[3] == 7);
     CHECK(pare_imatrix_find(&im, "w") == NULL);
     pare_imatrix_close(&im);
     pare_buf_close(&b);
@@ -176,15 +176,19 @@ static void reads_the_legacy_layout(void **state)
     pare_buf b = {0};
     pare_imatrix im;
     pare_error err = {0};
-    float mean[8];
+    float mean[8], own[8];
     legacy_file(&b);
     CHECK_OK(parse(&b, &im, &err), &err);
     CHECK(im.n == 2 && im.chunk_count == 3 && im.chunk_size == 0);
     CHECK(im.n_datasets == 1 && pare_str_equal(im.datasets[0], "text"));
     pare_imatrix_entry e = *pare_imatrix_find(&im, "w.weight");
-    CHECK(pare_imatrix_importance(&e, 0, mean) && mean[0] == 1 && mean[7] == 8);
+    CHECK(pare_imatrix_pooled(&e, mean));
+    pare_imatrix_importance(&e, 0, mean, own);
+    CHECK(own[0] == 1 && own[7] == 8);
     CHECK(!pare_imatrix_reshape(&e, 3, 4) && pare_imatrix_reshape(&e, 2, 4));
-    CHECK(pare_imatrix_importance(&e, 1, mean) && mean[0] == 5 && mean[3] == 8);
+    CHECK(pare_imatrix_pooled(&e, mean)); /* nobody knows how many tokens an expert saw: its own mean alone */
+    pare_imatrix_importance(&e, 1, mean, own);
+    CHECK(own[0] == 5 && own[3] == 8);
     pare_imatrix_close(&im);
     /* the first versions end behind the entries */
     b.len -= 12;
@@ -305,16 +309,28 @@ static void merging_adds(void **state)
     pare_buf_close(&b);
 }
 
-static void an_unseen_expert_gets_the_mean(void **state)
+static void an_expert_with_few_tokens_is_near_the_mean(void **state)
 {
     (void)state;
-    float sum2[] = {2, 4, 0, 0, 10, 20}, out[2];
-    double counts[] = {2, 0, 2};
-    pare_imatrix_entry e = {.name = "w", .n_experts = 3, .n_columns = 2, .n_counts = 3, .sum2 = sum2, .counts = counts};
-    CHECK(pare_imatrix_importance(&e, 1, out) && out[0] == 3 && out[1] == 6);
-    CHECK(pare_imatrix_importance(&e, 2, out) && out[0] == 5 && out[1] == 10);
-    counts[0] = counts[2] = 0;
-    CHECK(!pare_imatrix_importance(&e, 2, out));
+    float sum2[] = {20, 40, 0, 0, 40, 10, 3200, 800, 0, 0}, mean[2], out[2];
+    double counts[] = {2, 0, 10, 188, 5};
+    pare_imatrix_entry e = {.name = "w", .n_experts = 5, .n_columns = 2, .n_counts = 5, .sum2 = sum2, .counts = counts};
+    CHECK(pare_imatrix_pooled(&e, mean));
+    CHECK(fabsf(mean[0] - 3260.0f / 205) < 1e-5f && fabsf(mean[1] - 850.0f / 205) < 1e-5f);
+    for (int i = 1; i < 5; i += 3) { /* no token; zeros alone */
+        pare_imatrix_importance(&e, (uint64_t)i, mean, out);
+        CHECK(out[0] == mean[0] && out[1] == mean[1]);
+    }
+    for (int i = 0; i < 4; i += 2) {
+        double size = (double)(sum2[2 * i] + sum2[2 * i + 1]) / counts[i]; /* stays the expert's */
+        double share = counts[i] / (counts[i] + 32), first = 3260.0 / 4110;
+        pare_imatrix_importance(&e, (uint64_t)i, mean, out);
+        CHECK(fabs((double)out[0] + (double)out[1] - size) < 1e-5 * size);
+        CHECK(fabs((double)out[0] - (share * (double)sum2[2 * i] / counts[i] + (1 - share) * first * size)) <
+              1e-5 * size);
+    }
+    memset(counts, 0, sizeof counts);
+    CHECK(!pare_imatrix_pooled(&e, mean));
 }
 
 int main(void)
@@ -327,7 +343,7 @@ int main(void)
         cmocka_unit_test(rejects_every_truncation),
         cmocka_unit_test(writes_what_it_reads),
         cmocka_unit_test(merging_adds),
-        cmocka_unit_test(an_unseen_expert_gets_the_mean),
+        cmocka_unit_test(an_expert_with_few_tokens_is_near_the_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

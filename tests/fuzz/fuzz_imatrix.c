@@ -11,9 +11,10 @@ static void use(const pare_imatrix *im)
     pare_imatrix all = {.chunk_size = 512};
     for (size_t i = 0; i < im->n; i++) {
         const pare_imatrix_entry *e = &im->entries[i];
-        float *out = malloc(e->n_columns * sizeof *out);
-        for (uint64_t k = 0; out != NULL && k < e->n_experts && k < 16; k++)
-            pare_imatrix_importance(e, k, out);
+        float *out = malloc(2 * e->n_columns * sizeof *out), *mean = out + e->n_columns;
+        bool any = out != NULL && pare_imatrix_pooled(e, mean);
+        for (uint64_t k = 0; any && k < e->n_experts && k < 16; k++)
+            pare_imatrix_importance(e, k, mean, out);
         free(out);
     }
     if (pare_imatrix_merge(&all, im, NULL) == PARE_OK)

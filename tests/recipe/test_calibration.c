@@ -105,9 +105,11 @@ static void each_expert_is_encoded_with_its_own(void **state)
     CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
     uint8_t direct[144];
     for (uint64_t i = 0; i < EXPERTS * EXPERT_ROWS; i++) {
-        float column[ROW];
+        float pooled[ROW], column[ROW];
         const float *x = values + i * ROW;
-        CHECK(pare_imatrix_importance(pare_imatrix_find(&im, q.tensors[2].name), i / EXPERT_ROWS, column));
+        const pare_imatrix_entry *e = pare_imatrix_find(&im, q.tensors[2].name);
+        CHECK(pare_imatrix_pooled(e, pooled));
+        pare_imatrix_importance(e, i / EXPERT_ROWS, pooled, column);
         expected_row(PARE_TYPE_Q4_K, column, x, ROW, direct);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
         CHECK_OK(pare_encode_rows(PARE_TYPE_Q4_K, x, 1, ROW, NULL, PARE_EFFORT_DEFAULT, direct, &err), &err);
