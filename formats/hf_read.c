@@ -283,8 +283,6 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
         st = keep_name(m, &src, err);
     if (st == PARE_OK && map == PARE_MAP_TRANSPOSE && !e->bias)
         st = pare_view_transpose(&m->arena, t, &src, err);
-    if (st == PARE_OK && map == PARE_MAP_ROW && src.n_dims == 2)
-        st = pare_view_row(t, &src, err);
     if (st == PARE_OK)
         st = pare_arch_check_shape(t, e->weight, e->bias, &m->hp, m->path, err);
     if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))

@@ -137,6 +137,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_EXPERT] = hp->n_expert,
         [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,
         [PARE_DIM_FF_SHARED] = hp->n_ff_shared,
+        [PARE_DIM_ONE] = 1,
     };
     return sizes[dim];
 }
@@ -168,9 +169,10 @@ pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *
     uint32_t n = 0;
     while (n < (bias ? 1u : 3u) && w->dim[n] != PARE_DIM_NONE)
         n++;
-    bool same = t->n_dims == n;
-    for (uint32_t i = 0; i < n && same; i++)
-        same = t->dim[i] == pare_dim_size(w->dim[i], hp);
+    uint32_t first = w->dim[0] == PARE_DIM_ONE && t->n_dims + 1 == n;
+    bool same = t->n_dims + first == n;
+    for (uint32_t i = first; i < n && same; i++)
+        same = t->dim[i - first] == pare_dim_size(w->dim[i], hp);
     if (same)
         return PARE_OK;
     pare_buf found = {0}, wanted = {0};

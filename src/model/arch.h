@@ -101,7 +101,8 @@ typedef enum pare_dim {
     PARE_DIM_FF2 /* 2 FF */,
     PARE_DIM_EXPERT,
     PARE_DIM_FF_EXPERT,
-    PARE_DIM_FF_SHARED
+    PARE_DIM_FF_SHARED,
+    PARE_DIM_ONE /* first only: a GGUF file may leave it out */
 } pare_dim;
 uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp); /* 1 for NONE */
 
@@ -114,7 +115,7 @@ typedef enum pare_weight_map {
     PARE_MAP_PLUS_ONE,   /* norm weights stored minus one */
     PARE_MAP_QKV_GROUPS, /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
     PARE_MAP_STACK,      /* the Hub has a matrix an expert (%e in its name), GGUF all of them in one tensor */
-    PARE_MAP_ROW         /* a matrix of one row becomes a vector */
+    PARE_MAP_ROW         /* one row, in older GGUF files a vector */
 } pare_weight_map;
 
 enum {

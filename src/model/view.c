@@ -292,12 +292,11 @@ pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tenso
 
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err)
 {
-    if (src->n_dims == 0 || src->n_dims > 2 || (src->n_dims == 2 && src->dim[0] != 1))
-        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' with %" PRIu64 " rows is neither a vector nor one row",
-                         src->name, src->n_rows);
+    if (src->n_rows != 1)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' with %" PRIu64 " rows is no vector", src->name, src->n_rows);
     *out = *src;
-    out->n_dims = 3 - src->n_dims;
-    out->dim[0] = src->n_dims == 1 ? 1 : src->row_len;
+    out->n_dims = 2;
+    out->dim[0] = 1;
     out->dim[1] = src->row_len;
     return pare_tensor_set_shape(out, src->name, err);
 }

@@ -38,8 +38,8 @@ pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tens
  * PARE_ERR_MEMORY. */
 pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err);
 
-/* out[0][i] = src[i] and back: a vector as a matrix of one row, or such a matrix as a vector. Nothing moves.
- * Errors: PARE_ERR_RANGE. */
+/* out[0][i] = src[i]: a vector, or what is a matrix of one row already, as such a matrix. Nothing moves.
+ * Errors: PARE_ERR_RANGE (more than one row). */
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err);
 
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
