@@ -157,7 +157,7 @@ static void each_expert_keeps_its_mean(void **state)
     pare_quantize_options o = options_of("q4_k_s", &im);
     CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
     CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
-    float x[ROW], y[ROW], weight[ROW], target[ROW], column[ROW], mean[ROW];
+    float x[ROW], y[ROW], weight[ROW], target[ROW], column[ROW], mean[ROW], pooled[ROW];
     uint8_t replaced[144], direct[144], plain[144];
     pare_row_buffers b = {.x = x, .y = y, .weight = weight, .target = target, .replaced = replaced};
     for (uint64_t i = 0; i < EXPERTS * EXPERT_ROWS; i++) {
@@ -165,7 +165,8 @@ static void each_expert_keeps_its_mean(void **state)
         pare_row_sums sums;
         float slope = pare_importance_slope(PARE_TYPE_Q4_K, false);
         memcpy(x, values + i * ROW, sizeof x);
-        CHECK(pare_imatrix_importance(e, i / EXPERT_ROWS, column));
+        CHECK(pare_imatrix_pooled(e, pooled));
+        pare_imatrix_importance(e, i / EXPERT_ROWS, pooled, column);
         CHECK(pare_imatrix_mean(e, i / EXPERT_ROWS, mean) == (i / EXPERT_ROWS > 0));
         bool has_mean = i / EXPERT_ROWS > 0;
         pare_row_fit_init(&fit, PARE_TYPE_Q4_K, PARE_EFFORT_DEFAULT, slope, ROW, column, has_mean ? mean : NULL);
