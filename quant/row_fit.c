@@ -32,8 +32,14 @@ void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, fl
                        const float *column, const float *mean)
 {
     const pare_type_info *info = pare_type_get(type);
-    *fit = (pare_row_fit){
-        .type = type, .effort = effort, .n = n, .slope = slope, .column = column, .mean = mean, .passes = 1};
+    *fit = (pare_row_fit){.type = type,
+                          .source = PARE_TYPE_F32,
+                          .effort = effort,
+                          .n = n,
+                          .slope = slope,
+                          .column = column,
+                          .mean = mean,
+                          .passes = 1};
     bool fine = info->block_bytes >= info->block_len;
     if (column == NULL || mean == NULL || effort == PARE_EFFORT_RTN || (fine && effort == PARE_EFFORT_DEFAULT))
         return;
@@ -43,6 +49,36 @@ void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, fl
     if (fit->len == 0)
         fit->len = info->block_len;
     fit->at = find_stretch(fit, info->block_len);
+}
+
+/* Whether some y is farther from x than the coarsest of the plain floats rounds: then there is no need to try. */
+static bool is_far(const float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (fabsf(x[i] - y[i]) > 0x1p-7f * fabsf(x[i]) + 0x1p-24f)
+            return true;
+    return false;
+}
+
+bool pare_row_rounds_to(pare_type source, const float *x, const float *y, size_t n)
+{
+    enum { RUN = 32, MAX_BYTES = 8 };
+    bool rounds = (pare_type_get(source)->traits & PARE_TRAIT_FLOAT) && pare_encoder(source) != NULL;
+    for (size_t at = 0; at < n; at += RUN) {
+        size_t len = n - at < RUN ? n - at : RUN;
+        float back[RUN];
+        uint8_t bytes[RUN * MAX_BYTES];
+        if (is_far(x + at, y + at, len))
+            return false;
+        memcpy(back, y + at, len * sizeof *back);
+        if (rounds && (pare_encode_rows(source, back, 1, len, NULL, PARE_EFFORT_RTN, bytes, NULL) != PARE_OK ||
+                       pare_decode_rows(source, bytes, 1, len, back, NULL) != PARE_OK))
+            return false;
+        for (size_t i = 0; i < len; i++)
+            if (back[i] != x[at + i])
+                return false;
+    }
+    return true;
 }
 
 /* Least squares leaves a row smaller than it was, which costs a model more than its squared error says: the scales are
@@ -146,6 +182,8 @@ pare_status pare_row_fit_encode(const pare_row_fit *fit, const pare_row_buffers 
     if (st != PARE_OK)
         return st;
     *sums = pare_path_now()->compare(b->x, b->y, fit->column, fit->n);
+    if (pare_row_rounds_to(fit->source, b->x, b->y, fit->n))
+        return PARE_OK;
     if (fit->effort != PARE_EFFORT_RTN)
         st = restore_size(fit, b, dst, sums, &factor, err);
     if (st == PARE_OK && weighted && fit->len > 0)

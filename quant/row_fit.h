@@ -16,6 +16,7 @@
 
 typedef struct pare_row_fit {
     pare_type type;
+    pare_type source; /* of x: what rounds to it as a whole stays as it was encoded. pare_row_fit_init: F32, exactly */
     pare_effort effort;
     size_t n;            /* weights in a row, a multiple of the type's block length */
     float slope;         /* pare_importance_slope */
@@ -38,6 +39,10 @@ typedef struct pare_row_buffers {
  * column, with PARE_EFFORT_RTN and, at the default effort, in types of 8 bits and more. */
 void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, float slope, size_t n,
                        const float *column, const float *mean);
+
+/* Whether y is x once it is rounded to the type that x came in, where that is a plain float: then x lies on the grid
+ * that y was read from. */
+bool pare_row_rounds_to(pare_type source, const float *x, const float *y, size_t n);
 
 /* Encode the row b->x to dst and decode it to b->y; *sums compares the two under fit->column. Same bytes on every path.
  * Errors: those of pare_encode_rows. */

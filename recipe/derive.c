@@ -28,6 +28,14 @@ typedef struct kept_weight {
     const char *what; /* NULL: there is none */
 } kept_weight;
 
+/* What is known of rows that have been read. */
+typedef struct rows_told {
+    kept_weight kept;
+    bool encoded; /* the rest is of rows that were */
+    bool differ;  /* some do not round to the source's */
+    pare_row_sums sums;
+} rows_told;
+
 /* ctx of a derived tensor. */
 typedef struct derived {
     const pare_tensor *source;
@@ -37,6 +45,7 @@ typedef struct derived {
     pthread_mutex_t lock;
     uint64_t n_done;   /* rows that have been read */
     tensor_sums *sums; /* of these rows, while the tensor is being encoded, else NULL */
+    bool differ;       /* some of these rows do not round to the source's */
     kept_weight kept;
     pare_effort effort;
     float slope; /* pare_importance_slope */
@@ -85,22 +94,23 @@ static void take_sums(derived *d)
     d->row->error = relative(&d->sums->error, &d->sums->energy);
     if (d->has_importance)
         d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
+    d->row->lossless = !d->differ;
     free(d->sums);
     d->sums = NULL;
+    d->differ = false;
 }
 
-/* n_rows rows have been read. sums: over them, NULL when they were not encoded; kept: the first weight of them that is
- * not finite and stays so. When these rows complete the tensor, its error is known and the warning due: of the first
- * such weight, whatever the threads did. */
-static pare_status rows_done(derived *d, const pare_tensor *t, uint64_t n_rows, const pare_row_sums *sums,
-                             const kept_weight *kept, pare_error *err)
+/* n_rows rows have been read. When they complete the tensor, its error is known and the warning due: of the first
+ * weight that is not finite and stays so, whatever the threads did. */
+static pare_status rows_done(derived *d, const pare_tensor *t, uint64_t n_rows, const rows_told *told, pare_error *err)
 {
     kept_weight first = {0};
     pthread_mutex_lock(&d->lock);
-    pare_status st = sums != NULL ? add_sums(d, t, sums, err) : PARE_OK;
+    pare_status st = told->encoded ? add_sums(d, t, &told->sums, err) : PARE_OK;
     d->n_done += n_rows;
-    if (kept->what != NULL && (d->kept.what == NULL || kept->row < d->kept.row))
-        d->kept = *kept;
+    d->differ = d->differ || told->differ;
+    if (told->kept.what != NULL && (d->kept.what == NULL || told->kept.row < d->kept.row))
+        d->kept = told->kept;
     if (d->n_done >= t->n_rows) {
         take_sums(d);
         first = d->kept;
@@ -141,8 +151,7 @@ typedef struct row_buffers {
     float *column, *mean; /* [row_len] of the expert's inputs */
     uint64_t expert;      /* that fit is for; UINT64_MAX: none yet */
     pare_row_fit fit;
-    pare_row_sums sums;
-    kept_weight kept;
+    rows_told told;
 } row_buffers;
 
 /* How this row is encoded: as those of its expert. */
@@ -157,6 +166,7 @@ static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row
         pare_imatrix_importance(&d->importance, expert, d->pooled, b->column);
     pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
                       has_mean ? b->mean : NULL);
+    b->fit.source = d->source->type;
 }
 
 /* Encode the row in b. */
@@ -177,6 +187,7 @@ static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint
 {
     float *x = b->row.x;
     const char *what = isnan(x[i]) ? "a NaN" : "an infinity";
+    b->told.differ = true;
     if (d->flags & PARE_DERIVE_ZERO) {
         for (; i < t->row_len; i++)
             x[i] = is_finite(x[i]) ? x[i] : 0.0f;
@@ -186,8 +197,8 @@ static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint
         return pare_fail(err, PARE_ERR_NUMBER,
                          "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s, expected a finite number",
                          d->path, t->name, row, i, what);
-    if (b->kept.what == NULL)
-        b->kept = (kept_weight){row, i, what};
+    if (b->told.kept.what == NULL)
+        b->told.kept = (kept_weight){row, i, what};
     pare_error inner = {0};
     pare_status st = encode_kept(t, x, b->row.y, dst, &inner);
     if (st == PARE_OK)
@@ -219,10 +230,11 @@ static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t r
     }
     if (st != PARE_OK)
         return st;
-    b->sums.error += sums.error;
-    b->sums.energy += sums.energy;
-    b->sums.weighted_error += sums.weighted_error;
-    b->sums.weighted_energy += sums.weighted_energy;
+    b->told.differ = b->told.differ || !pare_row_rounds_to(b->fit.source, b->row.x, b->row.y, (size_t)t->row_len);
+    b->told.sums.error += sums.error;
+    b->told.sums.energy += sums.energy;
+    b->told.sums.weighted_error += sums.weighted_error;
+    b->told.sums.weighted_energy += sums.weighted_energy;
     return PARE_OK;
 }
 
@@ -243,13 +255,14 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
                              .replaced = (uint8_t *)(scratch + ROW_BUFFERS * n)},
                      .column = scratch + 4 * n,
                      .mean = scratch + 5 * n,
-                     .expert = UINT64_MAX};
+                     .expert = UINT64_MAX,
+                     .told = {.encoded = true}};
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
         st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, err);
     pare_scratch_free(scratch, bytes);
     if (st == PARE_OK)
-        st = rows_done(d, t, n_rows, &b.sums, &b.kept, err);
+        st = rows_done(d, t, n_rows, &b.told, err);
     pare_tensor_release(d->source, row, n_rows);
     return st;
 }
@@ -265,11 +278,11 @@ static pare_status read_kept(const pare_tensor *t, uint64_t row, uint64_t n_rows
     size_t bad = pare_find_nonfinite_block(t->type, dst, (size_t)(n_rows * t->row_len / info->block_len));
     pare_tensor_release(d->source, row, n_rows);
     if (bad == SIZE_MAX)
-        return rows_done(d, t, n_rows, NULL, &(kept_weight){0}, err);
+        return rows_done(d, t, n_rows, &(rows_told){0}, err);
     uint64_t at = row * t->row_len + (uint64_t)bad * info->block_len;
     const char *what = info->block_len > 1 ? "a block scale that is not finite" : "a weight that is not finite";
     if (!(d->flags & PARE_DERIVE_CHECK))
-        return rows_done(d, t, n_rows, NULL, &(kept_weight){at / t->row_len, at % t->row_len, what}, err);
+        return rows_done(d, t, n_rows, &(rows_told){.kept = {at / t->row_len, at % t->row_len, what}}, err);
     return pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " holds %s", d->path,
                      t->name, at / t->row_len, at % t->row_len, what);
 }

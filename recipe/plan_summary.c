@@ -29,7 +29,7 @@ size_t pare_plan_count_lossless(const pare_plan *plan)
     size_t n = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const pare_plan_row *row = &plan->rows[i];
-        n += row->to != row->from && pare_type_get(row->to)->block_len > 1 && row->error == 0;
+        n += row->to != row->from && pare_type_get(row->to)->block_len > 1 && row->lossless;
     }
     return n;
 }

@@ -9,7 +9,8 @@
  * lost nothing, or were not encoded yet, are not among them. Returns how many there are. */
 size_t pare_plan_worst(const pare_plan *plan, const pare_plan_row **out, size_t n);
 
-/* Tensors that became blocks of another type than they had, without any change of a value: they lie on its grid. */
+/* Tensors that became blocks of another type than they had and lie on its grid: rounded to the type that they had, the
+ * values are those they were. */
 size_t pare_plan_count_lossless(const pare_plan *plan);
 
 /* Errors as in pare_plan_row, means over the weights. What a type costs is measured on normally distributed weights. */

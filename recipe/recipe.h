@@ -39,6 +39,7 @@ typedef struct pare_plan_row {
     pare_type from, wanted, to; /* wanted != to: the block does not divide the row */
     uint64_t bytes;
     double error, weighted_error;
+    bool lossless; /* what is decoded rounds to the source's values: to all of them; known with error */
 } pare_plan_row;
 
 typedef struct pare_plan {

@@ -33,6 +33,9 @@ static void only_blocks_of_another_type_are_lossless(void **state)
     pare_plan_row rows[] = {ROW("a", F32, Q8_0, 0, NAN), ROW("b", BF16, F32, 0, NAN),    ROW("c", Q4_0, Q4_0, 0, NAN),
                             ROW("d", F32, TQ2_0, 0, 0),  ROW("e", F32, Q8_0, 1e-9, NAN), ROW("f", F32, Q8_0, NAN, NAN)};
     const pare_plan plan = {.rows = rows, .n = sizeof rows / sizeof rows[0]};
+    CHECK(pare_plan_count_lossless(&plan) == 0);
+    for (size_t i = 0; i < 4; i++)
+        rows[i].lossless = true;
     CHECK(pare_plan_count_lossless(&plan) == 2);
 }
 

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "core/half.h"
 #include "core/threads.h"
 #include "model/stream.h"
 #include "quant/registry.h"
@@ -523,6 +524,48 @@ static void conversion_keeps_nonfinite_values(void **state)
     close_fixture(&f);
 }
 
+/* Codes times a binary16, rounded to bfloat16: nothing that is good for other rows moves these off their grid. */
+static void rounded_grids_come_back(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, N = 256 };
+    static uint16_t bits[ROWS][N];
+    fixture f;
+    pare_model q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_buf bytes = {0};
+    open_fixture(&f);
+    add_tensor(&f, "blk.0.attn_v.weight", 2, ROWS, N);
+    pare_tensor *t = &f.m.tensors[f.m.n_tensors - 1];
+    uint32_t seed = 5;
+    for (size_t i = 0; i < ROWS * N; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float d = pare_f16_to_f32((uint16_t)(0x1800 + (i / 32) % 1024)),
+              code = i % 32 == 0 ? -8 : (float)(seed >> 28) - 8;
+        bits[i / N][i % N] = pare_f32_to_bf16(code * d);
+    }
+    t->type = PARE_TYPE_BF16;
+    t->data = (const uint8_t *)bits;
+    CHECK_OK(pare_tensor_set_shape(t, "test", &err), &err);
+    pare_quantize_options o = options_of("q4_0");
+    CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+    const pare_tensor *v = pare_model_find(&q, "blk.0.attn_v.weight");
+    for (int pass = 0; pass < 2; pass++) { /* a second reading finds the same */
+        CHECK_OK(pare_tensor_stream(v, keep, &bytes, &err), &err);
+        CHECK(row_of(&plan, v->name)->lossless && row_of(&plan, v->name)->error < 1e-5);
+    }
+    static float y[ROWS * N];
+    CHECK_OK(pare_decode_rows(PARE_TYPE_Q4_0, bytes.data, ROWS, N, y, &err), &err);
+    for (size_t i = 0; i < ROWS * N; i++)
+        CHECK(pare_f32_to_bf16(y[i]) == bits[i / N][i % N]);
+    CHECK_OK(pare_tensor_stream(pare_model_find(&q, "blk.0.attn_q.weight"), keep, &bytes, &err), &err);
+    CHECK(!row_of(&plan, "blk.0.attn_q.weight")->lossless);
+    pare_buf_close(&bytes);
+    pare_model_close(&q);
+    close_fixture(&f);
+}
+
 /* Presets go by the head counts of families that pare cannot run as well. Their name is a view into a file, without
  * an end mark. */
 static void reads_the_shape_of_unknown_families(void **state)
@@ -551,6 +594,7 @@ int main(void)
         cmocka_unit_test(plans_encodes_and_measures),
         cmocka_unit_test(overrides_beat_the_preset),
         cmocka_unit_test(reads_the_shape_of_unknown_families),
+        cmocka_unit_test(rounded_grids_come_back),
         cmocka_unit_test(the_second_embedding_follows_the_first),
         cmocka_unit_test(what_a_tensor_cannot_take),
         cmocka_unit_test(rtn_is_for_types_with_a_plain_rule),
