@@ -51,22 +51,25 @@ static void store_words(words to[LEN], size_t h, const pare_vec v[LEN], pare_vec
     }
 }
 
+/* Both halves in turn, here and below, since their sums do not wait for each other. */
 PARE_INLINE void prepare(batch *b, const float *src, const float *weight)
 {
+    pare_mask peak[2] = {{0}};
+    pare_vec sum[2] = {{0}};
     load(b->x, src);
     if (weight != NULL)
         load(b->w, weight);
+    for (size_t i = 0; i < LEN; i++)
+        for (size_t h = 0; h < 2; h++) {
+            peak[h] = pare_vec_larger(peak[h], b->x[h][i]);
+            if (weight != NULL)
+                sum[h] += b->w[h][i];
+        }
     for (size_t h = 0; h < 2; h++) {
-        pare_vec sum = pare_vec_all(0);
-        pare_mask magnitude = {0};
-        for (size_t i = 0; i < LEN; i++)
-            magnitude = pare_vec_larger(magnitude, b->x[h][i]);
-        pare_vec peak = b->peak[h] = (pare_vec)magnitude;
-        store_words(b->fraction, h, b->x[h], 0x1p16f * pare_vec_inverse(pare_vec_where(peak > TINY, peak)));
-        for (size_t i = 0; weight != NULL && i < LEN; i++)
-            sum += b->w[h][i];
+        pare_vec size = b->peak[h] = (pare_vec)peak[h];
+        store_words(b->fraction, h, b->x[h], 0x1p16f * pare_vec_inverse(pare_vec_where(size > TINY, size)));
         if (weight != NULL)
-            store_words(b->share, h, b->w[h], 480 * pare_vec_inverse(sum));
+            store_words(b->share, h, b->w[h], 480 * pare_vec_inverse(sum[h]));
     }
 }
 
@@ -88,30 +91,35 @@ PARE_INLINE void try_group(const batch *b, bool weighted, uint16_t first, uint16
     memcpy(error, sum, sizeof sum);
 }
 
-/* The level of least error, in units of the peak, of each block of a half. */
-static pare_vec best_level(const words *error, size_t h)
+/* The level of least error, in units of the peak, of each block. */
+static void best_levels(const words *error, pare_vec best[2])
 {
-    pare_vec least = pare_vec_all(HUGE_VALF), best = pare_vec_all(TOP);
-    for (int k = 0; k < N_LEVELS; k++) {
-        half_words sum;
-        float level = (float)(groups[k / GROUP].first + k % GROUP * groups[k / GROUP].step);
-        memcpy(&sum, (const char *)&error[k] + h * sizeof sum, sizeof sum);
-        pare_vec e = __builtin_convertvector(__builtin_convertvector(sum, pare_mask), pare_vec) * (1 / (level * level));
-        pare_mask better = e < least;
-        least = pare_vec_pick(better, e, least);
-        best = pare_vec_pick(better, pare_vec_all(level), best);
+    pare_vec least[2];
+    for (size_t h = 0; h < 2; h++) {
+        least[h] = pare_vec_all(HUGE_VALF);
+        best[h] = pare_vec_all(TOP);
     }
-    return best;
+    for (int k = 0; k < N_LEVELS; k++) {
+        float level = (float)(groups[k / GROUP].first + k % GROUP * groups[k / GROUP].step);
+        half_words sum[2];
+        memcpy(sum, &error[k], sizeof sum);
+        for (size_t h = 0; h < 2; h++) {
+            pare_vec e = __builtin_convertvector(__builtin_convertvector(sum[h], pare_mask), pare_vec);
+            e *= 1 / (level * level);
+            pare_mask better = e < least[h];
+            least[h] = pare_vec_pick(better, e, least[h]);
+            best[h] = pare_vec_pick(better, pare_vec_all(level), best[h]);
+        }
+    }
 }
 
 /* With v = x / d, q its nearest code and r = v - q, the scale d (1 + s) leaves d^2 (rr - 2 s rq + s^2 qq) with the same
  * codes: least where s = rq / qq, and if that is less than rr after rounding to binary16, then it is with new codes. */
 PARE_INLINE pare_vec refit(const pare_vec *x, const pare_vec *w, bool weighted, pare_vec d)
 {
-    pare_vec low = pare_vec_all(-TOP), high = pare_vec_all(TOP), inverse = pare_vec_inverse(d);
-    pare_vec rq = pare_vec_all(0), qq = rq;
+    pare_vec inverse = pare_vec_inverse(d), rq = pare_vec_all(0), qq = rq;
     for (int i = 0; i < LEN; i++) {
-        pare_vec v = x[i] * inverse, q = pare_vec_nearest(pare_vec_clamp(v, low, high)), wq = weighted ? w[i] * q : q;
+        pare_vec v = x[i] * inverse, q = pare_vec_code(v, TOP) - 12582912.0f, wq = weighted ? w[i] * q : q;
         rq += wq * (v - q);
         qq += wq * q;
     }
@@ -119,14 +127,15 @@ PARE_INLINE pare_vec refit(const pare_vec *x, const pare_vec *w, bool weighted, 
     return pare_vec_pick(s * (s * qq - 2 * rq) < 0, other, d);
 }
 
-PARE_INLINE void search(batch *b, bool weighted, pare_vec d[2])
+PARE_INLINE void search(const batch *b, bool weighted, pare_vec d[2])
 {
     words error[N_LEVELS];
+    pare_vec level[2];
     for (size_t g = 0; g < N_GROUPS; g++)
         try_group(b, weighted, groups[g].first, groups[g].step, error + g * GROUP);
+    best_levels(error, level);
     for (size_t h = 0; h < 2; h++) {
-        d[h] = pare_vec_half_nonzero(b->peak[h] / best_level(error, h));
-        d[h] = refit(b->x[h], b->w[h], weighted, d[h]);
+        d[h] = refit(b->x[h], b->w[h], weighted, pare_vec_half_nonzero(b->peak[h] / level[h]));
         d[h] = pare_vec_pick(b->peak[h] > PARE_F16_MAX * TOP, pare_vec_all(HUGE_VALF), d[h]);
     }
 }

@@ -65,6 +65,7 @@
 #define pare_row_compare PARE_ON_PATH(pare_row_compare)
 #define pare_row_compare_means PARE_ON_PATH(pare_row_compare_means)
 #define pare_row_find_above PARE_ON_PATH(pare_row_find_above)
+#define pare_row_importance PARE_ON_PATH(pare_row_importance)
 #define pare_row_weight_range PARE_ON_PATH(pare_row_weight_range)
 #define pare_signed_search PARE_ON_PATH(pare_signed_search)
 #define pare_super_follow PARE_ON_PATH(pare_super_follow)

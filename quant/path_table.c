@@ -11,4 +11,5 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .find_above = pare_row_find_above,
                                     .weight_range = pare_row_weight_range,
                                     .compare = pare_row_compare,
-                                    .compare_means = pare_row_compare_means};
+                                    .compare_means = pare_row_compare_means,
+                                    .importance = pare_row_importance};

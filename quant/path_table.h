@@ -15,6 +15,7 @@ typedef struct pare_path_table {
     pare_weight_range (*weight_range)(const float *w, size_t n);
     pare_row_sums (*compare)(const float *x, const float *y, const float *weight, size_t n);
     pare_mean_sums (*compare_means)(const float *x, const float *y, const float *mean, size_t n);
+    bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 
 /* That of the path in use. */

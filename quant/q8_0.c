@@ -125,11 +125,11 @@ static bool may_be_lattice(const float *src, size_t row_len)
 
 static void put(const float *x, float d, pare_q8_0 *out)
 {
-    pare_vec inverse = pare_vec_all(d != 0 ? 1 / d : 0), low = pare_vec_all(-TOP), high = pare_vec_all(TOP);
+    pare_vec inverse = pare_vec_all(d != 0 ? 1 / d : 0);
     uint32_t code[LEN];
     pare_store_u16le(out->d, pare_f32_to_f16(d));
-    for (size_t i = 0; i < LEN; i += PARE_VEC_LANES) { /* the nearest integer is in the low bits of the sum */
-        pare_vec sum = pare_vec_clamp(pare_vec_load(x + i) * inverse, low, high) + 12582912.0f;
+    for (size_t i = 0; i < LEN; i += PARE_VEC_LANES) {
+        pare_vec sum = pare_vec_code(pare_vec_load(x + i) * inverse, TOP);
         memcpy(code + i, &sum, sizeof sum);
     }
     for (int j = 0; j < LEN; j++)

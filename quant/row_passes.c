@@ -36,42 +36,19 @@ size_t pare_row_find_above(const float *x, size_t n, float limit)
     return i;
 }
 
-/* Not a function: compilers warn of vectors as arguments, which not every path has registers for. */
-#define CHOOSE(mask, yes, no) (((mask) & (yes)) | (~(mask) & (no)))
-
-static void widen(pare_weight_range *range, float w)
-{
-    range->bad = range->bad || !(w >= 0 && w <= FLT_MAX);
-    range->low = w < range->low ? w : range->low;
-    range->high = w > range->high ? w : range->high;
-}
-
 pare_weight_range pare_row_weight_range(const float *w, size_t n)
 {
-    enum { SETS = 4, STEP = SETS * HALF };
-    const ints finite = (ints){0} + 0x7f7fffff, minus_zero = (ints){0} + INT32_MIN;
-    ints low[SETS], high[SETS] = {{0}}, bad = {0}; /* floats >= 0 are in the order of their bits */
-    float bounds[2 * STEP];
-    size_t i = 0;
-    for (size_t k = 0; k < SETS; k++)
-        low[k] = finite;
-    for (; i + STEP <= n; i += STEP)
-        for (size_t k = 0; k < SETS; k++) {
-            ints bits;
-            memcpy(&bits, w + i + k * HALF, sizeof bits);
-            bad |= (bits > finite) | ((bits < 0) & (bits != minus_zero));
-            low[k] = CHOOSE(bits < low[k], bits, low[k]);
-            high[k] = CHOOSE(bits > high[k], bits, high[k]);
-        }
-    pare_weight_range range = {.low = FLT_MAX};
-    memcpy(bounds, low, sizeof low);
-    memcpy(bounds + STEP, high, sizeof high);
-    for (size_t k = 0; i > 0 && k < 2 * STEP; k++)
-        widen(&range, bounds[k]);
-    for (size_t k = 0; k < HALF; k++)
-        range.bad = range.bad || bad[k] != 0;
-    for (; i < n; i++)
-        widen(&range, w[i]);
+    uint32_t low = UINT32_MAX, high = 0; /* bits of floats: in their order, then infinity, NaN and what is below 0 */
+    for (size_t i = 0; i < n; i++) {
+        float v = w[i] + 0.0f; /* -0 becomes 0 */
+        uint32_t bits;
+        memcpy(&bits, &v, sizeof bits);
+        low = bits < low ? bits : low;
+        high = bits > high ? bits : high;
+    }
+    pare_weight_range range = {.bad = high > 0x7f7fffff};
+    memcpy(&range.low, &low, sizeof low);
+    memcpy(&range.high, &high, sizeof high);
     return range;
 }
 

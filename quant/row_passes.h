@@ -31,4 +31,7 @@ typedef struct pare_mean_sums {
 } pare_mean_sums;
 pare_mean_sums pare_row_compare_means(const float *x, const float *y, const float *mean, size_t n);
 
+/* pare_importance_of_weights, quant/importance.h */
+bool pare_row_importance(float slope, const float *column, const float *x, size_t row_len, float *w);
+
 #endif

@@ -95,6 +95,23 @@ static inline pare_vec pare_vec_nearest(pare_vec v)
     return (v + 12582912.0f) - 12582912.0f;
 }
 
+/* 12582912 + the nearest integer in -top..top, for |v| < 2^22: that integer is in the low bits. Clamped as integers,
+ * for which gcc has one instruction for constant bounds too. */
+static inline pare_vec pare_vec_code(pare_vec v, int32_t top)
+{
+    enum { ZERO = 0x4b400000 }; /* the bits of 12582912 */
+    int32_t bits[PARE_VEC_LANES];
+    v += 12582912.0f;
+    memcpy(bits, &v, sizeof bits);
+#pragma omp simd
+    for (int l = 0; l < PARE_VEC_LANES; l++) {
+        bits[l] = bits[l] > ZERO - top ? bits[l] : ZERO - top;
+        bits[l] = bits[l] < ZERO + top ? bits[l] : ZERO + top;
+    }
+    memcpy(&v, bits, sizeof v);
+    return v;
+}
+
 /* 1 / v; 0 for 0 */
 static inline pare_vec pare_vec_inverse(pare_vec v)
 {
@@ -161,7 +178,7 @@ static inline pare_vec pare_vec_swap(pare_vec v)
 /* The lanes of a and b in turn: a first, b first, a second ... of their lower or upper halves. */
 #if PARE_VEC_LANES == 16
 #define PARE_VEC_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define PARE_VEC_ZIP_HIGH(a, b) \
+#define PARE_VEC_ZIP_HIGH(a, b)                                                                                        \
     __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #elif PARE_VEC_LANES == 8
 #define PARE_VEC_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
