@@ -238,7 +238,7 @@ static void write_imatrix(const char *path)
     size_t n = 0;
     for (size_t i = 0; i < n_tensors; i++)
         n += has_importance(&tensors[i]);
-    FILE *f = start(path, 2 * n, 4);
+    FILE *f = start(path, 3 * n, 4);
     uint64_t offset = 0;
     const float count = 64 * 512;
     key_string(f, "general.type", "imatrix");
@@ -252,14 +252,19 @@ static void write_imatrix(const char *path)
         if (!has_importance(&tensors[i]))
             continue;
         put_info(f, tensors[i].name, ".in_sum2", tensors[i].row_len, 1, TYPE_F32, &offset);
+        put_info(f, tensors[i].name, ".in_sum", tensors[i].row_len, 1, TYPE_F32, &offset);
         put_info(f, tensors[i].name, ".counts", 1, 1, TYPE_F32, &offset);
     }
     for (size_t i = 0; i < n_tensors; i++) {
-        float sums[FF];
+        float squares[FF], sums[FF];
         if (!has_importance(&tensors[i]))
             continue;
         for (uint64_t c = 0; c < tensors[i].row_len; c++)
-            sums[c] = count * expf(quantile[next_random() >> 48]);
+            squares[c] = count * expf(quantile[next_random() >> 48]);
+        for (uint64_t c = 0; c < tensors[i].row_len; c++) /* means hold 0.3 of the energy, as after norms */
+            sums[c] = sqrtf(0.3f * count * squares[c]) * (next_random() >> 63 ? 1.0f : -1.0f);
+        put_padding(f);
+        put(f, squares, tensors[i].row_len * sizeof *squares);
         put_padding(f);
         put(f, sums, tensors[i].row_len * sizeof *sums);
         put_padding(f);
