@@ -309,6 +309,23 @@ static void merging_adds(void **state)
     pare_buf_close(&b);
 }
 
+/* Sums of values without those of every part would be no means. */
+static void means_of_a_part_are_dropped(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    pare_imatrix all = {.chunk_size = 512}, part = {.chunk_size = 512};
+    pare_imatrix_entry *e = NULL, *other = NULL;
+    CHECK_OK(pare_imatrix_add(&all, "w.weight", 1, 4, 1, true, &e, &err), &err);
+    CHECK_OK(pare_imatrix_add(&part, "w.weight", 1, 4, 1, false, &other, &err), &err);
+    e->counts[0] = other->counts[0] = 2;
+    other->sum2[3] = e->sum[3] = 5;
+    CHECK_OK(pare_imatrix_merge(&all, &part, &err), &err);
+    CHECK(all.entries[0].sum == NULL && all.entries[0].sum2[3] == 5 && all.entries[0].counts[0] == 4);
+    pare_imatrix_close(&part);
+    pare_imatrix_close(&all);
+}
+
 static void an_expert_with_few_tokens_is_near_the_mean(void **state)
 {
     (void)state;
@@ -343,6 +360,7 @@ int main(void)
         cmocka_unit_test(rejects_every_truncation),
         cmocka_unit_test(writes_what_it_reads),
         cmocka_unit_test(merging_adds),
+        cmocka_unit_test(means_of_a_part_are_dropped),
         cmocka_unit_test(an_expert_with_few_tokens_is_near_the_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

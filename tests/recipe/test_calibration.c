@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { ROW = 256, EXPERTS = 3, EXPERT_ROWS = 2, N_VALUES = EXPERTS * EXPERT_ROWS * ROW };
@@ -249,6 +250,11 @@ static void zeros_are_said(void **state)
     CHECK_OK(pare_calibration_check(&im, &m, &err), &err);
     CHECK(strstr(warnings, "tensor 'blk.0.attn_q.weight': every importance is zero") != NULL);
     CHECK(!pare_calibration_find(&im, &m.tensors[1], &found));
+    memset(im.entries[1].sum2 + ROW, 0, 4 * sizeof *e->sum2); /* of the second expert */
+    CHECK_OK(pare_calibration_check(&im, &m, &err), &err);
+    char of_all[64];
+    snprintf(of_all, sizeof of_all, "4 of %d columns have no importance", EXPERTS * ROW);
+    CHECK(strstr(warnings, of_all) != NULL);
     pare_set_strict(true);
     CHECK(pare_calibration_check(&im, &m, &err) == PARE_ERR_FORMAT);
     pare_set_strict(false);

@@ -566,6 +566,33 @@ static void rounded_grids_come_back(void **state)
     close_fixture(&f);
 }
 
+/* Embeddings that are looked up are encoded for other errors than those that also make the logits. */
+static void tied_embeddings_are_a_matrix(void **state)
+{
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        fixture f = {.m = {.format = PARE_FORMAT_GGUF, .path = "test", .alignment = 32}};
+        pare_model q;
+        pare_plan plan;
+        pare_error err = {0};
+        pare_buf bytes = {0};
+        uint8_t row[144];
+        CHECK_OK(pare_model_reserve(&f.m, 2, &err), &err);
+        add_tensor(&f, "token_embd.weight", 2, 8, 256);
+        if (!tied)
+            add_tensor(&f, "output.weight", 2, 8, 256);
+        pare_quantize_options o = options_of("q4_k_m");
+        o.embedding_type = PARE_TYPE_Q4_K;
+        CHECK_OK(pare_quantize(&q, &f.m, &o, &plan, &err), &err);
+        CHECK_OK(pare_tensor_stream(pare_model_find(&q, "token_embd.weight"), keep, &bytes, &err), &err);
+        expected_row(PARE_TYPE_Q4_K, NULL, f.data[0], 256, row);
+        CHECK((memcmp(row, bytes.data, sizeof row) == 0) == (tied == 1));
+        pare_buf_close(&bytes);
+        pare_model_close(&q);
+        close_fixture(&f);
+    }
+}
+
 /* Presets go by the head counts of families that pare cannot run as well. Their name is a view into a file, without
  * an end mark. */
 static void reads_the_shape_of_unknown_families(void **state)
@@ -595,6 +622,7 @@ int main(void)
         cmocka_unit_test(overrides_beat_the_preset),
         cmocka_unit_test(reads_the_shape_of_unknown_families),
         cmocka_unit_test(rounded_grids_come_back),
+        cmocka_unit_test(tied_embeddings_are_a_matrix),
         cmocka_unit_test(the_second_embedding_follows_the_first),
         cmocka_unit_test(what_a_tensor_cannot_take),
         cmocka_unit_test(rtn_is_for_types_with_a_plain_rule),
