@@ -76,6 +76,9 @@ static void patterns_must_have_an_effect(void **state)
     cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --tensor attn=q8_0 --tensor attn_q=q4_1 -o x.gguf "
                                  "--dry-run");
     CHECK(cli_contains(r.err, "'attn_q=q4_1': has no effect"));
+    r = cli_expect(0,
+                   "$PARE quantize demo.gguf -t q4_0 --tensor 'attn(?=_q)=q5_1' -o x.gguf --dry-run"); /* the last = */
+    CHECK(cli_contains(r.out, "-> q5_1"));
 }
 
 static void splits_can_be_kept(void **state)
@@ -252,6 +255,9 @@ static void write_dat(const char *name, int32_t n_values, const float *values)
 static void statistics_are_checked(void **state)
 {
     (void)state;
+    cli_expect(0, "cp im.gguf own.gguf");
+    cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix own.gguf --force -o own.gguf");
+    cli_expect(0, "cmp im.gguf own.gguf && rm own.gguf");
     float values[512];
     for (int i = 0; i < 512; i++)
         values[i] = 1.0f + (float)(i % 7);

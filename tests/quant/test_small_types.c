@@ -1,6 +1,6 @@
 #include "quant/rows.h"
 
-#include "core/half.h"
+#include "quant/half_scale.h"
 #include "quant/iq1_m.h"
 #include "quant/iq1_s.h"
 #include "quant/registry.h"
@@ -347,6 +347,13 @@ static void mxfp4_keeps_its_range(void **state)
     }
 }
 
+static void tiny_scales_keep_their_sign(void **state)
+{
+    (void)state;
+    CHECK(pare_f32_to_f16_nonzero(1e-12f) == 0x0001 && pare_f32_to_f16_nonzero(-1e-12f) == 0x8001);
+    CHECK(pare_f32_to_f16_nonzero(0) == 0 && pare_f32_to_f16_nonzero(-1) == 0xbc00);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +367,7 @@ int main(void)
         cmocka_unit_test(extreme_importances_are_safe),
         cmocka_unit_test(edge_rows_survive),
         cmocka_unit_test(mxfp4_keeps_its_range),
+        cmocka_unit_test(tiny_scales_keep_their_sign),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,6 +231,30 @@ static void statistics_of_another_model_are_refused(void **state)
     close_model(&m);
 }
 
+/* Stock keeps 127 bytes of a name; a character that does not fit goes as a whole. */
+static void long_names_are_cut_between_characters(void **state)
+{
+    (void)state;
+    pare_model m, q;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {0};
+    pare_str file;
+    char path[160] = "folder/";
+    open_model(&m);
+    add_entry(&im, "blk.0.attn_q.weight", 1, ROW, 9);
+    memset(path + 7, 'a', 126);
+    strcpy(path + 7 + 126, "\xc3\xa9.gguf");
+    im.path = path;
+    pare_quantize_options o = options_of("q4_k_m", &im);
+    CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK_OK(pare_meta_str(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
+    CHECK(file.len == 126 && file.data[125] == 'a');
+    pare_model_close(&q);
+    pare_imatrix_close(&im);
+    close_model(&m);
+}
+
 static void zeros_are_said(void **state)
 {
     (void)state;
@@ -274,6 +298,7 @@ int main(void)
         cmocka_unit_test(each_expert_keeps_its_mean),
         cmocka_unit_test(one_long_row_is_cut_into_experts),
         cmocka_unit_test(statistics_of_another_model_are_refused),
+        cmocka_unit_test(long_names_are_cut_between_characters),
         cmocka_unit_test(zeros_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
