@@ -8,6 +8,7 @@
 #include "formats/open.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,12 +180,152 @@ static void the_output_matrix_is_on_request(void **state)
     b->close(b);
 }
 
+enum { EXPERTS = 6, USED = 2, EMBD = 16, FF = 24, VOCAB = 20 };
+
+/* One layer whose attention adds nothing, so that the experts see the normalised embeddings. */
+static void make_mixture(pare_model *m)
+{
+    uint64_t seed = 8;
+    pare_error err = {0};
+    *m = (pare_model){.path = "toy", .arch = pare_arch_find("llama")};
+    m->hp = (pare_hparams){.n_vocab = VOCAB,
+                           .n_layer = 1,
+                           .n_ctx_train = 64,
+                           .n_embd = EMBD,
+                           .n_ff = FF,
+                           .n_expert = EXPERTS,
+                           .n_expert_used = USED,
+                           .n_ff_expert = FF,
+                           .expert_norm = true,
+                           .n_head = 2,
+                           .n_head_kv = 2,
+                           .head_dim_k = 8,
+                           .head_dim_v = 8,
+                           .n_rot = 8,
+                           .norm_eps = 1e-5f,
+                           .rope_base = 1e4f};
+    CHECK_OK(pare_model_reserve(m, 16, &err), &err);
+    toy_add(m, &seed, "token_embd.weight", VOCAB, EMBD, 1, 0);
+    toy_add(m, &seed, "output_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.attn_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.ffn_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.attn_qkv.weight", 3 * EMBD, EMBD, 0.3f, 0);
+    toy_add(m, &seed, "blk.0.attn_output.weight", EMBD, EMBD, 0, 0);
+    toy_add(m, &seed, "blk.0.ffn_gate_inp.weight", EXPERTS, EMBD, 1, 0);
+    toy_add_stack(m, &seed, "blk.0.ffn_gate_exps.weight", EXPERTS, FF, EMBD, 0.5f);
+    toy_add_stack(m, &seed, "blk.0.ffn_up_exps.weight", EXPERTS, FF, EMBD, 0.5f);
+    toy_add_stack(m, &seed, "blk.0.ffn_down_exps.weight", EXPERTS, EMBD, FF, 0.5f);
+}
+
+static void multiply(const float *w, size_t n_rows, const double *x, double *y)
+{
+    for (size_t r = 0; r < n_rows; r++) {
+        y[r] = 0;
+        for (size_t c = 0; c < EMBD; c++)
+            y[r] += (double)w[r * EMBD + c] * x[c];
+    }
+}
+
+typedef struct expected {
+    double in2[EXPERTS][EMBD], in[EXPERTS][EMBD], down2[EXPERTS][FF], down[EXPERTS][FF], count[EXPERTS];
+} expected;
+
+/* What one token adds: to the experts of which fewer than USED have a larger score. */
+static void expect_token(const pare_model *m, int32_t id, expected *want)
+{
+    const float *embd = toy_values(m, "token_embd.weight") + id * EMBD, *norm = toy_values(m, "blk.0.ffn_norm.weight");
+    double x[EMBD], score[EXPERTS], gate[FF], up[FF], squares = 0;
+    for (int c = 0; c < EMBD; c++)
+        squares += (double)embd[c] * (double)embd[c];
+    for (int c = 0; c < EMBD; c++)
+        x[c] = (double)embd[c] / sqrt(squares / EMBD + (double)m->hp.norm_eps) * (double)norm[c];
+    multiply(toy_values(m, "blk.0.ffn_gate_inp.weight"), EXPERTS, x, score);
+    for (int e = 0; e < EXPERTS; e++) {
+        int n_better = 0;
+        for (int other = 0; other < EXPERTS; other++)
+            n_better += score[other] > score[e];
+        if (n_better >= USED)
+            continue;
+        multiply(toy_values(m, "blk.0.ffn_gate_exps.weight") + e * FF * EMBD, FF, x, gate);
+        multiply(toy_values(m, "blk.0.ffn_up_exps.weight") + e * FF * EMBD, FF, x, up);
+        want->count[e]++;
+        for (int c = 0; c < EMBD; c++) {
+            want->in[e][c] += x[c];
+            want->in2[e][c] += x[c] * x[c];
+        }
+        for (int c = 0; c < FF; c++) {
+            double v = up[c] * gate[c] / (1 + exp(-gate[c]));
+            want->down[e][c] += v;
+            want->down2[e][c] += v * v;
+        }
+    }
+}
+
+static void check_experts(const pare_imatrix *im, const char *name, uint64_t width, const double *sum2,
+                          const double *sum, const double *count)
+{
+    const pare_imatrix_entry *e = pare_imatrix_find(im, name);
+    CHECK(e != NULL && e->n_experts == EXPERTS && e->n_columns == width && e->n_counts == EXPERTS);
+    for (uint64_t i = 0; i < EXPERTS; i++) {
+        CHECK(e->counts[i] == count[i]);
+        for (uint64_t k = i * width; k < (i + 1) * width; k++) {
+            CHECK(fabs((double)e->sum2[k] - sum2[k]) <= 1e-5 * sum2[k]);
+            CHECK(fabs((double)e->sum[k] - sum[k]) <= 1e-5 * sqrt(sum2[k] * count[i]));
+        }
+    }
+}
+
+static void each_expert_counts_its_own_tokens(void **state)
+{
+    (void)state;
+    enum { N = 3 * CTX };
+    pare_model m;
+    pare_backend *b = NULL;
+    pare_imatrix im, back;
+    pare_error err = {0};
+    static expected want;
+    int32_t ids[N];
+    uint64_t seed = 9;
+    char path[4200];
+    make_mixture(&m);
+    for (int t = 0; t < N; t++) {
+        ids[t] = (int32_t)((toy_random(&seed) + 1) / 2 * 2.9f); /* 0, 1 or 2 */
+        expect_token(&m, ids[t], &want);
+    }
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    const pare_collect_options options = {.n_ctx = CTX};
+    CHECK_OK(pare_collect(&im, &m, b, ids, N, PARE_TOKEN_NONE, &options, NULL, NULL, &err), &err);
+    double total = 0, least = N;
+    for (int e = 0; e < EXPERTS; e++) {
+        total += want.count[e];
+        least = fmin(least, want.count[e]);
+    }
+    CHECK(total == N * USED && least == 0); /* three tokens go to fewer than six experts */
+    check_experts(&im, "blk.0.ffn_gate_exps.weight", EMBD, want.in2[0], want.in[0], want.count);
+    check_experts(&im, "blk.0.ffn_up_exps.weight", EMBD, want.in2[0], want.in[0], want.count);
+    check_experts(&im, "blk.0.ffn_down_exps.weight", FF, want.down2[0], want.down[0], want.count);
+    CHECK(pare_imatrix_find(&im, "blk.0.ffn_gate_inp.weight")->counts[0] == N);
+    CHECK(im.n == 6);
+    snprintf(path, sizeof path, "%s/experts.gguf", temp_dir());
+    CHECK_OK(pare_imatrix_write(&im, path, false, NULL, &err), &err);
+    CHECK_OK(pare_imatrix_open(&back, path, &err), &err);
+    check_experts(&back, "blk.0.ffn_down_exps.weight", FF, want.down2[0], want.down[0], want.count);
+    pare_imatrix_close(&back);
+    pare_imatrix_close(&im);
+    toy_values(&m, "blk.0.ffn_gate_inp.weight")[0] = INFINITY;
+    CHECK(pare_collect(&im, &m, b, ids, N, PARE_TOKEN_NONE, &options, NULL, NULL, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "score of expert 0") != NULL && im.n == 0);
+    pare_model_close(&m);
+    b->close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_the_inputs),
         cmocka_unit_test(threads_do_not_matter_and_texts_add_up),
         cmocka_unit_test(the_output_matrix_is_on_request),
+        cmocka_unit_test(each_expert_counts_its_own_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

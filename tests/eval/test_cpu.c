@@ -356,6 +356,37 @@ static void adds_scales_caps_and_embeds(void **state)
     b->close(b);
 }
 
+static void gathers_and_scatters_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 900, WIDTH = 70, N = 500 }; /* more than one piece of work */
+    static int32_t ids[N];
+    static float weights[N], x[ROWS * WIDTH], some[N * WIDTH], y[ROWS * WIDTH];
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    for (int i = 0; i < ROWS * WIDTH; i++) {
+        x[i] = (float)i;
+        y[i] = NAN;
+    }
+    for (int i = 0; i < N; i++) {
+        ids[i] = (i * 7 + 3) % ROWS; /* 7 and 900 share no factor: all different */
+        weights[i] = (float)(i % 4) / 2;
+    }
+    CHECK_OK(b->gather(b, x, ids, N, WIDTH, some, &err), &err);
+    CHECK_OK(b->clear(b, y, ROWS * WIDTH, &err), &err);
+    CHECK_OK(b->scatter_add(b, some, ids, weights, N, WIDTH, y, &err), &err);
+    CHECK_OK(b->scatter_add(b, some, ids, weights, 2, WIDTH, y, &err), &err);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < WIDTH; j++) {
+            CHECK(some[i * WIDTH + j] == x[ids[i] * WIDTH + j]);
+            CHECK(y[ids[i] * WIDTH + j] == (i < 2 ? 2 : 1) * weights[i] * x[ids[i] * WIDTH + j]);
+            y[ids[i] * WIDTH + j] = 0;
+        }
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        CHECK(y[i] == 0);
+    b->close(b);
+}
+
 static void sums_logits(void **state)
 {
     (void)state;
@@ -449,6 +480,7 @@ int main(void)
         cmocka_unit_test(rotates),
         cmocka_unit_test(activates),
         cmocka_unit_test(adds_scales_caps_and_embeds),
+        cmocka_unit_test(gathers_and_scatters_rows),
         cmocka_unit_test(sums_logits),
         cmocka_unit_test(nan_reaches_the_output_of_attention),
         cmocka_unit_test(threads_do_not_change_bits),

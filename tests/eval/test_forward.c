@@ -123,6 +123,9 @@ enum {
     DIM_K = 6,
     DIM_V = 4,
     ROT = 4,
+    EXPERTS = 5,
+    FF_EXPERT = 12,
+    FF_SHARED = 28,
     LAYERS = 3,
     LEN = 21,
     SEQ = 2
@@ -132,7 +135,8 @@ typedef struct variant {
     const char *name;
     pare_wiring wiring;
     bool fused_qkv, fused_gate, biases, qk_norms, post_norms, norm_2, no_ffn_norm, positions, embd_norm, tied,
-        rope_factors, sinks;
+        rope_factors, sinks, shared_expert, expert_norm;
+    uint32_t n_expert_used; /* of EXPERTS; 0: a dense FFN */
     uint32_t window, window_period;
     float embd_scale, residual_scale, logit_scale, attn_scale, attn_softcap, final_softcap, rope_factor;
 } variant;
@@ -146,6 +150,24 @@ static void add_weight(pare_model *m, uint64_t *seed, const variant *v, pare_wei
     bool norm = n_rows == 0, layer_norm = v->wiring.norm == PARE_NORM_LAYER;
     if (norm ? layer_norm : v->biases && id != PARE_W_TOKEN_EMBD && id != PARE_W_POS_EMBD)
         toy_add(m, seed, pare_weight_name(name, sizeof name, id, layer, "bias"), 0, norm ? row_len : n_rows, 0.3f, 0);
+}
+
+static void add_experts(pare_model *m, uint64_t *seed, const variant *v, uint32_t i)
+{
+    char name[64];
+    add_weight(m, seed, v, PARE_W_FFN_GATE_INP, i, EXPERTS, EMBD);
+    toy_add_stack(m, seed, pare_weight_name(name, sizeof name, PARE_W_FFN_GATE_EXPS, i, "weight"), EXPERTS, FF_EXPERT,
+                  EMBD, 0.5f);
+    toy_add_stack(m, seed, pare_weight_name(name, sizeof name, PARE_W_FFN_UP_EXPS, i, "weight"), EXPERTS, FF_EXPERT,
+                  EMBD, 0.5f);
+    toy_add_stack(m, seed, pare_weight_name(name, sizeof name, PARE_W_FFN_DOWN_EXPS, i, "weight"), EXPERTS, EMBD,
+                  FF_EXPERT, 0.5f);
+    if (!v->shared_expert)
+        return;
+    add_weight(m, seed, v, PARE_W_FFN_GATE_INP_SHEXP, i, 1, EMBD);
+    add_weight(m, seed, v, PARE_W_FFN_GATE_SHEXP, i, FF_SHARED, EMBD);
+    add_weight(m, seed, v, PARE_W_FFN_UP_SHEXP, i, FF_SHARED, EMBD);
+    add_weight(m, seed, v, PARE_W_FFN_DOWN_SHEXP, i, EMBD, FF_SHARED);
 }
 
 static void add_layer(pare_model *m, uint64_t *seed, const variant *v, uint32_t i)
@@ -176,6 +198,10 @@ static void add_layer(pare_model *m, uint64_t *seed, const variant *v, uint32_t 
     if (v->sinks)
         add_weight(m, seed, v, PARE_W_ATTN_SINKS, i, 0, HEADS);
     add_weight(m, seed, v, PARE_W_ATTN_OUT, i, EMBD, HEADS * DIM_V);
+    if (v->n_expert_used > 0) {
+        add_experts(m, seed, v, i);
+        return;
+    }
     if (w->gated_ffn && !v->fused_gate)
         add_weight(m, seed, v, PARE_W_FFN_GATE, i, FF, EMBD);
     add_weight(m, seed, v, PARE_W_FFN_UP, i, v->fused_gate ? 2 * FF : FF, EMBD);
@@ -193,6 +219,11 @@ static void make_model(pare_model *m, pare_arch *arch, const variant *v)
                            .n_ctx_train = LEN,
                            .n_embd = EMBD,
                            .n_ff = FF,
+                           .n_expert = v->n_expert_used > 0 ? EXPERTS : 0,
+                           .n_expert_used = v->n_expert_used,
+                           .n_ff_expert = v->n_expert_used > 0 ? FF_EXPERT : 0,
+                           .n_ff_shared = v->shared_expert ? FF_SHARED : 0,
+                           .expert_norm = v->expert_norm,
                            .n_head = HEADS,
                            .n_head_kv = KV_HEADS,
                            .head_dim_k = DIM_K,
@@ -318,8 +349,54 @@ static void slow_attention(const pare_model *m, uint32_t layer, slow_state *s)
     }
 }
 
+/* y += weight * down(silu(gate x) * up x), with the matrices from row `first` on of the three weights */
+static void slow_expert(const pare_model *m, const pare_weight ids[3], uint32_t layer, size_t matrix, size_t n_ff,
+                        const double *x, double weight, double *y)
+{
+    double gate[FF_SHARED], up[FF_SHARED], out[EMBD];
+    slow_linear(m, ids[0], layer, matrix * n_ff, n_ff, x, EMBD, gate);
+    slow_linear(m, ids[1], layer, matrix * n_ff, n_ff, x, EMBD, up);
+    for (size_t i = 0; i < n_ff; i++)
+        up[i] *= gate[i] / (1 + exp(-gate[i]));
+    slow_linear(m, ids[2], layer, matrix * EMBD, EMBD, up, n_ff, out);
+    for (int i = 0; i < EMBD; i++)
+        y[i] += weight * out[i];
+}
+
+static void slow_experts(const pare_model *m, uint32_t layer, slow_state *s)
+{
+    static const pare_weight routed[] = {PARE_W_FFN_GATE_EXPS, PARE_W_FFN_UP_EXPS, PARE_W_FFN_DOWN_EXPS};
+    static const pare_weight shared[] = {PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_DOWN_SHEXP};
+    for (int t = 0; t < LEN; t++) {
+        double score[EXPERTS], all = 0, chosen = 0, gate = 0;
+        bool used[EXPERTS] = {false};
+        memset(s->branch[t], 0, sizeof s->branch[t]);
+        slow_linear(m, PARE_W_FFN_GATE_INP, layer, 0, EXPERTS, s->in[t], EMBD, score);
+        for (int e = 0; e < EXPERTS; e++) {
+            uint32_t n_better = 0;
+            for (int other = 0; other < EXPERTS; other++)
+                n_better += score[other] > score[e];
+            used[e] = n_better < m->hp.n_expert_used;
+            all += exp(score[e]);
+            chosen += used[e] ? exp(score[e]) : 0;
+        }
+        for (size_t e = 0; e < EXPERTS; e++)
+            if (used[e])
+                slow_expert(m, routed, layer, e, FF_EXPERT, s->in[t],
+                            exp(score[e]) / (m->hp.expert_norm ? chosen : all), s->branch[t]);
+        if (m->hp.n_ff_shared == 0)
+            continue;
+        slow_linear(m, PARE_W_FFN_GATE_INP_SHEXP, layer, 0, 1, s->in[t], EMBD, &gate);
+        slow_expert(m, shared, layer, 0, FF_SHARED, s->in[t], 1 / (1 + exp(-gate)), s->branch[t]);
+    }
+}
+
 static void slow_ffn(const pare_model *m, uint32_t layer, slow_state *s)
 {
+    if (m->hp.n_expert > 0) {
+        slow_experts(m, layer, s);
+        return;
+    }
     bool gated = m->arch->wiring.gated_ffn, fused = gated && values(m, PARE_W_FFN_GATE, layer, "weight") == NULL;
     for (int t = 0; t < LEN; t++) {
         double gate[FF], up[FF];
@@ -456,6 +533,10 @@ static void every_wiring(void **state)
         {.name = "parallel, two norms", .wiring = parallel, .fused_qkv = true, .biases = true},
         {.name = "parallel, one norm", .wiring = parallel, .no_ffn_norm = true},
         {.name = "parallel, attn_norm_2", .wiring = parallel, .no_ffn_norm = true, .norm_2 = true},
+        {.name = "experts", .wiring = neox, .n_expert_used = 2, .expert_norm = true},
+        {.name = "experts, weights as they are", .wiring = llama, .n_expert_used = 3},
+        {.name = "one expert a token, and a shared one", .wiring = neox, .n_expert_used = 1, .shared_expert = true},
+        {.name = "all experts", .wiring = neox, .n_expert_used = EXPERTS},
         {.name = "learned positions", .wiring = plain, .positions = true, .embd_norm = true, .biases = true},
     };
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
@@ -463,11 +544,9 @@ static void every_wiring(void **state)
 }
 
 /* More tokens than pass through the feed-forward part at once: each sequence as if it were alone. */
-static void a_large_batch_is_cut_into_slices(void **state)
+static void check_large_batch(const variant *v)
 {
-    (void)state;
     enum { MANY = 2048 / LEN + 2 };
-    const variant v = {.name = "batch", .wiring = {.gated_ffn = true}};
     pare_model m;
     pare_arch arch;
     pare_backend *b = NULL;
@@ -477,14 +556,14 @@ static void a_large_batch_is_cut_into_slices(void **state)
     static int32_t ids[MANY * LEN];
     static double want[LEN][VOCAB];
     float got[LEN * VOCAB];
-    make_model(&m, &arch, &v);
+    make_model(&m, &arch, v);
     for (int i = 0; i < MANY * LEN; i++)
         ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
     CHECK_OK(pare_backend_cpu(&b, &err), &err);
     CHECK_OK(pare_forward_open(&f, &m, b, LEN, MANY, &err), &err);
     CHECK_OK(pare_forward_run(f, ids, MANY, LEN, &err), &err);
     for (uint32_t s = 0; s < MANY; s += MANY - 1) {
-        slow_logits(&m, &v, ids + s * LEN, want);
+        slow_logits(&m, v, ids + s * LEN, want);
         CHECK_OK(pare_forward_logits(f, s, 0, LEN, got, &err), &err);
         for (int i = 0; i < LEN * VOCAB; i++)
             CHECK(fabs((double)got[i] - want[i / VOCAB][i % VOCAB]) < 1e-4);
@@ -492,6 +571,13 @@ static void a_large_batch_is_cut_into_slices(void **state)
     pare_forward_close(f);
     b->close(b);
     pare_model_close(&m);
+}
+
+static void a_large_batch_is_cut_into_slices(void **state)
+{
+    (void)state;
+    check_large_batch(&(const variant){.name = "batch", .wiring = {.gated_ffn = true}});
+    check_large_batch(&(const variant){.name = "batch", .wiring = {.gated_ffn = true}, .n_expert_used = 2});
 }
 
 static pare_status open_status(pare_model *m, uint32_t n_ctx, pare_error *err)
@@ -537,6 +623,62 @@ static void says_what_it_cannot_compute(void **state)
     pare_model_close(&m);
 }
 
+static void refuses_experts_that_do_not_fit(void **state)
+{
+    (void)state;
+    const variant v = {.name = "toy", .wiring = {.rope = PARE_ROPE_HALVES, .gated_ffn = true}, .n_expert_used = 2};
+    pare_model m;
+    pare_arch arch;
+    pare_error err = {0};
+    make_model(&m, &arch, &v);
+    CHECK_OK(open_status(&m, LEN, &err), &err);
+    pare_hparams honest = m.hp;
+    m.hp.n_expert = 0;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "2 of 0") != NULL);
+    m.hp.n_expert = EXPERTS;
+    m.hp.n_expert_used = EXPERTS + 1;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "6 of 5") != NULL);
+    m.hp.n_expert_used = 0;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE);
+    m.hp = honest;
+    m.hp.n_expert = 1 << 14;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "ffn_gate_inp") != NULL);
+    m.hp = honest;
+    m.hp.n_ff_expert++;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "ffn_gate_exps") != NULL);
+    m.hp = honest;
+    pare_tensor *down = (pare_tensor *)(uintptr_t)pare_model_find(&m, "blk.1.ffn_down_exps.weight");
+    down->dim[0] = EMBD; /* as many rows, cut into other matrices */
+    down->dim[1] = EXPERTS;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_RANGE && strstr(err.text, "24 matrices") != NULL);
+    down->dim[0] = EXPERTS;
+    down->dim[1] = EMBD;
+    arch.wiring.gated_ffn = false;
+    CHECK(open_status(&m, LEN, &err) == PARE_ERR_UNSUPPORTED);
+    pare_model_close(&m);
+}
+
+static void a_router_that_is_not_finite_ends_the_run(void **state)
+{
+    (void)state;
+    const variant v = {.name = "toy", .wiring = {.rope = PARE_ROPE_HALVES, .gated_ffn = true}, .n_expert_used = 2};
+    pare_model m;
+    pare_arch arch;
+    pare_backend *b = NULL;
+    pare_forward *f = NULL;
+    pare_error err = {0};
+    const int32_t ids[] = {1, 2, 3};
+    make_model(&m, &arch, &v);
+    toy_values(&m, "blk.1.ffn_gate_inp.weight")[3 * EMBD] = NAN;
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open(&f, &m, b, 3, 1, &err), &err);
+    CHECK(pare_forward_run(f, ids, 1, 3, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "toy: tensor 'blk.1.ffn_gate_inp.weight': the score of expert 3 at token 0") != NULL);
+    pare_forward_close(f);
+    b->close(b);
+    pare_model_close(&m);
+}
+
 static void refuses_wrong_runs(void **state)
 {
     (void)state;
@@ -572,6 +714,8 @@ int main(void)
         cmocka_unit_test(every_wiring),
         cmocka_unit_test(a_large_batch_is_cut_into_slices),
         cmocka_unit_test(says_what_it_cannot_compute),
+        cmocka_unit_test(refuses_experts_that_do_not_fit),
+        cmocka_unit_test(a_router_that_is_not_finite_ends_the_run),
         cmocka_unit_test(refuses_wrong_runs),
         cmocka_unit_test(every_family_of_the_table),
         cmocka_unit_test(llama_with_llama3_scaling),

@@ -40,6 +40,19 @@ void toy_add(pare_model *m, uint64_t *state, const char *name, uint64_t n_rows, 
     CHECK_OK(pare_model_add(m, &t, NULL, &err), &err);
 }
 
+void toy_add_stack(pare_model *m, uint64_t *state, const char *name, uint64_t n_matrices, uint64_t n_rows,
+                   uint64_t row_len, float scale)
+{
+    pare_error err = {0};
+    toy_add(m, state, name, n_matrices * n_rows, row_len, scale, 0);
+    pare_tensor *t = (pare_tensor *)(uintptr_t)pare_model_find(m, name);
+    t->n_dims = 3;
+    t->dim[0] = n_matrices;
+    t->dim[1] = n_rows;
+    t->dim[2] = row_len;
+    CHECK_OK(pare_tensor_set_shape(t, "toy", &err), &err);
+}
+
 float *toy_values(const pare_model *m, const char *name)
 {
     const pare_tensor *t = pare_model_find(m, name);

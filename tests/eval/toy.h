@@ -14,6 +14,9 @@ pare_tensor toy_tensor(const char *name, const float *values, uint64_t n_rows, u
 /* Add a tensor of random values to a model; its values live in the model's arena. base is added to each value. */
 void toy_add(pare_model *m, uint64_t *state, const char *name, uint64_t n_rows, uint64_t row_len, float scale,
              float base);
+/* The same of three dimensions, [n_matrices, n_rows, row_len]. */
+void toy_add_stack(pare_model *m, uint64_t *state, const char *name, uint64_t n_matrices, uint64_t n_rows,
+                   uint64_t row_len, float scale);
 /* The values of a tensor made by toy_add; NULL when the model has none of that name. */
 float *toy_values(const pare_model *m, const char *name);
 

@@ -313,7 +313,7 @@ static void folder_to_folder(const char *name)
     pare_model_close(&m);
 }
 
-static void folder_to_gguf_to_folder(const char *name)
+static void folder_to_gguf_to_folder(const char *folder)
 {
     pare_model m, derived, gguf;
     pare_plan plan = {0};
@@ -321,7 +321,7 @@ static void folder_to_gguf_to_folder(const char *name)
     const pare_write_options one_file = {0};
     char source[4200];
     const char *path = fresh_path(), *dir = fresh_path();
-    snprintf(source, sizeof source, "%s", oracle(name, ""));
+    snprintf(source, sizeof source, "%s", folder);
     CHECK_OK(pare_hf_open(&m, source, 0, &err), &err);
     CHECK_OK(pare_convert(&derived, &m, PARE_TYPE_NONE, &plan, &err), &err);
     CHECK_OK(pare_gguf_write(&derived, path, &one_file, NULL, &err), &err);
@@ -345,7 +345,7 @@ static void folders_come_back_from_gguf(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ORACLES; i++)
-        folder_to_gguf_to_folder(oracles[i]);
+        folder_to_gguf_to_folder(oracle(oracles[i], ""));
 }
 
 static void refuses_to_replace_its_input(void **state)
@@ -455,6 +455,159 @@ static void refused(const tiny *t, pare_status wanted, const char *words)
         fail_msg("%s: status %d, '%s'; wanted %d and '%s'", t->patch != NULL ? t->patch : "(weights)", (int)st,
                  err.text, (int)wanted, words);
     CHECK(m.tensors == NULL && m.files == NULL);
+}
+
+/* ---- mixtures of experts, made of their descriptions ---- */
+
+enum { RAMP = 4096 };
+
+static void put_tensor_of(pare_model *m, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias,
+                          const pare_hparams *hp, const float *ramp, const char *drop)
+{
+    char name[128];
+    pare_error err = {0};
+    uint32_t first = w->map == PARE_MAP_STACK;
+    pare_tensor t = {.name = pare_arch_hf_name(name, sizeof name, w, layer, expert, bias), .type = PARE_TYPE_F32};
+    while (t.n_dims + first < (bias ? 1u : 3u) && w->dim[t.n_dims + first] != PARE_DIM_NONE) {
+        t.dim[t.n_dims] = pare_dim_size(w->dim[t.n_dims + first], hp);
+        t.n_dims++;
+    }
+    t.data = (const uint8_t *)(ramp + m->n_tensors);
+    CHECK_OK(pare_tensor_set_shape(&t, "mixture", &err), &err);
+    CHECK(t.n_bytes + m->n_tensors * sizeof *ramp <= RAMP * sizeof *ramp);
+    if (drop == NULL || strcmp(drop, name) != 0)
+        CHECK_OK(pare_model_add(m, &t, NULL, &err), &err);
+}
+
+static void put_weights(pare_model *m, const pare_arch *arch, const pare_hparams *hp, const float *ramp,
+                        const char *drop)
+{
+    for (size_t i = 0; i < arch->n_weights; i++) {
+        const pare_arch_weight *w = &arch->weights[i];
+        uint32_t n_layers = pare_weight_per_layer(w->id) ? hp->n_layer : 1;
+        uint32_t n_experts = w->map == PARE_MAP_STACK ? hp->n_expert : 1;
+        if (!pare_arch_requires(w, hp, false))
+            continue;
+        for (uint32_t layer = 0; layer < n_layers; layer++) {
+            for (uint32_t e = 0; e < n_experts; e++)
+                put_tensor_of(m, w, layer, e, false, hp, ramp, drop);
+            if (pare_arch_requires(w, hp, true))
+                put_tensor_of(m, w, layer, 0, true, hp, ramp, drop);
+        }
+    }
+}
+
+/* A folder of that class with three experts, of which a token takes two; patch changes its config afterwards. */
+static const char *make_mixture(const char *class_name, const char *patch, const char *drop)
+{
+    const pare_hf_class *class = NULL;
+    const pare_arch *arch = pare_arch_find_class(class_name, &class);
+    const char *dir = fresh_path(), *names[128];
+    char text[512], path[4500];
+    pare_model m = {.path = "mixture"};
+    pare_hparams hp;
+    pare_error err = {0};
+    pare_buf dump = {0};
+    float *ramp = check_malloc(RAMP * sizeof *ramp);
+    for (int i = 0; i < RAMP; i++)
+        ramp[i] = (float)i;
+    snprintf(text, sizeof text,
+             "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"%s\":3,\"num_experts_per_tok\":2,"
+             "\"moe_intermediate_size\":6,\"shared_expert_intermediate_size\":10,\"norm_topk_prob\":true}",
+             class_name, class->model_type, class->experts);
+    json_t *config = patched(text), *changes = json_loads(patch, 0, NULL);
+    CHECK_OK(pare_hparams_from_config(&hp, arch, config, "mixture", &err), &err);
+    CHECK_OK(pare_model_reserve(&m, 128, &err), &err);
+    put_weights(&m, arch, &hp, ramp, drop);
+    for (size_t i = 0; i < m.n_tensors; i++)
+        names[i] = m.tensors[i].name;
+    CHECK(mkdir(dir, 0777) == 0);
+    CHECK_OK(pare_safetensors_write(&m, names, dir, 0, NULL, &err), &err);
+    CHECK(json_object_update(config, changes) == 0);
+    CHECK_OK(pare_json_dump(config, &dump, &err), &err);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    check_write_file(path, dump.data, dump.len);
+    json_decref(changes);
+    json_decref(config);
+    pare_buf_close(&dump);
+    pare_model_close(&m);
+    free(ramp);
+    return dir;
+}
+
+static void mixtures_come_back_from_gguf(void **state)
+{
+    (void)state;
+    size_t n_classes = 0;
+    for (size_t i = 0; pare_arch_at(i) != NULL; i++)
+        for (const pare_hf_class *c = pare_arch_at(i)->hf_classes; c->name != NULL; c++) {
+            if (c->experts == NULL)
+                continue;
+            n_classes++;
+            folder_to_gguf_to_folder(make_mixture(c->name, "{}", NULL));
+            folder_to_gguf_to_folder(make_mixture(c->name, "{\"norm_topk_prob\":false}", NULL));
+        }
+    CHECK(n_classes >= 4);
+}
+
+static void reads_the_numbers_of_experts(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    CHECK_OK(pare_hf_open(&m, make_mixture("Qwen2MoeForCausalLM", "{\"norm_topk_prob\":false}", NULL), 0, &err), &err);
+    CHECK(m.hp.n_expert == 3 && m.hp.n_expert_used == 2 && m.hp.n_ff == 12 && m.hp.n_ff_expert == 6 &&
+          m.hp.n_ff_shared == 10 && !m.hp.expert_norm && !m.hp.expert_norm_not_in_gguf);
+    const pare_tensor *down = pare_model_find(&m, "blk.1.ffn_down_exps.weight");
+    CHECK(down->n_dims == 3 && down->dim[0] == 3 && down->dim[1] == 8 && down->dim[2] == 6);
+    float all[3 * 8 * 6], some[8 * 6];
+    CHECK_OK(pare_tensor_read_f32(down, 0, 24, all, &err), &err);
+    CHECK_OK(pare_tensor_read_f32(down, 5, 8, some, &err), &err); /* out of two experts */
+    CHECK(memcmp(some, all + 5 * 6, sizeof some) == 0 && all[8 * 6] == all[0] + 1);
+    pare_model_close(&m);
+    CHECK_OK(pare_hf_open(&m, make_mixture("Qwen3MoeForCausalLM", "{\"norm_topk_prob\":false}", NULL), 0, &err), &err);
+    CHECK(!m.hp.expert_norm && m.hp.expert_norm_not_in_gguf && m.hp.n_ff_shared == 0);
+    pare_model_close(&m);
+    CHECK_OK(pare_hf_open(&m, make_mixture("MixtralForCausalLM", "{}", NULL), 0, &err), &err);
+    CHECK(m.hp.expert_norm && m.hp.n_ff_expert == 12);
+    pare_model_close(&m);
+}
+
+static void refuses_experts_that_do_not_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *class, *patch, *drop;
+        pare_status wanted;
+        const char *words;
+    } rows[] = {
+        {"Qwen3MoeForCausalLM", "{\"num_experts\":0}", NULL, PARE_ERR_RANGE, "num_experts"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts\":4}", NULL, PARE_ERR_FORMAT, "mlp.experts.3.gate_proj"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts\":2}", NULL, PARE_ERR_FORMAT, "no part of architecture"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts\":16384}", NULL, PARE_ERR_FORMAT, "16384 experts in each of 2"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts\":16385}", NULL, PARE_ERR_RANGE, "num_experts"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts_per_tok\":4}", NULL, PARE_ERR_RANGE, "num_experts_per_tok"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts_per_tok\":0}", NULL, PARE_ERR_RANGE, "num_experts_per_tok"},
+        {"Qwen3MoeForCausalLM", "{\"moe_intermediate_size\":7}", NULL, PARE_ERR_RANGE, "[3, 8, 7]"},
+        {"Qwen3MoeForCausalLM", "{\"decoder_sparse_step\":2}", NULL, PARE_ERR_UNSUPPORTED, "decoder_sparse_step"},
+        {"Qwen3MoeForCausalLM", "{\"mlp_only_layers\":[1]}", NULL, PARE_ERR_UNSUPPORTED, "mlp_only_layers"},
+        {"Qwen3MoeForCausalLM", "{}", "model.layers.1.mlp.experts.2.up_proj.weight", PARE_ERR_FORMAT,
+         "experts.2.up_proj"},
+        {"Qwen2MoeForCausalLM", "{\"shared_expert_intermediate_size\":9}", NULL, PARE_ERR_RANGE, "[9, 8]"},
+        {"Qwen2MoeForCausalLM", "{}", "model.layers.0.mlp.shared_expert_gate.weight", PARE_ERR_FORMAT,
+         "shared_expert_gate"},
+        {"MixtralForCausalLM", "{\"intermediate_size\":11}", NULL, PARE_ERR_RANGE, "[3, 11, 8]"},
+        {"MixtralForCausalLM", "{}", "model.layers.0.block_sparse_moe.gate.weight", PARE_ERR_FORMAT, "moe.gate"},
+        {"OlmoeForCausalLM", "{\"clip_qkv\":8}", NULL, PARE_ERR_UNSUPPORTED, "clip_qkv"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_model m;
+        pare_error err = {0};
+        pare_status st = pare_hf_open(&m, make_mixture(rows[i].class, rows[i].patch, rows[i].drop), 0, &err);
+        if (st != rows[i].wanted || strstr(err.text, rows[i].words) == NULL)
+            fail_msg("%s: status %d, '%s'; wanted %d and '%s'", rows[i].patch, (int)st, err.text, (int)rows[i].wanted,
+                     rows[i].words);
+    }
 }
 
 static void refuses_bad_configs(void **state)
@@ -667,6 +820,9 @@ int main(void)
         cmocka_unit_test(folders_come_back_the_same),
         cmocka_unit_test(folders_come_back_from_gguf),
         cmocka_unit_test(refuses_to_replace_its_input),
+        cmocka_unit_test(mixtures_come_back_from_gguf),
+        cmocka_unit_test(reads_the_numbers_of_experts),
+        cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(refuses_bad_configs),
         cmocka_unit_test(names_missing_and_strange_tensors),
         cmocka_unit_test(ignores_what_is_no_weight),

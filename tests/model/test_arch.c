@@ -126,6 +126,7 @@ static void refuses_bad_counts(void **state)
         {"llama.rope.dimension_count", 2, PARE_ERR_RANGE, "dimension_count"},
         {"llama.expert_used_count", 2, PARE_ERR_RANGE, "expert_used_count"},
         {"llama.expert_count", 8, PARE_ERR_RANGE, "0 of 8 experts"},
+        {"llama.expert_count", UINT32_MAX, PARE_ERR_RANGE, "expert_count"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         pare_meta m = {0};
@@ -138,6 +139,62 @@ static void refuses_bad_counts(void **state)
             fail_msg("%s = %u: status %d, '%s'", rows[i].key, rows[i].v, (int)st, err.text);
         pare_meta_close(&m);
     }
+}
+
+/* Metadata of a qwen3moe or qwen2moe, changed by one key (v 0: left out). */
+static pare_status read_mixture(const char *arch, const char *changed, uint32_t v, pare_hparams *hp, pare_error *err)
+{
+    static const struct {
+        const char *suffix;
+        uint32_t v;
+    } counts[] = {{"block_count", 2},          {"context_length", 64},      {"embedding_length", 8},
+                  {"feed_forward_length", 12}, {"attention.head_count", 2}, {"vocab_size", 16},
+                  {"expert_count", 4},         {"expert_used_count", 2}};
+    pare_meta m = {0};
+    char key[96];
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        snprintf(key, sizeof key, "%s.%s", arch, counts[i].suffix);
+        if (strcmp(counts[i].suffix, changed) != 0)
+            CHECK_OK(pare_meta_set_u32(&m, key, counts[i].v, err), err);
+    }
+    snprintf(key, sizeof key, "%s.%s", arch, changed);
+    if (v > 0)
+        CHECK_OK(pare_meta_set_u32(&m, key, v, err), err);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    CHECK_OK(pare_meta_set_f32(&m, key, 1e-6f, err), err);
+    pare_status st = pare_hparams_from_meta(hp, pare_arch_find(arch), &m, "t.gguf", err);
+    pare_meta_close(&m);
+    return st;
+}
+
+static void reads_the_numbers_of_experts(void **state)
+{
+    (void)state;
+    pare_hparams hp;
+    pare_error err = {0};
+    CHECK_OK(read_mixture("qwen3moe", "", 0, &hp, &err), &err);
+    CHECK(hp.n_expert == 4 && hp.n_expert_used == 2 && hp.n_ff_expert == 6 && hp.n_ff_shared == 0 && hp.expert_norm);
+    CHECK_OK(read_mixture("qwen2moe", "expert_feed_forward_length", 5, &hp, &err), &err);
+    CHECK(hp.n_ff_expert == 5 && hp.n_ff_shared == 12 && !hp.expert_norm);
+    CHECK_OK(read_mixture("qwen2moe", "expert_shared_feed_forward_length", 7, &hp, &err), &err);
+    CHECK(hp.n_ff_expert == 6 && hp.n_ff_shared == 7);
+    CHECK_OK(read_mixture("llama", "", 0, &hp, &err), &err);
+    CHECK(hp.n_ff_expert == 12 && hp.expert_norm);
+    static const struct {
+        const char *arch, *key;
+        uint32_t v;
+        pare_status wanted;
+    } bad[] = {{"qwen3moe", "expert_count", 0, PARE_ERR_FORMAT},
+               {"qwen3moe", "expert_count", 1, PARE_ERR_RANGE}, /* two are used */
+               {"qwen3moe", "expert_count", 1 << 20, PARE_ERR_RANGE},
+               {"qwen3moe", "expert_used_count", 5, PARE_ERR_RANGE},
+               {"qwen3moe", "expert_used_count", 0, PARE_ERR_RANGE},
+               {"qwen3moe", "expert_feed_forward_length", UINT32_MAX, PARE_ERR_RANGE},
+               {"llama", "expert_count", 0, PARE_ERR_RANGE}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (read_mixture(bad[i].arch, bad[i].key, bad[i].v, &hp, &err) != bad[i].wanted ||
+            strstr(err.text, "expert") == NULL)
+            fail_msg("%s.%s = %u: '%s'", bad[i].arch, bad[i].key, bad[i].v, err.text);
 }
 
 static void refuses_missing_keys(void **state)
@@ -466,6 +523,47 @@ static void transposes_adds_and_casts(void **state)
     pare_arena_close(&arena);
 }
 
+static void stacks_and_takes_apart(void **state)
+{
+    (void)state;
+    float x[3][6], y[18];
+    pare_tensor parts[3], all, one;
+    pare_arena arena = {0};
+    pare_error err = {0};
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < 6; k++)
+            x[i][k] = (float)(10 * i + k);
+        parts[i] = (pare_tensor){.name = "w", .n_dims = 2, .dim = {2, 3}, .data = (const uint8_t *)x[i]};
+        CHECK_OK(pare_tensor_set_shape(&parts[i], "x", &err), &err);
+    }
+    CHECK_OK(pare_view_stack(&arena, &all, parts, 3, &err), &err);
+    CHECK(all.n_dims == 3 && all.dim[0] == 3 && all.dim[1] == 2 && all.dim[2] == 3 && all.n_rows == 6);
+    CHECK(pare_tensor_matrices(&all) == 3 && pare_tensor_matrices(&parts[0]) == 1);
+    for (uint64_t row = 0; row < 6; row++)
+        for (uint64_t n = 0; row + n <= 6; n++) {
+            CHECK_OK(pare_tensor_read(&all, row, n, y, &err), &err);
+            CHECK(memcmp(y, &x[0][0] + 3 * row, n * 3 * sizeof *y) == 0);
+            pare_tensor_release(&all, row, n);
+        }
+    CHECK(pare_tensor_read(&all, 4, 3, y, &err) == PARE_ERR_RANGE);
+    CHECK_OK(pare_view_part(&arena, &one, &all, 2, &err), &err);
+    CHECK(one.n_dims == 2 && one.n_rows == 2);
+    CHECK_OK(pare_tensor_read(&one, 1, 1, y, &err), &err);
+    CHECK(y[0] == 23 && y[2] == 25);
+    pare_tensor_release(&one, 0, 2);
+    CHECK(pare_tensor_read(&one, 1, 2, y, &err) == PARE_ERR_RANGE);
+    CHECK(pare_view_part(&arena, &one, &all, 3, &err) == PARE_ERR_RANGE);
+    CHECK(pare_view_part(&arena, &one, &parts[0], 0, &err) == PARE_ERR_RANGE);
+    CHECK(pare_view_row(&one, &parts[0], &err) == PARE_ERR_RANGE);
+    parts[1].dim[0] = 3;
+    CHECK(pare_view_stack(&arena, &all, parts, 3, &err) == PARE_ERR_RANGE);
+    parts[1].dim[0] = 2;
+    parts[2].type = PARE_TYPE_F16;
+    CHECK(pare_view_stack(&arena, &all, parts, 3, &err) == PARE_ERR_UNSUPPORTED);
+    CHECK(pare_view_stack(&arena, &all, parts, 0, &err) == PARE_ERR_RANGE);
+    pare_arena_close(&arena);
+}
+
 static void knows_the_window_of_a_layer(void **state)
 {
     (void)state;
@@ -483,6 +581,7 @@ int main(void)
         cmocka_unit_test(names_weights),
         cmocka_unit_test(reads_hyperparameters),
         cmocka_unit_test(refuses_bad_counts),
+        cmocka_unit_test(reads_the_numbers_of_experts),
         cmocka_unit_test(refuses_missing_keys),
         cmocka_unit_test(refuses_bad_floats),
         cmocka_unit_test(refuses_bad_layer_arrays),
@@ -496,6 +595,7 @@ int main(void)
         cmocka_unit_test(splits_fused_heads_both_ways),
         cmocka_unit_test(reorders_rows_both_ways),
         cmocka_unit_test(transposes_adds_and_casts),
+        cmocka_unit_test(stacks_and_takes_apart),
         cmocka_unit_test(knows_the_window_of_a_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
