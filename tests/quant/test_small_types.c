@@ -354,11 +354,57 @@ static void tiny_scales_keep_their_sign(void **state)
     CHECK(pare_f32_to_f16_nonzero(0) == 0 && pare_f32_to_f16_nonzero(-1) == 0xbc00);
 }
 
+/* Q8_0: what a block becomes does not depend on the blocks around it, nor on how many there are. */
+static void q8_0_blocks_are_alone(void **state)
+{
+    (void)state;
+    enum { N = 45, LEN = 32 };
+    float x[N * LEN], weight[N * LEN];
+    uint8_t row[N * 34], block[34];
+    fill_row(x, N * LEN, 61);
+    fill_importances(weight, N * LEN);
+    for (size_t i = 0; i < N * LEN; i++)
+        weight[i] += 1.0f / 64;
+    for (size_t i = 0; i < N * LEN; i++)
+        x[i] *= ldexpf(1, 8 - (int)(i / LEN));
+    memset(x + 7 * LEN, 0, LEN * sizeof *x);
+    for (int weighted = 0; weighted < 2; weighted++)
+        for (size_t n = 1; n <= N; n++) {
+            pare_encoder(PARE_TYPE_Q8_0)(x, n * LEN, weighted ? weight : NULL, PARE_EFFORT_DEFAULT, row);
+            pare_encoder(PARE_TYPE_Q8_0)(x + (n - 1) * LEN, LEN, weighted ? weight + (n - 1) * LEN : NULL,
+                                         PARE_EFFORT_DEFAULT, block);
+            CHECK(memcmp(row + (n - 1) * 34, block, 34) == 0);
+        }
+}
+
+/* Q8_0 at any size of weights, from the largest that a scale can hold to what only its last bits can, is no farther
+ * off than plain rounding; below that, weights are lost and nothing else. */
+static void q8_0_keeps_its_range(void **state)
+{
+    (void)state;
+    enum { N = 512 };
+    float x[N], plain[N], back[N];
+    uint8_t bytes[N / 32 * 34];
+    for (int power = -149; power <= 20; power++) {
+        fill_row(x, N, 71);
+        for (size_t i = 0; i < N; i++)
+            x[i] = ldexpf(x[i], power);
+        pare_encoder(PARE_TYPE_Q8_0)(x, N, NULL, PARE_EFFORT_RTN, bytes);
+        pare_type_get(PARE_TYPE_Q8_0)->decode(bytes, plain, N / 32);
+        round_trip(PARE_TYPE_Q8_0, x, 1, N, NULL, back);
+        double error = error_of_row(x, back, NULL, N), room = power < -24 ? 1 : 0.9;
+        if (!(error <= room * error_of_row(x, plain, NULL, N)))
+            fail_msg("2^%d: error %g, rounded %g", power, error, error_of_row(x, plain, NULL, N));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lattices_come_back_exactly),
         cmocka_unit_test(integers_come_back),
+        cmocka_unit_test(q8_0_blocks_are_alone),
+        cmocka_unit_test(q8_0_keeps_its_range),
         cmocka_unit_test(sparse_rows_come_back_exactly),
         cmocka_unit_test(q2_0_uses_its_fourth_level),
         cmocka_unit_test(no_other_ternary_scale_is_better),
