@@ -101,8 +101,9 @@ static pare_status require_importance(planner *p, const pare_tensor *t, pare_typ
         p->n_needing++;
         return PARE_OK;
     }
+    bool of_preset = o->preset != NULL && o->preset->base != to; /* else it is what the user asked for */
     return pare_fail(err, PARE_ERR_USAGE, "tensor '%s': %s%s%s needs importances%s", t->name, pare_type_get(to)->name,
-                     o->preset != NULL ? " within " : "", o->preset != NULL ? o->preset->name : "",
+                     of_preset ? " within " : "", of_preset ? o->preset->name : "",
                      o->imatrix == NULL ? ": collect them with pare imatrix and give --imatrix"
                                         : ", and the imatrix has none for it");
 }
