@@ -287,7 +287,7 @@ pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: RoPE over %" PRIu32 " elements of heads of %" PRIu32 ", must be even and not more", path,
                          hp->n_rot, hp->head_dim_k);
-    if ((hp->n_expert == 0) != (hp->n_expert_used == 0))
+    if ((hp->n_expert == 0) != (hp->n_expert_used == 0) || hp->n_expert_used > hp->n_expert)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " experts used", path, hp->n_expert_used,
                          hp->n_expert);
     if (hp->n_expert > 0 && hp->n_ff_expert == 0)

@@ -588,6 +588,7 @@ static void refuses_experts_that_do_not_fit(void **state)
         {"Qwen3MoeForCausalLM", "{\"num_experts\":16385}", NULL, PARE_ERR_RANGE, "num_experts"},
         {"Qwen3MoeForCausalLM", "{\"num_experts_per_tok\":4}", NULL, PARE_ERR_RANGE, "num_experts_per_tok"},
         {"Qwen3MoeForCausalLM", "{\"num_experts_per_tok\":0}", NULL, PARE_ERR_RANGE, "num_experts_per_tok"},
+        {"Qwen3MoeForCausalLM", "{\"num_experts_per_tok\":null}", NULL, PARE_ERR_RANGE, "8 of 3 experts"},
         {"Qwen3MoeForCausalLM", "{\"moe_intermediate_size\":7}", NULL, PARE_ERR_RANGE, "[3, 8, 7]"},
         {"Qwen3MoeForCausalLM", "{\"decoder_sparse_step\":2}", NULL, PARE_ERR_UNSUPPORTED, "decoder_sparse_step"},
         {"Qwen3MoeForCausalLM", "{\"mlp_only_layers\":[1]}", NULL, PARE_ERR_UNSUPPORTED, "mlp_only_layers"},
