@@ -8,9 +8,9 @@ static const struct {
     float product, lookup;
 } slopes[PARE_TYPE_COUNT] = {
 #define K(id, product, lookup) [PARE_TYPE_##id] = {product, lookup}
-    K(Q4_0, 0.5f, 0),  K(Q4_1, 0.5f, 0),    K(Q5_0, 0.5f, 0),   K(Q5_1, 0.5f, 0),  K(Q2_K, 4, 0),
+    K(Q4_0, 0.5f, 0),  K(Q4_1, 0.5f, 0),    K(Q5_0, 0.5f, 0),   K(Q5_1, 0.5f, 0),  K(Q2_K, 2, 0),
     K(Q3_K, 1, 0),     K(Q4_K, 0.5f, 0),    K(Q5_K, 0.5f, 0),   K(Q6_K, 0.5f, 0),  K(IQ1_S, 2, 0.5f),
-    K(IQ1_M, 2, 0.5f), K(IQ2_XXS, 4, 0.5f), K(IQ2_XS, 2, 0.5f), K(IQ2_S, 2, 0.5f), K(IQ3_XXS, 2, 0.5f),
+    K(IQ1_M, 2, 0.5f), K(IQ2_XXS, 2, 0.5f), K(IQ2_XS, 2, 0.5f), K(IQ2_S, 2, 0.5f), K(IQ3_XXS, 2, 0.5f),
     K(IQ3_S, 1, 0.5f), K(IQ4_NL, 2, 0),     K(IQ4_XS, 2, 0),
 #undef K
 };

@@ -24,12 +24,19 @@ size_t pare_plan_worst(const pare_plan *plan, const pare_plan_row **out, size_t 
     return found;
 }
 
+/* Types with a grid of their own on one side at least: that another float holds a wider one exactly is no news. */
+static bool has_grid(const pare_plan_row *row)
+{
+    const pare_type_info *from = pare_type_get(row->from), *to = pare_type_get(row->to);
+    return to->block_len > 1 || ((from->traits & PARE_TRAIT_FLOAT) && from->block_bytes == 1);
+}
+
 size_t pare_plan_count_lossless(const pare_plan *plan)
 {
     size_t n = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const pare_plan_row *row = &plan->rows[i];
-        n += row->to != row->from && pare_type_get(row->to)->block_len > 1 && row->lossless;
+        n += row->to != row->from && has_grid(row) && row->lossless;
     }
     return n;
 }

@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
 # What each preset costs: size, KL divergence from the original, same most likely token and perplexity, of pare's file and,
 # when a peer's quantizer is given, of the peer's file. Both are measured by pare eval on the same windows.
-#   scripts/bench_quality.sh -m MODEL -f TEXT [-k WINDOWS] [-p PARE] [-q PEER_QUANTIZE] [-i IMATRIX] [-o OUT] PRESET...
+#   scripts/bench_quality.sh -m MODEL -f TEXT [-k WINDOWS] [-p PARE] [-e EFFORT] [-q PEER_QUANTIZE] [-i IMATRIX] [-o OUT] PRESET...
 # OUT.md gets the table, OUT.svg bytes against KL divergence, OUT.tsv the figures; without -o the table goes to standard
 # output. PEER_QUANTIZE is called as llama-quantize is: [--imatrix FILE] F32.gguf OUT.gguf PRESET.
 # Give a TEXT that calibration never saw.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-pare=build/pare windows=160 peer='' imatrix='' out='' model='' text=''
-while getopts m:f:k:p:q:i:o: option; do
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+pare=build/pare windows=160 effort=default peer='' imatrix='' out='' model='' text=''
+while getopts m:f:k:p:e:q:i:o: option; do
     case $option in
-        m) model=$OPTARG ;; f) text=$OPTARG ;; k) windows=$OPTARG ;; p) pare=$OPTARG ;;
+        m) model=$OPTARG ;; f) text=$OPTARG ;; k) windows=$OPTARG ;; p) pare=$OPTARG ;; e) effort=$OPTARG ;;
         q) peer=$OPTARG ;; i) imatrix=$OPTARG ;; o) out=$OPTARG ;;
-        *) exit 2 ;;
+        *) usage ;;
     esac
 done
 shift $((OPTIND - 1))
-[ -n "$model" ] && [ -n "$text" ] && [ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -n "$model" ] && [ -n "$text" ] && [ $# -gt 0 ] || usage
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-quality.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -32,7 +33,7 @@ measure() { # file, label, preset: a line preset, by, bytes, KLD, its error, med
 }
 
 for preset in "$@"; do
-    "$pare" quantize "$work/f32.gguf" -t "$preset" -o "$work/ours.gguf" ${imatrix:+--imatrix "$imatrix"} --force -q >/dev/null
+    "$pare" quantize "$work/f32.gguf" -t "$preset" -o "$work/ours.gguf" --effort "$effort" ${imatrix:+--imatrix "$imatrix"} --force -q >/dev/null
     measure "$work/ours.gguf" pare "$preset"
     [ -n "$peer" ] || continue
     "$peer" ${imatrix:+--imatrix "$imatrix"} "$work/f32.gguf" "$work/theirs.gguf" "$preset" >"$work/peer.log" 2>&1 ||

@@ -27,16 +27,18 @@ static void the_worst_come_first(void **state)
     CHECK(pare_plan_worst(&plan, worst, 0) == 0);
 }
 
-static void only_blocks_of_another_type_are_lossless(void **state)
+static void only_grids_of_another_type_are_lossless(void **state)
 {
     (void)state;
-    pare_plan_row rows[] = {ROW("a", F32, Q8_0, 0, NAN), ROW("b", BF16, F32, 0, NAN),    ROW("c", Q4_0, Q4_0, 0, NAN),
-                            ROW("d", F32, TQ2_0, 0, 0),  ROW("e", F32, Q8_0, 1e-9, NAN), ROW("f", F32, Q8_0, NAN, NAN)};
+    pare_plan_row rows[] = {ROW("a", F32, Q8_0, 0, NAN),     ROW("b", BF16, F32, 0, NAN),
+                            ROW("c", Q4_0, Q4_0, 0, NAN),    ROW("d", F32, TQ2_0, 0, 0),
+                            ROW("e", F8_E4M3, BF16, 0, NAN), ROW("f", F32, Q8_0, 1e-9, NAN),
+                            ROW("g", F32, Q8_0, NAN, NAN)};
     const pare_plan plan = {.rows = rows, .n = sizeof rows / sizeof rows[0]};
     CHECK(pare_plan_count_lossless(&plan) == 0);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         rows[i].lossless = true;
-    CHECK(pare_plan_count_lossless(&plan) == 2);
+    CHECK(pare_plan_count_lossless(&plan) == 3);
 }
 
 static void requantizing_has_its_price(void **state)
@@ -68,7 +70,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_worst_come_first),
-        cmocka_unit_test(only_blocks_of_another_type_are_lossless),
+        cmocka_unit_test(only_grids_of_another_type_are_lossless),
         cmocka_unit_test(requantizing_has_its_price),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
