@@ -326,6 +326,7 @@ static pare_status find_importance(derived *d, const pare_tensor *t, const pare_
     if ((d->pooled = pare_arena_alloc(&out->arena, (size_t)t->row_len * sizeof *d->pooled, err)) == NULL)
         return PARE_ERR_MEMORY;
     d->has_importance = pare_imatrix_pooled(&d->importance, d->pooled);
+    plan->n_meanless += d->has_importance && d->importance.sum == NULL;
     return PARE_OK;
 }
 

@@ -47,6 +47,7 @@ typedef struct pare_plan {
     size_t n;
     uint32_t n_fallback;
     uint32_t n_unweighted; /* tensors of the layers that were quantized without importances although there are some */
+    uint32_t n_meanless;   /* tensors with importances whose mean inputs are unknown: in_sum lacks */
     uint32_t n_needing;    /* tensors whose type needs importances that lack: plan_only */
 } pare_plan;
 

@@ -79,6 +79,7 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
     json_object_set_new(doc, "effort", json_string(cmd_text(run->args, OPT_EFFORT)));
     cmd_json_u64(doc, "n_fallback", run->plan->n_fallback);
     cmd_json_u64(doc, "n_unweighted", run->plan->n_unweighted);
+    cmd_json_u64(doc, "n_without_mean", run->plan->n_meanless);
     json_object_set_new(doc, "tensors", cmd_json_plan(run->plan));
     if (sum->n_tensors > 0)
         json_object_set_new(doc, "requantized", requantized_json(sum));
@@ -110,6 +111,9 @@ static void print_errors(const cmd_quantize_run *run, const pare_requantized *su
     }
     if (n_lossless > 0)
         printf("%zu tensors lie on the grid of their new type: encoded without loss\n", n_lossless);
+    if (run->plan->n_meanless > 0)
+        printf("importances of %u tensors come without mean inputs (in_sum); with those of pare imatrix less is lost\n",
+               (unsigned)run->plan->n_meanless);
     if (sum->n_tensors > 0)
         printf("%u tensors were quantized before: this run added an error of %.2e to the typical %.2e of their types\n",
                (unsigned)sum->n_tensors, sum->added_error, sum->source_error);

@@ -279,9 +279,10 @@ static void statistics_are_checked(void **state)
     cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix one.dat -o out.gguf && rm out.gguf");
     CHECK(cli_contains(r.err, "1 of 256 columns have no importance"));
     CHECK(cli_contains(r.err, "has no importances for 13 of the tensors"));
+    CHECK(cli_contains(r.out, "importances of 1 tensors come without mean inputs (in_sum)"));
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix one.dat -o out.gguf --dry-run --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_unweighted") == 13);
+    CHECK(number(doc, "n_unweighted") == 13 && number(doc, "n_without_mean") == 1);
     json_decref(doc);
     memset(values, 0, sizeof values);
     write_dat("blk.0.attn_q.weight", 256, values);

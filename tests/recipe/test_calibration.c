@@ -102,7 +102,7 @@ static void each_expert_is_encoded_with_its_own(void **state)
     pare_quantize_options o = options_of("q4_k_s", &im);
     CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
     CHECK(strstr(warnings, "blk.0.ffn_up_exps.weight': 1 of 3 experts saw no token") != NULL);
-    CHECK(plan.n_unweighted == 0 && plan.rows[2].to == PARE_TYPE_Q4_K);
+    CHECK(plan.n_unweighted == 0 && plan.n_meanless == 2 && plan.rows[2].to == PARE_TYPE_Q4_K);
     CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
     uint8_t direct[144];
     for (uint64_t i = 0; i < EXPERTS * EXPERT_ROWS; i++) {
@@ -157,6 +157,7 @@ static void each_expert_keeps_its_mean(void **state)
     }
     pare_quantize_options o = options_of("q4_k_s", &im);
     CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK(plan.n_meanless == 0);
     CHECK_OK(pare_tensor_stream(&q.tensors[2], keep, &bytes, &err), &err);
     float x[ROW], y[ROW], weight[ROW], target[ROW], column[ROW], mean[ROW], pooled[ROW];
     uint8_t replaced[144], direct[144], plain[144];
