@@ -18,7 +18,7 @@ float pare_importance_slope(pare_type type, bool lookup);
  * 256 weights around x, and RMS over the row. What stands out costs more than its squared error says.
  *   slope   k >= 0
  *   column  row_len importances >= 0, or NULL; all zero counts as NULL
- *   x       the row, finite
+ *   x       the row, finite; with slope 0 it is not read and may be NULL
  *   w       row_len weights above 0
  * False when all weights count alike: then w is not written. */
 bool pare_importance_of_weights(float slope, const float *column, const float *x, size_t row_len, float *w);

@@ -110,7 +110,7 @@ static bool may_be_multiples(const float *x, size_t n, float peak, int first)
  * that is cheap where it is not. Peaks are at least half of the largest integers, or some multiple of them is. */
 static bool may_be_lattice(const float *src, size_t row_len)
 {
-    size_t n_blocks = row_len / LEN, stride = (n_blocks + 15) / 16, n_first = row_len < 64 ? row_len : 64;
+    size_t n_blocks = row_len / LEN, stride = (n_blocks + 7) / 8, n_first = row_len < 64 ? row_len : 64;
     float peak = row_peak(src, row_len);
     for (int first = TOP / 2 + 1; first < TOP && peak > PARE_FAN_TINY; first += 16)
         if (may_be_multiples(src, n_first, peak, first))

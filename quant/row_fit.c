@@ -29,7 +29,7 @@ static size_t find_stretch(const pare_row_fit *fit, size_t block_len)
 }
 
 void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, float slope, size_t n,
-                       const float *column, const float *mean)
+                       const float *column, const float *mean, const pare_row_buffers *b)
 {
     const pare_type_info *info = pare_type_get(type);
     *fit = (pare_row_fit){.type = type,
@@ -40,6 +40,7 @@ void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, fl
                           .column = column,
                           .mean = mean,
                           .passes = 1};
+    fit->weighted = slope == 0 && pare_importance_of_weights(0, column, NULL, n, b->weight);
     bool fine = info->block_bytes >= info->block_len;
     if (column == NULL || mean == NULL || effort == PARE_EFFORT_RTN || (fine && effort == PARE_EFFORT_DEFAULT))
         return;
@@ -175,7 +176,8 @@ pare_status pare_row_fit_encode(const pare_row_fit *fit, const pare_row_buffers 
                                 pare_error *err)
 {
     float factor = 1;
-    bool weighted = pare_importance_of_weights(fit->slope, fit->column, b->x, fit->n, b->weight);
+    bool weighted = fit->weighted ||
+                    (fit->slope > 0 && pare_importance_of_weights(fit->slope, fit->column, b->x, fit->n, b->weight));
     pare_status st = pare_encode_rows(fit->type, b->x, 1, fit->n, weighted ? b->weight : NULL, fit->effort, dst, err);
     if (st == PARE_OK)
         st = pare_decode_rows(fit->type, dst, 1, fit->n, b->y, err);

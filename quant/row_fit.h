@@ -14,6 +14,15 @@
 #include "quant/row_passes.h"
 #include "quant/types.h"
 
+/* A row in hand. The caller's memory; all arrays [n]. */
+typedef struct pare_row_buffers {
+    float *x;          /* the row: in */
+    float *y;          /* as it is decoded: out */
+    float *weight;     /* of its errors: out, for a type whose errors have them */
+    float *target;     /* what a stretch of it was encoded for */
+    uint8_t *replaced; /* a stretch's bytes before that; no longer than the encoded row */
+} pare_row_buffers;
+
 typedef struct pare_row_fit {
     pare_type type;
     pare_type source; /* of x: what rounds to it as a whole stays as it was encoded. pare_row_fit_init: F32, exactly */
@@ -24,21 +33,14 @@ typedef struct pare_row_fit {
     const float *mean;   /* [n] m; NULL: unknown */
     size_t at, len;      /* the stretch that takes offsets away; len 0: none does */
     int passes;          /* how often, at most */
+    bool weighted;       /* where slope is 0: errors have weights, the same in every row and in the buffers already */
 } pare_row_fit;
 
-/* A row in hand. The caller's memory; all arrays [n]. */
-typedef struct pare_row_buffers {
-    float *x;          /* the row: in */
-    float *y;          /* as it is decoded: out */
-    float *weight;     /* of its errors: out, for a type whose errors have them */
-    float *target;     /* what a stretch of it was encoded for */
-    uint8_t *replaced; /* a stretch's bytes before that; no longer than the encoded row */
-} pare_row_buffers;
-
-/* Choose stretch and passes for rows with these inputs; column and mean stay the caller's. mean goes unused without
- * column, with PARE_EFFORT_RTN and, at the default effort, in types of 8 bits and more. */
+/* Prepare for rows with these inputs, which will lie in b: stretch, passes, weights that no row changes. column, mean
+ * and b's arrays stay the caller's; b->weight is not to be written from now on. mean goes unused without column, with
+ * PARE_EFFORT_RTN and, at the default effort, in types of 8 bits and more. */
 void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, float slope, size_t n,
-                       const float *column, const float *mean);
+                       const float *column, const float *mean, const pare_row_buffers *b);
 
 /* Whether y is x once it is rounded to the type that x came in, where that is a plain float: then x lies on the grid
  * that y was read from. */

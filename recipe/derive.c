@@ -165,7 +165,7 @@ static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row
     if (d->has_importance)
         pare_imatrix_importance(&d->importance, expert, d->pooled, b->column);
     pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
-                      has_mean ? b->mean : NULL);
+                      has_mean ? b->mean : NULL, &b->row);
     b->fit.source = d->source->type;
 }
 

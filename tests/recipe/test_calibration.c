@@ -171,7 +171,7 @@ static void each_expert_keeps_its_mean(void **state)
         pare_imatrix_importance(e, i / EXPERT_ROWS, pooled, column);
         CHECK(pare_imatrix_mean(e, i / EXPERT_ROWS, mean) == (i / EXPERT_ROWS > 0));
         bool has_mean = i / EXPERT_ROWS > 0;
-        pare_row_fit_init(&fit, PARE_TYPE_Q4_K, PARE_EFFORT_DEFAULT, slope, ROW, column, has_mean ? mean : NULL);
+        pare_row_fit_init(&fit, PARE_TYPE_Q4_K, PARE_EFFORT_DEFAULT, slope, ROW, column, has_mean ? mean : NULL, &b);
         CHECK_OK(pare_row_fit_encode(&fit, &b, direct, &sums, &err), &err);
         CHECK(memcmp(direct, bytes.data + i * sizeof direct, sizeof direct) == 0);
         expected_row(PARE_TYPE_Q4_K, column, x, ROW, plain);
