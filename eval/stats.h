@@ -42,23 +42,25 @@ typedef struct pare_interval {
 /* Mean +- Student's t_(n - 1) times the standard error, for n >= 2 independent values. */
 pare_interval pare_interval_t(const double *x, size_t n);
 
-/* Percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): the 2.5 % and 97.5 %
- * quantiles of the mean over PARE_RESAMPLES samples of n values drawn with replacement. n >= 2. The same seed gives the same interval
- * on every machine. Errors: PARE_ERR_MEMORY */
+/* Percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): the 2.5 % and 97.5
+ * % quantiles of the mean over PARE_RESAMPLES samples of n values drawn with replacement. n >= 2. The same seed gives
+ * the same interval on every machine and with any number of threads: resample i draws with the numbers of the seed
+ * pare_random(seed, i). 0.3 s for 10^5 values. Errors: PARE_ERR_MEMORY, PARE_ERR_UNSUPPORTED (2^32 values or more) */
 enum { PARE_RESAMPLES = 2000 };
 pare_status pare_interval_bootstrap(const double *x, size_t n, uint64_t seed, pare_interval *out, pare_error *err);
 
 /* Mean whose error allows for values of the same group to go together (Miller, "Adding Error Bars to Evals", arXiv
- * 2411.00640, equation 4): sqrt(sum over groups (sum over the group (x - mean))^2) / n. group: [n] numbers below n. With a group
- * for each value it is the plain error times sqrt((n - 1) / n). Errors: PARE_ERR_MEMORY */
+ * 2411.00640, equation 4): sqrt(sum over groups (sum over the group (x - mean))^2) / n. group: [n] numbers below n.
+ * With a group for each value it is the plain error times sqrt((n - 1) / n). Errors: PARE_ERR_MEMORY */
 pare_status pare_mean_clustered(const double *x, const size_t *group, size_t n, pare_estimate *out, pare_error *err);
 
 /* Two-sided exact McNemar test of paired yes/no answers: `lost` changed one way and `gained` the other. p of a split at
- * least so uneven when both ways are equally likely: min(1, 2 sum_(i <= min) C(lost + gained, i) / 2^(lost + gained)). */
+ * least so uneven when both ways are equally likely: min(1, 2 sum_(i <= min) C(lost + gained, i) / 2^(lost + gained)).
+ */
 double pare_mcnemar(uint64_t lost, uint64_t gained);
 
-/* The smallest difference of accuracies that n paired items, of which a share flip_rate changes, show with a level of 5 %
- * and a power of 80 %: (1.96 + 0.84) sqrt(flip_rate / n) (arXiv 2605.28873). */
+/* The smallest difference of accuracies that n paired items, of which a share flip_rate changes, show with a level of 5
+ * % and a power of 80 %: (1.96 + 0.84) sqrt(flip_rate / n) (arXiv 2605.28873). */
 double pare_detectable(uint64_t n, double flip_rate);
 
 /* Sort ascending; no NaN. */
