@@ -11,13 +11,15 @@
 
 typedef struct pare_backend pare_backend;
 
-/* Attention over n_seq sequences of n tokens each, one behind the other. q: [n_seq * n, n_head, head_dim_k]; k:
- * [n_seq * n, n_head_kv, head_dim_k]; v: [n_seq * n, n_head_kv, head_dim_v]; out: [n_seq * n, n_head, head_dim_v].
- * Query i of a sequence sees keys j of the same sequence with j <= i (causal) and i - j < window (window 0: no limit).
- * Query head h reads key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap)
- * where softcap is not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
+/* Attention of n queries in each of n_seq sequences, at positions n_past .. n_past + n - 1, to the keys at positions 0
+ * .. n_past + n - 1. q: [n_seq, n, n_head, head_dim_k]; out: [n_seq, n, n_head, head_dim_v]; k: [n_seq, kv_rows,
+ * n_head_kv, head_dim_k] and v: [n_seq, kv_rows, n_head_kv, head_dim_v], kv_rows >= n_past + n (of the last sequence
+ * only the rows that are read need be there). The query at position i sees keys j of the same sequence with j <= i
+ * (causal) and i - j < window (window 0: no limit). Query head h reads key/value head h / (n_head / n_head_kv). Scores
+ * are scale * q.k, then softcap * tanh(s / softcap) where softcap is not 0. sinks: [n_head] logits that take part in
+ * the softmax without a value, or NULL. */
 typedef struct pare_attention {
-    uint32_t n_seq, n, n_head, n_head_kv, head_dim_k, head_dim_v, window;
+    uint32_t n_seq, n, n_past, kv_rows, n_head, n_head_kv, head_dim_k, head_dim_v, window;
     bool causal;
     float scale, softcap;
     const float *q, *k, *v;

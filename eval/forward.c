@@ -176,15 +176,15 @@ pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, 
 static pare_status reserve_all(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint64_t tokens = (uint64_t)f->n_ctx * f->max_seq, slice = tokens < FFN_SLICE ? tokens : FFN_SLICE;
+    uint64_t tokens = (uint64_t)f->n_ctx * f->max_seq, slice = tokens < SLICE_TOKENS ? tokens : SLICE_TOKENS;
     uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
     widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
     const struct {
         float **buffer;
         uint64_t n_rows, width;
-    } list[] = {{&f->x, tokens, hp->n_embd},       {&f->h, tokens, hp->n_embd}, {&f->branch, tokens, hp->n_embd},
-                {&f->q, tokens, f->n_q},           {&f->k, tokens, f->n_k},     {&f->v, tokens, f->n_v},
-                {&f->o, tokens, f->n_o},           {&f->gate, slice, widest},   {&f->up, slice, widest},
+    } list[] = {{&f->x, tokens, hp->n_embd},       {&f->k, tokens, f->n_k},   {&f->v, tokens, f->n_v},
+                {&f->h, slice, hp->n_embd},        {&f->q, slice, f->n_q},    {&f->o, slice, f->n_o},
+                {&f->branch, slice, hp->n_embd},   {&f->gate, slice, widest}, {&f->up, slice, widest},
                 {&f->cos_sin, f->n_ctx, hp->n_rot}};
     pare_status st = PARE_OK;
     for (size_t i = 0; st == PARE_OK && i < sizeof list / sizeof list[0]; i++)
@@ -296,6 +296,41 @@ pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, 
     return st;
 }
 
+/* What goes through a layer at once: whole sequences, or a part of one. */
+typedef struct span {
+    uint32_t n_seq, n; /* sequences, tokens of each */
+    uint32_t n_past;   /* tokens of the sequence before these; 0 for whole ones */
+    size_t first;      /* row of x: the first token of the first sequence */
+} span;
+
+/* Go on to the next span of the run, from a zeroed one to the first. A token sees only tokens before it, so spans in
+ * turn give what all tokens at once would. */
+static bool next_span(const pare_forward *f, span *s)
+{
+    size_t done = s->first + (size_t)s->n_seq * s->n, total = (size_t)f->n_seq * f->n;
+    if (done >= total)
+        return false;
+    *s = (span){.n_seq = 1, .n = f->n, .first = done};
+    if (f->n <= SLICE_TOKENS) {
+        size_t left = (total - done) / f->n, most = SLICE_TOKENS / f->n;
+        s->n_seq = (uint32_t)(left < most ? left : most);
+    } else {
+        s->n_past = (uint32_t)(done % f->n);
+        s->n = f->n - s->n_past < SLICE_TOKENS ? f->n - s->n_past : SLICE_TOKENS;
+    }
+    return true;
+}
+
+static uint32_t span_tokens(const span *s)
+{
+    return s->n_seq * s->n;
+}
+
+static float *span_x(const pare_forward *f, const span *s)
+{
+    return f->x + s->first * f->m->hp.n_embd;
+}
+
 /* y = norm(x) with the weight of that name over groups of `width` */
 static pare_status normalize(pare_forward *f, const pare_forward_weights *l, pare_weight id, const float *x, uint64_t n,
                              uint32_t width, float *y, pare_error *err)
@@ -311,7 +346,8 @@ static pare_status normalize(pare_forward *f, const pare_forward_weights *l, par
     return f->b->norm(f->b, &op, err);
 }
 
-static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n,
+/* Queries of the span into q, keys and values behind those of the tokens before it. */
+static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const span *s, const float *x,
                                pare_error *err)
 {
     bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
@@ -320,48 +356,50 @@ static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, c
         uint32_t row, n_rows; /* row: where the part starts in the fused weight */
         float *y;
     } parts[] = {{PARE_W_ATTN_Q, 0, f->n_q, f->q},
-                 {PARE_W_ATTN_K, f->n_q, f->n_k, f->k},
-                 {PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, f->v}};
+                 {PARE_W_ATTN_K, f->n_q, f->n_k, f->k + s->first * f->n_k},
+                 {PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, f->v + s->first * f->n_v}};
     pare_status st = PARE_OK;
     for (int i = 0; st == PARE_OK && i < 3; i++)
         st = pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows,
-                                 x, n, parts[i].y, err);
+                                 x, span_tokens(s), parts[i].y, err);
     return st;
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */
 static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
-                                 float *x, uint32_t n, pare_error *err)
+                                 const span *s, float *x, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
     pare_status st = PARE_OK;
     if (l->w[norm_id] != NULL) {
-        uint64_t groups = wiring->qk_norm_whole ? n : (uint64_t)n * n_head;
+        uint64_t groups = wiring->qk_norm_whole ? span_tokens(s) : (uint64_t)span_tokens(s) * n_head;
         uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
         st = normalize(f, l, norm_id, x, groups, width, x, err);
     }
     if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
         return st;
-    pare_rope rope = {.n_seq = f->n_seq,
-                      .n = f->n,
+    pare_rope rope = {.n_seq = s->n_seq,
+                      .n = s->n,
                       .n_head = n_head,
                       .head_dim = hp->head_dim_k,
                       .n_rot = hp->n_rot,
                       .layout = wiring->rope,
-                      .cos_sin = f->cos_sin};
+                      .cos_sin = f->cos_sin + (size_t)s->n_past * hp->n_rot};
     return f->b->rope(f->b, &rope, x, err);
 }
 
 /* branch = attention(x) */
-static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const float *x,
+static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const span *s, const float *x,
                           pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint32_t n = f->n_seq * f->n;
+    size_t sequence = s->first - s->n_past; /* row of its first key */
     pare_attention a = {
-        .n_seq = f->n_seq,
-        .n = f->n,
+        .n_seq = s->n_seq,
+        .n = s->n,
+        .n_past = s->n_past,
+        .kv_rows = f->n,
         .n_head = hp->n_head,
         .n_head_kv = hp->n_head_kv,
         .head_dim_k = hp->head_dim_k,
@@ -371,18 +409,18 @@ static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32
         .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
         .softcap = hp->attn_softcap,
         .q = f->q,
-        .k = f->k,
-        .v = f->v,
+        .k = f->k + sequence * f->n_k,
+        .v = f->v + sequence * f->n_v,
         .sinks = l->w[PARE_W_ATTN_SINKS],
         .out = f->o,
     };
     pare_status st;
-    if ((st = project_qkv(f, l, x, n, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, f->q, n, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, f->k, n, err)) != PARE_OK ||
+    if ((st = project_qkv(f, l, s, x, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, s, f->k + s->first * f->n_k, err)) != PARE_OK ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
-    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, n, f->branch, err);
+    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, span_tokens(s), f->branch, err);
 }
 
 /* y = down(act(gate(x)) * up(x)) or down(act(up(x))) for n tokens */
@@ -403,46 +441,31 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
     return pare_forward_linear(f, l, PARE_W_FFN_DOWN, 0, hp->n_embd, f->up, n, y, err);
 }
 
-/* branch = feed-forward part of x, a slice of tokens at a time */
-static pare_status feed_forward(pare_forward *f, const pare_forward_weights *l, const float *x, pare_error *err)
-{
-    uint32_t total = f->n_seq * f->n, n_embd = f->m->hp.n_embd;
-    bool experts = pare_forward_has_experts(f, l);
-    pare_status st = PARE_OK;
-    for (uint32_t t = 0; st == PARE_OK && t < total; t += FFN_SLICE) {
-        uint32_t n = total - t < FFN_SLICE ? total - t : FFN_SLICE;
-        const float *in = x + (size_t)t * n_embd;
-        float *out = f->branch + (size_t)t * n_embd;
-        st = experts ? pare_forward_experts(f, l, in, n, out, err) : dense_ffn(f, l, in, n, out, err);
-    }
-    return st;
-}
-
 /* Add the branch to the residual stream, after its own norm where the layer has one. */
-static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pare_weight post_norm, pare_error *err)
+static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pare_weight post_norm, const span *s,
+                              pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint32_t n = f->n_seq * f->n;
     pare_status st = PARE_OK;
     if (l->w[post_norm] != NULL)
-        st = normalize(f, l, post_norm, f->branch, n, hp->n_embd, f->branch, err);
+        st = normalize(f, l, post_norm, f->branch, span_tokens(s), hp->n_embd, f->branch, err);
     if (st != PARE_OK)
         return st;
     float scale = hp->residual_scale != 0 ? hp->residual_scale : 1;
-    return f->b->add(f->b, f->x, f->branch, scale, (size_t)n * hp->n_embd, err);
+    return f->b->add(f->b, span_x(f, s), f->branch, scale, (size_t)span_tokens(s) * hp->n_embd, err);
 }
 
 /* The input of a part of a layer: the residual stream, normalised where the layer has that norm. */
-static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm, const float **in,
-                              pare_error *err)
+static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm, const span *s,
+                              const float **in, pare_error *err)
 {
-    *in = l->w[norm] != NULL ? f->h : f->x;
+    *in = l->w[norm] != NULL ? f->h : span_x(f, s);
     if (l->w[norm] == NULL)
         return PARE_OK;
-    return normalize(f, l, norm, f->x, (uint64_t)f->n_seq * f->n, f->m->hp.n_embd, f->h, err);
+    return normalize(f, l, norm, span_x(f, s), span_tokens(s), f->m->hp.n_embd, f->h, err);
 }
 
-static pare_status run_layer(pare_forward *f, uint32_t layer, pare_error *err)
+static pare_status run_layer(pare_forward *f, uint32_t layer, const span *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
     bool parallel = f->m->arch->wiring.parallel_residual && !f->m->hp.residual_in_turn;
@@ -451,41 +474,46 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_error *err)
     pare_weight ffn_norm = parallel && l->w[PARE_W_FFN_NORM] == NULL ? PARE_W_ATTN_NORM : PARE_W_FFN_NORM;
     const float *in;
     pare_status st;
-    if ((st = part_input(f, l, attn_norm, &in, err)) != PARE_OK || (st = attend(f, l, layer, in, err)) != PARE_OK)
+    if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK || (st = attend(f, l, layer, s, in, err)) != PARE_OK)
         return st;
-    if (parallel && (st = part_input(f, l, ffn_norm, &in, err)) != PARE_OK)
+    if (parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    if ((st = add_branch(f, l, PARE_W_ATTN_POST_NORM, err)) != PARE_OK)
+    if ((st = add_branch(f, l, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK)
         return st;
-    if (!parallel && (st = part_input(f, l, ffn_norm, &in, err)) != PARE_OK)
+    if (!parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    if ((st = feed_forward(f, l, in, err)) != PARE_OK)
-        return st;
-    return add_branch(f, l, PARE_W_FFN_POST_NORM, err);
+    st = pare_forward_has_experts(f, l) ? pare_forward_experts(f, l, in, span_tokens(s), f->branch, err)
+                                        : dense_ffn(f, l, in, span_tokens(s), f->branch, err);
+    return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
+}
+
+/* x += the learned embeddings of the span's positions */
+static pare_status add_positions(pare_forward *f, const span *s, pare_error *err)
+{
+    uint32_t n = span_tokens(s);
+    int32_t *positions = malloc(n * sizeof *positions);
+    if (positions == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " positions", f->m->path, n);
+    for (uint32_t i = 0; i < n; i++)
+        positions[i] = (int32_t)(s->n_past + i % s->n);
+    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_POS_EMBD], positions, n, f->h, err);
+    free(positions);
+    return st == PARE_OK ? f->b->add(f->b, span_x(f, s), f->h, 1, (size_t)n * f->m->hp.n_embd, err) : st;
 }
 
 /* x = embeddings of the tokens, with learned positions and the norm that some families put behind them */
-static pare_status embed_tokens(pare_forward *f, const int32_t *ids, pare_error *err)
+static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const span *s, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint32_t n = f->n_seq * f->n;
-    size_t n_all = (size_t)n * hp->n_embd;
-    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_TOKEN_EMBD], ids, n, f->x, err);
+    uint32_t n = span_tokens(s);
+    float *x = span_x(f, s);
+    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_TOKEN_EMBD], ids + s->first, n, x, err);
     if (st == PARE_OK && hp->embd_scale != 0 && hp->embd_scale != 1)
-        st = f->b->scale(f->b, f->x, hp->embd_scale, n_all, err);
-    if (st == PARE_OK && f->model.w[PARE_W_POS_EMBD] != NULL) {
-        int32_t *positions = malloc(n * sizeof *positions);
-        if (positions == NULL)
-            return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " positions", f->m->path, n);
-        for (uint32_t i = 0; i < n; i++)
-            positions[i] = (int32_t)(i % f->n);
-        st = f->b->embed(f->b, f->model.w[PARE_W_POS_EMBD], positions, n, f->h, err);
-        free(positions);
-        if (st == PARE_OK)
-            st = f->b->add(f->b, f->x, f->h, 1, n_all, err);
-    }
+        st = f->b->scale(f->b, x, hp->embd_scale, (size_t)n * hp->n_embd, err);
+    if (st == PARE_OK && f->model.w[PARE_W_POS_EMBD] != NULL)
+        st = add_positions(f, s, err);
     if (st == PARE_OK && f->model.w[PARE_W_TOKEN_EMBD_NORM] != NULL)
-        st = normalize(f, &f->model, PARE_W_TOKEN_EMBD_NORM, f->x, n, hp->n_embd, f->x, err);
+        st = normalize(f, &f->model, PARE_W_TOKEN_EMBD_NORM, x, n, hp->n_embd, x, err);
     return st;
 }
 
@@ -505,22 +533,27 @@ pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq
                              f->m->path, i, ids[i], hp->n_vocab);
     f->n_seq = n_seq;
     f->n = n;
-    pare_status st = embed_tokens(f, ids, err);
+    pare_status st = PARE_OK;
+    for (span s = {0}; st == PARE_OK && next_span(f, &s);)
+        st = embed_tokens(f, ids, &s, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
-        if ((st = pare_check_interrupt(err)) == PARE_OK)
-            st = run_layer(f, i, err);
+        for (span s = {0}; st == PARE_OK && next_span(f, &s);)
+            if ((st = pare_check_interrupt(err)) == PARE_OK)
+                st = run_layer(f, i, &s, err);
     if (st != PARE_OK)
         f->n_seq = f->n = 0;
     return st;
 }
 
-/* Logits of the normalised states h into y, device memory. */
-static pare_status output_rows(pare_forward *f, uint32_t n, float *y, pare_error *err)
+/* Logits of rows [row, row + n) of x into y, device memory; at most a slice. */
+static pare_status output_rows(pare_forward *f, size_t row, uint32_t n, float *y, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
     size_t n_all = (size_t)n * hp->n_vocab;
-    pare_status st = pare_forward_linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
+    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x + row * hp->n_embd, n, hp->n_embd, f->h, err);
+    if (st == PARE_OK)
+        st = pare_forward_linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
     if (st == PARE_OK && hp->logit_scale != 0 && hp->logit_scale != 1)
         st = f->b->scale(f->b, y, hp->logit_scale, n_all, err);
     if (st == PARE_OK && hp->final_softcap != 0)
@@ -530,26 +563,24 @@ static pare_status output_rows(pare_forward *f, uint32_t n, float *y, pare_error
 
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
 {
-    const pare_hparams *hp = &f->m->hp;
+    size_t n_vocab = f->m->hp.n_vocab;
     if (seq >= f->n_seq || pos > f->n || n > f->n - pos)
         return pare_fail(err, PARE_ERR_USAGE,
                          "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
                          "; the last run had %" PRIu32 " sequences of %" PRIu32,
                          f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n);
-    if (n == 0)
-        return PARE_OK;
-    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x + ((size_t)seq * f->n + pos) * hp->n_embd, n,
-                               hp->n_embd, f->h, err);
-    if (st != PARE_OK)
-        return st;
-    if (f->b->host_memory)
-        return output_rows(f, n, out, err);
-    size_t bytes = (size_t)n * hp->n_vocab * sizeof(float);
-    float *y = f->b->alloc(f->b, bytes, err);
-    if (y == NULL)
+    uint32_t most = n < SLICE_TOKENS ? n : SLICE_TOKENS;
+    float *y = NULL;
+    if (n > 0 && !f->b->host_memory && (y = f->b->alloc(f->b, most * n_vocab * sizeof *y, err)) == NULL)
         return PARE_ERR_MEMORY;
-    if ((st = output_rows(f, n, y, err)) == PARE_OK)
-        st = f->b->download(f->b, out, y, bytes, err);
+    pare_status st = PARE_OK;
+    for (uint32_t done = 0; st == PARE_OK && done < n; done += most) {
+        uint32_t rows = n - done < most ? n - done : most;
+        float *to = out + done * n_vocab;
+        st = output_rows(f, (size_t)seq * f->n + pos + done, rows, y != NULL ? y : to, err);
+        if (st == PARE_OK && y != NULL)
+            st = f->b->download(f->b, to, y, rows * n_vocab * sizeof *y, err);
+    }
     f->b->release(f->b, y);
     return st;
 }

@@ -14,9 +14,9 @@
 #include "eval/forward.h"
 #include "eval/router.h"
 
-/* Tokens that pass through the feed-forward part at once: its activations are the widest, and a weight decoded once
- * for so many tokens costs next to nothing. */
-enum { FFN_SLICE = 2048 };
+/* Tokens that pass through a layer at once: a weight decoded once for so many tokens costs next to nothing. Only the
+ * residual stream, keys and values are kept for more. */
+enum { SLICE_TOKENS = 2048 };
 
 /* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
 typedef struct pare_forward_weights {
@@ -30,17 +30,17 @@ struct pare_forward {
     uint32_t n_seq, n; /* of the last run */
     pare_forward_weights model, *layers;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
-    float *x;                    /* [tokens, n_embd]: the residual stream */
-    float *h, *branch;           /* [tokens, n_embd]: input and output of a part of a layer */
-    float *q, *k, *v, *o;        /* [tokens, n_q], ... */
-    float *gate, *up;            /* [FFN_SLICE, the widest FFN] */
+    float *x, *k, *v;            /* [tokens, n_embd]: the residual stream; [tokens, n_k], [tokens, n_v] of one layer */
+    float *h, *branch;           /* [slice, n_embd]: input and output of a part of a layer */
+    float *q, *o;                /* [slice, n_q], [slice, n_o] */
+    float *gate, *up;            /* [slice, the widest FFN] */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
     struct {
-        float *scores;   /* [FFN_SLICE, n_expert] */
-        float *in, *out; /* [FFN_SLICE, n_embd] of the tokens of one expert */
+        float *scores;   /* [slice, n_expert] */
+        float *in, *out; /* [slice, n_embd] of the tokens of one expert */
         float *host;     /* the scores in host memory, or NULL where they are there already */
         int32_t *every;  /* 0, 1, 2, ...: the tokens of the shared expert */
-        float *share;    /* [FFN_SLICE] their weights, host memory */
+        float *share;    /* [slice] their weights, host memory */
         pare_routing routing;
     } experts; /* NULL in a dense model */
     uint64_t n_bytes;

@@ -106,14 +106,14 @@ static void multiplies_quantized_weights(void **state)
     free(decoded);
 }
 
-/* One element of attention as the definition says. */
+/* One element of attention as the definition says; i: position of the query. */
 static void attend_slowly(const pare_attention *a, const float *sinks, size_t seq, uint32_t i, uint32_t h, double *out)
 {
-    uint32_t kv = h / (a->n_head / a->n_head_kv);
-    double *s = check_malloc(a->n * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
-    for (uint32_t j = 0; j < a->n; j++) {
-        const float *q = a->q + ((seq * a->n + i) * a->n_head + h) * a->head_dim_k;
-        const float *k = a->k + ((seq * a->n + j) * a->n_head_kv + kv) * a->head_dim_k;
+    uint32_t kv = h / (a->n_head / a->n_head_kv), n_keys = a->n_past + a->n;
+    double *s = check_malloc(n_keys * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
+    for (uint32_t j = 0; j < n_keys; j++) {
+        const float *q = a->q + ((seq * a->n + i - a->n_past) * a->n_head + h) * a->head_dim_k;
+        const float *k = a->k + ((seq * a->kv_rows + j) * a->n_head_kv + kv) * a->head_dim_k;
         s[j] = 0;
         for (uint32_t d = 0; d < a->head_dim_k; d++)
             s[j] += (double)q[d] * (double)k[d];
@@ -124,14 +124,14 @@ static void attend_slowly(const pare_attention *a, const float *sinks, size_t se
             s[j] = -INFINITY;
         max = fmax(max, s[j]);
     }
-    for (uint32_t j = 0; j < a->n; j++)
+    for (uint32_t j = 0; j < n_keys; j++)
         sum += s[j] = exp(s[j] - max);
     if (sinks != NULL)
         sum += exp((double)sinks[h] - max);
     for (uint32_t d = 0; d < a->head_dim_v; d++) {
         out[d] = 0;
-        for (uint32_t j = 0; j < a->n; j++)
-            out[d] += s[j] / sum * (double)a->v[((seq * a->n + j) * a->n_head_kv + kv) * a->head_dim_v + d];
+        for (uint32_t j = 0; j < n_keys; j++)
+            out[d] += s[j] / sum * (double)a->v[((seq * a->kv_rows + j) * a->n_head_kv + kv) * a->head_dim_v + d];
     }
     free(s);
 }
@@ -141,10 +141,12 @@ static void check_attention(pare_attention a, const float *sinks)
     pare_backend *b = open_cpu();
     pare_error err = {0};
     uint64_t seed = 3;
+    a.kv_rows = a.kv_rows != 0 ? a.kv_rows : a.n;
     size_t rows = (size_t)a.n_seq * a.n, n_out = rows * a.n_head * a.head_dim_v;
+    size_t kv_rows = (size_t)a.n_seq * a.kv_rows;
     float *q = toy_array(&seed, rows * a.n_head * a.head_dim_k, 3),
-          *k = toy_array(&seed, rows * a.n_head_kv * a.head_dim_k, 1);
-    float *v = toy_array(&seed, rows * a.n_head_kv * a.head_dim_v, 1), *out = check_malloc(n_out * sizeof *out);
+          *k = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_k, 1);
+    float *v = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_v, 1), *out = check_malloc(n_out * sizeof *out);
     double *want = check_malloc(a.head_dim_v * sizeof *want);
     pare_tensor sink_tensor = sinks != NULL ? toy_tensor("sinks", sinks, 0, a.n_head) : (pare_tensor){0};
     a.q = q;
@@ -155,7 +157,7 @@ static void check_attention(pare_attention a, const float *sinks)
     CHECK_OK(b->attention(b, &a, &err), &err);
     for (size_t r = 0; r < rows; r++)
         for (uint32_t h = 0; h < a.n_head; h++) {
-            attend_slowly(&a, sinks, r / a.n, (uint32_t)(r % a.n), h, want);
+            attend_slowly(&a, sinks, r / a.n, a.n_past + (uint32_t)(r % a.n), h, want);
             for (uint32_t d = 0; d < a.head_dim_v; d++)
                 CHECK(fabs((double)out[(r * a.n_head + h) * a.head_dim_v + d] - want[d]) < 2e-6);
         }
@@ -188,7 +190,12 @@ static void attends(void **state)
         a.window = window;
         check_attention(a, NULL);
     }
+    a.n_past = 70;
+    a.kv_rows = 203; /* two rows more than there are keys */
+    check_attention(a, sinks);
     a.window = 0;
+    check_attention(a, NULL);
+    a.n_past = a.kv_rows = 0;
     a.causal = false;
     check_attention(a, NULL);
     a.n_head_kv = 1;
@@ -445,6 +452,7 @@ static void threads_do_not_change_bits(void **state)
         CHECK_OK(b->matmul(b, &w, 0, ROWS, x, N, y[t], &err), &err);
         pare_attention a = {.n_seq = 1,
                             .n = N,
+                            .kv_rows = N,
                             .n_head = HEADS,
                             .n_head_kv = HEADS,
                             .head_dim_k = DIM,

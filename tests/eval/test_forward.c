@@ -543,7 +543,7 @@ static void every_wiring(void **state)
         check_variant(&list[i]);
 }
 
-/* More tokens than pass through the feed-forward part at once: each sequence as if it were alone. */
+/* More tokens than pass through a layer at once: each sequence as if it were alone. */
 static void check_large_batch(const variant *v)
 {
     enum { MANY = 2048 / LEN + 2 };
@@ -578,6 +578,42 @@ static void a_large_batch_is_cut_into_slices(void **state)
     (void)state;
     check_large_batch(&(const variant){.name = "batch", .wiring = {.gated_ffn = true}});
     check_large_batch(&(const variant){.name = "batch", .wiring = {.gated_ffn = true}, .n_expert_used = 2});
+}
+
+/* Three layers with a window of 5 let a token see 12 others, and RoPE turns by distance: the end of a sequence longer
+ * than a slice is as if it stood alone, from its 13th token on. */
+static void a_long_sequence_is_cut_into_slices(void **state)
+{
+    (void)state;
+    enum { LONG = 2048 + 5, SEEN = LAYERS * 4, CUT = LONG - LEN };
+    const variant v = {.name = "long", .wiring = {.rope = PARE_ROPE_HALVES, .gated_ffn = true}, .window = 5};
+    pare_model m;
+    pare_arch arch;
+    pare_backend *b = NULL;
+    pare_forward *f = NULL;
+    pare_error err = {0};
+    uint64_t seed = 24;
+    static int32_t ids[2 * LONG];
+    static double want[LEN][VOCAB];
+    static float got[LONG * VOCAB];
+    make_model(&m, &arch, &v);
+    for (int i = 0; i < 2 * LONG; i++)
+        ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open(&f, &m, b, LONG, 2, &err), &err);
+    CHECK_OK(pare_forward_run(f, ids, 2, LONG, &err), &err);
+    for (uint32_t s = 0; s < 2; s++) {
+        CHECK_OK(pare_forward_logits(f, s, 0, LONG, got, &err), &err);
+        slow_logits(&m, &v, ids + s * LONG, want);
+        for (int i = 0; i < LEN * VOCAB; i++)
+            CHECK(fabs((double)got[i] - want[i / VOCAB][i % VOCAB]) < 1e-4);
+        slow_logits(&m, &v, ids + s * LONG + CUT, want);
+        for (int i = SEEN * VOCAB; i < LEN * VOCAB; i++)
+            CHECK(fabs((double)got[CUT * VOCAB + i] - want[i / VOCAB][i % VOCAB]) < 1e-4);
+    }
+    pare_forward_close(f);
+    b->close(b);
+    pare_model_close(&m);
 }
 
 static pare_status open_status(pare_model *m, uint32_t n_ctx, pare_error *err)
@@ -713,6 +749,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wiring),
         cmocka_unit_test(a_large_batch_is_cut_into_slices),
+        cmocka_unit_test(a_long_sequence_is_cut_into_slices),
         cmocka_unit_test(says_what_it_cannot_compute),
         cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(a_router_that_is_not_finite_ends_the_run),
