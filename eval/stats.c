@@ -85,9 +85,9 @@ static double t_probability(double angle, size_t df)
     return odd ? 2 / PI * (angle + sin(angle) * sum) : sin(angle) * sum;
 }
 
-/* The number t with P(|T| < t) = 0.95. Up to EXACT degrees of freedom by bisection of the exact probability, above by
- * Fisher and Cornish's expansion in 1 / df (Abramowitz and Stegun, 26.7.5), whose next term is below 1e-9 there. */
-static double t_quantile(size_t df)
+/* Up to EXACT degrees of freedom by bisection of the exact probability, above by Fisher and Cornish's expansion in 1 /
+ * df (Abramowitz and Stegun, 26.7.5), whose next term is below 1e-9 there. */
+double pare_t_quantile(size_t df)
 {
     enum { EXACT = 100, HALVINGS = 60 };
     if (df > EXACT) {
@@ -119,7 +119,7 @@ pare_interval pare_interval_t(const double *x, size_t n)
     const double mean = sum / (double)n;
     for (size_t i = 0; i < n; i++)
         squares += (x[i] - mean) * (x[i] - mean);
-    const double half = t_quantile(n - 1) * sqrt(squares / (double)(n - 1) / (double)n);
+    const double half = pare_t_quantile(n - 1) * sqrt(squares / (double)(n - 1) / (double)n);
     return (pare_interval){mean - half, mean + half};
 }
 

@@ -39,6 +39,9 @@ typedef struct pare_interval {
     double lo, hi;
 } pare_interval;
 
+/* The t with P(|T| < t) = 95 % of Student's T with df >= 1 degrees of freedom, to 1e-9. */
+double pare_t_quantile(size_t df);
+
 /* Mean +- Student's t_(n - 1) times the standard error, for n >= 2 independent values. */
 pare_interval pare_interval_t(const double *x, size_t n);
 
