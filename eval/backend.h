@@ -11,15 +11,21 @@
 
 typedef struct pare_backend pare_backend;
 
-/* Attention of n queries in each of n_seq sequences, at positions n_past .. n_past + n - 1, to the keys at positions 0
- * .. n_past + n - 1. q: [n_seq, n, n_head, head_dim_k]; out: [n_seq, n, n_head, head_dim_v]; k: [n_seq, kv_rows,
- * n_head_kv, head_dim_k] and v: [n_seq, kv_rows, n_head_kv, head_dim_v], kv_rows >= n_past + n (of the last sequence
- * only the rows that are read need be there). The query at position i sees keys j of the same sequence with j <= i
- * (causal) and i - j < window (window 0: no limit). Query head h reads key/value head h / (n_head / n_head_kv). Scores
- * are scale * q.k, then softcap * tanh(s / softcap) where softcap is not 0. sinks: [n_head] logits that take part in
- * the softmax without a value, or NULL. */
+/* The queries of one sequence: rows [row, row + n) of q and out, at positions n_past, n_past + 1, ... of the sequence,
+ * whose keys and values are rows [kv_row, kv_row + n_past + n) of k and v. */
+typedef struct pare_attention_span {
+    uint32_t row, n, n_past;
+    size_t kv_row;
+} pare_attention_span;
+
+/* Attention of n_spans sequences (spans: host memory, each with n > 0). q: [rows, n_head, head_dim_k]; k: [kv rows,
+ * n_head_kv, head_dim_k]; v: [kv rows, n_head_kv, head_dim_v]; out: [rows, n_head, head_dim_v]. The query at position i
+ * of a sequence sees its keys j with j <= i (causal) and i - j < window (window 0: no limit). Query head h reads
+ * key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap) where softcap is
+ * not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
 typedef struct pare_attention {
-    uint32_t n_seq, n, n_past, kv_rows, n_head, n_head_kv, head_dim_k, head_dim_v, window;
+    const pare_attention_span *spans;
+    uint32_t n_spans, n_head, n_head_kv, head_dim_k, head_dim_v, window;
     bool causal;
     float scale, softcap;
     const float *q, *k, *v;
@@ -27,11 +33,13 @@ typedef struct pare_attention {
     float *out;
 } pare_attention;
 
-/* Rotary embedding of x: [n_seq * n, n_head, head_dim] in place; rows t, t + n, t + 2 n, ... are at position t. The
- * first n_rot elements of a head turn: pair i (interleaved: elements 2i and 2i + 1; halves: i and i + n_rot / 2) by the
- * angle whose cosine and sine are cos_sin[t][i][0] and [1]; cos_sin: [>= n, n_rot / 2, 2] in device memory. */
+/* Rotary embedding of x: [n, n_head, head_dim] in place; row r is at positions[r]. The first n_rot elements of a head
+ * turn: pair i (interleaved: elements 2i and 2i + 1; halves: i and i + n_rot / 2) by the angle whose cosine and sine
+ * are cos_sin[position][i][0] and [1]. positions: host memory; cos_sin: [> the largest, n_rot / 2, 2] in device memory.
+ */
 typedef struct pare_rope {
-    uint32_t n_seq, n, n_head, head_dim, n_rot;
+    const int32_t *positions;
+    uint32_t n, n_head, head_dim, n_rot;
     pare_rope_layout layout;
     const float *cos_sin;
 } pare_rope;
@@ -58,6 +66,8 @@ struct pare_backend {
     void (*release)(pare_backend *b, void *p);                      /* NULL is allowed */
     pare_status (*upload)(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err);
     pare_status (*download)(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err);
+    /* within device memory; apart */
+    pare_status (*copy)(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err);
 
     /* y[n, n_rows] = x[n, w->row_len] * W^T with W = rows [row, row + n_rows) of w; y apart from x */
     pare_status (*matmul)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,

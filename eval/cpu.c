@@ -184,13 +184,14 @@ static void rope_rows(const elementwise *e, size_t first, size_t n)
         r->layout == PARE_ROPE_INTERLEAVED ? pare_cpu_rope_pairs : pare_cpu_rope_halves;
     for (size_t i = first; i < first + n; i++)
         for (size_t h = 0; h < r->n_head; h++)
-            turn(e->y + (i * r->n_head + h) * r->head_dim, r->n_rot / 2, r->cos_sin + i % r->n * r->n_rot);
+            turn(e->y + (i * r->n_head + h) * r->head_dim, r->n_rot / 2,
+                 r->cos_sin + (size_t)r->positions[i] * r->n_rot);
 }
 
 static pare_status cpu_rope(pare_backend *b, const pare_rope *r, float *x, pare_error *err)
 {
     (void)b;
-    elementwise e = {.n = (size_t)r->n_seq * r->n, .apply = rope_rows, .y = x, .op = r};
+    elementwise e = {.n = r->n, .apply = rope_rows, .y = x, .op = r};
     return run_elementwise(&e, (size_t)r->n_head * r->head_dim, err);
 }
 
@@ -317,6 +318,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .release = cpu_release,
         .upload = cpu_copy,
         .download = cpu_copy,
+        .copy = cpu_copy,
         .matmul = pare_cpu_matmul,
         .embed = cpu_embed,
         .gather = cpu_gather,

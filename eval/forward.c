@@ -176,7 +176,7 @@ pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, 
 static pare_status reserve_all(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint64_t tokens = (uint64_t)f->n_ctx * f->max_seq, slice = tokens < SLICE_TOKENS ? tokens : SLICE_TOKENS;
+    uint64_t tokens = f->max_tokens, slice = tokens < SLICE_TOKENS ? tokens : SLICE_TOKENS;
     uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
     widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
     const struct {
@@ -227,25 +227,24 @@ done:
     return st;
 }
 
-pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
-                              pare_error *err)
+/* The pass without its activation memory; NULL: no memory. */
+static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_tokens)
 {
     const pare_hparams *hp = &m->hp;
-    pare_status st = check_supported(m, err);
-    if (st != PARE_OK)
-        return st;
-    if ((uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " windows of %" PRIu32 " tokens at once", m->path, n_seq,
-                         n_ctx);
     pare_forward *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers)) == NULL) {
-        free(f);
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers", m->path, hp->n_layer);
-    }
+    if (f == NULL)
+        return NULL;
     f->m = m;
     f->b = b;
     f->n_ctx = n_ctx;
-    f->max_seq = n_seq;
+    f->max_tokens = n_tokens;
+    f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers);
+    f->spans = malloc(n_tokens * sizeof *f->spans);
+    f->positions = malloc(n_tokens * sizeof *f->positions);
+    if (f->layers == NULL || f->spans == NULL || f->positions == NULL) {
+        pare_forward_close(f);
+        return NULL;
+    }
     f->n_q = hp->n_head * hp->head_dim_k;
     f->n_k = hp->n_head_kv * hp->head_dim_k;
     f->n_v = hp->n_head_kv * hp->head_dim_v;
@@ -253,6 +252,22 @@ pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_back
     find_weights(m, 0, false, &f->model);
     for (uint32_t i = 0; i < hp->n_layer; i++)
         find_weights(m, i, true, &f->layers[i]);
+    return f;
+}
+
+pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
+                                     uint32_t n_tokens, pare_error *err)
+{
+    pare_status st = check_supported(m, err);
+    if (st != PARE_OK)
+        return st;
+    if (n_ctx == 0 || n_ctx > INT32_MAX || n_tokens == 0 || n_tokens > INT32_MAX)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " tokens at once, of sequences of %" PRIu32, m->path,
+                         n_tokens, n_ctx);
+    pare_forward *f = create(m, b, n_ctx, n_tokens);
+    if (f == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers and %" PRIu32 " tokens", m->path,
+                         m->hp.n_layer, n_tokens);
     if ((st = check_model(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
         (st = fill_cos_sin(f, err)) != PARE_OK) {
         pare_forward_close(f);
@@ -260,6 +275,15 @@ pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_back
     }
     *out = f;
     return PARE_OK;
+}
+
+pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
+                              pare_error *err)
+{
+    if ((uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " windows of %" PRIu32 " tokens at once", m->path, n_seq,
+                         n_ctx);
+    return pare_forward_open_tokens(out, m, b, n_ctx, n_ctx * n_seq, err);
 }
 
 void pare_forward_close(pare_forward *f)
@@ -271,6 +295,8 @@ void pare_forward_close(pare_forward *f)
         f->b->release(f->b, buffers[i]);
     pare_forward_release_experts(f);
     free(f->layers);
+    free(f->spans);
+    free(f->positions);
     free(f);
 }
 
@@ -296,37 +322,52 @@ pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, 
     return st;
 }
 
-/* What goes through a layer at once: whole sequences, or a part of one. */
-typedef struct span {
-    uint32_t n_seq, n; /* sequences, tokens of each */
-    uint32_t n_past;   /* tokens of the sequence before these; 0 for whole ones */
-    size_t first;      /* row of x: the first token of the first sequence */
-} span;
-
-/* Go on to the next span of the run, from a zeroed one to the first. A token sees only tokens before it, so spans in
- * turn give what all tokens at once would. */
-static bool next_span(const pare_forward *f, span *s)
+void pare_forward_begin(pare_forward *f, pare_cache *cache)
 {
-    size_t done = s->first + (size_t)s->n_seq * s->n, total = (size_t)f->n_seq * f->n;
-    if (done >= total)
-        return false;
-    *s = (span){.n_seq = 1, .n = f->n, .first = done};
-    if (f->n <= SLICE_TOKENS) {
-        size_t left = (total - done) / f->n, most = SLICE_TOKENS / f->n;
-        s->n_seq = (uint32_t)(left < most ? left : most);
-    } else {
-        s->n_past = (uint32_t)(done % f->n);
-        s->n = f->n - s->n_past < SLICE_TOKENS ? f->n - s->n_past : SLICE_TOKENS;
+    f->n_seq = f->n = f->n_rows = f->n_spans = 0;
+    f->cache = cache;
+}
+
+/* A run passes through a layer in slices: whole sequences, as many as there is room for, or a part of one. A token sees
+ * only tokens before it, so slices in turn give what all tokens at once would. The rows of a slice's spans count from
+ * its start; row 0 begins the next slice. */
+void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_row)
+{
+    const pare_attention_span *last = f->n_spans > 0 ? &f->spans[f->n_spans - 1] : NULL;
+    uint32_t row = last != NULL ? last->row + last->n : 0;
+    for (uint32_t done = 0; done < n;) {
+        uint32_t part = n - done < SLICE_TOKENS ? n - done : SLICE_TOKENS;
+        if (part > SLICE_TOKENS - row || done > 0)
+            row = 0;
+        f->spans[f->n_spans++] =
+            (pare_attention_span){.row = row, .n = part, .n_past = n_past + done, .kv_row = kv_row};
+        for (uint32_t t = 0; t < part; t++)
+            f->positions[f->n_rows++] = (int32_t)(n_past + done + t);
+        done += part;
     }
+}
+
+typedef struct slice {
+    size_t first; /* row of x */
+    uint32_t n;   /* tokens */
+    const pare_attention_span *spans;
+    uint32_t n_spans;
+} slice;
+
+/* Go on to the next slice of the run, from a zeroed one to the first. */
+static bool next_slice(const pare_forward *f, slice *s)
+{
+    const pare_attention_span *end = f->spans + f->n_spans;
+    *s = (slice){.first = s->first + s->n, .spans = s->spans != NULL ? s->spans + s->n_spans : f->spans};
+    if (s->spans == end)
+        return false;
+    do
+        s->n += s->spans[s->n_spans++].n;
+    while (s->spans + s->n_spans < end && s->spans[s->n_spans].row != 0);
     return true;
 }
 
-static uint32_t span_tokens(const span *s)
-{
-    return s->n_seq * s->n;
-}
-
-static float *span_x(const pare_forward *f, const span *s)
+static float *slice_x(const pare_forward *f, const slice *s)
 {
     return f->x + s->first * f->m->hp.n_embd;
 }
@@ -346,8 +387,8 @@ static pare_status normalize(pare_forward *f, const pare_forward_weights *l, par
     return f->b->norm(f->b, &op, err);
 }
 
-/* Queries of the span into q, keys and values behind those of the tokens before it. */
-static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const span *s, const float *x,
+/* Queries of the slice into q, keys and values behind those of the tokens before it. */
+static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const slice *s, const float *x,
                                pare_error *err)
 {
     bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
@@ -361,45 +402,56 @@ static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, c
     pare_status st = PARE_OK;
     for (int i = 0; st == PARE_OK && i < 3; i++)
         st = pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows,
-                                 x, span_tokens(s), parts[i].y, err);
+                                 x, s->n, parts[i].y, err);
     return st;
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */
 static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
-                                 const span *s, float *x, pare_error *err)
+                                 const slice *s, float *x, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
     pare_status st = PARE_OK;
     if (l->w[norm_id] != NULL) {
-        uint64_t groups = wiring->qk_norm_whole ? span_tokens(s) : (uint64_t)span_tokens(s) * n_head;
+        uint64_t groups = wiring->qk_norm_whole ? s->n : (uint64_t)s->n * n_head;
         uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
         st = normalize(f, l, norm_id, x, groups, width, x, err);
     }
     if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
         return st;
-    pare_rope rope = {.n_seq = s->n_seq,
+    pare_rope rope = {.positions = f->positions + s->first,
                       .n = s->n,
                       .n_head = n_head,
                       .head_dim = hp->head_dim_k,
                       .n_rot = hp->n_rot,
                       .layout = wiring->rope,
-                      .cos_sin = f->cos_sin + (size_t)s->n_past * hp->n_rot};
+                      .cos_sin = f->cos_sin};
     return f->b->rope(f->b, &rope, x, err);
 }
 
+/* Keys and values of the slice from f->k and f->v to their places in the cache. */
+static pare_status store(pare_forward *f, uint32_t layer, const slice *s, pare_error *err)
+{
+    pare_backend *b = f->b;
+    pare_status st = PARE_OK;
+    for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++) {
+        size_t from = s->first + p->row, to = p->kv_row + p->n_past;
+        st = b->copy(b, f->cache->k[layer] + to * f->n_k, f->k + from * f->n_k, p->n * sizeof(float) * f->n_k, err);
+        if (st == PARE_OK)
+            st = b->copy(b, f->cache->v[layer] + to * f->n_v, f->v + from * f->n_v, p->n * sizeof(float) * f->n_v, err);
+    }
+    return st;
+}
+
 /* branch = attention(x) */
-static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const span *s, const float *x,
-                          pare_error *err)
+static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const slice *s,
+                          const float *x, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    size_t sequence = s->first - s->n_past; /* row of its first key */
     pare_attention a = {
-        .n_seq = s->n_seq,
-        .n = s->n,
-        .n_past = s->n_past,
-        .kv_rows = f->n,
+        .spans = s->spans,
+        .n_spans = s->n_spans,
         .n_head = hp->n_head,
         .n_head_kv = hp->n_head_kv,
         .head_dim_k = hp->head_dim_k,
@@ -409,8 +461,8 @@ static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32
         .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
         .softcap = hp->attn_softcap,
         .q = f->q,
-        .k = f->k + sequence * f->n_k,
-        .v = f->v + sequence * f->n_v,
+        .k = f->cache != NULL ? f->cache->k[layer] : f->k,
+        .v = f->cache != NULL ? f->cache->v[layer] : f->v,
         .sinks = l->w[PARE_W_ATTN_SINKS],
         .out = f->o,
     };
@@ -418,9 +470,10 @@ static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32
     if ((st = project_qkv(f, l, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
         (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, s, f->k + s->first * f->n_k, err)) != PARE_OK ||
+        (f->cache != NULL && (st = store(f, layer, s, err)) != PARE_OK) ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
-    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, span_tokens(s), f->branch, err);
+    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, s->n, f->branch, err);
 }
 
 /* y = down(act(gate(x)) * up(x)) or down(act(up(x))) for n tokens */
@@ -442,30 +495,30 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
 }
 
 /* Add the branch to the residual stream, after its own norm where the layer has one. */
-static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pare_weight post_norm, const span *s,
+static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pare_weight post_norm, const slice *s,
                               pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     pare_status st = PARE_OK;
     if (l->w[post_norm] != NULL)
-        st = normalize(f, l, post_norm, f->branch, span_tokens(s), hp->n_embd, f->branch, err);
+        st = normalize(f, l, post_norm, f->branch, s->n, hp->n_embd, f->branch, err);
     if (st != PARE_OK)
         return st;
     float scale = hp->residual_scale != 0 ? hp->residual_scale : 1;
-    return f->b->add(f->b, span_x(f, s), f->branch, scale, (size_t)span_tokens(s) * hp->n_embd, err);
+    return f->b->add(f->b, slice_x(f, s), f->branch, scale, (size_t)s->n * hp->n_embd, err);
 }
 
 /* The input of a part of a layer: the residual stream, normalised where the layer has that norm. */
-static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm, const span *s,
+static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm, const slice *s,
                               const float **in, pare_error *err)
 {
-    *in = l->w[norm] != NULL ? f->h : span_x(f, s);
+    *in = l->w[norm] != NULL ? f->h : slice_x(f, s);
     if (l->w[norm] == NULL)
         return PARE_OK;
-    return normalize(f, l, norm, span_x(f, s), span_tokens(s), f->m->hp.n_embd, f->h, err);
+    return normalize(f, l, norm, slice_x(f, s), s->n, f->m->hp.n_embd, f->h, err);
 }
 
-static pare_status run_layer(pare_forward *f, uint32_t layer, const span *s, pare_error *err)
+static pare_status run_layer(pare_forward *f, uint32_t layer, const slice *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
     bool parallel = f->m->arch->wiring.parallel_residual && !f->m->hp.residual_in_turn;
@@ -482,31 +535,24 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, const span *s, par
         return st;
     if (!parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    st = pare_forward_has_experts(f, l) ? pare_forward_experts(f, l, in, span_tokens(s), f->branch, err)
-                                        : dense_ffn(f, l, in, span_tokens(s), f->branch, err);
+    st = pare_forward_has_experts(f, l) ? pare_forward_experts(f, l, in, s->n, f->branch, err)
+                                        : dense_ffn(f, l, in, s->n, f->branch, err);
     return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
 }
 
-/* x += the learned embeddings of the span's positions */
-static pare_status add_positions(pare_forward *f, const span *s, pare_error *err)
+/* x += the learned embeddings of the slice's positions */
+static pare_status add_positions(pare_forward *f, const slice *s, pare_error *err)
 {
-    uint32_t n = span_tokens(s);
-    int32_t *positions = malloc(n * sizeof *positions);
-    if (positions == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " positions", f->m->path, n);
-    for (uint32_t i = 0; i < n; i++)
-        positions[i] = (int32_t)(s->n_past + i % s->n);
-    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_POS_EMBD], positions, n, f->h, err);
-    free(positions);
-    return st == PARE_OK ? f->b->add(f->b, span_x(f, s), f->h, 1, (size_t)n * f->m->hp.n_embd, err) : st;
+    pare_status st = f->b->embed(f->b, f->model.w[PARE_W_POS_EMBD], f->positions + s->first, s->n, f->h, err);
+    return st == PARE_OK ? f->b->add(f->b, slice_x(f, s), f->h, 1, (size_t)s->n * f->m->hp.n_embd, err) : st;
 }
 
 /* x = embeddings of the tokens, with learned positions and the norm that some families put behind them */
-static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const span *s, pare_error *err)
+static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const slice *s, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint32_t n = span_tokens(s);
-    float *x = span_x(f, s);
+    uint32_t n = s->n;
+    float *x = slice_x(f, s);
     pare_status st = f->b->embed(f->b, f->model.w[PARE_W_TOKEN_EMBD], ids + s->first, n, x, err);
     if (st == PARE_OK && hp->embd_scale != 0 && hp->embd_scale != 1)
         st = f->b->scale(f->b, x, hp->embd_scale, (size_t)n * hp->n_embd, err);
@@ -517,31 +563,42 @@ static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const span 
     return st;
 }
 
-pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err)
+pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    f->n_seq = f->n = 0;
-    if (n_seq == 0 || n == 0 || n_seq > f->max_seq || n > f->n_ctx)
-        return pare_fail(err, PARE_ERR_USAGE,
-                         "%s: %" PRIu32 " sequences of %" PRIu32 " tokens; prepared for %" PRIu32 " of %" PRIu32,
-                         f->m->path, n_seq, n, f->max_seq, f->n_ctx);
-    for (size_t i = 0; i < (size_t)n_seq * n; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= hp->n_vocab)
-            return pare_fail(err, PARE_ERR_RANGE,
-                             "%s: token %zu of the input has id %" PRId32 "; the model has %" PRIu32
-                             " rows of embeddings",
-                             f->m->path, i, ids[i], hp->n_vocab);
-    f->n_seq = n_seq;
-    f->n = n;
     pare_status st = PARE_OK;
-    for (span s = {0}; st == PARE_OK && next_span(f, &s);)
+    for (uint32_t i = 0; i < f->n_rows && st == PARE_OK; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= hp->n_vocab)
+            st = pare_fail(err, PARE_ERR_RANGE,
+                           "%s: token %" PRIu32 " of the input has id %" PRId32 "; the model has %" PRIu32
+                           " rows of embeddings",
+                           f->m->path, i, ids[i], hp->n_vocab);
+    for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
         st = embed_tokens(f, ids, &s, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
-        for (span s = {0}; st == PARE_OK && next_span(f, &s);)
+        for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
             if ((st = pare_check_interrupt(err)) == PARE_OK)
                 st = run_layer(f, i, &s, err);
-    if (st != PARE_OK)
-        f->n_seq = f->n = 0;
+    f->n_seq = st == PARE_OK ? 1 : 0;
+    f->n = st == PARE_OK ? f->n_rows : 0;
+    return st;
+}
+
+pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err)
+{
+    pare_forward_begin(f, NULL);
+    if (n_seq == 0 || n == 0 || n > f->n_ctx || n_seq > f->max_tokens / n)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: %" PRIu32 " sequences of %" PRIu32 " tokens; prepared for %" PRIu32
+                         " tokens, of sequences of up to %" PRIu32,
+                         f->m->path, n_seq, n, f->max_tokens, f->n_ctx);
+    for (uint32_t s = 0; s < n_seq; s++)
+        pare_forward_add(f, n, 0, (size_t)s * n);
+    pare_status st = pare_forward_pass(f, ids, err);
+    if (st == PARE_OK) {
+        f->n_seq = n_seq;
+        f->n = n;
+    }
     return st;
 }
 

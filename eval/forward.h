@@ -16,6 +16,10 @@ typedef struct pare_forward pare_forward;
  * PARE_ERR_MEMORY. */
 pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
                               pare_error *err);
+/* The same for up to n_tokens tokens at once, of sequences of up to n_ctx: whole ones, or the next tokens of sequences
+ * in a cache (eval/cache.h). */
+pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
+                                     uint32_t n_tokens, pare_error *err);
 void pare_forward_close(pare_forward *f); /* NULL is allowed */
 
 /* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The

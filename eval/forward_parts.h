@@ -11,7 +11,7 @@
 #ifndef PARE_EVAL_FORWARD_PARTS_H
 #define PARE_EVAL_FORWARD_PARTS_H
 
-#include "eval/forward.h"
+#include "eval/cache.h"
 #include "eval/router.h"
 
 /* Tokens that pass through a layer at once: a weight decoded once for so many tokens costs next to nothing. Only the
@@ -26,8 +26,13 @@ typedef struct pare_forward_weights {
 struct pare_forward {
     const pare_model *m;
     pare_backend *b;
-    uint32_t n_ctx, max_seq;
-    uint32_t n_seq, n; /* of the last run */
+    uint32_t n_ctx, max_tokens;
+    uint32_t n_seq, n;          /* of the last run; an extension of a cache is one sequence of all its tokens */
+    uint32_t n_rows;            /* n_seq * n */
+    pare_attention_span *spans; /* [n_spans] of the last run, room for max_tokens */
+    uint32_t n_spans;
+    int32_t *positions; /* [n_rows], host memory, room for max_tokens */
+    pare_cache *cache;  /* that the run extends: it holds the keys and values; NULL: k and v do */
     pare_forward_weights model, *layers;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
     float *x, *k, *v;            /* [tokens, n_embd]: the residual stream; [tokens, n_k], [tokens, n_v] of one layer */
@@ -59,6 +64,14 @@ pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, 
 /* y = x W^T + bias for rows [row, row + n_rows) of a weight */
 pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
                                 uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err);
+
+/* Plan a run: begin, then the sequences one behind the other. A sequence's n tokens stand at positions n_past and up,
+ * its keys from kv_row on, in f->k and f->v or in the cache. */
+void pare_forward_begin(pare_forward *f, pare_cache *cache);
+void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_row);
+
+/* Run the tokens of the plan through all layers. On error there is no last run. */
+pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err);
 
 /* Whether the layer has experts, as its tensors say; a model that says so has them where no dense FFN is. */
 bool pare_forward_has_experts(const pare_forward *f, const pare_forward_weights *l);

@@ -106,32 +106,33 @@ static void multiplies_quantized_weights(void **state)
     free(decoded);
 }
 
-/* One element of attention as the definition says; i: position of the query. */
-static void attend_slowly(const pare_attention *a, const float *sinks, size_t seq, uint32_t i, uint32_t h, double *out)
+/* One element of attention as the definition says: query i of a span, head h. */
+static void attend_slowly(const pare_attention *a, const float *sinks, const pare_attention_span *span, uint32_t i,
+                          uint32_t h, double *out)
 {
-    uint32_t kv = h / (a->n_head / a->n_head_kv), n_keys = a->n_past + a->n;
-    double *s = check_malloc(n_keys * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
-    for (uint32_t j = 0; j < n_keys; j++) {
-        const float *q = a->q + ((seq * a->n + i - a->n_past) * a->n_head + h) * a->head_dim_k;
-        const float *k = a->k + ((seq * a->kv_rows + j) * a->n_head_kv + kv) * a->head_dim_k;
+    uint32_t kv = h / (a->n_head / a->n_head_kv), n = span->n_past + span->n, at = span->n_past + i;
+    double *s = check_malloc(n * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        const float *q = a->q + (((size_t)span->row + i) * a->n_head + h) * a->head_dim_k;
+        const float *k = a->k + ((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_k;
         s[j] = 0;
         for (uint32_t d = 0; d < a->head_dim_k; d++)
             s[j] += (double)q[d] * (double)k[d];
         s[j] *= (double)a->scale;
         if (a->softcap != 0)
             s[j] = (double)a->softcap * tanh(s[j] / (double)a->softcap);
-        if ((a->causal && j > i) || (a->window != 0 && (int64_t)i - (int64_t)j >= (int64_t)a->window))
+        if ((a->causal && j > at) || (a->window != 0 && (int64_t)at - (int64_t)j >= (int64_t)a->window))
             s[j] = -INFINITY;
         max = fmax(max, s[j]);
     }
-    for (uint32_t j = 0; j < n_keys; j++)
+    for (uint32_t j = 0; j < n; j++)
         sum += s[j] = exp(s[j] - max);
     if (sinks != NULL)
         sum += exp((double)sinks[h] - max);
     for (uint32_t d = 0; d < a->head_dim_v; d++) {
         out[d] = 0;
-        for (uint32_t j = 0; j < n_keys; j++)
-            out[d] += s[j] / sum * (double)a->v[((seq * a->kv_rows + j) * a->n_head_kv + kv) * a->head_dim_v + d];
+        for (uint32_t j = 0; j < n; j++)
+            out[d] += s[j] / sum * (double)a->v[((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_v + d];
     }
     free(s);
 }
@@ -141,12 +142,17 @@ static void check_attention(pare_attention a, const float *sinks)
     pare_backend *b = open_cpu();
     pare_error err = {0};
     uint64_t seed = 3;
-    a.kv_rows = a.kv_rows != 0 ? a.kv_rows : a.n;
-    size_t rows = (size_t)a.n_seq * a.n, n_out = rows * a.n_head * a.head_dim_v;
-    size_t kv_rows = (size_t)a.n_seq * a.kv_rows;
+    size_t rows = 0, kv_rows = 0;
+    for (uint32_t i = 0; i < a.n_spans; i++) {
+        size_t end = a.spans[i].row + (size_t)a.spans[i].n,
+               kv_end = a.spans[i].kv_row + a.spans[i].n_past + a.spans[i].n;
+        rows = end > rows ? end : rows;
+        kv_rows = kv_end > kv_rows ? kv_end : kv_rows;
+    }
     float *q = toy_array(&seed, rows * a.n_head * a.head_dim_k, 3),
-          *k = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_k, 1);
-    float *v = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_v, 1), *out = check_malloc(n_out * sizeof *out);
+          *k = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_k, 1),
+          *v = toy_array(&seed, kv_rows * a.n_head_kv * a.head_dim_v, 1),
+          *out = check_malloc(rows * a.n_head * a.head_dim_v * sizeof *out);
     double *want = check_malloc(a.head_dim_v * sizeof *want);
     pare_tensor sink_tensor = sinks != NULL ? toy_tensor("sinks", sinks, 0, a.n_head) : (pare_tensor){0};
     a.q = q;
@@ -155,11 +161,11 @@ static void check_attention(pare_attention a, const float *sinks)
     a.out = out;
     a.sinks = sinks != NULL ? &sink_tensor : NULL;
     CHECK_OK(b->attention(b, &a, &err), &err);
-    for (size_t r = 0; r < rows; r++)
-        for (uint32_t h = 0; h < a.n_head; h++) {
-            attend_slowly(&a, sinks, r / a.n, a.n_past + (uint32_t)(r % a.n), h, want);
+    for (const pare_attention_span *s = a.spans; s < a.spans + a.n_spans; s++)
+        for (uint32_t i = 0; i < s->n * a.n_head; i++) {
+            attend_slowly(&a, sinks, s, i / a.n_head, i % a.n_head, want);
             for (uint32_t d = 0; d < a.head_dim_v; d++)
-                CHECK(fabs((double)out[(r * a.n_head + h) * a.head_dim_v + d] - want[d]) < 2e-6);
+                CHECK(fabs((double)out[((size_t)s->row * a.n_head + i) * a.head_dim_v + d] - want[d]) < 2e-6);
         }
     free(q);
     free(k);
@@ -173,34 +179,38 @@ static void attends(void **state)
 {
     (void)state;
     static const float sinks[] = {0.5f, -2, 3, 1};
-    pare_attention a = {.n_seq = 2,
-                        .n = 131,
-                        .n_head = 4,
-                        .n_head_kv = 2,
-                        .head_dim_k = 12,
-                        .head_dim_v = 8,
-                        .causal = true,
-                        .scale = 0.3f};
-    check_attention(a, NULL);
-    check_attention(a, sinks);
-    a.softcap = 2;
-    check_attention(a, NULL);
-    a.softcap = 0;
-    for (uint32_t window = 1; window < 140; window = window * 2 + 1) {
-        a.window = window;
+    /* Two whole sequences; then the ends of others, in another order than their keys, which have gaps between them. */
+    static const pare_attention_span whole[] = {{.row = 0, .n = 131, .kv_row = 0},
+                                                {.row = 131, .n = 131, .kv_row = 131}};
+    static const pare_attention_span ends[] = {{.row = 0, .n = 1, .n_past = 0, .kv_row = 700},
+                                               {.row = 1, .n = 1, .n_past = 100, .kv_row = 200},
+                                               {.row = 2, .n = 70, .n_past = 90, .kv_row = 0},
+                                               {.row = 72, .n = 1, .n_past = 64, .kv_row = 400}};
+    for (int i = 0; i < 2; i++) {
+        pare_attention a = {.spans = i == 0 ? whole : ends,
+                            .n_spans = i == 0 ? 2 : 4,
+                            .n_head = 4,
+                            .n_head_kv = 2,
+                            .head_dim_k = 12,
+                            .head_dim_v = 8,
+                            .causal = true,
+                            .scale = 0.3f};
+        check_attention(a, NULL);
+        check_attention(a, sinks);
+        a.softcap = 2;
+        check_attention(a, NULL);
+        a.softcap = 0;
+        for (uint32_t window = 1; window < 140; window = window * 2 + 1) {
+            a.window = window;
+            check_attention(a, NULL);
+        }
+        a.window = 0;
+        a.causal = false;
+        check_attention(a, NULL);
+        a.n_head_kv = 1;
+        a.n_spans = 1;
         check_attention(a, NULL);
     }
-    a.n_past = 70;
-    a.kv_rows = 203; /* two rows more than there are keys */
-    check_attention(a, sinks);
-    a.window = 0;
-    check_attention(a, NULL);
-    a.n_past = a.kv_rows = 0;
-    a.causal = false;
-    check_attention(a, NULL);
-    a.n_head_kv = 1;
-    a.n = 1;
-    check_attention(a, NULL);
 }
 
 static void normalizes(void **state)
@@ -249,30 +259,31 @@ static void normalizes(void **state)
 static void rotates(void **state)
 {
     (void)state;
-    enum { SEQ = 2, N = 5, HEADS = 3, DIM = 12, ROT = 8 };
+    enum { ROWS = 10, N = 5, HEADS = 3, DIM = 12, ROT = 8 };
+    static const int32_t positions[ROWS] = {0, 1, 2, 3, 4, 3, 0, 4, 4, 1};
     pare_backend *b = open_cpu();
     pare_error err = {0};
     for (int layout = PARE_ROPE_INTERLEAVED; layout <= PARE_ROPE_HALVES; layout++) {
         uint64_t seed = 6;
-        float *x = toy_array(&seed, SEQ * N * HEADS * DIM, 1), *turned = toy_array(&seed, SEQ * N * HEADS * DIM, 1);
+        float *x = toy_array(&seed, ROWS * HEADS * DIM, 1), *turned = toy_array(&seed, ROWS * HEADS * DIM, 1);
         float table[N * ROT];
-        memcpy(turned, x, SEQ * N * HEADS * DIM * sizeof *x);
+        memcpy(turned, x, ROWS * HEADS * DIM * sizeof *x);
         for (int t = 0; t < N; t++)
             for (int i = 0; i < ROT / 2; i++) {
                 table[t * ROT + 2 * i] = (float)cos(t * pow(100, -2.0 * i / ROT));
                 table[t * ROT + 2 * i + 1] = (float)sin(t * pow(100, -2.0 * i / ROT));
             }
-        pare_rope r = {.n_seq = SEQ,
-                       .n = N,
+        pare_rope r = {.positions = positions,
+                       .n = ROWS,
                        .n_head = HEADS,
                        .head_dim = DIM,
                        .n_rot = ROT,
                        .layout = (pare_rope_layout)layout,
                        .cos_sin = table};
         CHECK_OK(b->rope(b, &r, turned, &err), &err);
-        for (int row = 0; row < SEQ * N * HEADS; row++) {
+        for (int row = 0; row < ROWS * HEADS; row++) {
             const float *was = x + row * DIM, *is = turned + row * DIM;
-            int t = row / HEADS % N;
+            int t = positions[row / HEADS];
             for (int i = 0; i < ROT / 2; i++) {
                 int first = layout == PARE_ROPE_HALVES ? i : 2 * i,
                     second = layout == PARE_ROPE_HALVES ? i + ROT / 2 : 2 * i + 1;
@@ -450,9 +461,9 @@ static void threads_do_not_change_bits(void **state)
         y[t] = check_malloc(N * ROWS * sizeof(float));
         o[t] = check_malloc(N * WIDTH * sizeof(float));
         CHECK_OK(b->matmul(b, &w, 0, ROWS, x, N, y[t], &err), &err);
-        pare_attention a = {.n_seq = 1,
-                            .n = N,
-                            .kv_rows = N,
+        const pare_attention_span span = {.n = N};
+        pare_attention a = {.spans = &span,
+                            .n_spans = 1,
                             .n_head = HEADS,
                             .n_head_kv = HEADS,
                             .head_dim_k = DIM,

@@ -3,7 +3,7 @@
 #include "toy.h"
 
 #include "core/threads.h"
-#include "eval/forward.h"
+#include "eval/cache.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
 
@@ -13,6 +13,61 @@
 #include <string.h>
 
 enum { ORACLE_SEQ = 3, ORACLE_LEN = 48 };
+
+/* Extend n_seq sequences of `len` tokens each in pieces of different sizes, several at once, and one of them from a
+ * copy of another's start; every piece's last logits are those of running the sequences whole. ids: [n_seq, len] */
+static void check_extending(const pare_model *m, const int32_t *ids, uint32_t n_seq, uint32_t len)
+{
+    static const uint32_t steps[] = {3, 1, 1, 5, 1, 2};
+    size_t n_vocab = m->hp.n_vocab;
+    pare_backend *b = NULL;
+    pare_forward *whole = NULL, *f = NULL;
+    pare_cache c = {0};
+    pare_error err = {0};
+    double largest = 0, size = 0;
+    float *want = check_malloc((size_t)len * n_vocab * sizeof *want * n_seq),
+          *got = check_malloc(n_vocab * n_seq * sizeof *got);
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open(&whole, m, b, len, n_seq, &err), &err);
+    CHECK_OK(pare_forward_run(whole, ids, n_seq, len, &err), &err);
+    for (uint32_t s = 0; s < n_seq; s++)
+        CHECK_OK(pare_forward_logits(whole, s, 0, len, want + s * len * n_vocab, &err), &err);
+    CHECK_OK(pare_forward_open_tokens(&f, m, b, len, 5 * n_seq, &err), &err);
+    CHECK_OK(pare_cache_open(&c, f, n_seq + 1, &err), &err);
+    for (int i = 0; c.n[0] < len || c.n[n_seq - 1] < len; i++) {
+        pare_extension list[8];
+        uint32_t n = 0;
+        for (uint32_t s = n_seq; s-- > 0;) {
+            uint32_t step = steps[(i + s) % 6], left = len - c.n[s];
+            if (left > 0)
+                list[n++] = (pare_extension){s, step < left ? step : left, ids + s * len + c.n[s]};
+        }
+        CHECK_OK(pare_cache_extend(&c, list, n, &err), &err);
+        CHECK_OK(pare_cache_logits(&c, got, &err), &err);
+        for (uint32_t k = 0; k < n; k++)
+            for (size_t v = 0; v < n_vocab; v++) {
+                double expected = (double)want[((size_t)list[k].seq * len + c.n[list[k].seq] - 1) * n_vocab + v];
+                largest = fmax(largest, fabs((double)got[k * n_vocab + v] - expected));
+                size = fmax(size, fabs(expected));
+            }
+    }
+    CHECK_OK(pare_cache_copy(&c, 0, n_seq, len - 2, &err), &err);
+    pare_cache_cut(&c, n_seq, len - 4);
+    CHECK_OK(pare_cache_extend(&c, &(pare_extension){n_seq, 4, ids + len - 4}, 1, &err), &err);
+    CHECK_OK(pare_cache_logits(&c, got, &err), &err);
+    for (size_t v = 0; v < n_vocab; v++)
+        largest = fmax(largest, fabs((double)got[v] - (double)want[(len - 1) * n_vocab + v]));
+    if (!(largest <= 1e-5 * fmax(1, size))) {
+        printf("%s: extending differs by %g of %g\n", m->path, largest, size);
+        CHECK(largest <= 1e-5 * fmax(1, size));
+    }
+    pare_cache_close(&c);
+    pare_forward_close(f);
+    pare_forward_close(whole);
+    b->close(b);
+    free(want);
+    free(got);
+}
 
 /* Largest and mean difference of logits, and nll of each sequence, against the files of one oracle folder. */
 static void check_oracle(const pare_model *m, const char *folder)
@@ -60,6 +115,7 @@ static void check_oracle(const pare_model *m, const char *folder)
     printf("%s: largest difference %.2g, mean %.2g\n", folder, largest, sum / (ORACLE_SEQ * ORACLE_LEN * n_vocab));
     CHECK(largest < 5e-4);
     CHECK(sum / (ORACLE_SEQ * ORACLE_LEN * n_vocab) < 5e-5);
+    check_extending(m, ids, ORACLE_SEQ, ORACLE_LEN);
     pare_forward_close(f);
     b->close(b);
     free(ids);
@@ -496,6 +552,7 @@ static void check_variant(const variant *v)
         printf("%s: largest difference %g\n", v->name, largest);
         CHECK(largest < 1e-4);
     }
+    check_extending(&m, ids, SEQ, LEN);
     pare_forward_close(f);
     b->close(b);
     pare_model_close(&m);
@@ -744,6 +801,49 @@ static void refuses_wrong_runs(void **state)
     pare_model_close(&m);
 }
 
+static void refuses_wrong_extensions(void **state)
+{
+    (void)state;
+    const variant v = {.name = "toy", .wiring = {.rope = PARE_ROPE_HALVES, .gated_ffn = true}};
+    pare_model m;
+    pare_arch arch;
+    pare_backend *b = NULL;
+    pare_forward *f = NULL;
+    pare_cache c = {0};
+    pare_error err = {0};
+    const int32_t ids[8] = {1, 2, 3, 4, 5, 6, 7, VOCAB};
+    float logits[2 * VOCAB];
+    make_model(&m, &arch, &v);
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open_tokens(&f, &m, b, 6, 5, &err), &err);
+    CHECK(pare_cache_open(&c, f, 0, &err) == PARE_ERR_USAGE);
+    CHECK_OK(pare_cache_open(&c, f, 2, &err), &err);
+    CHECK(pare_cache_logits(&c, logits, &err) == PARE_ERR_USAGE); /* nothing ran yet */
+    const pare_extension wrong[][2] = {
+        {{2, 1, ids}, {0, 1, ids}}, /* no such sequence */
+        {{1, 1, ids}, {1, 1, ids}}, /* twice */
+        {{0, 0, ids}, {1, 1, ids}}, /* nothing */
+        {{0, 3, ids}, {1, 3, ids}}, /* too many at once */
+        {{0, 1, ids + 7}, {1, 1, ids}},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK(pare_cache_extend(&c, wrong[i], 2, &err) == (i < 4 ? PARE_ERR_USAGE : PARE_ERR_RANGE));
+        CHECK(c.n[0] == 0 && c.n[1] == 0);
+        CHECK(pare_cache_logits(&c, logits, &err) == PARE_ERR_USAGE);
+    }
+    CHECK_OK(pare_cache_extend(&c, &(pare_extension){0, 4, ids}, 1, &err), &err);
+    CHECK(pare_cache_extend(&c, &(pare_extension){0, 3, ids}, 1, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "3 tokens behind the 4 of sequence 0; the context holds 6") != NULL);
+    CHECK(pare_cache_copy(&c, 0, 1, 5, &err) == PARE_ERR_USAGE && pare_cache_copy(&c, 0, 0, 1, &err) == PARE_ERR_USAGE);
+    CHECK_OK(pare_forward_run(f, ids, 1, 5, &err), &err); /* whole sequences do not disturb the cache */
+    CHECK(pare_cache_logits(&c, logits, &err) == PARE_ERR_USAGE);
+    CHECK(c.n[0] == 4);
+    pare_cache_close(&c);
+    pare_forward_close(f);
+    b->close(b);
+    pare_model_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -754,6 +854,7 @@ int main(void)
         cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(a_router_that_is_not_finite_ends_the_run),
         cmocka_unit_test(refuses_wrong_runs),
+        cmocka_unit_test(refuses_wrong_extensions),
         cmocka_unit_test(every_family_of_the_table),
         cmocka_unit_test(llama_with_llama3_scaling),
         cmocka_unit_test(qwen3_in_bf16),

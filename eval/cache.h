@@ -1,0 +1,48 @@
+/* eval/cache.h - keys and values of tokens that went through the layers already, so that a sequence is extended without
+ * running it again
+ *
+ * Extending a sequence token by token, or in pieces of any size, gives the logits of running it whole, up to the order
+ * of sums. Tokens of many sequences go through the layers together, so that each weight is decoded once for all. */
+#ifndef PARE_EVAL_CACHE_H
+#define PARE_EVAL_CACHE_H
+
+#include "eval/forward.h"
+
+typedef struct pare_cache {
+    pare_forward *f; /* borrowed; it must outlive the cache */
+    uint32_t n_seq, n_ctx;
+    uint32_t *n;    /* [n_seq] tokens that each sequence has */
+    float **k, **v; /* [n_layer]: [n_seq, n_ctx, n_head_kv * head_dim], device memory */
+    uint32_t *last; /* [n_last] rows of the last tokens of the last extension, ascending */
+    uint32_t n_last;
+    uint64_t n_bytes; /* of keys and values */
+} pare_cache;
+
+/* Room for n_seq sequences of up to as many tokens as f is prepared for; all are empty.
+ * Errors: PARE_ERR_MEMORY, PARE_ERR_USAGE (n_seq 0) */
+pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare_error *err);
+void pare_cache_close(pare_cache *c); /* zeroed is closed */
+
+/* Forget all tokens of sequence seq behind the first n; n is at most what it has. */
+void pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n);
+
+/* Make the first n tokens of sequence `from`, which has so many, all that sequence `to` has. */
+pare_status pare_cache_copy(pare_cache *c, uint32_t from, uint32_t to, uint32_t n, pare_error *err);
+
+/* The next n > 0 tokens of a sequence. */
+typedef struct pare_extension {
+    uint32_t seq, n;
+    const int32_t *ids;
+} pare_extension;
+
+/* Run the tokens of n_list extensions, of sequences that are all different, through the layers. On error no sequence
+ * has changed. Errors: PARE_ERR_USAGE (more tokens at once than f is prepared for, a sequence longer than n_ctx, a
+ * sequence that is not there or given twice), those of pare_forward_run. */
+pare_status pare_cache_extend(pare_cache *c, const pare_extension *list, uint32_t n_list, pare_error *err);
+
+/* Logits behind the last token of each extension of the last call: out [n_list, n_vocab], host memory. Before this call
+ * pare_forward_logits gives those of all tokens, in the order of the list as one sequence; behind it, of these alone.
+ */
+pare_status pare_cache_logits(pare_cache *c, float *out, pare_error *err);
+
+#endif
