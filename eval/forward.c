@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_WIDTH = 1 << 28 }; /* of all heads together: the sum of q, k and v must fit 32 bits */
-
 static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pare_forward_weights *out)
 {
     for (int id = 0; id < PARE_W_COUNT; id++)
@@ -15,148 +13,6 @@ static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pa
             out->w[id] = pare_model_weight(m, (pare_weight)id, layer, "weight");
             out->b[id] = pare_model_weight(m, (pare_weight)id, layer, "bias");
         }
-}
-
-pare_status pare_forward_want_matrix(const pare_forward *f, const pare_forward_weights *l, pare_weight id,
-                                     uint32_t layer, uint64_t n_rows, uint64_t row_len, pare_error *err)
-{
-    const pare_tensor *t = l->w[id];
-    char name[128];
-    if (t == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s' is missing; the forward pass needs it", f->m->path,
-                         pare_weight_name(name, sizeof name, id, layer, "weight"));
-    if (t->n_rows != n_rows || t->row_len != row_len)
-        return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
-                         " elements; the hyperparameters say %" PRIu64 " of %" PRIu64,
-                         f->m->path, t->name, t->offset, t->n_rows, t->row_len, n_rows, row_len);
-    return PARE_OK;
-}
-
-pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err)
-{
-    if (t == NULL || (t->n_rows == 1 && t->row_len == n))
-        return PARE_OK;
-    return pare_fail(err, PARE_ERR_RANGE,
-                     "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
-                     " elements; the hyperparameters say one of %" PRIu64,
-                     f->m->path, t->name, t->offset, t->n_rows, t->row_len, n);
-}
-
-static pare_status check_attention(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
-{
-    const pare_hparams *hp = &f->m->hp;
-    bool whole = f->m->arch->wiring.qk_norm_whole;
-    pare_status st;
-    const struct {
-        pare_weight id;
-        uint32_t n_rows;
-    } parts[] = {{PARE_W_ATTN_Q, f->n_q},
-                 {PARE_W_ATTN_K, f->n_k},
-                 {PARE_W_ATTN_V, f->n_v},
-                 {PARE_W_ATTN_QKV, f->n_q + f->n_k + f->n_v}};
-    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
-        if ((parts[p].id == PARE_W_ATTN_QKV) != (l->w[PARE_W_ATTN_QKV] != NULL))
-            continue; /* either the three, or the fused one */
-        if ((st = pare_forward_want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
-            (st = pare_forward_want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
-            return st;
-    }
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_Q_NORM], whole ? f->n_q : hp->head_dim_k, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_K_NORM], whole ? f->n_k : hp->head_dim_k, err)) != PARE_OK)
-        return st;
-    return pare_forward_want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
-}
-
-/* Gate and up stand one above the other in one matrix of 2 n_ff rows. */
-static bool gate_is_fused(const pare_forward *f, const pare_forward_weights *l)
-{
-    return f->m->arch->wiring.gated_ffn && l->w[PARE_W_FFN_GATE] == NULL;
-}
-
-static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
-{
-    const pare_hparams *hp = &f->m->hp;
-    if (pare_forward_has_experts(f, l))
-        return pare_forward_check_experts(f, l, i, err);
-    uint64_t n_up = gate_is_fused(f, l) ? (uint64_t)hp->n_ff * 2 : hp->n_ff;
-    pare_status st;
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
-        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK)
-        return st;
-    if (l->w[PARE_W_FFN_GATE] == NULL)
-        return PARE_OK;
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE, i, hp->n_ff, hp->n_embd, err)) != PARE_OK)
-        return st;
-    return pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE], hp->n_ff, err);
-}
-
-static pare_status check_layer(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
-{
-    static const pare_weight norms[] = {PARE_W_ATTN_NORM, PARE_W_ATTN_NORM_2, PARE_W_ATTN_POST_NORM, PARE_W_FFN_NORM,
-                                        PARE_W_FFN_POST_NORM};
-    pare_status st;
-    for (size_t n = 0; n < sizeof norms / sizeof norms[0]; n++)
-        if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
-            (st = pare_forward_want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
-            return st;
-    if ((st = check_attention(f, l, i, err)) != PARE_OK)
-        return st;
-    return check_ffn(f, l, i, err);
-}
-
-/* What the pass cannot compute yet. Each is a part of a layer of its own: a second form of attend() or feed_forward()
- * chosen by the weights that are there. */
-static pare_status check_supported(const pare_model *m, pare_error *err)
-{
-    if (m->arch == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
-    if (m->hp.rope_scaling != PARE_ROPE_PLAIN && m->hp.rope_scaling != PARE_ROPE_LINEAR)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: RoPE scaling other than linear and frequency factors cannot be evaluated", m->path);
-    if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
-                         m->hp.n_head, m->hp.n_head_kv);
-    if ((uint64_t)m->hp.n_head * m->hp.head_dim_k > MAX_WIDTH || (uint64_t)m->hp.n_head * m->hp.head_dim_v > MAX_WIDTH)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: %" PRIu32 " heads of %" PRIu32 " and %" PRIu32 " elements; up to %d in all are possible",
-                         m->path, m->hp.n_head, m->hp.head_dim_k, m->hp.head_dim_v, MAX_WIDTH);
-    if (m->hp.n_rot > m->hp.head_dim_k || m->hp.n_rot % 2 != 0)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: RoPE over %" PRIu32 " of %" PRIu32 " elements of a head", m->path,
-                         m->hp.n_rot, m->hp.head_dim_k);
-    return PARE_OK;
-}
-
-static pare_status check_model(const pare_forward *f, pare_error *err)
-{
-    const pare_hparams *hp = &f->m->hp;
-    const pare_tensor *positions = f->model.w[PARE_W_POS_EMBD];
-    pare_status st = pare_forward_want_matrix(f, &f->model, PARE_W_TOKEN_EMBD, 0, hp->n_vocab, hp->n_embd, err);
-    if (st == PARE_OK && f->model.w[PARE_W_OUTPUT] != NULL)
-        st = pare_forward_want_matrix(f, &f->model, PARE_W_OUTPUT, 0, hp->n_vocab, hp->n_embd, err);
-    if (st == PARE_OK)
-        st = pare_forward_want_vector(f, f->model.b[PARE_W_OUTPUT], hp->n_vocab, err);
-    if (st == PARE_OK)
-        st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FREQS], hp->n_rot / 2, err);
-    static const pare_weight norms[] = {PARE_W_TOKEN_EMBD_NORM, PARE_W_OUTPUT_NORM};
-    for (int i = 0; st == PARE_OK && i < 2; i++)
-        if ((st = pare_forward_want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)
-            st = pare_forward_want_vector(f, f->model.b[norms[i]], hp->n_embd, err);
-    if (st == PARE_OK && positions != NULL) {
-        if (positions->row_len != hp->n_embd)
-            st = pare_forward_want_matrix(f, &f->model, PARE_W_POS_EMBD, 0, positions->n_rows, hp->n_embd, err);
-        else if (positions->n_rows < f->n_ctx)
-            st = pare_fail(err, PARE_ERR_UNSUPPORTED,
-                           "%s: tensor '%s' has %" PRIu64 " positions; the window is %" PRIu32, f->m->path,
-                           positions->name, positions->n_rows, f->n_ctx);
-    }
-    for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
-        st = check_layer(f, &f->layers[i], i, err);
-    return st;
 }
 
 pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
@@ -258,7 +114,7 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
 pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
                                      uint32_t n_tokens, pare_error *err)
 {
-    pare_status st = check_supported(m, err);
+    pare_status st = pare_forward_check_supported(m, err);
     if (st != PARE_OK)
         return st;
     if (n_ctx == 0 || n_ctx > INT32_MAX || n_tokens == 0 || n_tokens > INT32_MAX)
@@ -268,7 +124,7 @@ pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pa
     if (f == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers and %" PRIu32 " tokens", m->path,
                          m->hp.n_layer, n_tokens);
-    if ((st = check_model(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
+    if ((st = pare_forward_check_weights(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
         (st = fill_cos_sin(f, err)) != PARE_OK) {
         pare_forward_close(f);
         return st;
@@ -482,7 +338,7 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
-    bool fused = gate_is_fused(f, l);
+    bool fused = pare_forward_gate_is_fused(f, l);
     pare_status st = PARE_OK;
     if (wiring->gated_ffn)
         st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, hp->n_ff, x, n, f->gate, err);

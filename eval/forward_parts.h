@@ -53,6 +53,16 @@ struct pare_forward {
     void *observe_user;
 };
 
+/* What the pass cannot compute yet. Each is a part of a layer of its own: a second form of attention or of the
+ * feed-forward part, chosen by the weights that are there. */
+pare_status pare_forward_check_supported(const pare_model *m, pare_error *err);
+
+/* Are all weights there that the pass reads, with the shapes that the hyperparameters say? */
+pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err);
+
+/* Gate and up stand one above the other in one matrix of 2 n_ff rows. */
+bool pare_forward_gate_is_fused(const pare_forward *f, const pare_forward_weights *l);
+
 /* A matrix that must be there with these dimensions; a vector that must have n elements where it is there. */
 pare_status pare_forward_want_matrix(const pare_forward *f, const pare_forward_weights *l, pare_weight id,
                                      uint32_t layer, uint64_t n_rows, uint64_t row_len, pare_error *err);
