@@ -214,10 +214,11 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
                          pare_error *err)
 {
     collector c = {.m = m, .b = b, .output_weight = options->output_weight};
+    const pare_window_plan plan = {.n_ctx = options->n_ctx, .n_chunks = options->n_chunks};
     pare_windows w;
     pare_forward *f = NULL;
     *im = (pare_imatrix){0};
-    pare_status st = pare_windows_open(&w, ids, n, bos, options->n_ctx, options->n_chunks, err);
+    pare_status st = pare_windows_open(&w, ids, n, bos, &plan, err);
     if (st == PARE_OK && w.n_windows == 0)
         st = pare_fail(err, PARE_ERR_USAGE, "the text has %zu tokens; one window needs %" PRIu32, n, w.n_ctx);
     if (st == PARE_OK)

@@ -10,11 +10,12 @@
 #include <stdint.h>
 
 typedef struct pare_scores {
-    uint32_t window;    /* its number in the text */
-    uint32_t first, n;  /* positions [first, first + n) of the window */
-    const int32_t *ids; /* [first + n + 1] the window's tokens as the model saw them, BOS in place; NULL when not known */
-    const double *nll;  /* [n] -ln q(t) */
-    bool has_reference; /* the rest is NULL without one */
+    uint32_t window;   /* its number in the text */
+    uint32_t first, n; /* positions [first, first + n) of the window */
+    const int32_t
+        *ids; /* [first + n + 1] the window's tokens as the model saw them, BOS in place; NULL when not known */
+    const double *nll;         /* [n] -ln q(t) */
+    bool has_reference;        /* the rest is NULL without one */
     const double *ref_nll;     /* [n] -ln p(t) */
     const double *kld;         /* [n] KL(p || q) = sum p (ln p - ln q) */
     const double *kld_reverse; /* [n] KL(q || p) */

@@ -1,5 +1,6 @@
 #include "eval/windows.h"
 
+#include "core/random.h"
 #include "model/vocab.h"
 
 #include <inttypes.h>
@@ -8,17 +9,60 @@
 
 enum { BATCH_TOKENS = 2048 };
 
-pare_status pare_windows_open(pare_windows *w, const int32_t *ids, size_t n, int64_t bos, uint32_t n_ctx,
-                              uint32_t n_windows, pare_error *err)
+static pare_status cut(pare_windows *w, const pare_window_plan *plan, pare_error *err)
 {
-    *w = (pare_windows){.n_ctx = n_ctx != 0 ? n_ctx : PARE_DEFAULT_CTX, .ids = ids, .bos = bos};
     if (w->n_ctx < 4 || w->n_ctx > INT32_MAX)
         return pare_fail(err, PARE_ERR_USAGE, "a window of %" PRIu32 " tokens; 4 to %d are possible", w->n_ctx,
                          INT32_MAX);
-    size_t n_all = n / w->n_ctx;
-    if (n_windows != 0 && n_all > n_windows)
-        n_all = n_windows;
-    w->n_windows = n_all < INT32_MAX ? (uint32_t)n_all : INT32_MAX;
+    if (plan->stride >= w->n_ctx)
+        return pare_fail(err, PARE_ERR_USAGE, "a stride of %" PRIu32 " tokens; it must be below the window's %" PRIu32,
+                         plan->stride, w->n_ctx);
+    w->step = plan->stride != 0 ? plan->stride : w->n_ctx;
+    w->first = plan->stride != 0 ? w->n_ctx - 1 - plan->stride : w->n_ctx / 2;
+    w->n_scored = w->n_ctx - 1 - w->first;
+    size_t n = w->n_tokens < w->n_ctx ? 0 : (w->n_tokens - w->n_ctx) / w->step + 1;
+    w->n_all = n < INT32_MAX ? (uint32_t)n : INT32_MAX;
+    return PARE_OK;
+}
+
+/* The window drawn from stretch k of n: the stretches differ in length by one at most. */
+static uint32_t draw(uint32_t n_windows, uint32_t k, uint32_t n, uint64_t seed)
+{
+    uint64_t lo = (uint64_t)n_windows * k / n, hi = (uint64_t)n_windows * (k + 1) / n;
+    return (uint32_t)(lo + pare_random_below(seed, k, hi - lo));
+}
+
+static pare_status choose(pare_windows *w, const pare_window_plan *plan, pare_error *err)
+{
+    uint32_t n = plan->n_chunks != 0 && plan->n_chunks < w->n_all ? plan->n_chunks : w->n_all;
+    uint32_t n_drawn = plan->n_sample != 0 ? plan->n_sample : n, end = plan->range_end;
+    if (n_drawn > n)
+        return pare_fail(err, PARE_ERR_USAGE, "a sample of %" PRIu32 " windows out of %" PRIu32, n_drawn, n);
+    if (end == 0)
+        end = n_drawn;
+    if (end > n_drawn || plan->range_first > end || (plan->range_first == end && end != 0))
+        return pare_fail(err, PARE_ERR_USAGE, "windows %" PRIu32 " to %" PRIu32 " out of %" PRIu32, plan->range_first,
+                         end, n_drawn);
+    w->n_windows = end - plan->range_first;
+    if ((w->number = malloc(((size_t)w->n_windows + 1) * sizeof *w->number)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the numbers of %" PRIu32 " windows", w->n_windows);
+    for (uint32_t i = 0; i < w->n_windows; i++) {
+        uint32_t k = plan->range_first + i;
+        w->number[i] = plan->n_sample != 0 ? draw(n, k, n_drawn, plan->seed) : k;
+    }
+    return PARE_OK;
+}
+
+pare_status pare_windows_open(pare_windows *w, const int32_t *ids, size_t n, int64_t bos, const pare_window_plan *plan,
+                              pare_error *err)
+{
+    *w = (pare_windows){
+        .n_ctx = plan->n_ctx != 0 ? plan->n_ctx : PARE_DEFAULT_CTX, .n_tokens = n, .ids = ids, .bos = bos};
+    pare_status st = cut(w, plan, err);
+    if (st == PARE_OK)
+        st = choose(w, plan, err);
+    if (st != PARE_OK)
+        return st;
     w->n_seq = w->n_ctx < BATCH_TOKENS ? BATCH_TOKENS / w->n_ctx : 1;
     if (w->n_seq > w->n_windows)
         w->n_seq = w->n_windows;
@@ -30,15 +74,19 @@ pare_status pare_windows_open(pare_windows *w, const int32_t *ids, size_t n, int
 
 void pare_windows_close(pare_windows *w)
 {
+    free(w->number);
     free(w->batch);
     *w = (pare_windows){0};
 }
 
-uint32_t pare_windows_fill(pare_windows *w, uint32_t first)
+uint32_t pare_windows_fill(pare_windows *w, uint32_t i)
 {
-    uint32_t n = w->n_windows - first < w->n_seq ? w->n_windows - first : w->n_seq;
-    memcpy(w->batch, w->ids + (size_t)first * w->n_ctx, (size_t)n * w->n_ctx * sizeof *w->ids);
-    for (uint32_t s = 0; w->bos != PARE_TOKEN_NONE && s < n; s++)
-        w->batch[(size_t)s * w->n_ctx] = (int32_t)w->bos;
+    uint32_t n = w->n_windows - i < w->n_seq ? w->n_windows - i : w->n_seq;
+    for (uint32_t s = 0; s < n; s++) {
+        int32_t *row = w->batch + (size_t)s * w->n_ctx;
+        memcpy(row, w->ids + (size_t)w->number[i + s] * w->step, w->n_ctx * sizeof *row);
+        if (w->bos != PARE_TOKEN_NONE)
+            row[0] = (int32_t)w->bos;
+    }
     return n;
 }

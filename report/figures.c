@@ -30,7 +30,7 @@ enum { N_FIGURES = sizeof figures / sizeof figures[0] };
 
 static const struct {
     const char *t_key, *bootstrap_key;
-    size_t offset; /* of the pare_block_interval */
+    size_t offset; /* of the pare_block_intervals */
     bool needs_reference;
 } intervals[] = {
 #define INTERVAL(key, field, reference)                                                                                \
@@ -114,7 +114,7 @@ pare_status pare_figures_put(json_t *object, const pare_eval_result *r, pare_err
             ok = put_real(object, figures[i].key, e->value) && put_real(object, figures[i].error_key, e->stderr_);
     }
     for (size_t i = 0; i < sizeof intervals / sizeof intervals[0] && ok; i++) {
-        const pare_block_interval *b = (const pare_block_interval *)((const char *)r + intervals[i].offset);
+        const pare_block_intervals *b = (const pare_block_intervals *)((const char *)r + intervals[i].offset);
         if (r->has_reference || !intervals[i].needs_reference)
             ok = put_interval(object, intervals[i].t_key, b->t) &&
                  put_interval(object, intervals[i].bootstrap_key, b->bootstrap);
@@ -132,7 +132,7 @@ static void forget_blocks(pare_eval_result *r)
 {
     static const pare_interval unknown = {NAN, NAN};
     for (size_t i = 0; i < sizeof intervals / sizeof intervals[0]; i++)
-        *(pare_block_interval *)((char *)r + intervals[i].offset) = (pare_block_interval){unknown, unknown};
+        *(pare_block_intervals *)((char *)r + intervals[i].offset) = (pare_block_intervals){unknown, unknown};
     for (size_t i = 0; i < PARE_N_QUANTILES; i++)
         r->kld_quantile[i] = r->delta_p_quantile[i] = (pare_estimate){NAN, NAN};
     r->n_curve = 0;

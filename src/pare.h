@@ -1,7 +1,7 @@
 /* pare.h - everything that a C program which links libpare may call
  *
  * Each header is the contract of its module. The order of use is in docs/ARCHITECTURE.md: open a model (formats/open.h),
- * derive another from it (recipe/recipe.h), write it (formats/gguf.h, formats/hf.h), measure it (eval/perplexity.h), pin
+ * derive another from it (recipe/recipe.h), write it (formats/gguf.h, formats/hf.h), measure it (eval/measure.h), pin
  * and verify it (formats/lock.h). Functions return a pare_status and describe a failure in a pare_error. */
 #ifndef PARE_H
 #define PARE_H
@@ -10,7 +10,7 @@
 #include "core/progress.h"
 #include "core/threads.h"
 #include "eval/forward.h"
-#include "eval/perplexity.h"
+#include "eval/measure.h"
 #include "eval/tokenizer.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"

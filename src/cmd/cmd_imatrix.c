@@ -79,7 +79,7 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
     pare_ids ids = {0};
     pare_imatrix seen = {0};
     const char *name = cmd_base_name(path);
-    pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, err);
+    pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, NULL, err);
     if (st == PARE_OK)
         st = pare_collect(&seen, &j->model, j->backend, ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
     if (st == PARE_OK)

@@ -45,10 +45,16 @@ pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err)
     return st;
 }
 
-pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_error *err)
+pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_digest *digest,
+                            pare_error *err)
 {
     pare_buf text = {0};
+    size_t bad;
     pare_status st = cmd_read_all(path, &text, err);
+    if (st == PARE_OK && !pare_utf8_valid(text.data, text.len, &bad))
+        st = pare_warn(err, "%s: byte %zu is not UTF-8; such bytes are taken as they are", path, bad);
+    if (st == PARE_OK && digest != NULL)
+        st = pare_hash_bytes(text.data, text.len, PARE_HASH_SHA256, digest, err);
     if (st == PARE_OK)
         st = pare_tokenize(tokenizer, text.len > 0 ? text.data : "", text.len, PARE_TOKENIZE_BOS, out, err);
     pare_buf_close(&text);

@@ -3,6 +3,7 @@
 #define PARE_CMD_INPUT_H
 
 #include "cmd/options.h"
+#include "core/hash.h"
 #include "core/text.h"
 #include "eval/backend.h"
 #include "eval/tokenizer.h"
@@ -11,8 +12,11 @@
  * Errors: PARE_ERR_FORMAT (absent, a folder), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
 pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err);
 
-/* The tokens of a text (path as in cmd_read_all), with BOS where the vocabulary adds one. */
-pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_error *err);
+/* The tokens of a text (path as in cmd_read_all), with BOS where the vocabulary adds one. Bytes that are not UTF-8 are
+ * warned of with the offset of the first one, and go through byte tokens.
+ *   digest  may be NULL: of the text's bytes */
+pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, pare_ids *out, pare_digest *digest,
+                            pare_error *err);
 
 /* The tokenizer of m, which must outlive it.
  *   bos  may be NULL: what stands at the start of every window, the id of BOS or PARE_TOKEN_NONE when texts have none

@@ -2,7 +2,8 @@
  * wikitext-2 test at n_ctx 512), held against pare's own: one run of the Q4_K_M file beside the original. */
 #include "check.h"
 
-#include "eval/perplexity.h"
+#include "eval/measure.h"
+#include "eval/tokenizer.h"
 #include "formats/gguf.h"
 #include "formats/open.h"
 #include "recipe/recipe.h"
@@ -55,8 +56,8 @@ static void agrees_with_stock_and_diverges_no_more(void **state)
     CHECK_OK(pare_tokenize(tokenizer, (const char *)text, n, PARE_TOKENIZE_BOS | PARE_TOKENIZE_SPECIAL, &ids, &err),
              &err);
     CHECK_OK(pare_backend_cpu(&cpu, &err), &err);
-    pare_eval_options o = {.n_ctx = 512, .n_chunks = 160};
-    CHECK_OK(pare_evaluate(&quantized, &original, cpu, ids.ids, ids.n, quantized.vocab.bos, &o, NULL, NULL, &r, &err),
+    const pare_measure_options o = {.windows.n_chunks = 160};
+    CHECK_OK(pare_measure(&quantized, &original, cpu, ids.ids, ids.n, quantized.vocab.bos, &o, &r, &err),
              &err);
     printf("perplexity %.6f (stock %.6f), q4_k_m %.6f (stock %.6f), KLD %.6f +/- %.6f (stock %.6f)\n",
            r.reference_perplexity.value, STOCK_PERPLEXITY, r.perplexity.value, STOCK_Q4_K_M_PPL, r.kld_mean.value,

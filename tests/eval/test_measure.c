@@ -2,10 +2,12 @@
 #include "toy.h"
 
 #include "core/threads.h"
-#include "eval/perplexity.h"
+#include "eval/measure.h"
+#include "eval/tokenizer.h"
 #include "formats/open.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,10 +105,10 @@ static int best(const double *x)
     return at;
 }
 
-static void count_callback(const pare_eval_result *r, uint32_t chunk, uint32_t n_chunks, void *user)
+static void count_callback(const pare_eval_result *r, uint32_t n_windows, void *user)
 {
-    CHECK(n_chunks == WINDOWS && r->n_chunks == chunk + 1);
-    ++*(int *)user;
+    int *calls = user;
+    CHECK(n_windows == WINDOWS && r->n_chunks == (uint32_t)++ * calls);
 }
 
 static int ascending(const void *a, const void *b)
@@ -130,6 +132,7 @@ static void agrees_with_the_definition(void **state)
     int32_t ids[N_IDS], window[CTX];
     double nll = 0, nll_ref = 0, kld_sum = 0, kld_squares = 0, kld_max = 0, delta_sum = 0, delta_squares = 0, same = 0;
     double differences = 0, difference_squares = 0, nll_squares = 0, klds[WINDOWS * CTX];
+    double reverse_sum = 0, ref_squares = 0, products = 0;
     int n = 0, calls = 0;
     make_model(&reference, 0);
     make_model(&model, 0.05f);
@@ -143,7 +146,9 @@ static void agrees_with_the_definition(void **state)
             int next = window[t + 1];
             double kld = 0, delta = exp(qt[next]) - exp(pt[next]), d = pt[next] - qt[next];
             for (int v = 0; v < VOCAB; v++)
-                kld += exp(pt[v]) * (pt[v] - qt[v]);
+                kld += exp(pt[v]) * (pt[v] - qt[v]), reverse_sum += exp(qt[v]) * (qt[v] - pt[v]);
+            ref_squares += pt[next] * pt[next];
+            products += pt[next] * qt[next];
             nll -= qt[next];
             nll_squares += qt[next] * qt[next];
             nll_ref -= pt[next];
@@ -161,10 +166,12 @@ static void agrees_with_the_definition(void **state)
         free(q);
     }
     pare_backend *b = open_cpu();
-    pare_eval_options options = {.n_ctx = CTX};
+    pare_measure_options options = {.windows.n_ctx = CTX};
     pare_eval_result r = {0};
     pare_error err = {0};
-    CHECK_OK(pare_evaluate(&model, &reference, b, ids, N_IDS, 3, &options, count_callback, &calls, &r, &err), &err);
+    options.each = count_callback;
+    options.user = &calls;
+    CHECK_OK(pare_measure(&model, &reference, b, ids, N_IDS, 3, &options, &r, &err), &err);
     CHECK(calls == WINDOWS && r.n_chunks == WINDOWS && r.n_ctx == CTX && r.has_reference);
     CHECK(n == WINDOWS * (CTX - 1 - CTX / 2) && r.n_tokens_scored == (uint64_t)n);
     double mean = nll / n;
@@ -175,13 +182,22 @@ static void agrees_with_the_definition(void **state)
     CHECK(fabs(r.ln_ratio.stderr_ - sqrt((difference_squares / n - pow(differences / n, 2)) / (n - 1))) < 1e-6);
     CHECK(fabs(r.kld_mean.value - kld_sum / n) < 1e-6 && kld_sum / n > 1e-4);
     CHECK(fabs(r.kld_mean.stderr_ - sqrt((kld_squares / n - pow(kld_sum / n, 2)) / (n - 1))) < 1e-6);
-    CHECK(fabs(r.kld_max.value - kld_max) < 1e-6 && isnan(r.kld_max.stderr_));
-    CHECK(fabs(r.kld_median.value - quantile_of(klds, n, 0.5)) < 1e-6);
-    CHECK(fabs(r.kld_p99.value - quantile_of(klds, n, 0.99)) < 1e-6);
-    CHECK(fabs(r.kld_p999.value - quantile_of(klds, n, 0.999)) < 1e-6);
+    CHECK(fabs(r.kld_quantile[PARE_QUANTILE_MAX].value - kld_max) < 1e-6 &&
+          isnan(r.kld_quantile[PARE_QUANTILE_MAX].stderr_));
+    CHECK(fabs(r.kld_quantile[PARE_QUANTILE_MEDIAN].value - quantile_of(klds, n, 0.5)) < 1e-6);
+    CHECK(fabs(r.kld_quantile[PARE_QUANTILE_P99].value - quantile_of(klds, n, 0.99)) < 1e-6);
+    CHECK(fabs(r.kld_quantile[PARE_QUANTILE_P999].value - quantile_of(klds, n, 0.999)) < 1e-6);
     CHECK(fabs(r.delta_p_mean.value - delta_sum / n) < 1e-6);
     CHECK(fabs(r.delta_p_rms.value - sqrt(delta_squares / n)) < 1e-6);
     CHECK(r.same_top1.value == same / n && same < n);
+    CHECK(fabs(r.kld_reverse.value - reverse_sum / n) < 1e-6 && fabs(reverse_sum - kld_sum) > 1e-3 * kld_sum);
+    double ref_mean = nll_ref / n, cov = products / n - mean * ref_mean;
+    double va = nll_squares / n - mean * mean, vb = ref_squares / n - ref_mean * ref_mean;
+    CHECK(fabs(r.correlation - cov / sqrt(va * vb)) < 1e-6);
+    double a = exp(mean), c = exp(ref_mean);
+    CHECK(fabs(r.difference.value - (a - c)) < 1e-4);
+    CHECK(fabs(r.difference.stderr_ - sqrt((a * a * va + c * c * vb - 2 * a * c * cov) / (n - 1))) < 1e-4);
+    CHECK(fabs(r.ratio.value - a / c) < 1e-6);
     b->close(b);
     pare_model_close(&model);
     pare_model_close(&reference);
@@ -196,13 +212,14 @@ static void a_model_does_not_differ_from_itself(void **state)
     make_model(&c, 0);
     make_ids(ids);
     pare_backend *b = open_cpu();
-    pare_eval_options options = {.n_ctx = CTX};
+    pare_measure_options options = {.windows.n_ctx = CTX};
     pare_eval_result r = {0}, alone = {0};
     pare_error err = {0};
-    CHECK_OK(pare_evaluate(&a, &c, b, ids, N_IDS, PARE_TOKEN_NONE, &options, NULL, NULL, &r, &err), &err);
-    CHECK(r.kld_mean.value == 0 && r.kld_mean.stderr_ == 0 && r.kld_max.value == 0 && r.kld_median.value == 0);
+    CHECK_OK(pare_measure(&a, &c, b, ids, N_IDS, PARE_TOKEN_NONE, &options, &r, &err), &err);
+    CHECK(r.kld_mean.value == 0 && r.kld_mean.stderr_ == 0 && r.kld_quantile[PARE_QUANTILE_MAX].value == 0 &&
+          r.kld_quantile[PARE_QUANTILE_MEDIAN].value == 0);
     CHECK(r.ln_ratio.value == 0 && r.delta_p_mean.value == 0 && r.delta_p_rms.value == 0 && r.same_top1.value == 1);
-    CHECK_OK(pare_evaluate(&a, NULL, b, ids, N_IDS, PARE_TOKEN_NONE, &options, NULL, NULL, &alone, &err), &err);
+    CHECK_OK(pare_measure(&a, NULL, b, ids, N_IDS, PARE_TOKEN_NONE, &options, &alone, &err), &err);
     CHECK(alone.perplexity.value == r.perplexity.value && r.reference_perplexity.value == r.perplexity.value);
     CHECK(!alone.has_reference);
     b->close(b);
@@ -213,10 +230,10 @@ static void a_model_does_not_differ_from_itself(void **state)
 static double perplexity_of(const pare_model *m, const int32_t *ids, size_t n, int64_t bos, uint32_t n_chunks)
 {
     pare_backend *b = open_cpu();
-    pare_eval_options options = {.n_ctx = CTX, .n_chunks = n_chunks};
+    pare_measure_options options = {.windows = {.n_ctx = CTX, .n_chunks = n_chunks}};
     pare_eval_result r = {0};
     pare_error err = {0};
-    CHECK_OK(pare_evaluate(m, NULL, b, ids, n, bos, &options, NULL, NULL, &r, &err), &err);
+    CHECK_OK(pare_measure(m, NULL, b, ids, n, bos, &options, &r, &err), &err);
     CHECK(r.n_chunks == (n_chunks != 0 ? n_chunks : n / CTX));
     b->close(b);
     return r.perplexity.value;
@@ -244,19 +261,10 @@ static void windows_follow_the_rules(void **state)
 
 static void check_same_bits(const pare_eval_result *a, const pare_eval_result *b)
 {
-    const pare_estimate in_a[] = {a->perplexity, a->reference_perplexity,
-                                  a->ln_ratio,   a->kld_mean,
-                                  a->kld_median, a->kld_p99,
-                                  a->kld_p999,   a->kld_max,
-                                  a->same_top1,  a->delta_p_mean,
-                                  a->delta_p_rms};
-    const pare_estimate in_b[] = {b->perplexity, b->reference_perplexity,
-                                  b->ln_ratio,   b->kld_mean,
-                                  b->kld_median, b->kld_p99,
-                                  b->kld_p999,   b->kld_max,
-                                  b->same_top1,  b->delta_p_mean,
-                                  b->delta_p_rms};
-    CHECK(memcmp(in_a, in_b, sizeof in_a) == 0);
+    CHECK(memcmp(&a->perplexity, &b->perplexity, sizeof a->perplexity) == 0);
+    CHECK(memcmp(&a->reference_perplexity, &b->reference_perplexity,
+                 offsetof(pare_eval_result, n_curve) - offsetof(pare_eval_result, reference_perplexity)) == 0);
+    CHECK(a->n_curve == b->n_curve && memcmp(a->curve, b->curve, a->n_curve * sizeof *a->curve) == 0);
 }
 
 static void threads_do_not_change_bits(void **state)
@@ -271,9 +279,9 @@ static void threads_do_not_change_bits(void **state)
     for (int t = 0; t < 3; t++) {
         pare_set_threads(t + 1);
         pare_backend *b = open_cpu();
-        pare_eval_options options = {.n_ctx = CTX};
+        pare_measure_options options = {.windows.n_ctx = CTX};
         pare_error err = {0};
-        CHECK_OK(pare_evaluate(&model, &reference, b, ids, N_IDS, 3, &options, NULL, NULL, &r[t], &err), &err);
+        CHECK_OK(pare_measure(&model, &reference, b, ids, N_IDS, 3, &options, &r[t], &err), &err);
         check_same_bits(&r[0], &r[t]);
         b->close(b);
     }
@@ -291,21 +299,23 @@ static void refuses_what_it_cannot_measure(void **state)
     make_model(&other, 0);
     make_ids(ids);
     pare_backend *b = open_cpu();
-    pare_eval_options options = {.n_ctx = CTX};
+    pare_measure_options options = {.windows.n_ctx = CTX};
     pare_eval_result r;
     pare_error err = {0};
-    CHECK(pare_evaluate(&m, NULL, b, ids, CTX * 2 - 1, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
+    CHECK(pare_measure(&m, NULL, b, ids, CTX * 2 - 1, 3, &options, &r, &err) == PARE_ERR_USAGE);
     CHECK(strstr(err.text, "63 tokens") != NULL && strstr(err.text, "64") != NULL);
-    CHECK_OK(pare_evaluate(&m, NULL, b, ids, CTX * 2, 3, &options, NULL, NULL, &r, &err), &err);
-    CHECK(pare_evaluate(&m, NULL, b, ids, CTX * 2, VOCAB, &options, NULL, NULL, &r, &err) == PARE_ERR_RANGE);
-    other.hp.n_vocab--;
-    CHECK(pare_evaluate(&m, &other, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
-    other.hp.n_vocab++;
+    CHECK_OK(pare_measure(&m, NULL, b, ids, CTX * 2, 3, &options, &r, &err), &err);
+    CHECK(pare_measure(&m, NULL, b, ids, CTX * 2, VOCAB, &options, &r, &err) == PARE_ERR_RANGE);
+    other.hp.n_vocab--; /* another vocabulary, and as many rows in its matrices */
+    for (size_t i = 0; i < other.n_tensors; i++)
+        other.tensors[i].n_rows -= other.tensors[i].n_rows == VOCAB;
+    CHECK(pare_measure(&m, &other, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "a vocabulary of 40") != NULL && strstr(err.text, "one of 39") != NULL);
     ids[CTX * 2 + 9] = VOCAB;
-    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_RANGE);
+    CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_RANGE);
     ids[CTX * 2 + 9] = 0;
-    options.n_ctx = 2;
-    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_USAGE);
+    options.windows.n_ctx = 2;
+    CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_USAGE);
     b->close(b);
     pare_model_close(&m);
     pare_model_close(&other);
@@ -321,14 +331,14 @@ static void names_the_place_of_a_nan(void **state)
     ids[CTX + 20] = 33; /* the only token with a broken embedding is in window 1 */
     toy_values(&m, "token_embd.weight")[33 * 24 + 5] = NAN;
     pare_backend *b = open_cpu();
-    pare_eval_options options = {.n_ctx = CTX};
+    pare_measure_options options = {.windows.n_ctx = CTX};
     pare_eval_result r;
     pare_error err = {0};
-    CHECK(pare_evaluate(&m, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "toy: window 1 position ") != NULL && strstr(err.text, "NaN") != NULL);
-    CHECK(pare_evaluate(&good, &m, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(pare_measure(&good, &m, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     toy_values(&good, "output.weight")[33 * 24] = INFINITY;
-    CHECK(pare_evaluate(&good, NULL, b, ids, N_IDS, 3, &options, NULL, NULL, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(pare_measure(&good, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "window 0 position 16: the logit of token 33 is infinite") != NULL);
     b->close(b);
     pare_model_close(&m);
@@ -350,12 +360,11 @@ static void demo_model_as_stock_measures_it(void **state)
     uint8_t *text = check_read_file(source_path("tests/data/demo/text.txt"), &n_text);
     CHECK_OK(pare_tokenize(tokenizer, (const char *)text, n_text, PARE_TOKENIZE_BOS, &ids, &err), &err);
     pare_backend *b = open_cpu();
-    pare_eval_options options = {0};
+    pare_measure_options options = {0};
     pare_eval_result r = {0};
-    CHECK_OK(pare_evaluate(&m, NULL, b, ids.ids, ids.n, m.vocab.bos, &options, NULL, NULL, &r, &err), &err);
+    CHECK_OK(pare_measure(&m, NULL, b, ids.ids, ids.n, m.vocab.bos, &options, &r, &err), &err);
     CHECK(r.n_ctx == 512 && r.n_chunks == 78 && r.n_tokens_scored == 78 * 255);
     CHECK(fabs(r.perplexity.value / 42.507 - 1) < 5e-5);
-    CHECK(r.activation_bytes > 1 << 20 && r.tokens_per_second > 0);
     b->close(b);
     free(text);
     free(ids.ids);

@@ -1,0 +1,54 @@
+#include "eval/source.h"
+
+#include <stdlib.h>
+
+static pare_status model_run(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
+{
+    (void)i;
+    return pare_forward_run(s->state, w->batch, n_seq, w->n_ctx, err);
+}
+
+static pare_status model_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    return pare_forward_logits(s->state, seq, pos, n, out, err);
+}
+
+static uint64_t model_bytes(const pare_source *s)
+{
+    return pare_forward_bytes(s->state);
+}
+
+static void model_close(pare_source *s)
+{
+    pare_forward_close(s->state);
+    free(s);
+}
+
+pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_backend *b, const pare_windows *w,
+                                 pare_error *err)
+{
+    pare_forward *f = NULL;
+    pare_status st = pare_forward_open(&f, m, b, w->n_ctx, w->n_seq != 0 ? w->n_seq : 1, err);
+    if (st != PARE_OK)
+        return st;
+    pare_source *s = malloc(sizeof *s);
+    if (s == NULL) {
+        pare_forward_close(f);
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory to run it", m->path);
+    }
+    *s = (pare_source){.path = m->path,
+                       .n_vocab = m->hp.n_vocab,
+                       .state = f,
+                       .run = model_run,
+                       .rows = model_rows,
+                       .bytes = model_bytes,
+                       .close = model_close};
+    *out = s;
+    return PARE_OK;
+}
+
+void pare_source_close(pare_source *s)
+{
+    if (s != NULL)
+        s->close(s);
+}
