@@ -262,14 +262,7 @@ bool cmd_printed_json(void)
 
 json_t *cmd_json_text(const char *text, size_t len)
 {
-    json_t *exact = json_stringn(text, len);
-    if (exact != NULL)
-        return exact;
-    size_t size = len < SIZE_MAX / 4 ? 4 * len + 1 : 0;
-    char *safe = size > 0 ? malloc(size) : NULL;
-    json_t *escaped = safe != NULL ? json_string(pare_escape(safe, size, text, len)) : NULL;
-    free(safe);
-    return escaped;
+    return pare_json_text(text, len);
 }
 
 void cmd_json_real(json_t *object, const char *key, double value)

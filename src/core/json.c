@@ -125,6 +125,18 @@ pare_status pare_json_str(const json_t *obj, const char *path, const char *key, 
     return PARE_OK;
 }
 
+json_t *pare_json_text(const char *text, size_t len)
+{
+    json_t *exact = json_stringn(text, len);
+    if (exact != NULL)
+        return exact;
+    size_t size = len < SIZE_MAX / 4 ? 4 * len + 1 : 0;
+    char *safe = size > 0 ? malloc(size) : NULL;
+    json_t *escaped = safe != NULL ? json_string(pare_escape(safe, size, text, len)) : NULL;
+    free(safe);
+    return escaped;
+}
+
 json_t *pare_json_float(float v)
 {
     char text[40];

@@ -28,6 +28,9 @@ pare_status pare_json_bool(const json_t *obj, const char *path, const char *key,
 pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found,
                           pare_error *err); /* a view into obj */
 
+/* A new string out of any bytes: what is not UTF-8 is escaped. NULL: no memory. */
+json_t *pare_json_text(const char *text, size_t len);
+
 /* A new number: the shortest decimal that is exactly this float, so that 1e-5f appears as 1e-05 and not as
  * 9.9999997473787516e-06. NULL: no memory. */
 json_t *pare_json_float(float v);
