@@ -260,7 +260,7 @@ static pare_status check_file(check *c, const char *item, const char *name, cons
 {
     bool found = false;
     struct stat info;
-    char hex[PARE_SHA256_HEX], text[300], member[MAX_NAME];
+    char hex[PARE_SHA256_HEX], text[400], member[MAX_NAME];
     pare_pin_file file = {0};
     pare_error fault = {0};
     const char *sha256 = json_string_value(json_object_get(entry, "sha256"));
