@@ -1,6 +1,6 @@
 #include "eval/cpu_kernels.h"
 
-#include "eval/vector_math.h"
+#include "core/vector_math.h"
 
 #include <math.h>
 

@@ -5,6 +5,7 @@
 
 #include "eval/forward.h"
 #include "eval/windows.h"
+#include "formats/logit_store.h"
 
 /* rows() gives logits up to a constant a position: whoever reads them normalises them. A store gives
  * log-probabilities, which are such logits. One thread at a time calls a source. */
@@ -25,6 +26,11 @@ struct pare_source {
 /* The forward pass of m over b, both of which must outlive it, for windows like w. Errors: pare_forward_open's. */
 pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_backend *b, const pare_windows *w,
                                  pare_error *err);
+
+/* What the store s has of the windows of w, which pare_logit_store_check has let pass; s stays the caller's and must
+ * outlive it. A window that s does not have is an error of run(): those of pare_logit_store_find. Errors:
+ * PARE_ERR_MEMORY */
+pare_status pare_source_of_store(pare_source **out, pare_logit_store *s, const pare_windows *w, pare_error *err);
 
 void pare_source_close(pare_source *s); /* NULL is allowed */
 

@@ -5,7 +5,7 @@
 #include "core/threads.h"
 #include "eval/backend.h"
 #include "eval/cpu_kernels.h"
-#include "eval/vector_math.h"
+#include "core/vector_math.h"
 #include "quant/registry.h"
 
 #include <math.h>

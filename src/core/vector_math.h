@@ -1,11 +1,11 @@
-/* eval/vector_math.h - e^x as straight-line code that a compiler turns into vector instructions
+/* core/vector_math.h - e^x as straight-line code that a compiler turns into vector instructions
  *
  * x = n ln 2 + r with |r| <= ln 2 / 2; n comes from adding 1.5 * 2^(mantissa bits), which rounds to an integer and
  * leaves it in the low bits; e^r is a Taylor polynomial; 2^n is written into the exponent field. ln 2 is split so that
  * n * hi is exact (Cody and Waite, "Software Manual for the Elementary Functions", 1980). No operation depends on the
  * instruction set, so every vector width gives the same bits. */
-#ifndef PARE_EVAL_VECTOR_MATH_H
-#define PARE_EVAL_VECTOR_MATH_H
+#ifndef PARE_CORE_VECTOR_MATH_H
+#define PARE_CORE_VECTOR_MATH_H
 
 #include "core/bytes.h"
 
