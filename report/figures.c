@@ -30,18 +30,18 @@ enum { N_FIGURES = sizeof figures / sizeof figures[0] };
 
 static const struct {
     const char *t_key, *bootstrap_key;
-    size_t offset; /* of the pare_block_intervals */
+    size_t figure, offset; /* of the pare_estimate, and of its pare_block_intervals */
     bool needs_reference;
 } intervals[] = {
-#define INTERVAL(key, field, reference)                                                                                \
+#define INTERVAL(key, figure, field, reference)                                                                        \
     {                                                                                                                  \
-        key "_t", key "_bootstrap", offsetof(pare_eval_result, field), reference                                       \
+        key "_t", key "_bootstrap", offsetof(pare_eval_result, figure), offsetof(pare_eval_result, field), reference   \
     }
-    INTERVAL("perplexity", perplexity_blocks, false),
-    INTERVAL("ln_ratio", ln_ratio_blocks, true),
-    INTERVAL("kld", kld_blocks, true),
-    INTERVAL("kld_reverse", kld_reverse_blocks, true),
-    INTERVAL("same_top1", same_top1_blocks, true),
+    INTERVAL("perplexity", perplexity, perplexity_blocks, false),
+    INTERVAL("ln_ratio", ln_ratio, ln_ratio_blocks, true),
+    INTERVAL("kld", kld_mean, kld_blocks, true),
+    INTERVAL("kld_reverse", kld_reverse, kld_reverse_blocks, true),
+    INTERVAL("same_top1", same_top1, same_top1_blocks, true),
 #undef INTERVAL
 };
 
@@ -53,6 +53,14 @@ const pare_figure *pare_figure_at(size_t i)
 const pare_estimate *pare_figure_of(const pare_eval_result *r, const pare_figure *f)
 {
     return (const pare_estimate *)((const char *)r + f->offset);
+}
+
+const pare_block_intervals *pare_figure_intervals(const pare_eval_result *r, const pare_figure *f)
+{
+    for (size_t i = 0; i < sizeof intervals / sizeof intervals[0]; i++)
+        if (intervals[i].figure == f->offset)
+            return (const pare_block_intervals *)((const char *)r + intervals[i].offset);
+    return NULL;
 }
 
 static bool put_real(json_t *object, const char *key, double value)

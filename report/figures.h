@@ -20,6 +20,9 @@ typedef struct pare_figure {
 const pare_figure *pare_figure_at(size_t i); /* NULL behind the last */
 const pare_estimate *pare_figure_of(const pare_eval_result *r, const pare_figure *f);
 
+/* Where it lies when positions of a window are not independent; NULL for a figure that has no such interval. */
+const pare_block_intervals *pare_figure_intervals(const pare_eval_result *r, const pare_figure *f);
+
 /* The figures of r as members of object, with n_ctx, n_chunks, n_tokens_scored, and, where they are known:
  * "<figure>_t" and "<figure>_bootstrap" [lo, hi], "kld_quantiles", "delta_p_quantiles" and "curve". Numbers that are
  * not finite are left out. Layout: docs/formats/RECORD.md. Errors: PARE_ERR_MEMORY */

@@ -5,6 +5,7 @@
 #include "cmd/text_run.h"
 #include "cmd/worst_report.h"
 #include "formats/open.h"
+#include "report/figures.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,20 +30,20 @@ static double tokens_per_second(const job *j)
 static pare_status report_json(job *j, pare_error *err)
 {
     json_t *doc = json_object(), *texts = json_array();
-    pare_eval_result mean = cmd_average(j->results, j->n_texts);
+    pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
     pare_status st = PARE_OK;
-    cmd_json_figures(doc, &mean);
-    for (size_t i = 0; i < j->n_texts; i++) {
+    st = pare_figures_put(doc, &mean, err);
+    for (size_t i = 0; i < j->n_texts && st == PARE_OK; i++) {
         json_t *row = json_object();
         const char *name = cmd_nth(j->args, OPT_FILE, i);
-        cmd_json_figures(row, &j->results[i]);
+        st = pare_figures_put(row, &j->results[i], err);
         json_object_set_new(row, "name", cmd_json_text(name, strlen(name)));
         json_array_append_new(texts, row);
     }
     json_object_set_new(doc, "texts", texts);
     if (j->run.self_checked)
         json_object_set_new(doc, "self_check", json_string("ok"));
-    if (cmd_has(j->args, OPT_WORST))
+    if (st == PARE_OK && cmd_has(j->args, OPT_WORST))
         st = cmd_json_worst(doc, &j->worst, j->tokenizer, err);
     json_object_set_new(doc, "device", json_string(j->backend->name));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -62,7 +63,7 @@ static pare_status report_text(job *j, pare_error *err)
         cmd_print_figures(cmd_safe(name, strlen(name)), &j->results[i], curve);
     }
     if (j->n_texts > 1) {
-        pare_eval_result mean = cmd_average(j->results, j->n_texts);
+        pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
         cmd_print_figures("mean of the texts", &mean, false);
     }
     pare_status st = cmd_print_worst(&j->worst, j->args, j->tokenizer, err);
@@ -124,7 +125,7 @@ static pare_status run(job *j, pare_error *err)
         st = cmd_has(j->args, OPT_JSON) ? report_json(j, err) : report_text(j, err);
     if (st != PARE_OK || !cmd_has(j->args, OPT_FAIL_OVER))
         return st;
-    double kld = cmd_average(j->results, j->n_texts).kld_mean.value, limit = cmd_real(j->args, OPT_FAIL_OVER);
+    double kld = pare_figures_average(j->results, j->n_texts).kld_mean.value, limit = cmd_real(j->args, OPT_FAIL_OVER);
     if (kld <= limit)
         return PARE_OK;
     cmd_hint("mean KL divergence %.6g is above the limit %.6g", kld, limit);
