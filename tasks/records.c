@@ -227,7 +227,7 @@ static pare_status take_string(pare_records *r, const char *what, json_t **out, 
 
 static pare_status take_answers(pare_records *r, const char *what, json_t *item, pare_error *err)
 {
-    json_t *choices = json_array(), *labels = json_array(), *text;
+    json_t *choices = json_array(), *labels = json_array(), *text = NULL;
     uint32_t n = 0, label = 0;
     pare_status st = PARE_OK;
     if (json_object_set_new(item, what, json_pack("{s:o, s:o}", "choices", choices, "labels", labels)) != 0)
