@@ -58,8 +58,9 @@ typedef struct pare_norm_op {
 } pare_norm_op;
 
 struct pare_backend {
-    const char *name; /* "cpu", "cuda:0" */
-    bool host_memory; /* device memory is the host's: results can be written straight into the caller's arrays */
+    const char *name;    /* "cpu", "cuda:0" */
+    const char *compute; /* "f32", "bf16": the type of the factors in matmul; sums are floats in any case */
+    bool host_memory;    /* device memory is the host's: results can be written straight into the caller's arrays */
     void *state;
 
     void *(*alloc)(pare_backend *b, size_t bytes, pare_error *err); /* aligned to 64; NULL and err on failure */
@@ -72,6 +73,9 @@ struct pare_backend {
     /* y[n, n_rows] = x[n, w->row_len] * W^T with W = rows [row, row + n_rows) of w; y apart from x */
     pare_status (*matmul)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                           uint32_t n, float *y, pare_error *err);
+    /* The same with factors that are never rounded below float: for scores that choose, a router's. */
+    pare_status (*matmul_f32)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                              uint32_t n, float *y, pare_error *err);
     /* y[n, row_len] = rows ids[i] of w; ids in host memory, each below w->n_rows */
     pare_status (*embed)(pare_backend *b, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y,
                          pare_error *err);
@@ -102,5 +106,12 @@ struct pare_backend {
 /* The CPU backend: float32 arithmetic, BLAS for products. Work is cut by the shapes alone and each piece is summed by
  * one thread, so results do not depend on the number of threads. */
 pare_status pare_backend_cpu(pare_backend **out, pare_error *err);
+
+/* The CPU backend with weights and activations of matmul rounded to BF16 (nearest even), through oneDNN: AMX or AVX-512
+ * BF16 where the CPU has them. Everything else as above; results depend on the CPU, not on the number of threads.
+ * Errors: PARE_ERR_UNSUPPORTED (built without oneDNN; the CPU has no AVX-512) */
+pare_status pare_backend_cpu_bf16(pare_backend **out, pare_error *err);
+/* What computes these products: "oneDNN 2.6.3, AVX-512 BF16", or "none". */
+const char *pare_cpu_bf16_library(void);
 
 #endif

@@ -313,6 +313,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
     openblas_set_num_threads(1);
     *b = (pare_backend){
         .name = "cpu",
+        .compute = "f32",
         .host_memory = true,
         .alloc = cpu_alloc,
         .release = cpu_release,
@@ -320,6 +321,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .download = cpu_copy,
         .copy = cpu_copy,
         .matmul = pare_cpu_matmul,
+        .matmul_f32 = pare_cpu_matmul,
         .embed = cpu_embed,
         .gather = cpu_gather,
         .scatter_add = cpu_scatter_add,

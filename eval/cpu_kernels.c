@@ -1,5 +1,6 @@
 #include "eval/cpu_kernels.h"
 
+#include "core/half.h"
 #include "core/vector_math.h"
 
 #include <math.h>
@@ -198,6 +199,12 @@ CLONES double pare_cpu_divergence(const float *x, double x_lse, const float *y, 
         lane[i - whole] += pare_exp_f64(ln_p) * (ln_p - ln_q);
     }
     return sum_lanes_f64(lane);
+}
+
+CLONES void pare_cpu_to_bf16(const float *x, size_t n, uint16_t *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = pare_f32_to_bf16(x[i]);
 }
 
 CLONES size_t pare_cpu_argmax(const float *x, size_t n)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* s[i] <- softmax(s)[i] over n values; sink, if not NULL, is one more logit in the denominator. */
 void pare_cpu_softmax(float *s, size_t n, const float *sink);
@@ -31,6 +32,8 @@ void pare_cpu_rope_pairs(float *x, size_t half, const float *cs);
 bool pare_cpu_log_sum_exp(const float *x, size_t n, double *out);
 /* sum p (ln p - ln q) with ln p = x[i] - x_lse and ln q = y[i] - y_lse, in double. */
 double pare_cpu_divergence(const float *x, double x_lse, const float *y, double y_lse, size_t n);
+/* y[i] = x[i] in BF16, nearest even; NaN stays NaN. */
+void pare_cpu_to_bf16(const float *x, size_t n, uint16_t *y);
 /* Index of the largest value, the first one of equals. */
 size_t pare_cpu_argmax(const float *x, size_t n);
 

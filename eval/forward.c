@@ -170,7 +170,8 @@ void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
 pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
                                 uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
 {
-    pare_status st = f->b->matmul(f->b, l->w[id], row, n_rows, x, n, y, err);
+    bool router = id == PARE_W_FFN_GATE_INP;
+    pare_status st = (router ? f->b->matmul_f32 : f->b->matmul)(f->b, l->w[id], row, n_rows, x, n, y, err);
     if (st == PARE_OK && f->observe != NULL && row == 0)
         st = f->observe(l->w[id], 0, x, n, f->observe_user, err);
     if (st == PARE_OK && l->b[id] != NULL)

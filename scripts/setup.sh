@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
     build-essential cmake ninja-build pkg-config git ca-certificates jq
     libzstd-dev libxxhash-dev libjansson-dev libpcre2-dev libutf8proc-dev libssl-dev
-    libopenblas-openmp-dev libcmocka-dev
+    libopenblas-openmp-dev libdnnl-dev libcmocka-dev
     clang libclang-rt-dev libomp-dev # the second compiler and the fuzz targets of scripts/test.sh
     python3-venv                     # the independent readers of tests/interop
 )

@@ -2,6 +2,7 @@
 #include "cmd/console.h"
 #include "cmd/doc.h"
 #include "core/threads.h"
+#include "eval/backend.h"
 
 #include <cblas.h>
 #include <openssl/crypto.h>
@@ -51,9 +52,10 @@ static const struct {
     const char *name;
     const char *(*version)(void);
 } libraries[] = {
-    {"jansson", jansson_version_str}, {"openblas", openblas_version}, {"openssl", openssl_version},
-    {"pcre2", pcre2_version},         {"utf8proc", utf8proc_version}, {"xxhash", xxhash_version},
-    {"zstd", ZSTD_versionString},
+    {"jansson", jansson_version_str}, {"openblas", openblas_version},
+    {"openssl", openssl_version},     {"bf16 products", pare_cpu_bf16_library},
+    {"pcre2", pcre2_version},         {"utf8proc", utf8proc_version},
+    {"xxhash", xxhash_version},       {"zstd", ZSTD_versionString},
 };
 
 enum { N_LIBRARIES = sizeof libraries / sizeof libraries[0], N_VARIABLES = sizeof variables / sizeof variables[0] };

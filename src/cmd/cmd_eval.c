@@ -46,6 +46,7 @@ static pare_status report_json(job *j, pare_error *err)
     if (st == PARE_OK && cmd_has(j->args, OPT_WORST))
         st = cmd_json_worst(doc, &j->worst, j->tokenizer, err);
     json_object_set_new(doc, "device", json_string(j->backend->name));
+    json_object_set_new(doc, "compute", json_string(j->backend->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
     cmd_json_resources(doc);
     if (st == PARE_OK)
@@ -69,8 +70,8 @@ static pare_status report_text(job *j, pare_error *err)
     pare_status st = cmd_print_worst(&j->worst, j->args, j->tokenizer, err);
     if (j->run.self_checked)
         printf("self-check: the reference against itself differs by exactly 0\n");
-    printf("%.1f tokens/s on %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->backend->name, cmd_seconds(),
-           cmd_bytes(cmd_peak_rss_bytes()));
+    printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->backend->name,
+           j->backend->compute, cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
     return st;
 }
 

@@ -94,6 +94,11 @@ pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_erro
     if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s: --device '%s': expected one of: auto cpu", args->verb->name, device);
     cmd_note("device cpu%s", strcmp(device, "auto") == 0 ? ": this version has no other" : "");
+    const char *compute = cmd_text(args, OPT_COMPUTE); /* NULL: the verb has no choice */
+    if (compute != NULL && strcmp(compute, "bf16") == 0) {
+        cmd_note("products in bf16, sums in float32: %s", pare_cpu_bf16_library());
+        return pare_backend_cpu_bf16(out, err);
+    }
     return pare_backend_cpu(out, err);
 }
 

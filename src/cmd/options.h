@@ -44,6 +44,7 @@ typedef enum cmd_option_id {
     OPT_REFERENCE,
     OPT_FAIL_OVER,
     OPT_DEVICE,
+    OPT_COMPUTE,
     OPT_TENSORS,
     OPT_METADATA,
     OPT_DIFF,

@@ -48,6 +48,7 @@ static void failures_have_their_codes(void **state)
     cli_expect(3, "printf 'GGUF\\003\\000\\000\\000short' >junk.gguf; $PARE inspect junk.gguf");
     CHECK(cli_contains(cli_expect(6, "$PARE eval $DEMO -f $TEXT --device cuda").err, "no CUDA evaluator"));
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --device tpu");
+    cli_expect(2, "$PARE eval $DEMO -f $TEXT --compute f16");
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --fail-over 1");
     cli_expect(3, "$PARE eval $DEMO -f absent.txt");
     cli_expect(2, "echo short >short.txt; $PARE eval $DEMO -f short.txt");
