@@ -14,50 +14,6 @@
 
 enum { VOCAB = 40, CTX = 32, WINDOWS = 5, N_IDS = WINDOWS * CTX + 7 };
 
-/* A llama of two layers with random weights; noise shifts every weight of the FFN, for a model to compare with. */
-static void make_model(pare_model *m, float noise)
-{
-    char name[64];
-    pare_error err = {0};
-    uint64_t seed = 11, noise_seed = 12;
-    *m = (pare_model){.path = noise != 0 ? "noisy" : "toy", .arch = pare_arch_find("llama")};
-    CHECK(m->arch != NULL);
-    m->hp = (pare_hparams){.n_vocab = VOCAB,
-                           .n_layer = 2,
-                           .n_ctx_train = 64,
-                           .n_embd = 24,
-                           .n_ff = 20,
-                           .n_head = 4,
-                           .n_head_kv = 2,
-                           .head_dim_k = 6,
-                           .head_dim_v = 6,
-                           .n_rot = 6,
-                           .norm_eps = 1e-5f,
-                           .rope_base = 10000};
-    CHECK_OK(pare_model_reserve(m, 32, &err), &err);
-    toy_add(m, &seed, "token_embd.weight", VOCAB, 24, 1, 0);
-    toy_add(m, &seed, "output_norm.weight", 0, 24, 0.1f, 1);
-    toy_add(m, &seed, "output.weight", VOCAB, 24, 0.6f, 0);
-    for (int i = 0; i < 2; i++) {
-        const struct {
-            const char *format;
-            uint64_t n_rows, row_len;
-            float base;
-        } list[] = {{"blk.%d.attn_norm.weight", 0, 24, 1}, {"blk.%d.ffn_norm.weight", 0, 24, 1},
-                    {"blk.%d.attn_q.weight", 24, 24, 0},   {"blk.%d.attn_k.weight", 12, 24, 0},
-                    {"blk.%d.attn_v.weight", 12, 24, 0},   {"blk.%d.attn_output.weight", 24, 24, 0},
-                    {"blk.%d.ffn_gate.weight", 20, 24, 0}, {"blk.%d.ffn_up.weight", 20, 24, 0},
-                    {"blk.%d.ffn_down.weight", 24, 20, 0}};
-        for (size_t k = 0; k < sizeof list / sizeof list[0]; k++) {
-            snprintf(name, sizeof name, list[k].format, i);
-            toy_add(m, &seed, name, list[k].n_rows, list[k].row_len, 0.4f, list[k].base);
-            if (strstr(name, "ffn_") != NULL)
-                for (uint64_t j = 0; j < (list[k].n_rows ? list[k].n_rows : 1) * list[k].row_len; j++)
-                    toy_values(m, name)[j] += noise * toy_random(&noise_seed);
-        }
-    }
-}
-
 static void make_ids(int32_t *ids)
 {
     uint64_t seed = 13;
@@ -134,8 +90,8 @@ static void agrees_with_the_definition(void **state)
     double differences = 0, difference_squares = 0, nll_squares = 0, klds[WINDOWS * CTX];
     double reverse_sum = 0, ref_squares = 0, products = 0;
     int n = 0, calls = 0;
-    make_model(&reference, 0);
-    make_model(&model, 0.05f);
+    toy_llama(&reference, VOCAB, 0);
+    toy_llama(&model, VOCAB, 0.05f);
     make_ids(ids);
     for (int w = 0; w < WINDOWS; w++) {
         memcpy(window, ids + w * CTX, sizeof window);
@@ -208,8 +164,8 @@ static void a_model_does_not_differ_from_itself(void **state)
     (void)state;
     pare_model a, c;
     int32_t ids[N_IDS];
-    make_model(&a, 0);
-    make_model(&c, 0);
+    toy_llama(&a, VOCAB, 0);
+    toy_llama(&c, VOCAB, 0);
     make_ids(ids);
     pare_backend *b = open_cpu();
     pare_measure_options options = {.windows.n_ctx = CTX};
@@ -244,7 +200,7 @@ static void windows_follow_the_rules(void **state)
     (void)state;
     pare_model m;
     int32_t ids[N_IDS], changed[N_IDS];
-    make_model(&m, 0);
+    toy_llama(&m, VOCAB, 0);
     make_ids(ids);
     memcpy(changed, ids, sizeof ids);
     double plain = perplexity_of(&m, ids, N_IDS, PARE_TOKEN_NONE, 0), with_bos = perplexity_of(&m, ids, N_IDS, 3, 0);
@@ -272,8 +228,8 @@ static void threads_do_not_change_bits(void **state)
     (void)state;
     pare_model model, reference;
     int32_t ids[N_IDS];
-    make_model(&reference, 0);
-    make_model(&model, 0.05f);
+    toy_llama(&reference, VOCAB, 0);
+    toy_llama(&model, VOCAB, 0.05f);
     make_ids(ids);
     pare_eval_result r[3] = {0};
     for (int t = 0; t < 3; t++) {
@@ -295,8 +251,8 @@ static void refuses_what_it_cannot_measure(void **state)
     (void)state;
     pare_model m, other;
     int32_t ids[N_IDS];
-    make_model(&m, 0);
-    make_model(&other, 0);
+    toy_llama(&m, VOCAB, 0);
+    toy_llama(&other, VOCAB, 0);
     make_ids(ids);
     pare_backend *b = open_cpu();
     pare_measure_options options = {.windows.n_ctx = CTX};
@@ -326,8 +282,8 @@ static void names_the_place_of_a_nan(void **state)
     (void)state;
     pare_model m, good;
     int32_t ids[N_IDS] = {0};
-    make_model(&m, 0);
-    make_model(&good, 0);
+    toy_llama(&m, VOCAB, 0);
+    toy_llama(&good, VOCAB, 0);
     ids[CTX + 20] = 33; /* the only token with a broken embedding is in window 1 */
     toy_values(&m, "token_embd.weight")[33 * 24 + 5] = NAN;
     pare_backend *b = open_cpu();

@@ -2,6 +2,9 @@
 
 #include "check.h"
 
+#include <stdio.h>
+#include <string.h>
+
 float toy_random(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u; /* Knuth, MMIX */
@@ -57,4 +60,47 @@ float *toy_values(const pare_model *m, const char *name)
 {
     const pare_tensor *t = pare_model_find(m, name);
     return t != NULL ? (float *)(uintptr_t)t->data : NULL;
+}
+
+void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
+{
+    char name[64];
+    pare_error err = {0};
+    uint64_t seed = 11, noise_seed = 12;
+    *m = (pare_model){.path = noise != 0 ? "noisy" : "toy", .arch = pare_arch_find("llama")};
+    CHECK(m->arch != NULL);
+    m->hp = (pare_hparams){.n_vocab = n_vocab,
+                           .n_layer = 2,
+                           .n_ctx_train = 64,
+                           .n_embd = 24,
+                           .n_ff = 20,
+                           .n_head = 4,
+                           .n_head_kv = 2,
+                           .head_dim_k = 6,
+                           .head_dim_v = 6,
+                           .n_rot = 6,
+                           .norm_eps = 1e-5f,
+                           .rope_base = 10000};
+    CHECK_OK(pare_model_reserve(m, 32, &err), &err);
+    toy_add(m, &seed, "token_embd.weight", n_vocab, 24, 1, 0);
+    toy_add(m, &seed, "output_norm.weight", 0, 24, 0.1f, 1);
+    toy_add(m, &seed, "output.weight", n_vocab, 24, 0.6f, 0);
+    for (int i = 0; i < 2; i++) {
+        const struct {
+            const char *format;
+            uint64_t n_rows, row_len;
+            float base;
+        } list[] = {{"blk.%d.attn_norm.weight", 0, 24, 1}, {"blk.%d.ffn_norm.weight", 0, 24, 1},
+                    {"blk.%d.attn_q.weight", 24, 24, 0},   {"blk.%d.attn_k.weight", 12, 24, 0},
+                    {"blk.%d.attn_v.weight", 12, 24, 0},   {"blk.%d.attn_output.weight", 24, 24, 0},
+                    {"blk.%d.ffn_gate.weight", 20, 24, 0}, {"blk.%d.ffn_up.weight", 20, 24, 0},
+                    {"blk.%d.ffn_down.weight", 24, 20, 0}};
+        for (size_t k = 0; k < sizeof list / sizeof list[0]; k++) {
+            snprintf(name, sizeof name, list[k].format, i);
+            toy_add(m, &seed, name, list[k].n_rows, list[k].row_len, 0.4f, list[k].base);
+            if (strstr(name, "ffn_") != NULL)
+                for (uint64_t j = 0; j < (list[k].n_rows ? list[k].n_rows : 1) * list[k].row_len; j++)
+                    toy_values(m, name)[j] += noise * toy_random(&noise_seed);
+        }
+    }
 }

@@ -20,4 +20,8 @@ void toy_add_stack(pare_model *m, uint64_t *state, const char *name, uint64_t n_
 /* The values of a tensor made by toy_add; NULL when the model has none of that name. */
 float *toy_values(const pare_model *m, const char *name);
 
+/* A llama of two layers with random weights, trained for 64 tokens; noise shifts every weight of the FFN, for a model
+ * to compare with. */
+void toy_llama(pare_model *m, uint32_t n_vocab, float noise);
+
 #endif
