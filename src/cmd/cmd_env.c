@@ -1,6 +1,7 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
 #include "cmd/doc.h"
+#include "cmd/machine.h"
 #include "core/threads.h"
 #include "eval/backend.h"
 
@@ -60,35 +61,6 @@ static const struct {
 
 enum { N_LIBRARIES = sizeof libraries / sizeof libraries[0], N_VARIABLES = sizeof variables / sizeof variables[0] };
 
-/* The features of this CPU that matter to pare, divided by spaces. */
-static const char *cpu_features(void)
-{
-    static char text[128];
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    snprintf(text, sizeof text, "%s%s%s%s%s%s", __builtin_cpu_supports("avx") ? "avx " : "",
-             __builtin_cpu_supports("avx2") ? "avx2 " : "", __builtin_cpu_supports("fma") ? "fma " : "",
-             __builtin_cpu_supports("avx512f") ? "avx512f " : "", __builtin_cpu_supports("avx512vl") ? "avx512vl " : "",
-             __builtin_cpu_supports("avx512vnni") ? "avx512vnni " : "");
-    if (text[0] != '\0')
-        text[strlen(text) - 1] = '\0';
-#endif
-    return text;
-}
-
-static const char *cpu_model(void)
-{
-    static char line[256];
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char *found = NULL;
-    while (f != NULL && found == NULL && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, "model name", 10) == 0 && (found = strchr(line, ':')) != NULL)
-            found[strcspn(found, "\n")] = '\0';
-    if (f != NULL)
-        fclose(f);
-    return found != NULL ? found + 2 : "unknown";
-}
-
 static uint64_t memory_bytes(void)
 {
     struct sysinfo info;
@@ -100,7 +72,7 @@ void cmd_doc_version(FILE *out)
     fprintf(
         out,
         "pare %s\ncommit %s\ncompiler %s (%s)\ncpu features %s\ncuda arch none: no CUDA evaluator in this version\n",
-        CMD_BUILD_VERSION, CMD_BUILD_COMMIT, CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cpu_features());
+        CMD_BUILD_VERSION, CMD_BUILD_COMMIT, CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cmd_cpu_features());
     for (size_t i = 0; i < N_LIBRARIES; i++)
         fprintf(out, "%s %s\n", libraries[i].name, libraries[i].version());
 }
@@ -112,8 +84,8 @@ static json_t *env_json(void)
     json_object_set_new(doc, "commit", json_string(CMD_BUILD_COMMIT));
     json_object_set_new(doc, "compiler", json_string(CMD_BUILD_COMPILER));
     json_object_set_new(doc, "target", json_string(CMD_BUILD_TARGET));
-    json_object_set_new(doc, "cpu", json_string(cpu_model()));
-    json_object_set_new(doc, "cpu_features", json_string(cpu_features()));
+    json_object_set_new(doc, "cpu", json_string(cmd_cpu_model()));
+    json_object_set_new(doc, "cpu_features", json_string(cmd_cpu_features()));
     json_object_set_new(doc, "cpus_online", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     json_object_set_new(doc, "threads", json_integer(pare_threads()));
     cmd_json_u64(doc, "memory_bytes", memory_bytes());
@@ -136,7 +108,7 @@ pare_status cmd_env(const cmd_args *args, pare_error *err)
     if (cmd_has(args, OPT_JSON))
         return cmd_print_json(args, env_json(), err);
     cmd_doc_version(stdout);
-    printf("\ncpu %s\ncpus online %ld\nthreads %d\nmemory %s\n", cpu_model(), sysconf(_SC_NPROCESSORS_ONLN),
+    printf("\ncpu %s\ncpus online %ld\nthreads %d\nmemory %s\n", cmd_cpu_model(), sysconf(_SC_NPROCESSORS_ONLN),
            pare_threads(), cmd_bytes(memory_bytes()));
     printf("devices cpu\ncuda toolkit at build %s\n\nenvironment\n",
            CMD_BUILD_CUDA[0] != '\0' ? CMD_BUILD_CUDA : "not found");

@@ -1,6 +1,7 @@
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/input.h"
+#include "cmd/record_run.h"
 #include "cmd/summary.h"
 #include "cmd/text_run.h"
 #include "cmd/worst_report.h"
@@ -18,6 +19,7 @@ typedef struct job {
     pare_tokenizer *tokenizer;
     cmd_text_run run;
     pare_worst worst;
+    cmd_record record;
     pare_eval_result *results; /* [n_texts] */
     size_t n_texts;
 } job;
@@ -101,6 +103,7 @@ static void listen(job *j)
     const cmd_listener worst = cmd_worst_listener(&j->worst);
     if (j->worst.n_max > 0)
         cmd_listen(&j->run, &worst);
+    cmd_record_listen(&j->record, &j->run);
 }
 
 static pare_status measure(job *j, pare_error *err)
@@ -120,8 +123,13 @@ static pare_status run(job *j, pare_error *err)
     pare_status st = open_all(j, err);
     if (st != PARE_OK)
         return st;
+    st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
+    if (st != PARE_OK)
+        return st;
     listen(j);
     st = measure(j, err);
+    if (st == PARE_OK)
+        st = cmd_record_finish(&j->record, &j->run, err);
     if (st == PARE_OK)
         st = cmd_has(j->args, OPT_JSON) ? report_json(j, err) : report_text(j, err);
     if (st != PARE_OK || !cmd_has(j->args, OPT_FAIL_OVER))
@@ -144,6 +152,7 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     pare_model_close(&j.reference);
     cmd_close_backend(j.backend);
     pare_worst_close(&j.worst);
+    cmd_record_close(&j.record);
     free(j.results);
     return st;
 }

@@ -1,5 +1,6 @@
 #include "cmd/console.h"
 #include "formats/lock.h"
+#include "report/record_verify.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -7,9 +8,32 @@
 static const char *const verdict_names[] = {
     [PARE_VERDICT_OK] = "ok", [PARE_VERDICT_DIFFERENT] = "different", [PARE_VERDICT_ABSENT] = "absent"};
 
+static json_t *findings_json(const pare_finding *findings, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const pare_finding *f = &findings[i];
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o}", "kind", cmd_json_text(f->kind, strlen(f->kind)),
+                                              "file", cmd_json_text(f->file, strlen(f->file)), "item",
+                                              cmd_json_text(f->item, strlen(f->item)), "text",
+                                              cmd_json_text(f->text, strlen(f->text))));
+    }
+    return list;
+}
+
+static void print_findings(const pare_finding *findings, size_t n)
+{
+    cmd_progress_clear();
+    for (size_t i = 0; i < n; i++) {
+        const pare_finding *f = &findings[i];
+        printf("%s: %s%s%s: %s\n", cmd_safe(f->file, strlen(f->file)), f->kind, f->item[0] != '\0' ? " " : "",
+               cmd_safe(f->item, strlen(f->item)), cmd_safe(f->text, strlen(f->text)));
+    }
+}
+
 static json_t *report_json(const pare_verify_report *r, bool fast)
 {
-    json_t *doc = json_object(), *findings = json_array();
+    json_t *doc = json_object();
     json_object_set_new(doc, "bytes", json_string(verdict_names[r->bytes]));
     json_object_set_new(doc, "structure", json_string(verdict_names[r->structure]));
     json_object_set_new(doc, "signature", json_string(verdict_names[r->signature]));
@@ -17,26 +41,13 @@ static json_t *report_json(const pare_verify_report *r, bool fast)
     cmd_json_u64(doc, "n_files", r->n_files);
     cmd_json_u64(doc, "n_tensors", r->n_tensors);
     cmd_json_u64(doc, "n_bytes", r->n_bytes);
-    for (size_t i = 0; i < r->n_findings; i++) {
-        const pare_finding *f = &r->findings[i];
-        json_array_append_new(findings,
-                              json_pack("{s:o, s:o, s:o, s:o}", "kind", cmd_json_text(f->kind, strlen(f->kind)), "file",
-                                        cmd_json_text(f->file, strlen(f->file)), "item",
-                                        cmd_json_text(f->item, strlen(f->item)), "text",
-                                        cmd_json_text(f->text, strlen(f->text))));
-    }
-    json_object_set_new(doc, "findings", findings);
+    json_object_set_new(doc, "findings", findings_json(r->findings, r->n_findings));
     return doc;
 }
 
 static void report_text(const pare_verify_report *r, bool fast)
 {
-    cmd_progress_clear();
-    for (size_t i = 0; i < r->n_findings; i++) {
-        const pare_finding *f = &r->findings[i];
-        printf("%s: %s%s%s: %s\n", cmd_safe(f->file, strlen(f->file)), f->kind, f->item[0] != '\0' ? " " : "",
-               cmd_safe(f->item, strlen(f->item)), cmd_safe(f->text, strlen(f->text)));
-    }
+    print_findings(r->findings, r->n_findings);
     printf("bytes: %s (%" PRIu64 " %s, %s%s)\n", verdict_names[r->bytes], r->n_files,
            r->n_files == 1 ? "file" : "files", cmd_bytes(r->n_bytes),
            fast ? "; XXH3 only: finds accidents, not tampering" : "");
@@ -44,8 +55,50 @@ static void report_text(const pare_verify_report *r, bool fast)
     printf("signature: %s\n", verdict_names[r->signature]);
 }
 
+static json_t *record_json(const pare_record_report *r)
+{
+    json_t *doc = json_object(), *absent = json_array();
+    json_object_set_new(doc, "bytes", json_string(verdict_names[r->bytes]));
+    json_object_set_new(doc, "figures", json_string(verdict_names[r->figures]));
+    json_object_set_new(doc, "files", json_string(verdict_names[r->files]));
+    cmd_json_u64(doc, "n_windows", r->n_windows);
+    cmd_json_u64(doc, "n_positions", r->n_positions);
+    cmd_json_u64(doc, "n_files", r->n_files);
+    for (size_t i = 0; i < r->n_absent; i++)
+        json_array_append_new(absent, cmd_json_text(r->absent[i], strlen(r->absent[i])));
+    json_object_set_new(doc, "absent", absent);
+    json_object_set_new(doc, "findings", findings_json(r->findings, r->n_findings));
+    return doc;
+}
+
+static void record_text(const pare_record_report *r)
+{
+    print_findings(r->findings, r->n_findings);
+    for (size_t i = 0; i < r->n_absent; i++)
+        printf("%s: not there, so not compared with the record\n", cmd_safe(r->absent[i], strlen(r->absent[i])));
+    printf("record: %s\n", verdict_names[r->bytes]);
+    printf("figures: %s (computed again from %" PRIu64 " positions of %" PRIu64 " windows)\n",
+           verdict_names[r->figures], r->n_positions, r->n_windows);
+    printf("files: %s (%" PRIu64 " compared, %zu not there)\n", verdict_names[r->files], r->n_files, r->n_absent);
+}
+
+static pare_status verify_record(const cmd_args *args, pare_error *err)
+{
+    pare_record_report r;
+    pare_status st = pare_verify_record(args->operands[0], &r, err);
+    if (st == PARE_OK && cmd_has(args, OPT_JSON))
+        st = cmd_print_json(args, record_json(&r), err);
+    else if (st == PARE_OK)
+        record_text(&r);
+    bool different = r.n_findings > 0;
+    pare_record_report_close(&r);
+    return st == PARE_OK && different ? PARE_ERR_DIFFERENCE : st;
+}
+
 pare_status cmd_verify(const cmd_args *args, pare_error *err)
 {
+    if (pare_is_record(args->operands[0]))
+        return verify_record(args, err);
     const pare_verify_options options = {cmd_has(args, OPT_FAST), cmd_has(args, OPT_ALLOW_EXTRA)};
     pare_verify_report r = {0};
     pare_status st = pare_verify(args->operands[0], &options, &r, err);

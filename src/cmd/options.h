@@ -42,6 +42,7 @@ typedef enum cmd_option_id {
     OPT_WORST,
     OPT_CURVE,
     OPT_REFERENCE,
+    OPT_RECORD,
     OPT_FAIL_OVER,
     OPT_DEVICE,
     OPT_COMPUTE,

@@ -1,0 +1,212 @@
+#include "cmd/record_run.h"
+#include "cmd/build.h"
+#include "cmd/console.h"
+#include "cmd/machine.h"
+#include "cmd/outputs.h"
+#include "core/threads.h"
+#include "formats/open.h"
+#include "report/record_model.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static pare_status no_memory(pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_MEMORY, "no memory for a record");
+}
+
+/* "2026-01-31T00:00:00Z" */
+static json_t *now(void)
+{
+    char text[32];
+    time_t t = time(NULL);
+    struct tm utc;
+    return gmtime_r(&t, &utc) != NULL && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc) > 0 ? json_string(text)
+                                                                                                     : json_null();
+}
+
+/* The command line: options in their order, then the operands. */
+static json_t *command_line(const cmd_args *args)
+{
+    json_t *list = json_pack("[s, s]", "pare", args->verb->name);
+    char text[96];
+    for (size_t i = 0; i < args->n_given; i++) {
+        const cmd_given *g = &args->given[i];
+        snprintf(text, sizeof text, "--%s", g->option->name);
+        json_array_append_new(list, json_string(text));
+        if (g->text != NULL)
+            json_array_append_new(list, cmd_json_text(g->text, strlen(g->text)));
+    }
+    for (size_t i = 0; i < args->n_operands; i++)
+        json_array_append_new(list, cmd_json_text(args->operands[i], strlen(args->operands[i])));
+    return list;
+}
+
+static json_t *tool(const cmd_args *args)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", "pare", "version", CMD_BUILD_VERSION, "commit",
+                     CMD_BUILD_COMMIT, "compiler", CMD_BUILD_COMPILER, "target", CMD_BUILD_TARGET, "openblas",
+                     openblas_get_config(), "argv", command_line(args));
+}
+
+static pare_status put_model(json_t *head, const char *member, const pare_model *m, pare_error *err)
+{
+    pare_model_hash hash = {0};
+    pare_model whole = {0};
+    json_t *object = NULL;
+    cmd_note("hashing %s", m->path);
+    if (!m->has_vocab && pare_model_open(&whole, m->path, 0, NULL) == PARE_OK)
+        m = &whole; /* a reference is run without its tokenizer, which is worth a hash all the same */
+    pare_status st = pare_model_hash_open(&hash, m, err);
+    if (st == PARE_OK)
+        st = pare_record_model(&object, m, &hash, err);
+    if (st == PARE_OK && json_object_set_new(head, member, object) != 0)
+        st = no_memory(err);
+    pare_model_hash_close(&hash);
+    pare_model_close(&whole);
+    return st;
+}
+
+static pare_status check_outputs(const cmd_record *r, const char *path, const pare_model *model,
+                                 const pare_model *reference, pare_error *err)
+{
+    size_t n = 0, n_texts = cmd_count(r->args, OPT_FILE);
+    const char **inputs = calloc(n_texts + 1, sizeof *inputs);
+    if (inputs == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < n_texts; i++)
+        inputs[n++] = cmd_nth(r->args, OPT_FILE, i);
+    cmd_outputs outputs = {.inputs = inputs, .n_inputs = n};
+    cmd_outputs_add(&outputs, "--record", path);
+    cmd_outputs_add(&outputs, "--record", pare_record_items_path(r->writer));
+    pare_status st = cmd_outputs_check(&outputs, model, cmd_has(r->args, OPT_FORCE), err);
+    if (st == PARE_OK && reference != NULL)
+        st = cmd_outputs_check(&outputs, reference, cmd_has(r->args, OPT_FORCE), err);
+    free(inputs);
+    return st;
+}
+
+pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_model *model, const pare_model *reference,
+                            pare_error *err)
+{
+    const char *path = cmd_text(args, OPT_RECORD);
+    *r = (cmd_record){.args = args};
+    if (path == NULL)
+        return PARE_OK;
+    pare_status st = pare_record_open(&r->writer, path, cmd_has(args, OPT_FORCE), err);
+    if (st == PARE_OK)
+        st = check_outputs(r, path, model, reference, err);
+    r->head = json_pack("{s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "tool", tool(args), "time", "start", now(), "machine",
+                        "cpu", cmd_cpu_model(), "cpu_features", cmd_cpu_features(), "threads", pare_threads());
+    if (st == PARE_OK && r->head == NULL)
+        st = no_memory(err);
+    if (st == PARE_OK)
+        st = put_model(r->head, "model", model, err);
+    if (st == PARE_OK && reference != NULL)
+        st = put_model(r->head, "reference", reference, err);
+    return st;
+}
+
+void cmd_record_close(cmd_record *r)
+{
+    pare_record_close(r->writer);
+    json_decref(r->head);
+    *r = (cmd_record){0};
+}
+
+/* What figures depend on beside models and texts. All texts of a run share it. */
+static json_t *settings(const cmd_record *r, const pare_windows *w)
+{
+    json_t *s = json_object();
+    cmd_json_u64(s, "n_ctx", w->n_ctx);
+    cmd_json_u64(s, "step", w->step);
+    cmd_json_u64(s, "first", w->first);
+    cmd_json_u64(s, "n_scored", w->n_scored);
+    cmd_json_u64(s, "seed", cmd_number(r->args, OPT_SEED));
+    if (cmd_has(r->args, OPT_CHUNKS))
+        cmd_json_u64(s, "chunks", cmd_number(r->args, OPT_CHUNKS));
+    if (cmd_has(r->args, OPT_SAMPLE))
+        cmd_json_u64(s, "sample", cmd_number(r->args, OPT_SAMPLE));
+    json_object_set_new(s, "bos", w->bos >= 0 ? json_integer(w->bos) : json_null());
+    json_object_set_new(s, "bos_rule",
+                        json_string(w->bos >= 0 ? "token 0 of each window is replaced" : "windows keep their tokens"));
+    json_object_set_new(s, "log_base", json_string("e"));
+    json_object_set_new(s, "kld", json_string("KL(reference || model); kld_reverse: KL(model || reference)"));
+    json_object_set_new(s, "compute", json_string("f32"));
+    json_object_set_new(s, "accumulate", json_string("f64"));
+    return s;
+}
+
+/* Windows of the text that all parts of the evaluation together measure. */
+static uint32_t count_windows(const cmd_args *args, const pare_windows *w)
+{
+    uint64_t n = w->n_all, chunks = cmd_number(args, OPT_CHUNKS), sample = cmd_number(args, OPT_SAMPLE);
+    n = chunks > 0 && chunks < n ? chunks : n;
+    return (uint32_t)(sample > 0 && sample < n ? sample : n);
+}
+
+static pare_status begin_text(const cmd_corpus *text, void *user, pare_error *err)
+{
+    cmd_record *r = user;
+    pare_digest digest;
+    char sha256[PARE_SHA256_HEX], ids_sha256[PARE_SHA256_HEX];
+    if (text->index == 0) {
+        cmd_json_u64(json_object_get(r->head, "machine"), "batch_windows", text->windows.n_seq);
+        if (json_object_set_new(r->head, "settings", settings(r, &text->windows)) != 0)
+            return no_memory(err);
+    }
+    pare_status st =
+        pare_hash_bytes(text->ids.ids, text->ids.n * sizeof *text->ids.ids, PARE_HASH_SHA256, &digest, err);
+    if (st != PARE_OK)
+        return st;
+    pare_hex(ids_sha256, digest.sha256, sizeof digest.sha256);
+    pare_hex(sha256, text->digest.sha256, sizeof text->digest.sha256);
+    const pare_record_text header = {.name = text->name,
+                                     .sha256 = sha256,
+                                     .n_bytes = text->digest.n_bytes,
+                                     .n_tokens = text->ids.n,
+                                     .ids_sha256 = ids_sha256,
+                                     .n_windows = count_windows(r->args, &text->windows)};
+    return pare_record_begin_text(r->writer, &header, err);
+}
+
+static pare_status take_scores(const pare_scores *scores, size_t model, void *user, pare_error *err)
+{
+    cmd_record *r = user;
+    return model == r->model ? pare_record_scores(r->writer, scores, err) : PARE_OK;
+}
+
+static pare_status end_text(const cmd_corpus *text, const pare_eval_result *results, void *user, pare_error *err)
+{
+    cmd_record *r = user;
+    return pare_record_end_text(r->writer, text->windows.n_windows > 0 ? &results[r->model] : NULL, err);
+}
+
+void cmd_record_listen(cmd_record *r, cmd_text_run *run)
+{
+    if (r->writer != NULL)
+        cmd_listen(run, &(cmd_listener){.begin = begin_text, .scores = take_scores, .end = end_text, .user = r});
+}
+
+pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error *err)
+{
+    pare_output_set set = {0};
+    if (r->writer == NULL)
+        return PARE_OK;
+    const char *range = cmd_text(r->args, OPT_CHUNK_RANGE);
+    bool ok = json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
+              json_object_set_new(json_object_get(r->head, "machine"), "device", json_string(run->backend->name)) == 0;
+    if (ok && run->self_checked)
+        ok = json_object_set_new(r->head, "self_check", json_string("ok")) == 0;
+    if (ok && range != NULL)
+        ok = json_object_set_new(r->head, "chunk_range", json_string(range)) == 0;
+    pare_status st = ok ? pare_record_finish(r->writer, r->head, &set, err) : no_memory(err);
+    if (st == PARE_OK)
+        st = pare_check_interrupt(err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    return st;
+}

@@ -1,0 +1,28 @@
+/* cmd/record_run.h - --record: what an evaluation measured, on what and how, as report/record.h writes it */
+#ifndef PARE_CMD_RECORD_RUN_H
+#define PARE_CMD_RECORD_RUN_H
+
+#include "cmd/text_run.h"
+#include "report/record.h"
+
+/* Zeroed is closed, and does nothing: --record was not given. */
+typedef struct cmd_record {
+    const cmd_args *args;
+    pare_record_writer *writer;
+    json_t *head;
+    size_t model; /* of the run, that the record is of */
+} cmd_record;
+
+/* Start the record that --record names, if it does: checks that its files can be written and hashes the models.
+ * reference may be NULL. Errors: PARE_ERR_USAGE, PARE_ERR_IO and others of reading the models' files */
+pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_model *model, const pare_model *reference,
+                            pare_error *err);
+void cmd_record_close(cmd_record *r);
+
+/* Listen to the run that cmd_record_open was called for, r being open. */
+void cmd_record_listen(cmd_record *r, cmd_text_run *run);
+
+/* Write what was heard. Errors: those of pare_record_finish and of publishing; PARE_ERR_INTERRUPTED */
+pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error *err);
+
+#endif
