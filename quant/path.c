@@ -2,6 +2,9 @@
 #include "quant/path_table.h"
 
 #include <stdatomic.h>
+#ifdef PARE_X86_PATHS
+#include <cpuid.h>
+#endif
 
 /* One table a path (quant/path_table.c). */
 extern const pare_path_table pare_table;
@@ -23,10 +26,19 @@ static const struct {
 #endif
 };
 
+#ifdef PARE_X86_PATHS
+/* Not every compiler's __builtin_cpu_supports knows it. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 static bool machine_can(pare_path path)
 {
 #ifdef PARE_X86_PATHS
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_f16c();
     if (path == PARE_PATH_AVX2)
         return avx2;
     if (path == PARE_PATH_AVX512)
