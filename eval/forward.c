@@ -459,13 +459,30 @@ pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq
     return st;
 }
 
-/* Logits of rows [row, row + n) of x into y, device memory; at most a slice. */
-static pare_status output_rows(pare_forward *f, size_t row, uint32_t n, float *y, pare_error *err)
+pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uint32_t *n, uint32_t n_seq,
+                                  pare_error *err)
+{
+    uint32_t total = 0;
+    pare_forward_begin(f, NULL);
+    for (uint32_t s = 0; s < n_seq; s++) {
+        if (n[s] == 0 || n[s] > f->n_ctx || n[s] > f->max_tokens - total)
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "%s: sequence %" PRIu32 " of %" PRIu32 " tokens behind %" PRIu32 "; prepared for %" PRIu32
+                             " tokens, of sequences of up to %" PRIu32,
+                             f->m->path, s, n[s], total, f->max_tokens, f->n_ctx);
+        pare_forward_add(f, n[s], 0, total);
+        total += n[s];
+    }
+    return pare_forward_pass(f, ids, err);
+}
+
+/* Logits of n hidden states x into y, device memory; at most a slice. */
+static pare_status output_rows(pare_forward *f, const float *x, uint32_t n, float *y, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
     size_t n_all = (size_t)n * hp->n_vocab;
-    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x + row * hp->n_embd, n, hp->n_embd, f->h, err);
+    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, x, n, hp->n_embd, f->h, err);
     if (st == PARE_OK)
         st = pare_forward_linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
     if (st == PARE_OK && hp->logit_scale != 0 && hp->logit_scale != 1)
@@ -475,26 +492,47 @@ static pare_status output_rows(pare_forward *f, size_t row, uint32_t n, float *y
     return st;
 }
 
-pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+/* Logits of n rows of x from `first` on, or of those that rows, if not NULL, names. */
+static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows, uint32_t n, float *out,
+                             pare_error *err)
 {
-    size_t n_vocab = f->m->hp.n_vocab;
-    if (seq >= f->n_seq || pos > f->n || n > f->n - pos)
-        return pare_fail(err, PARE_ERR_USAGE,
-                         "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
-                         "; the last run had %" PRIu32 " sequences of %" PRIu32,
-                         f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n);
-    uint32_t most = n < SLICE_TOKENS ? n : SLICE_TOKENS;
+    size_t n_vocab = f->m->hp.n_vocab, n_embd = f->m->hp.n_embd;
+    uint32_t slice = f->max_tokens < SLICE_TOKENS ? f->max_tokens : SLICE_TOKENS, most = n < slice ? n : slice;
     float *y = NULL;
     if (n > 0 && !f->b->host_memory && (y = f->b->alloc(f->b, most * n_vocab * sizeof *y, err)) == NULL)
         return PARE_ERR_MEMORY;
     pare_status st = PARE_OK;
     for (uint32_t done = 0; st == PARE_OK && done < n; done += most) {
-        uint32_t rows = n - done < most ? n - done : most;
+        uint32_t part = n - done < most ? n - done : most;
         float *to = out + done * n_vocab;
-        st = output_rows(f, (size_t)seq * f->n + pos + done, rows, y != NULL ? y : to, err);
+        if (rows != NULL)
+            st = f->b->gather(f->b, f->x, rows + done, part, (uint32_t)n_embd, f->branch, err);
+        if (st == PARE_OK)
+            st = output_rows(f, rows != NULL ? f->branch : f->x + (first + done) * n_embd, part, y != NULL ? y : to,
+                             err);
         if (st == PARE_OK && y != NULL)
-            st = f->b->download(f->b, to, y, rows * n_vocab * sizeof *y, err);
+            st = f->b->download(f->b, to, y, part * n_vocab * sizeof *y, err);
     }
     f->b->release(f->b, y);
     return st;
+}
+
+pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    if (seq < f->n_seq && pos <= f->n && n <= f->n - pos)
+        return logits_of(f, (size_t)seq * f->n + pos, NULL, n, out, err);
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
+                     "; the last run had %" PRIu32 " sequences of %" PRIu32,
+                     f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n);
+}
+
+pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint64_t)tokens[i] >= (uint64_t)f->n_seq * f->n)
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "%s: logits of token %" PRId32 "; the last run had %" PRIu32 " sequences of %" PRIu32,
+                             f->m->path, tokens[i], f->n_seq, f->n);
+    return logits_of(f, 0, tokens, n, out, err);
 }

@@ -28,8 +28,16 @@ void pare_forward_close(pare_forward *f); /* NULL is allowed */
  * score of an expert is not finite), PARE_ERR_INTERRUPTED, those of reading the weights. */
 pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err);
 
+/* The same for sequences of different lengths n[i], one behind the other in ids. For pare_forward_logits their tokens
+ * are one sequence. */
+pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uint32_t *n, uint32_t n_seq,
+                                  pare_error *err);
+
 /* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
+
+/* Logits of n tokens of the last run, each counted from the run's first one: out [n, n_vocab], host memory. */
+pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err);
 
 /* Call fn for every matrix that the pass multiplies with, once a batch of tokens, with the inputs x: [n, w->row_len] in
  * device memory, valid during the call. A weight that is multiplied in parts is reported once. matrix: which one of w's

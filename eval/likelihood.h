@@ -7,7 +7,6 @@
 #define PARE_EVAL_LIKELIHOOD_H
 
 #include "eval/forward.h"
-#include "eval/stats.h"
 #include "eval/tokenizer.h"
 #include "tasks/task.h"
 
@@ -61,22 +60,5 @@ typedef struct pare_task_scores {
  * token); PARE_ERR_UNSUPPORTED (kind GENERATE); PARE_ERR_FORMAT (no token to begin an empty context with). */
 pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err);
 void pare_task_scores_close(pare_task_scores *s);
-
-/* What item i counts for by that rule: 1 or 0, for PARE_TASK_MASS its share; NAN when it was too long.
- * PARE_TASK_LAST_WORD and PARE_TASK_MASS know one rule: `rule` is ignored. */
-double pare_item_value(const pare_task_scores *s, size_t i, pare_rule rule);
-
-/* A mean over the items that were scored. */
-typedef struct pare_task_figure {
-    const char *key;         /* "acc", "acc_norm", "acc_token", "mc2", "perplexity" */
-    pare_estimate mean;      /* with the sample's deviation / sqrt n, as lm-eval */
-    double clustered_stderr; /* items of a group go together; NAN when the task has no groups */
-} pare_task_figure;
-
-enum { PARE_MAX_FIGURES = 4 };
-
-/* The figures of a task, the owner's first. *n: how many. Errors: PARE_ERR_MEMORY */
-pare_status pare_task_figures(const pare_task_scores *s, pare_task_figure out[PARE_MAX_FIGURES], size_t *n,
-                              pare_error *err);
 
 #endif
