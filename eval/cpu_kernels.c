@@ -14,13 +14,13 @@
 #endif
 #endif
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) &&                \
-    !defined(NO_CLONES) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
+    !defined(NO_CLONES) && !defined(__clang__) && __GNUC__ >= 12
+#define CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else
 #define CLONES
 #endif
 
-enum { LANES = 16, LANES_F64 = 8 };
+enum { LANES = 16, LANES_F64 = 8, BLOCK = 64 };
 
 static inline float sum_lanes(const float *lane)
 {
@@ -33,6 +33,14 @@ static inline float sum_lanes(const float *lane)
 static inline double sum_lanes_f64(const double *lane)
 {
     return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+static inline double sum_lanes_wide(const double *lane)
+{
+    double half[LANES / 2];
+    for (int j = 0; j < LANES / 2; j++)
+        half[j] = lane[j] + lane[j + LANES / 2];
+    return sum_lanes_f64(half);
 }
 
 static inline float max_of(const float *x, size_t n)
@@ -163,7 +171,23 @@ CLONES void pare_cpu_rope_pairs(float *x, size_t half, const float *cs)
     }
 }
 
-CLONES bool pare_cpu_log_sum_exp(const float *x, size_t n, double *out)
+/* Index of the first value that equals v, which is there. */
+static inline size_t find_first(const float *x, size_t n, float v)
+{
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) { /* a block without a branch a value */
+        int hit = 0;
+        for (size_t j = 0; j < BLOCK; j++)
+            hit |= x[i + j] == v;
+        if (hit)
+            break;
+    }
+    while (i + 1 < n && x[i] != v)
+        i++;
+    return i;
+}
+
+CLONES bool pare_cpu_peak(const float *x, size_t n, pare_peak *out)
 {
     float zero[LANES] = {0}; /* stays 0 while all values are finite: v - v is NaN for NaN and infinities */
     size_t whole = n - n % LANES;
@@ -174,44 +198,59 @@ CLONES bool pare_cpu_log_sum_exp(const float *x, size_t n, double *out)
         zero[0] += x[i] - x[i];
     if (!(sum_lanes(zero) == 0.0f) || n == 0)
         return false;
-    double max = (double)max_of(x, n), lane[LANES_F64] = {0};
-    whole = n - n % LANES_F64;
-    for (size_t i = 0; i < whole; i += LANES_F64)
-        for (int j = 0; j < LANES_F64; j++)
-            lane[j] += pare_exp_f64((double)x[i + (size_t)j] - max);
-    for (size_t i = whole; i < n; i++)
-        lane[i - whole] += pare_exp_f64((double)x[i] - max);
-    *out = max + log(sum_lanes_f64(lane));
+    out->value = max_of(x, n);
+    out->at = find_first(x, n, out->value);
     return true;
 }
 
-CLONES double pare_cpu_divergence(const float *x, double x_lse, const float *y, double y_lse, size_t n)
+CLONES double pare_cpu_log_sum_exp(const float *x, size_t n, float max)
 {
-    double lane[LANES_F64] = {0};
-    size_t whole = n - n % LANES_F64;
-    for (size_t i = 0; i < whole; i += LANES_F64)
-        for (int j = 0; j < LANES_F64; j++) {
-            double ln_p = (double)x[i + (size_t)j] - x_lse, ln_q = (double)y[i + (size_t)j] - y_lse;
-            lane[j] += pare_exp_f64(ln_p) * (ln_p - ln_q);
+    double lane[LANES] = {0};
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lane[j] += pare_exp_f64((double)x[i + (size_t)j] - (double)max);
+    for (size_t i = whole; i < n; i++)
+        lane[i - whole] += pare_exp_f64((double)x[i] - (double)max);
+    return (double)max + log(sum_lanes_wide(lane));
+}
+
+/* With a = x - max x, b = y - max y, P = sum e^a and Q = sum e^b:
+ *
+ *   sum p (ln p - ln q) = sum e^a (a - b) / P - (ln P - ln Q)
+ *   sum q (ln q - ln p) = (ln P - ln Q) - sum e^b (a - b) / Q
+ *
+ * so one pass with one e^x a value gives both; equal rows give exactly 0. */
+CLONES pare_divergence pare_cpu_divergence(const float *x, float x_max, const float *y, float y_max, size_t n)
+{
+    double p[LANES] = {0}, q[LANES] = {0}, p_diff[LANES] = {0}, q_diff[LANES] = {0};
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            double a = (double)x[i + (size_t)j] - (double)x_max, b = (double)y[i + (size_t)j] - (double)y_max;
+            double e_a = pare_exp_f64(a), e_b = pare_exp_f64(b);
+            p[j] += e_a;
+            q[j] += e_b;
+            p_diff[j] += e_a * (a - b);
+            q_diff[j] += e_b * (a - b);
         }
     for (size_t i = whole; i < n; i++) {
-        double ln_p = (double)x[i] - x_lse, ln_q = (double)y[i] - y_lse;
-        lane[i - whole] += pare_exp_f64(ln_p) * (ln_p - ln_q);
+        double a = (double)x[i] - (double)x_max, b = (double)y[i] - (double)y_max;
+        double e_a = pare_exp_f64(a), e_b = pare_exp_f64(b);
+        p[i - whole] += e_a;
+        q[i - whole] += e_b;
+        p_diff[i - whole] += e_a * (a - b);
+        q_diff[i - whole] += e_b * (a - b);
     }
-    return sum_lanes_f64(lane);
+    double p_sum = sum_lanes_wide(p), q_sum = sum_lanes_wide(q), ln_p = log(p_sum), ln_q = log(q_sum);
+    return (pare_divergence){.x_lse = (double)x_max + ln_p,
+                             .y_lse = (double)y_max + ln_q,
+                             .xy = sum_lanes_wide(p_diff) / p_sum - (ln_p - ln_q),
+                             .yx = (ln_p - ln_q) - sum_lanes_wide(q_diff) / q_sum};
 }
 
 CLONES void pare_cpu_to_bf16(const float *x, size_t n, uint16_t *y)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = pare_f32_to_bf16(x[i]);
-}
-
-CLONES size_t pare_cpu_argmax(const float *x, size_t n)
-{
-    float max = max_of(x, n);
-    size_t i = 0;
-    while (i + 1 < n && x[i] != max)
-        i++;
-    return i;
 }

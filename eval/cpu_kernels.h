@@ -28,13 +28,25 @@ void pare_cpu_gelu_tanh(const float *x, const float *u, size_t n,
 void pare_cpu_rope_halves(float *x, size_t half, const float *cs);
 void pare_cpu_rope_pairs(float *x, size_t half, const float *cs);
 
-/* ln sum e^x[i], in double. False when a value is NaN or infinite. */
-bool pare_cpu_log_sum_exp(const float *x, size_t n, double *out);
-/* sum p (ln p - ln q) with ln p = x[i] - x_lse and ln q = y[i] - y_lse, in double. */
-double pare_cpu_divergence(const float *x, double x_lse, const float *y, double y_lse, size_t n);
+/* The largest value and its index, the first one of equals. False when a value is NaN or infinite, or there is none. */
+typedef struct pare_peak {
+    float value;
+    size_t at;
+} pare_peak;
+bool pare_cpu_peak(const float *x, size_t n, pare_peak *out);
+
+/* ln sum e^x[i], in double; max: the largest x[i]. */
+double pare_cpu_log_sum_exp(const float *x, size_t n, float max);
+
+/* Two rows of logits, with their largest values, as distributions: p = e^(x - x_lse), q = e^(y - y_lse). In double, and
+ * the lse as pare_cpu_log_sum_exp gives them. */
+typedef struct pare_divergence {
+    double x_lse, y_lse;
+    double xy, yx; /* sum p (ln p - ln q); sum q (ln q - ln p); 0 for equal rows */
+} pare_divergence;
+pare_divergence pare_cpu_divergence(const float *x, float x_max, const float *y, float y_max, size_t n);
+
 /* y[i] = x[i] in BF16, nearest even; NaN stays NaN. */
 void pare_cpu_to_bf16(const float *x, size_t n, uint16_t *y);
-/* Index of the largest value, the first one of equals. */
-size_t pare_cpu_argmax(const float *x, size_t n);
 
 #endif

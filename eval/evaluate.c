@@ -17,9 +17,9 @@ enum {
 /* One distribution a position: a tile of logits, and what is taken from each row. */
 typedef struct side {
     pare_source *source;
-    float *logits; /* [tile, n_vocab] */
-    double *lse;   /* [tile] ln sum e^logits */
-    size_t *top;   /* [tile] the most likely token */
+    float *logits;   /* [tile, n_vocab] */
+    pare_peak *peak; /* [tile] the most likely token */
+    double *lse;     /* [tile] ln sum e^logits, where somebody asks for it */
 } side;
 
 /* The scores of one window by one model: [n_scored] each. */
@@ -79,15 +79,15 @@ static bool open_side(side *s, uint32_t tile, uint32_t n_vocab)
         return false;
     s->logits = malloc(bytes);
     s->lse = malloc(tile * sizeof *s->lse);
-    s->top = malloc(tile * sizeof *s->top);
-    return s->logits != NULL && s->lse != NULL && s->top != NULL;
+    s->peak = malloc(tile * sizeof *s->peak);
+    return s->logits != NULL && s->lse != NULL && s->peak != NULL;
 }
 
 static void close_side(side *s)
 {
     free(s->logits);
     free(s->lse);
-    free(s->top);
+    free(s->peak);
 }
 
 /* One allocation a model: four columns of doubles, and one of bytes. */
@@ -131,6 +131,7 @@ typedef struct tile {
     columns *out;
     const int32_t *ids; /* of the window */
     uint32_t i, seq, pos, n;
+    bool wants_lse;
 } tile;
 
 static pare_status not_finite(const tile *t, size_t row, pare_error *err)
@@ -145,23 +146,26 @@ static pare_status not_finite(const tile *t, size_t row, pare_error *err)
         t->side->source->path, t->e->job->windows->number[t->i], t->pos + row, v, isnan(x[v]) ? "NaN" : "infinite");
 }
 
-static pare_status normalize_row(size_t row, int thread, void *ctx, pare_error *err)
+static pare_status peak_of_row(size_t row, int thread, void *ctx, pare_error *err)
 {
     const tile *t = ctx;
     side *s = t->side;
     const float *x = s->logits + row * t->e->n_vocab;
     (void)thread;
-    if (!pare_cpu_log_sum_exp(x, t->e->n_vocab, &s->lse[row]))
+    if (!pare_cpu_peak(x, t->e->n_vocab, &s->peak[row]))
         return not_finite(t, row, err);
-    s->top[row] = pare_cpu_argmax(x, t->e->n_vocab);
+    if (t->wants_lse)
+        s->lse[row] = pare_cpu_log_sum_exp(x, t->e->n_vocab, s->peak[row].value);
     return PARE_OK;
 }
 
-static pare_status fill_side(tile *t, side *s, pare_error *err)
+/* wants_lse: not when the comparison with the other side gives it, in the same pass as the divergence */
+static pare_status fill_side(tile *t, side *s, bool wants_lse, pare_error *err)
 {
     t->side = s;
+    t->wants_lse = wants_lse;
     pare_status st = s->source->rows(s->source, t->seq, t->pos, t->n, s->logits, err);
-    return st == PARE_OK ? pare_parallel(t->n, normalize_row, t, err) : st;
+    return st == PARE_OK ? pare_parallel(t->n, peak_of_row, t, err) : st;
 }
 
 static pare_status score_row(size_t row, int thread, void *ctx, pare_error *err)
@@ -176,14 +180,17 @@ static pare_status score_row(size_t row, int thread, void *ctx, pare_error *err)
     if (target >= n_vocab)
         return pare_fail(err, PARE_ERR_RANGE, "token %zu of window %" PRIu32 " is outside of the vocabulary of %zu",
                          target, e->job->windows->number[t->i], n_vocab);
-    t->out->nll[at] = model->lse[row] - (double)x[target];
-    if (reference->source == NULL)
+    if (reference->source == NULL) {
+        t->out->nll[at] = model->lse[row] - (double)x[target];
         return PARE_OK;
+    }
     const float *r = reference->logits + row * n_vocab;
-    t->out->ref_nll[at] = reference->lse[row] - (double)r[target];
-    t->out->kld[at] = pare_cpu_divergence(r, reference->lse[row], x, model->lse[row], n_vocab);
-    t->out->kld_reverse[at] = pare_cpu_divergence(x, model->lse[row], r, reference->lse[row], n_vocab);
-    t->out->same_top1[at] = model->top[row] == reference->top[row];
+    pare_divergence d = pare_cpu_divergence(r, reference->peak[row].value, x, model->peak[row].value, n_vocab);
+    t->out->nll[at] = d.y_lse - (double)x[target];
+    t->out->ref_nll[at] = d.x_lse - (double)r[target];
+    t->out->kld[at] = d.xy;
+    t->out->kld_reverse[at] = d.yx;
+    t->out->same_top1[at] = model->peak[row].at == reference->peak[row].at;
     return PARE_OK;
 }
 
@@ -199,13 +206,13 @@ static pare_status score_tile(tile *t, pare_error *err)
 {
     evaluation *e = t->e;
     bool both = e->reference.source != NULL;
-    pare_status st = both ? fill_side(t, &e->reference, err) : PARE_OK;
+    pare_status st = both ? fill_side(t, &e->reference, e->job->logits != NULL, err) : PARE_OK;
     if (st == PARE_OK && both)
         st = tell_logits(t, &e->reference, err);
     for (size_t k = 0; st == PARE_OK && k < e->job->n_models; k++) {
         e->model.source = e->job->models[k];
         t->out = &e->columns[k];
-        st = fill_side(t, &e->model, err);
+        st = fill_side(t, &e->model, !both, err);
         if (st == PARE_OK && !both && k == 0)
             st = tell_logits(t, &e->model, err);
         if (st == PARE_OK)

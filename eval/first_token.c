@@ -90,12 +90,12 @@ static void close_passes(passes *p)
     free(p->reference_row);
 }
 
-/* Logits behind the last token of the prompt at place seq of the batch, and ln of the sum of their powers. */
+/* Logits behind the last token of the prompt at place seq of the batch, and their peak. */
 static pare_status last_row(const pare_model *m, pare_forward *f, uint32_t seq, const pare_prompt *prompt, float *row,
-                            double *lse, pare_error *err)
+                            pare_peak *peak, pare_error *err)
 {
     pare_status st = pare_forward_logits(f, seq, prompt->n - 1, 1, row, err);
-    if (st == PARE_OK && !pare_cpu_log_sum_exp(row, m->hp.n_vocab, lse))
+    if (st == PARE_OK && !pare_cpu_peak(row, m->hp.n_vocab, peak))
         return pare_fail(err, PARE_ERR_NUMBER,
                          "%s: a logit behind a prompt of %" PRIu32 " tokens is not finite; finite numbers are needed",
                          m->path, prompt->n);
@@ -119,12 +119,13 @@ static pare_status run_batch(passes *p, size_t at, uint32_t n, double *kld, pare
         st = pare_forward_run(p->models[k], p->batch, n, len, err);
     for (uint32_t s = 0; s < n && st == PARE_OK; s++) {
         const size_t i = p->order[at + s];
-        double reference_lse = 0, lse = 0;
-        st = last_row(job->reference, p->reference, s, &p->prompts[i], p->reference_row, &reference_lse, err);
+        pare_peak reference, model;
+        st = last_row(job->reference, p->reference, s, &p->prompts[i], p->reference_row, &reference, err);
         for (size_t k = 0; k < job->n_models && st == PARE_OK; k++) {
-            st = last_row(job->models[k], p->models[k], s, &p->prompts[i], p->row, &lse, err);
+            st = last_row(job->models[k], p->models[k], s, &p->prompts[i], p->row, &model, err);
             if (st == PARE_OK)
-                kld[k * p->n_prompts + i] = pare_cpu_divergence(p->reference_row, reference_lse, p->row, lse, n_vocab);
+                kld[k * p->n_prompts + i] =
+                    pare_cpu_divergence(p->reference_row, reference.value, p->row, model.value, n_vocab).xy;
         }
     }
     return st;

@@ -134,12 +134,12 @@ static pare_status choose(const run *r, const slot *s, const float *logits, int3
     const pare_generate_job *job = r->job;
     size_t n_vocab = job->m->hp.n_vocab;
     uint32_t n = r->out[s->prompt].n;
-    double unused;
-    if (!pare_cpu_log_sum_exp(logits, n_vocab, &unused))
+    pare_peak peak;
+    if (!pare_cpu_peak(logits, n_vocab, &peak))
         return pare_fail(err, PARE_ERR_NUMBER,
                          "%s: a logit of token %" PRIu32 " behind prompt %zu (%zu tokens) is not finite", job->m->path,
                          n, s->prompt, job->prompts[s->prompt].n);
-    size_t largest = pare_cpu_argmax(logits, n_vocab);
+    size_t largest = peak.at;
     float second = -INFINITY;
     for (size_t i = 0; i < n_vocab; i++)
         if (i != largest && logits[i] > second)

@@ -411,27 +411,35 @@ static void sums_logits(void **state)
     uint64_t seed = 9;
     for (size_t n = 1; n < 300; n = n * 2 + 1) {
         float *x = toy_array(&seed, n, 20), *y = toy_array(&seed, n, 20);
-        double x_lse, y_lse, x_sum = 0, y_sum = 0, kld = 0;
-        CHECK(pare_cpu_log_sum_exp(x, n, &x_lse) && pare_cpu_log_sum_exp(y, n, &y_lse));
+        double x_sum = 0, y_sum = 0, kld = 0, reverse = 0;
+        pare_peak x_peak, y_peak;
+        CHECK(pare_cpu_peak(x, n, &x_peak) && pare_cpu_peak(y, n, &y_peak));
+        pare_divergence d = pare_cpu_divergence(x, x_peak.value, y, y_peak.value, n);
+        CHECK(d.x_lse == pare_cpu_log_sum_exp(x, n, x_peak.value) &&
+              d.y_lse == pare_cpu_log_sum_exp(y, n, y_peak.value));
         for (size_t i = 0; i < n; i++) {
             x_sum += exp((double)x[i]);
             y_sum += exp((double)y[i]);
         }
-        CHECK(fabs(x_lse - log(x_sum)) < 1e-13 && fabs(y_lse - log(y_sum)) < 1e-13);
-        for (size_t i = 0; i < n; i++)
-            kld += exp((double)x[i]) / x_sum * ((double)x[i] - log(x_sum) - (double)y[i] + log(y_sum));
-        CHECK(fabs(pare_cpu_divergence(x, x_lse, y, y_lse, n) - kld) < 1e-12);
-        CHECK(pare_cpu_divergence(x, x_lse, x, x_lse, n) == 0);
+        CHECK(fabs(d.x_lse - log(x_sum)) < 1e-13 && fabs(d.y_lse - log(y_sum)) < 1e-13);
+        for (size_t i = 0; i < n; i++) {
+            double difference = (double)x[i] - log(x_sum) - (double)y[i] + log(y_sum);
+            kld += exp((double)x[i]) / x_sum * difference;
+            reverse -= exp((double)y[i]) / y_sum * difference;
+        }
+        CHECK(fabs(d.xy - kld) < 1e-12 && fabs(d.yx - reverse) < 1e-12);
+        d = pare_cpu_divergence(x, x_peak.value, x, x_peak.value, n);
+        CHECK(d.xy == 0 && d.yx == 0);
         size_t best = n / 2;
         x[best] = 50;
         x[n - 1] = 50;
-        CHECK(pare_cpu_argmax(x, n) == best);
+        CHECK(pare_cpu_peak(x, n, &x_peak) && x_peak.at == best && x_peak.value == 50);
         x[n - 1] = 51;
-        CHECK(pare_cpu_argmax(x, n) == n - 1);
+        CHECK(pare_cpu_peak(x, n, &x_peak) && x_peak.at == n - 1);
         x[n / 3] = INFINITY;
-        CHECK(!pare_cpu_log_sum_exp(x, n, &x_lse));
+        CHECK(!pare_cpu_peak(x, n, &x_peak));
         x[n / 3] = NAN;
-        CHECK(!pare_cpu_log_sum_exp(x, n, &x_lse));
+        CHECK(!pare_cpu_peak(x, n, &x_peak) && !pare_cpu_peak(x, 0, &x_peak));
         free(x);
         free(y);
     }
