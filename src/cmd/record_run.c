@@ -134,7 +134,7 @@ static json_t *settings(const cmd_record *r, const pare_windows *w)
                         json_string(w->bos >= 0 ? "token 0 of each window is replaced" : "windows keep their tokens"));
     json_object_set_new(s, "log_base", json_string("e"));
     json_object_set_new(s, "kld", json_string("KL(reference || model); kld_reverse: KL(model || reference)"));
-    json_object_set_new(s, "compute", json_string("f32"));
+    json_object_set_new(s, "compute", json_string(cmd_text(r->args, OPT_COMPUTE)));
     json_object_set_new(s, "accumulate", json_string("f64"));
     return s;
 }
