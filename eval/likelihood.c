@@ -238,14 +238,14 @@ static pare_status score_row(size_t i, int thread, void *ctx, pare_error *err)
     size_t n_vocab = s->with->m->hp.n_vocab;
     const float *x = s->logits + i * n_vocab;
     int32_t row = s->rows[t->first + i];
-    double lse;
-    if (!pare_cpu_log_sum_exp(x, n_vocab, &lse))
+    pare_peak peak;
+    if (!pare_cpu_peak(x, n_vocab, &peak))
         return not_finite(t, row, x, err);
-    size_t best = pare_cpu_argmax(x, n_vocab);
+    double lse = pare_cpu_log_sum_exp(x, n_vocab, peak.value);
     for (size_t k = find_row(s, row); k < s->n_targets && s->by_row[k]->row == row; k++) {
         target *g = s->by_row[k];
         g->ln_p = (double)x[g->token] - lse;
-        g->best = (size_t)g->token == best;
+        g->best = (size_t)g->token == peak.at;
     }
     return PARE_OK;
 }
