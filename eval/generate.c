@@ -163,11 +163,11 @@ static pare_status append(run *r, slot *s, const float *logits, pare_error *err)
     pare_status st = choose(r, s, logits, &id, &lead, err);
     if (st != PARE_OK)
         return st;
-    if (ends_text(&job->m->vocab, id))
+    if (ends_text(job->vocab, id))
         return finish(r, s, PARE_ENDS_BY_TOKEN, err);
     c->ids[c->n] = id;
     c->lead[c->n++] = lead;
-    if ((uint32_t)id < job->m->vocab.n_tokens) /* rows of the embedding behind the vocabulary have no text */
+    if ((uint32_t)id < job->vocab->n_tokens) /* rows of the embedding behind the vocabulary have no text */
         if ((st = pare_detokenize(job->tokenizer, id, false, &c->text, err)) != PARE_OK)
             return st;
     size_t stop = find_stop(job, &c->text, was);

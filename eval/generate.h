@@ -34,9 +34,10 @@ typedef struct pare_completion {
 void pare_completion_close(pare_completion *c);
 
 typedef struct pare_generate_job {
-    const pare_model *m; /* with a vocabulary */
+    const pare_model *m;
     pare_backend *b;
     const pare_tokenizer *tokenizer;
+    const pare_vocab *vocab; /* the tokenizer's */
     const pare_ids *prompts; /* [n_prompts], none empty */
     size_t n_prompts;
     uint32_t n_ctx;      /* most tokens of prompt and text together; 0: what the model was trained for */

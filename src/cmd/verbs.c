@@ -84,6 +84,17 @@ static const cmd_verb verbs[] = {
                 "little endian [sequences, length, vocabulary]. Each sequence starts at position 0.",
          .examples = {{"sequences of 64 tokens", "pare logits model.gguf --tokens ids.bin --length 64 -o logits.bin"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_logits},
+    {.id = CMD_GENERATE,
+         .name = "generate", .operands = "MODEL -p TEXT", .summary = "write text behind a prompt: does the model still speak?",
+         .text = "Takes the most likely token each time, or with --temperature draws from the distribution. The text ends by "
+                "the model's own end token, a --stop string, --max-tokens or a full context. One prompt is printed as it is "
+                "written, several one behind the other. --reference has a second model continue the same prompts and shows "
+                "the first token that differs, and by how much each model's choice led: a small lead turns at any change of "
+                "arithmetic.",
+         .examples = {{"the next 50 tokens", "pare generate model.gguf -p 'The capital of France' -n 50"},
+                     {"where does quantization lead elsewhere?", "pare generate q.gguf --reference ./model -p 'Once upon a time' -n 200"},
+                     {"a prompt from a file, drawn", "pare generate ./model -f prompt.txt --temperature 0.8 --seed 7"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_generate},
     {.id = CMD_ENV,
          .name = "env", .operands = "", .summary = "show version, CPU, threads, libraries and environment",
          .text = "Everything that a report about pare should contain.",

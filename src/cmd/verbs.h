@@ -14,6 +14,7 @@ typedef enum cmd_verb_id {
     CMD_VERIFY,
     CMD_TOKENIZE,
     CMD_LOGITS,
+    CMD_GENERATE,
     CMD_ENV,
     CMD_HELP,
     CMD_VERB_COUNT
@@ -58,6 +59,7 @@ pare_status cmd_pin(const struct cmd_args *args, pare_error *err);
 pare_status cmd_verify(const struct cmd_args *args, pare_error *err);
 pare_status cmd_tokenize(const struct cmd_args *args, pare_error *err);
 pare_status cmd_logits(const struct cmd_args *args, pare_error *err);
+pare_status cmd_generate(const struct cmd_args *args, pare_error *err);
 pare_status cmd_env(const struct cmd_args *args, pare_error *err);
 pare_status cmd_help(const struct cmd_args *args, pare_error *err);
 

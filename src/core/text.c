@@ -71,6 +71,24 @@ bool pare_utf8_valid(const char *s, size_t len, size_t *bad)
     return true;
 }
 
+size_t pare_utf8_start(const char *s, size_t len, bool *whole)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0, i = 1;
+    /* The second byte keeps out overlong forms, surrogates and values above U+10FFFF. */
+    unsigned char lo = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char hi = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    *whole = false;
+    if (n == 0)
+        return 0;
+    for (; i < n && i < len && p[i] >= lo && p[i] <= hi; i++) {
+        lo = 0x80;
+        hi = 0xbf;
+    }
+    *whole = i == n;
+    return i;
+}
+
 /* Characters that a terminal acts on, or that hide or reorder what is around them. */
 static bool is_unsafe(uint32_t cp)
 {
@@ -158,6 +176,18 @@ pare_status pare_buf_printf(pare_buf *b, pare_error *err, const char *fmt, ...)
         b->len += (size_t)n;
     }
     va_end(again);
+    return st;
+}
+
+pare_status pare_buf_put_utf8(pare_buf *b, const char *s, size_t len, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < len && st == PARE_OK;) {
+        bool whole;
+        size_t n = pare_utf8_start(s + i, len - i, &whole);
+        st = whole ? pare_buf_put(b, s + i, n, err) : pare_buf_puts(b, "\xef\xbf\xbd", err);
+        i += n > 0 ? n : 1;
+    }
     return st;
 }
 

@@ -28,6 +28,10 @@ size_t pare_utf8_put(char *dst, uint32_t cp);
 /* True when all of it is well-formed; otherwise *bad, if not NULL, is the offset of the first wrong byte. */
 bool pare_utf8_valid(const char *s, size_t len, size_t *bad);
 
+/* How many bytes at s (len > 0) are the start of a well-formed character, as many as there are; 0: none starts so. *whole:
+ * that character is complete; false: more bytes could complete it, if they are the last ones. */
+size_t pare_utf8_start(const char *s, size_t len, bool *whole);
+
 /* A growing byte buffer. Zeroed is empty. After a failed append it is unchanged and the call returned
  * PARE_ERR_MEMORY. data is NUL-terminated behind len whenever it is not NULL. */
 typedef struct pare_buf {
@@ -40,6 +44,10 @@ pare_status pare_buf_puts(pare_buf *b, const char *text, pare_error *err);
 pare_status pare_buf_printf(pare_buf *b, pare_error *err, const char *fmt, ...) PARE_PRINTF(3, 4);
 pare_status pare_buf_reserve(pare_buf *b, size_t n, pare_error *err); /* room for n more bytes */
 void pare_buf_close(pare_buf *b);
+
+/* Append bytes with U+FFFD in place of what is not UTF-8, one for the longest start of a character or a single byte
+ * (Unicode 15, section 3.9, as Python's errors='replace'). */
+pare_status pare_buf_put_utf8(pare_buf *b, const char *s, size_t len, pare_error *err);
 
 /* Name -> index, with room for any bytes in the name. Keys are views: their bytes must outlive the map. Expected
  * constant time whatever the names are (seeded hash). Zeroed is empty. */

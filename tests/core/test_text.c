@@ -222,11 +222,53 @@ static void arena_gives_aligned_zeros(void **state)
     pare_arena_close(&a);
 }
 
+static void utf8_is_mended_as_python_does(void **state)
+{
+    (void)state;
+    /* bytes.decode(errors='replace') of Python 3.11, ? for U+FFFD */
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"", ""},
+        {"a\xc3\xa9", "a\xc3\xa9"},
+        {"\xc3", "?"},
+        {"\xa9\xa9", "??"},
+        {"\xe2\x82\xac\xe2\x82", "\xe2\x82\xac?"},
+        {"\xe2\x82x", "?x"},
+        {"\xe0\x80\x80", "???"},
+        {"\xed\xa0\x80", "???"},
+        {"\xf0\x9f\x98", "?"},
+        {"\xf0\x9f\xc3\xa9", "?\xc3\xa9"},
+        {"\xf4\x90\x80\x80", "????"},
+        {"\xc0\xaf\xf5\xff", "????"},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pare_buf got = {0}, want = {0};
+        pare_error err = {0};
+        CHECK_OK(pare_buf_put_utf8(&got, cases[i].text, strlen(cases[i].text), &err), &err);
+        CHECK_OK(pare_buf_reserve(&want, 1, &err), &err);
+        for (const char *c = cases[i].want; *c != '\0'; c++)
+            CHECK_OK(*c == '?' ? pare_buf_puts(&want, "\xef\xbf\xbd", &err) : pare_buf_put(&want, c, 1, &err), &err);
+        CHECK(got.len == want.len && (got.len == 0 || memcmp(got.data, want.data, got.len) == 0));
+        pare_buf_close(&got);
+        pare_buf_close(&want);
+    }
+    /* The start of a character agrees with whole ones, for all of three bytes. */
+    for (uint32_t v = 0; v < 1 << 24; v += v < 0xe00000 ? 251 : 1) {
+        const char s[3] = {(char)(v >> 16), (char)(v >> 8), (char)v};
+        bool whole;
+        size_t n = pare_utf8_start(s, 3, &whole), next = pare_utf8_next(s, 3, NULL);
+        CHECK(whole ? n == next : next == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(utf8_round_trips),
         cmocka_unit_test(utf8_has_one_form_each),
+        cmocka_unit_test(utf8_is_mended_as_python_does),
         cmocka_unit_test(utf8_rejects_wrong_forms),
         cmocka_unit_test(escape_hides_what_a_terminal_obeys),
         cmocka_unit_test(escape_cuts_cleanly),

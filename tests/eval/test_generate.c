@@ -124,6 +124,7 @@ static pare_generate_job job_of(toy *y, const pare_ids *prompts, size_t n)
     return (pare_generate_job){.m = &y->m,
                                .b = y->b,
                                .tokenizer = y->t,
+                               .vocab = &y->m.vocab,
                                .prompts = prompts,
                                .n_prompts = n,
                                .text = take_text,
@@ -337,7 +338,7 @@ static void a_real_model_writes_what_whole_passes_say(void **state)
         int n = snprintf(text, sizeof text, "%s%.*s", start, (int)(i * i % 60), more);
         CHECK_OK(pare_prompt_ids(t, &m.vocab, (pare_str){text, (size_t)n}, 0, &prompts[i], &err), &err);
     }
-    pare_generate_job job = {.m = &m, .b = b, .tokenizer = t, .prompts = prompts, .n_prompts = N, .max_tokens = MOST};
+    pare_generate_job job = {.m = &m, .b = b, .tokenizer = t, .vocab = &m.vocab, .prompts = prompts, .n_prompts = N, .max_tokens = MOST};
     CHECK_OK(pare_generate(&job, out, &err), &err);
     CHECK_OK(pare_forward_open(&f, &m, b, 128, 1, &err), &err);
     float *logits = check_malloc(m.hp.n_vocab * sizeof *logits);
