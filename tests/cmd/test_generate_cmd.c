@@ -1,0 +1,93 @@
+/* pare generate as a user runs it. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PROMPT "'The king said to his'"
+
+static const char *text_of(const json_t *doc, size_t i)
+{
+    return json_string_value(json_object_get(json_array_get(json_object_get(doc, "texts"), i), "text"));
+}
+
+static void continues_prompts(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -n 12 --json");
+    json_t *one = cli_json(&r);
+    const json_t *row = json_array_get(json_object_get(one, "texts"), 0);
+    CHECK(json_array_size(json_object_get(row, "ids")) == 12 && json_array_size(json_object_get(row, "leads")) == 12);
+    CHECK(strcmp(json_string_value(json_object_get(row, "ending")), "count") == 0);
+    CHECK(strlen(text_of(one, 0)) > 0);
+    char *text = strdup(text_of(one, 0));
+    CHECK(text != NULL);
+    r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -n 12");
+    CHECK(strlen(r.out) == strlen(text) + 1 && strncmp(r.out, text, strlen(text)) == 0); /* the text alone */
+    r = cli_expect(0, "printf %%s " PROMPT " | $PARE generate $DEMO -f - -n 12");
+    CHECK(strncmp(r.out, text, strlen(text)) == 0);
+    r = cli_expect(0, "$PARE generate $DEMO -p 'In the year' -p " PROMPT " -n 12 --json");
+    json_t *two = cli_json(&r);
+    CHECK(strcmp(text_of(two, 1), text) == 0);
+    json_decref(two);
+    char stop[3] = {text[4], text[5], '\0'};
+    r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -n 12 --stop '%s' --json", stop);
+    two = cli_json(&r);
+    CHECK(strlen(text_of(two, 0)) <= 4 && strncmp(text_of(two, 0), text, strlen(text_of(two, 0))) == 0);
+    json_decref(two);
+    json_decref(one);
+    free(text);
+}
+
+static void draws_by_seed(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "for s in 1 1 2; do $PARE generate $DEMO -p " PROMPT
+                                 " -n 30 --temperature 1 --seed $s >text$s-$((i = i + 1)); done; "
+                                 "cmp text1-1 text1-2 && ! cmp text1-1 text2-3 && echo fine");
+    CHECK(cli_contains(r.out, "fine"));
+}
+
+static void shows_where_a_reference_differs(void **state)
+{
+    (void)state;
+    CHECK(cli_contains(cli_expect(0, "$PARE generate $DEMO --reference $DEMO -p " PROMPT " -n 8").out,
+                       "reference: the same 8 tokens"));
+    cli_expect(0, "$PARE quantize $DEMO -t q2_k --pure -o q.gguf -q --force");
+    cli_result r = cli_expect(0, "$PARE generate q.gguf --reference $DEMO -p " PROMPT " -n 60");
+    CHECK(cli_contains(r.out, "reference: first differs at token ") && cli_contains(r.out, "(leads by "));
+    r = cli_expect(0, "$PARE generate q.gguf --reference $DEMO -p " PROMPT " -n 60 --json");
+    json_t *doc = cli_json(&r);
+    const json_t *row = json_array_get(json_object_get(doc, "texts"), 0);
+    const json_t *ours = json_object_get(row, "ids"),
+                 *theirs = json_object_get(json_object_get(row, "reference"), "ids");
+    size_t at = (size_t)json_integer_value(json_object_get(row, "first_difference"));
+    for (size_t i = 0; i < at; i++)
+        CHECK(json_equal(json_array_get(ours, i), json_array_get(theirs, i)));
+    CHECK(!json_equal(json_array_get(ours, at), json_array_get(theirs, at)));
+    json_decref(doc);
+}
+
+static void says_what_was_cut(void **state)
+{
+    (void)state;
+    CHECK(cli_contains(cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -c 12 -n 40").err,
+                       "1 of 1 texts end because the context is full"));
+    CHECK(cli_contains(cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -p a -c 4 -n 1").err,
+                       "1 of 2 prompts are as long as the context or longer"));
+    cli_expect(2, "$PARE generate $DEMO -n 4");
+    cli_expect(2, "$PARE generate $DEMO -p a --stop ''");
+    cli_expect(2, "$PARE generate $DEMO -p a --temperature -1");
+    cli_expect(3, "$PARE generate $DEMO -f absent.txt");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(continues_prompts),
+        cmocka_unit_test(draws_by_seed),
+        cmocka_unit_test(shows_where_a_reference_differs),
+        cmocka_unit_test(says_what_was_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
