@@ -3,6 +3,7 @@
 #include "cmd/input.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
+#include "cmd/task_report.h"
 #include "cmd/text_run.h"
 #include "cmd/worst_report.h"
 #include "formats/open.h"
@@ -22,6 +23,8 @@ typedef struct job {
     cmd_record record;
     pare_eval_result *results; /* [n_texts] */
     size_t n_texts;
+    cmd_tasks tasks;
+    pare_task_scores *task_scores; /* [tasks.n] */
 } job;
 
 static double tokens_per_second(const job *j)
@@ -32,9 +35,11 @@ static double tokens_per_second(const job *j)
 static pare_status report_json(job *j, pare_error *err)
 {
     json_t *doc = json_object(), *texts = json_array();
-    pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
     pare_status st = PARE_OK;
-    st = pare_figures_put(doc, &mean, err);
+    if (j->n_texts > 0) {
+        pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
+        st = pare_figures_put(doc, &mean, err);
+    }
     for (size_t i = 0; i < j->n_texts && st == PARE_OK; i++) {
         json_t *row = json_object();
         const char *name = cmd_nth(j->args, OPT_FILE, i);
@@ -47,6 +52,8 @@ static pare_status report_json(job *j, pare_error *err)
         json_object_set_new(doc, "self_check", json_string("ok"));
     if (st == PARE_OK && cmd_has(j->args, OPT_WORST))
         st = cmd_json_worst(doc, &j->worst, j->tokenizer, err);
+    if (st == PARE_OK)
+        st = cmd_tasks_json(doc, &j->tasks, j->task_scores, err);
     json_object_set_new(doc, "device", json_string(j->backend->name));
     json_object_set_new(doc, "compute", json_string(j->backend->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -70,6 +77,8 @@ static pare_status report_text(job *j, pare_error *err)
         cmd_print_figures("mean of the texts", &mean, false);
     }
     pare_status st = cmd_print_worst(&j->worst, j->args, j->tokenizer, err);
+    if (st == PARE_OK)
+        st = cmd_tasks_print(&j->tasks, j->task_scores, err);
     if (j->run.self_checked)
         printf("self-check: the reference against itself differs by exactly 0\n");
     printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->backend->name,
@@ -110,17 +119,25 @@ static pare_status measure(job *j, pare_error *err)
 {
     pare_status st = PARE_OK;
     j->n_texts = cmd_count(j->args, OPT_FILE);
-    if ((j->results = calloc(j->n_texts, sizeof *j->results)) == NULL)
+    if (j->n_texts > 0 && (j->results = calloc(j->n_texts, sizeof *j->results)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu results", j->n_texts);
     for (size_t i = 0; i < j->n_texts && st == PARE_OK; i++)
         st = cmd_run_text(&j->run, i, cmd_nth(j->args, OPT_FILE, i), &j->results[i], err);
     pare_worst_sort(&j->worst);
+    if (st == PARE_OK)
+        st = cmd_tasks_score(&j->tasks, &j->model, j->backend, j->tokenizer, &j->task_scores, err);
+    for (size_t i = 0; i < j->tasks.n && st == PARE_OK; i++) {
+        j->run.seconds += j->task_scores[i].seconds;
+        j->run.n_tokens += j->task_scores[i].n_tokens;
+    }
     return st;
 }
 
 static pare_status run(job *j, pare_error *err)
 {
-    pare_status st = open_all(j, err);
+    pare_status st = cmd_tasks_load(&j->tasks, j->args, err); /* first: a mistake in a file costs no time */
+    if (st == PARE_OK)
+        st = open_all(j, err);
     if (st != PARE_OK)
         return st;
     st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
@@ -141,12 +158,25 @@ static pare_status run(job *j, pare_error *err)
     return PARE_ERR_DIFFERENCE;
 }
 
+/* What is said of texts says nothing without one. */
+static const struct {
+    cmd_option_id id;
+    const char *name;
+} need_text[] = {{OPT_REFERENCE, "reference"}, {OPT_RECORD, "record"}, {OPT_WORST, "worst"}, {OPT_CURVE, "curve"}};
+
 pare_status cmd_eval(const cmd_args *args, pare_error *err)
 {
     job j = {.args = args};
+    if (!cmd_has(args, OPT_FILE) && !cmd_has(args, OPT_TASK))
+        return pare_fail(err, PARE_ERR_USAGE, "eval: --file TEXT or --task FILE is needed");
+    for (size_t i = 0; i < sizeof need_text / sizeof need_text[0] && !cmd_has(args, OPT_FILE); i++)
+        if (cmd_has(args, need_text[i].id))
+            return pare_fail(err, PARE_ERR_USAGE, "eval: --%s needs --file", need_text[i].name);
     if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_REFERENCE))
         return pare_fail(err, PARE_ERR_USAGE, "eval: --fail-over needs --reference");
     pare_status st = run(&j, err);
+    cmd_tasks_free_scores(&j.tasks, j.task_scores);
+    cmd_tasks_close(&j.tasks);
     pare_tokenizer_close(j.tokenizer);
     pare_model_close(&j.model);
     pare_model_close(&j.reference);
