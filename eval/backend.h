@@ -59,7 +59,7 @@ typedef struct pare_norm_op {
 
 struct pare_backend {
     const char *name;    /* "cpu", "cuda:0" */
-    const char *compute; /* "f32", "bf16": the type of the factors in matmul; sums are floats in any case */
+    const char *compute; /* "f32", "bf16", "ggml": how matmul rounds its factors; sums are floats in any case */
     bool host_memory;    /* device memory is the host's: results can be written straight into the caller's arrays */
     void *state;
 
@@ -111,7 +111,12 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err);
  * BF16 where the CPU has them. Everything else as above; results depend on the CPU, not on the number of threads.
  * Errors: PARE_ERR_UNSUPPORTED (built without oneDNN; the CPU has no AVX-512) */
 pare_status pare_backend_cpu_bf16(pare_backend **out, pare_error *err);
-/* What computes these products: "oneDNN 2.6.3, AVX-512 BF16", or "none". */
+/* The CPU backend with the inputs of each product rounded as llama.cpp's CPU kernels round them, to 8 bits before
+ * weights in blocks: what a quantized file costs in that program, its arithmetic included. Results do not depend on the
+ * CPU more than those of pare_backend_cpu do. */
+pare_status pare_backend_cpu_ggml(pare_backend **out, pare_error *err);
+
+/* What computes BF16 products: "oneDNN 2.6.3, AVX-512 BF16", or "none". */
 const char *pare_cpu_bf16_library(void);
 
 #endif

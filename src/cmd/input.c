@@ -99,6 +99,8 @@ pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_erro
         cmd_note("products in bf16, sums in float32: %s", pare_cpu_bf16_library());
         return pare_backend_cpu_bf16(out, err);
     }
+    if (compute != NULL && strcmp(compute, "ggml") == 0)
+        return pare_backend_cpu_ggml(out, err);
     return pare_backend_cpu(out, err);
 }
 

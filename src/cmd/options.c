@@ -127,9 +127,9 @@ static const cmd_option table[] = {
      "exit with 1 when the mean KL divergence is above KLD; needs --reference", V(EVAL), 0},
     {OPT_DEVICE, "device", 0, "DEVICE", CMD_KIND_TEXT, "auto cpu", "auto",
      "where to compute: auto or cpu; this version has no CUDA evaluator", RUNNERS, 0},
-    {OPT_COMPUTE, "compute", 0, "TYPE", CMD_KIND_CHOICE, "f32 bf16", "f32",
+    {OPT_COMPUTE, "compute", 0, "TYPE", CMD_KIND_CHOICE, "f32 bf16 ggml", "f32",
      "numbers that matrix products multiply; sums are float32. bf16 is faster and rounds weights and activations: "
-     "compare its figures only with figures in bf16", V(EVAL) | V(LOGITS) | V(GENERATE), 0},
+     "compare its figures only with figures in bf16. ggml rounds activations as llama.cpp's kernels do, so that figures include what its arithmetic costs", V(EVAL) | V(LOGITS) | V(GENERATE), 0},
     {OPT_TENSORS, "tensors", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "list the tensors: type, shape, offset, bytes", V(INSPECT), 0},
     {OPT_METADATA, "metadata", 0, "KEY", CMD_KIND_TEXT, NULL, NULL,
