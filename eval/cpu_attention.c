@@ -8,37 +8,90 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* One piece: TILE queries of one head of one sequence. Its scores, TILE rows of at most n_keys keys, are the only thing
- * that grows with the context: TILE * n_keys floats a thread. Position q0 is that of the piece's first query.
+/* One piece: a tile of queries of one head of one sequence, TILE of them or LONG_TILE behind many keys, which pays the
+ * copies that BLAS makes of keys and values. It goes through its keys CHUNK at a time; what it holds does not grow with
+ * the context. The softmax goes on from chunk to chunk (Milakov and Gimelshein, "Online normalizer calculation for
+ * softmax", 2018): weights are e^(s - m) with m the largest score so far, and when m grows what was summed before is
+ * scaled down.
  *
- *            keys  lo ......................... hi
- *   query q0      [ seen by all ][ triangle of the
- *        ...      [              ][  last TILE keys ]
- *   query q0+TILE-1                                     */
-enum { TILE = 64 };
+ *            keys  lo ..... | ..... | ..... hi
+ *   query q0      [ seen by all  |       | triangle of the
+ *        ...      [              |       |  tile's own keys ] */
+enum { TILE = 64, LONG_TILE = 256, LONG = 2048, CHUNK = 512, SCORE_BYTES = LONG_TILE * CHUNK * (int)sizeof(float) };
 
 typedef struct job {
     const pare_attention *a;
     const float *sinks;
     size_t *first_piece; /* [n_spans + 1] */
-    size_t score_bytes;  /* of the largest piece */
-    float **scores;      /* one a thread */
+    float **scores;      /* one a thread: [LONG_TILE, CHUNK] */
 } job;
 
-/* Turn the scores of the query at position i against keys [lo, hi) into weights; keys that it does not see get 0. */
-static void weigh_row(const pare_attention *a, float *s, uint32_t i, uint32_t lo, uint32_t hi, const float *sink)
+/* A piece: rows of q and out begin at its first query and head, those of k and v at the sequence's first key. */
+typedef struct piece {
+    const pare_attention *a;
+    const float *q, *k, *v, *sink;
+    float *out;
+    size_t q_row, k_row, v_row, o_row; /* floats from a row to the next */
+    uint32_t q0, n_q;                  /* position of the first query, number of queries */
+    uint32_t lo, hi;                   /* keys */
+    float *s;                          /* [LONG_TILE, CHUNK] */
+    float max[LONG_TILE], sum[LONG_TILE];
+} piece;
+
+static uint32_t tile_of(const pare_attention_span *span)
 {
-    uint32_t first = a->window != 0 && i >= a->window ? i - a->window + 1 : 0, last = a->causal ? i + 1 : hi;
-    first = first > lo ? first - lo : 0;
-    last = (last < hi ? last : hi) - lo;
+    return span->n_past + span->n > LONG ? LONG_TILE : TILE;
+}
+
+/* Turn row r of the scores against keys [lo, hi) into weights; keys that the query does not see get 0. */
+static void weigh_row(piece *p, uint32_t r, float *s, uint32_t lo, uint32_t hi)
+{
+    const pare_attention *a = p->a;
+    uint32_t i = p->q0 + r, first = a->window != 0 && i >= a->window ? i - a->window + 1 : 0;
+    uint32_t last = a->causal && i + 1 < hi ? i + 1 : hi;
+    first = first > lo ? (first < last ? first : last) : lo;
+    for (uint32_t j = lo; j < first; j++)
+        s[j - lo] = 0;
+    for (uint32_t j = last; j < hi; j++)
+        s[j - lo] = 0;
+    if (first == last)
+        return;
+    s += first - lo;
     if (a->softcap != 0)
-        for (uint32_t j = first; j < last; j++)
+        for (uint32_t j = 0; j < last - first; j++)
             s[j] = a->softcap * tanhf(s[j] / a->softcap);
-    for (uint32_t j = 0; j < first; j++)
-        s[j] = 0;
-    pare_cpu_softmax(s + first, last - first, sink);
-    for (uint32_t j = last; j < hi - lo; j++)
-        s[j] = 0;
+    float shrink = pare_cpu_softmax_part(s, last - first, &p->max[r], &p->sum[r]);
+    float *out = p->out + r * p->o_row;
+    for (uint32_t d = 0; shrink != 1 && d < a->head_dim_v; d++)
+        out[d] *= shrink;
+}
+
+/* Keys [lo, hi), at most a chunk, for the queries that see any of them. */
+static void add_chunk(piece *p, uint32_t lo, uint32_t hi)
+{
+    const pare_attention *a = p->a;
+    uint32_t r0 = a->causal && lo > p->q0 ? lo - p->q0 : 0;
+    blasint rows = (blasint)(p->n_q - r0), keys = (blasint)(hi - lo), dim_k = (blasint)a->head_dim_k,
+            dim_v = (blasint)a->head_dim_v;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, keys, dim_k, a->scale, p->q + r0 * p->q_row,
+                (blasint)p->q_row, p->k + lo * p->k_row, (blasint)p->k_row, 0.0f, p->s, keys);
+    for (uint32_t r = r0; r < p->n_q; r++)
+        weigh_row(p, r, p->s + (size_t)(r - r0) * (hi - lo), lo, hi);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, dim_v, keys, 1.0f, p->s, keys, p->v + lo * p->v_row,
+                (blasint)p->v_row, lo == p->lo ? 0.0f : 1.0f, p->out + r0 * p->o_row, (blasint)p->o_row);
+}
+
+static void finish_row(const piece *p, uint32_t r)
+{
+    float *out = p->out + r * p->o_row, sum = p->sum[r], shrink = 1, sink;
+    if (p->sink != NULL) {
+        sink = *p->sink;
+        float max = p->max[r];
+        shrink = pare_cpu_softmax_part(&sink, 1, &max, &sum);
+    }
+    float factor = shrink / sum;
+    for (uint32_t d = 0; d < p->a->head_dim_v; d++)
+        out[d] *= factor;
 }
 
 /* The span that piece number `index` belongs to. */
@@ -63,47 +116,42 @@ static pare_status attend_tile(size_t index, int thread, void *ctx, pare_error *
     const pare_attention_span *span = &a->spans[at];
     index -= w->first_piece[at];
     size_t n_tiles = (w->first_piece[at + 1] - w->first_piece[at]) / a->n_head;
-    uint32_t from = (uint32_t)(index % n_tiles) * TILE, n_q = span->n - from < TILE ? span->n - from : TILE;
+    uint32_t size = tile_of(span), from = (uint32_t)(index % n_tiles) * size;
     size_t head = index / n_tiles, kv = head / (a->n_head / a->n_head_kv);
-    uint32_t q0 = span->n_past + from; /* position of the first query */
-    uint32_t lo = a->window != 0 && q0 >= a->window ? q0 - a->window + 1 : 0;
-    uint32_t hi = a->causal ? q0 + n_q : span->n_past + span->n;
-    if (w->scores[thread] == NULL && (w->scores[thread] = malloc(w->score_bytes)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of attention scores", w->score_bytes);
-    float *s = w->scores[thread];
-    size_t q_row = (size_t)a->n_head * a->head_dim_k, k_row = (size_t)a->n_head_kv * a->head_dim_k;
-    size_t v_row = (size_t)a->n_head_kv * a->head_dim_v, o_row = (size_t)a->n_head * a->head_dim_v;
-    const float *q = a->q + (span->row + (size_t)from) * q_row + head * a->head_dim_k;
-    const float *k = a->k + (span->kv_row + lo) * k_row + kv * a->head_dim_k;
-    const float *v = a->v + (span->kv_row + lo) * v_row + kv * a->head_dim_v;
-    float *out = a->out + (span->row + (size_t)from) * o_row + head * a->head_dim_v;
-    blasint rows = (blasint)n_q, keys = (blasint)(hi - lo), dim_k = (blasint)a->head_dim_k,
-            dim_v = (blasint)a->head_dim_v;
-
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, keys, dim_k, a->scale, q, (blasint)q_row, k,
-                (blasint)k_row, 0.0f, s, keys);
-    for (uint32_t i = 0; i < n_q; i++)
-        weigh_row(a, s + (size_t)i * (hi - lo), q0 + i, lo, hi, w->sinks != NULL ? w->sinks + head : NULL);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, dim_v, keys, 1.0f, s, keys, v, (blasint)v_row, 0.0f,
-                out, (blasint)o_row);
+    if (w->scores[thread] == NULL && (w->scores[thread] = malloc(SCORE_BYTES)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of attention scores", (size_t)SCORE_BYTES);
+    piece p = {.a = a,
+               .q_row = (size_t)a->n_head * a->head_dim_k,
+               .k_row = (size_t)a->n_head_kv * a->head_dim_k,
+               .v_row = (size_t)a->n_head_kv * a->head_dim_v,
+               .o_row = (size_t)a->n_head * a->head_dim_v,
+               .q0 = span->n_past + from,
+               .n_q = span->n - from < size ? span->n - from : size,
+               .sink = w->sinks != NULL ? w->sinks + head : NULL,
+               .s = w->scores[thread]};
+    p.lo = a->window != 0 && p.q0 >= a->window ? p.q0 - a->window + 1 : 0;
+    p.hi = a->causal ? p.q0 + p.n_q : span->n_past + span->n;
+    p.q = a->q + (span->row + (size_t)from) * p.q_row + head * a->head_dim_k;
+    p.k = a->k + span->kv_row * p.k_row + kv * a->head_dim_k;
+    p.v = a->v + span->kv_row * p.v_row + kv * a->head_dim_v;
+    p.out = a->out + (span->row + (size_t)from) * p.o_row + head * a->head_dim_v;
+    for (uint32_t r = 0; r < p.n_q; r++) {
+        p.max[r] = -INFINITY;
+        p.sum[r] = 0;
+    }
+    for (uint32_t lo = p.lo; lo < p.hi; lo += CHUNK)
+        add_chunk(&p, lo, p.hi - lo < CHUNK ? p.hi : lo + CHUNK);
+    for (uint32_t r = 0; r < p.n_q; r++)
+        finish_row(&p, r);
     return PARE_OK;
 }
 
-/* Number the pieces and find the largest. */
-static pare_status plan(job *w, pare_error *err)
+static void number_pieces(job *w)
 {
     const pare_attention *a = w->a;
-    for (uint32_t i = 0; i < a->n_spans; i++) {
-        const pare_attention_span *span = &a->spans[i];
-        size_t rows = span->n < TILE ? span->n : TILE, bytes;
-        if (!pare_mul_size((size_t)span->n_past + span->n, rows * sizeof(float), &bytes))
-            return pare_fail(err, PARE_ERR_MEMORY, "attention scores of %zu queries and %zu keys do not fit in memory",
-                             rows, (size_t)span->n_past + span->n);
-        if (bytes > w->score_bytes)
-            w->score_bytes = bytes;
-        w->first_piece[i + 1] = w->first_piece[i] + (size_t)a->n_head * ((span->n - 1) / TILE + 1);
-    }
-    return PARE_OK;
+    for (uint32_t i = 0; i < a->n_spans; i++)
+        w->first_piece[i + 1] =
+            w->first_piece[i] + (size_t)a->n_head * ((a->spans[i].n - 1) / tile_of(&a->spans[i]) + 1);
 }
 
 pare_status pare_cpu_attention(pare_backend *b, const pare_attention *a, pare_error *err)
@@ -117,10 +165,12 @@ pare_status pare_cpu_attention(pare_backend *b, const pare_attention *a, pare_er
         return st;
     w.scores = calloc((size_t)threads, sizeof *w.scores);
     w.first_piece = calloc((size_t)a->n_spans + 1, sizeof *w.first_piece);
-    if (w.scores == NULL || w.first_piece == NULL)
+    if (w.scores == NULL || w.first_piece == NULL) {
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the attention of %u sequences", a->n_spans);
-    else if ((st = plan(&w, err)) == PARE_OK)
+    } else {
+        number_pieces(&w);
         st = pare_parallel(w.first_piece[a->n_spans], attend_tile, &w, err);
+    }
     for (int i = 0; w.scores != NULL && i < threads; i++)
         free(w.scores[i]);
     free(w.scores);

@@ -60,28 +60,25 @@ static inline float max_of(const float *x, size_t n)
     return max;
 }
 
-CLONES void pare_cpu_softmax(float *s, size_t n, const float *sink)
+CLONES float pare_cpu_softmax_part(float *x, size_t n, float *max, float *sum)
 {
-    float max = max_of(s, n), lane[LANES] = {0};
-    if (sink != NULL && *sink > max)
-        max = *sink;
+    float before = *max, here = max_of(x, n), lane[LANES] = {0};
+    float m = here > before ? here : before; /* not *max, which could lie in x for all the compiler knows */
     size_t whole = n - n % LANES;
     for (size_t i = 0; i < whole; i += LANES)
         for (int j = 0; j < LANES; j++) {
-            float e = pare_exp_f32(s[i + (size_t)j] - max);
-            s[i + (size_t)j] = e;
+            float e = pare_exp_f32(x[i + (size_t)j] - m);
+            x[i + (size_t)j] = e;
             lane[j] += e;
         }
     for (size_t i = whole; i < n; i++) {
-        s[i] = pare_exp_f32(s[i] - max);
-        lane[i - whole] += s[i];
+        x[i] = pare_exp_f32(x[i] - m);
+        lane[i - whole] += x[i];
     }
-    float sum = sum_lanes(lane);
-    if (sink != NULL)
-        sum += pare_exp_f32(*sink - max);
-    float inverse = 1.0f / sum;
-    for (size_t i = 0; i < n; i++)
-        s[i] *= inverse;
+    float shrink = before == -INFINITY || before == m ? 1.0f : pare_exp_f32(before - m);
+    *max = m;
+    *sum = *sum * shrink + sum_lanes(lane);
+    return shrink;
 }
 
 CLONES void pare_cpu_rms_norm(const float *x, size_t n, const float *w, float eps, float *y)

@@ -10,8 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* s[i] <- softmax(s)[i] over n values; sink, if not NULL, is one more logit in the denominator. */
-void pare_cpu_softmax(float *s, size_t n, const float *sink);
+/* A softmax part by part: x[i] <- e^(x[i] - m) with m the largest value of this part and those before it. *max: m, at
+ * first -INFINITY; *sum: of all e^(x - m), at first 0. Returns what sums over the parts before have to be multiplied
+ * with. NaN reaches *sum. */
+float pare_cpu_softmax_part(float *x, size_t n, float *max, float *sum);
 
 /* y = x / sqrt(mean(x^2) + eps) * w; w NULL: 1. Sums in double. y may be x. */
 void pare_cpu_rms_norm(const float *x, size_t n, const float *w, float eps, float *y);

@@ -213,6 +213,32 @@ static void attends(void **state)
     }
 }
 
+/* Behind so many keys that they are taken in parts, and by larger tiles of queries. */
+static void attends_to_many_keys(void **state)
+{
+    (void)state;
+    static const float sinks[] = {0.5f, 20};
+    static const pare_attention_span spans[] = {{.row = 0, .n = 270, .n_past = 2000, .kv_row = 3},
+                                                {.row = 270, .n = 600, .kv_row = 2300},
+                                                {.row = 870, .n = 1, .n_past = 1500, .kv_row = 0}};
+    pare_attention a = {.spans = spans,
+                        .n_spans = 3,
+                        .n_head = 2,
+                        .n_head_kv = 1,
+                        .head_dim_k = 6,
+                        .head_dim_v = 4,
+                        .causal = true,
+                        .scale = 0.7f};
+    check_attention(a, NULL);
+    check_attention(a, sinks);
+    a.softcap = 2;
+    a.window = 700;
+    check_attention(a, sinks);
+    a.window = 100;
+    a.softcap = 0;
+    check_attention(a, NULL);
+}
+
 static void normalizes(void **state)
 {
     (void)state;
@@ -450,8 +476,11 @@ static void nan_reaches_the_output_of_attention(void **state)
     (void)state;
     float row[40] = {0};
     row[17] = NAN;
-    pare_cpu_softmax(row, 40, NULL);
-    CHECK(isnan(row[0]) && isnan(row[39]));
+    float max = -INFINITY, sum = 0;
+    CHECK(pare_cpu_softmax_part(row, 30, &max, &sum) == 1 && isnan(sum));
+    row[30] = 5;
+    pare_cpu_softmax_part(row + 30, 10, &max, &sum);
+    CHECK(isnan(sum));
 }
 
 static void threads_do_not_change_bits(void **state)
@@ -503,6 +532,7 @@ int main(void)
         cmocka_unit_test(multiplies_float_weights),
         cmocka_unit_test(multiplies_quantized_weights),
         cmocka_unit_test(attends),
+        cmocka_unit_test(attends_to_many_keys),
         cmocka_unit_test(normalizes),
         cmocka_unit_test(rotates),
         cmocka_unit_test(activates),
