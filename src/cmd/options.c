@@ -11,7 +11,7 @@
 enum {
     WRITERS = V(CONVERT) | V(QUANTIZE),
     RUNNERS = V(EVAL) | V(LOGITS) | V(IMATRIX) | V(GENERATE),
-    READERS = V(INSPECT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
+    READERS = V(INSPECT) | V(REPORT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
     ALL = READERS | V(ENV) | V(HELP)
 };
 
@@ -29,6 +29,16 @@ static const cmd_option table[] = {
      "where to write the logits: float32 little endian [sequences, length, vocabulary]", V(LOGITS), CMD_REQUIRED},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "the GGUF file of statistics to write; llama-quantize reads it too", V(IMATRIX), CMD_REQUIRED},
+    {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
+     "the page to write: one HTML file that needs nothing beside it (OUT.html), or Markdown (OUT.md)", V(REPORT), 0},
+    {OPT_MERGE, "merge", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "put the records, parts of one evaluation (pare eval --chunk-range), together into one at FILE", V(REPORT), 0},
+    {OPT_QUANTIZE, "quantize", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "what pare quantize --json printed: adds the error of each tensor, layer by layer. May be repeated", V(REPORT), CMD_REPEATS},
+    {OPT_COMPARISON, "comparison", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
+     "what pare compare --json printed: adds changed answers and changed weights", V(REPORT), 0},
+    {OPT_TITLE, "title", 0, "TEXT", CMD_KIND_TEXT, NULL, NULL,
+     "title of the page", V(REPORT), 0},
     {OPT_DTYPE, "dtype", 0, "TYPE", CMD_KIND_CHOICE, "auto f32 f16 bf16 q8_0", "auto",
      "type of the weights; auto keeps the source's. Norms and other vectors become f32 in a GGUF file", V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_FORMAT, "format", 0, "FORMAT", CMD_KIND_CHOICE, "gguf safetensors", NULL,
@@ -72,7 +82,7 @@ static const cmd_option table[] = {
     {OPT_DRY_RUN, "dry-run", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "write nothing; show the plan: the type of each tensor, the exact bytes of the output, the free disk", WRITERS, 0},
     {OPT_FORCE, "force", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "replace outputs that exist; an input is never replaced", WRITERS | V(PIN) | V(LOGITS) | V(IMATRIX) | V(EVAL), 0},
+     "replace outputs that exist; an input is never replaced", WRITERS | V(PIN) | V(LOGITS) | V(IMATRIX) | V(EVAL) | V(REPORT), 0},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to measure on, - for standard input; several are reported one by one and averaged", V(EVAL), CMD_REPEATS},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,

@@ -44,7 +44,7 @@ static json_t *command_line(const cmd_args *args)
     return list;
 }
 
-static json_t *tool(const cmd_args *args)
+json_t *cmd_json_tool(const cmd_args *args)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", "pare", "version", CMD_BUILD_VERSION, "commit",
                      CMD_BUILD_COMMIT, "compiler", CMD_BUILD_COMPILER, "target", CMD_BUILD_TARGET, "openblas",
@@ -98,8 +98,9 @@ pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_mode
     pare_status st = pare_record_open(&r->writer, path, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)
         st = check_outputs(r, path, model, reference, err);
-    r->head = json_pack("{s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "tool", tool(args), "time", "start", now(), "machine",
-                        "cpu", cmd_cpu_model(), "cpu_features", cmd_cpu_features(), "threads", pare_threads());
+    r->head =
+        json_pack("{s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "tool", cmd_json_tool(args), "time", "start", now(), "machine",
+                  "cpu", cmd_cpu_model(), "cpu_features", cmd_cpu_features(), "threads", pare_threads());
     if (st == PARE_OK && r->head == NULL)
         st = no_memory(err);
     if (st == PARE_OK)

@@ -25,4 +25,7 @@ void cmd_record_listen(cmd_record *r, cmd_text_run *run);
 /* Write what was heard. Errors: those of pare_record_finish and of publishing; PARE_ERR_INTERRUPTED */
 pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error *err);
 
+/* Member "tool" of a record: version, build, libraries, command line. NULL: no memory. */
+json_t *cmd_json_tool(const cmd_args *args);
+
 #endif

@@ -53,6 +53,17 @@ static const cmd_verb verbs[] = {
                      {"what quantization cost", "pare eval model-q4_k_m.gguf --reference ./model -f text.txt"},
                      {"a gate for a script: exit 1 above 0.02", "pare eval q.gguf --reference ./model -f text.txt --fail-over 0.02"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_eval},
+    {.id = CMD_REPORT,
+         .name = "report", .operands = "RECORD... -o OUT", .summary = "show records of evaluations as a page, or merge them",
+         .text = "Reads records of pare eval --record and writes Markdown, or one HTML page with plots that works offline, on "
+                 "a phone and in print. Records of parts of one evaluation, measured on several machines, become one with "
+                 "--merge: its figures are those of an undivided run to the last bit. A record that was changed is refused.",
+         .examples = {{"three models beside one another", "pare report q8.json q5.json q4.json -o report.html"},
+                     {"with the error of each layer",
+                      "pare quantize ./model -t q4_k_m -o q4.gguf --json >q4-tensors.json && "
+                      "pare report q4.json --quantize q4-tensors.json -o report.html"},
+                     {"two halves, measured on two machines", "pare report part1.json part2.json --merge whole.json"}},
+         .min_operands = 0, .max_operands = CMD_ANY_NUMBER, .run = cmd_report},
     {.id = CMD_PIN,
          .name = "pin", .operands = "PATH... -o LOCK", .summary = "record SHA-256 of files, tensors and metadata",
          .text = "Writes a lock file (JSON) with hashes of every file, and of every tensor and metadata key of the models "
@@ -64,11 +75,14 @@ static const cmd_verb verbs[] = {
                       "pare pin q.gguf -o pare.lock --force --recipe pare.lock --measurements eval.json"}},
          .min_operands = 1, .max_operands = CMD_ANY_NUMBER, .run = cmd_pin},
     {.id = CMD_VERIFY,
-         .name = "verify", .operands = "LOCK|MODEL", .summary = "compare files with what was pinned",
+         .name = "verify", .operands = "LOCK|RECORD|MODEL", .summary = "compare files with what was pinned or recorded",
          .text = "Checks files against a pare.lock or a SHA256SUMS file, or the structure of a model without a lock. Prints "
                 "three verdicts (bytes, structure, signature) and names each file, tensor or metadata key that differs; "
-                "exit code 1 when any does.",
+                "exit code 1 when any does.\n"
+                "Of a record of pare eval it computes every figure again from the scores beside it, and compares models and "
+                "texts that are there with the record's hashes.",
          .examples = {{"is it still what I pinned?", "pare verify pare.lock"},
+                     {"do these figures follow from what was measured?", "pare verify eval.json"},
                      {"is this file sound?", "pare verify model.gguf"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_verify},
     {.id = CMD_TOKENIZE,
