@@ -21,12 +21,13 @@ enum {
     PARE_LOGIT_CHECK = 16,               /* bytes of an XXH3-128 */
     PARE_LOGIT_NOISE = 32,               /* bytes at the start of the index */
     PARE_LOGIT_WINDOW = 44,              /* bytes of a window in the index */
-    PARE_LOGIT_CHUNK = 12,               /* bytes of a chunk in the index, without its pieces */
+    PARE_LOGIT_PIECE_HEAD = 8,           /* bytes: of a piece of numbers */
+    PARE_LOGIT_MAX_SHIFT = 8,            /* bits of a number that are stored as they are */
     PARE_LOGIT_TRAILER = 40,             /* bytes */
     PARE_LOGIT_ROW = 20,                 /* bytes of what a row keeps beside its numbers */
     PARE_LOGIT_CHUNK_ELEMENTS = 1 << 21, /* logits that are compressed together, */
     PARE_LOGIT_CHUNK_ROWS = 1024,        /* and rows, at most */
-    PARE_LOGIT_PIECE_ELEMENTS = 1 << 18, /* of a zstd frame, about */
+    PARE_LOGIT_PIECE_ELEMENTS = 1 << 17, /* of a zstd frame, at most: its blocks have so many bytes */
     PARE_LLAMA_LOGIT_HEAD = 20
 };
 
@@ -42,6 +43,12 @@ static inline uint32_t pare_logit_piece_tokens(uint32_t n_vocab, uint32_t chunk_
 {
     uint32_t n = PARE_LOGIT_PIECE_ELEMENTS / chunk_rows;
     return n > n_vocab ? n_vocab : n;
+}
+
+/* Bytes that the lowest bits of a token's numbers take in a piece. */
+static inline size_t pare_logit_low_bytes(uint32_t n_rows, uint32_t shift)
+{
+    return ((size_t)n_rows * shift + 7) / 8;
 }
 
 /* SHA-256 of the tokens [1, n) of a window as 32-bit little-endian numbers. Token 0 stands apart: a BOS may have taken

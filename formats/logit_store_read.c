@@ -17,17 +17,25 @@ enum { GROUP = 16 }; /* rows that a thread decodes together: their bytes lie sid
 typedef struct chunk {
     uint64_t offset;      /* of its first piece in the file */
     const uint8_t *sizes; /* u32 of each piece, in the mapped index */
-    int32_t base;
-    uint32_t n_planes, n_rows;
+    uint32_t n_rows;
 } chunk;
+
+/* Numbers of a piece, inflated. */
+typedef struct plane_set {
+    uint8_t *raw;
+    int32_t base;
+    uint32_t shift, n_planes, n_tokens;
+    const uint8_t *high, *low; /* n_planes times [n_tokens, rows]; [n_tokens, pare_logit_low_bytes] */
+} plane_set;
 
 typedef struct chunk_reader {
     pare_logit_code code;
     uint32_t chunk_rows, piece_tokens, n_pieces;
     uint32_t *order;           /* [n_vocab] */
-    uint64_t n_chunks, cached; /* cached: the chunk in raw, or n_chunks */
+    uint64_t n_chunks, cached; /* cached: the chunk at hand, or n_chunks */
     chunk *chunks;
-    uint8_t *raw, *row_bytes; /* its numbers, and what its rows keep beside them */
+    plane_set *planes;  /* [n_pieces] */
+    uint8_t *row_bytes; /* what its rows keep beside their numbers */
 } chunk_reader;
 
 static double load_f64(const uint8_t *src)
@@ -71,7 +79,8 @@ static pare_status read_layout(pare_logit_store *s, const uint8_t *order, pare_e
     uint8_t *seen = calloc(n_vocab, 1);
     c->order = malloc(n_vocab * sizeof *c->order);
     pare_status st = PARE_OK;
-    if (seen == NULL || c->order == NULL)
+    c->planes = calloc(c->n_pieces, sizeof *c->planes);
+    if (seen == NULL || c->order == NULL || c->planes == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " tokens", s->path, n_vocab);
     for (uint32_t i = 0; i < n_vocab && st == PARE_OK; i++) {
         uint32_t v = c->order[i] = pare_load_u32le(order + 4 * (size_t)i);
@@ -79,6 +88,10 @@ static pare_status read_layout(pare_logit_store *s, const uint8_t *order, pare_e
             st = pare_fail(err, PARE_ERR_RANGE, "%s: offset %zu: token %" PRIu32 " %s", s->path,
                            (size_t)(order - s->bytes) + 4 * (size_t)i, v,
                            v >= n_vocab ? "is not in the vocabulary" : "comes a second time");
+    }
+    for (uint32_t p = 0; p < c->n_pieces && st == PARE_OK; p++) {
+        uint32_t left = n_vocab - p * c->piece_tokens;
+        c->planes[p].n_tokens = left < c->piece_tokens ? left : c->piece_tokens;
     }
     free(seen);
     s->bytes_held += n_vocab * sizeof *c->order;
@@ -170,18 +183,10 @@ static pare_status read_chunks(pare_logit_store *s, const uint8_t *index, uint64
         for (uint32_t left = s->windows[i].n; left > 0; k++) {
             chunk *h = &c->chunks[k];
             uint32_t rows = left < c->chunk_rows ? left : c->chunk_rows;
-            *h = (chunk){.offset = offset,
-                         .sizes = index + 8,
-                         .base = (int32_t)pare_load_u32le(index),
-                         .n_planes = pare_load_u32le(index + 4),
-                         .n_rows = rows};
-            if (h->n_planes < 1 || h->n_planes > 4 || h->base < -PARE_LOGIT_TAIL || h->base > c->code.top)
-                return pare_fail(err, PARE_ERR_RANGE,
-                                 "%s: offset %zu: chunk %" PRIu64 " has %" PRIu32 " bytes a number from %" PRId32,
-                                 s->path, (size_t)(index - s->bytes), k, h->n_planes, h->base);
+            *h = (chunk){.offset = offset, .sizes = index, .n_rows = rows};
             for (uint32_t p = 0; p <= c->n_pieces; p++)
                 offset += pare_load_u32le(h->sizes + 4 * (size_t)p);
-            index += PARE_LOGIT_CHUNK + 4 * (size_t)c->n_pieces;
+            index += 4 * ((size_t)c->n_pieces + 1);
             left -= rows;
         }
     if (offset != end)
@@ -198,7 +203,7 @@ static pare_status read_index(pare_logit_store *s, size_t header_end, pare_error
         memcmp(s->bytes + s->n - PARE_LOGIT_MAGIC_BYTES, PARE_LOGIT_END, PARE_LOGIT_MAGIC_BYTES) != 0)
         return pare_fail(err, PARE_ERR_FORMAT,
                          "%s: offset %zu: the file does not end in '" PARE_LOGIT_END "': cut short", s->path, s->n);
-    size_t trailer = s->n - PARE_LOGIT_TRAILER, per_chunk = PARE_LOGIT_CHUNK + 4 * (size_t)c->n_pieces;
+    size_t trailer = s->n - PARE_LOGIT_TRAILER, per_chunk = 4 * ((size_t)c->n_pieces + 1);
     const uint8_t *t = s->bytes + trailer;
     uint64_t offset = pare_load_u64le(t), n_windows = pare_load_u32le(t + 8);
     c->n_chunks = pare_load_u32le(t + 12);
@@ -238,42 +243,73 @@ typedef struct decoding {
     float *out;
 } decoding;
 
-/* Where piece p (1 ..) begins in the chunk's numbers, and how many tokens it has. */
-static size_t piece_of(const chunk_reader *c, const chunk *h, uint32_t n_vocab, uint32_t p, uint32_t *n_tokens)
+/* The zstd frame of n bytes at offset into *dst, which is allocated for at most `most` bytes. */
+static pare_status inflate(const pare_logit_store *s, uint64_t offset, size_t n, size_t most, uint8_t **dst,
+                           size_t *n_dst, pare_error *err)
 {
-    uint32_t from = (p - 1) * c->piece_tokens, left = n_vocab - from;
-    *n_tokens = left < c->piece_tokens ? left : c->piece_tokens;
-    return (size_t)from * h->n_rows * h->n_planes;
+    const uint8_t *src = s->bytes + offset;
+    unsigned long long said = ZSTD_getFrameContentSize(src, n);
+    if (said == ZSTD_CONTENTSIZE_ERROR || said == ZSTD_CONTENTSIZE_UNKNOWN || said > most)
+        return pare_fail(
+            err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": %s; allowed is one of %zu bytes or less", s->path, offset,
+            said == ZSTD_CONTENTSIZE_ERROR ? "no zstd frame" : "a zstd frame of unknown or larger size", most);
+    uint8_t *to = realloc(*dst, (size_t)said + 1);
+    if (to == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %llu bytes of logits", s->path, said);
+    *dst = to;
+    *n_dst = ZSTD_decompress(to, (size_t)said, src, n);
+    to[said] = 0; /* read, not used, by whoever takes the last bits two bytes at a time */
+    pare_map_release(src, n);
+    if (ZSTD_isError(*n_dst) || *n_dst != said)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": zstd: %s", s->path, offset,
+                         ZSTD_isError(*n_dst) ? ZSTD_getErrorName(*n_dst) : "the frame is too short");
+    return PARE_OK;
+}
+
+/* Are the bytes of the inflated piece what its head says? */
+static pare_status check_planes(const decoding *d, plane_set *p, size_t n, uint64_t offset, pare_error *err)
+{
+    size_t rows = d->h->n_rows, high, low;
+    const uint8_t *head = p->raw;
+    p->base = n >= PARE_LOGIT_PIECE_HEAD ? (int32_t)pare_load_u32le(head) : INT32_MIN;
+    if (p->base < -PARE_LOGIT_TAIL || head[4] > PARE_LOGIT_MAX_SHIFT || head[5] < 1 || head[5] > 3)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: offset %" PRIu64 ": a piece of %zu bytes with a wrong head",
+                         d->s->path, offset, n);
+    p->shift = head[4];
+    p->n_planes = head[5];
+    high = p->n_tokens * rows * p->n_planes;
+    low = p->n_tokens * pare_logit_low_bytes((uint32_t)rows, p->shift);
+    if (n != PARE_LOGIT_PIECE_HEAD + high + low)
+        return pare_fail(err, PARE_ERR_FORMAT,
+                         "%s: offset %" PRIu64 ": a piece of %zu bytes; %" PRIu32 " tokens of %zu rows need %zu",
+                         d->s->path, offset, n, p->n_tokens, rows, PARE_LOGIT_PIECE_HEAD + high + low);
+    p->high = head + PARE_LOGIT_PIECE_HEAD;
+    p->low = p->high + high;
+    return PARE_OK;
 }
 
 static pare_status inflate_piece(size_t i, int thread, void *ctx, pare_error *err)
 {
     const decoding *d = ctx;
-    const chunk_reader *c = d->s->state;
+    chunk_reader *c = d->s->state;
     const chunk *h = d->h;
-    uint32_t p = (uint32_t)i, n_tokens = 0;
-    uint8_t *dst = c->row_bytes;
-    size_t need = (size_t)h->n_rows * PARE_LOGIT_ROW, n = pare_load_u32le(h->sizes + 4 * i);
     uint64_t offset = h->offset;
+    size_t n = pare_load_u32le(h->sizes + 4 * i), got = 0;
     (void)thread;
-    if (p > 0) {
-        dst = c->raw + piece_of(c, h, d->s->info.n_vocab, p, &n_tokens);
-        need = (size_t)n_tokens * h->n_rows * h->n_planes;
+    for (size_t k = 0; k < i; k++)
+        offset += pare_load_u32le(h->sizes + 4 * k);
+    if (i == 0) {
+        size_t need = (size_t)h->n_rows * PARE_LOGIT_ROW;
+        pare_status st = inflate(d->s, offset, n, need, &c->row_bytes, &got, err);
+        return st != PARE_OK || got == need
+                   ? st
+                   : pare_fail(err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": %zu bytes for %" PRIu32 " rows",
+                               d->s->path, offset, got, h->n_rows);
     }
-    for (uint32_t k = 0; k < p; k++)
-        offset += pare_load_u32le(h->sizes + 4 * (size_t)k);
-    const uint8_t *src = d->s->bytes + offset;
-    unsigned long long said = ZSTD_getFrameContentSize(src, n);
-    if (said != need)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": %s, expected one of %zu bytes", d->s->path,
-                         offset, said == ZSTD_CONTENTSIZE_ERROR ? "no zstd frame" : "a zstd frame of another size",
-                         need);
-    size_t got = ZSTD_decompress(dst, need, src, n);
-    pare_map_release(src, n);
-    if (ZSTD_isError(got) || got != need)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": zstd: %s", d->s->path, offset,
-                         ZSTD_isError(got) ? ZSTD_getErrorName(got) : "frame is too short");
-    return PARE_OK;
+    plane_set *p = &c->planes[i - 1];
+    size_t most = PARE_LOGIT_PIECE_HEAD + p->n_tokens * (3 * (size_t)h->n_rows + h->n_rows);
+    pare_status st = inflate(d->s, offset, n, most, &p->raw, &got, err);
+    return st == PARE_OK ? check_planes(d, p, got, offset, err) : st;
 }
 
 static bool load_row(const pare_logit_store *s, const uint8_t *src, pare_logit_row *row)
@@ -288,28 +324,26 @@ static bool load_row(const pare_logit_store *s, const uint8_t *src, pare_logit_r
            isfinite(row->target_logp);
 }
 
-/* Up to GROUP rows from the chunk's row on. False: a number above that of probability 1. */
-static bool decode_numbers(const decoding *d, uint32_t row, uint32_t n, float *out)
+/* Rows [row, row + n), n at most GROUP, of a piece's tokens. False: a number above that of probability 1. */
+static bool decode_piece(const chunk_reader *c, const chunk *h, uint32_t piece, uint32_t row, uint32_t n,
+                         size_t n_vocab, float *out)
 {
-    const chunk_reader *c = d->s->state;
-    const chunk *h = d->h;
-    size_t n_vocab = d->s->info.n_vocab;
+    const plane_set *p = &c->planes[piece];
+    const uint32_t *token = c->order + (size_t)piece * c->piece_tokens, mask = (1u << p->shift) - 1;
+    size_t plane = (size_t)p->n_tokens * h->n_rows, low_bytes = pare_logit_low_bytes(h->n_rows, p->shift);
+    const uint8_t *high = p->high + row, *low = p->low;
     bool good = true;
-    for (uint32_t p = 1; p <= c->n_pieces; p++) {
-        uint32_t n_tokens;
-        const uint8_t *raw = c->raw + piece_of(c, h, (uint32_t)n_vocab, p, &n_tokens) + row;
-        const uint32_t *token = c->order + (size_t)(p - 1) * c->piece_tokens;
-        size_t plane = (size_t)n_tokens * h->n_rows;
-        for (uint32_t j = 0; j < n_tokens; j++, raw += h->n_rows)
-            for (uint32_t r = 0; r < n; r++) {
-                uint32_t v = 0;
-                for (uint32_t b = 0; b < h->n_planes; b++)
-                    v |= (uint32_t)raw[b * plane + r] << 8 * b;
-                int64_t k = (int64_t)h->base + v;
-                good &= k <= c->code.top;
-                out[r * n_vocab + token[j]] = pare_logit_value(&c->code, k <= c->code.top ? (int32_t)k : 0);
-            }
-    }
+    for (uint32_t j = 0; j < p->n_tokens; j++, high += h->n_rows, low += low_bytes)
+        for (uint32_t r = 0; r < n; r++) {
+            uint32_t v = 0, bit = (row + r) * p->shift;
+            for (uint32_t b = 0; b < p->n_planes; b++)
+                v |= (uint32_t)high[b * plane + r] << 8 * b;
+            if (p->shift > 0)
+                v = v << p->shift | ((pare_load_u16le(low + bit / 8) >> bit % 8) & mask);
+            int64_t k = (int64_t)p->base + v;
+            good &= k <= c->code.top;
+            out[r * n_vocab + token[j]] = pare_logit_value(&c->code, k <= c->code.top ? (int32_t)k : 0);
+        }
     return good;
 }
 
@@ -321,7 +355,10 @@ static pare_status decode_group(size_t i, int thread, void *ctx, pare_error *err
     size_t n_vocab = d->s->info.n_vocab;
     float *out = d->out + (size_t)at * n_vocab;
     (void)thread;
-    if (!decode_numbers(d, row, n, out))
+    bool good = true;
+    for (uint32_t p = 0; p < c->n_pieces; p++)
+        good &= decode_piece(c, d->h, p, row, n, n_vocab, out);
+    if (!good)
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: chunk at offset %" PRIu64 ": a probability above 1 in rows %" PRIu32 " to %" PRIu32,
                          d->s->path, d->h->offset, row, row + n - 1);
@@ -345,15 +382,7 @@ static pare_status load_chunk(decoding *d, uint64_t k, pare_error *err)
     d->h = &c->chunks[k];
     if (c->cached == k)
         return PARE_OK;
-    size_t n_raw = (size_t)d->s->info.n_vocab * d->h->n_rows * d->h->n_planes;
-    size_t n_rows = (size_t)d->h->n_rows * PARE_LOGIT_ROW;
     c->cached = c->n_chunks;
-    free(c->raw);
-    free(c->row_bytes);
-    c->raw = malloc(n_raw);
-    c->row_bytes = malloc(n_rows);
-    if (c->raw == NULL || c->row_bytes == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a chunk of %zu bytes", d->s->path, n_raw + n_rows);
     pare_status st = pare_parallel((size_t)c->n_pieces + 1, inflate_piece, d, err);
     if (st == PARE_OK)
         c->cached = k;
@@ -386,7 +415,9 @@ static void close_chunks(pare_logit_store *s)
     pare_logit_code_close(&c->code);
     free(c->order);
     free(c->chunks);
-    free(c->raw);
+    for (uint32_t i = 0; c->planes != NULL && i < c->n_pieces; i++)
+        free(c->planes[i].raw);
+    free(c->planes);
     free(c->row_bytes);
     free(c);
 }

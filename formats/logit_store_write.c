@@ -180,8 +180,6 @@ typedef struct chunk_writer {
     pare_logit_row *rows; /* [chunk_rows] */
     pare_logit_noise *noise;
     piece *pieces;            /* [1 + n_pieces]: the rows' own, then the numbers */
-    int32_t base;             /* the smallest number of the chunk */
-    uint32_t n_planes;        /* bytes of the largest number - base */
     pare_buf windows, chunks; /* of the index */
     uint32_t n_chunks;
 } chunk_writer;
@@ -199,23 +197,6 @@ static pare_status encode_row(size_t i, int thread, void *ctx, pare_error *err)
     pare_logit_encode(&c->code, c->y + row_of(w, i), w->info.n_vocab, c->scratch + row_of(w, (size_t)thread),
                       c->numbers + row_of(w, i), &c->rows[i]);
     return PARE_OK;
-}
-
-/* Numbers of the rows held, and how many bytes one needs. */
-static pare_status encode_chunk(pare_logit_writer *w, pare_error *err)
-{
-    chunk_writer *c = w->state;
-    pare_status st = pare_parallel(c->n_held, encode_row, w, err);
-    int32_t low = INT32_MAX, high = INT32_MIN;
-    for (size_t i = 0; i < row_of(w, c->n_held); i++) {
-        low = c->numbers[i] < low ? c->numbers[i] : low;
-        high = c->numbers[i] > high ? c->numbers[i] : high;
-    }
-    c->base = low;
-    c->n_planes = 1;
-    for (uint32_t range = (uint32_t)(high - low); range > 255; range >>= 8)
-        c->n_planes++;
-    return st;
 }
 
 static pare_status compress(piece *p, const uint8_t *raw, size_t n, pare_error *err)
@@ -237,49 +218,117 @@ static pare_status compress(piece *p, const uint8_t *raw, size_t n, pare_error *
     return PARE_OK;
 }
 
-/* Tokens of a piece, byte by byte of their numbers, and of each token all rows: what is alike lies together. */
-static void fill_planes(const pare_logit_writer *w, uint32_t from, uint32_t to, uint8_t *raw)
+/* Numbers v - base of a piece, token by token, as they are stored: hi = (v - base) >> shift in n_planes bytes, all
+ * first bytes, then all second ones; then the low bits of each token's rows side by side. */
+typedef struct plane_shape {
+    int32_t base;
+    uint32_t shift, n_planes;
+    uint32_t n_tokens, n_rows;
+} plane_shape;
+
+/* Low bits are noise that no code makes smaller; what is above is what a byte code does well with: the smallest shift
+ * that leaves 1 number in 200 or fewer above a byte. Larger ones are the tokens that became likely for once; their
+ * upper bytes cost little, being nearly all 0. */
+static plane_shape choose_shape(const int32_t *v, uint32_t n_tokens, uint32_t n_rows)
 {
-    const chunk_writer *c = w->state;
-    size_t plane = (size_t)(to - from) * c->n_held;
-    for (uint32_t j = from; j < to; j++) {
-        const int32_t *number = c->numbers + c->order[j];
-        uint8_t *dst = raw + (size_t)(j - from) * c->n_held;
-        for (uint32_t r = 0; r < c->n_held; r++) {
-            uint32_t v = (uint32_t)(number[row_of(w, r)] - c->base);
-            for (uint32_t b = 0; b < c->n_planes; b++)
-                dst[b * plane + r] = (uint8_t)(v >> 8 * b);
+    plane_shape s = {.base = v[0], .n_tokens = n_tokens, .n_rows = n_rows};
+    size_t n = (size_t)n_tokens * n_rows, above = 0, of_length[33] = {0};
+    for (size_t i = 1; i < n; i++)
+        s.base = v[i] < s.base ? v[i] : s.base;
+    uint32_t length = 0, top = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u = (uint32_t)(v[i] - s.base);
+        of_length[u != 0 ? 32 - __builtin_clz(u) : 0]++;
+        top = u > top ? u : top;
+    }
+    for (length = 32; length > 8 && (above + of_length[length]) <= n / 200; length--)
+        above += of_length[length];
+    s.shift = length - 8 < PARE_LOGIT_MAX_SHIFT ? length - 8 : PARE_LOGIT_MAX_SHIFT;
+    for (s.n_planes = 1; top >> s.shift >> 8 * s.n_planes != 0;)
+        s.n_planes++;
+    return s;
+}
+
+static size_t shape_bytes(const plane_shape *s)
+{
+    return PARE_LOGIT_PIECE_HEAD +
+           s->n_tokens * ((size_t)s->n_rows * s->n_planes + pare_logit_low_bytes(s->n_rows, s->shift));
+}
+
+static void fill_planes(const plane_shape *s, const int32_t *v, uint8_t *raw)
+{
+    size_t n = (size_t)s->n_tokens * s->n_rows, low_bytes = pare_logit_low_bytes(s->n_rows, s->shift);
+    uint32_t mask = (1u << s->shift) - 1;
+    pare_store_u32le(raw, (uint32_t)s->base);
+    raw[4] = (uint8_t)s->shift;
+    raw[5] = (uint8_t)s->n_planes;
+    raw[6] = raw[7] = 0;
+    raw += PARE_LOGIT_PIECE_HEAD;
+    for (uint32_t b = 0; b < s->n_planes; b++, raw += n)
+        for (size_t i = 0; i < n; i++)
+            raw[i] = (uint8_t)((uint32_t)(v[i] - s->base) >> s->shift >> 8 * b);
+    for (uint32_t j = 0; j < s->n_tokens && s->shift > 0; j++, raw += low_bytes) {
+        uint32_t bits = 0, n_bits = 0;
+        uint8_t *dst = raw;
+        for (uint32_t r = 0; r < s->n_rows; r++) {
+            bits |= ((uint32_t)(v[(size_t)j * s->n_rows + r] - s->base) & mask) << n_bits;
+            for (n_bits += s->shift; n_bits >= 8; n_bits -= 8, bits >>= 8)
+                *dst++ = (uint8_t)bits;
         }
+        if (n_bits > 0)
+            *dst = (uint8_t)bits;
     }
 }
 
-static void fill_rows(const chunk_writer *c, uint8_t *raw)
+/* Numbers of n_tokens tokens from place `from` of the order on, of each token all rows: what is alike lies together. */
+static pare_status make_planes(const pare_logit_writer *w, uint32_t from, uint32_t n_tokens, uint8_t **raw, size_t *n,
+                               pare_error *err)
 {
-    for (uint32_t r = 0; r < c->n_held; r++, raw += PARE_LOGIT_ROW) {
-        pare_store_f32le(raw, c->rows[r].shift);
-        pare_store_u32le(raw + 4, c->rows[r].target);
-        pare_store_f32le(raw + 8, c->rows[r].target_logp);
-        pare_store_u32le(raw + 12, c->rows[r].top);
-        pare_store_f32le(raw + 16, c->rows[r].top_logp);
+    const chunk_writer *c = w->state;
+    int32_t *v = malloc((size_t)n_tokens * c->n_held * sizeof *v);
+    *raw = NULL;
+    if (v != NULL) {
+        for (uint32_t j = 0; j < n_tokens; j++)
+            for (uint32_t r = 0; r < c->n_held; r++)
+                v[(size_t)j * c->n_held + r] = c->numbers[row_of(w, r) + c->order[from + j]];
+        plane_shape shape = choose_shape(v, n_tokens, c->n_held);
+        *n = shape_bytes(&shape);
+        if ((*raw = malloc(*n)) != NULL)
+            fill_planes(&shape, v, *raw);
+        free(v);
     }
+    return *raw != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a piece of logits", w->path);
+}
+
+static pare_status make_rows(const pare_logit_writer *w, uint8_t **raw, size_t *n, pare_error *err)
+{
+    const chunk_writer *c = w->state;
+    *n = (size_t)c->n_held * PARE_LOGIT_ROW;
+    uint8_t *at = *raw = malloc(*n);
+    if (at == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " rows", w->path, c->n_held);
+    for (uint32_t r = 0; r < c->n_held; r++, at += PARE_LOGIT_ROW) {
+        pare_store_f32le(at, c->rows[r].shift);
+        pare_store_u32le(at + 4, c->rows[r].target);
+        pare_store_f32le(at + 8, c->rows[r].target_logp);
+        pare_store_u32le(at + 12, c->rows[r].top);
+        pare_store_f32le(at + 16, c->rows[r].top_logp);
+    }
+    return PARE_OK;
 }
 
 static pare_status make_piece(size_t i, int thread, void *ctx, pare_error *err)
 {
     const pare_logit_writer *w = ctx;
     const chunk_writer *c = w->state;
-    uint32_t from = i > 0 ? (uint32_t)(i - 1) * c->piece_tokens : 0;
-    uint32_t left = w->info.n_vocab - from, n = left < c->piece_tokens ? left : c->piece_tokens;
-    size_t bytes = i > 0 ? (size_t)n * c->n_held * c->n_planes : (size_t)c->n_held * PARE_LOGIT_ROW;
-    uint8_t *raw = malloc(bytes);
+    uint32_t from = i > 0 ? (uint32_t)(i - 1) * c->piece_tokens : 0, left = w->info.n_vocab - from;
+    uint8_t *raw = NULL;
+    size_t n = 0;
     (void)thread;
-    if (raw == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of logits", bytes);
-    if (i > 0)
-        fill_planes(w, from, from + n, raw);
-    else
-        fill_rows(c, raw);
-    pare_status st = compress(&c->pieces[i], raw, bytes, err);
+    pare_status st = i > 0 ? make_planes(w, from, left < c->piece_tokens ? left : c->piece_tokens, &raw, &n, err)
+                           : make_rows(w, &raw, &n, err);
+    if (st == PARE_OK)
+        st = compress(&c->pieces[i], raw, n, err);
     free(raw);
     return st;
 }
@@ -346,7 +395,7 @@ static pare_status try_step(pare_logit_writer *w, int j, size_t *n_bytes, pare_e
     pare_logit_code_close(&c->code);
     pare_status st = pare_logit_code_open(&c->code, step, cap, err);
     if (st == PARE_OK)
-        st = encode_chunk(w, err);
+        st = pare_parallel(c->n_held, encode_row, w, err);
     if (st == PARE_OK && c->order[0] == UINT32_MAX)
         st = choose_order(w, err);
     return st == PARE_OK ? compress_chunk(w, n_bytes, err) : st;
@@ -429,13 +478,9 @@ static pare_status flush_chunk(pare_logit_writer *w, pare_error *err)
         if ((st = choose_code(w, err)) == PARE_OK)
             st = put_header(w, err);
         c->started = true;
-    } else if ((st = encode_chunk(w, err)) == PARE_OK) {
+    } else if ((st = pare_parallel(c->n_held, encode_row, w, err)) == PARE_OK) {
         st = compress_chunk(w, &n_bytes, err);
     }
-    if (st == PARE_OK)
-        st = put_u32(&c->chunks, (uint32_t)c->base, err);
-    if (st == PARE_OK)
-        st = put_u32(&c->chunks, c->n_planes, err);
     for (uint32_t i = 0; i <= c->n_pieces && st == PARE_OK; i++) {
         st = pare_output_write(w->out, c->pieces[i].data, c->pieces[i].n, err);
         if (st == PARE_OK)
