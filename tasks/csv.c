@@ -3,23 +3,32 @@
 #include <inttypes.h>
 #include <string.h>
 
-static pare_status wrong(const pare_csv *c, const char *what, pare_error *err)
-{
-    return pare_fail(err, PARE_ERR_FORMAT, "%s: line %" PRIu64 ", column %zu of the record: %s", c->path, c->line,
-                     c->n_fields + 1, what);
-}
-
 static bool at_line_end(const pare_csv *c)
 {
-    return c->data[c->at] == '\n' || (c->data[c->at] == '\r' && c->at + 1 < c->len && c->data[c->at + 1] == '\n');
+    return c->at == c->len || c->data[c->at] == '\n' ||
+           (c->data[c->at] == '\r' && c->at + 1 < c->len && c->data[c->at + 1] == '\n');
 }
 
-/* The bytes between quotes; c->at is behind the opening one, and behind the closing one afterwards. */
+/* Text up to the next comma or the end of the line. */
+static pare_status plain(pare_csv *c, pare_error *err)
+{
+    size_t from = c->at;
+    for (; !at_line_end(c) && c->data[c->at] != ','; c->at++) {
+        if (c->data[c->at] == '\r')
+            return pare_fail(err, PARE_ERR_FORMAT,
+                             "%s: line %" PRIu64 ", column %zu of the record: carriage return without line feed",
+                             c->path, c->line, c->n_fields + 1);
+        c->n_stray += c->data[c->at] == '"';
+    }
+    return pare_buf_put(&c->text, c->data + from, c->at - from, err);
+}
+
+/* The bytes between quotes, and what stands behind the closing one; c->at is behind the opening one. */
 static pare_status quoted(pare_csv *c, pare_error *err)
 {
     uint64_t opened = c->line;
     pare_status st = PARE_OK;
-    while (st == PARE_OK) {
+    for (bool open = true; open && st == PARE_OK;) {
         const char *from = c->data + c->at, *quote = memchr(from, '"', c->len - c->at);
         if (quote == NULL)
             return pare_fail(err, PARE_ERR_FORMAT,
@@ -29,59 +38,115 @@ static pare_status quoted(pare_csv *c, pare_error *err)
         for (size_t i = 0; i < n; i++)
             c->line += from[i] == '\n';
         c->at += n + 1;
-        bool doubled = c->at < c->len && c->data[c->at] == '"';
-        st = pare_buf_put(&c->text, from, n + doubled, err); /* one of two quotes belongs to the text */
-        if (!doubled)
-            break;
-        c->at++;
+        open = c->at < c->len && c->data[c->at] == '"'; /* two quotes: one of them belongs to the text */
+        st = pare_buf_put(&c->text, from, n + open, err);
+        c->at += open;
     }
-    if (st == PARE_OK && c->at < c->len && c->data[c->at] != ',' && !at_line_end(c))
-        return wrong(c, "text behind the closing quote", err);
+    if (st != PARE_OK || at_line_end(c) || c->data[c->at] == ',')
+        return st;
+    c->n_stray++;
+    return plain(c, err);
+}
+
+static pare_status end_field(pare_csv *c, size_t begin, pare_error *err)
+{
+    if (c->at - begin > PARE_CSV_MAX_RECORD)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: line %" PRIu64 ": the record has %zu bytes or more, limit %d",
+                         c->path, c->record_line, c->at - begin, PARE_CSV_MAX_RECORD);
+    if (c->n_fields == PARE_CSV_MAX_FIELDS)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: line %" PRIu64 ": more than %d columns", c->path, c->line,
+                         PARE_CSV_MAX_FIELDS);
+    c->ends[c->n_fields++] = c->text.len;
+    return PARE_OK;
+}
+
+/* RFC 4180, and rule 1. */
+static pare_status read_record(pare_csv *c, pare_error *err)
+{
+    size_t begin = c->at;
+    pare_status st = PARE_OK;
+    for (bool open = true; open && st == PARE_OK;) {
+        bool has_quotes = c->at < c->len && c->data[c->at] == '"';
+        c->at += has_quotes;
+        st = has_quotes ? quoted(c, err) : plain(c, err);
+        if (st == PARE_OK)
+            st = end_field(c, begin, err);
+        open = c->at < c->len && c->data[c->at] == ',';
+        c->at += open;
+    }
     return st;
 }
 
-static pare_status plain(pare_csv *c, pare_error *err)
+/* Where the text of a field ends that began with a quote, by rule 2: [from, to) is what is left of the line. */
+static const char *closing_quote(const char *from, const char *to, const char *last_comma)
 {
-    size_t from = c->at;
-    while (c->at < c->len && c->data[c->at] != ',' && !at_line_end(c)) {
-        if (c->data[c->at] == '"')
-            return wrong(c, "a quote in a field that does not begin with one", err);
-        if (c->data[c->at] == '\r')
-            return wrong(c, "carriage return without line feed", err);
-        c->at++;
+    for (const char *q = from; (q = memchr(q, '"', (size_t)(to - q))) != NULL; q++)
+        if (q + 1 == to || (q[1] == ',' && (q + 1 == last_comma || q + 2 == to || q[2] == '"')))
+            return q;
+    return NULL;
+}
+
+/* Rule 2. */
+static pare_status read_line(pare_csv *c, pare_error *err)
+{
+    const char *from = c->data + c->at, *end = memchr(from, '\n', c->len - c->at);
+    const char *to = end != NULL ? end : c->data + c->len;
+    to -= to > from && to[-1] == '\r';
+    /* of a last field without quotes, else NULL */
+    const char *last_comma = memrchr(from, ',', (size_t)(to - from));
+    if (last_comma != NULL && memchr(last_comma, '"', (size_t)(to - last_comma)) != NULL)
+        last_comma = NULL;
+    size_t begin = c->at;
+    pare_status st = PARE_OK;
+    for (bool open = true; open && st == PARE_OK;) {
+        const char *text = from, *stop = from < to && *from == '"' ? closing_quote(from + 1, to, last_comma) : NULL;
+        if (stop != NULL) {
+            text++;
+            from = stop + 1;
+        } else {
+            stop = memchr(from, ',', (size_t)(to - from));
+            stop = from = stop != NULL ? stop : to;
+        }
+        st = pare_buf_put(&c->text, text, (size_t)(stop - text), err);
+        c->at = (size_t)(from - c->data);
+        if (st == PARE_OK)
+            st = end_field(c, begin, err);
+        open = from < to;
+        from += open; /* a comma */
     }
-    return pare_buf_put(&c->text, c->data + from, c->at - from, err);
+    return st;
+}
+
+static void begin_record(pare_csv *c, size_t at, uint64_t line)
+{
+    c->at = at;
+    c->line = c->record_line = line;
+    c->n_fields = c->n_stray = c->text.len = 0;
 }
 
 pare_status pare_csv_next(pare_csv *c, bool *more, pare_error *err)
 {
-    size_t ends[PARE_CSV_MAX_FIELDS], begin = c->at;
-    pare_status st = PARE_OK;
-    c->n_fields = 0;
-    c->text.len = 0;
-    c->record_line = c->line;
+    size_t begin = c->at;
+    begin_record(c, begin, c->line);
     *more = c->at < c->len;
-    for (bool open = *more; open;) {
-        if (c->n_fields == PARE_CSV_MAX_FIELDS)
-            return pare_fail(err, PARE_ERR_RANGE, "%s: line %" PRIu64 ": more than %d columns", c->path, c->line,
-                             PARE_CSV_MAX_FIELDS);
-        bool has_quotes = c->at < c->len && c->data[c->at] == '"';
-        c->at += has_quotes;
-        if ((st = has_quotes ? quoted(c, err) : plain(c, err)) != PARE_OK)
-            return st;
-        if (c->at - begin > PARE_CSV_MAX_RECORD)
-            return pare_fail(err, PARE_ERR_RANGE, "%s: line %" PRIu64 ": the record has %zu bytes or more, limit %d",
-                             c->path, c->record_line, c->at - begin, PARE_CSV_MAX_RECORD);
-        ends[c->n_fields++] = c->text.len;
-        open = c->at < c->len && c->data[c->at] == ',';
-        c->at += open;
+    if (!*more)
+        return PARE_OK;
+    pare_status st = read_record(c, err);
+    bool stray = c->n_stray > 0;
+    if (st == PARE_OK && stray && c->n_expected > 0 && c->n_fields != c->n_expected) {
+        begin_record(c, begin, c->record_line);
+        st = read_line(c, err);
     }
+    if (st != PARE_OK)
+        return st;
     if (c->at < c->len) {
         c->at += c->data[c->at] == '\r' ? 2 : 1;
         c->line++;
     }
-    for (size_t i = 0, from = 0; i < c->n_fields; from = ends[i++])
-        c->fields[i] = (pare_str){c->text.data == NULL ? "" : c->text.data + from, ends[i] - from};
+    if (stray && c->n_repaired++ == 0)
+        c->first_repaired = c->record_line;
+    for (size_t i = 0, from = 0; i < c->n_fields; from = c->ends[i++])
+        c->fields[i] = (pare_str){c->text.data == NULL ? "" : c->text.data + from, c->ends[i] - from};
     return PARE_OK;
 }
 

@@ -106,9 +106,11 @@ static pare_status open_csv(pare_records *r, pare_error *err)
     const char *const *columns = n == 6 ? mmlu_columns : winogrande_columns;
     for (size_t i = 0; i < n && st == PARE_OK; i++)
         st = add_name(r, r->has_header ? r->csv.fields[i] : (pare_str){columns[i], strlen(columns[i])}, i, err);
+    r->csv.n_expected = n;
     if (!r->has_header) {
         r->csv.at = 0;
         r->csv.line = 1;
+        r->csv.n_repaired = 0;
     }
     return st;
 }
@@ -124,6 +126,13 @@ static pare_status next_csv(pare_records *r, json_t **out, pare_error *err)
     pare_status st = pare_csv_next(&r->csv, &more, err);
     while (st == PARE_OK && more && r->csv.n_fields == 1 && r->csv.fields[0].len == 0) /* an empty line */
         st = pare_csv_next(&r->csv, &more, err);
+    if (st == PARE_OK && !more && r->csv.n_repaired > 0)
+        st = pare_warn(err,
+                       "%s: %" PRIu64 " record%s, the first at line %" PRIu64
+                       ", with quotes inside of a quoted field that are not doubled; read as Python's csv does where "
+                       "that gives %zu columns",
+                       r->path, r->csv.n_repaired, r->csv.n_repaired == 1 ? "" : "s", r->csv.first_repaired,
+                       r->csv.n_expected);
     if (st == PARE_OK)
         st = set_where(r, "line", r->csv.record_line, err);
     if (st != PARE_OK || !more)
