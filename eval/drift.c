@@ -1,4 +1,6 @@
 #include "eval/drift.h"
+#include "eval/task_figures.h"
+#include "eval/written.h"
 
 #include "core/checked.h"
 
@@ -32,8 +34,20 @@ void pare_pairs_close(pare_pairs *p)
     *p = (pare_pairs){0};
 }
 
+/* The same for the same text: FNV-1a of 64 bits. */
+static uint64_t number_of(pare_str text)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < text.len; i++)
+        h = (h ^ (uint8_t)text.data[i]) * 0x100000001b3u;
+    return h;
+}
+
 static pare_answer answer_of(const pare_task *task, size_t i, const pare_item_score *score, pare_rule rule)
 {
+    if (task->kind == PARE_TASK_GENERATE)
+        return (pare_answer){number_of(score->written->answer[PARE_EXTRACT_STRICT]),
+                             score->written->right[PARE_EXTRACT_STRICT]};
     if (task->kind == PARE_TASK_LAST_WORD)
         return (pare_answer){score->choices[0].greedy, score->choices[0].greedy};
     const size_t choice = score->pick[task->kind == PARE_TASK_MASS ? PARE_BY_SUM : rule];
@@ -63,7 +77,7 @@ pare_status pare_pairs_add_task(pare_pairs *p, const pare_task_scores *reference
     for (size_t i = 0; i < task->n_items && st == PARE_OK; i++) {
         const pare_item_score *left = &reference->items[i], *right = &model->items[i];
         size_t group = 0;
-        if (left->too_long || right->too_long) {
+        if (isnan(pare_item_value(reference, i, rule)) || isnan(pare_item_value(model, i, rule))) {
             p->n_left_out++;
             continue;
         }

@@ -30,7 +30,8 @@ typedef struct pare_pairs {
 pare_status pare_pairs_add(pare_pairs *p, pare_answer reference, pare_answer model, size_t group, pare_error *err);
 
 /* Append the items of a task that both models were asked. Items whose text of group is the same are one group; an item
- * without such a text is a group of its own. Of PARE_TASK_LAST_WORD the answer is whether the word came, by any rule;
+ * without such a text is a group of its own. Of PARE_TASK_GENERATE the answer is the one of the strict rule, and items
+ * without a target are left out. Of PARE_TASK_LAST_WORD the answer is whether the word came, by any rule;
  * of PARE_TASK_MASS, which has no answers of its own, the most likely choice. Errors: PARE_ERR_USAGE (scores of
  * different tasks), PARE_ERR_MEMORY */
 pare_status pare_pairs_add_task(pare_pairs *p, const pare_task_scores *reference, const pare_task_scores *model,

@@ -58,6 +58,9 @@ pare_status pare_prompt_ids(const pare_tokenizer *t, const pare_vocab *v, pare_s
     for (size_t i = 0; i < 2 && st == PARE_OK; i++)
         if (behind[i] != PARE_TOKEN_NONE && out->n > first && out->ids[out->n - 1] == behind[i])
             out->n--;
+    int32_t *ids = out->ids + first;
+    if (st == PARE_OK && v->bos != PARE_TOKEN_NONE && out->n - first >= 2 && ids[0] == v->bos && ids[1] == v->bos)
+        memmove(ids, ids + 1, (--out->n - first) * sizeof *ids);
     return st;
 }
 

@@ -59,7 +59,8 @@ typedef struct pare_generate_job {
  * finite: prompt and token), those of the passes, of `text` and of `done`. */
 pare_status pare_generate(const pare_generate_job *job, pare_completion *out, pare_error *err);
 
-/* Ids of a prompt: BOS in front where the model wants it, and nothing behind. flags: PARE_TOKENIZE_SPECIAL or 0. */
+/* Ids of a prompt: BOS in front where the model wants it, once also when the text begins with it, and nothing behind.
+ * flags: PARE_TOKENIZE_SPECIAL or 0. */
 pare_status pare_prompt_ids(const pare_tokenizer *t, const pare_vocab *v, pare_str text, unsigned flags, pare_ids *out,
                             pare_error *err);
 

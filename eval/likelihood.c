@@ -1,4 +1,4 @@
-#include "eval/likelihood.h"
+#include "eval/written.h"
 
 #include "core/checked.h"
 #include "core/scratch.h"
@@ -392,15 +392,9 @@ static void close_scoring(scoring *s)
     free(s->by_row);
 }
 
-pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err)
+static pare_status score_choices(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err)
 {
     scoring s = {.task = task, .with = with, .out = out};
-    double start = now();
-    uint32_t trained = with->m->hp.n_ctx_train > 0 ? with->m->hp.n_ctx_train : DEFAULT_CTX;
-    *out = (pare_task_scores){.task = task, .n_ctx = with->n_ctx > 0 ? with->n_ctx : trained};
-    if (task->kind == PARE_TASK_GENERATE)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: items of %s have no answers to be scored", task->path,
-                         task->format);
     pare_status st = pare_text_rule_of(&s.rule, with->tokenizer, &with->m->vocab, err);
     if (st == PARE_OK)
         st = reserve_scores(&s, err);
@@ -413,6 +407,16 @@ pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const 
     for (size_t first = 0, n; first < s.n_list && st == PARE_OK; first += n)
         st = run_batch(&s, first, &n, err);
     close_scoring(&s);
+    return st;
+}
+
+pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err)
+{
+    double start = now();
+    uint32_t trained = with->m->hp.n_ctx_train > 0 ? with->m->hp.n_ctx_train : DEFAULT_CTX;
+    *out = (pare_task_scores){.task = task, .n_ctx = with->n_ctx > 0 ? with->n_ctx : trained};
+    pare_status st = task->kind == PARE_TASK_GENERATE ? pare_score_written(out, task, with, err)
+                                                      : score_choices(out, task, with, err);
     out->seconds = now() - start;
     if (st != PARE_OK)
         pare_task_scores_close(out);

@@ -27,11 +27,14 @@ typedef struct pare_choice_score {
     bool greedy;               /* every token of the continuation was the most likely one */
 } pare_choice_score;
 
+typedef struct pare_written pare_written; /* eval/written.h */
+
 typedef struct pare_item_score {
-    pare_choice_score *choices; /* [item.n_choices] */
-    bool too_long;              /* does not fit in the context: not scored, and in no figure */
-    size_t pick[PARE_N_RULES];  /* index of the choice that each rule takes, the first of equals */
-    double mass;                /* share of the right choices in sum e^loglik */
+    pare_choice_score *choices;  /* [item.n_choices] */
+    bool too_long;               /* does not fit in the context: not scored, and in no figure */
+    size_t pick[PARE_N_RULES];   /* index of the choice that each rule takes, the first of equals */
+    double mass;                 /* share of the right choices in sum e^loglik */
+    const pare_written *written; /* PARE_TASK_GENERATE, else NULL: its text; nothing above is set but too_long */
 } pare_item_score;
 
 typedef void (*pare_task_fn)(size_t n_done, size_t n_items, void *user);
@@ -55,9 +58,10 @@ typedef struct pare_task_scores {
     pare_arena memory;
 } pare_task_scores;
 
-/* Score every item. Sequences are sorted by length and run in batches; the same input gives the same numbers for any
- * number of threads. Errors: those of the passes; PARE_ERR_NUMBER (a logit is not finite: item, choice, position and
- * token); PARE_ERR_UNSUPPORTED (kind GENERATE); PARE_ERR_FORMAT (no token to begin an empty context with). */
+/* Score every item; PARE_TASK_GENERATE: have the model write (eval/written.h). Sequences are sorted by length and run
+ * in batches; the same input gives the same numbers for any number of threads. Errors: those of the passes;
+ * PARE_ERR_NUMBER (a logit is not finite: item, choice, position and token); PARE_ERR_FORMAT (no token to begin an
+ * empty context with). */
 pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err);
 void pare_task_scores_close(pare_task_scores *s);
 

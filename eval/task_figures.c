@@ -1,14 +1,23 @@
 #include "eval/task_figures.h"
+#include "eval/written.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+static double exact_match(const pare_task_scores *s, size_t i, pare_extraction how)
+{
+    bool asked = !s->items[i].too_long && s->task->items[i].target.len > 0;
+    return asked ? s->items[i].written->right[how] : NAN;
+}
 
 double pare_item_value(const pare_task_scores *s, size_t i, pare_rule rule)
 {
     const pare_item_score *score = &s->items[i];
     if (score->too_long)
         return NAN;
+    if (s->task->kind == PARE_TASK_GENERATE)
+        return exact_match(s, i, PARE_EXTRACT_STRICT);
     if (s->task->kind == PARE_TASK_MASS)
         return score->mass;
     if (s->task->kind == PARE_TASK_LAST_WORD)
@@ -66,6 +75,12 @@ static double summed_loglik(const pare_task_scores *s, size_t i, pare_rule rule)
     return s->items[i].too_long ? NAN : s->items[i].choices[0].loglik;
 }
 
+static double flexible_match(const pare_task_scores *s, size_t i, pare_rule rule)
+{
+    (void)rule;
+    return exact_match(s, i, PARE_EXTRACT_FLEXIBLE);
+}
+
 /* lm-eval's perplexity of last words: e^-(mean ln p of a word). */
 static void make_perplexity(pare_task_figure *f)
 {
@@ -88,7 +103,18 @@ static const struct {
     {PARE_TASK_MASS, false, "mc2", pare_item_value, PARE_BY_SUM, NULL},
     {PARE_TASK_LAST_WORD, false, "acc", pare_item_value, PARE_BY_SUM, NULL},
     {PARE_TASK_LAST_WORD, false, "perplexity", summed_loglik, PARE_BY_SUM, make_perplexity},
+    {PARE_TASK_GENERATE, false, "exact_strict", pare_item_value, PARE_BY_SUM, NULL},
+    {PARE_TASK_GENERATE, false, "exact_flexible", flexible_match, PARE_BY_SUM, NULL},
 };
+
+/* Of some tasks the texts are the result: nothing says which are right. */
+static bool has_answers(const pare_task *task)
+{
+    size_t i = 0;
+    while (task->kind == PARE_TASK_GENERATE && i < task->n_items && task->items[i].target.len == 0)
+        i++;
+    return i < task->n_items;
+}
 
 pare_status pare_task_figures(const pare_task_scores *s, pare_task_figure out[PARE_MAX_FIGURES], size_t *n,
                               pare_error *err)
@@ -99,7 +125,7 @@ pare_status pare_task_figures(const pare_task_scores *s, pare_task_figure out[PA
     if (values == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu values", s->task->path, s->task->n_items);
     for (size_t k = 0; k < sizeof figures / sizeof figures[0] && st == PARE_OK; k++) {
-        if (figures[k].kind != s->task->kind || (figures[k].needs_norm && !s->task->has_norm))
+        if (figures[k].kind != s->task->kind || (figures[k].needs_norm && !s->task->has_norm) || !has_answers(s->task))
             continue;
         for (size_t i = 0; i < s->task->n_items; i++)
             values[i] = figures[k].value(s, i, figures[k].rule);

@@ -7,10 +7,10 @@
 #include <string.h>
 
 /* A row a format, in its reader's file. */
-extern const pare_format pare_format_arc, pare_format_boolq, pare_format_choices, pare_format_hellaswag,
-    pare_format_hellaswag_text, pare_format_lambada, pare_format_llama_cpp_choice, pare_format_mmlu,
-    pare_format_openbookqa, pare_format_piqa, pare_format_truthfulqa_mc1, pare_format_truthfulqa_mc2,
-    pare_format_winogrande;
+extern const pare_format pare_format_arc, pare_format_boolq, pare_format_choices, pare_format_gsm8k,
+    pare_format_hellaswag, pare_format_hellaswag_text, pare_format_humaneval, pare_format_lambada,
+    pare_format_llama_cpp_choice, pare_format_mmlu, pare_format_openbookqa, pare_format_piqa,
+    pare_format_truthfulqa_mc1, pare_format_truthfulqa_mc2, pare_format_winogrande;
 
 const pare_format *const pare_formats[] = {
     &pare_format_llama_cpp_choice,
@@ -25,6 +25,8 @@ const pare_format *const pare_formats[] = {
     &pare_format_winogrande,
     &pare_format_boolq,
     &pare_format_choices,
+    &pare_format_gsm8k,
+    &pare_format_humaneval,
     &pare_format_lambada,
     NULL,
 };

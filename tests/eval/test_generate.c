@@ -1,7 +1,7 @@
 /* eval/generate: endings, stops, streams and draws with a model whose next token is known; whole texts of a real model
  * against passes over whole sequences. */
 #include "check.h"
-#include "toy.h"
+#include "chain.h"
 
 #include "core/threads.h"
 #include "eval/generate.h"
@@ -12,14 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A model without layers: the next token depends on the last one alone. token -> text, next */
 enum { UNK, BOS, EOS, A, B, C, D, FIRST, SECOND, LOOP, ANY, BROKEN, CONTROL, PAD, N_IDS };
 
-static const struct {
-    const char *text;
-    pare_token_type type;
-    int next; /* -1: all are as likely; -2: NaN */
-} chain[N_IDS] = {
+static const chain_token tokens[N_IDS] = {
     [UNK] = {"<unk>", PARE_TOKEN_UNKNOWN, EOS},
     [BOS] = {"<s>", PARE_TOKEN_CONTROL, A},
     [EOS] = {"</s>", PARE_TOKEN_CONTROL, EOS},
@@ -32,18 +27,14 @@ static const struct {
     [FIRST] = {"<0xC3>", PARE_TOKEN_BYTE, SECOND},
     [SECOND] = {"<0xA9>", PARE_TOKEN_BYTE, CONTROL},
     [LOOP] = {"xy", PARE_TOKEN_NORMAL, LOOP},
-    [ANY] = {"?", PARE_TOKEN_NORMAL, -1},
-    [BROKEN] = {"!", PARE_TOKEN_NORMAL, -2},
+    [ANY] = {"?", PARE_TOKEN_NORMAL, CHAIN_EVEN},
+    [BROKEN] = {"!", PARE_TOKEN_NORMAL, CHAIN_NAN},
     [CONTROL] = {"<c>", PARE_TOKEN_CONTROL, PAD},
-    [PAD] = {"", PARE_TOKEN_UNUSED, EOS},
+    [PAD] = {"", PARE_TOKEN_UNUSED, EOS}, /* a row of the embedding behind the vocabulary */
 };
 
 typedef struct toy {
-    pare_model m;
-    pare_str tokens[N_IDS - 1]; /* the embedding has a row more than there are tokens: PAD */
-    int32_t types[N_IDS - 1];
-    pare_tokenizer *t;
-    pare_backend *b;
+    chain c;
     char sent[64][256];
     char order[256];
 } toy;
@@ -69,62 +60,21 @@ static pare_status take_done(size_t prompt, const pare_completion *c, void *user
 
 static void open_toy(toy *y)
 {
-    static pare_arch arch;
-    pare_error err = {0};
-    *y = (toy){.m = {.path = "toy", .arch = &arch, .has_vocab = true}};
-    arch = (pare_arch){.name = "toy", .wiring = {.norm = PARE_NORM_RMS, .rope = PARE_ROPE_NONE}};
-    y->m.hp = (pare_hparams){.n_vocab = N_IDS,
-                             .n_ctx_train = 40,
-                             .n_embd = N_IDS,
-                             .n_ff = 1,
-                             .n_head = 1,
-                             .n_head_kv = 1,
-                             .head_dim_k = 2,
-                             .head_dim_v = 2,
-                             .norm_eps = 1e-6f};
-    CHECK_OK(pare_model_reserve(&y->m, 8, &err), &err);
-    uint64_t seed = 1;
-    toy_add(&y->m, &seed, "token_embd.weight", N_IDS, N_IDS, 0, 0);
-    toy_add(&y->m, &seed, "output_norm.weight", 0, N_IDS, 0, 1);
-    toy_add(&y->m, &seed, "output.weight", N_IDS, N_IDS, 0, 0);
-    for (int i = 0; i < N_IDS; i++) {
-        float *out = toy_values(&y->m, "output.weight");
-        toy_values(&y->m, "token_embd.weight")[i * N_IDS + i] = chain[i].next == -2 ? NAN : 1;
-        for (int k = 0; k < N_IDS; k++) /* logit of k behind i */
-            out[k * N_IDS + i] = chain[i].next == k ? 2 : 0;
-    }
-    pare_vocab *v = &y->m.vocab;
-    pare_vocab_init(v);
-    v->kind = PARE_VOCAB_SPM;
-    v->n_tokens = N_IDS - 1;
-    for (int i = 0; i < N_IDS - 1; i++) {
-        y->tokens[i] = (pare_str){chain[i].text, strlen(chain[i].text)};
-        y->types[i] = chain[i].type;
-    }
-    v->tokens = y->tokens;
-    v->types = y->types;
-    v->bos = BOS;
-    v->eos = EOS;
-    static float scores[N_IDS];
-    v->scores = scores;
-    CHECK_OK(pare_tokenizer_open(&y->t, v, &err), &err);
-    CHECK_OK(pare_backend_cpu(&y->b, &err), &err);
+    memset(y, 0, sizeof *y);
+    chain_open(&y->c, tokens, N_IDS, N_IDS - 1, 40);
 }
 
 static void close_toy(toy *y)
 {
-    pare_tokenizer_close(y->t);
-    y->b->close(y->b);
-    y->m.vocab = (pare_vocab){0};
-    pare_model_close(&y->m);
+    chain_close(&y->c);
 }
 
 static pare_generate_job job_of(toy *y, const pare_ids *prompts, size_t n)
 {
-    return (pare_generate_job){.m = &y->m,
-                               .b = y->b,
-                               .tokenizer = y->t,
-                               .vocab = &y->m.vocab,
+    return (pare_generate_job){.m = &y->c.m,
+                               .b = y->c.b,
+                               .tokenizer = y->c.tokenizer,
+                               .vocab = &y->c.m.vocab,
                                .prompts = prompts,
                                .n_prompts = n,
                                .text = take_text,
@@ -296,7 +246,7 @@ static void refuses_what_it_cannot_do(void **state)
     pare_error err = {0};
     pare_generate_job job = job_of(y, &prompt, 1);
     CHECK(pare_generate(&job, &c, &err) == PARE_ERR_NUMBER);
-    CHECK(strstr(err.text, "toy: a logit of token 0 behind prompt 0 (2 tokens) is not finite") != NULL);
+    CHECK(strstr(err.text, "chain: a logit of token 0 behind prompt 0 (2 tokens) is not finite") != NULL);
     pare_completion_close(&c);
     prompt = (pare_ids){.ids = outside, .n = 1};
     CHECK(pare_generate(&job, &c, &err) == PARE_ERR_RANGE);
@@ -338,7 +288,8 @@ static void a_real_model_writes_what_whole_passes_say(void **state)
         int n = snprintf(text, sizeof text, "%s%.*s", start, (int)(i * i % 60), more);
         CHECK_OK(pare_prompt_ids(t, &m.vocab, (pare_str){text, (size_t)n}, 0, &prompts[i], &err), &err);
     }
-    pare_generate_job job = {.m = &m, .b = b, .tokenizer = t, .vocab = &m.vocab, .prompts = prompts, .n_prompts = N, .max_tokens = MOST};
+    pare_generate_job job = {
+        .m = &m, .b = b, .tokenizer = t, .vocab = &m.vocab, .prompts = prompts, .n_prompts = N, .max_tokens = MOST};
     CHECK_OK(pare_generate(&job, out, &err), &err);
     CHECK_OK(pare_forward_open(&f, &m, b, 128, 1, &err), &err);
     float *logits = check_malloc(m.hp.n_vocab * sizeof *logits);
