@@ -1,0 +1,151 @@
+/* `pare eval` as a user runs it: which windows, which errors, what is listed. */
+#include "cli.h"
+
+#include <math.h>
+#include <string.h>
+
+static double real_of(const json_t *doc, const char *key)
+{
+    const json_t *value = json_object_get(doc, key);
+    CHECK(json_is_number(value));
+    return json_number_value(value);
+}
+
+static json_t *eval_json(const char *options)
+{
+    cli_result r = cli_expect(0, "$PARE eval q2.gguf --reference $DEMO -f $TEXT -c 64 --json %s", options);
+    return cli_json(&r);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE quantize $DEMO -t q2_k -o q2.gguf -q --force");
+    return 0;
+}
+
+static void intervals_enclose_the_figure(void **state)
+{
+    (void)state;
+    json_t *doc = eval_json("--chunks 30");
+    static const char *const keys[][2] = {{"kld_mean", "kld"},
+                                          {"perplexity", "perplexity"},
+                                          {"ln_ratio", "ln_ratio"},
+                                          {"kld_reverse", "kld_reverse"},
+                                          {"same_top1", "same_top1"}};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        for (int method = 0; method < 2; method++) {
+            char key[64];
+            snprintf(key, sizeof key, "%s_%s", keys[i][1], method == 0 ? "t" : "bootstrap");
+            const json_t *range = json_object_get(doc, key);
+            double value = real_of(doc, keys[i][0]);
+            CHECK(json_array_size(range) == 2);
+            CHECK(json_number_value(json_array_get(range, 0)) < value);
+            CHECK(json_number_value(json_array_get(range, 1)) > value);
+        }
+    CHECK(strcmp(json_string_value(json_object_get(doc, "self_check")), "ok") == 0);
+    CHECK(json_array_size(json_object_get(doc, "curve")) == 16);
+    CHECK(real_of(doc, "kld_reverse") > 0 && real_of(doc, "kld_reverse") != real_of(doc, "kld_mean"));
+    json_decref(doc);
+}
+
+/* Two halves of the windows, weighted by their positions, are the whole. */
+static void ranges_are_parts_of_the_whole(void **state)
+{
+    (void)state;
+    json_t *all = eval_json("--chunks 12"), *a = eval_json("--chunks 12 --chunk-range 0:5"),
+           *b = eval_json("--chunks 12 --chunk-range 5:12");
+    CHECK(real_of(a, "n_chunks") == 5 && real_of(b, "n_chunks") == 7);
+    CHECK(fabs((5 * real_of(a, "kld_mean") + 7 * real_of(b, "kld_mean")) / 12 - real_of(all, "kld_mean")) < 1e-12);
+    json_decref(all);
+    json_decref(a);
+    json_decref(b);
+}
+
+static void a_sample_depends_on_its_seed_alone(void **state)
+{
+    (void)state;
+    json_t *a = eval_json("--sample 6"), *b = eval_json("--sample 6 -j 1"), *c = eval_json("--sample 6 --seed 9");
+    CHECK(real_of(a, "n_chunks") == 6 && real_of(a, "kld_mean") == real_of(b, "kld_mean"));
+    CHECK(real_of(a, "kld_mean") != real_of(c, "kld_mean"));
+    json_decref(a);
+    json_decref(b);
+    json_decref(c);
+    json_t *strided = eval_json("--stride 10 --chunks 5");
+    CHECK(real_of(strided, "n_tokens_scored") == 50);
+    json_decref(strided);
+}
+
+static void the_worst_tokens_are_named(void **state)
+{
+    (void)state;
+    json_t *doc = eval_json("--chunks 8 --worst 4"), *list = json_object_get(doc, "worst");
+    double last = 1e9, most = 0;
+    CHECK(json_array_size(list) == 4);
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *row = json_array_get(list, i);
+        double kld = real_of(row, "kld");
+        CHECK(kld <= last && real_of(row, "position") >= 32 && real_of(row, "window") < 8);
+        CHECK(strlen(json_string_value(json_object_get(row, "context"))) > 10);
+        CHECK(json_is_string(json_object_get(row, "token")));
+        most = i == 0 ? kld : most;
+        last = kld;
+    }
+    CHECK(most == real_of(doc, "kld_max"));
+    json_decref(doc);
+    cli_result r = cli_expect(0, "$PARE eval q2.gguf --reference $DEMO -f $TEXT -c 64 --chunks 8 --worst 2 --curve");
+    CHECK(cli_contains(r.out, "largest differences") && cli_contains(r.out, "positions ") &&
+          cli_contains(r.out, "differs by exactly 0"));
+}
+
+static void arithmetic_is_told_and_matters(void **state)
+{
+    (void)state;
+    json_t *f32 = eval_json("--chunks 4"), *ggml = eval_json("--chunks 4 --compute ggml");
+    CHECK(strcmp(json_string_value(json_object_get(f32, "compute")), "f32") == 0);
+    CHECK(strcmp(json_string_value(json_object_get(ggml, "compute")), "ggml") == 0);
+    CHECK(real_of(f32, "kld_mean") != real_of(ggml, "kld_mean"));
+    CHECK(fabs(real_of(ggml, "kld_mean") / real_of(f32, "kld_mean") - 1) < 0.1);
+    json_decref(f32);
+    json_decref(ggml);
+}
+
+static void bytes_that_are_no_utf8_are_warned_of(void **state)
+{
+    (void)state;
+    cli_expect(0, "head -c 3000 $TEXT >a.txt && printf '\\377' >b.txt && cat a.txt b.txt a.txt >bad.txt");
+    cli_result r = cli_expect(0, "$PARE eval $DEMO -f bad.txt -c 64 --chunks 2");
+    CHECK(cli_contains(r.err, "warning: bad.txt: byte 3000 is not UTF-8"));
+    CHECK(cli_contains(cli_expect(3, "$PARE eval $DEMO -f bad.txt -c 64 --chunks 2 --strict").err, "byte 3000"));
+}
+
+static void mistakes_get_one_clear_line(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"-c 64 --stride 64", "a stride of 64 tokens"},
+        {"-c 64 --chunk-range 5", "expected A:B"},
+        {"-c 64 --chunk-range 5:5", "expected A:B"},
+        {"-c 64 --chunk-range 5:x", "expected A:B"},
+        {"-c 64 --chunks 4 --chunk-range 2:5", "windows 2 to 5 out of 4"},
+        {"-c 64 --chunks 4 --sample 5", "a sample of 5 windows out of 4"},
+        {"-c 9999999", "two windows of 9999999 need at least 19999998"},
+        {"-c 64 --compute f64", "expected one of: f32"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cli_result r = cli_expect(2, "$PARE eval $DEMO -f $TEXT %s", wrong[i][0]);
+        CHECK(cli_contains(r.err, wrong[i][1]) && r.out[0] == '\0');
+    }
+    cli_expect(0, "printf 'Too short.' >short.txt");
+    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f short.txt").err, "two windows of 512"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(intervals_enclose_the_figure),       cmocka_unit_test(ranges_are_parts_of_the_whole),
+        cmocka_unit_test(a_sample_depends_on_its_seed_alone), cmocka_unit_test(the_worst_tokens_are_named),
+        cmocka_unit_test(arithmetic_is_told_and_matters),     cmocka_unit_test(bytes_that_are_no_utf8_are_warned_of),
+        cmocka_unit_test(mistakes_get_one_clear_line)};
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
