@@ -36,15 +36,39 @@ const char *pare_content_bytes(const pare_content *c, double bytes)
     return pare_page_text(c->page, "%.*f %s", unit > 0 ? 2 : 0, bytes, units[unit]);
 }
 
+/* Decimals at which two digits of an error are told. */
+static int digits_of(double error)
+{
+    int decimals = 1 - (int)floor(log10(error));
+    return decimals < 0 ? 0 : decimals > 9 ? 9 : decimals;
+}
+
 const char *pare_content_estimate(const pare_content *c, const json_t *figures, const char *key, const char *error_key,
                                   double scale)
 {
     double value = scale * pare_content_number(figures, key), error = scale * pare_content_number(figures, error_key);
     if (!isfinite(value) || !isfinite(error) || error <= 0)
         return pare_content_value(c, value);
-    int decimals = 1 - (int)floor(log10(error)); /* two digits of the error */
-    decimals = decimals < 0 ? 0 : decimals > 9 ? 9 : decimals;
-    return pare_page_text(c->page, "%.*f \u00b1 %.*f", decimals, value, decimals, error);
+    double power = fabs(value) < 1e-3 && value != 0 ? floor(log10(fabs(value))) : 0, unit = pow(10, power);
+    int decimals = digits_of(error / unit), enough = fabs(value) >= 1 ? 4 - (int)log10(fabs(value)) : 0;
+    decimals = decimals > enough ? decimals : enough;
+    if (power == 0)
+        return pare_page_text(c->page, "%.*f \u00b1 %.*f", decimals, value, decimals, error);
+    return pare_page_text(c->page, "(%.*f \u00b1 %.*f)e%.0f", decimals, value / unit, decimals, error / unit, power);
+}
+
+const char *pare_content_interval(const pare_content *c, const json_t *figures, const char *key, double scale)
+{
+    const json_t *interval = json_object_get(figures, key);
+    double lo = scale * json_number_value(json_array_get(interval, 0));
+    double hi = scale * json_number_value(json_array_get(interval, 1));
+    double least = fmin(fabs(lo), fabs(hi));
+    if (json_array_size(interval) != 2 || !isfinite(lo) || !isfinite(hi))
+        return "";
+    if (least < 1e-3 && hi > lo)
+        return pare_page_text(c->page, "%.3g .. %.3g", lo, hi);
+    int decimals = hi > lo ? digits_of(hi - lo) : 6;
+    return pare_page_text(c->page, "%.*f .. %.*f", decimals, lo, decimals, hi);
 }
 
 /* "A" .. "Z", "AA", ... */

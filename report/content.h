@@ -36,9 +36,12 @@ void pare_content_settings(const pare_content *c);
 double pare_content_number(const json_t *object, const char *key);
 const char *pare_content_string(const json_t *object, const char *key);
 
-/* "42.94 +- 0.80" with the digits that the error leaves; "" when there is no value. */
+/* "42.94 +- 0.80" with the digits that the error leaves, at least five of a value above 1; "" when there is no value.
+ */
 const char *pare_content_estimate(const pare_content *c, const json_t *figures, const char *key, const char *error_key,
                                   double scale);
+/* "0.0095 .. 0.0103" of a member [lo, hi], or "" */
+const char *pare_content_interval(const pare_content *c, const json_t *figures, const char *key, double scale);
 const char *pare_content_value(const pare_content *c, double value); /* six digits, or "" */
 const char *pare_content_bytes(const pare_content *c, double bytes);
 const char *pare_content_base(const char *path); /* without folder */

@@ -3,16 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-/* "0.0093 .. 0.0098", or "" */
-static const char *interval_text(const pare_content *c, const json_t *figures, const char *key, double scale)
-{
-    const json_t *interval = json_object_get(figures, key);
-    if (json_array_size(interval) != 2)
-        return "";
-    double lo = json_number_value(json_array_get(interval, 0)), hi = json_number_value(json_array_get(interval, 1));
-    return pare_page_text(c->page, "%.5g .. %.5g", scale * lo, scale * hi);
-}
-
 static bool any_reference(const pare_content *c)
 {
     for (size_t i = 0; i < c->n; i++)
@@ -33,7 +23,7 @@ static void add_perplexity(const pare_content *c)
                                pare_content_bytes(c, e->bytes),
                                isfinite(e->bits_per_weight) ? pare_page_text(c->page, "%.3f", e->bits_per_weight) : "",
                                pare_content_estimate(c, f, "perplexity", "perplexity_stderr", 1),
-                               interval_text(c, f, "perplexity_bootstrap", 1),
+                               pare_content_interval(c, f, "perplexity_bootstrap", 1),
                                pare_content_estimate(c, f, "reference_perplexity", "reference_perplexity_stderr", 1),
                                pare_content_estimate(c, f, "ratio", "ratio_stderr", 1)};
         if (f != NULL)
@@ -52,7 +42,7 @@ static void add_divergence(const pare_content *c)
         const char *cells[] = {e->key,
                                e->name,
                                pare_content_estimate(c, f, "kld_mean", "kld_stderr", 1),
-                               interval_text(c, f, "kld_bootstrap", 1),
+                               pare_content_interval(c, f, "kld_bootstrap", 1),
                                pare_content_estimate(c, f, "kld_median", "kld_median_stderr", 1),
                                pare_content_estimate(c, f, "kld_p99", "kld_p99_stderr", 1),
                                pare_content_estimate(c, f, "kld_p999", "kld_p999_stderr", 1),
@@ -112,5 +102,5 @@ void pare_content_figures(const pare_content *c)
     add_texts(c);
     pare_page_add(c->page, PARE_BLOCK_TEXT,
                   "\u00b1 is one standard error as if positions were independent. Positions of one window are not: the "
-                  "column 95 % is an interval from whole windows drawn again and again (bootstrap).");
+                  "column 95\u00a0% is an interval from whole windows drawn again and again (bootstrap).");
 }

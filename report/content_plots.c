@@ -90,6 +90,19 @@ static size_t curve_points(const pare_content *c, const json_t *curve, pare_poin
     return n;
 }
 
+/* The largest value over the smallest one above 0. */
+static double spread(const pare_series *series, size_t n)
+{
+    double least = INFINITY, most = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < series[i].n; k++) {
+            double y = series[i].points[k].y;
+            most = fmax(most, y);
+            least = y > 0 ? fmin(least, y) : least;
+        }
+    return most > 0 ? most / least : 1;
+}
+
 static void add_curve(const pare_content *c)
 {
     pare_series *series = pare_page_alloc(c->page, c->n * sizeof *series);
@@ -101,9 +114,10 @@ static void add_curve(const pare_content *c)
             series[n++] = (pare_series){pare_page_text(c->page, "%s %s", c->entries[i].key, c->entries[i].name), points,
                                         n_points, true};
     }
+    const bool log = spread(series, n) > 20;
     const pare_plot plot = {.title = "KL divergence by position in the window",
                             .x = {.label = "position in the window, tokens"},
-                            .y = {.label = "mean KL divergence, nat", .from_zero = true},
+                            .y = {.label = "mean KL divergence, nat", .log = log, .from_zero = !log},
                             .series = series,
                             .n_series = n};
     pare_table *t =

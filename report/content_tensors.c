@@ -78,7 +78,7 @@ static void add_layers(const pare_content *c, tensor *tensors, size_t n, const c
                 (pare_point){tensors[i].layer, tensors[i].error, NAN, NAN, NULL};
     }
     const pare_plot plot = {.title = pare_page_text(c->page, "Error of the weights by layer: %s", name),
-                            .x = {.label = "layer"},
+                            .x = {.label = "layer", .whole = true},
                             .y = {.label = "relative error, rms", .log = true},
                             .series = series,
                             .n_series = n_series};

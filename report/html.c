@@ -22,7 +22,7 @@ static const char style[] =
     "th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
     "th{background:var(--head);font-weight:600}td.n,th.n{text-align:right;white-space:nowrap;"
     "font-variant-numeric:tabular-nums}td{overflow-wrap:break-word;max-width:34rem}\n"
-    "figure{margin:1rem "
+    "h3{font-size:1rem;margin:.5rem 0 0}figure{margin:1rem "
     "0;max-width:44rem}figcaption{color:var(--soft);font-size:.9rem}figure>svg{width:100%;height:auto;"
     "display:block}\n"
     ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:0 1.5rem}\n"
@@ -35,7 +35,8 @@ static const char style[] =
     ".line{stroke-width:1.6}.error{stroke-width:1.2;opacity:.75}.mark{stroke-width:1.6}\n"
     "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--head:#eee;--warn:#000;--warnbg:#fff}"
     "body{max-width:none;font-size:10pt;padding:0}.wide{overflow:visible}figure,tr,.warn{break-inside:avoid}"
-    "h2{break-after:avoid}table{font-size:7.5pt}th,td{padding:.15rem .3rem}td{overflow-wrap:anywhere}}\n";
+    "h2{break-after:avoid}table{font-size:7.5pt}th,td{padding:.15rem "
+    ".3rem}th.n,td.n{white-space:normal}.plots{grid-template-columns:1fr 1fr}}\n";
 
 static pare_status put_style(pare_buf *out, pare_error *err)
 {

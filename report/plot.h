@@ -22,6 +22,7 @@ typedef struct pare_axis {
     const char *label;
     bool log;       /* points at or below 0 are left out */
     bool from_zero; /* of a linear axis */
+    bool whole;     /* whole numbers only */
     bool has_mark;  /* a line across the plot at `mark`, e.g. a ratio of 1 */
     double mark;
     const char *const *names; /* [n_names] of the whole numbers from 0, instead of numbers; NULL: none */

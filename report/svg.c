@@ -125,6 +125,7 @@ static void linear_ticks(scale *s, int wanted)
 {
     double raw = (s->hi - s->lo) / wanted, power = pow(10, floor(log10(raw))), f = raw / power;
     double step = (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10) * power;
+    step = s->axis->whole && step < 1 ? 1 : step;
     for (double k = ceil(s->lo / step); k * step <= s->hi && s->n_ticks < MAX_TICKS; k++)
         add_tick(s, k * step);
 }
