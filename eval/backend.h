@@ -62,6 +62,10 @@ struct pare_backend {
     const char *compute; /* "f32", "bf16", "ggml": how matmul rounds its factors; sums are floats in any case */
     bool host_memory;    /* device memory is the host's: results can be written straight into the caller's arrays */
     void *state;
+    /* Device memory for what a pass needs only while it runs, shared by all passes over the backend: they run one after
+     * the other. Passes make it grow, close frees it. NULL at first. */
+    void *workspace;
+    size_t workspace_bytes;
 
     void *(*alloc)(pare_backend *b, size_t bytes, pare_error *err); /* aligned to 64; NULL and err on failure */
     void (*release)(pare_backend *b, void *p);                      /* NULL is allowed */

@@ -300,6 +300,7 @@ static pare_status cpu_softcap(pare_backend *b, float *x, float cap, size_t n, p
 
 static void cpu_close(pare_backend *b)
 {
+    free(b->workspace);
     free(b);
 }
 

@@ -40,6 +40,7 @@ typedef struct state {
     uint64_t clock;
     uint16_t *x; /* the operand in BF16, kept for the next product */
     size_t x_bytes;
+    void (*close)(pare_backend *b); /* of the backend that this one extends */
 } state;
 
 /* What a thread needs for its pieces; each part made by the first piece that needs it. */
@@ -343,9 +344,10 @@ static void close_bf16(pare_backend *b)
         dnnl_primitive_attr_destroy(s->attr);
     if (s->engine != NULL)
         dnnl_engine_destroy(s->engine);
+    b->close = s->close;
     free(s->x);
     free(s);
-    free(b);
+    b->close(b);
 }
 
 pare_status pare_backend_cpu_bf16(pare_backend **out, pare_error *err)
@@ -360,6 +362,7 @@ pare_status pare_backend_cpu_bf16(pare_backend **out, pare_error *err)
         b->close(b);
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for the BF16 backend");
     }
+    s->close = b->close;
     b->compute = "bf16";
     b->matmul = matmul_bf16;
     b->close = close_bf16;

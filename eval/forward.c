@@ -2,9 +2,12 @@
 
 #include "core/checked.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+
+enum { ALIGNMENT = 64 }; /* bytes, of what lies in the workspace */
 
 static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pare_forward_weights *out)
 {
@@ -15,18 +18,60 @@ static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pa
         }
 }
 
-pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
+static pare_status count_bytes(const pare_forward *f, uint64_t n_rows, uint64_t width, size_t *bytes, pare_error *err)
 {
-    uint64_t bytes;
-    if (!pare_mul_u64(n_rows, width, &bytes) || !pare_mul_u64(bytes, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+    uint64_t n;
+    if (!pare_mul_u64(n_rows, width, &n) || !pare_mul_u64(n, sizeof(float), &n) || n > SIZE_MAX / 32)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: activations of %" PRIu64 " by %" PRIu64 " do not fit in memory",
                          f->m->path, n_rows, width);
-    if (bytes == 0)
-        bytes = sizeof(float);
-    if ((*out = f->b->alloc(f->b, (size_t)bytes, err)) == NULL)
-        return PARE_ERR_MEMORY;
-    f->n_bytes += bytes;
+    *bytes = ((size_t)n + ALIGNMENT) / ALIGNMENT * ALIGNMENT; /* one at least */
     return PARE_OK;
+}
+
+static pare_status reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
+{
+    size_t bytes = 0;
+    pare_status st = count_bytes(f, n_rows, width, &bytes, err);
+    if (st != PARE_OK)
+        return st;
+    f->n_bytes += bytes;
+    return (*out = f->b->alloc(f->b, bytes, err)) != NULL ? PARE_OK : PARE_ERR_MEMORY;
+}
+
+pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err)
+{
+    size_t bytes = 0;
+    pare_status st = count_bytes(f, n_rows, width, &bytes, err);
+    if (st != PARE_OK)
+        return st;
+    assert(f->n_shared < PARE_FORWARD_SHARED); /* so the sum stays below half of what a size_t holds */
+    f->shared[f->n_shared].buffer = buffer;
+    f->shared[f->n_shared++].offset = f->shared_bytes;
+    f->shared_bytes += bytes;
+    return PARE_OK;
+}
+
+/* Room for this pass in the workspace that passes share. */
+static pare_status reserve_workspace(const pare_forward *f, pare_error *err)
+{
+    pare_backend *b = f->b;
+    if (f->shared_bytes <= b->workspace_bytes)
+        return PARE_OK;
+    b->release(b, b->workspace); /* before: both at once may be more than there is */
+    b->workspace_bytes = 0;
+    if ((b->workspace = b->alloc(b, f->shared_bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    b->workspace_bytes = f->shared_bytes;
+    return PARE_OK;
+}
+
+/* Point into the workspace, which another pass may have moved. */
+static pare_status enter_workspace(pare_forward *f, pare_error *err)
+{
+    pare_status st = reserve_workspace(f, err);
+    for (size_t i = 0; st == PARE_OK && i < f->n_shared; i++)
+        *f->shared[i].buffer = (float *)(void *)((char *)f->b->workspace + f->shared[i].offset);
+    return st;
 }
 
 static pare_status reserve_all(pare_forward *f, pare_error *err)
@@ -38,14 +83,17 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     const struct {
         float **buffer;
         uint64_t n_rows, width;
-    } list[] = {{&f->x, tokens, hp->n_embd},       {&f->k, tokens, f->n_k},   {&f->v, tokens, f->n_v},
-                {&f->h, slice, hp->n_embd},        {&f->q, slice, f->n_q},    {&f->o, slice, f->n_o},
-                {&f->branch, slice, hp->n_embd},   {&f->gate, slice, widest}, {&f->up, slice, widest},
-                {&f->cos_sin, f->n_ctx, hp->n_rot}};
-    pare_status st = PARE_OK;
-    for (size_t i = 0; st == PARE_OK && i < sizeof list / sizeof list[0]; i++)
-        st = pare_forward_reserve(f, list[i].buffer, list[i].n_rows, list[i].width, err);
-    return st == PARE_OK ? pare_forward_reserve_experts(f, slice, err) : st;
+    } shared[] = {{&f->k, tokens, f->n_k}, {&f->v, tokens, f->n_v},  {&f->h, slice, hp->n_embd},
+                  {&f->q, slice, f->n_q},  {&f->o, slice, f->n_o},   {&f->branch, slice, hp->n_embd},
+                  {&f->up, slice, widest}, {&f->gate, slice, widest}};
+    pare_status st = reserve(f, &f->x, tokens, hp->n_embd, err);
+    if (st == PARE_OK)
+        st = reserve(f, &f->cos_sin, f->n_ctx, hp->n_rot, err);
+    for (size_t i = 0; st == PARE_OK && i < sizeof shared / sizeof shared[0]; i++)
+        st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
+    if (st == PARE_OK)
+        st = pare_forward_reserve_experts(f, slice, err);
+    return st == PARE_OK ? reserve_workspace(f, err) : st;
 }
 
 /* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
@@ -146,9 +194,8 @@ void pare_forward_close(pare_forward *f)
 {
     if (f == NULL)
         return;
-    float *buffers[] = {f->x, f->h, f->branch, f->q, f->k, f->v, f->o, f->gate, f->up, f->cos_sin};
-    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
-        f->b->release(f->b, buffers[i]);
+    f->b->release(f->b, f->x);
+    f->b->release(f->b, f->cos_sin);
     pare_forward_release_experts(f);
     free(f->layers);
     free(f->spans);
@@ -158,7 +205,7 @@ void pare_forward_close(pare_forward *f)
 
 uint64_t pare_forward_bytes(const pare_forward *f)
 {
-    return f->n_bytes;
+    return f->n_bytes + f->shared_bytes;
 }
 
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
@@ -430,6 +477,8 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
                            "%s: token %" PRIu32 " of the input has id %" PRId32 "; the model has %" PRIu32
                            " rows of embeddings",
                            f->m->path, i, ids[i], hp->n_vocab);
+    if (st == PARE_OK)
+        st = enter_workspace(f, err);
     for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
         st = embed_tokens(f, ids, &s, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
@@ -499,9 +548,10 @@ static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows,
     size_t n_vocab = f->m->hp.n_vocab, n_embd = f->m->hp.n_embd;
     uint32_t slice = f->max_tokens < SLICE_TOKENS ? f->max_tokens : SLICE_TOKENS, most = n < slice ? n : slice;
     float *y = NULL;
-    if (n > 0 && !f->b->host_memory && (y = f->b->alloc(f->b, most * n_vocab * sizeof *y, err)) == NULL)
-        return PARE_ERR_MEMORY;
-    pare_status st = PARE_OK;
+    pare_status st = enter_workspace(f, err);
+    if (st == PARE_OK && n > 0 && !f->b->host_memory &&
+        (y = f->b->alloc(f->b, most * n_vocab * sizeof *y, err)) == NULL)
+        st = PARE_ERR_MEMORY;
     for (uint32_t done = 0; st == PARE_OK && done < n; done += most) {
         uint32_t part = n - done < most ? n - done : most;
         float *to = out + done * n_vocab;

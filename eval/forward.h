@@ -47,7 +47,7 @@ typedef pare_status (*pare_observe_fn)(const pare_tensor *w, uint32_t matrix, co
                                        pare_error *err);
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
 
-/* Bytes of activation memory that the pass holds. */
+/* Bytes of activation memory that the pass needs: its own, and the backend's workspace, which passes share. */
 uint64_t pare_forward_bytes(const pare_forward *f);
 
 #endif

@@ -60,9 +60,9 @@ pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_e
     pare_status st;
     if (hp->n_expert == 0)
         return PARE_OK;
-    if ((st = pare_forward_reserve(f, &f->experts.scores, slice, hp->n_expert, err)) != PARE_OK ||
-        (st = pare_forward_reserve(f, &f->experts.in, slice, hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_reserve(f, &f->experts.out, slice, hp->n_embd, err)) != PARE_OK ||
+    if ((st = pare_forward_share(f, &f->experts.scores, slice, hp->n_expert, err)) != PARE_OK ||
+        (st = pare_forward_share(f, &f->experts.in, slice, hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_share(f, &f->experts.out, slice, hp->n_embd, err)) != PARE_OK ||
         (st = pare_routing_open(&f->experts.routing, hp->n_expert, hp->n_expert_used, (uint32_t)slice, err)) != PARE_OK)
         return st;
     f->experts.every = malloc((size_t)slice * sizeof *f->experts.every);
@@ -79,9 +79,6 @@ pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_e
 
 void pare_forward_release_experts(pare_forward *f)
 {
-    f->b->release(f->b, f->experts.scores);
-    f->b->release(f->b, f->experts.in);
-    f->b->release(f->b, f->experts.out);
     free(f->experts.host);
     free(f->experts.every);
     free(f->experts.share);

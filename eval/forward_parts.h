@@ -23,6 +23,8 @@ typedef struct pare_forward_weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
 } pare_forward_weights;
 
+enum { PARE_FORWARD_SHARED = 11 }; /* buffers in the workspace */
+
 struct pare_forward {
     const pare_model *m;
     pare_backend *b;
@@ -35,11 +37,13 @@ struct pare_forward {
     pare_cache *cache;  /* that the run extends: it holds the keys and values; NULL: k and v do */
     pare_forward_weights model, *layers;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
-    float *x, *k, *v;            /* [tokens, n_embd]: the residual stream; [tokens, n_k], [tokens, n_v] of one layer */
-    float *h, *branch;           /* [slice, n_embd]: input and output of a part of a layer */
-    float *q, *o;                /* [slice, n_q], [slice, n_o] */
-    float *gate, *up;            /* [slice, the widest FFN] */
+    float *x;                    /* [tokens, n_embd]: the residual stream */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
+    /* In the workspace that the passes of a backend share: */
+    float *k, *v;      /* [tokens, n_k], [tokens, n_v] of one layer */
+    float *h, *branch; /* [slice, n_embd]: input and output of a part of a layer */
+    float *q, *o;      /* [slice, n_q], [slice, n_o] */
+    float *gate, *up;  /* [slice, the widest FFN] */
     struct {
         float *scores;   /* [slice, n_expert] */
         float *in, *out; /* [slice, n_embd] of the tokens of one expert */
@@ -48,8 +52,13 @@ struct pare_forward {
         float *share;    /* [slice] their weights, host memory */
         pare_routing routing;
     } experts; /* NULL in a dense model */
-    uint64_t n_bytes;
-    pare_observe_fn observe; /* or NULL */
+    struct {
+        float **buffer;
+        size_t offset;
+    } shared[PARE_FORWARD_SHARED];
+    size_t n_shared, shared_bytes; /* bytes: of the workspace */
+    uint64_t n_bytes;              /* of memory of its own */
+    pare_observe_fn observe;       /* or NULL */
     void *observe_user;
 };
 
@@ -68,8 +77,8 @@ pare_status pare_forward_want_matrix(const pare_forward *f, const pare_forward_w
                                      uint32_t layer, uint64_t n_rows, uint64_t row_len, pare_error *err);
 pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t, uint64_t n, pare_error *err);
 
-/* Device memory for n_rows by width floats, counted in f->n_bytes. */
-pare_status pare_forward_reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err);
+/* A part of the workspace for n_rows by width floats: *buffer points to it while the pass runs. */
+pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err);
 
 /* y = x W^T + bias for rows [row, row + n_rows) of a weight */
 pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,

@@ -673,6 +673,40 @@ static void a_long_sequence_is_cut_into_slices(void **state)
     pare_model_close(&m);
 }
 
+/* Passes over a backend share the memory that they need while they run: one that needs more moves it, and what the
+ * other left for its logits is not in it. */
+static void passes_share_a_workspace(void **state)
+{
+    (void)state;
+    const variant v = {.name = "shared", .wiring = {.rope = PARE_ROPE_HALVES, .gated_ffn = true}};
+    pare_model m;
+    pare_arch arch;
+    pare_backend *b = NULL;
+    pare_forward *small = NULL, *large = NULL;
+    pare_error err = {0};
+    int32_t ids[3 * LEN];
+    static double want[LEN][VOCAB];
+    float got[LEN * VOCAB];
+    make_model(&m, &arch, &v);
+    for (int i = 0; i < 3 * LEN; i++)
+        ids[i] = i * 7 % VOCAB;
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    CHECK_OK(pare_forward_open(&small, &m, b, LEN, 1, &err), &err);
+    CHECK_OK(pare_forward_run(small, ids, 1, LEN, &err), &err);
+    CHECK_OK(pare_forward_open(&large, &m, b, LEN, 3, &err), &err);
+    CHECK_OK(pare_forward_run(large, ids, 3, LEN, &err), &err);
+    slow_logits(&m, &v, ids, want);
+    for (int turn = 0; turn < 2; turn++) {
+        CHECK_OK(pare_forward_logits(turn == 0 ? small : large, 0, 0, LEN, got, &err), &err);
+        for (int i = 0; i < LEN * VOCAB; i++)
+            CHECK(fabs((double)got[i] - want[i / VOCAB][i % VOCAB]) < 1e-4);
+    }
+    pare_forward_close(large);
+    pare_forward_close(small);
+    b->close(b);
+    pare_model_close(&m);
+}
+
 static pare_status open_status(pare_model *m, uint32_t n_ctx, pare_error *err)
 {
     pare_backend *b = NULL;
@@ -850,6 +884,7 @@ int main(void)
         cmocka_unit_test(every_wiring),
         cmocka_unit_test(a_large_batch_is_cut_into_slices),
         cmocka_unit_test(a_long_sequence_is_cut_into_slices),
+        cmocka_unit_test(passes_share_a_workspace),
         cmocka_unit_test(says_what_it_cannot_compute),
         cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(a_router_that_is_not_finite_ends_the_run),
