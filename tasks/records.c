@@ -46,13 +46,14 @@ static pare_container seen(const pare_records *r)
     pare_records peek = *r;
     if (r->len >= 4 && memchr(r->data, 0, 4) != NULL)
         return PARE_CONTAINER_BINARY;
+    pare_str text = pare_strip((pare_str){r->data + r->at, r->len - r->at < 4096 ? r->len - r->at : 4096});
+    if (text.len > 0 && text.data[0] == '{')
+        return PARE_CONTAINER_JSON;
     next_line(&peek);
     pare_str second = next_line(&peek);
     if (second.len == 1 && isdigit((unsigned char)second.data[0]))
         return PARE_CONTAINER_LINES;
-    pare_str text = pare_strip((pare_str){r->data + r->at, r->len - r->at < 4096 ? r->len - r->at : 4096});
-    bool json = text.len > 0 && (text.data[0] == '{' || text.data[0] == '[');
-    return json ? PARE_CONTAINER_JSON : PARE_CONTAINER_CSV;
+    return text.len > 0 && text.data[0] == '[' ? PARE_CONTAINER_JSON : PARE_CONTAINER_CSV;
 }
 
 /* The name of a column, in lower case: one-letter names too, so that a reader asks for one spelling. */

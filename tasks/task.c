@@ -75,6 +75,14 @@ static pare_status see_format(reading *f, const pare_records *r, const json_t *r
     return unknown_format(r->where.data, what, err);
 }
 
+/* "mmlu_marketing" is about "marketing". */
+static void drop_prefix(reading *f)
+{
+    size_t n = f->format->prefix != NULL ? strlen(f->format->prefix) : 0;
+    if (n > 0 && f->subject.len > n && memcmp(f->subject.data, f->format->prefix, n) == 0)
+        f->subject = (pare_str){f->subject.data + n, f->subject.len - n};
+}
+
 static pare_status read_record(reading *f, const pare_records *r, const json_t *record, pare_error *err)
 {
     char number[24];
@@ -83,6 +91,7 @@ static pare_status read_record(reading *f, const pare_records *r, const json_t *
         st = see_format(f, r, record, err);
     if (st != PARE_OK)
         return st;
+    drop_prefix(f);
     pare_reader reader = {
         .where = r->where.data, .memory = &f->task->memory, .number = r->n_read - 1, .subject = f->subject};
     pare_item *item = &f->items[f->n];
@@ -277,9 +286,7 @@ static pare_status copy_name(pare_task *t, const reading *f, pare_error *err)
 {
     pare_buf name = {0};
     const char *prefix = f->format->prefix, *suffix = f->format->suffix;
-    bool has_prefix =
-        prefix == NULL || (f->subject.len >= strlen(prefix) && memcmp(f->subject.data, prefix, strlen(prefix)) == 0);
-    pare_status st = pare_buf_puts(&name, has_prefix ? "" : prefix, err);
+    pare_status st = pare_buf_puts(&name, prefix != NULL ? prefix : "", err);
     if (st == PARE_OK)
         st = pare_buf_put(&name, f->subject.data, f->subject.len, err);
     if (st == PARE_OK)
