@@ -1,6 +1,7 @@
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/input.h"
+#include "cmd/logit_io.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
 #include "cmd/task_report.h"
@@ -21,6 +22,7 @@ typedef struct job {
     cmd_text_run run;
     pare_worst worst;
     cmd_record record;
+    cmd_logit_io logits;
     pare_eval_result *results; /* [n_texts] */
     size_t n_texts;
     cmd_tasks tasks;
@@ -54,6 +56,7 @@ static pare_status report_json(job *j, pare_error *err)
         st = cmd_json_worst(doc, &j->worst, j->tokenizer, err);
     if (st == PARE_OK)
         st = cmd_tasks_json(doc, &j->tasks, j->task_scores, err);
+    cmd_logit_io_json(&j->logits, doc);
     json_object_set_new(doc, "device", json_string(j->backend->name));
     json_object_set_new(doc, "compute", json_string(j->backend->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -79,6 +82,7 @@ static pare_status report_text(job *j, pare_error *err)
     pare_status st = cmd_print_worst(&j->worst, j->args, j->tokenizer, err);
     if (st == PARE_OK)
         st = cmd_tasks_print(&j->tasks, j->task_scores, err);
+    cmd_logit_io_print(&j->logits);
     if (j->run.self_checked)
         printf("self-check: the reference against itself differs by exactly 0\n");
     printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->backend->name,
@@ -113,6 +117,7 @@ static void listen(job *j)
     if (j->worst.n_max > 0)
         cmd_listen(&j->run, &worst);
     cmd_record_listen(&j->record, &j->run);
+    cmd_logit_io_attach(&j->logits, &j->run);
 }
 
 static pare_status measure(job *j, pare_error *err)
@@ -140,11 +145,17 @@ static pare_status run(job *j, pare_error *err)
         st = open_all(j, err);
     if (st != PARE_OK)
         return st;
-    st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
+    st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, err);
+    if (st == PARE_OK)
+        st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
+    if (st == PARE_OK)
+        st = cmd_logit_io_record(&j->logits, j->record.head, err);
     if (st != PARE_OK)
         return st;
     listen(j);
     st = measure(j, err);
+    if (st == PARE_OK)
+        st = cmd_logit_io_finish(&j->logits, err);
     if (st == PARE_OK)
         st = cmd_record_finish(&j->record, &j->run, err);
     if (st == PARE_OK)
@@ -162,7 +173,8 @@ static pare_status run(job *j, pare_error *err)
 static const struct {
     cmd_option_id id;
     const char *name;
-} need_text[] = {{OPT_REFERENCE, "reference"}, {OPT_RECORD, "record"}, {OPT_WORST, "worst"}, {OPT_CURVE, "curve"}};
+} need_text[] = {{OPT_REFERENCE, "reference"}, {OPT_LOGITS, "logits"}, {OPT_SAVE_LOGITS, "save-logits"},
+                 {OPT_RECORD, "record"},       {OPT_WORST, "worst"},   {OPT_CURVE, "curve"}};
 
 pare_status cmd_eval(const cmd_args *args, pare_error *err)
 {
@@ -172,8 +184,8 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     for (size_t i = 0; i < sizeof need_text / sizeof need_text[0] && !cmd_has(args, OPT_FILE); i++)
         if (cmd_has(args, need_text[i].id))
             return pare_fail(err, PARE_ERR_USAGE, "eval: --%s needs --file", need_text[i].name);
-    if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_REFERENCE))
-        return pare_fail(err, PARE_ERR_USAGE, "eval: --fail-over needs --reference");
+    if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_REFERENCE) && !cmd_has(args, OPT_LOGITS))
+        return pare_fail(err, PARE_ERR_USAGE, "eval: --fail-over needs --reference or --logits");
     pare_status st = run(&j, err);
     cmd_tasks_free_scores(&j.tasks, j.task_scores);
     cmd_tasks_close(&j.tasks);
@@ -183,6 +195,7 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     cmd_close_backend(j.backend);
     pare_worst_close(&j.worst);
     cmd_record_close(&j.record);
+    cmd_logit_io_close(&j.logits);
     free(j.results);
     return st;
 }

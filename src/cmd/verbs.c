@@ -51,6 +51,8 @@ static const cmd_verb verbs[] = {
                 "change of the true token's probability. Every figure comes with its standard error.",
          .examples = {{"perplexity", "pare eval model.gguf -f wiki.test.txt"},
                      {"what quantization cost", "pare eval model-q4_k_m.gguf --reference ./model -f text.txt"},
+                     {"the reference run once, for many candidates",
+                      "pare eval ./model -f text.txt --save-logits ref.lgt && pare eval q.gguf -f text.txt --logits ref.lgt"},
                      {"a gate for a script: exit 1 above 0.02", "pare eval q.gguf --reference ./model -f text.txt --fail-over 0.02"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_eval},
     {.id = CMD_REPORT,
