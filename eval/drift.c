@@ -89,6 +89,12 @@ pare_status pare_pairs_add_task(pare_pairs *p, const pare_task_scores *reference
     return st;
 }
 
+/* None of n seen: with 95 % the rate is below 3 / n (Hanley and Lippman-Hand, JAMA 249, 1983, 1743). */
+static double largest_rate(const pare_drift *d)
+{
+    return fmin(1, 3 / (double)d->n);
+}
+
 static void count_pairs(const pare_pairs *p, pare_drift *d)
 {
     uint64_t same = 0;
@@ -108,8 +114,7 @@ static void count_pairs(const pare_pairs *p, pare_drift *d)
     d->agreement = (double)same / n;
     d->flip_rate = (double)(d->lost + d->gained) / n;
     d->p = pare_mcnemar(d->lost, d->gained);
-    /* None of n seen: with 95 % the rate is below 3 / n (Hanley and Lippman-Hand, JAMA 249, 1983, 1743). */
-    d->detectable = pare_detectable(d->n, d->flip_rate > 0 ? d->flip_rate : fmin(1, 3 / n));
+    d->detectable = pare_detectable(d->n, d->flip_rate > 0 ? d->flip_rate : largest_rate(d));
 }
 
 /* The mean of the differences +1, 0, -1 with its error. */
@@ -132,10 +137,11 @@ static pare_status measure_difference(const pare_pairs *p, pare_drift *d, pare_e
     if (st != PARE_OK)
         return st;
     d->interval = (pare_interval){NAN, NAN};
-    if (p->n > 1) {
-        const double half = pare_t_quantile((d->clustered ? p->n_groups : p->n) - 1) * d->difference.stderr_;
+    double half = largest_rate(d);
+    if (p->n > 1 && d->flip_rate > 0)
+        half = pare_t_quantile((d->clustered ? p->n_groups : p->n) - 1) * d->difference.stderr_;
+    if (p->n > 1)
         d->interval = (pare_interval){d->difference.value - half, d->difference.value + half};
-    }
     return PARE_OK;
 }
 

@@ -25,6 +25,7 @@ typedef struct pare_first_token_job {
     const pare_model *const *models; /* [n_models], with as large a vocabulary */
     size_t n_models;
     pare_backend *b;
+    uint32_t n_ctx;           /* longest prompt of a task; 0: what the models were trained for */
     pare_first_token_fn each; /* may be NULL */
     void *user;
 } pare_first_token_job;
@@ -38,13 +39,14 @@ pare_status pare_first_token_prompts(const pare_first_token_job *job, const pare
 
 /* Over the items of a task. */
 typedef struct pare_first_token {
-    uint64_t n, n_too_long; /* prompts measured; prompts longer than some model was trained for */
+    uint64_t n, n_too_long; /* prompts measured; prompts longer than n_ctx */
     pare_estimate kld;      /* mean; NAN without prompts */
     double kld_max;
 } pare_first_token;
 
-/* What stands before the answer of each item, as it is tokenized for a text: out [n_models]. Items whose choices have
- * contexts of their own count with the first one's. Errors as above, and those of the tokenizer */
+/* The tokens in front of the answer of each item, as its likelihood is scored (eval/item_tokens.h): out [n_models].
+ * Items whose choices have contexts of their own count with the first one's. The reference has a vocabulary. Errors as
+ * above, and those of the tokenizer */
 pare_status pare_first_token_task(const pare_first_token_job *job, const pare_task *task,
                                   const pare_tokenizer *tokenizer, pare_first_token *out, pare_error *err);
 

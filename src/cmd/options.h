@@ -60,6 +60,8 @@ typedef enum cmd_option_id {
     OPT_TASK_CTX,
     OPT_TASK_ITEMS,
     OPT_FAIL_OVER,
+    OPT_FAIL_DROP,
+    OPT_NO_WEIGHTS,
     OPT_DEVICE,
     OPT_COMPUTE,
     OPT_TENSORS,

@@ -55,6 +55,18 @@ static const cmd_verb verbs[] = {
                       "pare eval ./model -f text.txt --save-logits ref.lgt && pare eval q.gguf -f text.txt --logits ref.lgt"},
                      {"a gate for a script: exit 1 above 0.02", "pare eval q.gguf --reference ./model -f text.txt --fail-over 0.02"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_eval},
+    {.id = CMD_COMPARE,
+         .name = "compare", .operands = "REFERENCE MODEL...", .summary = "measure how models drift from a reference",
+         .text = "Lays one or more models beside REFERENCE. On texts: KL divergence, ratio of perplexities, how often the most "
+                "likely token is the same. On tasks: each item is paired, with the answers lost and gained, an exact McNemar "
+                "test and the smallest change that so many items can show; a smaller one is not called a change. And the "
+                "weights, tensor by tensor. REFERENCE runs once for all models. Without texts and tasks only weights are "
+                "compared.",
+         .examples = {{"three sizes of one model", "pare compare ./model q8_0.gguf q5_k_m.gguf q4_k_m.gguf -f text.txt"},
+                     {"do its answers change?", "pare compare ./model q4.gguf --task mmlu/astronomy_test.csv"},
+                     {"check somebody's claim", "pare compare ./original ./modified -f text.txt --task prompts.jsonl"},
+                     {"a gate for a script", "pare compare ./model q4.gguf -f text.txt --fail-over 0.02"}},
+         .min_operands = 2, .max_operands = CMD_ANY_NUMBER, .run = cmd_compare},
     {.id = CMD_REPORT,
          .name = "report", .operands = "RECORD... -o OUT", .summary = "show records of evaluations as a page, or merge them",
          .text = "Reads records of pare eval --record and writes Markdown, or one HTML page with plots that works offline, on "

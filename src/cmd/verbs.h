@@ -10,6 +10,7 @@ typedef enum cmd_verb_id {
     CMD_QUANTIZE,
     CMD_IMATRIX,
     CMD_EVAL,
+    CMD_COMPARE,
     CMD_REPORT,
     CMD_PIN,
     CMD_VERIFY,
@@ -56,6 +57,7 @@ pare_status cmd_convert(const struct cmd_args *args, pare_error *err);
 pare_status cmd_quantize(const struct cmd_args *args, pare_error *err);
 pare_status cmd_imatrix(const struct cmd_args *args, pare_error *err);
 pare_status cmd_eval(const struct cmd_args *args, pare_error *err);
+pare_status cmd_compare(const struct cmd_args *args, pare_error *err);
 pare_status cmd_report(const struct cmd_args *args, pare_error *err);
 pare_status cmd_pin(const struct cmd_args *args, pare_error *err);
 pare_status cmd_verify(const struct cmd_args *args, pare_error *err);

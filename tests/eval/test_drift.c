@@ -87,6 +87,7 @@ static void small_differences_are_not_resolved(void **state)
     d = drift_of(1000, 0, 0, 17, 1);
     CHECK(d.moved == 17 && fabs(d.agreement - 0.983) < 1e-15 && d.flip_rate == 0 && d.p == 1);
     CHECK(d.detectable > 0.0048 && d.detectable < 0.0049 && d.verdict == PARE_DRIFT_NOT_RESOLVED); /* 3 in 1000 */
+    CHECK(fabs(d.interval.lo + 0.003) < 1e-15 && fabs(d.interval.hi - 0.003) < 1e-15);
     d = drift_of(1000, 40, 0, 0, 500); /* all of it in one of two groups */
     CHECK(d.clustered && d.verdict == PARE_DRIFT_NOT_RESOLVED);
     CHECK(strstr(pare_drift_sentence(&d, text, sizeof text), "2 groups") != NULL);

@@ -99,9 +99,9 @@ static void prompts_of_a_task(void **state)
     for (int i = 0; i < 40000; i += 5)
         endless[i] = ' ';
     endless[40000] = '\0';
-    pare_choice first = {.context = text_of("The little prince went to ")};
-    pare_choice second = {.context = text_of("It was a")};
-    pare_choice third = {.context = text_of(endless)};
+    pare_choice first = {.context = text_of("The little prince went to "), .continuation = text_of("town")};
+    pare_choice second = {.context = text_of("It was a"), .continuation = text_of(" dog")};
+    pare_choice third = {.context = text_of(endless), .continuation = text_of(" end")};
     pare_item items[] = {
         {.choices = &first, .n_choices = 1}, {.choices = &second, .n_choices = 1}, {.choices = &third, .n_choices = 1}};
     pare_task task = {.name = "toy", .kind = PARE_TASK_CHOICE, .items = items, .n_items = 3};

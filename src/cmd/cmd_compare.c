@@ -1,0 +1,249 @@
+#include "cmd/comparison.h"
+#include "cmd/console.h"
+#include "cmd/input.h"
+#include "formats/open.h"
+#include "report/figures.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ids mean the same in both: as many tokens, and of the ordinary ones the same texts. Tokens that only a program puts
+ * between texts may have other names. */
+static pare_status check_vocabularies(const pare_model *a, const pare_model *b, pare_error *err)
+{
+    size_t n_other = 0, first_other = 0;
+    if (!a->has_vocab || !b->has_vocab)
+        return PARE_OK; /* sizes are compared with the logits' */
+    if (a->vocab.n_tokens != b->vocab.n_tokens)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s has a vocabulary of %" PRIu32 " tokens and %s one of %" PRIu32 ": they cannot be compared",
+                         a->path, a->vocab.n_tokens, b->path, b->vocab.n_tokens);
+    for (uint32_t i = 0; i < a->vocab.n_tokens; i++) {
+        const pare_str x = a->vocab.tokens[i], y = b->vocab.tokens[i];
+        if (x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0))
+            continue;
+        if (pare_vocab_type(&a->vocab, i) == PARE_TOKEN_NORMAL && pare_vocab_type(&b->vocab, i) == PARE_TOKEN_NORMAL)
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "token %" PRIu32 " is '%.*s' in %s and '%.*s' in %s: they cannot be compared", i,
+                             (int)x.len, x.data, a->path, (int)y.len, y.data, b->path);
+        first_other = n_other++ == 0 ? i : first_other;
+    }
+    if (n_other == 0)
+        return PARE_OK;
+    return pare_warn(err, "%s and %s have other names for %zu special tokens, the first of them %zu", a->path, b->path,
+                     n_other, first_other);
+}
+
+static pare_status open_candidates(cmd_comparison *c, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    c->n = c->args->n_operands - 1;
+    c->candidates = calloc(c->n, sizeof *c->candidates);
+    c->models = calloc(c->n, sizeof *c->models);
+    if (c->candidates == NULL || c->models == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", c->n);
+    for (size_t k = 0; k < c->n && st == PARE_OK; k++) {
+        c->models[k] = &c->candidates[k].model;
+        st = pare_model_open(&c->candidates[k].model, c->args->operands[k + 1], 0, err);
+        if (st == PARE_OK && c->n_texts + c->tasks.n > 0)
+            st = check_vocabularies(&c->reference, &c->candidates[k].model, err);
+    }
+    return st;
+}
+
+static pare_status open_tasks(cmd_comparison *c, pare_error *err)
+{
+    pare_status st = cmd_tasks_load(&c->tasks, c->args, err);
+    for (size_t i = 0; i < c->tasks.n && st == PARE_OK; i++)
+        if (c->tasks.list[i].kind == PARE_TASK_GENERATE)
+            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: compare scores likelihoods, and %s is a task of generation",
+                           c->tasks.list[i].path, c->tasks.list[i].name);
+    return st;
+}
+
+static pare_status open_all(cmd_comparison *c, pare_error *err)
+{
+    c->n_texts = cmd_count(c->args, OPT_FILE);
+    pare_status st = open_tasks(c, err); /* before any model runs, so that a wrong file is told at once */
+    if (st == PARE_OK)
+        st = cmd_open_backend(&c->backend, c->args, err);
+    if (st == PARE_OK)
+        st = pare_model_open(&c->reference, c->args->operands[0], 0, err);
+    if (st == PARE_OK)
+        st = open_candidates(c, err);
+    if (st == PARE_OK && c->n_texts + c->tasks.n > 0)
+        st = cmd_open_tokenizer(&c->tokenizer, &c->reference, &c->run.bos, err);
+    return st;
+}
+
+static pare_status take_begin(const cmd_corpus *text, void *user, pare_error *err)
+{
+    (void)err;
+    ((cmd_comparison *)user)->text = text->index;
+    return PARE_OK;
+}
+
+static pare_status take_scores(const pare_scores *s, size_t model, void *user, pare_error *err)
+{
+    cmd_comparison *c = user;
+    (void)err;
+    if (s->n > 0)
+        pare_moments_add(&c->candidates[model].first[c->text], s->kld[0]);
+    return PARE_OK;
+}
+
+static pare_status compare_texts(cmd_comparison *c, pare_error *err)
+{
+    const cmd_listener first = {.begin = take_begin, .scores = take_scores, .user = c};
+    pare_status st = PARE_OK;
+    c->results = calloc(c->n_texts * c->n + 1, sizeof *c->results);
+    for (size_t k = 0; k < c->n; k++) {
+        c->candidates[k].first = calloc(c->n_texts + 1, sizeof *c->candidates[k].first);
+        c->candidates[k].tasks = calloc(c->tasks.n + 1, sizeof *c->candidates[k].tasks);
+        if (c->results == NULL || c->candidates[k].first == NULL || c->candidates[k].tasks == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for the figures of %zu models", c->n);
+    }
+    c->run.args = c->args;
+    c->run.backend = c->backend;
+    c->run.tokenizer = c->tokenizer;
+    c->run.models = c->models;
+    c->run.n_models = c->n;
+    c->run.reference = &c->reference;
+    cmd_listen(&c->run, &first);
+    for (size_t i = 0; i < c->n_texts && st == PARE_OK; i++)
+        st = cmd_run_text(&c->run, i, cmd_nth(c->args, OPT_FILE, i), c->results + i * c->n, err);
+    return st;
+}
+
+static pare_status compare_weights(cmd_comparison *c, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < c->n && st == PARE_OK && !cmd_has(c->args, OPT_NO_WEIGHTS); k++) {
+        cmd_candidate *candidate = &c->candidates[k];
+        pare_error why = {0};
+        st = pare_weights_comparable(&c->reference, &candidate->model, &why);
+        if (st == PARE_ERR_UNSUPPORTED) { /* said, and left out */
+            memcpy(candidate->why_not, why.text, sizeof why.text);
+            st = PARE_OK;
+            continue;
+        }
+        if (st != PARE_OK && err != NULL)
+            *err = why;
+        if (st == PARE_OK)
+            st = pare_weight_drift_measure(&candidate->weights, &c->reference, &candidate->model, err);
+        candidate->has_weights = st == PARE_OK;
+    }
+    return st;
+}
+
+pare_status cmd_comparison_mean(const cmd_comparison *c, size_t k, pare_eval_result *out, pare_error *err)
+{
+    pare_eval_result *column = malloc(c->n_texts * sizeof *column);
+    if (column == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu results", c->n_texts);
+    for (size_t i = 0; i < c->n_texts; i++)
+        column[i] = c->results[i * c->n + k];
+    *out = pare_figures_average(column, c->n_texts);
+    free(column);
+    return PARE_OK;
+}
+
+static void add_failure(json_t *failures, const char *fmt, ...) PARE_PRINTF(2, 3);
+static void add_failure(json_t *failures, const char *fmt, ...)
+{
+    char text[PARE_ERROR_TEXT];
+    va_list list;
+    va_start(list, fmt);
+    vsnprintf(text, sizeof text, fmt, list);
+    va_end(list);
+    json_array_append_new(failures, cmd_json_text(text, strlen(text)));
+}
+
+static pare_status check_divergence(const cmd_comparison *c, json_t *failures, pare_error *err)
+{
+    const double limit = cmd_real(c->args, OPT_FAIL_OVER);
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < c->n && st == PARE_OK && cmd_has(c->args, OPT_FAIL_OVER); k++) {
+        pare_eval_result mean;
+        st = cmd_comparison_mean(c, k, &mean, err);
+        if (st == PARE_OK && !(mean.kld_mean.value <= limit))
+            add_failure(failures, "%s: mean KL divergence %.6g is above the limit %.6g", c->models[k]->path,
+                        mean.kld_mean.value, limit);
+    }
+    return st;
+}
+
+/* By the rules that the task's owner reports. */
+static void check_drops(const cmd_comparison *c, json_t *failures)
+{
+    const double limit = cmd_real(c->args, OPT_FAIL_DROP);
+    for (size_t k = 0; k < c->n && cmd_has(c->args, OPT_FAIL_DROP); k++)
+        for (size_t i = 0; i < c->tasks.n; i++) {
+            const cmd_task_drift *t = &c->candidates[k].tasks[i];
+            for (size_t rule = 0; rule < (c->tasks.list[i].has_norm ? t->n_rules : 1); rule++)
+                if (-100 * t->drift[rule].difference.value > limit)
+                    add_failure(failures, "%s: %s %s drops by %.2f points, more than the limit %.2f",
+                                c->models[k]->path, c->tasks.list[i].name, cmd_rule_name((pare_rule)rule),
+                                -100 * t->drift[rule].difference.value, limit);
+        }
+}
+
+static pare_status show(const cmd_comparison *c, pare_error *err)
+{
+    json_t *failures = json_array(), *failure;
+    size_t i;
+    pare_status st = check_divergence(c, failures, err);
+    check_drops(c, failures);
+    const bool failed = json_array_size(failures) > 0;
+    if (st == PARE_OK && cmd_has(c->args, OPT_JSON))
+        st = cmd_print_comparison_json(c, failures, err);
+    else if (st == PARE_OK)
+        st = cmd_print_comparison(c, err);
+    if (st == PARE_OK)
+        json_array_foreach(failures, i, failure) cmd_hint("%s", json_string_value(failure));
+    json_decref(failures);
+    return st == PARE_OK && failed ? PARE_ERR_DIFFERENCE : st;
+}
+
+static void close_all(cmd_comparison *c)
+{
+    for (size_t k = 0; k < c->n && c->candidates != NULL; k++) {
+        cmd_candidate *candidate = &c->candidates[k];
+        pare_weight_drift_close(&candidate->weights);
+        for (size_t rule = 0; rule < PARE_N_RULES; rule++)
+            pare_pairs_close(&candidate->pairs[rule]);
+        free(candidate->first);
+        free(candidate->tasks);
+        pare_model_close(&candidate->model);
+    }
+    cmd_tasks_close(&c->tasks);
+    pare_tokenizer_close(c->tokenizer);
+    pare_model_close(&c->reference);
+    cmd_close_backend(c->backend);
+    free(c->candidates);
+    free(c->models);
+    free(c->results);
+}
+
+pare_status cmd_compare(const cmd_args *args, pare_error *err)
+{
+    cmd_comparison c = {.args = args};
+    if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_FILE))
+        return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-over needs -f TEXT");
+    if (cmd_has(args, OPT_FAIL_DROP) && !cmd_has(args, OPT_TASK))
+        return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-drop needs --task FILE");
+    if (cmd_has(args, OPT_NO_WEIGHTS) && !cmd_has(args, OPT_FILE) && !cmd_has(args, OPT_TASK))
+        return pare_fail(err, PARE_ERR_USAGE, "compare: nothing to compare; give -f TEXT or --task FILE");
+    pare_status st = open_all(&c, err);
+    if (st == PARE_OK)
+        st = compare_texts(&c, err);
+    if (st == PARE_OK)
+        st = cmd_compare_tasks(&c, err);
+    if (st == PARE_OK)
+        st = compare_weights(&c, err);
+    if (st == PARE_OK)
+        st = show(&c, err);
+    close_all(&c);
+    return st;
+}

@@ -1,0 +1,59 @@
+/* cmd/comparison.h - what `pare compare` measures, and how it is shown */
+#ifndef PARE_CMD_COMPARISON_H
+#define PARE_CMD_COMPARISON_H
+
+#include "cmd/task_report.h"
+#include "cmd/text_run.h"
+#include "eval/drift.h"
+#include "eval/first_token.h"
+#include "eval/weight_drift.h"
+
+#include <jansson.h>
+
+/* A candidate's answers to a task beside the reference's. */
+typedef struct cmd_task_drift {
+    size_t n_rules; /* the rules that this task knows: the first so many */
+    pare_drift drift[PARE_N_RULES];
+    pare_first_token first_token;
+} cmd_task_drift;
+
+typedef struct cmd_candidate {
+    pare_model model;
+    pare_moments *first;            /* [n_texts] KL divergence at the first scored position of each window */
+    cmd_task_drift *tasks;          /* [tasks.n] */
+    pare_pairs pairs[PARE_N_RULES]; /* of all tasks */
+    cmd_task_drift all;             /* of all tasks together; known when there are several */
+    bool has_weights;
+    pare_weight_drift weights;
+    char why_not[PARE_ERROR_TEXT]; /* weights were wanted, and could not be compared */
+} cmd_candidate;
+
+/* Zeroed is closed. */
+typedef struct cmd_comparison {
+    const cmd_args *args;
+    pare_backend *backend;
+    pare_tokenizer *tokenizer;
+    pare_model reference;
+    cmd_candidate *candidates; /* [n] */
+    size_t n;
+    const pare_model **models; /* [n] views of the candidates' */
+    cmd_text_run run;
+    size_t n_texts, text;      /* text: which is being measured */
+    pare_eval_result *results; /* [n_texts, n] */
+    cmd_tasks tasks;
+} cmd_comparison;
+
+/* Answer every task with every model. Errors: those of reading and scoring */
+pare_status cmd_compare_tasks(cmd_comparison *c, pare_error *err);
+
+/* The name of a rule: "acc", "acc_norm", "acc_token" */
+const char *cmd_rule_name(pare_rule rule);
+
+/* The mean over the texts of candidate k; at least one text. Errors: PARE_ERR_MEMORY */
+pare_status cmd_comparison_mean(const cmd_comparison *c, size_t k, pare_eval_result *out, pare_error *err);
+
+/* failures: sentences of the limits that were passed. Errors: PARE_ERR_MEMORY */
+pare_status cmd_print_comparison(const cmd_comparison *c, pare_error *err);
+pare_status cmd_print_comparison_json(const cmd_comparison *c, const json_t *failures, pare_error *err);
+
+#endif

@@ -1,0 +1,153 @@
+#include "cmd/comparison.h"
+#include "cmd/console.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_CHANGED = 5, NAME_WIDTH = 24, VALUE_WIDTH = 25 };
+
+static const char *safe(const char *text)
+{
+    return cmd_safe(text, strlen(text));
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return safe(slash != NULL && slash[1] != '\0' ? slash + 1 : path);
+}
+
+/* "0.0123 (0.0119-0.0127)", with the standard error where there is no interval. */
+static void print_value(double scale, pare_estimate e, pare_interval i, int digits)
+{
+    char text[96];
+    if (isfinite(i.lo) && isfinite(i.hi))
+        snprintf(text, sizeof text, "%.*g (%.*g-%.*g)", digits, scale * e.value, digits, scale * i.lo, digits,
+                 scale * i.hi);
+    else if (isfinite(e.stderr_))
+        snprintf(text, sizeof text, "%.*g +/- %.2g", digits, scale * e.value, scale * e.stderr_);
+    else
+        snprintf(text, sizeof text, "%.*g", digits, scale * e.value);
+    printf("  %-*s", VALUE_WIDTH, text);
+}
+
+static void print_text_row(const char *name, const pare_eval_result *r, pare_estimate first)
+{
+    const pare_interval ln = r->ln_ratio_blocks.bootstrap, ratio = {exp(ln.lo), exp(ln.hi)};
+    const pare_interval none = {NAN, NAN};
+    printf("  %-*s", NAME_WIDTH, name);
+    print_value(1, r->kld_mean, r->kld_blocks.bootstrap, 4);
+    print_value(1, r->ratio, ratio, 5);
+    print_value(100, r->same_top1, r->same_top1_blocks.bootstrap, 4);
+    print_value(1, first, none, 3);
+    putchar('\n');
+}
+
+static pare_status print_texts(const cmd_comparison *c, size_t k, pare_error *err)
+{
+    const pare_estimate unknown = {NAN, NAN};
+    pare_eval_result mean;
+    pare_status st = PARE_OK;
+    if (c->n_texts == 0)
+        return st;
+    printf("  %-*s  %-*s  %-*s  %-*s  %s\n", NAME_WIDTH, "text (95 %)", VALUE_WIDTH, "KL divergence, nat", VALUE_WIDTH,
+           "perplexity ratio", VALUE_WIDTH, "same top token, %", "first token, nat");
+    for (size_t i = 0; i < c->n_texts; i++)
+        print_text_row(base_name(cmd_nth(c->args, OPT_FILE, i)), &c->results[i * c->n + k],
+                       pare_mean(&c->candidates[k].first[i]));
+    if (c->n_texts > 1 && (st = cmd_comparison_mean(c, k, &mean, err)) == PARE_OK)
+        print_text_row("mean of the texts", &mean, unknown);
+    return st;
+}
+
+static void print_drift(const char *name, pare_rule rule, const pare_drift *d)
+{
+    char sentence[256], change[64];
+    snprintf(change, sizeof change, "%+.2f (%+.2f .. %+.2f)", 100 * d->difference.value, 100 * d->interval.lo,
+             100 * d->interval.hi);
+    printf("  %-*s  %-9s %8.2f %8.2f  %-26s %5" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %6.2f  %-9.2g\n", NAME_WIDTH, name,
+           cmd_rule_name(rule), 100 * d->reference_accuracy, 100 * d->accuracy, change, d->lost, d->gained, d->moved,
+           100 * d->agreement, d->p);
+    printf("    %s", pare_drift_sentence(d, sentence, sizeof sentence));
+    if (d->n_left_out > 0)
+        printf("; %" PRIu64 " items do not fit into the context and are left out", d->n_left_out);
+    putchar('\n');
+}
+
+static void print_tasks(const cmd_comparison *c, const cmd_candidate *k)
+{
+    bool has_norm = false;
+    if (c->tasks.n == 0)
+        return;
+    printf("  %-*s  %-9s %8s %8s  %-26s %5s %6s %5s  %6s  %s\n", NAME_WIDTH, "task (%)", "rule", "refer.", "model",
+           "change, points (95 %)", "lost", "gained", "moved", "same", "p");
+    for (size_t i = 0; i < c->tasks.n; i++) {
+        const pare_task *task = &c->tasks.list[i];
+        const pare_first_token *first = &k->tasks[i].first_token;
+        has_norm = has_norm || task->has_norm;
+        for (size_t rule = 0; rule < (task->has_norm ? k->tasks[i].n_rules : 1); rule++)
+            print_drift(safe(task->name), (pare_rule)rule, &k->tasks[i].drift[rule]);
+        if (first->n > 0)
+            printf("    KL divergence at the first token of the answer: %.4g +/- %.2g nat, largest %.3g (%" PRIu64
+                   " prompts)\n",
+                   first->kld.value, first->kld.stderr_, first->kld_max, first->n);
+    }
+    for (size_t rule = 0; c->tasks.n > 1 && rule < (has_norm ? k->all.n_rules : 1); rule++)
+        print_drift("all tasks", (pare_rule)rule, &k->all.drift[rule]);
+}
+
+static void print_unlike(const pare_weight_row *row)
+{
+    if (row->state == PARE_WEIGHT_REMOVED)
+        printf("    %s: only in the reference\n", safe(row->name));
+    else if (row->state == PARE_WEIGHT_ADDED)
+        printf("    %s: not in the reference\n", safe(row->name));
+    else if (row->state == PARE_WEIGHT_SHAPE)
+        printf("    %s: another shape\n", safe(row->name));
+}
+
+static void print_weights(const pare_weight_drift *w)
+{
+    const double changed = w->total.n_weights > 0 ? (double)w->total.n_changed / (double)w->total.n_weights : 0;
+    for (size_t i = 0; i < w->n_rows; i++)
+        print_unlike(&w->rows[i]);
+    if (w->n_most == 0) {
+        printf("  weights: every value is the same%s\n", w->total.same_bytes ? ", byte for byte" : "");
+        return;
+    }
+    printf("  weights: %zu of %zu tensors changed, %.4g %% of their %" PRIu64
+           " values; norm of the change %.4g of the whole, largest %.4g\n",
+           w->n_most, w->n_rows, 100 * changed, w->total.n_weights, pare_weight_relative(&w->total), w->total.max_abs);
+    printf("    %-*s  %9s %9s  %10s %10s\n", NAME_WIDTH, "kind", "tensors", "changed", "relative", "largest");
+    for (size_t i = 0; i < w->n_kinds; i++) {
+        const pare_weight_kind *kind = &w->kinds[i];
+        printf("    %-*s  %9zu %9zu  %10.4g %10.4g\n", NAME_WIDTH, safe(kind->name), kind->n_tensors, kind->n_changed,
+               pare_weight_relative(&kind->change), kind->change.max_abs);
+    }
+    printf("    most changed:");
+    for (size_t i = 0; i < w->n_most && i < MOST_CHANGED; i++)
+        printf("%s %s %.4g", i > 0 ? "," : "", safe(w->most[i]->name), pare_weight_relative(&w->most[i]->change));
+    putchar('\n');
+}
+
+pare_status cmd_print_comparison(const cmd_comparison *c, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    cmd_progress_clear();
+    printf("reference %s\n", safe(c->reference.path));
+    for (size_t k = 0; k < c->n && st == PARE_OK; k++) {
+        const cmd_candidate *candidate = &c->candidates[k];
+        printf("\nmodel %s\n", safe(candidate->model.path));
+        st = print_texts(c, k, err);
+        print_tasks(c, candidate);
+        if (candidate->has_weights)
+            print_weights(&candidate->weights);
+        else if (candidate->why_not[0] != '\0')
+            printf("  %s\n", candidate->why_not);
+    }
+    if (c->run.self_checked)
+        printf("\nself-check: the reference against itself differs by exactly 0\n");
+    return st;
+}
