@@ -162,9 +162,8 @@ static void find_ticks(scale *s, int wanted)
 
 static pare_status put_tick_text(pare_buf *out, const scale *s, double v, pare_error *err)
 {
-    size_t i = (size_t)fmax(v, 0);
-    if (s->axis->names != NULL && i < s->axis->n_names)
-        return pare_html_text(out, s->axis->names[i], err);
+    if (s->axis->names != NULL) /* ticks are whole numbers below n_names then */
+        return pare_html_text(out, s->axis->names[(size_t)v], err);
     return pare_buf_printf(out, err, "%.6g", fabs(v) < 1e-12 * (s->hi - s->lo) ? 0 : v);
 }
 
