@@ -4,7 +4,7 @@
 #include "cmd/logit_io.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
-#include "cmd/task_report.h"
+#include "cmd/task_texts.h"
 #include "cmd/text_run.h"
 #include "cmd/worst_report.h"
 #include "formats/open.h"
@@ -143,6 +143,8 @@ static pare_status run(job *j, pare_error *err)
     pare_status st = cmd_tasks_load(&j->tasks, j->args, err); /* first: a mistake in a file costs no time */
     if (st == PARE_OK)
         st = open_all(j, err);
+    if (st == PARE_OK)
+        st = cmd_texts_check(&j->tasks, &j->model, err);
     if (st != PARE_OK)
         return st;
     st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, err);
@@ -156,6 +158,8 @@ static pare_status run(job *j, pare_error *err)
     st = measure(j, err);
     if (st == PARE_OK)
         st = cmd_logit_io_finish(&j->logits, err);
+    if (st == PARE_OK)
+        st = cmd_texts_write(&j->tasks, j->task_scores, err);
     if (st == PARE_OK)
         st = cmd_record_finish(&j->record, &j->run, err);
     if (st == PARE_OK)

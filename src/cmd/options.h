@@ -59,6 +59,7 @@ typedef enum cmd_option_id {
     OPT_DESCRIPTION,
     OPT_TASK_CTX,
     OPT_TASK_ITEMS,
+    OPT_COMPLETIONS,
     OPT_FAIL_OVER,
     OPT_FAIL_DROP,
     OPT_NO_WEIGHTS,

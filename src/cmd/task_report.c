@@ -1,8 +1,10 @@
 #include "cmd/task_report.h"
 
 #include "cmd/console.h"
+#include "cmd/task_texts.h"
 #include "core/progress.h"
 #include "eval/task_figures.h"
+#include "eval/written.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,7 +19,7 @@ static pare_status check_options(const cmd_args *args, pare_error *err)
     } need_task[] = {{OPT_TASK_FORMAT, "task-format"}, {OPT_TASK_CTX, "task-ctx"},
                      {OPT_TASK_ITEMS, "task-items"},   {OPT_SHOTS, "shots"},
                      {OPT_N_SHOT, "n-shot"},           {OPT_LIMIT, "limit"},
-                     {OPT_DESCRIPTION, "description"}};
+                     {OPT_DESCRIPTION, "description"}, {OPT_COMPLETIONS, "completions"}};
     for (size_t i = 0; i < sizeof need_task / sizeof need_task[0] && !cmd_has(args, OPT_TASK); i++)
         if (cmd_has(args, need_task[i].id))
             return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --task", args->verb->name, need_task[i].name);
@@ -65,6 +67,8 @@ static pare_status score_one(const cmd_tasks *t, size_t i, const pare_scorer *wi
     if (st == PARE_OK && out->n_too_long > 0)
         cmd_warning("%s: %" PRIu64 " of %zu items are longer than %" PRIu32 " tokens: not scored",
                     cmd_safe(task->path, strlen(task->path)), out->n_too_long, task->n_items, out->n_ctx);
+    if (st == PARE_OK)
+        cmd_texts_warn(out);
     return st;
 }
 
@@ -143,13 +147,14 @@ pare_status cmd_tasks_print(const cmd_tasks *t, const pare_task_scores *scores, 
         pare_status st = pare_task_figures(&scores[i], figures, &n, err);
         if (st != PARE_OK)
             return st;
-        printf("%s: %zu items, %" PRIu32 "-shot:", cmd_safe(task->name, strlen(task->name)), n_scored, task->n_shot);
+        printf("%s: %zu items, %" PRIu32 "-shot%s", cmd_safe(task->name, strlen(task->name)), n_scored, task->n_shot,
+               n > 0 ? ":" : "; its own tool scores the texts");
         for (size_t k = 0; k < n; k++)
             print_figure(&figures[k]);
         if (scores[i].n_too_long > 0)
             printf("  (%" PRIu64 " too long)", scores[i].n_too_long);
         printf("\n");
-        if (n_scored > 0) {
+        if (n_scored > 0 && n > 0) {
             pool(&by_task, &figures[0], 1);
             pool(&by_item, &figures[0], (double)n_scored);
         }
@@ -169,8 +174,13 @@ static json_t *json_item(const pare_task_scores *s, size_t i)
     json_object_set_new(row, "id", cmd_json_text(item->id.data, item->id.len));
     if (item->group.len > 0 && item->group.len <= 200)
         json_object_set_new(row, "group", cmd_json_text(item->group.data, item->group.len));
-    cmd_json_u64(row, "answer", item->answer);
     json_object_set_new(row, "too_long", json_boolean(score->too_long));
+    if (score->written != NULL) {
+        json_decref(choices);
+        json_decref(picks);
+        cmd_texts_put(row, item, score);
+        return row;
+    }
     for (size_t k = 0; k < item->n_choices && !score->too_long; k++) {
         const pare_choice_score *c = &score->choices[k];
         json_t *choice = json_object();
@@ -186,6 +196,7 @@ static json_t *json_item(const pare_task_scores *s, size_t i)
     }
     for (int rule = 0; rule < PARE_N_RULES; rule++)
         json_array_append_new(picks, json_integer((json_int_t)score->pick[rule]));
+    cmd_json_u64(row, "answer", item->answer);
     json_object_set_new(row, "choices", choices);
     json_object_set_new(row, "picks", picks); /* by acc, acc_norm, acc_token */
     return row;
@@ -202,6 +213,8 @@ static void put_figures(json_t *row, const pare_task_figure *figures, size_t n)
         snprintf(key, sizeof key, "%s_stderr_clustered", f->key);
         cmd_json_real(row, key, f->clustered_stderr);
     }
+    if (n == 0)
+        return;
     /* The figure that the task is known by goes by one name for all tasks. */
     cmd_json_real(row, "accuracy", figures[0].mean.value);
     cmd_json_real(row, "stderr", figures[0].mean.stderr_);
@@ -227,6 +240,8 @@ static pare_status json_task(json_t *rows, const cmd_tasks *t, const pare_task_s
     cmd_json_u64(row, "n", task->n_items - s->n_too_long);
     cmd_json_u64(row, "n_in_file", task->n_in_file);
     cmd_json_u64(row, "n_too_long", s->n_too_long);
+    if (task->kind == PARE_TASK_GENERATE)
+        cmd_json_u64(row, "n_cut", pare_n_cut(s));
     cmd_json_u64(row, "n_ctx", s->n_ctx);
     cmd_json_u64(row, "n_tokens", s->n_tokens);
     cmd_json_real(row, "seconds", s->seconds);
