@@ -81,6 +81,31 @@ static void says_what_was_cut(void **state)
     cli_expect(3, "$PARE generate $DEMO -f absent.txt");
 }
 
+static void tasks_are_answered_in_words(void **state)
+{
+    (void)state;
+    cli_expect(0,
+               "printf '%%s\\n' '{\"question\": \"How much is one and one?\", \"answer\": \"#### 2\"}' >gsm8k.jsonl; "
+               "printf '%%s\\n' '{\"task_id\": \"HumanEval/7\", \"prompt\": \"def f():\", \"entry_point\": \"f\"}' "
+               ">he.jsonl");
+    cli_result r = cli_expect(0, "$PARE eval $DEMO --task gsm8k.jsonl --task-items --task-ctx 60 --json");
+    json_t *doc = cli_json(&r);
+    const json_t *task = json_array_get(json_object_get(doc, "tasks"), 0),
+                 *item = json_array_get(json_object_get(task, "items"), 0);
+    CHECK(json_is_real(json_object_get(task, "exact_strict")) && json_is_real(json_object_get(task, "exact_flexible")));
+    CHECK(json_is_string(json_object_get(item, "text")));
+    CHECK(strcmp(json_string_value(json_object_get(item, "target")), "2") == 0);
+    CHECK(json_is_boolean(json_object_get(json_object_get(item, "strict"), "right")));
+    json_decref(doc);
+    r = cli_expect(0, "$PARE eval $DEMO --task he.jsonl --task-ctx 40 --completions c.jsonl && cat c.jsonl");
+    CHECK(cli_contains(r.out, "{\"task_id\":\"HumanEval/7\",\"completion\":\""));
+    CHECK(cli_contains(r.out, "1 items, 0-shot; its own tool scores the texts"));
+    cli_expect(2, "$PARE eval $DEMO --task he.jsonl --task-ctx 40 --completions c.jsonl");
+    cli_expect(2, "$PARE eval $DEMO --task he.jsonl --completions he.jsonl --force");
+    cli_expect(2, "$PARE eval $DEMO --task he.jsonl --task gsm8k.jsonl --completions d.jsonl");
+    cli_expect(2, "$PARE eval $DEMO -f $TEXT --completions d.jsonl");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -88,6 +113,7 @@ int main(void)
         cmocka_unit_test(draws_by_seed),
         cmocka_unit_test(shows_where_a_reference_differs),
         cmocka_unit_test(says_what_was_cut),
+        cmocka_unit_test(tasks_are_answered_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
