@@ -1,0 +1,351 @@
+/* Likelihoods of answers: against lm-eval on the demo model (tests/data/tasks), and the rules by hand. */
+#include "check.h"
+#include "toy.h"
+
+#include "core/threads.h"
+#include "eval/item_tokens.h"
+#include "eval/task_figures.h"
+#include "formats/open.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* lm-eval computes the same model with other kernels; both sum some hundred terms of float32. */
+#define TOLERANCE 5e-5
+
+typedef struct fixture {
+    pare_model m;
+    pare_backend *b;
+    pare_tokenizer *t;
+} fixture;
+
+static void set_up(fixture *f)
+{
+    pare_error err = {0};
+    *f = (fixture){0};
+    CHECK_OK(pare_model_open(&f->m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK_OK(pare_backend_cpu(&f->b, &err), &err);
+    CHECK_OK(pare_tokenizer_open(&f->t, &f->m.vocab, &err), &err);
+}
+
+static void tear_down(fixture *f)
+{
+    pare_tokenizer_close(f->t);
+    f->b->close(f->b);
+    pare_model_close(&f->m);
+}
+
+static void load(pare_task *t, const char *name, const pare_task_options *o)
+{
+    char path[512];
+    pare_error err = {0};
+    snprintf(path, sizeof path, "tests/data/tasks/%s", name);
+    CHECK_OK(pare_task_load(t, source_path(path), o, &err), &err);
+}
+
+static void score(const fixture *f, const pare_task *t, uint32_t n_ctx, pare_task_scores *out)
+{
+    const pare_scorer with = {.m = &f->m, .b = f->b, .tokenizer = f->t, .n_ctx = n_ctx};
+    pare_error err = {0};
+    CHECK_OK(pare_score_task(out, t, &with, &err), &err);
+}
+
+/* One line of expected.tsv. */
+typedef struct expected {
+    char file[64], format[64];
+    size_t item, choice;
+    double loglik;
+    int greedy;
+} expected;
+
+static size_t read_expected(expected *list, size_t cap)
+{
+    FILE *in = fopen(source_path("tests/data/tasks/expected.tsv"), "r");
+    size_t n = 0;
+    CHECK(in != NULL);
+    while (n < cap && fscanf(in, "%63s %63s %zu %zu %lf %d", list[n].file, list[n].format, &list[n].item,
+                             &list[n].choice, &list[n].loglik, &list[n].greedy) == 6)
+        n++;
+    CHECK(n < cap && feof(in));
+    fclose(in);
+    return n;
+}
+
+static void agrees_with_lm_eval(void **state)
+{
+    static expected list[256];
+    size_t n = read_expected(list, sizeof list / sizeof list[0]), n_files = 0;
+    fixture f;
+    (void)state;
+    set_up(&f);
+    for (size_t i = 0; i < n; n_files++) {
+        const pare_task_options o = {.format = list[i].format};
+        pare_task t;
+        pare_task_scores s;
+        size_t first = i, n_choices = 0;
+        load(&t, list[first].file, &o);
+        score(&f, &t, 0, &s);
+        for (; i < n && strcmp(list[i].file, list[first].file) == 0 && strcmp(list[i].format, list[first].format) == 0;
+             i++) {
+            CHECK(list[i].item < t.n_items && list[i].choice < t.items[list[i].item].n_choices);
+            const pare_choice_score *c = &s.items[list[i].item].choices[list[i].choice];
+            if (fabs(c->loglik - list[i].loglik) > TOLERANCE || c->greedy != list[i].greedy)
+                fail_msg("%s: item %zu choice %zu: %.6f %d, lm-eval has %.6f %d", list[i].file, list[i].item,
+                         list[i].choice, c->loglik, c->greedy, list[i].loglik, list[i].greedy);
+        }
+        for (size_t k = 0; k < t.n_items; k++)
+            n_choices += t.items[k].n_choices;
+        CHECK(i - first == n_choices); /* all of them were compared */
+        pare_task_scores_close(&s);
+        pare_task_close(&t);
+    }
+    CHECK(n_files == 10);
+    tear_down(&f);
+}
+
+static void same_for_any_number_of_threads(void **state)
+{
+    const pare_task_options o = {0};
+    fixture f;
+    pare_task t;
+    pare_task_scores one, three;
+    (void)state;
+    set_up(&f);
+    load(&t, "hellaswag_val.jsonl", &o);
+    pare_set_threads(1);
+    score(&f, &t, 0, &one);
+    pare_set_threads(3);
+    score(&f, &t, 0, &three);
+    pare_set_threads(0);
+    for (size_t i = 0; i < t.n_items; i++)
+        CHECK(memcmp(one.items[i].choices, three.items[i].choices,
+                     t.items[i].n_choices * sizeof *one.items[i].choices) == 0);
+    pare_task_scores_close(&one);
+    pare_task_scores_close(&three);
+    pare_task_close(&t);
+    tear_down(&f);
+}
+
+/* ln p of each token of ids [n] behind those before it, one pass over the whole. */
+static double *token_logliks(const fixture *f, const int32_t *ids, uint32_t n)
+{
+    size_t n_vocab = f->m.hp.n_vocab;
+    float *logits = check_malloc(n * n_vocab * sizeof *logits);
+    double *out = check_malloc(n * sizeof *out);
+    pare_forward *pass;
+    pare_error err = {0};
+    CHECK_OK(pare_forward_open(&pass, &f->m, f->b, n, 1, &err), &err);
+    CHECK_OK(pare_forward_run(pass, ids, 1, n, &err), &err);
+    CHECK_OK(pare_forward_logits(pass, 0, 0, n, logits, &err), &err);
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        double sum = 0;
+        for (size_t v = 0; v < n_vocab; v++)
+            sum += exp((double)logits[i * n_vocab + v]);
+        out[i + 1] = (double)logits[i * n_vocab + (size_t)ids[i + 1]] - log(sum);
+    }
+    pare_forward_close(pass);
+    free(logits);
+    return out;
+}
+
+/* llama.cpp's rule: mean over the tokens behind those that all choices begin with, "context choice" being one text. */
+static void mean_over_own_tokens(void **state)
+{
+    const pare_task_options o = {0};
+    fixture f;
+    pare_task t;
+    pare_task_scores s;
+    pare_error err = {0};
+    (void)state;
+    set_up(&f);
+    load(&t, "arc_test.jsonl", &o);
+    score(&f, &t, 0, &s);
+    for (size_t i = 0; i < t.n_items; i++) {
+        const pare_item *item = &t.items[i];
+        pare_ids ids[8] = {0};
+        size_t shared = 0, best = 0;
+        double best_mean = -1e9;
+        CHECK(item->n_choices <= 8);
+        for (size_t k = 0; k < item->n_choices; k++) {
+            char text[1024];
+            int n = snprintf(text, sizeof text, "%.*s%.*s", (int)item->choices[k].context.len,
+                             item->choices[k].context.data, (int)item->choices[k].continuation.len,
+                             item->choices[k].continuation.data);
+            CHECK_OK(pare_tokenize(f.t, text, (size_t)n, PARE_TOKENIZE_BOS, &ids[k], &err), &err);
+        }
+        for (bool same = true; same; shared += same)
+            for (size_t k = 0; k < item->n_choices; k++)
+                same = same && shared + 1 < ids[k].n && ids[k].ids[shared] == ids[0].ids[shared];
+        for (size_t k = 0; k < item->n_choices; k++) {
+            double *ln_p = token_logliks(&f, ids[k].ids, (uint32_t)ids[k].n), sum = 0;
+            for (size_t j = shared; j < ids[k].n; j++)
+                sum += ln_p[j];
+            const pare_choice_score *c = &s.items[i].choices[k];
+            CHECK(c->n_own_tokens == ids[k].n - shared && fabs(c->own_loglik - sum) < TOLERANCE);
+            if (sum / c->n_own_tokens > best_mean) {
+                best_mean = sum / c->n_own_tokens;
+                best = k;
+            }
+            free(ln_p);
+            free(ids[k].ids);
+        }
+        CHECK(s.items[i].pick[PARE_BY_TOKENS] == best);
+    }
+    pare_task_scores_close(&s);
+    pare_task_close(&t);
+    tear_down(&f);
+}
+
+/* A task whose items are written here. */
+static void one_item(pare_task *t, pare_item *item, pare_choice *choices, size_t n)
+{
+    *item = (pare_item){.id = {"7", 1}, .choices = choices, .n_choices = n};
+    *t = (pare_task){.name = "t", .path = "t", .format = "choices", .has_norm = true, .items = item, .n_items = 1};
+    for (size_t i = 0; i < n; i++)
+        choices[i].right = i == 0;
+}
+
+static pare_choice choice(const char *context, const char *continuation)
+{
+    bool space = continuation[0] == ' ';
+    return (pare_choice){.context = {context, strlen(context)},
+                         .continuation = {continuation, strlen(continuation)},
+                         .answer = {continuation + space, strlen(continuation) - space}};
+}
+
+static void tokens_of_choices(void **state)
+{
+    pare_choice c[4] = {choice("Peace", " A"), choice("Peace", " B"), choice("Peace", " A people"),
+                        choice("Peace \n", "A")};
+    pare_item item;
+    pare_task t;
+    fixture f;
+    pare_text_rule rule;
+    pare_item_tokens k;
+    pare_error err = {0};
+    (void)state;
+    set_up(&f);
+    one_item(&t, &item, c, 3);
+    CHECK_OK(pare_text_rule_of(&rule, f.t, &f.m.vocab, &err), &err);
+    CHECK(rule.bos == f.m.vocab.bos && rule.prefix == f.m.vocab.bos);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    /* " B" follows the same tokens as " A"; both inputs are the beginning of the third one's */
+    CHECK(k.n_inputs == 1 && k.choices[0].input == 0 && k.choices[1].input == 0 && k.choices[2].input == 0);
+    CHECK(k.ids[0] == f.m.vocab.bos && k.inputs[0].n == k.choices[2].n - 1);
+    CHECK(k.choices[0].n == k.choices[0].n_context + 1 && k.choices[2].n > k.choices[0].n);
+    CHECK(k.choices[0].own == k.choices[0].n_context && k.choices[0].last != k.choices[1].last);
+    pare_item_tokens_close(&k);
+    one_item(&t, &item, c + 3, 1); /* white space at the end of the context is scored with the continuation */
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    CHECK(k.choices[0].n_context == 2 && k.choices[0].n > 3);
+    pare_item_tokens_close(&k);
+    c[0] = choice(" ", "Peace"); /* nothing is left of the context: BOS stands for it */
+    one_item(&t, &item, c, 1);
+    rule.bos = PARE_TOKEN_NONE;
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    CHECK(k.ids[0] == f.m.vocab.bos && k.choices[0].n_context == 1 && k.choices[0].n > 1);
+    pare_item_tokens_close(&k);
+    rule.prefix = PARE_TOKEN_NONE;
+    CHECK(pare_item_tokenize(&k, &item, &rule, &err) == PARE_ERR_FORMAT && strstr(err.text, "item '7'") != NULL);
+    tear_down(&f);
+}
+
+static void items_that_do_not_fit(void **state)
+{
+    const pare_task_options o = {0};
+    fixture f;
+    pare_task t;
+    pare_task_scores s;
+    pare_task_figure figures[PARE_MAX_FIGURES];
+    pare_error err = {0};
+    size_t n;
+    (void)state;
+    set_up(&f);
+    load(&t, "lambada_test.jsonl", &o);
+    score(&f, &t, 20, &s);
+    CHECK(s.n_ctx == 20 && s.n_too_long == 1 && s.items[0].too_long && !s.items[1].too_long);
+    CHECK(isnan(pare_item_value(&s, 0, PARE_BY_SUM)) && !isnan(pare_item_value(&s, 1, PARE_BY_SUM)));
+    CHECK_OK(pare_task_figures(&s, figures, &n, &err), &err);
+    CHECK(n == 2 && strcmp(figures[0].key, "acc") == 0 && strcmp(figures[1].key, "perplexity") == 0);
+    double mean = (s.items[1].choices[0].loglik + s.items[2].choices[0].loglik) / 2;
+    CHECK(fabs(figures[1].mean.value - exp(-mean)) < 1e-9 * exp(-mean));
+    pare_task_scores_close(&s);
+    score(&f, &t, 1, &s); /* nothing fits */
+    CHECK(s.n_too_long == t.n_items);
+    CHECK_OK(pare_task_figures(&s, figures, &n, &err), &err);
+    CHECK(isnan(figures[0].mean.value));
+    pare_task_scores_close(&s);
+    score(&f, &t, 0, &s);
+    CHECK(s.n_ctx == f.m.hp.n_ctx_train && s.n_too_long == 0);
+    pare_task_scores_close(&s);
+    pare_task_close(&t);
+    tear_down(&f);
+}
+
+static void rules_and_errors_of_means(void **state)
+{
+    /* The shortest answer wins by sum; which wins by characters depends on lengths alone here. */
+    pare_choice c[2] = {choice("c", " aaaa"), choice("c", " bb")};
+    pare_item items[4];
+    pare_choice_score scores[2] = {{.loglik = -3, .n_chars = 4}, {.loglik = -2, .n_chars = 2}};
+    pare_item_score item_scores[4];
+    pare_task t;
+    pare_task_figure f;
+    pare_error err = {0};
+    static const char *const groups[4] = {"x", "x", "y", ""};
+    const double values[4] = {1, 1, 0, 0};
+    (void)state;
+    one_item(&t, &items[0], c, 2);
+    item_scores[0] = (pare_item_score){.choices = scores, .pick = {1, 0, 1}, .mass = 0.25};
+    pare_task_scores s = {.task = &t, .items = item_scores};
+    CHECK(pare_item_value(&s, 0, PARE_BY_SUM) == 0 && pare_item_value(&s, 0, PARE_BY_CHARS) == 1);
+    t.kind = PARE_TASK_MASS;
+    CHECK(pare_item_value(&s, 0, PARE_BY_SUM) == 0.25);
+    for (size_t i = 0; i < 4; i++) {
+        items[i] = items[0];
+        items[i].group = (pare_str){groups[i], strlen(groups[i])};
+    }
+    t.n_items = 4;
+    CHECK_OK(pare_task_mean(&t, values, &f, &err), &err);
+    CHECK(fabs(f.mean.value - 0.5) < 1e-15 && fabs(f.mean.stderr_ - sqrt(1.0 / 3 / 4)) < 1e-12);
+    /* groups: (0.5 + 0.5)^2 + 0.5^2 + 0.5^2 = 1.5 */
+    CHECK(fabs(f.clustered_stderr - sqrt(1.5) / 4) < 1e-12);
+    items[0].group = items[2].group = (pare_str){"", 0};
+    CHECK_OK(pare_task_mean(&t, values, &f, &err), &err);
+    CHECK(isnan(f.clustered_stderr)); /* each item is a group of its own */
+}
+
+static void logits_that_are_not_finite(void **state)
+{
+    pare_choice c[1] = {choice("Peace", " people")};
+    pare_item item;
+    pare_task t;
+    pare_task_scores s;
+    fixture f;
+    pare_error err = {0};
+    (void)state;
+    set_up(&f);
+    one_item(&t, &item, c, 1);
+    float scale = f.m.hp.logit_scale;
+    f.m.hp.logit_scale = NAN;
+    const pare_scorer with = {.m = &f.m, .b = f.b, .tokenizer = f.t};
+    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "item '7'") != NULL && strstr(err.text, "token id 0 is NaN") != NULL);
+    f.m.hp.logit_scale = scale;
+    t.kind = PARE_TASK_GENERATE;
+    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_UNSUPPORTED);
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_lm_eval),       cmocka_unit_test(same_for_any_number_of_threads),
+        cmocka_unit_test(mean_over_own_tokens),      cmocka_unit_test(tokens_of_choices),
+        cmocka_unit_test(items_that_do_not_fit),     cmocka_unit_test(rules_and_errors_of_means),
+        cmocka_unit_test(logits_that_are_not_finite)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
