@@ -237,10 +237,11 @@ static void tokens_of_choices(void **state)
     CHECK(k.ids[0] == f.m.vocab.bos && k.inputs[0].n == k.choices[2].n - 1);
     CHECK(k.choices[0].n == k.choices[0].n_context + 1 && k.choices[2].n > k.choices[0].n);
     CHECK(k.choices[0].own == k.choices[0].n_context && k.choices[0].last != k.choices[1].last);
+    uint32_t n_context = k.choices[0].n_context;
     pare_item_tokens_close(&k);
     one_item(&t, &item, c + 3, 1); /* white space at the end of the context is scored with the continuation */
     CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
-    CHECK(k.choices[0].n_context == 2 && k.choices[0].n > 3);
+    CHECK(k.choices[0].n_context == n_context && k.choices[0].n > n_context + 1);
     pare_item_tokens_close(&k);
     c[0] = choice(" ", "Peace"); /* nothing is left of the context: BOS stands for it */
     one_item(&t, &item, c, 1);
@@ -329,14 +330,10 @@ static void logits_that_are_not_finite(void **state)
     (void)state;
     set_up(&f);
     one_item(&t, &item, c, 1);
-    float scale = f.m.hp.logit_scale;
     f.m.hp.logit_scale = NAN;
     const pare_scorer with = {.m = &f.m, .b = f.b, .tokenizer = f.t};
     CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "item '7'") != NULL && strstr(err.text, "token id 0 is NaN") != NULL);
-    f.m.hp.logit_scale = scale;
-    t.kind = PARE_TASK_GENERATE;
-    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_UNSUPPORTED);
     tear_down(&f);
 }
 
