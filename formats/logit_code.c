@@ -89,9 +89,10 @@ void pare_logit_encode(const pare_logit_code *c, const float *y, uint32_t n, flo
         float d = y[i] - pare_logit_value(c, k[i]);
         d = d < -1 ? -1 : d; /* only below the tail's end */
         float bend = d * d * (0.5f - d * (1.0f / 6 - d * (1.0f / 24 - d * (1.0f / 120))));
-        mass += (double)p[i];
-        first += (double)(p[i] * d);
-        second += (double)(p[i] * bend);
+        double weight = (double)p[i]; /* products in double: p may be as small as a float can be */
+        mass += weight;
+        first += weight * (double)d;
+        second += weight * (double)bend;
     }
     double x = mass > 0 ? (second - first) / mass : 0, log1 = x != 0 ? pare_logit_ln(1 + x) : 0;
     row->target_logp = y[row->target];

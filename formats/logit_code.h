@@ -31,7 +31,7 @@ void pare_logit_code_close(pare_logit_code *c);
 
 /* Step number j of a ladder of four steps to a doubling; 0 is the default precision: KL(p || p of the store) of 4e-7
  * nat or less with any vocabulary. */
-enum { PARE_LOGIT_LADDER_MIN = -48, PARE_LOGIT_LADDER_MAX = 64 };
+enum { PARE_LOGIT_LADDER_MIN = -48, PARE_LOGIT_LADDER_MAX = 40 };
 void pare_logit_ladder(int j, uint32_t n_vocab, double *step, double *cap);
 
 static inline float pare_logit_value(const pare_logit_code *c, int32_t k)

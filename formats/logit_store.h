@@ -12,7 +12,7 @@ typedef enum pare_logit_format {
     PARE_LOGITS_LLAMA /* llama-perplexity's --kl-divergence-base: 16 bits, clamped 16 nats below the best token */
 } pare_logit_format;
 
-enum { PARE_LOGIT_BITS_MIN = 2, PARE_LOGIT_BITS_MAX = 14 };
+enum { PARE_LOGIT_BITS_MIN = 4, PARE_LOGIT_BITS_MAX = 14 };
 
 /* What made a store, and how. Texts are hexadecimal SHA-256 or empty where not known. The writer is given what stands
  * above the line; below it is what was measured. */

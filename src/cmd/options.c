@@ -124,7 +124,7 @@ static const cmd_option table[] = {
     {OPT_SAVE_LOGITS, "save-logits", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "write the log-probabilities of the reference (without one: of MODEL) at every scored position, for --logits", V(EVAL), 0},
     {OPT_LOGITS_BITS, "logits-bits", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
-     "a store of about N bits a logit, 2 to 14, that says how large its noise is. Without it the noise is below 1e-6 nat", V(EVAL), 0},
+     "a store of about N bits a logit, 4 to 14, that says how large its noise is. Without it the noise is below 1e-6 nat", V(EVAL), 0},
     {OPT_LOGITS_FORMAT, "logits-format", 0, "FORMAT", CMD_KIND_CHOICE, "pare llama", "pare",
      "format of the store: pare's own, or the one that llama-perplexity --kl-divergence reads", V(EVAL), 0},
     {OPT_RECORD, "record", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
