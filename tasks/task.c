@@ -127,24 +127,31 @@ static pare_status read_records(reading *f, pare_records *r, pare_error *err)
     return st;
 }
 
-static pare_status read_file(reading *f, const char *path, char sha256[65], pare_error *err)
+static pare_status read_bytes(reading *f, const char *path, const void *data, size_t size, char sha256[65],
+                              pare_error *err)
 {
-    pare_map map = {0};
     pare_records records = {0};
     pare_digest digest;
-    pare_status st = pare_map_open(&map, path, err);
-    if (st == PARE_OK && map.size > MAX_FILE_BYTES)
-        st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, limit %d", path, map.size, MAX_FILE_BYTES);
-    if (st == PARE_OK)
-        st = pare_hash_bytes(map.data, (size_t)map.size, PARE_HASH_SHA256, &digest, err);
-    if (st == PARE_OK) {
-        pare_hex(sha256, digest.sha256, sizeof digest.sha256);
-        st = pare_records_open(&records, path, map.data, (size_t)map.size,
-                               f->format != NULL ? f->format->container : PARE_CONTAINER_ANY, err);
-    }
+    pare_status st = PARE_OK;
+    if (size > MAX_FILE_BYTES)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes, limit %d", path, size, MAX_FILE_BYTES);
+    if ((st = pare_hash_bytes(data, size, PARE_HASH_SHA256, &digest, err)) != PARE_OK)
+        return st;
+    pare_hex(sha256, digest.sha256, sizeof digest.sha256);
+    st = pare_records_open(&records, path, data, size, f->format != NULL ? f->format->container : PARE_CONTAINER_ANY,
+                           err);
     if (st == PARE_OK)
         st = read_records(f, &records, err);
     pare_records_close(&records);
+    return st;
+}
+
+static pare_status read_file(reading *f, const char *path, char sha256[65], pare_error *err)
+{
+    pare_map map = {0};
+    pare_status st = pare_map_open(&map, path, err);
+    if (st == PARE_OK)
+        st = read_bytes(f, path, map.data, (size_t)map.size, sha256, err);
     pare_map_close(&map);
     return st;
 }
@@ -334,7 +341,8 @@ static pare_status finish_task(pare_task *t, reading *f, pare_error *err)
     return PARE_OK;
 }
 
-pare_status pare_task_load(pare_task *out, const char *path, const pare_task_options *options, pare_error *err)
+pare_status pare_task_parse(pare_task *out, const char *path, const void *data, size_t size,
+                            const pare_task_options *options, pare_error *err)
 {
     reading f = {.task = out, .subject = subject_of(path), .limit = options->limit};
     *out = (pare_task){0};
@@ -347,7 +355,7 @@ pare_status pare_task_load(pare_task *out, const char *path, const pare_task_opt
         return unknown_format(path, what, err);
     }
     out->path = pare_arena_copy(&out->memory, path, strlen(path), err);
-    pare_status st = out->path != NULL ? read_file(&f, path, out->sha256, err) : PARE_ERR_MEMORY;
+    pare_status st = out->path != NULL ? read_bytes(&f, path, data, size, out->sha256, err) : PARE_ERR_MEMORY;
     if (st == PARE_OK)
         st = add_examples_and_description(&f, options, err);
     if (st == PARE_OK)
@@ -356,6 +364,17 @@ pare_status pare_task_load(pare_task *out, const char *path, const pare_task_opt
     free(f.descriptions);
     if (st != PARE_OK)
         pare_task_close(out);
+    return st;
+}
+
+pare_status pare_task_load(pare_task *out, const char *path, const pare_task_options *options, pare_error *err)
+{
+    pare_map map = {0};
+    *out = (pare_task){0};
+    pare_status st = pare_map_open(&map, path, err);
+    if (st == PARE_OK)
+        st = pare_task_parse(out, path, map.data, (size_t)map.size, options, err);
+    pare_map_close(&map);
     return st;
 }
 

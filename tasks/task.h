@@ -71,6 +71,9 @@ typedef struct pare_task_options {
  * choices, fewer examples than n_shot, ...), PARE_ERR_UNSUPPORTED (a format that is not known: the known ones are
  * listed), PARE_ERR_USAGE (n_shot without shots), PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_task_load(pare_task *out, const char *path, const pare_task_options *options, pare_error *err);
+/* The same from bytes in memory, which nothing refers to afterwards; path is for the name and for messages. */
+pare_status pare_task_parse(pare_task *out, const char *path, const void *data, size_t size,
+                            const pare_task_options *options, pare_error *err);
 void pare_task_close(pare_task *t);
 
 /* Name of format number i, for help and messages; NULL behind the last. */
