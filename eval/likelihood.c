@@ -301,11 +301,8 @@ static double value_by(const pare_choice_score *c, pare_rule rule)
     }
 }
 
-/* All choices of the item are scored: what do the rules take? */
-static void finish_item(scoring *s, size_t i)
+void pare_item_decide(pare_item_score *score, const pare_item *item)
 {
-    const pare_item *item = &s->task->items[i];
-    pare_item_score *score = &s->out->items[i];
     for (int rule = 0; rule < PARE_N_RULES; rule++)
         for (size_t k = 1; k < item->n_choices; k++)
             if (value_by(&score->choices[k], rule) > value_by(&score->choices[score->pick[rule]], rule))
@@ -326,7 +323,7 @@ static void finish_sequences(scoring *s, const sequence *batch, size_t n)
         at = take_scores(s, &batch[i], at);
         if (--s->n_waiting[batch[i].item] > 0)
             continue;
-        finish_item(s, batch[i].item);
+        pare_item_decide(&s->out->items[batch[i].item], &s->task->items[batch[i].item]);
         s->n_done++;
     }
     if (s->with->each != NULL)

@@ -63,6 +63,8 @@ typedef struct pare_task_scores {
  * PARE_ERR_NUMBER (a logit is not finite: item, choice, position and token); PARE_ERR_FORMAT (no token to begin an
  * empty context with). */
 pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err);
+/* All choices of item are scored: what the rules take of them. Sets pick and mass. */
+void pare_item_decide(pare_item_score *score, const pare_item *item);
 void pare_task_scores_close(pare_task_scores *s);
 
 #endif

@@ -11,6 +11,11 @@ static const char *percent(const pare_content *c, const json_t *object, const ch
     return isfinite(value) ? pare_page_text(c->page, "%.2f", 100 * value) : "";
 }
 
+static const char *text_or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
 static double end_of(const json_t *drift, size_t i)
 {
     const json_t *value = json_array_get(json_object_get(drift, "difference_t"), i);
@@ -125,7 +130,7 @@ static void add_changes(const pare_content *c)
             continue;
         if (names == NULL && (names = pare_page_alloc(c->page, json_array_size(tasks) * sizeof *names)) != NULL)
             for (; n_names < json_array_size(tasks); n_names++)
-                names[n_names] = pare_content_string(json_array_get(tasks, n_names), "name");
+                names[n_names] = text_or_empty(pare_content_string(json_array_get(tasks, n_names), "name"));
         for (size_t k = 0; k < n_points; k++)
             points[k].x += 0.06 * (double)i; /* beside one another */
         series[n++] = (pare_series){pare_page_text(c->page, "%s %s", c->entries[i].key, c->entries[i].name), points,

@@ -2,6 +2,7 @@
 #include "core/hash.h"
 #include "report/record_items.h"
 #include "report/record_seal.h"
+#include "report/record_task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ struct pare_record_writer {
     uint64_t n_lines;
     pare_buf line;
 
-    json_t *texts;
+    json_t *texts, *tasks;
     json_t *text; /* the one that was begun, borrowed from texts */
     bool has_reference;
     window_sum *windows; /* [n_windows] of that text */
@@ -50,7 +51,7 @@ static pare_status open_items(pare_record_writer *w, const char *path, pare_erro
 pare_status pare_record_open(pare_record_writer **out, const char *path, bool force, pare_error *err)
 {
     pare_record_writer *w = *out = calloc(1, sizeof *w);
-    if (w == NULL || (w->texts = json_array()) == NULL) {
+    if (w == NULL || (w->texts = json_array()) == NULL || (w->tasks = json_array()) == NULL) {
         pare_record_close(w);
         *out = NULL;
         return no_memory(err);
@@ -72,6 +73,7 @@ void pare_record_close(pare_record_writer *w)
     pare_hasher_close(&w->hasher);
     pare_buf_close(&w->line);
     json_decref(w->texts);
+    json_decref(w->tasks);
     free(w->windows);
     free(w->results);
     free(w->items_path);
@@ -192,12 +194,47 @@ pare_status pare_record_end_text(pare_record_writer *w, const pare_eval_result *
     return pare_figures_put(figures, result, err);
 }
 
+pare_status pare_record_copy_line(pare_record_writer *w, const char *line, size_t len, pare_error *err)
+{
+    if (w->items == NULL)
+        return PARE_OK;
+    w->line.len = 0;
+    pare_status st = pare_buf_put(&w->line, line, len, err);
+    if (st == PARE_OK)
+        st = pare_buf_put(&w->line, "\n", 1, err);
+    return st == PARE_OK ? put_line(w, err) : st;
+}
+
+pare_status pare_record_copy_task(pare_record_writer *w, const json_t *member, pare_error *err)
+{
+    return json_array_append(w->tasks, (json_t *)member) == 0 ? PARE_OK : no_memory(err);
+}
+
+pare_status pare_record_add_task(pare_record_writer *w, const pare_task_scores *s, pare_error *err)
+{
+    json_t *member = NULL;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < s->task->n_items && st == PARE_OK && w->items != NULL; i++) {
+        w->line.len = 0;
+        st = pare_record_put_item(&w->line, json_array_size(w->tasks), s, i, err);
+        if (st == PARE_OK)
+            st = put_line(w, err);
+    }
+    if (st == PARE_OK)
+        st = pare_record_task(&member, s, err);
+    if (st == PARE_OK)
+        st = pare_record_copy_task(w, member, err);
+    json_decref(member);
+    return st;
+}
+
 pare_status pare_record_document(const pare_record_writer *w, const json_t *head, json_t **out, pare_error *err)
 {
     json_t *doc = json_deep_copy(head), *average = json_object();
     bool ok = json_object_set_new(doc, "format", json_string(PARE_RECORD_FORMAT)) == 0 &&
               json_object_set_new(doc, "schema", json_integer(PARE_RECORD_SCHEMA)) == 0 &&
-              json_object_set_new(doc, "texts", json_deep_copy(w->texts)) == 0;
+              json_object_set_new(doc, "texts", json_deep_copy(w->texts)) == 0 &&
+              json_object_set_new(doc, "tasks", json_deep_copy(w->tasks)) == 0;
     pare_status st = ok ? PARE_OK : no_memory(err);
     if (st == PARE_OK && w->n_results > 0) {
         const pare_eval_result mean = pare_figures_average(w->results, w->n_results);

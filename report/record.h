@@ -7,6 +7,7 @@
 #define PARE_REPORT_RECORD_H
 
 #include "core/output_set.h"
+#include "eval/likelihood.h"
 #include "eval/tally.h"
 #include "report/figures.h"
 
@@ -38,8 +39,14 @@ pare_status pare_record_scores(pare_record_writer *w, const pare_scores *s, pare
 /* result: NULL when no window of the text was scored (a part of an evaluation) */
 pare_status pare_record_end_text(pare_record_writer *w, const pare_eval_result *result, pare_error *err);
 
-/* The document so far: a copy of head (models, settings, tool, ...: docs/formats/RECORD.md) with texts and average, not
- * sealed. The caller owns it. */
+/* A task with the scores of all its items; after the texts. */
+pare_status pare_record_add_task(pare_record_writer *w, const pare_task_scores *s, pare_error *err);
+/* The same of a task that was read from a record: its lines as they stand there, and then its member of "tasks". */
+pare_status pare_record_copy_line(pare_record_writer *w, const char *line, size_t len, pare_error *err);
+pare_status pare_record_copy_task(pare_record_writer *w, const json_t *member, pare_error *err);
+
+/* The document so far: a copy of head (models, settings, tool, ...: docs/formats/RECORD.md) with texts, average and
+ * tasks, not sealed. The caller owns it. */
 pare_status pare_record_document(const pare_record_writer *w, const json_t *head, json_t **out, pare_error *err);
 
 /* Seal the document and add both files, complete, to the set, which the caller publishes. */

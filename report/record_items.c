@@ -67,6 +67,7 @@ void pare_record_line_close(pare_record_line *line)
 {
     free(line->values);
     free(line->flags);
+    json_decref(line->item);
     *line = (pare_record_line){0};
 }
 
@@ -74,13 +75,14 @@ static pare_status make_room(pare_record_line *line, const char *name, size_t n,
 {
     if (n <= line->cap)
         return PARE_OK;
-    pare_record_line_close(line);
+    free(line->values);
+    free(line->flags);
     line->values = malloc(n * N_ARRAYS * sizeof *line->values); /* n numbers lie in memory: no overflow */
     line->flags = malloc(n);
     line->cap = n;
     if (line->values != NULL && line->flags != NULL)
         return PARE_OK;
-    pare_record_line_close(line);
+    line->cap = 0;
     return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu positions", name, n);
 }
 
@@ -137,7 +139,8 @@ static pare_status read_scores(pare_record_line *line, const json_t *doc, const 
         st = read_flags(line->flags, doc, name, "same_top1", n, err);
     if (st != PARE_OK)
         return st;
-    line->text = (size_t)text;
+    line->index = (size_t)text;
+    line->number = (uint32_t)window;
     line->scores = (pare_scores){.window = (uint32_t)window,
                                  .first = (uint32_t)first,
                                  .n = (uint32_t)n,
@@ -152,15 +155,30 @@ static pare_status read_scores(pare_record_line *line, const json_t *doc, const 
     return PARE_OK;
 }
 
+static pare_status read_item(pare_record_line *line, json_t *doc, const char *name, pare_error *err)
+{
+    uint64_t task = 0, item = 0;
+    pare_status st = pare_json_u64(doc, name, "task", 0, INT32_MAX, &task, NULL, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(doc, name, "item", 0, INT32_MAX, &item, NULL, err);
+    line->index = (size_t)task;
+    line->number = (uint32_t)item;
+    line->item = json_incref(doc);
+    return st;
+}
+
 pare_status pare_record_line_parse(pare_record_line *line, const char *name, const void *text, size_t len,
                                    pare_error *err)
 {
     json_t *doc = NULL;
+    json_decref(line->item);
+    line->item = NULL;
     pare_status st = pare_json_parse(&doc, name, text, len, false, err);
     if (st == PARE_OK && !json_is_object(doc))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: no object", name);
+    line->is_task = json_object_get(doc, "task") != NULL;
     if (st == PARE_OK)
-        st = read_scores(line, doc, name, err);
+        st = line->is_task ? read_item(line, doc, name, err) : read_scores(line, doc, name, err);
     json_decref(doc);
     return st;
 }
@@ -245,6 +263,8 @@ pare_status pare_record_items_next(pare_record_items *it, bool *more, pare_error
     snprintf(name, sizeof name, "%s: line %" PRIu64, it->path, it->n_lines);
     it->at = (size_t)(end - it->buf.data) + 1;
     *more = true;
+    it->text = start;
+    it->text_len = (size_t)(end - start);
     return pare_record_line_parse(&it->line, name, start, (size_t)(end - start), err);
 }
 

@@ -8,13 +8,19 @@
 #include "core/text.h"
 #include "eval/scores.h"
 
+#include <jansson.h>
+
 /* Append the line of a window, with its newline. Numbers read back as they are. */
 pare_status pare_record_put_scores(pare_buf *out, size_t text, const pare_scores *s, pare_error *err);
 
-/* One line, read. Zeroed is closed; a line may be read into again and again. */
+/* One line, read. Zeroed is closed; a line may be read into again and again. Lines of a file ascend by is_task, index
+ * and number. */
 typedef struct pare_record_line {
-    size_t text;
-    pare_scores scores; /* views into values and flags */
+    bool is_task;
+    size_t index;       /* of the text or task */
+    uint32_t number;    /* of the window or item */
+    pare_scores scores; /* of a window: views into values and flags */
+    json_t *item;       /* of a task: the whole line, owned */
     double *values;
     uint8_t *flags;
     size_t cap;
@@ -36,6 +42,8 @@ typedef struct pare_record_items {
     uint64_t n_lines; /* read so far */
     pare_hasher hasher;
     pare_record_line line;
+    const char *text; /* of that line, without its newline: a view until the next one is read */
+    size_t text_len;
 } pare_record_items;
 
 /* Errors: PARE_ERR_FORMAT (absent, no regular file), PARE_ERR_MEMORY */

@@ -11,6 +11,7 @@ static const struct {
             {NULL, "settings"}};
 
 static const char *const same_of_texts[] = {"sha256", "ids_sha256", "n_tokens", "n_windows"};
+static const char *const same_of_tasks[] = {"sha256", "shots_sha256", "kind", "n_items", "n_shot", "n_ctx"};
 
 static const json_t *member(const json_t *doc, const char *in, const char *name)
 {
@@ -29,20 +30,21 @@ static bool agree(const json_t *x, const json_t *y)
     return x == NULL ? y == NULL : json_equal(x, y) != 0;
 }
 
-static pare_status check_texts(const pare_record *a, const pare_record *b, pare_error *err)
+/* The members `keys` of each element of two lists. */
+static pare_status check_list(const pare_record *a, const pare_record *b, const char *list, const char *const *keys,
+                              size_t n_keys, pare_error *err)
 {
     char what[64];
-    if (a->n_texts != b->n_texts)
-        return differ(a, b, "texts", err);
-    for (size_t i = 0; i < a->n_texts; i++) {
-        const json_t *x = json_array_get(json_object_get(a->doc, "texts"), i);
-        const json_t *y = json_array_get(json_object_get(b->doc, "texts"), i);
-        for (size_t k = 0; k < sizeof same_of_texts / sizeof same_of_texts[0]; k++) {
-            snprintf(what, sizeof what, "texts[%zu].%s", i, same_of_texts[k]);
-            if (!agree(json_object_get(x, same_of_texts[k]), json_object_get(y, same_of_texts[k])))
+    const json_t *left = json_object_get(a->doc, list), *right = json_object_get(b->doc, list);
+    if (json_array_size(left) != json_array_size(right))
+        return differ(a, b, list, err);
+    for (size_t i = 0; i < json_array_size(left); i++)
+        for (size_t k = 0; k < n_keys; k++) {
+            snprintf(what, sizeof what, "%s[%zu].%s", list, i, keys[k]);
+            if (!agree(json_object_get(json_array_get(left, i), keys[k]),
+                       json_object_get(json_array_get(right, i), keys[k])))
                 return differ(a, b, what, err);
         }
-    }
     return PARE_OK;
 }
 
@@ -57,13 +59,16 @@ static pare_status check_same(const pare_record *a, const pare_record *b, pare_e
         if (!agree(member(a->doc, same[i].in, same[i].member), member(b->doc, same[i].in, same[i].member)))
             return differ(a, b, what, err);
     }
-    return check_texts(a, b, err);
+    pare_status st = check_list(a, b, "texts", same_of_texts, sizeof same_of_texts / sizeof *same_of_texts, err);
+    return st == PARE_OK ? check_list(a, b, "tasks", same_of_tasks, sizeof same_of_tasks / sizeof *same_of_tasks, err)
+                         : st;
 }
 
 /* The first record without what is computed anew, and what each part says of where and when. */
 static json_t *make_head(const pare_record *parts, size_t n, const json_t *tool)
 {
-    static const char *const drop[] = {"average", "texts", "items", "seal", "digest", "chunk_range", "machine", "time"};
+    static const char *const drop[] = {"average", "texts",       "tasks",   "items", "seal",
+                                       "digest",  "chunk_range", "machine", "time"};
     static const char *const keep[] = {"digest", "chunk_range", "machine", "time", "tool"};
     json_t *head = json_copy(parts[0].doc), *list = json_array();
     for (size_t i = 0; i < sizeof drop / sizeof drop[0]; i++)

@@ -97,6 +97,15 @@ static pare_status read_texts(pare_record *r, pare_error *err)
     return st;
 }
 
+static pare_status read_tasks(pare_record *r, pare_error *err)
+{
+    const json_t *tasks = json_object_get(r->doc, "tasks");
+    r->n_tasks = json_array_size(tasks);
+    if ((tasks != NULL && !json_is_array(tasks)) || r->n_tasks > PARE_RECORD_MAX_TEXTS)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'tasks' is no array of at most %d", r->path, PARE_RECORD_MAX_TEXTS);
+    return PARE_OK;
+}
+
 static pare_status read_document(pare_record *r, pare_error *err)
 {
     pare_str format = {0};
@@ -116,7 +125,9 @@ static pare_status read_document(pare_record *r, pare_error *err)
         st = read_sha256(r->doc, r->path, "digest", false, err);
     if (st == PARE_OK)
         st = read_items(r, err);
-    return st == PARE_OK ? read_texts(r, err) : st;
+    if (st == PARE_OK)
+        st = read_texts(r, err);
+    return st == PARE_OK ? read_tasks(r, err) : st;
 }
 
 pare_status pare_record_parse(pare_record *out, const char *path, const void *text, size_t len, pare_error *err)

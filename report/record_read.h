@@ -14,7 +14,7 @@ typedef struct pare_record {
     bool has_reference;
     uint32_t n_ctx; /* of settings, as seed: what figures depend on beside the items */
     uint64_t seed;
-    size_t n_texts;
+    size_t n_texts, n_tasks;
 } pare_record;
 
 /* Does text look like a record, whole or damaged? */
@@ -33,7 +33,7 @@ void pare_record_unload(pare_record *r);
 pare_status pare_record_check_items(const pare_record *r, bool *fit, char *why, size_t size, pare_error *err);
 
 typedef struct pare_replay_counts {
-    uint64_t n_windows, n_positions;
+    uint64_t n_windows, n_positions, n_items;
 } pare_replay_counts;
 
 /* Give w the texts of n records of one evaluation again: windows of all of them in their order, and the figures that

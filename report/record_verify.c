@@ -79,12 +79,14 @@ static void value_text(char *dst, size_t size, const json_t *value)
         snprintf(dst, size, "%s", value == NULL ? "missing" : json_is_array(value) ? "an array" : "an object");
 }
 
+/* Figures go through exp and log, whose last bit is the C library's and the CPU's affair: 2^-46 of the value is room for
+ * that, and nothing that a digit somebody wrote would pass through unseen, as the digest is exact. */
 static bool same_value(const json_t *a, const json_t *b)
 {
     if (!json_is_real(a) || !json_is_real(b))
         return json_equal(a, b);
     double x = json_real_value(a), y = json_real_value(b);
-    return memcmp(&x, &y, sizeof x) == 0;
+    return fabs(x - y) <= ldexp(fmax(fabs(x), fabs(y)), -46);
 }
 
 /* Findings where `actual` is not what `expected` says; name[0..len) is where both stand. The depth is that of expected,
@@ -131,22 +133,30 @@ static pare_status compare(check *c, char *name, size_t len, const json_t *expec
     return st;
 }
 
-/* The texts and the average of the document, against those that the items give. */
-static pare_status compare_figures(check *c, const pare_record *r, const json_t *again, pare_error *err)
+/* Members of one element of "texts" or "tasks", against those that the items give. */
+static pare_status compare_element(check *c, const json_t *doc, const json_t *again, const char *list, size_t i,
+                                   const char *member, pare_error *err)
 {
     char name[MAX_NAME];
-    static const char *const members[] = {"figures", "windows"};
+    const json_t *expected = json_array_get(json_object_get(again, list), i);
+    const json_t *actual = json_array_get(json_object_get(doc, list), i);
+    int n = snprintf(name, sizeof name, "%s[%zu].%s", list, i, member);
+    return compare(c, name, (size_t)n, json_object_get(expected, member), json_object_get(actual, member), "the items",
+                   err);
+}
+
+/* All figures of the document, against those that the items give. */
+static pare_status compare_figures(check *c, const pare_record *r, const json_t *again, pare_error *err)
+{
+    char name[MAX_NAME] = "average";
     pare_status st = PARE_OK;
     for (size_t i = 0; i < r->n_texts && st == PARE_OK; i++) {
-        const json_t *expected = json_array_get(json_object_get(again, "texts"), i);
-        const json_t *actual = json_array_get(json_object_get(r->doc, "texts"), i);
-        for (size_t k = 0; k < 2 && st == PARE_OK; k++) {
-            int n = snprintf(name, sizeof name, "texts[%zu].%s", i, members[k]);
-            st = compare(c, name, (size_t)n, json_object_get(expected, members[k]), json_object_get(actual, members[k]),
-                         "the items", err);
-        }
+        st = compare_element(c, r->doc, again, "texts", i, "figures", err);
+        if (st == PARE_OK)
+            st = compare_element(c, r->doc, again, "texts", i, "windows", err);
     }
-    snprintf(name, sizeof name, "average");
+    for (size_t i = 0; i < r->n_tasks && st == PARE_OK; i++)
+        st = compare_element(c, r->doc, again, "tasks", i, "figures", err);
     return st == PARE_OK ? compare(c, name, strlen(name), json_object_get(again, "average"),
                                    json_object_get(r->doc, "average"), "the items", err)
                          : st;
@@ -170,6 +180,7 @@ static pare_status check_figures(check *c, const pare_record *r, pare_error *err
         st = compare_figures(c, r, again, err);
     c->out->n_windows = counts.n_windows;
     c->out->n_positions = counts.n_positions;
+    c->out->n_items = counts.n_items;
     pare_record_close(w);
     json_decref(none);
     json_decref(again);
@@ -300,6 +311,11 @@ static pare_status check_files(check *c, const pare_record *r, pare_error *err)
         const json_t *text = json_array_get(json_object_get(r->doc, "texts"), i);
         snprintf(item, sizeof item, "texts[%zu]", i);
         st = check_file(c, item, json_string_value(json_object_get(text, "name")), text, err);
+    }
+    for (size_t i = 0; i < r->n_tasks && st == PARE_OK; i++) {
+        const json_t *task = json_array_get(json_object_get(r->doc, "tasks"), i);
+        snprintf(item, sizeof item, "tasks[%zu]", i);
+        st = check_file(c, item, json_string_value(json_object_get(task, "path")), task, err);
     }
     if (c->out->files == PARE_VERDICT_OK && c->out->n_files == 0)
         c->out->files = PARE_VERDICT_ABSENT;

@@ -11,9 +11,9 @@ typedef struct pare_record_report {
     pare_verdict files;     /* models and texts are those that were measured; PARE_VERDICT_ABSENT: none is there */
     pare_finding *findings; /* item: the member of the record, "texts[0].figures.kld_mean" */
     size_t n_findings;
-    uint64_t n_windows, n_positions;
-    uint64_t n_files; /* models and texts that were compared */
-    char **absent;    /* [n_absent] their paths: not compared */
+    uint64_t n_windows, n_positions, n_items; /* that figures were computed again from */
+    uint64_t n_files;                         /* models and texts that were compared */
+    char **absent;                            /* [n_absent] their paths: not compared */
     size_t n_absent;
 } pare_record_report;
 

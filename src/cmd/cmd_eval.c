@@ -161,6 +161,8 @@ static pare_status run(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_texts_write(&j->tasks, j->task_scores, err);
     if (st == PARE_OK)
+        st = cmd_record_tasks(&j->record, j->task_scores, j->tasks.n, err);
+    if (st == PARE_OK)
         st = cmd_record_finish(&j->record, &j->run, err);
     if (st == PARE_OK)
         st = cmd_has(j->args, OPT_JSON) ? report_json(j, err) : report_text(j, err);
@@ -177,8 +179,11 @@ static pare_status run(job *j, pare_error *err)
 static const struct {
     cmd_option_id id;
     const char *name;
-} need_text[] = {{OPT_REFERENCE, "reference"}, {OPT_LOGITS, "logits"}, {OPT_SAVE_LOGITS, "save-logits"},
-                 {OPT_RECORD, "record"},       {OPT_WORST, "worst"},   {OPT_CURVE, "curve"}};
+} need_text[] = {{OPT_REFERENCE, "reference"},
+                 {OPT_LOGITS, "logits"},
+                 {OPT_SAVE_LOGITS, "save-logits"},
+                 {OPT_WORST, "worst"},
+                 {OPT_CURVE, "curve"}};
 
 pare_status cmd_eval(const cmd_args *args, pare_error *err)
 {

@@ -63,6 +63,7 @@ static json_t *record_json(const pare_record_report *r)
     json_object_set_new(doc, "files", json_string(verdict_names[r->files]));
     cmd_json_u64(doc, "n_windows", r->n_windows);
     cmd_json_u64(doc, "n_positions", r->n_positions);
+    cmd_json_u64(doc, "n_items", r->n_items);
     cmd_json_u64(doc, "n_files", r->n_files);
     for (size_t i = 0; i < r->n_absent; i++)
         json_array_append_new(absent, cmd_json_text(r->absent[i], strlen(r->absent[i])));
@@ -77,8 +78,9 @@ static void record_text(const pare_record_report *r)
     for (size_t i = 0; i < r->n_absent; i++)
         printf("%s: not there, so not compared with the record\n", cmd_safe(r->absent[i], strlen(r->absent[i])));
     printf("record: %s\n", verdict_names[r->bytes]);
-    printf("figures: %s (computed again from %" PRIu64 " positions of %" PRIu64 " windows)\n",
-           verdict_names[r->figures], r->n_positions, r->n_windows);
+    printf("figures: %s (computed again from %" PRIu64 " positions of %" PRIu64 " windows and %" PRIu64
+           " answered items)\n",
+           verdict_names[r->figures], r->n_positions, r->n_windows, r->n_items);
     printf("files: %s (%" PRIu64 " compared, %zu not there)\n", verdict_names[r->files], r->n_files, r->n_absent);
 }
 

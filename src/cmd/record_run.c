@@ -88,6 +88,14 @@ static pare_status check_outputs(const cmd_record *r, const char *path, const pa
     return st;
 }
 
+/* What figures depend on beside models, texts and tasks. */
+static json_t *settings(const cmd_args *args)
+{
+    return json_pack("{s:s, s:s, s:s, s:I}", "accumulate", "f64", "log_base", "e", "kld",
+                     "KL(reference || model); kld_reverse: KL(model || reference)", "seed",
+                     (json_int_t)cmd_number(args, OPT_SEED));
+}
+
 pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_model *model, const pare_model *reference,
                             pare_error *err)
 {
@@ -98,9 +106,9 @@ pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_mode
     pare_status st = pare_record_open(&r->writer, path, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)
         st = check_outputs(r, path, model, reference, err);
-    r->head =
-        json_pack("{s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "tool", cmd_json_tool(args), "time", "start", now(), "machine",
-                  "cpu", cmd_cpu_model(), "cpu_features", cmd_cpu_features(), "threads", pare_threads());
+    r->head = json_pack("{s:o, s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "settings", settings(args), "tool",
+                        cmd_json_tool(args), "time", "start", now(), "machine", "cpu", cmd_cpu_model(), "cpu_features",
+                        cmd_cpu_features(), "threads", pare_threads());
     if (st == PARE_OK && r->head == NULL)
         st = no_memory(err);
     if (st == PARE_OK)
@@ -117,27 +125,20 @@ void cmd_record_close(cmd_record *r)
     *r = (cmd_record){0};
 }
 
-/* What figures depend on beside models and texts. All texts of a run share it. */
-static json_t *settings(const cmd_record *r, const pare_windows *w)
+/* All texts of a run share them. */
+static void put_windows(json_t *s, const cmd_args *args, const pare_windows *w)
 {
-    json_t *s = json_object();
     cmd_json_u64(s, "n_ctx", w->n_ctx);
     cmd_json_u64(s, "step", w->step);
     cmd_json_u64(s, "first", w->first);
     cmd_json_u64(s, "n_scored", w->n_scored);
-    cmd_json_u64(s, "seed", cmd_number(r->args, OPT_SEED));
-    if (cmd_has(r->args, OPT_CHUNKS))
-        cmd_json_u64(s, "chunks", cmd_number(r->args, OPT_CHUNKS));
-    if (cmd_has(r->args, OPT_SAMPLE))
-        cmd_json_u64(s, "sample", cmd_number(r->args, OPT_SAMPLE));
+    if (cmd_has(args, OPT_CHUNKS))
+        cmd_json_u64(s, "chunks", cmd_number(args, OPT_CHUNKS));
+    if (cmd_has(args, OPT_SAMPLE))
+        cmd_json_u64(s, "sample", cmd_number(args, OPT_SAMPLE));
     json_object_set_new(s, "bos", w->bos >= 0 ? json_integer(w->bos) : json_null());
     json_object_set_new(s, "bos_rule",
                         json_string(w->bos >= 0 ? "token 0 of each window is replaced" : "windows keep their tokens"));
-    json_object_set_new(s, "log_base", json_string("e"));
-    json_object_set_new(s, "kld", json_string("KL(reference || model); kld_reverse: KL(model || reference)"));
-    json_object_set_new(s, "compute", json_string(cmd_text(r->args, OPT_COMPUTE)));
-    json_object_set_new(s, "accumulate", json_string("f64"));
-    return s;
 }
 
 /* Windows of the text that all parts of the evaluation together measure. */
@@ -155,8 +156,7 @@ static pare_status begin_text(const cmd_corpus *text, void *user, pare_error *er
     char sha256[PARE_SHA256_HEX], ids_sha256[PARE_SHA256_HEX];
     if (text->index == 0) {
         cmd_json_u64(json_object_get(r->head, "machine"), "batch_windows", text->windows.n_seq);
-        if (json_object_set_new(r->head, "settings", settings(r, &text->windows)) != 0)
-            return no_memory(err);
+        put_windows(json_object_get(r->head, "settings"), r->args, &text->windows);
     }
     pare_status st =
         pare_hash_bytes(text->ids.ids, text->ids.n * sizeof *text->ids.ids, PARE_HASH_SHA256, &digest, err);
@@ -191,14 +191,24 @@ void cmd_record_listen(cmd_record *r, cmd_text_run *run)
         cmd_listen(run, &(cmd_listener){.begin = begin_text, .scores = take_scores, .end = end_text, .user = r});
 }
 
+pare_status cmd_record_tasks(cmd_record *r, const pare_task_scores *scores, size_t n, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < n && r->writer != NULL && st == PARE_OK; i++)
+        st = pare_record_add_task(r->writer, &scores[i], err);
+    return st;
+}
+
 pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error *err)
 {
     pare_output_set set = {0};
     if (r->writer == NULL)
         return PARE_OK;
     const char *range = cmd_text(r->args, OPT_CHUNK_RANGE);
-    bool ok = json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
-              json_object_set_new(json_object_get(r->head, "machine"), "device", json_string(run->backend->name)) == 0;
+    bool ok =
+        json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
+        json_object_set_new(json_object_get(r->head, "machine"), "device", json_string(run->backend->name)) == 0 &&
+        json_object_set_new(json_object_get(r->head, "settings"), "compute", json_string(run->backend->compute)) == 0;
     if (ok && run->self_checked)
         ok = json_object_set_new(r->head, "self_check", json_string("ok")) == 0;
     if (ok && range != NULL)

@@ -22,6 +22,9 @@ void cmd_record_close(cmd_record *r);
 /* Listen to the run that cmd_record_open was called for, r being open. */
 void cmd_record_listen(cmd_record *r, cmd_text_run *run);
 
+/* Add the tasks that were scored: scores [n]. */
+pare_status cmd_record_tasks(cmd_record *r, const pare_task_scores *scores, size_t n, pare_error *err);
+
 /* Write what was heard. Errors: those of pare_record_finish and of publishing; PARE_ERR_INTERRUPTED */
 pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error *err);
 
