@@ -2,8 +2,10 @@
 #include "formats/lock_derive.h"
 #include "formats/pin_scan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static pare_status hash_text(char out[PARE_SHA256_HEX], const void *text, size_t len, pare_error *err)
 {
@@ -114,6 +116,22 @@ pare_status pare_model_hash_open(pare_model_hash *out, const pare_model *m, pare
     if (st != PARE_OK)
         pare_model_hash_close(out);
     return st;
+}
+
+pare_status pare_file_hash(char out[PARE_SHA256_HEX], const char *path, uint64_t *n_bytes, pare_error *err)
+{
+    struct stat info;
+    pare_pin_file file = {.path = (char *)path}; /* read only */
+    if (stat(path, &info) != 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+    file.digest.n_bytes = (uint64_t)info.st_size;
+    pare_status st = pare_pin_hash(&file, 1, NULL, PARE_HASH_SHA256, err);
+    if (st != PARE_OK)
+        return st;
+    pare_hex(out, file.digest.sha256, sizeof file.digest.sha256);
+    if (n_bytes != NULL)
+        *n_bytes = file.digest.n_bytes;
+    return PARE_OK;
 }
 
 void pare_model_hash_close(pare_model_hash *h)

@@ -23,4 +23,8 @@ void pare_model_hash_close(pare_model_hash *h);
  * file of v has, without chat templates. So a folder and the GGUF file made from it have the same. */
 pare_status pare_tokenizer_hash(char out[PARE_SHA256_HEX], const pare_vocab *v, pare_error *err);
 
+/* Of a regular file, as large as it is now. n_bytes may be NULL. Errors: PARE_ERR_FORMAT (absent, no regular file),
+ * PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
+pare_status pare_file_hash(char out[PARE_SHA256_HEX], const char *path, uint64_t *n_bytes, pare_error *err);
+
 #endif

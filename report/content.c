@@ -135,6 +135,8 @@ static const char *reference_of(const pare_content *c, const pare_entry *e)
 {
     const json_t *reference = json_object_get(e->record, "reference");
     const char *path = pare_content_string(reference, "path");
+    if (path == NULL)
+        path = pare_content_string(json_object_get(reference, "store"), "model");
     if (path == NULL && e->compared != NULL)
         path = pare_content_string(c->in->comparison, "reference");
     return pare_content_base(path);

@@ -1,7 +1,6 @@
 #include "report/record_verify.h"
 #include "core/map.h"
 #include "formats/open.h"
-#include "formats/pin_scan.h"
 #include "formats/safe_path.h"
 #include "report/record_model.h"
 #include "report/record_read.h"
@@ -79,8 +78,8 @@ static void value_text(char *dst, size_t size, const json_t *value)
         snprintf(dst, size, "%s", value == NULL ? "missing" : json_is_array(value) ? "an array" : "an object");
 }
 
-/* Figures go through exp and log, whose last bit is the C library's and the CPU's affair: 2^-46 of the value is room for
- * that, and nothing that a digit somebody wrote would pass through unseen, as the digest is exact. */
+/* Figures go through exp and log, whose last bit is the C library's and the CPU's affair: 2^-46 of the value is room
+ * for that, and nothing that a digit somebody wrote would pass through unseen, as the digest is exact. */
 static bool same_value(const json_t *a, const json_t *b)
 {
     if (!json_is_real(a) || !json_is_real(b))
@@ -266,36 +265,33 @@ static pare_status check_model(check *c, const pare_record *r, const char *membe
     return st;
 }
 
-/* A file of which a record has the SHA-256 and perhaps the size. item names it in findings. */
+/* A file of which a record has the SHA-256. item names it in findings. */
 static pare_status check_file(check *c, const char *item, const char *name, const json_t *entry, pare_error *err)
 {
     bool found = false;
-    struct stat info;
     char hex[PARE_SHA256_HEX], text[400], member[MAX_NAME];
-    pare_pin_file file = {0};
     pare_error fault = {0};
     const char *sha256 = json_string_value(json_object_get(entry, "sha256"));
     if (name == NULL || sha256 == NULL || strcmp(name, "-") == 0)
         return PARE_OK;
-    if ((file.path = locate(c, name, &found, err)) == NULL)
+    char *path = locate(c, name, &found, err);
+    if (path == NULL)
         return PARE_ERR_MEMORY;
     pare_status st = PARE_OK;
-    file.digest.n_bytes = stat(file.path, &info) == 0 ? (uint64_t)info.st_size : 0;
     if (!found)
         st = add_absent(c, name, err);
-    else if (blames_file(st = pare_pin_hash(&file, 1, NULL, PARE_HASH_SHA256, &fault)))
+    else if (blames_file(st = pare_file_hash(hex, path, NULL, &fault)))
         st = add_finding(c, item, fault.text, err);
     else if (st != PARE_OK && err != NULL)
         *err = fault;
     else if (st == PARE_OK) {
         c->out->n_files++;
-        pare_hex(hex, file.digest.sha256, sizeof file.digest.sha256);
         snprintf(text, sizeof text, "is %.64s, but the SHA-256 of %.150s is %s", sha256, name, hex);
         snprintf(member, sizeof member, "%s.sha256", item);
         if (strcmp(hex, sha256) != 0)
             st = add_finding(c, member, text, err);
     }
-    pare_pin_file_close(&file);
+    free(path);
     return st;
 }
 
@@ -307,6 +303,9 @@ static pare_status check_files(check *c, const pare_record *r, pare_error *err)
     pare_status st = check_model(c, r, "model", err);
     if (st == PARE_OK)
         st = check_model(c, r, "reference", err);
+    const json_t *store = json_object_get(json_object_get(r->doc, "reference"), "store");
+    if (st == PARE_OK)
+        st = check_file(c, "reference.store", json_string_value(json_object_get(store, "path")), store, err);
     for (size_t i = 0; i < r->n_texts && st == PARE_OK; i++) {
         const json_t *text = json_array_get(json_object_get(r->doc, "texts"), i);
         snprintf(item, sizeof item, "texts[%zu]", i);

@@ -2,7 +2,6 @@
 #include "cmd/console.h"
 #include "cmd/outputs.h"
 #include "formats/model_hash.h"
-#include "formats/pin_scan.h"
 #include "model/vocab.h"
 
 #include <inttypes.h>
@@ -226,11 +225,9 @@ pare_status cmd_logit_io_record(const cmd_logit_io *l, json_t *head, pare_error 
     if (l->store == NULL || head == NULL)
         return PARE_OK;
     const pare_logit_info *info = pare_logit_store_info(l->store);
-    pare_pin_file file = {.path = (char *)cmd_text(l->args, OPT_LOGITS)};
-    pare_status st = pare_pin_hash(&file, 1, NULL, PARE_HASH_SHA256, err);
+    pare_status st = pare_file_hash(sha256, cmd_text(l->args, OPT_LOGITS), NULL, err);
     if (st != PARE_OK)
         return st;
-    pare_hex(sha256, file.digest.sha256, sizeof file.digest.sha256);
     json_t *reference = json_object(), *store = info_json(info, cmd_text(l->args, OPT_LOGITS));
     json_object_set_new(store, "sha256", json_string(sha256));
     if (info->model_sha256[0] != '\0')
