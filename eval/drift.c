@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pare_status pare_pairs_add(pare_pairs *p, pare_answer reference, pare_answer model, size_t group, pare_error *err)
+pare_status pare_pairs_add(pare_pairs *p, const pare_pair *pair, pare_error *err)
 {
     if (p->n == p->cap) {
         size_t cap = p->cap > 0 ? p->cap : 64, bytes = 0;
@@ -22,8 +22,8 @@ pare_status pare_pairs_add(pare_pairs *p, pare_answer reference, pare_answer mod
         p->pair = grown;
         p->cap = 2 * cap;
     }
-    p->pair[p->n++] = (pare_pair){reference, model, group};
-    if (group == p->n_groups)
+    p->pair[p->n++] = *pair;
+    if (pair->group == p->n_groups)
         p->n_groups++;
     return PARE_OK;
 }
@@ -76,14 +76,15 @@ pare_status pare_pairs_add_task(pare_pairs *p, const pare_task_scores *reference
     pare_status st = PARE_OK;
     for (size_t i = 0; i < task->n_items && st == PARE_OK; i++) {
         const pare_item_score *left = &reference->items[i], *right = &model->items[i];
-        size_t group = 0;
         if (isnan(pare_item_value(reference, i, rule)) || isnan(pare_item_value(model, i, rule))) {
             p->n_left_out++;
             continue;
         }
-        st = find_group(p, &groups, task->items[i].group, &group, err);
+        pare_pair pair = {
+            .item = i, .reference = answer_of(task, i, left, rule), .model = answer_of(task, i, right, rule)};
+        st = find_group(p, &groups, task->items[i].group, &pair.group, err);
         if (st == PARE_OK)
-            st = pare_pairs_add(p, answer_of(task, i, left, rule), answer_of(task, i, right, rule), group, err);
+            st = pare_pairs_add(p, &pair, err);
     }
     pare_index_close(&groups);
     return st;

@@ -14,6 +14,7 @@ typedef struct pare_answer {
 } pare_answer;
 
 typedef struct pare_pair {
+    size_t item; /* its number in its task */
     pare_answer reference, model;
     size_t group; /* items of one group go together; numbers from 0 without a gap, see n_groups */
 } pare_pair;
@@ -26,8 +27,8 @@ typedef struct pare_pairs {
     uint64_t n_left_out; /* items that one of the models could not be asked: too long */
 } pare_pairs;
 
-/* Append a pair of group `group` (at most p->n_groups, which begins a new one). Errors: PARE_ERR_MEMORY */
-pare_status pare_pairs_add(pare_pairs *p, pare_answer reference, pare_answer model, size_t group, pare_error *err);
+/* Append a pair; its group is at most p->n_groups, which begins a new one. Errors: PARE_ERR_MEMORY */
+pare_status pare_pairs_add(pare_pairs *p, const pare_pair *pair, pare_error *err);
 
 /* Append the items of a task that both models were asked. Items whose text of group is the same are one group; an item
  * without such a text is a group of its own. Of PARE_TASK_GENERATE the answer is the one of the strict rule, and items

@@ -1,4 +1,5 @@
 #include "cmd/comparison.h"
+#include "cmd/comparison_report.h"
 #include "cmd/console.h"
 #include "cmd/input.h"
 #include "formats/open.h"
@@ -52,13 +53,23 @@ static pare_status open_candidates(cmd_comparison *c, pare_error *err)
     return st;
 }
 
+/* Texts whose answers the benchmark's own tool judges cannot be paired here. */
+static pare_status check_targets(const pare_task *task, pare_error *err)
+{
+    bool has_target = task->kind != PARE_TASK_GENERATE || task->n_items == 0;
+    for (size_t i = 0; i < task->n_items && !has_target; i++)
+        has_target = task->items[i].target.len > 0;
+    if (has_target)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s has no answers to compare with: its own tool judges them",
+                     task->path, task->name);
+}
+
 static pare_status open_tasks(cmd_comparison *c, pare_error *err)
 {
     pare_status st = cmd_tasks_load(&c->tasks, c->args, err);
     for (size_t i = 0; i < c->tasks.n && st == PARE_OK; i++)
-        if (c->tasks.list[i].kind == PARE_TASK_GENERATE)
-            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: compare scores likelihoods, and %s is a task of generation",
-                           c->tasks.list[i].path, c->tasks.list[i].name);
+        st = check_targets(&c->tasks.list[i], err);
     return st;
 }
 
@@ -189,30 +200,49 @@ static void check_drops(const cmd_comparison *c, json_t *failures)
         }
 }
 
+static pare_status check_limits(const cmd_comparison *c, json_t *failures, pare_error *err)
+{
+    pare_status st = check_divergence(c, failures, err);
+    if (st == PARE_OK)
+        check_drops(c, failures);
+    return st;
+}
+
 static pare_status show(const cmd_comparison *c, pare_error *err)
 {
-    json_t *failures = json_array(), *failure;
+    json_t *failures = json_array(), *failure, *doc = NULL;
     size_t i;
-    pare_status st = check_divergence(c, failures, err);
-    check_drops(c, failures);
+    pare_status st = check_limits(c, failures, err);
     const bool failed = json_array_size(failures) > 0;
+    if (st == PARE_OK)
+        st = cmd_json_comparison(&doc, c, failures, err);
+    if (st == PARE_OK)
+        st = cmd_write_comparison(c->args, doc, err);
     if (st == PARE_OK && cmd_has(c->args, OPT_JSON))
-        st = cmd_print_comparison_json(c, failures, err);
+        st = cmd_print_json(c->args, json_incref(doc), err);
     else if (st == PARE_OK)
         st = cmd_print_comparison(c, err);
     if (st == PARE_OK)
         json_array_foreach(failures, i, failure) cmd_hint("%s", json_string_value(failure));
+    json_decref(doc);
     json_decref(failures);
     return st == PARE_OK && failed ? PARE_ERR_DIFFERENCE : st;
+}
+
+static void close_drift(cmd_task_drift *t)
+{
+    for (size_t rule = 0; rule < PARE_N_RULES; rule++)
+        pare_pairs_close(&t->pairs[rule]);
 }
 
 static void close_all(cmd_comparison *c)
 {
     for (size_t k = 0; k < c->n && c->candidates != NULL; k++) {
         cmd_candidate *candidate = &c->candidates[k];
+        for (size_t i = 0; i < c->tasks.n && candidate->tasks != NULL; i++)
+            close_drift(&candidate->tasks[i]);
+        close_drift(&candidate->all);
         pare_weight_drift_close(&candidate->weights);
-        for (size_t rule = 0; rule < PARE_N_RULES; rule++)
-            pare_pairs_close(&candidate->pairs[rule]);
         free(candidate->first);
         free(candidate->tasks);
         pare_model_close(&candidate->model);
@@ -226,16 +256,25 @@ static void close_all(cmd_comparison *c)
     free(c->results);
 }
 
-pare_status cmd_compare(const cmd_args *args, pare_error *err)
+static pare_status check_options(const cmd_args *args, pare_error *err)
 {
-    cmd_comparison c = {.args = args};
     if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_FILE))
         return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-over needs -f TEXT");
     if (cmd_has(args, OPT_FAIL_DROP) && !cmd_has(args, OPT_TASK))
         return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-drop needs --task FILE");
     if (cmd_has(args, OPT_NO_WEIGHTS) && !cmd_has(args, OPT_FILE) && !cmd_has(args, OPT_TASK))
         return pare_fail(err, PARE_ERR_USAGE, "compare: nothing to compare; give -f TEXT or --task FILE");
-    pare_status st = open_all(&c, err);
+    return PARE_OK;
+}
+
+pare_status cmd_compare(const cmd_args *args, pare_error *err)
+{
+    cmd_comparison c = {.args = args};
+    pare_status st = check_options(args, err);
+    if (st == PARE_OK)
+        st = open_all(&c, err);
+    if (st == PARE_OK)
+        st = cmd_check_report(&c, err);
     if (st == PARE_OK)
         st = compare_texts(&c, err);
     if (st == PARE_OK)

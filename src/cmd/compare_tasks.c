@@ -19,13 +19,11 @@ static pare_status pair_scores(cmd_candidate *k, size_t i, const pare_task_score
     pare_status st = PARE_OK;
     t->n_rules = reference->task->kind == PARE_TASK_CHOICE ? PARE_N_RULES : 1;
     for (size_t rule = 0; rule < PARE_N_RULES && st == PARE_OK; rule++) {
-        pare_pairs pairs = {0};
-        st = pare_pairs_add_task(&pairs, reference, model, (pare_rule)rule, err);
+        st = pare_pairs_add_task(&t->pairs[rule], reference, model, (pare_rule)rule, err);
         if (st == PARE_OK)
-            st = pare_drift_measure(&pairs, &t->drift[rule], err);
-        pare_pairs_close(&pairs);
+            st = pare_drift_measure(&t->pairs[rule], &t->drift[rule], err);
         if (st == PARE_OK)
-            st = pare_pairs_add_task(&k->pairs[rule], reference, model, (pare_rule)rule, err);
+            st = pare_pairs_add_task(&k->all.pairs[rule], reference, model, (pare_rule)rule, err);
     }
     return st;
 }
@@ -68,7 +66,7 @@ static pare_status compare_candidate(cmd_comparison *c, size_t k, const pare_tas
         if (candidate->tasks[i].n_rules > candidate->all.n_rules)
             candidate->all.n_rules = candidate->tasks[i].n_rules;
     for (size_t rule = 0; rule < candidate->all.n_rules && st == PARE_OK; rule++)
-        st = pare_drift_measure(&candidate->pairs[rule], &candidate->all.drift[rule], err);
+        st = pare_drift_measure(&candidate->all.pairs[rule], &candidate->all.drift[rule], err);
     return st;
 }
 

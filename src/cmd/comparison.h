@@ -14,15 +14,15 @@
 typedef struct cmd_task_drift {
     size_t n_rules; /* the rules that this task knows: the first so many */
     pare_drift drift[PARE_N_RULES];
+    pare_pairs pairs[PARE_N_RULES];
     pare_first_token first_token;
 } cmd_task_drift;
 
 typedef struct cmd_candidate {
     pare_model model;
-    pare_moments *first;            /* [n_texts] KL divergence at the first scored position of each window */
-    cmd_task_drift *tasks;          /* [tasks.n] */
-    pare_pairs pairs[PARE_N_RULES]; /* of all tasks */
-    cmd_task_drift all;             /* of all tasks together; known when there are several */
+    pare_moments *first;   /* [n_texts] KL divergence at the first scored position of each window */
+    cmd_task_drift *tasks; /* [tasks.n] */
+    cmd_task_drift all;    /* of all tasks together; no first_token */
     bool has_weights;
     pare_weight_drift weights;
     char why_not[PARE_ERROR_TEXT]; /* weights were wanted, and could not be compared */
@@ -52,8 +52,9 @@ const char *cmd_rule_name(pare_rule rule);
 /* The mean over the texts of candidate k; at least one text. Errors: PARE_ERR_MEMORY */
 pare_status cmd_comparison_mean(const cmd_comparison *c, size_t k, pare_eval_result *out, pare_error *err);
 
-/* failures: sentences of the limits that were passed. Errors: PARE_ERR_MEMORY */
 pare_status cmd_print_comparison(const cmd_comparison *c, pare_error *err);
-pare_status cmd_print_comparison_json(const cmd_comparison *c, const json_t *failures, pare_error *err);
+
+/* The document of --json and --report. failures: sentences of the limits that were passed. Errors: PARE_ERR_MEMORY */
+pare_status cmd_json_comparison(json_t **out, const cmd_comparison *c, const json_t *failures, pare_error *err);
 
 #endif

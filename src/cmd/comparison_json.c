@@ -54,11 +54,39 @@ static json_t *json_drift(const pare_drift *d)
     return row;
 }
 
-static json_t *json_rules(const cmd_task_drift *t)
+/* The items whose answer is another one. */
+static json_t *json_changed(const pare_task *task, const pare_pairs *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n; i++) {
+        const pare_pair *pair = &p->pair[i];
+        const pare_str id = task->items[pair->item].id;
+        const bool before = pair->reference.right, after = pair->model.right;
+        if (before == after && pair->reference.choice == pair->model.choice)
+            continue;
+        json_t *row = json_object();
+        json_object_set_new(row, "id", cmd_json_text(id.data, id.len));
+        cmd_json_u64(row, "item", pair->item);
+        json_object_set_new(row, "change", json_string(before == after ? "moved" : before ? "lost" : "gained"));
+        if (task->kind == PARE_TASK_CHOICE || task->kind == PARE_TASK_MASS) {
+            cmd_json_u64(row, "reference", pair->reference.choice);
+            cmd_json_u64(row, "model", pair->model.choice);
+        }
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+/* task: NULL for several tasks together, whose items are listed with each. */
+static json_t *json_rules(const cmd_task_drift *t, const pare_task *task)
 {
     json_t *rules = json_object();
-    for (size_t rule = 0; rule < t->n_rules; rule++)
-        json_object_set_new(rules, cmd_rule_name((pare_rule)rule), json_drift(&t->drift[rule]));
+    for (size_t rule = 0; rule < t->n_rules; rule++) {
+        json_t *row = json_drift(&t->drift[rule]);
+        if (task != NULL)
+            json_object_set_new(row, "changed", json_changed(task, &t->pairs[rule]));
+        json_object_set_new(rules, cmd_rule_name((pare_rule)rule), row);
+    }
     return rules;
 }
 
@@ -84,7 +112,7 @@ static json_t *json_tasks(const cmd_comparison *c, const cmd_candidate *k)
         put_text(row, "sha256", task->sha256);
         cmd_json_u64(row, "n_items", task->n_items);
         cmd_json_u64(row, "n_shot", task->n_shot);
-        json_object_set_new(row, "rules", json_rules(&k->tasks[i]));
+        json_object_set_new(row, "rules", json_rules(&k->tasks[i], task));
         json_object_set_new(row, "first_token", json_first_token(&k->tasks[i].first_token));
         json_array_append_new(list, row);
     }
@@ -160,17 +188,27 @@ static pare_status put_texts(json_t *doc, const cmd_comparison *c, size_t k, par
     return st == PARE_OK ? pare_figures_put(mean, &average, err) : st;
 }
 
+static uint64_t file_bytes(const pare_model *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->n_files; i++)
+        n += m->files[i].size;
+    return n;
+}
+
 static pare_status put_candidate(json_t *doc, const cmd_comparison *c, size_t k, pare_error *err)
 {
     const cmd_candidate *candidate = &c->candidates[k];
     pare_status st = PARE_OK;
     put_text(doc, "model", candidate->model.path);
+    cmd_json_u64(doc, "bytes", file_bytes(&candidate->model));
+    cmd_json_real(doc, "bits_per_weight", cmd_bits_per_weight(&candidate->model));
     if (c->n_texts > 0)
         st = put_texts(doc, c, k, err);
     if (c->tasks.n > 0)
         json_object_set_new(doc, "tasks", json_tasks(c, candidate));
     if (c->tasks.n > 1)
-        json_object_set_new(doc, "all_tasks", json_rules(&candidate->all));
+        json_object_set_new(doc, "all_tasks", json_rules(&candidate->all, NULL));
     if (candidate->has_weights)
         json_object_set_new(doc, "weights", json_weights(&candidate->weights));
     else if (candidate->why_not[0] != '\0')
@@ -178,7 +216,7 @@ static pare_status put_candidate(json_t *doc, const cmd_comparison *c, size_t k,
     return st;
 }
 
-pare_status cmd_print_comparison_json(const cmd_comparison *c, const json_t *failures, pare_error *err)
+pare_status cmd_json_comparison(json_t **out, const cmd_comparison *c, const json_t *failures, pare_error *err)
 {
     json_t *doc = json_object(), *models = json_array();
     pare_status st = PARE_OK;
@@ -198,7 +236,8 @@ pare_status cmd_print_comparison_json(const cmd_comparison *c, const json_t *fai
         cmd_json_real(doc, "tokens_per_second", (double)c->run.n_tokens / c->run.seconds);
     cmd_json_resources(doc);
     if (st == PARE_OK)
-        return cmd_print_json(c->args, doc, err);
-    json_decref(doc);
+        *out = doc;
+    else
+        json_decref(doc);
     return st;
 }

@@ -63,6 +63,7 @@ typedef enum cmd_option_id {
     OPT_FAIL_OVER,
     OPT_FAIL_DROP,
     OPT_NO_WEIGHTS,
+    OPT_REPORT,
     OPT_DEVICE,
     OPT_COMPUTE,
     OPT_TENSORS,

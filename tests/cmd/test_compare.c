@@ -97,6 +97,8 @@ static void tasks_are_paired(void **state)
               16);
         CHECK(fabs(number_at(rule, "accuracy") - number_at(rule, "reference_accuracy") -
                    number_at(rule, "difference")) < 1e-12);
+        CHECK((double)json_array_size(at(rule, "changed")) ==
+              number_at(rule, "lost") + number_at(rule, "gained") + number_at(rule, "moved"));
         CHECK(number_at(rule, "detectable") > 0 && number_at(rule, "mcnemar_p") <= 1);
     }
     CHECK(number_at(doc, "models.0.tasks.0.first_token.kld_mean") > 0);
@@ -105,6 +107,23 @@ static void tasks_are_paired(void **state)
     json_decref(doc);
     r = cli_expect(0, "$PARE compare $DEMO q2.gguf --task numbers_test.csv --no-weights");
     CHECK(cli_contains(r.out, "points") && cli_contains(r.out, "first token of the answer"));
+}
+
+static void reports_are_written(void **state)
+{
+    (void)state;
+    cli_expect(0,
+               "$PARE compare $DEMO q2.gguf -f end.txt -c 32 --task numbers_test.csv --report out.json >printed.txt");
+    cli_expect(0, "$PARE compare $DEMO q2.gguf -f end.txt -c 32 --task numbers_test.csv --report out.html --json "
+                  "| grep -v -e tokens_per_second -e seconds -e peak_rss >printed.json && "
+                  "grep -v -e tokens_per_second -e seconds -e peak_rss out.json | cmp - printed.json");
+    CHECK(cli_contains(cli_expect(0, "cat out.html").out, "<svg"));
+    CHECK(cli_contains(cli_expect(0, "cat out.html").out, "numbers"));
+    cli_expect(2, "$PARE compare $DEMO q2.gguf --report out.html"); /* exists */
+    cli_expect(0, "$PARE compare $DEMO q2.gguf --report out.html --force");
+    CHECK(cli_contains(cli_expect(2, "$PARE compare $DEMO q2.gguf --report out.pdf").err, ".html, .md or .json"));
+    cli_expect(2, "cp end.txt end.md && $PARE compare $DEMO q2.gguf -f end.md -c 32 --report end.md --force");
+    CHECK(cli_count_temporaries() == 0);
 }
 
 static void limits_give_exit_1(void **state)
@@ -153,9 +172,9 @@ static void what_makes_no_sense_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(texts_of_several_models),
-                                       cmocka_unit_test(a_model_beside_itself_drifts_by_nothing),
-                                       cmocka_unit_test(tasks_are_paired), cmocka_unit_test(limits_give_exit_1),
-                                       cmocka_unit_test(what_makes_no_sense_is_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(texts_of_several_models), cmocka_unit_test(a_model_beside_itself_drifts_by_nothing),
+        cmocka_unit_test(tasks_are_paired),        cmocka_unit_test(limits_give_exit_1),
+        cmocka_unit_test(reports_are_written),     cmocka_unit_test(what_makes_no_sense_is_refused)};
     return cmocka_run_group_tests(tests, make_models_once, NULL);
 }

@@ -15,9 +15,8 @@ static pare_pairs made_pairs(size_t per_group)
         const bool reference = (i * 37) % 101 < 60;
         const size_t h = (i * 53) % 97;
         const bool model = h < 12 && !reference ? false : h < 20 ? !reference : reference;
-        CHECK_OK(pare_pairs_add(&p, (pare_answer){reference ? 0 : 1, reference}, (pare_answer){model ? 0 : 1, model},
-                                i / per_group, &err),
-                 &err);
+        const pare_pair pair = {i, {reference ? 0 : 1, reference}, {model ? 0 : 1, model}, i / per_group};
+        CHECK_OK(pare_pairs_add(&p, &pair, &err), &err);
     }
     return p;
 }
@@ -65,7 +64,8 @@ static pare_drift drift_of(size_t n, size_t lost, size_t gained, size_t moved, s
             after = (pare_answer){0, true};
         else if (i < lost + gained + moved)
             after.choice = 2;
-        CHECK_OK(pare_pairs_add(&p, before, after, i / per_group, &err), &err);
+        const pare_pair pair = {i, before, after, i / per_group};
+        CHECK_OK(pare_pairs_add(&p, &pair, &err), &err);
     }
     CHECK_OK(pare_drift_measure(&p, &d, &err), &err);
     pare_pairs_close(&p);
@@ -130,6 +130,7 @@ static void tasks_are_paired_by_rule_and_group(void **state)
     const pare_task_scores a = {.task = &t.task, .items = left}, b = {.task = &t.task, .items = right};
     CHECK_OK(pare_pairs_add_task(&p, &a, &b, PARE_BY_SUM, &err), &err);
     CHECK(p.n == 3 && p.n_left_out == 1 && p.n_groups == 2);
+    CHECK(p.pair[1].item == 1 && p.pair[2].item == 3);
     CHECK(p.pair[0].group == 0 && p.pair[1].group == 1 && p.pair[2].group == 0);
     CHECK(p.pair[0].reference.right && p.pair[0].model.right);
     CHECK(p.pair[1].reference.right && !p.pair[1].model.right && p.pair[2].model.choice == 2);
