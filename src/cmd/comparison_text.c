@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CHANGED = 5, NAME_WIDTH = 24, VALUE_WIDTH = 25 };
+enum { MOST_CHANGED = 5, NAME_WIDTH = 24, VALUE_WIDTH = 30 };
 
 static const char *safe(const char *text)
 {
@@ -19,12 +19,12 @@ static const char *base_name(const char *path)
     return safe(slash != NULL && slash[1] != '\0' ? slash + 1 : path);
 }
 
-/* "0.0123 (0.0119-0.0127)", with the standard error where there is no interval. */
+/* "0.0123 (0.0119 .. 0.0127)", with the standard error where there is no interval. */
 static void print_value(double scale, pare_estimate e, pare_interval i, int digits)
 {
     char text[96];
     if (isfinite(i.lo) && isfinite(i.hi))
-        snprintf(text, sizeof text, "%.*g (%.*g-%.*g)", digits, scale * e.value, digits, scale * i.lo, digits,
+        snprintf(text, sizeof text, "%.*g (%.*g .. %.*g)", digits, scale * e.value, digits, scale * i.lo, digits,
                  scale * i.hi);
     else if (isfinite(e.stderr_))
         snprintf(text, sizeof text, "%.*g +/- %.2g", digits, scale * e.value, scale * e.stderr_);
@@ -76,6 +76,18 @@ static void print_drift(const char *name, pare_rule rule, const pare_drift *d)
     putchar('\n');
 }
 
+/* By every rule that says something else than the first one. */
+static void print_rules(const char *name, const cmd_task_drift *t, size_t n_rules)
+{
+    const pare_drift *first = &t->drift[0];
+    for (size_t rule = 0; rule < n_rules; rule++) {
+        const pare_drift *d = &t->drift[rule];
+        if (rule == 0 || d->both_right != first->both_right || d->lost != first->lost || d->gained != first->gained ||
+            d->moved != first->moved)
+            print_drift(name, (pare_rule)rule, d);
+    }
+}
+
 static void print_tasks(const cmd_comparison *c, const cmd_candidate *k)
 {
     bool has_norm = false;
@@ -87,15 +99,14 @@ static void print_tasks(const cmd_comparison *c, const cmd_candidate *k)
         const pare_task *task = &c->tasks.list[i];
         const pare_first_token *first = &k->tasks[i].first_token;
         has_norm = has_norm || task->has_norm;
-        for (size_t rule = 0; rule < (task->has_norm ? k->tasks[i].n_rules : 1); rule++)
-            print_drift(safe(task->name), (pare_rule)rule, &k->tasks[i].drift[rule]);
+        print_rules(safe(task->name), &k->tasks[i], task->has_norm ? k->tasks[i].n_rules : 1);
         if (first->n > 0)
             printf("    KL divergence at the first token of the answer: %.4g +/- %.2g nat, largest %.3g (%" PRIu64
                    " prompts)\n",
                    first->kld.value, first->kld.stderr_, first->kld_max, first->n);
     }
-    for (size_t rule = 0; c->tasks.n > 1 && rule < (has_norm ? k->all.n_rules : 1); rule++)
-        print_drift("all tasks", (pare_rule)rule, &k->all.drift[rule]);
+    if (c->tasks.n > 1)
+        print_rules("all tasks", &k->all, has_norm ? k->all.n_rules : 1);
 }
 
 static void print_unlike(const pare_weight_row *row)
