@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_GROUP_SHOWN = 200 /* bytes: a name, not a passage */ };
+
 static pare_status check_options(const cmd_args *args, pare_error *err)
 {
     static const struct {
@@ -166,39 +168,45 @@ pare_status cmd_tasks_print(const cmd_tasks *t, const pare_task_scores *scores, 
     return PARE_OK;
 }
 
-static json_t *json_item(const pare_task_scores *s, size_t i)
+static json_t *json_choice(const pare_choice *choice, const pare_choice_score *score)
 {
-    const pare_item *item = &s->task->items[i];
-    const pare_item_score *score = &s->items[i];
-    json_t *row = json_object(), *choices = json_array(), *picks = json_array();
-    json_object_set_new(row, "id", cmd_json_text(item->id.data, item->id.len));
-    if (item->group.len > 0 && item->group.len <= 200)
-        json_object_set_new(row, "group", cmd_json_text(item->group.data, item->group.len));
-    json_object_set_new(row, "too_long", json_boolean(score->too_long));
-    if (score->written != NULL) {
-        json_decref(choices);
-        json_decref(picks);
-        cmd_texts_put(row, item, score);
-        return row;
-    }
-    for (size_t k = 0; k < item->n_choices && !score->too_long; k++) {
-        const pare_choice_score *c = &score->choices[k];
-        json_t *choice = json_object();
-        cmd_json_real(choice, "loglik", c->loglik);
-        cmd_json_real(choice, "own_loglik", c->own_loglik);
-        cmd_json_u64(choice, "n_tokens", c->n_tokens);
-        cmd_json_u64(choice, "n_own_tokens", c->n_own_tokens);
-        cmd_json_u64(choice, "n_chars", c->n_chars);
-        cmd_json_u64(choice, "n_bytes", c->n_bytes);
-        json_object_set_new(choice, "greedy", json_boolean(c->greedy));
-        json_object_set_new(choice, "right", json_boolean(item->choices[k].right));
-        json_array_append_new(choices, choice);
-    }
-    for (int rule = 0; rule < PARE_N_RULES; rule++)
+    json_t *row = json_object();
+    cmd_json_real(row, "loglik", score->loglik);
+    cmd_json_real(row, "own_loglik", score->own_loglik);
+    cmd_json_u64(row, "n_tokens", score->n_tokens);
+    cmd_json_u64(row, "n_own_tokens", score->n_own_tokens);
+    cmd_json_u64(row, "n_chars", score->n_chars);
+    cmd_json_u64(row, "n_bytes", score->n_bytes);
+    json_object_set_new(row, "greedy", json_boolean(score->greedy));
+    json_object_set_new(row, "right", json_boolean(choice->right));
+    return row;
+}
+
+static void put_choices(json_t *row, const pare_item *item, const pare_item_score *score)
+{
+    json_t *choices = json_array(), *picks = json_array();
+    for (size_t k = 0; k < item->n_choices && !score->too_long; k++)
+        json_array_append_new(choices, json_choice(&item->choices[k], &score->choices[k]));
+    for (int rule = 0; rule < PARE_N_RULES && !score->too_long; rule++)
         json_array_append_new(picks, json_integer((json_int_t)score->pick[rule]));
     cmd_json_u64(row, "answer", item->answer);
     json_object_set_new(row, "choices", choices);
     json_object_set_new(row, "picks", picks); /* by acc, acc_norm, acc_token */
+}
+
+static json_t *json_item(const pare_task_scores *s, size_t i)
+{
+    const pare_item *item = &s->task->items[i];
+    const pare_item_score *score = &s->items[i];
+    json_t *row = json_object();
+    json_object_set_new(row, "id", cmd_json_text(item->id.data, item->id.len));
+    if (item->group.len > 0 && item->group.len <= MAX_GROUP_SHOWN)
+        json_object_set_new(row, "group", cmd_json_text(item->group.data, item->group.len));
+    json_object_set_new(row, "too_long", json_boolean(score->too_long));
+    if (score->written != NULL)
+        cmd_texts_put(row, item, score);
+    else
+        put_choices(row, item, score);
     return row;
 }
 

@@ -45,14 +45,17 @@ static const cmd_verb verbs[] = {
                       "pare imatrix ./model -f code.txt --in imatrix.gguf -o both.gguf"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_imatrix},
     {.id = CMD_EVAL,
-         .name = "eval", .operands = "MODEL -f TEXT", .summary = "measure perplexity and divergence from a reference",
+         .name = "eval", .operands = "MODEL -f TEXT | --task FILE", .summary = "measure perplexity, divergence from a reference, benchmarks",
          .text = "Perplexity over windows of --ctx tokens, second half scored. With --reference both models run side by side "
                 "and are compared at every scored position: KL divergence, how often the most likely token is the same, "
-                "change of the true token's probability. Every figure comes with its standard error.",
+                "change of the true token's probability. --task scores a benchmark from its owner's file, as lm-eval does: "
+                "accuracy by the sum of log-probabilities, by characters and by tokens. Every figure comes with its standard error.",
          .examples = {{"perplexity", "pare eval model.gguf -f wiki.test.txt"},
                      {"what quantization cost", "pare eval model-q4_k_m.gguf --reference ./model -f text.txt"},
                      {"the reference run once, for many candidates",
                       "pare eval ./model -f text.txt --save-logits ref.lgt && pare eval q.gguf -f text.txt --logits ref.lgt"},
+                     {"a benchmark, with five examples in each prompt",
+                      "pare eval q.gguf --task astronomy_test.csv --shots astronomy_dev.csv"},
                      {"a gate for a script: exit 1 above 0.02", "pare eval q.gguf --reference ./model -f text.txt --fail-over 0.02"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_eval},
     {.id = CMD_COMPARE,
