@@ -29,7 +29,7 @@ typedef struct cmd_example {
     const char *text, *command;
 } cmd_example;
 
-enum { CMD_MAX_EXAMPLES = 4, CMD_ANY_NUMBER = 1 << 30 };
+enum { CMD_MAX_EXAMPLES = 5, CMD_ANY_NUMBER = 1 << 30 };
 
 typedef struct cmd_verb {
     cmd_verb_id id;
