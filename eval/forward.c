@@ -145,7 +145,12 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
     f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers);
     f->spans = malloc(n_tokens * sizeof *f->spans);
     f->positions = malloc(n_tokens * sizeof *f->positions);
-    if (f->layers == NULL || f->spans == NULL || f->positions == NULL) {
+    uint32_t slice = n_tokens < SLICE_TOKENS ? n_tokens : SLICE_TOKENS;
+    f->kept_spans = malloc(slice * sizeof *f->kept_spans);
+    f->kept_positions = malloc(slice * sizeof *f->kept_positions);
+    f->kept_rows = malloc(slice * sizeof *f->kept_rows);
+    if (f->layers == NULL || f->spans == NULL || f->positions == NULL || f->kept_spans == NULL ||
+        f->kept_positions == NULL || f->kept_rows == NULL) {
         pare_forward_close(f);
         return NULL;
     }
@@ -200,6 +205,9 @@ void pare_forward_close(pare_forward *f)
     free(f->layers);
     free(f->spans);
     free(f->positions);
+    free(f->kept_spans);
+    free(f->kept_positions);
+    free(f->kept_rows);
     free(f);
 }
 
@@ -228,7 +236,7 @@ pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, 
 
 void pare_forward_begin(pare_forward *f, pare_cache *cache)
 {
-    f->n_seq = f->n = f->n_rows = f->n_spans = 0;
+    f->n_seq = f->n = f->n_rows = f->n_spans = f->first = f->n_kept = 0;
     f->cache = cache;
 }
 
@@ -254,6 +262,7 @@ void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_ro
 typedef struct slice {
     size_t first; /* row of x */
     uint32_t n;   /* tokens */
+    const int32_t *positions;
     const pare_attention_span *spans;
     uint32_t n_spans;
 } slice;
@@ -265,6 +274,7 @@ static bool next_slice(const pare_forward *f, slice *s)
     *s = (slice){.first = s->first + s->n, .spans = s->spans != NULL ? s->spans + s->n_spans : f->spans};
     if (s->spans == end)
         return false;
+    s->positions = f->positions + s->first;
     do
         s->n += s->spans[s->n_spans++].n;
     while (s->spans + s->n_spans < end && s->spans[s->n_spans].row != 0);
@@ -291,23 +301,12 @@ static pare_status normalize(pare_forward *f, const pare_forward_weights *l, par
     return f->b->norm(f->b, &op, err);
 }
 
-/* Queries of the slice into q, keys and values behind those of the tokens before it. */
-static pare_status project_qkv(pare_forward *f, const pare_forward_weights *l, const slice *s, const float *x,
-                               pare_error *err)
+/* y = queries, keys or values of x; row: where their part starts in the fused weight */
+static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
+                           uint32_t n_rows, const slice *s, const float *x, float *y, pare_error *err)
 {
     bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
-    const struct {
-        pare_weight id;
-        uint32_t row, n_rows; /* row: where the part starts in the fused weight */
-        float *y;
-    } parts[] = {{PARE_W_ATTN_Q, 0, f->n_q, f->q},
-                 {PARE_W_ATTN_K, f->n_q, f->n_k, f->k + s->first * f->n_k},
-                 {PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, f->v + s->first * f->n_v}};
-    pare_status st = PARE_OK;
-    for (int i = 0; st == PARE_OK && i < 3; i++)
-        st = pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : parts[i].id, fused ? parts[i].row : 0, parts[i].n_rows,
-                                 x, s->n, parts[i].y, err);
-    return st;
+    return pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : id, fused ? row : 0, n_rows, x, s->n, y, err);
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */
@@ -324,7 +323,7 @@ static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l,
     }
     if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
         return st;
-    pare_rope rope = {.positions = f->positions + s->first,
+    pare_rope rope = {.positions = s->positions,
                       .n = s->n,
                       .n_head = n_head,
                       .head_dim = hp->head_dim_k,
@@ -348,7 +347,20 @@ static pare_status store(pare_forward *f, uint32_t layer, const slice *s, pare_e
     return st;
 }
 
-/* branch = attention(x) */
+/* Keys and values of x behind those of the tokens before it. */
+static pare_status make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const slice *s,
+                             const float *x, pare_error *err)
+{
+    float *k = f->k + s->first * f->n_k, *v = f->v + s->first * f->n_v;
+    pare_status st;
+    if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
+        (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
+        return st;
+    return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
+}
+
+/* branch = attention(x) to the keys that are there */
 static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const slice *s,
                           const float *x, pare_error *err)
 {
@@ -371,10 +383,8 @@ static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32
         .out = f->o,
     };
     pare_status st;
-    if ((st = project_qkv(f, l, s, x, err)) != PARE_OK ||
+    if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
         (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, hp->n_head_kv, s, f->k + s->first * f->n_k, err)) != PARE_OK ||
-        (f->cache != NULL && (st = store(f, layer, s, err)) != PARE_OK) ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
     return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, s->n, f->branch, err);
@@ -422,7 +432,33 @@ static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pa
     return normalize(f, l, norm, slice_x(f, s), s->n, f->m->hp.n_embd, f->h, err);
 }
 
-static pare_status run_layer(pare_forward *f, uint32_t layer, const slice *s, pare_error *err)
+/* In the last layer, what follows keys and values is needed for the tokens only whose logits are read: move their rows
+ * of x together at the front of x, behind those of the slices before, and make a slice of them. */
+static pare_status drop_tokens(pare_forward *f, slice *s, pare_error *err)
+{
+    slice t = {.first = f->n_kept, .positions = f->kept_positions, .spans = f->kept_spans};
+    for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans; p++) {
+        uint32_t skip = f->first < p->n_past ? 0 : f->first - p->n_past, n = skip < p->n ? p->n - skip : 0;
+        if (n == 0)
+            continue;
+        f->kept_spans[t.n_spans++] = (pare_attention_span){t.n, n, p->n_past + skip, p->kv_row};
+        for (uint32_t i = 0; i < n; i++, t.n++) {
+            f->kept_rows[t.n] = (int32_t)(p->row + skip + i);
+            f->kept_positions[t.n] = (int32_t)(p->n_past + skip + i);
+        }
+    }
+    f->n_kept += t.n;
+    size_t n_embd = f->m->hp.n_embd;
+    pare_status st = PARE_OK;
+    if (t.n > 0)
+        st = f->b->gather(f->b, slice_x(f, s), f->kept_rows, t.n, (uint32_t)n_embd, f->branch, err);
+    if (st == PARE_OK && t.n > 0)
+        st = f->b->copy(f->b, slice_x(f, &t), f->branch, t.n * n_embd * sizeof(float), err);
+    *s = t;
+    return st;
+}
+
+static pare_status run_layer(pare_forward *f, uint32_t layer, slice *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
     bool parallel = f->m->arch->wiring.parallel_residual && !f->m->hp.residual_in_turn;
@@ -431,7 +467,16 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, const slice *s, pa
     pare_weight ffn_norm = parallel && l->w[PARE_W_FFN_NORM] == NULL ? PARE_W_ATTN_NORM : PARE_W_FFN_NORM;
     const float *in;
     pare_status st;
-    if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK || (st = attend(f, l, layer, s, in, err)) != PARE_OK)
+    if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK ||
+        (st = make_keys(f, l, layer, s, in, err)) != PARE_OK)
+        return st;
+    if (layer + 1 == f->m->hp.n_layer && f->first > 0) {
+        if ((st = drop_tokens(f, s, err)) != PARE_OK || s->n == 0)
+            return st;
+        if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK)
+            return st;
+    }
+    if ((st = attend(f, l, layer, s, in, err)) != PARE_OK)
         return st;
     if (parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
@@ -484,7 +529,7 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
         for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
             if ((st = pare_check_interrupt(err)) == PARE_OK)
-                st = run_layer(f, i, &s, err);
+                st = run_layer(f, i, &(slice){s.first, s.n, s.positions, s.spans, s.n_spans}, err);
     f->n_seq = st == PARE_OK ? 1 : 0;
     f->n = st == PARE_OK ? f->n_rows : 0;
     return st;
@@ -492,12 +537,19 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
 
 pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err)
 {
+    return pare_forward_run_from(f, ids, n_seq, n, 0, err);
+}
+
+pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, uint32_t first,
+                                  pare_error *err)
+{
     pare_forward_begin(f, NULL);
-    if (n_seq == 0 || n == 0 || n > f->n_ctx || n_seq > f->max_tokens / n)
+    if (n_seq == 0 || n == 0 || n > f->n_ctx || n_seq > f->max_tokens / n || first >= n)
         return pare_fail(err, PARE_ERR_USAGE,
                          "%s: %" PRIu32 " sequences of %" PRIu32 " tokens; prepared for %" PRIu32
                          " tokens, of sequences of up to %" PRIu32,
                          f->m->path, n_seq, n, f->max_tokens, f->n_ctx);
+    f->first = f->m->hp.n_layer > 0 ? first : 0;
     for (uint32_t s = 0; s < n_seq; s++)
         pare_forward_add(f, n, 0, (size_t)s * n);
     pare_status st = pare_forward_pass(f, ids, err);
@@ -569,18 +621,18 @@ static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows,
 
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
 {
-    if (seq < f->n_seq && pos <= f->n && n <= f->n - pos)
-        return logits_of(f, (size_t)seq * f->n + pos, NULL, n, out, err);
+    if (seq < f->n_seq && pos >= f->first && pos <= f->n && n <= f->n - pos)
+        return logits_of(f, (size_t)seq * (f->n - f->first) + pos - f->first, NULL, n, out, err);
     return pare_fail(err, PARE_ERR_USAGE,
                      "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
-                     "; the last run had %" PRIu32 " sequences of %" PRIu32,
-                     f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n);
+                     "; the last run had %" PRIu32 " sequences of %" PRIu32 " and kept them from %" PRIu32 " on",
+                     f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n, f->first);
 }
 
 pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || (uint64_t)tokens[i] >= (uint64_t)f->n_seq * f->n)
+        if (tokens[i] < 0 || (uint64_t)tokens[i] >= (uint64_t)f->n_seq * f->n || f->first > 0)
             return pare_fail(err, PARE_ERR_USAGE,
                              "%s: logits of token %" PRId32 "; the last run had %" PRIu32 " sequences of %" PRIu32,
                              f->m->path, tokens[i], f->n_seq, f->n);

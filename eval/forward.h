@@ -28,6 +28,11 @@ void pare_forward_close(pare_forward *f); /* NULL is allowed */
  * score of an expert is not finite), PARE_ERR_INTERRUPTED, those of reading the weights. */
 pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, pare_error *err);
 
+/* The same when only logits of positions first, first + 1, ... of each sequence will be read: the last layer leaves out
+ * the others. The logits are the same. */
+pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, uint32_t first,
+                                  pare_error *err);
+
 /* The same for sequences of different lengths n[i], one behind the other in ids. For pare_forward_logits their tokens
  * are one sequence. */
 pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uint32_t *n, uint32_t n_seq,

@@ -33,8 +33,12 @@ struct pare_forward {
     uint32_t n_rows;            /* n_seq * n */
     pare_attention_span *spans; /* [n_spans] of the last run, room for max_tokens */
     uint32_t n_spans;
-    int32_t *positions; /* [n_rows], host memory, room for max_tokens */
-    pare_cache *cache;  /* that the run extends: it holds the keys and values; NULL: k and v do */
+    int32_t *positions;              /* [n_rows], host memory, room for max_tokens */
+    uint32_t first;                  /* position from which on each sequence's logits will be read */
+    uint32_t n_kept;                 /* rows of x with these, behind the last layer, when first > 0 */
+    pare_attention_span *kept_spans; /* of the slice that is in the last layer, without the rows before; room for one */
+    int32_t *kept_positions, *kept_rows;
+    pare_cache *cache; /* that the run extends: it holds the keys and values; NULL: k and v do */
     pare_forward_weights model, *layers;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
     float *x;                    /* [tokens, n_embd]: the residual stream */

@@ -5,7 +5,7 @@
 static pare_status model_run(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
 {
     (void)i;
-    return pare_forward_run(s->state, w->batch, n_seq, w->n_ctx, err);
+    return pare_forward_run_from(s->state, w->batch, n_seq, w->n_ctx, w->first, err);
 }
 
 static pare_status model_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)

@@ -539,14 +539,16 @@ static void check_variant(const variant *v)
     CHECK_OK(pare_backend_cpu(&b, &err), &err);
     CHECK_OK(pare_forward_open(&f, &m, b, LEN, SEQ, &err), &err);
     CHECK(pare_forward_bytes(f) > SEQ * LEN * EMBD * sizeof(float));
-    CHECK_OK(pare_forward_run(f, ids, SEQ, LEN, &err), &err);
     double largest = 0;
-    for (uint32_t s = 0; s < SEQ; s++) {
-        slow_logits(&m, v, ids + s * LEN, want);
-        CHECK_OK(pare_forward_logits(f, s, 0, LEN, got, &err), &err);
-        for (int t = 0; t < LEN; t++)
-            for (int i = 0; i < VOCAB; i++)
-                largest = fmax(largest, fabs((double)got[t * VOCAB + i] - want[t][i]));
+    for (uint32_t first = 0; first < LEN; first += 10) { /* all positions, then the later ones */
+        CHECK_OK(pare_forward_run_from(f, ids, SEQ, LEN, first, &err), &err);
+        for (uint32_t s = 0; s < SEQ; s++) {
+            slow_logits(&m, v, ids + s * LEN, want);
+            CHECK_OK(pare_forward_logits(f, s, first, LEN - first, got, &err), &err);
+            for (uint32_t t = first; t < LEN; t++)
+                for (int i = 0; i < VOCAB; i++)
+                    largest = fmax(largest, fabs((double)got[(t - first) * VOCAB + (uint32_t)i] - want[t][i]));
+        }
     }
     if (!(largest < 1e-4)) {
         printf("%s: largest difference %g\n", v->name, largest);
@@ -658,6 +660,13 @@ static void a_long_sequence_is_cut_into_slices(void **state)
         ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
     CHECK_OK(pare_backend_cpu(&b, &err), &err);
     CHECK_OK(pare_forward_open(&f, &m, b, LONG, 2, &err), &err);
+    CHECK_OK(pare_forward_run_from(f, ids, 2, LONG, CUT + SEEN, &err), &err); /* the first slice ends behind that */
+    for (uint32_t s = 0; s < 2; s++) {
+        CHECK_OK(pare_forward_logits(f, s, CUT + SEEN, LEN - SEEN, got, &err), &err);
+        slow_logits(&m, &v, ids + s * LONG + CUT, want);
+        for (int i = 0; i < (LEN - SEEN) * VOCAB; i++)
+            CHECK(fabs((double)got[i] - want[SEEN + i / VOCAB][i % VOCAB]) < 1e-4);
+    }
     CHECK_OK(pare_forward_run(f, ids, 2, LONG, &err), &err);
     for (uint32_t s = 0; s < 2; s++) {
         CHECK_OK(pare_forward_logits(f, s, 0, LONG, got, &err), &err);
@@ -830,6 +839,11 @@ static void refuses_wrong_runs(void **state)
     CHECK(pare_forward_logits(f, 0, 6, 2, logits, &err) == PARE_ERR_USAGE);
     CHECK(pare_forward_logits(f, 1, 0, 1, logits, &err) == PARE_ERR_USAGE);
     CHECK_OK(pare_forward_logits(f, 0, 6, 1, logits, &err), &err);
+    CHECK(pare_forward_run_from(f, ids, 1, 7, 7, &err) == PARE_ERR_USAGE);
+    CHECK_OK(pare_forward_run_from(f, ids, 1, 7, 5, &err), &err);
+    CHECK(pare_forward_logits(f, 0, 4, 1, logits, &err) == PARE_ERR_USAGE && strstr(err.text, "from 5 on") != NULL);
+    CHECK(pare_forward_logits_at(f, (const int32_t[]){6}, 1, logits, &err) == PARE_ERR_USAGE);
+    CHECK_OK(pare_forward_logits(f, 0, 5, 2, logits, &err), &err);
     pare_forward_close(f);
     b->close(b);
     pare_model_close(&m);
