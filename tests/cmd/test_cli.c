@@ -12,7 +12,7 @@ static void misuse_gives_two_lines_and_2(void **state)
         "$PARE imatrix m -f t",
         "$PARE convert $DEMO --froce -o out.gguf",
         "$PARE quantize $DEMO -o out.gguf",
-        "$PARE eval $DEMO -f $TEXT --logits x",
+        "$PARE eval $DEMO -f $TEXT --logitz x",
         "$PARE env extra",
     };
     (void)state;
