@@ -1,6 +1,7 @@
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/input.h"
+#include "cmd/mpi.h"
 #include "cmd/logit_io.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
@@ -129,6 +130,8 @@ static pare_status measure(job *j, pare_error *err)
     for (size_t i = 0; i < j->n_texts && st == PARE_OK; i++)
         st = cmd_run_text(&j->run, i, cmd_nth(j->args, OPT_FILE, i), &j->results[i], err);
     pare_worst_sort(&j->worst);
+    if (cmd_mpi_rank() > 0)
+        return st; /* the rest is for the one that tells the result */
     if (st == PARE_OK)
         st = cmd_tasks_score(&j->tasks, &j->model, j->backend, j->tokenizer, &j->task_scores, err);
     for (size_t i = 0; i < j->tasks.n && st == PARE_OK; i++) {
@@ -156,8 +159,9 @@ static pare_status run(job *j, pare_error *err)
         return st;
     listen(j);
     st = measure(j, err);
-    if (st == PARE_OK)
-        st = cmd_logit_io_finish(&j->logits, err);
+    if (st != PARE_OK || cmd_mpi_rank() > 0)
+        return st;
+    st = cmd_logit_io_finish(&j->logits, err);
     if (st == PARE_OK)
         st = cmd_texts_write(&j->tasks, j->task_scores, err);
     if (st == PARE_OK)
@@ -195,7 +199,11 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
             return pare_fail(err, PARE_ERR_USAGE, "eval: --%s needs --file", need_text[i].name);
     if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_REFERENCE) && !cmd_has(args, OPT_LOGITS))
         return pare_fail(err, PARE_ERR_USAGE, "eval: --fail-over needs --reference or --logits");
-    pare_status st = run(&j, err);
+    pare_status st = cmd_mpi_start(err);
+    if (st == PARE_OK && cmd_mpi_size() > 1 && cmd_has(args, OPT_SAVE_LOGITS))
+        st = pare_fail(err, PARE_ERR_USAGE, "eval: --save-logits is for one rank: a store holds its windows in order");
+    if (st == PARE_OK)
+        st = run(&j, err);
     cmd_tasks_free_scores(&j.tasks, j.task_scores);
     cmd_tasks_close(&j.tasks);
     pare_tokenizer_close(j.tokenizer);

@@ -1,6 +1,7 @@
 /* pare: the command line. Finds the verb, parses its options, runs it, reports what failed. */
 #include "cmd/console.h"
 #include "cmd/doc.h"
+#include "cmd/mpi.h"
 #include "cmd/signals.h"
 #include "cmd/summary.h"
 #include "core/threads.h"
@@ -87,5 +88,6 @@ int main(int argc, char **argv)
         cmd_error(late.text);
     }
     cmd_args_close(&args);
+    cmd_mpi_end(st);
     return pare_exit_code(st);
 }

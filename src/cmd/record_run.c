@@ -2,6 +2,7 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
 #include "cmd/machine.h"
+#include "cmd/mpi.h"
 #include "cmd/outputs.h"
 #include "core/threads.h"
 #include "formats/open.h"
@@ -101,7 +102,7 @@ pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_mode
 {
     const char *path = cmd_text(args, OPT_RECORD);
     *r = (cmd_record){.args = args};
-    if (path == NULL)
+    if (path == NULL || cmd_mpi_rank() > 0)
         return PARE_OK;
     pare_status st = pare_record_open(&r->writer, path, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)
@@ -208,6 +209,8 @@ pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error
     bool ok =
         json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
         json_object_set_new(json_object_get(r->head, "machine"), "device", json_string(run->backend->name)) == 0 &&
+        (cmd_mpi_size() == 1 ||
+         json_object_set_new(json_object_get(r->head, "machine"), "mpi_ranks", json_integer(cmd_mpi_size())) == 0) &&
         json_object_set_new(json_object_get(r->head, "settings"), "compute", json_string(run->backend->compute)) == 0;
     if (ok && run->self_checked)
         ok = json_object_set_new(r->head, "self_check", json_string("ok")) == 0;

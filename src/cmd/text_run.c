@@ -1,6 +1,7 @@
 #include "cmd/text_run.h"
 #include "cmd/console.h"
 #include "cmd/input.h"
+#include "cmd/mpi.h"
 #include "core/progress.h"
 
 #include <inttypes.h>
@@ -42,6 +43,7 @@ typedef struct work {
     pare_source **models, *reference;
     pare_tally **tallies; /* [n_models] */
     pare_eval_result *results;
+    cmd_mpi_scores kept; /* of a rank that another one tallies for */
 } work;
 
 static pare_status read_text(work *k, const char *path, pare_error *err)
@@ -52,8 +54,11 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
     k->text.name = path;
     if (st == PARE_OK)
         st = cmd_read_tokens(path, run->tokenizer, &k->text.ids, &k->text.digest, err);
-    return st == PARE_OK ? pare_windows_open(&k->text.windows, k->text.ids.ids, k->text.ids.n, run->bos, &plan, err)
-                         : st;
+    if (st == PARE_OK)
+        st = pare_windows_open(&k->text.windows, k->text.ids.ids, k->text.ids.n, run->bos, &plan, err);
+    if (st == PARE_OK)
+        cmd_mpi_take_part(&k->text.windows);
+    return st;
 }
 
 static pare_status open_reference(work *k, pare_error *err)
@@ -123,6 +128,13 @@ static pare_status take_scores(const pare_scores *scores, size_t model, void *us
         show(&k->results[0], k->text.windows.n_windows);
     }
     return st;
+}
+
+/* Of this rank's windows: taken here, or kept for rank 0. */
+static pare_status take_own_scores(const pare_scores *scores, size_t model, void *user, pare_error *err)
+{
+    work *k = user;
+    return cmd_mpi_rank() == 0 ? take_scores(scores, model, user, err) : cmd_mpi_keep(&k->kept, scores, model, err);
 }
 
 static pare_status take_logits(const pare_logit_rows *rows, void *user, pare_error *err)
@@ -198,7 +210,7 @@ static pare_status evaluate(work *k, pare_error *err)
                                .n_models = run->n_models,
                                .reference = k->reference,
                                .windows = &k->text.windows,
-                               .scores = take_scores,
+                               .scores = take_own_scores,
                                .logits = wants_logits(run) ? take_logits : NULL,
                                .user = k,
                                .seconds = &run->seconds};
@@ -207,12 +219,15 @@ static pare_status evaluate(work *k, pare_error *err)
         st = tell_begin(k, err);
     if (st == PARE_OK)
         st = pare_evaluate(&job, err);
-    for (size_t i = 0; i < run->n_models && st == PARE_OK; i++)
-        st = pare_tally_finish(k->tallies[i], cmd_number(run->args, OPT_SEED), &k->results[i], err);
     if (st == PARE_OK)
-        run->n_tokens += (uint64_t)k->text.windows.n_windows * k->text.windows.n_ctx *
-                         (run->n_models + (run->reference != NULL ? 1 : 0));
-    return st == PARE_OK ? tell_end(k, err) : st;
+        st = cmd_mpi_gather(&k->kept, take_scores, k, err);
+    if (st != PARE_OK)
+        return st;
+    run->n_tokens += cmd_mpi_sum((uint64_t)k->text.windows.n_windows * k->text.windows.n_ctx *
+                                 (run->n_models + (run->reference != NULL ? 1 : 0)));
+    for (size_t i = 0; i < run->n_models && cmd_mpi_rank() == 0 && st == PARE_OK; i++)
+        st = pare_tally_finish(k->tallies[i], cmd_number(run->args, OPT_SEED), &k->results[i], err);
+    return st == PARE_OK && cmd_mpi_rank() == 0 ? tell_end(k, err) : st;
 }
 
 pare_status cmd_run_text(cmd_text_run *run, size_t index, const char *path, pare_eval_result *results, pare_error *err)
