@@ -39,7 +39,7 @@ pare_status cmd_mpi_start(pare_error *err)
 
 void cmd_mpi_end(pare_status st)
 {
-    if (started && st != PARE_OK && size > 1)
+    if (started && st != PARE_OK && st != PARE_ERR_DIFFERENCE && size > 1)
         MPI_Abort(MPI_COMM_WORLD, pare_exit_code(st)); /* the others may wait for this one */
     if (started)
         MPI_Finalize();
