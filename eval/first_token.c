@@ -218,7 +218,7 @@ static pare_status prompt_ids(pare_ids *ids, const pare_task *task, const pare_i
     if (task->kind == PARE_TASK_GENERATE)
         return pare_prompt_ids(rule->tokenizer, vocab, item->prompt, 0, ids, err);
     pare_item_tokens t = {0};
-    pare_status st = pare_item_tokenize(&t, item, rule, err);
+    pare_status st = pare_item_tokenize(&t, item, rule, INT32_MAX, err);
     const size_t n = st == PARE_OK ? t.choices[0].n_context : 0, need = ids->n + n;
     if (st == PARE_OK && need > ids->cap) {
         int32_t *grown = reallocarray(ids->ids, 2 * need, sizeof *grown);

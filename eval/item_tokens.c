@@ -54,6 +54,8 @@ typedef struct making {
     pare_ids *wholes; /* [n_choices] */
     pare_ids context; /* of the choice before, good for the next one when the text is the same */
     pare_buf text;
+    uint32_t n_ctx;
+    bool too_long;
 } making;
 
 static bool same_text(pare_str a, pare_str b)
@@ -81,10 +83,12 @@ static pare_status tokenize_choice(making *m, size_t i, pare_choice_tokens *out,
         st = tokenize(m->rule, context, front, &m->context, err);
     if (st != PARE_OK)
         return st;
-    if (whole->n < 2 || whole->n > INT32_MAX)
-        return pare_fail(err, whole->n < 2 ? PARE_ERR_FORMAT : PARE_ERR_RANGE,
-                         "item '%.*s': choice %zu has %zu tokens, allowed 2 to %" PRId32, (int)m->item->id.len,
-                         m->item->id.data, i, whole->n, INT32_MAX);
+    if (whole->n < 2)
+        return pare_fail(err, PARE_ERR_FORMAT, "item '%.*s': choice %zu has no tokens", (int)m->item->id.len,
+                         m->item->id.data, i);
+    m->too_long = whole->n - 1 > m->n_ctx;
+    if (m->too_long)
+        return PARE_OK;
     out->n = (uint32_t)whole->n;
     out->n_context = m->context.n < whole->n ? (uint32_t)m->context.n : out->n - 1;
     out->n_context = out->n_context > 0 ? out->n_context : 1; /* a first token has nothing to be told from */
@@ -156,19 +160,20 @@ static pare_status copy_inputs(pare_item_tokens *out, const making *m, const siz
     return PARE_OK;
 }
 
-pare_status pare_item_tokenize(pare_item_tokens *out, const pare_item *item, const pare_text_rule *rule,
+pare_status pare_item_tokenize(pare_item_tokens *out, const pare_item *item, const pare_text_rule *rule, uint32_t n_ctx,
                                pare_error *err)
 {
-    making m = {.item = item, .rule = rule, .wholes = calloc(item->n_choices, sizeof *m.wholes)};
+    making m = {.item = item, .rule = rule, .n_ctx = n_ctx, .wholes = calloc(item->n_choices, sizeof *m.wholes)};
     size_t *source = calloc(item->n_choices, sizeof *source);
     pare_status st = PARE_OK;
     *out = (pare_item_tokens){.choices = calloc(item->n_choices, sizeof *out->choices)};
     if (m.wholes == NULL || source == NULL || out->choices == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "item '%.*s': no memory for %zu choices", (int)item->id.len, item->id.data,
                        item->n_choices);
-    for (size_t i = 0; i < item->n_choices && st == PARE_OK; i++)
+    for (size_t i = 0; i < item->n_choices && st == PARE_OK && !m.too_long; i++)
         st = tokenize_choice(&m, i, &out->choices[i], err);
-    if (st == PARE_OK) {
+    out->too_long = m.too_long;
+    if (st == PARE_OK && !m.too_long) {
         find_own(&m, out->choices);
         out->n_inputs = share_inputs(&m, out->choices, source);
         st = copy_inputs(out, &m, source, err);

@@ -33,6 +33,7 @@ typedef struct pare_item_tokens {
     pare_item_input *inputs;
     uint32_t n_inputs;
     pare_choice_tokens *choices; /* [item.n_choices] */
+    bool too_long;               /* an input has more tokens than asked for: nothing else is filled */
 } pare_item_tokens;
 
 /* How texts become tokens. */
@@ -46,8 +47,10 @@ typedef struct pare_text_rule {
 pare_status pare_text_rule_of(pare_text_rule *out, const pare_tokenizer *tokenizer, const pare_vocab *vocab,
                               pare_error *err);
 
-/* Errors: PARE_ERR_FORMAT (an empty context and no prefix; a choice without tokens), PARE_ERR_RANGE, PARE_ERR_MEMORY */
-pare_status pare_item_tokenize(pare_item_tokens *out, const pare_item *item, const pare_text_rule *rule,
+/* n_ctx: most tokens of an input; at the first choice that has more the rest is not looked at, so that memory stays
+ * within the file's. Errors: PARE_ERR_FORMAT (an empty context and no prefix; a choice without tokens), PARE_ERR_MEMORY
+ */
+pare_status pare_item_tokenize(pare_item_tokens *out, const pare_item *item, const pare_text_rule *rule, uint32_t n_ctx,
                                pare_error *err);
 void pare_item_tokens_close(pare_item_tokens *t);
 

@@ -67,7 +67,7 @@ static pare_status tokenize_item(size_t i, int thread, void *ctx, pare_error *er
 {
     (void)thread;
     scoring *s = ctx;
-    pare_status st = pare_item_tokenize(&s->tokens[i], &s->task->items[i], &s->rule, err);
+    pare_status st = pare_item_tokenize(&s->tokens[i], &s->task->items[i], &s->rule, s->out->n_ctx, err);
     return st == PARE_OK ? st : pare_fail_in(err, st, s->task->path);
 }
 
@@ -96,13 +96,10 @@ static pare_status list_sequences(scoring *s, pare_error *err)
         return no_memory(s, n, "sequences", err);
     for (size_t i = 0; i < s->task->n_items; i++) {
         const pare_item_tokens *t = &s->tokens[i];
-        bool fits = true;
+        s->out->items[i].too_long = t->too_long;
+        s->out->n_too_long += t->too_long;
+        s->n_waiting[i] = t->n_inputs;
         for (uint32_t k = 0; k < t->n_inputs; k++)
-            fits = fits && t->inputs[k].n <= s->out->n_ctx;
-        s->out->items[i].too_long = !fits;
-        s->out->n_too_long += !fits;
-        s->n_waiting[i] = fits ? t->n_inputs : 0;
-        for (uint32_t k = 0; k < t->n_inputs && fits; k++)
             s->list[s->n_list++] = (sequence){i, k, t->inputs[k].n};
     }
     s->n_done = s->out->n_too_long;

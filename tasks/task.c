@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE_BYTES = 1 << 30, MAX_PROMPT_BYTES = 1 << 30 /* of all items together */ };
+enum { MAX_FILE_BYTES = 1 << 30, MAX_PROMPT_BYTES = 1 << 30 /* of all items together */, MAX_ITEMS = 1 << 20 };
 
 /* The items of one file. */
 typedef struct reading {
@@ -28,6 +28,8 @@ static pare_status grow(reading *f, const char *path, pare_error *err)
     size_t cap = f->cap < 64 ? 64 : f->cap * 2, item_bytes, text_bytes;
     if (f->n < f->cap)
         return PARE_OK;
+    if (f->n >= MAX_ITEMS)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: more than %d items", path, MAX_ITEMS);
     if (!pare_mul_size(cap, sizeof *f->items, &item_bytes) || !pare_mul_size(cap, sizeof(pare_str), &text_bytes))
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu items", path, cap);
     pare_item *items = realloc(f->items, item_bytes);

@@ -231,7 +231,7 @@ static void tokens_of_choices(void **state)
     one_item(&t, &item, c, 3);
     CHECK_OK(pare_text_rule_of(&rule, f.t, &f.m.vocab, &err), &err);
     CHECK(rule.bos == f.m.vocab.bos && rule.prefix == f.m.vocab.bos);
-    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
     /* " B" follows the same tokens as " A"; both inputs are the beginning of the third one's */
     CHECK(k.n_inputs == 1 && k.choices[0].input == 0 && k.choices[1].input == 0 && k.choices[2].input == 0);
     CHECK(k.ids[0] == f.m.vocab.bos && k.inputs[0].n == k.choices[2].n - 1);
@@ -240,17 +240,17 @@ static void tokens_of_choices(void **state)
     uint32_t n_context = k.choices[0].n_context;
     pare_item_tokens_close(&k);
     one_item(&t, &item, c + 3, 1); /* white space at the end of the context is scored with the continuation */
-    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
     CHECK(k.choices[0].n_context == n_context && k.choices[0].n > n_context + 1);
     pare_item_tokens_close(&k);
     c[0] = choice(" ", "Peace"); /* nothing is left of the context: BOS stands for it */
     one_item(&t, &item, c, 1);
     rule.bos = PARE_TOKEN_NONE;
-    CHECK_OK(pare_item_tokenize(&k, &item, &rule, &err), &err);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
     CHECK(k.ids[0] == f.m.vocab.bos && k.choices[0].n_context == 1 && k.choices[0].n > 1);
     pare_item_tokens_close(&k);
     rule.prefix = PARE_TOKEN_NONE;
-    CHECK(pare_item_tokenize(&k, &item, &rule, &err) == PARE_ERR_FORMAT && strstr(err.text, "item '7'") != NULL);
+    CHECK(pare_item_tokenize(&k, &item, &rule, 64, &err) == PARE_ERR_FORMAT && strstr(err.text, "item '7'") != NULL);
     tear_down(&f);
 }
 
