@@ -2,7 +2,7 @@
  *
  * Prompts share a batch: each step runs the next token of every text that is being written, and the tokens of prompts
  * that are still being read, so a weight is decoded once a step. The start that all prompts have in common (examples)
- * is read once. Method and limits: docs/methods/EVALUATION.md. */
+ * is read once. Method and limits: docs/methods/GENERATION.md. */
 #ifndef PARE_EVAL_GENERATE_H
 #define PARE_EVAL_GENERATE_H
 

@@ -2,7 +2,7 @@
  *
  * Texts are greedy. An answer is taken out of each and compared with the target by the rules of tasks/extract.h, or the
  * texts themselves are the result (HumanEval), which the benchmark's own tool scores: pare executes nothing. Method:
- * docs/methods/EVALUATION.md. */
+ * docs/methods/GENERATION.md. */
 #ifndef PARE_EVAL_WRITTEN_H
 #define PARE_EVAL_WRITTEN_H
 
