@@ -138,11 +138,12 @@ static pare_status measure_difference(const pare_pairs *p, pare_drift *d, pare_e
     if (st != PARE_OK)
         return st;
     d->interval = (pare_interval){NAN, NAN};
-    double half = largest_rate(d);
-    if (p->n > 1 && d->flip_rate > 0)
-        half = pare_t_quantile((d->clustered ? p->n_groups : p->n) - 1) * d->difference.stderr_;
-    if (p->n > 1)
-        d->interval = (pare_interval){d->difference.value - half, d->difference.value + half};
+    if (p->n > 1) {
+        const double t = pare_t_quantile((d->clustered ? p->n_groups : p->n) - 1);
+        const double half =
+            fmax(t * d->difference.stderr_, largest_rate(d)); /* one or two flips say little of their rate */
+        d->interval = (pare_interval){fmax(-1, d->difference.value - half), fmin(1, d->difference.value + half)};
+    }
     return PARE_OK;
 }
 
@@ -177,6 +178,8 @@ char *pare_drift_sentence(const pare_drift *d, char *dst, size_t size)
                  "%s of %.2f points: more than the %.2f points that %" PRIu64
                  " items with these flips can tell, p = %.2g",
                  d->verdict == PARE_DRIFT_LOSS ? "a loss" : "a gain", fabs(points), bound, d->n, d->p);
+    else if (bound > 100)
+        snprintf(dst, size, "not resolved: %" PRIu64 " items with these flips can tell no change, however large", d->n);
     else if (fabs(points) < bound)
         snprintf(dst, size, "not resolved: a change below %.2f points cannot be told with %" PRIu64 " items", bound,
                  d->n);

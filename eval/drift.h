@@ -58,9 +58,10 @@ typedef struct pare_drift {
     pare_estimate difference; /* accuracy - reference_accuracy, of pairs; error clustered by group */
     bool clustered;           /* false: all items are one group, or each is its own; the error is then that of
                                  independent items */
-    pare_interval interval; /* 95 % of the difference: Student's t with n_groups - 1 (n - 1 when not clustered); without
-                               a flip +- the largest rate of flips that n items without one leave possible: 3 / n */
-    double detectable;      /* pare_detectable of n and flip_rate; without a flip, of that rate */
+    pare_interval interval; /* 95 % of the difference: +- Student's t with n_groups - 1 (n - 1 when not clustered) times
+                               the error, and not less than 3 / n, the largest rate of flips that n items without one
+                               leave possible */
+    double detectable;      /* pare_detectable of n and flip_rate; without a flip, of the rate 3 / n */
     pare_drift_verdict verdict;
 } pare_drift;
 

@@ -119,6 +119,7 @@ static void reports_are_written(void **state)
                   "grep -v -e tokens_per_second -e seconds -e peak_rss out.json | cmp - printed.json");
     CHECK(cli_contains(cli_expect(0, "cat out.html").out, "<svg"));
     CHECK(cli_contains(cli_expect(0, "cat out.html").out, "numbers"));
+    CHECK(cli_contains(cli_expect(0, "cat out.html").out, "first token alone"));
     cli_expect(2, "$PARE compare $DEMO q2.gguf --report out.html"); /* exists */
     cli_expect(0, "$PARE compare $DEMO q2.gguf --report out.html --force");
     CHECK(cli_contains(cli_expect(2, "$PARE compare $DEMO q2.gguf --report out.pdf").err, ".html, .md or .json"));

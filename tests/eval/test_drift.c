@@ -91,6 +91,9 @@ static void small_differences_are_not_resolved(void **state)
     d = drift_of(1000, 40, 0, 0, 500); /* all of it in one of two groups */
     CHECK(d.clustered && d.verdict == PARE_DRIFT_NOT_RESOLVED);
     CHECK(strstr(pare_drift_sentence(&d, text, sizeof text), "2 groups") != NULL);
+    d = drift_of(6, 6, 0, 0, 1); /* all alike: the error is 0 */
+    CHECK(d.verdict == PARE_DRIFT_NOT_RESOLVED && d.interval.lo == -1 && fabs(d.interval.hi + 0.5) < 1e-15);
+    CHECK(strstr(pare_drift_sentence(&d, text, sizeof text), "6 items with these flips can tell no change") != NULL);
     d = drift_of(1, 1, 0, 0, 1);
     CHECK(d.verdict == PARE_DRIFT_NOT_RESOLVED && isnan(d.interval.lo));
     d = drift_of(0, 0, 0, 0, 1);
