@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CHANGED = 5, NAME_WIDTH = 24, VALUE_WIDTH = 30 };
+enum { MOST_CHANGED = 5, MOST_UNLIKE = 10, NAME_WIDTH = 24, VALUE_WIDTH = 30 };
 
 static const char *safe(const char *text)
 {
@@ -109,28 +109,41 @@ static void print_tasks(const cmd_comparison *c, const cmd_candidate *k)
         print_rules("all tasks", &k->all, has_norm ? k->all.n_rules : 1);
 }
 
-static void print_unlike(const pare_weight_row *row)
+/* Tensors that have no counterpart; returns how many there are. */
+static size_t print_unlike(const pare_weight_drift *w)
 {
-    if (row->state == PARE_WEIGHT_REMOVED)
-        printf("    %s: only in the reference\n", safe(row->name));
-    else if (row->state == PARE_WEIGHT_ADDED)
-        printf("    %s: not in the reference\n", safe(row->name));
-    else if (row->state == PARE_WEIGHT_SHAPE)
-        printf("    %s: another shape\n", safe(row->name));
+    static const char *const why[] = {[PARE_WEIGHT_SHAPE] = "another shape",
+                                      [PARE_WEIGHT_REMOVED] = "only in the reference",
+                                      [PARE_WEIGHT_ADDED] = "not in the reference"};
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_rows; i++) {
+        const pare_weight_row *row = &w->rows[i];
+        if (row->state == PARE_WEIGHT_SAME || row->state == PARE_WEIGHT_CHANGED)
+            continue;
+        if (n++ < MOST_UNLIKE)
+            printf("    %s: %s\n", safe(row->name), why[row->state]);
+    }
+    if (n > MOST_UNLIKE)
+        printf("    and %zu more that cannot be compared (--json lists all)\n", n - MOST_UNLIKE);
+    return n;
 }
 
 static void print_weights(const pare_weight_drift *w)
 {
     const double changed = w->total.n_weights > 0 ? (double)w->total.n_changed / (double)w->total.n_weights : 0;
-    for (size_t i = 0; i < w->n_rows; i++)
-        print_unlike(&w->rows[i]);
+    const size_t n_unlike = print_unlike(w), n = w->n_rows - n_unlike;
+    if (n == 0) {
+        printf("  weights: no tensor can be compared\n");
+        return;
+    }
     if (w->n_most == 0) {
-        printf("  weights: every value is the same%s\n", w->total.same_bytes ? ", byte for byte" : "");
+        printf("  weights: every value%s is the same%s\n", n_unlike > 0 ? " that can be compared" : "",
+               w->total.same_bytes ? ", byte for byte" : "");
         return;
     }
     printf("  weights: %zu of %zu tensors changed, %.4g %% of their %" PRIu64
            " values; norm of the change %.4g of the whole, largest %.4g\n",
-           w->n_most, w->n_rows, 100 * changed, w->total.n_weights, pare_weight_relative(&w->total), w->total.max_abs);
+           w->n_most, n, 100 * changed, w->total.n_weights, pare_weight_relative(&w->total), w->total.max_abs);
     printf("    %-*s  %9s %9s  %10s %10s\n", NAME_WIDTH, "kind", "tensors", "changed", "relative", "largest");
     for (size_t i = 0; i < w->n_kinds; i++) {
         const pare_weight_kind *kind = &w->kinds[i];
