@@ -23,12 +23,13 @@ double pare_logit_ln(double x)
 void pare_logit_ladder(int j, uint32_t n_vocab, double *step, double *cap)
 {
     static const double quarter[] = {1, 1.18920711500272106672, 1.41421356237309504880, 1.68179283050742908606};
-    const double noise = 4e-7; /* nat: n_vocab * step^2 / 24, when no token reaches cap */
+    const double noise = 4e-7;                    /* nat: n * step^2 / 24, when no token reaches cap */
+    uint32_t n = n_vocab > 8192 ? n_vocab : 8192; /* with few tokens single errors count more, and bits less */
     int whole = j >= 0 ? j / 4 : -((3 - j) / 4);
-    double s = ldexp(sqrt(24 * noise / n_vocab) * quarter[j - 4 * whole], whole);
+    double s = ldexp(sqrt(24 * noise / n) * quarter[j - 4 * whole], whole);
     s = s < 0x1p-20 ? 0x1p-20 : s;
     s = s > 0x1p-4 ? 0x1p-4 : s;
-    double c = s * sqrt(1024.0 * n_vocab); /* reached at a probability of 1 / (1024 n_vocab) */
+    double c = s * sqrt(1024.0 * n); /* reached at a probability of 1 / (1024 n) */
     *step = s;
     *cap = c < 1 ? c : 1;
 }
