@@ -50,7 +50,7 @@ const char *pare_content_estimate(const pare_content *c, const json_t *figures, 
     if (!isfinite(value) || !isfinite(error) || error <= 0)
         return pare_content_value(c, value);
     double power = fabs(value) < 1e-3 && value != 0 ? floor(log10(fabs(value))) : 0, unit = pow(10, power);
-    int decimals = digits_of(error / unit), enough = fabs(value) >= 1 ? 4 - (int)log10(fabs(value)) : 0;
+    int decimals = digits_of(error / unit), enough = scale == 1 && fabs(value) >= 1 ? 4 - (int)log10(fabs(value)) : 0;
     decimals = decimals > enough ? decimals : enough;
     if (power == 0)
         return pare_page_text(c->page, "%.*f \u00b1 %.*f", decimals, value, decimals, error);
@@ -151,9 +151,27 @@ static void add_introduction(const pare_content *c)
             reference = NULL;
     }
     if (reference != NULL)
-        pare_page_add(c->page, PARE_BLOCK_TEXT,
-                      pare_page_text(c->page, "Divergence is measured from %s, at every scored position of the text.",
-                                     reference));
+        pare_page_add(
+            c->page, PARE_BLOCK_TEXT,
+            pare_page_text(c->page, "Compared with %s; divergence is that from it, at every scored position of a text.",
+                           reference));
+}
+
+/* What the keys stand for, where no table of figures says it. */
+static void add_models(const pare_content *c)
+{
+    pare_table *t = NULL;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->entries[i].figures != NULL)
+            return;
+    for (size_t i = 0; i < c->n; i++) {
+        const pare_entry *e = &c->entries[i];
+        const char *cells[] = {e->key, e->name, pare_content_bytes(c, e->bytes),
+                               pare_content_value(c, e->bits_per_weight)};
+        if (t == NULL)
+            t = pare_page_table(c->page, "Models", "Key|Model|#Size|#Bits a weight");
+        pare_page_row(c->page, t, cells);
+    }
 }
 
 /* The text of a member that must be the same in all records for their figures to be comparable: first difference. */
@@ -242,6 +260,7 @@ pare_status pare_content_build(pare_page *page, const pare_report_input *in, par
     page->title = make_title(&c);
     add_introduction(&c);
     add_warnings(&c);
+    add_models(&c);
     pare_content_figures(&c);
     pare_content_plots(&c);
     pare_content_tasks(&c);

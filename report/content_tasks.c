@@ -57,37 +57,55 @@ static void add_scores(const pare_content *c)
     }
 }
 
-static void add_flips_of(const pare_content *c, const pare_entry *e, const char *task, const json_t *rules,
-                         pare_table **t)
+typedef void (*drift_fn)(const pare_content *c, const char *key, const char *task, const char *rule, const json_t *d,
+                         pare_table **t);
+
+static void add_flips(const pare_content *c, const char *key, const char *task, const char *rule, const json_t *d,
+                      pare_table **t)
+{
+    if (*t == NULL)
+        *t = pare_page_table(c->page, "Answers, item by item, beside the reference's",
+                             "Key|Task|Rule|#Items|#Reference, %|#Model, %|#Change, points|#95 %|#Lost|#Gained|"
+                             "#Same answer, %|#McNemar p|#Detectable, points");
+    const char *cells[] = {key,
+                           task,
+                           rule,
+                           pare_content_value(c, pare_content_number(d, "n_items")),
+                           percent(c, d, "reference_accuracy"),
+                           percent(c, d, "accuracy"),
+                           pare_content_estimate(c, d, "difference", "difference_stderr", 100),
+                           isfinite(end_of(d, 0)) ? pare_page_text(c->page, "%.2f .. %.2f", end_of(d, 0), end_of(d, 1))
+                                                  : "",
+                           pare_content_value(c, pare_content_number(d, "lost")),
+                           pare_content_value(c, pare_content_number(d, "gained")),
+                           percent(c, d, "agreement"),
+                           pare_content_value(c, pare_content_number(d, "mcnemar_p")),
+                           percent(c, d, "detectable")};
+    pare_page_row(c->page, *t, cells);
+}
+
+/* Sentences in a table of their own: beside so many columns there is no room for them. */
+static void add_verdict(const pare_content *c, const char *key, const char *task, const char *rule, const json_t *d,
+                        pare_table **t)
+{
+    const char *cells[] = {key, task, rule, pare_content_string(d, "sentence")};
+    if (cells[3] == NULL)
+        return;
+    if (*t == NULL)
+        *t = pare_page_table(c->page, "What these answers say", "Key|Task|Rule|Verdict");
+    pare_page_row(c->page, *t, cells);
+}
+
+static void walk_rules(const pare_content *c, const pare_entry *e, const char *task, const json_t *rules, drift_fn each,
+                       pare_table **t)
 {
     const char *rule;
     json_t *d;
-    json_object_foreach((json_t *)rules, rule, d)
-    {
-        if (*t == NULL)
-            *t = pare_page_table(c->page, "Answers, item by item, beside the reference's",
-                                 "Key|Task|Rule|#Items|#Reference, %|#Model, %|#Change, points|#95 %|#Lost|#Gained|"
-                                 "#Same answer, %|#McNemar p|#Detectable, points|What it says");
-        const char *cells[] = {
-            e->key,
-            task,
-            pare_page_text(c->page, "%s", rule),
-            pare_content_value(c, pare_content_number(d, "n_items")),
-            percent(c, d, "reference_accuracy"),
-            percent(c, d, "accuracy"),
-            pare_content_estimate(c, d, "difference", "difference_stderr", 100),
-            isfinite(end_of(d, 0)) ? pare_page_text(c->page, "%.2f .. %.2f", end_of(d, 0), end_of(d, 1)) : "",
-            pare_content_value(c, pare_content_number(d, "lost")),
-            pare_content_value(c, pare_content_number(d, "gained")),
-            percent(c, d, "agreement"),
-            pare_content_value(c, pare_content_number(d, "mcnemar_p")),
-            percent(c, d, "detectable"),
-            pare_content_string(d, "sentence")};
-        pare_page_row(c->page, *t, cells);
-    }
+    json_object_foreach((json_t *)rules, rule, d) each(c, e->key, task, rule, d, t);
 }
 
-static bool add_flips(const pare_content *c)
+/* Each rule of each task of each model. False: there is none. */
+static bool walk_drift(const pare_content *c, drift_fn each)
 {
     pare_table *t = NULL;
     for (size_t i = 0; i < c->n; i++) {
@@ -95,9 +113,9 @@ static bool add_flips(const pare_content *c)
         const json_t *tasks = json_object_get(e->compared, "tasks");
         for (size_t k = 0; k < json_array_size(tasks); k++) {
             const json_t *task = json_array_get(tasks, k);
-            add_flips_of(c, e, pare_content_string(task, "name"), json_object_get(task, "rules"), &t);
+            walk_rules(c, e, pare_content_string(task, "name"), json_object_get(task, "rules"), each, &t);
         }
-        add_flips_of(c, e, "all together", json_object_get(e->compared, "all_tasks"), &t);
+        walk_rules(c, e, "all together", json_object_get(e->compared, "all_tasks"), each, &t);
     }
     return t != NULL;
 }
@@ -160,12 +178,14 @@ void pare_content_tasks(const pare_content *c)
     size_t before = c->page->n;
     pare_page_add(c->page, PARE_BLOCK_HEADING, "Tasks");
     add_scores(c);
-    if (add_flips(c))
+    if (walk_drift(c, add_flips)) {
+        walk_drift(c, add_verdict);
         pare_page_add(
             c->page, PARE_BLOCK_TEXT,
             "Equal accuracy can hide answers that changed both ways: lost were right with the reference only, "
             "gained with the model only. A change below the detectable one cannot be told from chance with so "
             "many items.");
+    }
     add_changes(c);
     if (c->page->n == before + 1)
         c->page->n = before;
