@@ -2,9 +2,10 @@
 # Time comparisons of two models: `pare eval --reference`, one run, against llama-perplexity's two, which write the
 # reference's distributions to a file (--kl-divergence-base) and read them back beside the candidate (--kl-divergence).
 # In turn (A B A B ...), whole processes, medians of wall clock and of CPU seconds (user + system), which tell more when
-# others use the machine. Three comparisons of the same model and text:
-#   f32    reference F32, --compute f32, against float32 in the peer (-fa off -ctk f32 -ctv f32)
-#   bf16   reference BF16, --compute bf16, against the peer as it comes
+# others use the machine. Four comparisons of the same model and text:
+#   f32    reference F32, candidate decoded to F32, --compute f32: float32 in the peer, too (-fa off -ctk f32 -ctv f32)
+#   quant  reference F32, candidate as it is, --compute f32; the peer rounds its activations to 8 bits
+#   bf16   reference BF16, candidate as it is, --compute bf16, against the peer as it comes
 #   pass   BF16 alone, its perplexity: one pass of each program
 # Last, the divergence between pare's own two arithmetics, from one record of each.
 #   scripts/bench_kld.sh PEER [-m MODEL] [-q CANDIDATE] [-f TEXT] [-c N] [-k CHUNKS] [-t THREADS] [-n RUNS] [-r LIST] [-p PARE]
@@ -12,12 +13,12 @@
 #   MODEL      a Hub folder or a GGUF file, converted to F32 and BF16 first (default: tests/data/demo)
 #   CANDIDATE  a quantized GGUF of it (default: q4_k_m by pare)
 #   TEXT       default: tests/data/demo/text.txt; CHUNKS default: 12; THREADS default: all CPUs; RUNS default: 5
-#   LIST       which of them, default: "f32 bf16 pass noise"
+#   LIST       which of them, default: "f32 quant bf16 pass noise"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peer=${1:?usage: scripts/bench_kld.sh PEER [-m MODEL] [-q CANDIDATE] [-f TEXT] [-c N] [-k CHUNKS] [-t THREADS] [-n RUNS] [-r LIST] [-p PARE]}
 shift
-model=tests/data/demo candidate= text=tests/data/demo/text.txt ctx=512 chunks=12 threads=$(nproc) runs=5 list="f32 bf16 pass noise" pare=build/pare
+model=tests/data/demo candidate= text=tests/data/demo/text.txt ctx=512 chunks=12 threads=$(nproc) runs=5 list="f32 quant bf16 pass noise" pare=build/pare
 while getopts m:q:f:c:k:t:n:r:p: option; do
     case $option in
     m) model=$OPTARG ;;
@@ -42,6 +43,8 @@ if [ -z "$candidate" ]; then
     "$pare" quantize "$work/f32.gguf" -t q4_k_m -o "$candidate" --quiet >"$work/quantize"
 fi
 
+"$pare" convert "$candidate" -o "$work/candidate-f32.gguf" --dtype f32 --quiet >"$work/convert"
+
 ours() { # arithmetic, model, more: what pare is run with
     "$pare" eval "$2" -f "$text" -c "$ctx" --chunks "$chunks" -j "$threads" --compute "$1" --json --quiet "${@:3}"
 }
@@ -50,8 +53,13 @@ theirs() { # model, more
 }
 float=(-fa off -ctk f32 -ctv f32) # the peer's attention in float32, too
 
-pare_f32() { ours f32 "$candidate" --reference "$work/f32.gguf"; }
+pare_f32() { ours f32 "$work/candidate-f32.gguf" --reference "$work/f32.gguf"; }
 peer_f32() {
+    theirs "$work/f32.gguf" "${float[@]}" --kl-divergence-base "$work/base"
+    theirs "$work/candidate-f32.gguf" "${float[@]}" --kl-divergence-base "$work/base" --kl-divergence
+}
+pare_quant() { ours f32 "$candidate" --reference "$work/f32.gguf"; }
+peer_quant() {
     theirs "$work/f32.gguf" "${float[@]}" --kl-divergence-base "$work/base"
     theirs "$candidate" "${float[@]}" --kl-divergence-base "$work/base" --kl-divergence
 }
