@@ -25,7 +25,8 @@ static double end_of(const json_t *drift, size_t i)
 /* What each record measured of tasks by itself. */
 static void add_scores(const pare_content *c)
 {
-    static const char *const keys[] = {"acc", "acc_norm", "acc_token", "mc2", "perplexity", "exact"};
+    static const char *const keys[] = {"acc",        "acc_norm",     "acc_token",     "mc2",
+                                       "perplexity", "exact_strict", "exact_flexible"};
     enum { N = sizeof keys / sizeof keys[0] };
     pare_table *t = NULL;
     for (size_t i = 0; i < c->n; i++) {
@@ -34,7 +35,7 @@ static void add_scores(const pare_content *c)
             const json_t *task = json_array_get(tasks, k), *f = json_object_get(task, "figures");
             const char *name = pare_content_string(task, "name");
             for (size_t j = 0; j < N; j++) {
-                char error_key[32], clustered[48];
+                char error_key[48], clustered[64];
                 snprintf(error_key, sizeof error_key, "%s_stderr", keys[j]);
                 snprintf(clustered, sizeof clustered, "%s_clustered_stderr", keys[j]);
                 bool plain = strcmp(keys[j], "perplexity") == 0;

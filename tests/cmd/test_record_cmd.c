@@ -94,6 +94,25 @@ static void parts_merge_into_the_whole(void **state)
     CHECK(cli_count_temporaries() == 0);
 }
 
+static void answers_are_recorded(void **state)
+{
+    (void)state;
+    cli_expect(0,
+               "printf 'Is it so?,yes,no,never,always,B\\nWhat is it?,this,that,it,none,C\\nWho?,me,you,he,she,A\\n' "
+               ">astronomy_test.csv");
+    cli_expect(0, "$PARE eval demo.gguf --task astronomy_test.csv --record t.json -q");
+    CHECK(cli_contains(cli_expect(0, "$PARE verify t.json").out, "and 3 answered items)"));
+    cli_expect(0, "$PARE report t.json -o t.md && grep -q 'acc, %%' t.md");
+    /* another answer was right */
+    cli_expect(0,
+               "cp t.jsonl t0.jsonl && sed -i '1s/\"right\":\"0100\"/\"right\":\"1000\"/' t.jsonl && ! cmp -s t.jsonl "
+               "t0.jsonl");
+    cli_result r = cli_expect(1, "$PARE verify t.json");
+    CHECK(cli_contains(r.out, "items.sha256"));
+    cli_expect(0, "cp t0.jsonl t.jsonl && sed -i 's/\"n_shot\": 0/\"n_shot\": 5/' t.json");
+    CHECK(cli_contains(cli_expect(1, "$PARE verify t.json").out, "tasks[0].n_shot"));
+}
+
 static void pages_are_written(void **state)
 {
     (void)state;
@@ -117,9 +136,13 @@ static void pages_are_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_record_is_written_and_verified), cmocka_unit_test(figures_equal_those_of_eval),
-        cmocka_unit_test(an_edit_is_named_and_ends_with_1), cmocka_unit_test(other_files_are_found),
-        cmocka_unit_test(parts_merge_into_the_whole),       cmocka_unit_test(pages_are_written),
+        cmocka_unit_test(a_record_is_written_and_verified),
+        cmocka_unit_test(figures_equal_those_of_eval),
+        cmocka_unit_test(an_edit_is_named_and_ends_with_1),
+        cmocka_unit_test(other_files_are_found),
+        cmocka_unit_test(parts_merge_into_the_whole),
+        cmocka_unit_test(answers_are_recorded),
+        cmocka_unit_test(pages_are_written),
     };
     return cmocka_run_group_tests(tests, make_model, NULL);
 }
