@@ -113,12 +113,14 @@ static void markdown_holds_hostile_names(void **state)
 
 static void documents_of_any_shape_make_a_page(void **state)
 {
+    static const char odd[] = "{\"model\":{\"path\":null,\"bytes\":\"x\"},\"average\":{\"perplexity\":\"1\","
+                              "\"kld_mean\":1e308,\"kld_bootstrap\":[1]},"
+                              "\"texts\":[1,{\"figures\":{\"curve\":[1,{\"kld\":1}]}}]}";
     static const char *const shapes[] = {
         "{}",
         "[]",
         "{\"model\":7,\"average\":[1],\"texts\":{},\"settings\":[],\"tasks\":\"x\"}",
-        "{\"model\":{\"path\":null,\"bytes\":\"x\"},\"average\":{\"perplexity\":\"1\",\"kld_mean\":1e308,"
-        "\"kld_bootstrap\":[1]},\"texts\":[1,{\"figures\":{\"curve\":[1,{\"kld\":1}]}}]}",
+        odd,
         "{\"model\":{\"bytes\":-1e300},\"average\":{\"kld_mean\":-1,\"ratio\":0}}",
         "{\"model\":{\"bytes\":1e308},\"average\":{\"kld_mean\":1e-308,\"ratio\":1e308}}",
     };
