@@ -28,8 +28,8 @@ pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_ba
                                  pare_error *err);
 
 /* What the store s has of the windows of w, which pare_logit_store_check has let pass; s stays the caller's and must
- * outlive it. A window that s does not have is an error of run(): those of pare_logit_store_find. Errors:
- * PARE_ERR_MEMORY */
+ * outlive it. All windows are looked up here: one that s does not have is an error, those of pare_logit_store_find.
+ * Windows are then asked for by their place in w. Errors also: PARE_ERR_MEMORY */
 pare_status pare_source_of_store(pare_source **out, pare_logit_store *s, const pare_windows *w, pare_error *err);
 
 void pare_source_close(pare_source *s); /* NULL is allowed */

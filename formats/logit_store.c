@@ -117,22 +117,22 @@ pare_status pare_logit_store_check(const pare_logit_store *s, const pare_logit_i
     const pare_logit_info *own = &s->info;
     char a[24], b[24];
     if (own->n_vocab != run->n_vocab)
-        return pare_fail(err, PARE_ERR_USAGE,
+        return pare_fail(err, PARE_ERR_RANGE,
                          "%s: made with a vocabulary of %" PRIu32 " tokens, the model has %" PRIu32, s->path,
                          own->n_vocab, run->n_vocab);
     if (own->tokenizer_sha256[0] != '\0' && run->tokenizer_sha256[0] != '\0' &&
         strcmp(own->tokenizer_sha256, run->tokenizer_sha256) != 0)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: made with the tokenizer of SHA-256 %s, the model's is %s", s->path,
+        return pare_fail(err, PARE_ERR_RANGE, "%s: made with the tokenizer of SHA-256 %s, the model's is %s", s->path,
                          own->tokenizer_sha256, run->tokenizer_sha256);
     if (own->n_ctx != run->n_ctx)
-        return pare_fail(err, PARE_ERR_USAGE,
+        return pare_fail(err, PARE_ERR_RANGE,
                          "%s: made with windows of %" PRIu32 " tokens, this run has windows of %" PRIu32, s->path,
                          own->n_ctx, run->n_ctx);
     if (own->stride != run->stride)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: made with a stride of %" PRIu32 " tokens, this run has %" PRIu32,
+        return pare_fail(err, PARE_ERR_RANGE, "%s: made with a stride of %" PRIu32 " tokens, this run has %" PRIu32,
                          s->path, own->stride, run->stride);
     if (own->format != PARE_LOGITS_LLAMA && own->bos != run->bos)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: token 0 of each window was %s, in this run it is %s", s->path,
+        return pare_fail(err, PARE_ERR_RANGE, "%s: token 0 of each window was %s, in this run it is %s", s->path,
                          bos_text(own->bos, a), bos_text(run->bos, b));
     return PARE_OK;
 }
@@ -171,16 +171,16 @@ pare_status pare_logit_store_find(pare_logit_store *s, const int32_t *ids, uint3
     }
     const pare_logit_window *any = &s->windows[0];
     if (same != NULL && same->token0 != ids[0])
-        return pare_fail(err, PARE_ERR_USAGE,
+        return pare_fail(err, PARE_ERR_RANGE,
                          "%s: token 0 of a window is %" PRId32 " there and %" PRId32
                          " in this run: another rule for BOS",
                          s->path, same->token0, ids[0]);
     if (same != NULL || any->first + any->n != first + n)
-        return pare_fail(err, PARE_ERR_USAGE,
+        return pare_fail(err, PARE_ERR_RANGE,
                          "%s: has positions %" PRIu32 " to %" PRIu32 " of windows, this run scores %" PRIu32
                          " to %" PRIu32 ": another size of windows or another stride",
                          s->path, any->first, any->first + any->n - 1, first, first + n - 1);
-    return pare_fail(err, PARE_ERR_USAGE,
+    return pare_fail(err, PARE_ERR_RANGE,
                      "%s: has no window with the tokens %" PRId32 " %" PRId32 " %" PRId32
                      " ...: another text, another tokenizer, or a part of the text that is not stored",
                      s->path, ids[0], ids[1], ids[2]);

@@ -68,12 +68,12 @@ const char *pare_logit_store_path(const pare_logit_store *s);
 uint64_t pare_logit_store_bytes(const pare_logit_store *s); /* memory that it holds */
 
 /* Is this the store for such a run? Compares what both sides know of vocabulary, windows, BOS rule and tokenizer; the
- * model is not compared. Errors: PARE_ERR_USAGE naming what differs */
+ * model is not compared. Errors: PARE_ERR_RANGE naming what differs */
 pare_status pare_logit_store_check(const pare_logit_store *s, const pare_logit_info *run, pare_error *err);
 
 /* The window with these tokens: ids [first + n + 1] as the model saw them, positions [first, first + n) wanted. In
  * llama-perplexity's format token 0 is not compared: there it is the text's, which BOS replaces when a model runs.
- * Errors: PARE_ERR_USAGE: the store has no such window; the message says what differs (n_ctx, BOS rule, text). */
+ * Errors: PARE_ERR_RANGE: the store has no such window; the message says what differs (n_ctx, BOS rule, text). */
 pare_status pare_logit_store_find(pare_logit_store *s, const int32_t *ids, uint32_t first, uint32_t n, uint64_t *index,
                                   pare_error *err);
 /* Log-probabilities of positions [pos, pos + n) of a window: out [n, n_vocab], finite, the sum of e^out of a row is 1

@@ -111,9 +111,9 @@ static void check_plan(const pare_window_plan *plan, pare_logit_format format, d
     }
     CHECK(fabs(kld) < limit && fabs(reverse) < limit);
 
-    ids[CTX + 2] = (ids[CTX + 2] + 1) % VOCAB; /* another text */
-    CHECK(evaluate(q, stored, &w, &(run){NULL, &again}, &err) == PARE_ERR_USAGE && strstr(err.text, path) != NULL);
     pare_source_close(stored);
+    ids[3 * CTX + 2] = (ids[3 * CTX + 2] + 1) % VOCAB; /* another text, in one of its windows */
+    CHECK(pare_source_of_store(&stored, store, &w, &err) == PARE_ERR_RANGE && strstr(err.text, path) != NULL);
     pare_logit_store_close(store);
     pare_source_close(q);
     pare_source_close(p);

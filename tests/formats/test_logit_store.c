@@ -314,13 +314,13 @@ static void other_windows_are_named(void **state)
     write_store(&s, PARE_LOGITS_PARE, 0, N);
     CHECK_OK(pare_logit_store_open(&store, s.path, &err), &err);
     s.ids[0] = 2;
-    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_USAGE && strstr(err.text, "BOS"));
+    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_RANGE && strstr(err.text, "BOS"));
     s.ids[0] = BOS;
-    CHECK(pare_logit_store_find(store, s.ids, FIRST - 1, N, &index, &err) == PARE_ERR_USAGE &&
+    CHECK(pare_logit_store_find(store, s.ids, FIRST - 1, N, &index, &err) == PARE_ERR_RANGE &&
           strstr(err.text, "positions 6 to 10"));
-    CHECK(pare_logit_store_find(store, s.ids, FIRST - 1, N + 1, &index, &err) == PARE_ERR_USAGE);
+    CHECK(pare_logit_store_find(store, s.ids, FIRST - 1, N + 1, &index, &err) == PARE_ERR_RANGE);
     s.ids[2] ^= 1;
-    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_USAGE && strstr(err.text, "text"));
+    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_RANGE && strstr(err.text, "text"));
 
     const pare_logit_info right = info_of(&s, PARE_LOGITS_PARE, 0);
     pare_logit_info run = right;
@@ -329,20 +329,20 @@ static void other_windows_are_named(void **state)
     CHECK(strcmp(pare_logit_store_info(store)->tokenizer_sha256, right.tokenizer_sha256) == 0);
     CHECK(pare_logit_store_info(store)->model_sha256[0] == '\0');
     run.tokenizer_sha256[0] = 'b';
-    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_USAGE && strstr(err.text, "tokenizer"));
+    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_RANGE && strstr(err.text, "tokenizer"));
     run.tokenizer_sha256[0] = '\0'; /* not known */
     CHECK_OK(pare_logit_store_check(store, &run, &err), &err);
     run.n_ctx++;
-    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_USAGE && strstr(err.text, "windows of 12"));
+    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_RANGE && strstr(err.text, "windows of 12"));
     run = right;
     run.stride--;
-    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_USAGE && strstr(err.text, "stride"));
+    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_RANGE && strstr(err.text, "stride"));
     run = right;
     run.bos = PARE_TOKEN_NONE;
-    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_USAGE && strstr(err.text, "token 0"));
+    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_RANGE && strstr(err.text, "token 0"));
     run = right;
     run.n_vocab++;
-    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_USAGE && strstr(err.text, "vocabulary"));
+    CHECK(pare_logit_store_check(store, &run, &err) == PARE_ERR_RANGE && strstr(err.text, "vocabulary"));
     pare_logit_store_close(store);
     close_sample(&s);
 }
@@ -611,7 +611,7 @@ static void llama_format_comes_back(void **state)
     CHECK_OK(pare_logit_store_find(store, s.text, FIRST, N, &index, &err), &err); /* with its own token 0, too */
     CHECK(index == 0);
     s.ids[1] ^= 1;
-    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_USAGE);
+    CHECK(pare_logit_store_find(store, s.ids, FIRST, N, &index, &err) == PARE_ERR_RANGE);
     pare_logit_store_close(store);
 
     pare_logit_writer *w = NULL;
