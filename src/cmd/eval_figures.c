@@ -36,8 +36,8 @@ static void print_figure(const pare_eval_result *r, const pare_figure *f)
 void cmd_print_figures(const char *title, const pare_eval_result *r, bool curve)
 {
     const pare_figure *f;
-    printf("%s: %" PRIu32 " windows of %" PRIu32 " tokens, %" PRIu64 " scored\n", title, r->n_chunks, r->n_ctx,
-           r->n_tokens_scored);
+    printf("%s: %" PRIu32 " windows of %" PRIu32 " tokens, %" PRIu64 " scored%s\n", title, r->n_chunks, r->n_ctx,
+           r->n_tokens_scored, r->n_chunks > 1 ? "; 95 %: bootstrap over windows" : "");
     for (size_t i = 0; (f = pare_figure_at(i)) != NULL; i++)
         if (r->has_reference || !f->needs_reference)
             print_figure(r, f);
