@@ -1,6 +1,7 @@
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/input.h"
+#include "cmd/outputs.h"
 #include "cmd/mpi.h"
 #include "cmd/logit_io.h"
 #include "cmd/record_run.h"
@@ -68,18 +69,28 @@ static pare_status report_json(job *j, pare_error *err)
     return st;
 }
 
-static pare_status report_text(job *j, pare_error *err)
+static void print_texts(const job *j)
 {
-    bool curve = cmd_has(j->args, OPT_CURVE);
-    cmd_progress_clear();
     for (size_t i = 0; i < j->n_texts; i++) {
         const char *name = cmd_nth(j->args, OPT_FILE, i);
-        cmd_print_figures(cmd_safe(name, strlen(name)), &j->results[i], curve);
+        cmd_print_figures(cmd_safe(name, strlen(name)), &j->results[i], cmd_has(j->args, OPT_CURVE));
     }
-    if (j->n_texts > 1) {
-        pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
-        cmd_print_figures("mean of the texts", &mean, false);
+    if (j->n_texts < 2)
+        return;
+    pare_eval_result mean = pare_figures_average(j->results, j->n_texts);
+    cmd_print_figures("mean of the texts", &mean, false);
+    cmd_print_line_header(&mean);
+    for (size_t i = 0; i < j->n_texts; i++) {
+        const char *name = cmd_base_name(cmd_nth(j->args, OPT_FILE, i));
+        cmd_print_line(cmd_safe(name, strlen(name)), &j->results[i]);
     }
+    cmd_print_line("mean of the texts", &mean);
+}
+
+static pare_status report_text(job *j, pare_error *err)
+{
+    cmd_progress_clear();
+    print_texts(j);
     pare_status st = cmd_print_worst(&j->worst, j->args, j->tokenizer, err);
     if (st == PARE_OK)
         st = cmd_tasks_print(&j->tasks, j->task_scores, err);

@@ -44,3 +44,20 @@ void cmd_print_figures(const char *title, const pare_eval_result *r, bool curve)
     if (curve)
         print_curve(r);
 }
+
+void cmd_print_line_header(const pare_eval_result *r)
+{
+    printf("%-28s %7s %22s", "text", "windows", "perplexity");
+    if (r->has_reference)
+        printf(" %24s %24s %17s", "ln(ppl / reference)", "KL divergence, nat", "same top, %");
+    printf("\n");
+}
+
+void cmd_print_line(const char *name, const pare_eval_result *r)
+{
+    printf("%-28s %7" PRIu32 " %12.4f +/- %-5.3g", name, r->n_chunks, r->perplexity.value, r->perplexity.stderr_);
+    if (r->has_reference)
+        printf(" %11.6f +/- %-8.2g %11.6f +/- %-8.2g %8.3f +/- %-4.2g", r->ln_ratio.value, r->ln_ratio.stderr_,
+               r->kld_mean.value, r->kld_mean.stderr_, 100 * r->same_top1.value, 100 * r->same_top1.stderr_);
+    printf("\n");
+}

@@ -7,4 +7,8 @@
 /* curve: the figures by position in the window too */
 void cmd_print_figures(const char *title, const pare_eval_result *r, bool curve);
 
+/* A line a text: perplexity, ratio, divergence, same top token, each with its error; the header stands above the first. */
+void cmd_print_line_header(const pare_eval_result *r);
+void cmd_print_line(const char *name, const pare_eval_result *r);
+
 #endif

@@ -119,6 +119,18 @@ static void bytes_that_are_no_utf8_are_warned_of(void **state)
     CHECK(cli_contains(cli_expect(3, "$PARE eval $DEMO -f bad.txt -c 64 --chunks 2 --strict").err, "byte 3000"));
 }
 
+static void several_texts_get_a_line_each(void **state)
+{
+    (void)state;
+    cli_expect(0, "head -c 9000 $TEXT >one.txt; tail -c 9000 $TEXT >two.txt");
+    cli_result r = cli_expect(0, "$PARE eval q2.gguf --reference $DEMO -f one.txt -f two.txt -c 64 --chunks 4");
+    CHECK(cli_contains(r.out, "one.txt: 4 windows"));
+    CHECK(cli_contains(r.out, "\ntext                         windows"));
+    CHECK(cli_contains(r.out, "\none.txt                            4 ") &&
+          cli_contains(r.out, "\ntwo.txt                            4 ") &&
+          cli_contains(r.out, "\nmean of the texts                  8 "));
+}
+
 static void mistakes_get_one_clear_line(void **state)
 {
     (void)state;
@@ -146,6 +158,6 @@ int main(void)
         cmocka_unit_test(intervals_enclose_the_figure),       cmocka_unit_test(ranges_are_parts_of_the_whole),
         cmocka_unit_test(a_sample_depends_on_its_seed_alone), cmocka_unit_test(the_worst_tokens_are_named),
         cmocka_unit_test(arithmetic_is_told_and_matters),     cmocka_unit_test(bytes_that_are_no_utf8_are_warned_of),
-        cmocka_unit_test(mistakes_get_one_clear_line)};
+        cmocka_unit_test(several_texts_get_a_line_each),      cmocka_unit_test(mistakes_get_one_clear_line)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
