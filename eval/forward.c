@@ -1,220 +1,7 @@
 #include "eval/forward_parts.h"
 
-#include "core/checked.h"
-
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
-
-enum { ALIGNMENT = 64 }; /* bytes, of what lies in the workspace */
-
-static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pare_forward_weights *out)
-{
-    for (int id = 0; id < PARE_W_COUNT; id++)
-        if (pare_weight_per_layer((pare_weight)id) == per_layer) {
-            out->w[id] = pare_model_weight(m, (pare_weight)id, layer, "weight");
-            out->b[id] = pare_model_weight(m, (pare_weight)id, layer, "bias");
-        }
-}
-
-static pare_status count_bytes(const pare_forward *f, uint64_t n_rows, uint64_t width, size_t *bytes, pare_error *err)
-{
-    uint64_t n;
-    if (!pare_mul_u64(n_rows, width, &n) || !pare_mul_u64(n, sizeof(float), &n) || n > SIZE_MAX / 32)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: activations of %" PRIu64 " by %" PRIu64 " do not fit in memory",
-                         f->m->path, n_rows, width);
-    *bytes = ((size_t)n + ALIGNMENT) / ALIGNMENT * ALIGNMENT; /* one at least */
-    return PARE_OK;
-}
-
-static pare_status reserve(pare_forward *f, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
-{
-    size_t bytes = 0;
-    pare_status st = count_bytes(f, n_rows, width, &bytes, err);
-    if (st != PARE_OK)
-        return st;
-    f->n_bytes += bytes;
-    return (*out = f->b->alloc(f->b, bytes, err)) != NULL ? PARE_OK : PARE_ERR_MEMORY;
-}
-
-pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err)
-{
-    size_t bytes = 0;
-    pare_status st = count_bytes(f, n_rows, width, &bytes, err);
-    if (st != PARE_OK)
-        return st;
-    assert(f->n_shared < PARE_FORWARD_SHARED); /* so the sum stays below half of what a size_t holds */
-    f->shared[f->n_shared].buffer = buffer;
-    f->shared[f->n_shared++].offset = f->shared_bytes;
-    f->shared_bytes += bytes;
-    return PARE_OK;
-}
-
-/* Room for this pass in the workspace that passes share. */
-static pare_status reserve_workspace(const pare_forward *f, pare_error *err)
-{
-    pare_backend *b = f->b;
-    if (f->shared_bytes <= b->workspace_bytes)
-        return PARE_OK;
-    b->release(b, b->workspace); /* before: both at once may be more than there is */
-    b->workspace_bytes = 0;
-    if ((b->workspace = b->alloc(b, f->shared_bytes, err)) == NULL)
-        return PARE_ERR_MEMORY;
-    b->workspace_bytes = f->shared_bytes;
-    return PARE_OK;
-}
-
-/* Point into the workspace, which another pass may have moved. */
-static pare_status enter_workspace(pare_forward *f, pare_error *err)
-{
-    pare_status st = reserve_workspace(f, err);
-    for (size_t i = 0; st == PARE_OK && i < f->n_shared; i++)
-        *f->shared[i].buffer = (float *)(void *)((char *)f->b->workspace + f->shared[i].offset);
-    return st;
-}
-
-static pare_status reserve_all(pare_forward *f, pare_error *err)
-{
-    const pare_hparams *hp = &f->m->hp;
-    uint64_t tokens = f->max_tokens, slice = tokens < SLICE_TOKENS ? tokens : SLICE_TOKENS;
-    uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
-    widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
-    const struct {
-        float **buffer;
-        uint64_t n_rows, width;
-    } shared[] = {{&f->k, tokens, f->n_k}, {&f->v, tokens, f->n_v},  {&f->h, slice, hp->n_embd},
-                  {&f->q, slice, f->n_q},  {&f->o, slice, f->n_o},   {&f->branch, slice, hp->n_embd},
-                  {&f->up, slice, widest}, {&f->gate, slice, widest}};
-    pare_status st = reserve(f, &f->x, tokens, hp->n_embd, err);
-    if (st == PARE_OK)
-        st = reserve(f, &f->cos_sin, f->n_ctx, hp->n_rot, err);
-    for (size_t i = 0; st == PARE_OK && i < sizeof shared / sizeof shared[0]; i++)
-        st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
-    if (st == PARE_OK)
-        st = pare_forward_reserve_experts(f, slice, err);
-    return st == PARE_OK ? reserve_workspace(f, err) : st;
-}
-
-/* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
- * scaling) divide the angle pair by pair. */
-static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
-{
-    const pare_hparams *hp = &f->m->hp;
-    size_t half = hp->n_rot / 2, bytes = (size_t)f->n_ctx * hp->n_rot * sizeof(float); /* reserved before: it fits */
-    const pare_tensor *factors = f->model.w[PARE_W_ROPE_FREQS];
-    if (half == 0)
-        return PARE_OK;
-    float *table = malloc(bytes), *divisor = malloc(half * sizeof *divisor);
-    pare_status st = PARE_OK;
-    if (table == NULL || divisor == NULL) {
-        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu bytes of rotary angles", f->m->path, bytes);
-        goto done;
-    }
-    for (size_t i = 0; i < half; i++)
-        divisor[i] = 1;
-    if (factors != NULL && (st = pare_tensor_read_f32(factors, 0, 1, divisor, err)) != PARE_OK)
-        goto done;
-    double linear = hp->rope_scaling == PARE_ROPE_LINEAR ? (double)hp->rope_factor : 1;
-    double magnitude = hp->rope_attn_factor != 0 ? (double)hp->rope_attn_factor : 1;
-    for (size_t i = 0; i < half; i++) {
-        double turn = pow((double)hp->rope_base, -2.0 * (double)i / (double)hp->n_rot) / (double)divisor[i] / linear;
-        for (uint32_t t = 0; t < f->n_ctx; t++) {
-            table[t * 2 * half + 2 * i] = (float)(magnitude * cos(t * turn));
-            table[t * 2 * half + 2 * i + 1] = (float)(magnitude * sin(t * turn));
-        }
-    }
-    st = f->b->upload(f->b, f->cos_sin, table, bytes, err);
-done:
-    free(table);
-    free(divisor);
-    return st;
-}
-
-/* The pass without its activation memory; NULL: no memory. */
-static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_tokens)
-{
-    const pare_hparams *hp = &m->hp;
-    pare_forward *f = calloc(1, sizeof *f);
-    if (f == NULL)
-        return NULL;
-    f->m = m;
-    f->b = b;
-    f->n_ctx = n_ctx;
-    f->max_tokens = n_tokens;
-    f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers);
-    f->spans = malloc(n_tokens * sizeof *f->spans);
-    f->positions = malloc(n_tokens * sizeof *f->positions);
-    uint32_t slice = n_tokens < SLICE_TOKENS ? n_tokens : SLICE_TOKENS;
-    f->kept_spans = malloc(slice * sizeof *f->kept_spans);
-    f->kept_positions = malloc(slice * sizeof *f->kept_positions);
-    f->kept_rows = malloc(slice * sizeof *f->kept_rows);
-    if (f->layers == NULL || f->spans == NULL || f->positions == NULL || f->kept_spans == NULL ||
-        f->kept_positions == NULL || f->kept_rows == NULL) {
-        pare_forward_close(f);
-        return NULL;
-    }
-    f->n_q = hp->n_head * hp->head_dim_k;
-    f->n_k = hp->n_head_kv * hp->head_dim_k;
-    f->n_v = hp->n_head_kv * hp->head_dim_v;
-    f->n_o = hp->n_head * hp->head_dim_v;
-    find_weights(m, 0, false, &f->model);
-    for (uint32_t i = 0; i < hp->n_layer; i++)
-        find_weights(m, i, true, &f->layers[i]);
-    return f;
-}
-
-pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
-                                     uint32_t n_tokens, pare_error *err)
-{
-    pare_status st = pare_forward_check_supported(m, err);
-    if (st != PARE_OK)
-        return st;
-    if (n_ctx == 0 || n_ctx > INT32_MAX || n_tokens == 0 || n_tokens > INT32_MAX)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " tokens at once, of sequences of %" PRIu32, m->path,
-                         n_tokens, n_ctx);
-    pare_forward *f = create(m, b, n_ctx, n_tokens);
-    if (f == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers and %" PRIu32 " tokens", m->path,
-                         m->hp.n_layer, n_tokens);
-    if ((st = pare_forward_check_weights(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
-        (st = fill_cos_sin(f, err)) != PARE_OK) {
-        pare_forward_close(f);
-        return st;
-    }
-    *out = f;
-    return PARE_OK;
-}
-
-pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx, uint32_t n_seq,
-                              pare_error *err)
-{
-    if ((uint64_t)n_ctx * n_seq > INT32_MAX || n_ctx == 0 || n_seq == 0)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " windows of %" PRIu32 " tokens at once", m->path, n_seq,
-                         n_ctx);
-    return pare_forward_open_tokens(out, m, b, n_ctx, n_ctx * n_seq, err);
-}
-
-void pare_forward_close(pare_forward *f)
-{
-    if (f == NULL)
-        return;
-    f->b->release(f->b, f->x);
-    f->b->release(f->b, f->cos_sin);
-    pare_forward_release_experts(f);
-    free(f->layers);
-    free(f->spans);
-    free(f->positions);
-    free(f->kept_spans);
-    free(f->kept_positions);
-    free(f->kept_rows);
-    free(f);
-}
-
-uint64_t pare_forward_bytes(const pare_forward *f)
-{
-    return f->n_bytes + f->shared_bytes;
-}
 
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
 {
@@ -523,7 +310,7 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
                            " rows of embeddings",
                            f->m->path, i, ids[i], hp->n_vocab);
     if (st == PARE_OK)
-        st = enter_workspace(f, err);
+        st = pare_forward_enter_workspace(f, err);
     for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
         st = embed_tokens(f, ids, &s, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
@@ -600,7 +387,7 @@ static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows,
     size_t n_vocab = f->m->hp.n_vocab, n_embd = f->m->hp.n_embd;
     uint32_t slice = f->max_tokens < SLICE_TOKENS ? f->max_tokens : SLICE_TOKENS, most = n < slice ? n : slice;
     float *y = NULL;
-    pare_status st = enter_workspace(f, err);
+    pare_status st = pare_forward_enter_workspace(f, err);
     if (st == PARE_OK && n > 0 && !f->b->host_memory &&
         (y = f->b->alloc(f->b, most * n_vocab * sizeof *y, err)) == NULL)
         st = PARE_ERR_MEMORY;

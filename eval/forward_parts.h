@@ -84,6 +84,9 @@ pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t
 /* A part of the workspace for n_rows by width floats: *buffer points to it while the pass runs. */
 pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err);
 
+/* Point these buffers into the workspace, which another pass may have moved since. */
+pare_status pare_forward_enter_workspace(pare_forward *f, pare_error *err);
+
 /* y = x W^T + bias for rows [row, row + n_rows) of a weight */
 pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
                                 uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err);
