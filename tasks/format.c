@@ -167,6 +167,9 @@ pare_status pare_read_index(pare_reader *r, const json_t *record, const char *ke
     pare_str s;
     size_t value;
     char by_letter[32] = "";
+    const json_t *v = json_object_get(record, key);
+    if (!json_is_integer(v) && !json_is_string(v))
+        return pare_wrong_field(r, key, v, "an index", err);
     pare_status st = pare_read_text(r, record, key, &s, err);
     if (st != PARE_OK)
         return st;

@@ -20,6 +20,12 @@ static json_t *members(const json_t *list, const char *key)
     return all;
 }
 
+/* Bytes of s that a message has room for. */
+static int shown(pare_str s)
+{
+    return (int)(s.len < 100 ? s.len : 100);
+}
+
 static pare_status find_answer(pare_reader *r, const json_t *record, const pare_str *labels, size_t n, size_t *answer,
                                pare_error *err)
 {
@@ -31,11 +37,10 @@ static pare_status find_answer(pare_reader *r, const json_t *record, const pare_
     for (*answer = 0; *answer < n; ++*answer)
         if (labels[*answer].len == key.len && memcmp(labels[*answer].data, key.data, key.len) == 0)
             return PARE_OK;
+    const pare_str first = labels[0], last = labels[n - 1];
     return pare_fail(err, PARE_ERR_RANGE,
-                     "%s: field 'answerKey' is '%.*s', which is none of the %zu labels '%.*s' to "
-                     "'%.*s'",
-                     r->where, (int)(key.len < 100 ? key.len : 100), key.data, n, (int)labels[0].len, labels[0].data,
-                     (int)labels[n - 1].len, labels[n - 1].data);
+                     "%s: field 'answerKey' is '%.*s', which is none of the %zu labels '%.*s' to '%.*s'", r->where,
+                     shown(key), key.data, n, shown(first), first.data, shown(last), last.data);
 }
 
 /* The choices behind `context`, which stand in `choices`: {text: [], label: []} or [{text, label}]. */

@@ -66,7 +66,6 @@ static pare_status from_json(const pare_reader *r, targets *t, const json_t *rec
     json_t *found = json_object_get(record, key), *label;
     const char *answer;
     size_t len;
-    pare_status st = PARE_OK;
     if (!json_is_object(found))
         return pare_wrong_field(r, key, found, "an object", err);
     if (json_is_array(json_object_get(found, "choices"))) {
@@ -76,12 +75,11 @@ static pare_status from_json(const pare_reader *r, targets *t, const json_t *rec
     }
     json_object_keylen_foreach(found, answer, len, label)
     {
-        st = json_is_integer(label) ? add(r, t, json_stringn(answer, len), json_integer_value(label) == 1, err)
-                                    : pare_wrong_field(r, key, label, "0 or 1 for each answer", err);
-        if (st != PARE_OK)
-            break;
+        if (json_array_append_new(t->choices, json_stringn(answer, len)) != 0 ||
+            json_array_append(t->labels, label) != 0)
+            return no_memory(r, err);
     }
-    return st;
+    return PARE_OK;
 }
 
 /* Which are right; exactly one for MC1. */

@@ -302,9 +302,11 @@ pare_status pare_records_open(pare_records *r, const char *path, const void *dat
         return pare_fail(err, PARE_ERR_FORMAT, "%s: the file is empty", path);
     if (len >= 2 && memcmp(data, "\x1f\x8b", 2) == 0)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: compressed with gzip; unpack it first (gunzip)", path);
-    if (len >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
-        r->at = 3;
+    if (len >= 2 && (memcmp(data, "\xff\xfe", 2) == 0 || memcmp(data, "\xfe\xff", 2) == 0))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: text in UTF-16; UTF-8 is expected", path);
+    r->at = len >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     r->container = container == PARE_CONTAINER_ANY ? seen(r) : container;
+    r->at = r->container == PARE_CONTAINER_BINARY ? 0 : r->at;
     pare_status st = r->container == PARE_CONTAINER_BINARY ? PARE_OK : check_text(r, err);
     if (st == PARE_OK && r->container == PARE_CONTAINER_CSV)
         st = open_csv(r, err);

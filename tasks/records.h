@@ -47,7 +47,7 @@ typedef struct pare_records {
 
 /* Look at bytes [data, data + len) and get ready for the first record. container ANY: BINARY when there is a zero among
  * the first four bytes, JSON when the text begins with {, LINES when the second line is a single digit, JSON when the
- * text begins with [, else CSV. Errors: PARE_ERR_FORMAT (empty; not UTF-8, with the line), PARE_ERR_UNSUPPORTED (gzip),
+ * text begins with [, else CSV. Errors: PARE_ERR_FORMAT (empty; not UTF-8, with the line), PARE_ERR_UNSUPPORTED (gzip, UTF-16),
  * PARE_ERR_RANGE, PARE_ERR_MEMORY */
 pare_status pare_records_open(pare_records *r, const char *path, const void *data, size_t len, pare_container container,
                               pare_error *err);

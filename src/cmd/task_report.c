@@ -118,14 +118,13 @@ static void pool(pooled *p, const pare_task_figure *f, double weight)
     p->weight += weight;
 }
 
-static double pooled_mean(const pooled *p)
+/* Without an error where a task has none, as one of a single item. */
+static void print_pooled(const pooled *p)
 {
-    return p->sum / p->weight;
-}
-
-static double pooled_stderr(const pooled *p)
-{
-    return sqrt(p->variance) / p->weight;
+    double error = 100 * sqrt(p->variance) / p->weight;
+    printf("%.2f %%", 100 * p->sum / p->weight);
+    if (isfinite(error))
+        printf(" +/- %.2f", error);
 }
 
 static void print_figure(const pare_task_figure *f)
@@ -149,9 +148,12 @@ pare_status cmd_tasks_print(const cmd_tasks *t, const pare_task_scores *scores, 
         pare_status st = pare_task_figures(&scores[i], figures, &n, err);
         if (st != PARE_OK)
             return st;
-        printf("%s: %zu items, %" PRIu32 "-shot%s", cmd_safe(task->name, strlen(task->name)), n_scored, task->n_shot,
-               n > 0 ? ":" : "; its own tool scores the texts");
-        for (size_t k = 0; k < n; k++)
+        printf("%s: %zu item%s, %" PRIu32 "-shot%s", cmd_safe(task->name, strlen(task->name)), n_scored,
+               n_scored == 1 ? "" : "s", task->n_shot,
+               n_scored == 0 ? ""
+               : n > 0       ? ":"
+                             : "; its own tool scores the texts");
+        for (size_t k = 0; k < n && n_scored > 0; k++)
             print_figure(&figures[k]);
         if (scores[i].n_too_long > 0)
             printf("  (%" PRIu64 " too long)", scores[i].n_too_long);
@@ -161,10 +163,13 @@ pare_status cmd_tasks_print(const cmd_tasks *t, const pare_task_scores *scores, 
             pool(&by_item, &figures[0], (double)n_scored);
         }
     }
-    if (by_task.weight > 1)
-        printf("mean of %zu tasks: %.2f %% +/- %.2f; of their %.0f items: %.2f %% +/- %.2f\n", (size_t)by_task.weight,
-               100 * pooled_mean(&by_task), 100 * pooled_stderr(&by_task), by_item.weight, 100 * pooled_mean(&by_item),
-               100 * pooled_stderr(&by_item));
+    if (by_task.weight > 1) {
+        printf("mean of %zu tasks: ", (size_t)by_task.weight);
+        print_pooled(&by_task);
+        printf("; of their %.0f items: ", by_item.weight);
+        print_pooled(&by_item);
+        printf("\n");
+    }
     return PARE_OK;
 }
 

@@ -99,7 +99,7 @@ static void tasks_are_answered_in_words(void **state)
     json_decref(doc);
     r = cli_expect(0, "$PARE eval $DEMO --task he.jsonl --task-ctx 40 --completions c.jsonl && cat c.jsonl");
     CHECK(cli_contains(r.out, "{\"task_id\":\"HumanEval/7\",\"completion\":\""));
-    CHECK(cli_contains(r.out, "1 items, 0-shot; its own tool scores the texts"));
+    CHECK(cli_contains(r.out, "1 item, 0-shot; its own tool scores the texts"));
     cli_expect(2, "$PARE eval $DEMO --task he.jsonl --task-ctx 40 --completions c.jsonl");
     cli_expect(2, "$PARE eval $DEMO --task he.jsonl --completions he.jsonl --force");
     cli_expect(2, "$PARE eval $DEMO --task he.jsonl --task gsm8k.jsonl --completions d.jsonl");

@@ -78,7 +78,19 @@ static void examples_and_limits(void **state)
     r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 20");
     CHECK(cli_contains(r.err, "1 of 3 items are longer than 20 tokens") && cli_contains(r.out, "2 items"));
     CHECK(cli_contains(r.out, "(1 too long)"));
-    cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 1"); /* no item is left */
+    r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 1");
+    CHECK(cli_contains(r.out, "lambada: 0 items, 0-shot  (3 too long)\n"));
+}
+
+/* One item has no standard error, and so has no mean that it is in. */
+static void errors_that_are_not_known(void **state)
+{
+    (void)state;
+    copy_tasks();
+    cli_result r = cli_expect(0, "$PARE eval $DEMO --task piqa_val.jsonl --task arc_test.jsonl --limit 1");
+    CHECK(cli_contains(r.out, "piqa: 1 item, 0-shot:"));
+    CHECK(cli_contains(r.out, "mean of 2 tasks: ") && cli_contains(r.out, "of their 2 items: "));
+    CHECK(!cli_contains(r.out, "nan") && !cli_contains(r.out, "+/-"));
 }
 
 static void groups_make_a_second_error(void **state)
@@ -115,6 +127,7 @@ int main(void)
         cmocka_unit_test(documents_hold_figures_and_items),
         cmocka_unit_test(texts_and_tasks_together),
         cmocka_unit_test(examples_and_limits),
+        cmocka_unit_test(errors_that_are_not_known),
         cmocka_unit_test(groups_make_a_second_error),
         cmocka_unit_test(misuse),
     };

@@ -34,15 +34,18 @@ static const bad cases[] = {
     {"m.csv", "question,A,A,C,D,answer\n", PARE_ERR_FORMAT, ": line 1: columns 2 and 3 are both named 'A'"},
     {"m.csv", "question,x\nq,y\n", PARE_ERR_UNSUPPORTED, ": line 2: no known task has the fields {question, x}; known"},
     {"m.csv", "q,a,b,c,d,A\n\xff,a,b,c,d,A\n", PARE_ERR_FORMAT, ": line 2, offset 12: byte 0xff is not UTF-8"},
+    {"m.csv", "\xff\xfeq", PARE_ERR_UNSUPPORTED, ": text in UTF-16"},
     {"m.gz", "\x1f\x8b\x08", PARE_ERR_UNSUPPORTED, ": compressed with gzip"},
     {"j.jsonl", "{\"goal\":\"g\",\"sol1\":\"s\"\n", PARE_ERR_FORMAT, ": line 1"},
     {"j.jsonl", "{\"goal\":\"g\",\"sol1\":\"s\",\"sol2\":\"t\"}\n", PARE_ERR_FORMAT,
-     ": line 1: field 'label' is missing; a text is expected"},
+     ": line 1: field 'label' is missing; an index is expected"},
     {"j.jsonl", "{\"goal\":\"g\",\"sol1\":\"\",\"sol2\":\"t\",\"label\":0}\n", PARE_ERR_FORMAT,
      ": line 1: field 'sol1' is empty"},
     {"j.jsonl", "{\"goal\":[],\"sol1\":\"s\",\"sol2\":\"t\",\"label\":0}\n", PARE_ERR_FORMAT,
      ": line 1: field 'goal' is an array"},
     {"j.jsonl", "{\"goal\":\"g\",\"sol1\":\"s\",\"sol2\":\"t\",\"label\":2}\n", PARE_ERR_RANGE, "'2', allowed 0 to 1"},
+    {"j.jsonl", "{\"goal\":\"g\",\"sol1\":\"s\",\"sol2\":\"t\",\"label\":0.0}\n", PARE_ERR_FORMAT,
+     ": line 1: field 'label' is a real; an index is expected"},
     {"j.jsonl", "{\"goal\":\"g\",\"goal\":\"h\",\"sol1\":\"s\",\"sol2\":\"t\",\"label\":1}\n", PARE_ERR_FORMAT,
      "duplicate"},
     {"j.jsonl", ARC "7\n", PARE_ERR_FORMAT, ": line 2: an object with an item's fields is expected"},
@@ -71,6 +74,8 @@ static const bad cases[] = {
      "label 1 is not 0 or 1"},
     {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{\"choices\":[\"a\",\"b\"],\"labels\":[1]}}", PARE_ERR_FORMAT,
      "2 choices and 1 labels"},
+    {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":2}}", PARE_ERR_RANGE, "label 1 is not 0 or 1"},
+    {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":true}}", PARE_ERR_RANGE, "label 1 is not 0 or 1"},
     {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{}}", PARE_ERR_FORMAT, "is empty; at least one choice"},
     {"l.jsonl", "{\"text\":\"word\"}", PARE_ERR_FORMAT, "has a single word"},
     {"l.jsonl", "{\"text\":\"two \"}", PARE_ERR_FORMAT, "ends with a space"},
@@ -212,6 +217,27 @@ static void binary_values(void **state)
     }
 }
 
+/* What is a mark of UTF-8 in a text is a count here. */
+static void binary_that_begins_like_text(void **state)
+{
+    const pare_task_options o = {0};
+    static const char bytes[64] = "\xef\xbb\xbf";
+    (void)state;
+    refused(put("c.bin", bytes, sizeof bytes), &o, PARE_ERR_FORMAT, ": offset 0: 12565487 tasks in a file of 64 bytes");
+}
+
+static void long_labels(void **state)
+{
+    const pare_task_options o = {0};
+    char text[2048], label[1001] = "", message[256];
+    (void)state;
+    memset(label, 'L', sizeof label - 1);
+    snprintf(text, sizeof text,
+             "{\"question\":\"q\",\"choices\":{\"text\":[\"x\"],\"label\":[\"%s\"]},\"answerKey\":\"Z\"}", label);
+    snprintf(message, sizeof message, "none of the 1 labels '%.100s' to '%.100s'", label, label);
+    refused(put("a.jsonl", text, strlen(text)), &o, PARE_ERR_RANGE, message);
+}
+
 static void not_a_file(void **state)
 {
     const pare_task_options o = {0};
@@ -237,9 +263,15 @@ static void huge_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts),      cmocka_unit_test(formats_by_name),    cmocka_unit_test(too_many_choices),
-        cmocka_unit_test(long_lines), cmocka_unit_test(binary_truncations), cmocka_unit_test(binary_values),
-        cmocka_unit_test(not_a_file), cmocka_unit_test(huge_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(texts),
+                                       cmocka_unit_test(formats_by_name),
+                                       cmocka_unit_test(too_many_choices),
+                                       cmocka_unit_test(long_lines),
+                                       cmocka_unit_test(binary_truncations),
+                                       cmocka_unit_test(binary_values),
+                                       cmocka_unit_test(not_a_file),
+                                       cmocka_unit_test(binary_that_begins_like_text),
+                                       cmocka_unit_test(long_labels),
+                                       cmocka_unit_test(huge_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
