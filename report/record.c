@@ -35,12 +35,18 @@ static pare_status no_memory(pare_error *err)
     return pare_fail(err, PARE_ERR_MEMORY, "no memory for a record");
 }
 
-static pare_status open_items(pare_record_writer *w, const char *path, pare_error *err)
+pare_status pare_record_items_path(char **out, const char *path, pare_error *err)
 {
     pare_buf name = {0};
     size_t n = strlen(path), stem = n > 5 && strcmp(path + n - 5, ".json") == 0 ? n - 5 : n;
     pare_status st = pare_buf_printf(&name, err, "%.*s.jsonl", (int)stem, path);
-    w->items_path = name.data;
+    *out = name.data;
+    return st;
+}
+
+static pare_status open_items(pare_record_writer *w, const char *path, pare_error *err)
+{
+    pare_status st = pare_record_items_path(&w->items_path, path, err);
     if (st == PARE_OK && (w->path = strdup(path)) == NULL)
         st = no_memory(err);
     if (st == PARE_OK)
@@ -79,11 +85,6 @@ void pare_record_close(pare_record_writer *w)
     free(w->items_path);
     free(w->path);
     free(w);
-}
-
-const char *pare_record_items_path(const pare_record_writer *w)
-{
-    return w->items_path;
 }
 
 pare_status pare_record_begin_text(pare_record_writer *w, const pare_record_text *text, pare_error *err)

@@ -31,7 +31,8 @@ typedef struct pare_record_writer pare_record_writer;
  * PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_record_open(pare_record_writer **out, const char *path, bool force, pare_error *err);
 void pare_record_close(pare_record_writer *w); /* what was not published is removed; NULL is allowed */
-const char *pare_record_items_path(const pare_record_writer *w); /* NULL: none */
+/* Where the items of a record at path are. Owned by the caller. Errors: PARE_ERR_MEMORY */
+pare_status pare_record_items_path(char **out, const char *path, pare_error *err);
 
 /* One text after the other: begin, the scores of its windows in their order, end with what a tally made of them. */
 pare_status pare_record_begin_text(pare_record_writer *w, const pare_record_text *text, pare_error *err);

@@ -4,6 +4,7 @@
 #include "cmd/outputs.h"
 #include "cmd/mpi.h"
 #include "cmd/logit_io.h"
+#include "cmd/outputs.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
 #include "cmd/task_texts.h"
@@ -122,6 +123,42 @@ static pare_status open_all(job *j, pare_error *err)
     return st;
 }
 
+/* Files that are read beside the models. Owned; NULL: no memory. */
+static const char **list_inputs(const cmd_args *args, size_t *n)
+{
+    static const cmd_option_id read[] = {OPT_FILE, OPT_TASK, OPT_SHOTS, OPT_LOGITS};
+    const char **inputs = calloc(args->n_given + 1, sizeof *inputs);
+    *n = 0;
+    for (size_t k = 0; k < sizeof read / sizeof read[0] && inputs != NULL; k++)
+        for (size_t i = 0; i < cmd_count(args, read[k]); i++)
+            inputs[(*n)++] = cmd_nth(args, read[k], i);
+    return inputs;
+}
+
+/* Before anything runs: no two outputs are one file, and none is an input or, without --force, exists. */
+static pare_status check_outputs(const job *j, pare_error *err)
+{
+    const char *record = cmd_text(j->args, OPT_RECORD);
+    const bool force = cmd_has(j->args, OPT_FORCE);
+    char *items = NULL;
+    cmd_outputs outputs = {0};
+    pare_status st = record != NULL ? pare_record_items_path(&items, record, err) : PARE_OK;
+    const char **inputs = list_inputs(j->args, &outputs.n_inputs);
+    if (st == PARE_OK && (outputs.inputs = inputs) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the names of files");
+    cmd_outputs_add(&outputs, "--save-logits", cmd_text(j->args, OPT_SAVE_LOGITS));
+    cmd_outputs_add(&outputs, "--completions", cmd_text(j->args, OPT_COMPLETIONS));
+    cmd_outputs_add(&outputs, "--record", record);
+    cmd_outputs_add(&outputs, "the items of --record", items);
+    if (st == PARE_OK)
+        st = cmd_outputs_check(&outputs, &j->model, force, err);
+    if (st == PARE_OK && j->run.reference != NULL)
+        st = cmd_outputs_check(&outputs, j->run.reference, force, err);
+    free(inputs);
+    free(items);
+    return st;
+}
+
 static void listen(job *j)
 {
     j->worst.n_max = cmd_number(j->args, OPT_WORST);
@@ -158,7 +195,9 @@ static pare_status run(job *j, pare_error *err)
     if (st == PARE_OK)
         st = open_all(j, err);
     if (st == PARE_OK)
-        st = cmd_texts_check(&j->tasks, &j->model, err);
+        st = cmd_texts_check(&j->tasks, err);
+    if (st == PARE_OK)
+        st = check_outputs(j, err);
     if (st != PARE_OK)
         return st;
     st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, err);

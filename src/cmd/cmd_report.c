@@ -27,9 +27,8 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static pare_status check_outputs(const job *j, pare_error *err)
+static pare_status check_usage(const job *j, pare_error *err)
 {
-    size_t n_quantize = cmd_count(j->args, OPT_QUANTIZE), n = 0;
     const char *output = cmd_text(j->args, OPT_OUTPUT), *compared = cmd_text(j->args, OPT_COMPARISON);
     if (output == NULL && !cmd_has(j->args, OPT_MERGE))
         return pare_fail(err, PARE_ERR_USAGE, "report: give -o OUT.html or OUT.md, --merge FILE, or both");
@@ -39,20 +38,35 @@ static pare_status check_outputs(const job *j, pare_error *err)
         return pare_fail(err, PARE_ERR_USAGE, "report: give at least one RECORD, or --comparison");
     if (j->args->n_operands == 0 && cmd_has(j->args, OPT_MERGE))
         return pare_fail(err, PARE_ERR_USAGE, "report: --merge needs records");
-    const char **inputs = calloc(j->args->n_operands + n_quantize + 1, sizeof *inputs);
-    if (inputs == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory");
-    for (size_t i = 0; i < j->args->n_operands; i++)
-        inputs[n++] = j->args->operands[i];
-    for (size_t i = 0; i < n_quantize; i++)
+    return PARE_OK;
+}
+
+/* The records are loaded: their items are inputs too. */
+static pare_status check_outputs(const job *j, pare_error *err)
+{
+    size_t n_quantize = cmd_count(j->args, OPT_QUANTIZE), n = 0;
+    const char *compared = cmd_text(j->args, OPT_COMPARISON), *merged = cmd_text(j->args, OPT_MERGE);
+    char *items = NULL;
+    pare_status st = merged != NULL ? pare_record_items_path(&items, merged, err) : PARE_OK;
+    const char **inputs = calloc(2 * j->n + n_quantize + 1, sizeof *inputs);
+    if (st == PARE_OK && inputs == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the names of files");
+    for (size_t i = 0; i < j->n && st == PARE_OK; i++) {
+        inputs[n++] = j->records[i].path;
+        inputs[n++] = j->records[i].items_path;
+    }
+    for (size_t i = 0; i < n_quantize && st == PARE_OK; i++)
         inputs[n++] = cmd_nth(j->args, OPT_QUANTIZE, i);
-    if (compared != NULL)
+    if (compared != NULL && st == PARE_OK)
         inputs[n++] = compared;
     cmd_outputs outputs = {.inputs = inputs, .n_inputs = n};
-    cmd_outputs_add(&outputs, "--output", output);
-    cmd_outputs_add(&outputs, "--merge", cmd_text(j->args, OPT_MERGE));
-    pare_status st = cmd_outputs_check(&outputs, NULL, cmd_has(j->args, OPT_FORCE), err);
+    cmd_outputs_add(&outputs, "--output", cmd_text(j->args, OPT_OUTPUT));
+    cmd_outputs_add(&outputs, "--merge", merged);
+    cmd_outputs_add(&outputs, "the items of --merge", items);
+    if (st == PARE_OK)
+        st = cmd_outputs_check(&outputs, NULL, cmd_has(j->args, OPT_FORCE), err);
     free(inputs);
+    free(items);
     return st;
 }
 
@@ -153,9 +167,11 @@ pare_status cmd_report(const cmd_args *args, pare_error *err)
 {
     job j = {.args = args};
     pare_output_set set = {0};
-    pare_status st = check_outputs(&j, err);
+    pare_status st = check_usage(&j, err);
     if (st == PARE_OK)
         st = load(&j, err);
+    if (st == PARE_OK)
+        st = check_outputs(&j, err);
     if (st == PARE_OK)
         st = merge(&j, &set, err);
     if (st == PARE_OK)

@@ -40,7 +40,7 @@ pare_status cmd_check_report(const cmd_comparison *c, pare_error *err)
         return PARE_OK;
     if (renderer_of(path) == NULL)
         return pare_fail(err, PARE_ERR_USAGE, "%s: expected a name that ends in .html, .md or .json", path);
-    const char **inputs = calloc(c->n_texts + c->tasks.n + 1, sizeof *inputs);
+    const char **inputs = calloc(c->n_texts + c->tasks.n + 2, sizeof *inputs);
     if (inputs == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", c->n_texts + c->tasks.n);
     cmd_outputs outputs = {.inputs = inputs};
@@ -48,6 +48,8 @@ pare_status cmd_check_report(const cmd_comparison *c, pare_error *err)
         inputs[outputs.n_inputs++] = cmd_nth(c->args, OPT_FILE, i);
     for (size_t i = 0; i < c->tasks.n; i++)
         inputs[outputs.n_inputs++] = cmd_nth(c->args, OPT_TASK, i);
+    if (cmd_has(c->args, OPT_SHOTS))
+        inputs[outputs.n_inputs++] = cmd_text(c->args, OPT_SHOTS);
     cmd_outputs_add(&outputs, "--report", path);
     pare_status st = cmd_outputs_check(&outputs, &c->reference, cmd_has(c->args, OPT_FORCE), err);
     for (size_t k = 0; k < c->n && st == PARE_OK; k++)

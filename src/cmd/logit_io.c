@@ -27,27 +27,6 @@ static pare_status check_options(const cmd_args *args, pare_error *err)
     return PARE_OK;
 }
 
-static pare_status check_outputs(const cmd_logit_io *l, const pare_model *reference, pare_error *err)
-{
-    const char *store = cmd_text(l->args, OPT_LOGITS);
-    size_t n = 0, n_texts = cmd_count(l->args, OPT_FILE);
-    const char **inputs = calloc(n_texts + 1, sizeof *inputs);
-    if (inputs == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", n_texts);
-    for (size_t i = 0; i < n_texts; i++)
-        inputs[n++] = cmd_nth(l->args, OPT_FILE, i);
-    if (store != NULL)
-        inputs[n++] = store;
-    cmd_outputs outputs = {.inputs = inputs, .n_inputs = n};
-    cmd_outputs_add(&outputs, "--save-logits", cmd_text(l->args, OPT_SAVE_LOGITS));
-    cmd_outputs_add(&outputs, "--record", cmd_text(l->args, OPT_RECORD));
-    pare_status st = cmd_outputs_check(&outputs, l->model, cmd_has(l->args, OPT_FORCE), err);
-    if (st == PARE_OK && reference != NULL)
-        st = cmd_outputs_check(&outputs, reference, cmd_has(l->args, OPT_FORCE), err);
-    free(inputs);
-    return st;
-}
-
 /* What a new store will say that it is of. */
 static pare_status describe(cmd_logit_io *l, const pare_model *reference, pare_error *err)
 {
@@ -88,7 +67,7 @@ pare_status cmd_logit_io_open(cmd_logit_io *l, const cmd_args *args, const pare_
             "%s: llama-perplexity's file: log-probabilities are cut 16 nats below the most likely token, so the "
             "reference's perplexity comes out too small, and divergences of single tokens below about 1e-4 are noise",
             cmd_safe(path, strlen(path)));
-    if (st == PARE_OK && cmd_has(args, OPT_SAVE_LOGITS) && (st = check_outputs(l, reference, err)) == PARE_OK)
+    if (st == PARE_OK && cmd_has(args, OPT_SAVE_LOGITS))
         st = describe(l, reference, err);
     return st;
 }

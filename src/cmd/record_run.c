@@ -3,7 +3,6 @@
 #include "cmd/console.h"
 #include "cmd/machine.h"
 #include "cmd/mpi.h"
-#include "cmd/outputs.h"
 #include "core/threads.h"
 #include "formats/open.h"
 #include "report/record_model.h"
@@ -70,25 +69,6 @@ static pare_status put_model(json_t *head, const char *member, const pare_model 
     return st;
 }
 
-static pare_status check_outputs(const cmd_record *r, const char *path, const pare_model *model,
-                                 const pare_model *reference, pare_error *err)
-{
-    size_t n = 0, n_texts = cmd_count(r->args, OPT_FILE);
-    const char **inputs = calloc(n_texts + 1, sizeof *inputs);
-    if (inputs == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < n_texts; i++)
-        inputs[n++] = cmd_nth(r->args, OPT_FILE, i);
-    cmd_outputs outputs = {.inputs = inputs, .n_inputs = n};
-    cmd_outputs_add(&outputs, "--record", path);
-    cmd_outputs_add(&outputs, "--record", pare_record_items_path(r->writer));
-    pare_status st = cmd_outputs_check(&outputs, model, cmd_has(r->args, OPT_FORCE), err);
-    if (st == PARE_OK && reference != NULL)
-        st = cmd_outputs_check(&outputs, reference, cmd_has(r->args, OPT_FORCE), err);
-    free(inputs);
-    return st;
-}
-
 /* What figures depend on beside models, texts and tasks. */
 static json_t *settings(const cmd_args *args)
 {
@@ -105,8 +85,6 @@ pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_mode
     if (path == NULL || cmd_mpi_rank() > 0)
         return PARE_OK;
     pare_status st = pare_record_open(&r->writer, path, cmd_has(args, OPT_FORCE), err);
-    if (st == PARE_OK)
-        st = check_outputs(r, path, model, reference, err);
     r->head = json_pack("{s:o, s:o, s:{s:o}, s:{s:s, s:s, s:i}}", "settings", settings(args), "tool",
                         cmd_json_tool(args), "time", "start", now(), "machine", "cpu", cmd_cpu_model(), "cpu_features",
                         cmd_cpu_features(), "threads", pare_threads());

@@ -13,7 +13,7 @@ typedef struct cmd_record {
     size_t model; /* of the run, that the record is of */
 } cmd_record;
 
-/* Start the record that --record names, if it does: checks that its files can be written and hashes the models.
+/* Start the record that --record names, if it does, and hash the models.
  * reference may be NULL. Errors: PARE_ERR_USAGE, PARE_ERR_IO and others of reading the models' files */
 pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_model *model, const pare_model *reference,
                             pare_error *err);

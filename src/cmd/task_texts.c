@@ -1,11 +1,10 @@
 #include "cmd/task_texts.h"
 
 #include "cmd/console.h"
-#include "cmd/outputs.h"
+#include "core/output.h"
 #include "eval/written.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The task that --completions is about: the only one of texts; t->n when there is none or several. */
@@ -18,29 +17,14 @@ static size_t only_task(const cmd_tasks *t)
     return n == 1 ? found : t->n;
 }
 
-pare_status cmd_texts_check(const cmd_tasks *t, const pare_model *model, pare_error *err)
+pare_status cmd_texts_check(const cmd_tasks *t, pare_error *err)
 {
-    const char *path = cmd_text(t->args, OPT_COMPLETIONS);
-    if (path == NULL)
-        return PARE_OK;
-    if (only_task(t) == t->n)
+    if (cmd_has(t->args, OPT_COMPLETIONS) && only_task(t) == t->n)
         return pare_fail(
             err, PARE_ERR_USAGE,
             "%s: --completions needs one --task that the model answers in its own words (HumanEval, GSM8K)",
             t->args->verb->name);
-    const char **inputs = calloc(t->n + 1, sizeof *inputs);
-    if (inputs == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", t->n);
-    cmd_outputs outputs = {.inputs = inputs};
-    for (size_t i = 0; i < t->n; i++)
-        inputs[outputs.n_inputs++] = t->list[i].path;
-    if (cmd_has(t->args, OPT_SHOTS))
-        inputs[outputs.n_inputs++] = cmd_text(t->args, OPT_SHOTS);
-    cmd_outputs_add(&outputs, "--completions", path);
-    cmd_outputs_add(&outputs, "--record", cmd_text(t->args, OPT_RECORD));
-    pare_status st = cmd_outputs_check(&outputs, model, cmd_has(t->args, OPT_FORCE), err);
-    free(inputs);
-    return st;
+    return PARE_OK;
 }
 
 void cmd_texts_warn(const pare_task_scores *s)

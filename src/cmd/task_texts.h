@@ -4,9 +4,8 @@
 
 #include "cmd/task_report.h"
 
-/* --completions before anything runs: one task of texts, a file that is no input and, without --force, does not exist.
- * Errors: PARE_ERR_USAGE */
-pare_status cmd_texts_check(const cmd_tasks *t, const pare_model *model, pare_error *err);
+/* --completions before anything runs: there is one task of texts. Errors: PARE_ERR_USAGE */
+pare_status cmd_texts_check(const cmd_tasks *t, pare_error *err);
 
 /* Say how many texts were cut off by the context. */
 void cmd_texts_warn(const pare_task_scores *s);

@@ -94,6 +94,26 @@ static void parts_merge_into_the_whole(void **state)
     CHECK(cli_count_temporaries() == 0);
 }
 
+/* Files that --force must not replace, since they are read. */
+static void inputs_are_never_replaced(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "eval demo.gguf -f text.txt -c 32 --chunks 4 --logits i.lgt --record i.lgt --force",
+        "eval demo.gguf -f text.txt -c 32 --chunks 4 --logits i.jsonl --record i.json --force",
+        "eval demo.gguf -f text.txt -c 32 --chunks 4 --record j.json --save-logits j.jsonl --force",
+        "eval demo.gguf --task i_test.csv --record i_test.csv --force",
+        "eval demo.gguf --task i_test.csv --shots i_dev.csv --n-shot 1 --record i_dev.csv --force",
+        "report i1.json --merge i1 --force", /* the items of i1.json are i1.jsonl */
+        "report i1.json --merge i1.jsonl --force"};
+    cli_expect(0, EVAL "--record i1.json --chunk-range 0:4 --save-logits i.lgt && cp i.lgt i.jsonl && "
+                       "printf 'Who?,me,you,he,she,A\\n' >i_test.csv && printf 'What?,a,b,c,d,B\\n' >i_dev.csv && "
+                       "mkdir -p kept && cp i* kept && touch before && ls >before");
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        cli_expect(2, "$PARE %s", wrong[i]);
+    cli_expect(0, "ls | cmp - before && for f in kept/*; do cmp $f $(basename $f) || exit 1; done");
+}
+
 static void answers_are_recorded(void **state)
 {
     (void)state;
@@ -141,6 +161,7 @@ int main(void)
         cmocka_unit_test(an_edit_is_named_and_ends_with_1),
         cmocka_unit_test(other_files_are_found),
         cmocka_unit_test(parts_merge_into_the_whole),
+        cmocka_unit_test(inputs_are_never_replaced),
         cmocka_unit_test(answers_are_recorded),
         cmocka_unit_test(pages_are_written),
     };
