@@ -13,6 +13,14 @@ static pare_status model_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32
     return pare_forward_logits(s->state, seq, pos, n, out, err);
 }
 
+static pare_status model_trace(pare_source *s, const int32_t *ids, uint32_t n_ctx, const char **name, pare_error *err)
+{
+    const pare_tensor *first = NULL;
+    pare_status st = pare_forward_trace(s->state, ids, n_ctx, &first, err);
+    *name = first != NULL ? first->name : NULL;
+    return st;
+}
+
 static uint64_t model_bytes(const pare_source *s)
 {
     return pare_forward_bytes(s->state);
@@ -41,6 +49,7 @@ pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_ba
                        .state = f,
                        .run = model_run,
                        .rows = model_rows,
+                       .trace = model_trace,
                        .bytes = model_bytes,
                        .close = model_close};
     *out = s;

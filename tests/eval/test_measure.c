@@ -292,10 +292,17 @@ static void names_the_place_of_a_nan(void **state)
     pare_error err = {0};
     CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "toy: window 1 position ") != NULL && strstr(err.text, "NaN") != NULL);
+    CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight'") != NULL);
     CHECK(pare_measure(&good, &m, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight'") != NULL);
+    toy_values(&m, "token_embd.weight")[33 * 24 + 5] = 0;
+    toy_values(&m, "blk.1.ffn_up.weight")[7] = NAN;
+    CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "goes into tensor 'blk.1.ffn_down.weight'") != NULL);
     toy_values(&good, "output.weight")[33 * 24] = INFINITY;
     CHECK(pare_measure(&good, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "window 0 position 16: the logit of token 33 is infinite") != NULL);
+    CHECK(strstr(err.text, "tensors of the layers are finite") != NULL);
     b->close(b);
     pare_model_close(&m);
     pare_model_close(&good);
