@@ -57,11 +57,9 @@ uint64_t pare_evaluate_bytes(const pare_windows *w, uint32_t n_vocab, bool has_r
 
 static pare_status check(const pare_eval_job *job, pare_error *err)
 {
-    const pare_windows *w = job->windows;
-    if (w->n_tokens / 2 < w->n_ctx)
-        return pare_fail(err, PARE_ERR_USAGE,
-                         "the text has %zu tokens; two windows of %" PRIu32 " need at least %" PRIu64, w->n_tokens,
-                         w->n_ctx, (uint64_t)w->n_ctx * 2);
+    pare_status st = pare_windows_check_text(job->windows, err);
+    if (st != PARE_OK)
+        return st;
     const pare_source *first = job->reference != NULL ? job->reference : job->models[0];
     for (size_t k = 0; k < job->n_models; k++)
         if (job->models[k]->n_vocab != first->n_vocab)

@@ -37,7 +37,8 @@ typedef struct pare_eval_job {
 
 /* Memory: the sources', and a tile of logits of at most 64 MiB or 16 positions for the reference and for one model.
  * Errors: PARE_ERR_USAGE (a text of less than two windows; vocabularies of different size), PARE_ERR_NUMBER (a logit is
- * not finite: model, window, position, token, and the tensor where such values begin), those of the sources and of the functions. */
+ * not finite: model, window, position, token, and the tensor where such values begin), those of the sources and of the
+ * functions. */
 pare_status pare_evaluate(const pare_eval_job *job, pare_error *err);
 
 /* Bytes of logits that an evaluation over w with so many tokens in the vocabulary holds. */

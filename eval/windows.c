@@ -79,6 +79,14 @@ void pare_windows_close(pare_windows *w)
     *w = (pare_windows){0};
 }
 
+pare_status pare_windows_check_text(const pare_windows *w, pare_error *err)
+{
+    if (w->n_tokens / 2 >= w->n_ctx)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_USAGE, "the text has %zu tokens; two windows of %" PRIu32 " need at least %" PRIu64,
+                     w->n_tokens, w->n_ctx, (uint64_t)w->n_ctx * 2);
+}
+
 uint32_t pare_windows_fill(pare_windows *w, uint32_t i)
 {
     uint32_t n = w->n_windows - i < w->n_seq ? w->n_windows - i : w->n_seq;

@@ -47,6 +47,9 @@ pare_status pare_windows_open(pare_windows *w, const int32_t *ids, size_t n, int
                               pare_error *err);
 void pare_windows_close(pare_windows *w);
 
+/* A text of less than two windows gives no figure that says anything. Errors: PARE_ERR_USAGE */
+pare_status pare_windows_check_text(const pare_windows *w, pare_error *err);
+
 /* Fill w->batch with windows number[i], number[i + 1], ...; returns how many: n_seq, or what is left. */
 uint32_t pare_windows_fill(pare_windows *w, uint32_t i);
 

@@ -90,7 +90,7 @@ void pare_record_close(pare_record_writer *w)
 pare_status pare_record_begin_text(pare_record_writer *w, const pare_record_text *text, pare_error *err)
 {
     w->text = json_object();
-    bool ok = json_object_set_new(w->text, "name", json_string(text->name)) == 0 &&
+    bool ok = json_object_set_new(w->text, "name", pare_json_text(text->name, strlen(text->name))) == 0 &&
               json_object_set_new(w->text, "sha256", json_string(text->sha256)) == 0 &&
               json_object_set_new(w->text, "bytes", json_integer((json_int_t)text->n_bytes)) == 0 &&
               json_object_set_new(w->text, "n_tokens", json_integer((json_int_t)text->n_tokens)) == 0 &&

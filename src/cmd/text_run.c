@@ -57,6 +57,10 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
     if (st == PARE_OK)
         st = pare_windows_open(&k->text.windows, k->text.ids.ids, k->text.ids.n, run->bos, &plan, err);
     if (st == PARE_OK)
+        st = pare_windows_check_text(&k->text.windows, err);
+    if (st == PARE_ERR_USAGE)
+        return pare_fail_in(err, st, path);
+    if (st == PARE_OK)
         cmd_mpi_take_part(&k->text.windows);
     return st;
 }

@@ -149,7 +149,8 @@ static void mistakes_get_one_clear_line(void **state)
         CHECK(cli_contains(r.err, wrong[i][1]) && r.out[0] == '\0');
     }
     cli_expect(0, "printf 'Too short.' >short.txt");
-    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f short.txt").err, "two windows of 512"));
+    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f $TEXT -f short.txt --chunks 1 -q").err,
+                       "short.txt: the text has 5 tokens; two windows of 512 need at least 1024"));
 }
 
 int main(void)

@@ -23,6 +23,11 @@ static void a_record_is_written_and_verified(void **state)
     /* a record that overwrites what is measured */
     cli_expect(2, EVAL "--record text.txt --force");
     cli_expect(2, EVAL "--record demo.gguf --force");
+    cli_expect(
+        0,
+        "t=$(printf 'x\\377.txt') && cp text.txt $t && $PARE eval demo.gguf -f $t -c 32 --chunks 2 -q --record u.json");
+    CHECK(
+        cli_contains(cli_expect(0, "$PARE verify u.json").out, "1 not there")); /* the name stands there as x\xff.txt */
     CHECK(cli_count_temporaries() == 0);
     r = cli_expect(0, "$PARE verify a.json --json");
     json_t *doc = cli_json(&r);

@@ -308,6 +308,50 @@ static void names_the_place_of_a_nan(void **state)
     pare_model_close(&good);
 }
 
+static pare_status fake_run(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
+{
+    (void)s;
+    (void)w;
+    (void)i;
+    (void)n_seq;
+    (void)err;
+    return PARE_OK;
+}
+
+/* All zeros but for token 3 at position 20 of the window at place 1. */
+static pare_status fake_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    (void)err;
+    memset(out, 0, (size_t)n * s->n_vocab * sizeof *out);
+    if (seq == 1 && pos <= 20 && 20 < pos + n)
+        out[(20 - pos) * s->n_vocab + 3] = -INFINITY;
+    return PARE_OK;
+}
+
+static pare_status no_scores(const pare_scores *scores, size_t model, void *user, pare_error *err)
+{
+    (void)model;
+    (void)err;
+    CHECK(scores->window == 0);
+    ++*(int *)user;
+    return PARE_OK;
+}
+
+static void names_the_position_of_an_infinity(void **state)
+{
+    (void)state;
+    int32_t ids[N_IDS] = {0};
+    int n_scored = 0;
+    pare_windows w;
+    pare_error err = {0};
+    pare_source fake = {.path = "fake", .n_vocab = VOCAB, .run = fake_run, .rows = fake_rows}, *models[] = {&fake};
+    CHECK_OK(pare_windows_open(&w, ids, N_IDS, 3, &(pare_window_plan){.n_ctx = CTX}, &err), &err);
+    const pare_eval_job job = {.models = models, .n_models = 1, .windows = &w, .scores = no_scores, .user = &n_scored};
+    CHECK(pare_evaluate(&job, &err) == PARE_ERR_NUMBER && n_scored == 1);
+    CHECK(strstr(err.text, "fake: window 1 position 20: the logit of token 3 is infinite") != NULL);
+    pare_windows_close(&w);
+}
+
 /* The figure that stock llama-perplexity gives for the same model and text: tests/data/demo/README.md. */
 static void demo_model_as_stock_measures_it(void **state)
 {
@@ -338,10 +382,10 @@ static void demo_model_as_stock_measures_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_definition),      cmocka_unit_test(a_model_does_not_differ_from_itself),
-        cmocka_unit_test(windows_follow_the_rules),        cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(refuses_what_it_cannot_measure),  cmocka_unit_test(names_the_place_of_a_nan),
-        cmocka_unit_test(demo_model_as_stock_measures_it),
+        cmocka_unit_test(agrees_with_the_definition),        cmocka_unit_test(a_model_does_not_differ_from_itself),
+        cmocka_unit_test(windows_follow_the_rules),          cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(refuses_what_it_cannot_measure),    cmocka_unit_test(names_the_place_of_a_nan),
+        cmocka_unit_test(names_the_position_of_an_infinity), cmocka_unit_test(demo_model_as_stock_measures_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,13 @@ static void figures_are_those_of_the_definition(void **state)
     CHECK(fabs(r.perplexity.value - exp(nll / (WINDOWS * N))) < 1e-12);
     CHECK(fabs(r.kld_mean.value - sum / (WINDOWS * N)) < 1e-15 &&
           fabs(r.kld_reverse.value / r.kld_mean.value - 2) < 1e-12);
+    CHECK(fabs(r.ln_ratio.value - log(r.perplexity.value / r.reference_perplexity.value)) < 1e-12 &&
+          r.ln_ratio.value > 0);
+    CHECK(fabs(r.ratio.value - r.perplexity.value / r.reference_perplexity.value) < 1e-12);
+    CHECK(r.ln_ratio_blocks.t.lo < r.ln_ratio.value && r.ln_ratio.value < r.ln_ratio_blocks.t.hi);
+    CHECK(fabs(r.kld_reverse_blocks.t.lo / r.kld_blocks.t.lo - 2) < 1e-12 &&
+          fabs(r.kld_reverse_blocks.bootstrap.hi / r.kld_blocks.bootstrap.hi - 2) < 1e-12);
+    CHECK(r.same_top1_blocks.t.lo < r.same_top1.value && r.same_top1.value < r.same_top1_blocks.t.hi);
     pare_interval t = pare_interval_t(means, WINDOWS), b;
     pare_error err = {0};
     CHECK_OK(pare_interval_bootstrap(means, WINDOWS, 3, &b, &err), &err);
@@ -104,6 +111,14 @@ static void the_curve_shows_depth(void **state)
     for (size_t k = 0; k < r.n_curve; k++) {
         CHECK(r.curve[k].first == FIRST + k && r.curve[k].end == FIRST + k + 1);
         CHECK(fabs(r.curve[k].kld.value / (0.01 * (double)(k + 1)) - 1) < 0.2);
+        double nll = 0, ref_nll = 0;
+        columns c;
+        for (uint32_t w = 0; w < WINDOWS; w++) {
+            make(&c, w);
+            nll += c.nll[k] / WINDOWS;
+            ref_nll += c.ref_nll[k] / WINDOWS;
+        }
+        CHECK(fabs(r.curve[k].nll.value - nll) < 1e-12 && fabs(r.curve[k].ref_nll.value - ref_nll) < 1e-12);
     }
 }
 
@@ -188,6 +203,7 @@ static void the_worst_are_kept(void **state)
         CHECK(t->value == klds[WINDOWS * N - 1 - i]);
         make(&c, t->window);
         CHECK(c.kld[t->pos - FIRST] == t->value && c.nll[t->pos - FIRST] == t->nll);
+        CHECK(c.ref_nll[t->pos - FIRST] == t->ref_nll && c.same_top1[t->pos - FIRST] == t->same_top1);
         CHECK(t->target == ids[t->pos + 1] && t->n_context == t->pos + 1 && t->context[0] == 100);
     }
     pare_worst_close(&w);
@@ -202,6 +218,14 @@ static void the_worst_are_kept(void **state)
     for (uint32_t i = 0; i < 3; i++)
         CHECK(ties.tokens[i].window == 0 && ties.tokens[i].pos == FIRST + i && ties.tokens[i].target == -1);
     pare_worst_close(&ties);
+    pare_worst texts = {.n_max = 1, .text = 1};
+    for (size_t text = 0; text < 2; text++) {
+        pare_scores s = make(&c, 0);
+        texts.text = 1 - text;
+        CHECK_OK(pare_worst_add(&texts, &s, &err), &err);
+    }
+    CHECK(texts.n == 1 && texts.tokens[0].text == 0); /* of equals that of the first text */
+    pare_worst_close(&texts);
 }
 
 int main(void)

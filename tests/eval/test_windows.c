@@ -69,8 +69,12 @@ static void a_sample_is_spread_and_repeats(void **state)
     CHECK(a.n_all == 251 && a.n_windows == 25);
     CHECK(memcmp(a.number, b.number, 25 * sizeof *a.number) == 0);
     CHECK(memcmp(a.number, c.number, 25 * sizeof *a.number) != 0);
-    for (uint32_t k = 0; k < 25; k++)
+    uint32_t places = 0; /* in their stretches, a bit each */
+    for (uint32_t k = 0; k < 25; k++) {
         CHECK(a.number[k] >= 251 * k / 25 && a.number[k] < 251 * (k + 1) / 25);
+        places |= 1u << (a.number[k] - 251 * k / 25);
+    }
+    CHECK(__builtin_popcount(places) > 5); /* each is drawn anew */
     CHECK(pare_windows_fill(&a, 3) == 22 && a.batch[0] == (int32_t)a.number[3] * 4);
     pare_windows_close(&a);
     pare_windows_close(&b);
