@@ -127,6 +127,39 @@ static void formats_by_name(void **state)
             CHECK(strcmp(pare_task_format_name(i), pare_task_format_name(k)) != 0);
 }
 
+/* A file of n bytes, x between `before` and `behind`; message NULL: it is good. */
+static void long_record(const char *name, const char *before, const char *behind, size_t n, const char *message)
+{
+    const pare_task_options o = {0};
+    size_t from = strlen(before), to = n - strlen(behind);
+    char *text = check_malloc(n + 1);
+    memcpy(text, before, from);
+    memset(text + from, 'x', to - from);
+    strcpy(text + to, behind);
+    if (message != NULL) {
+        refused(put(name, text, n), &o, PARE_ERR_RANGE, message);
+    } else {
+        pare_task t;
+        pare_error err = {0};
+        CHECK_OK(pare_task_load(&t, put(name, text, n), &o, &err), &err);
+        CHECK(t.n_items == 1);
+        pare_task_close(&t);
+    }
+    free(text);
+}
+
+static void long_records(void **state)
+{
+    enum { LIMIT = 16 * 1024 * 1024 };
+    (void)state;
+    long_record("l.jsonl", "{\"text\":\"a ", "\"}", LIMIT, NULL);
+    long_record("l.jsonl", "{\"text\":\"a ", "\"}", LIMIT + 1, ": line 1: 16777217 bytes, limit 16777216");
+    long_record("m.csv", "", ",a,b,c,d,A", LIMIT, NULL);
+    long_record("m.csv", "", ",a,b,c,d,A", LIMIT + 1,
+                ": line 1: the record has 16777217 bytes or more, limit 16777216");
+    long_record("m.csv", "question,", "\n", 9 + 64 + 1, ": line 1: the name of column 2 has 64 bytes, limit 63");
+}
+
 static void too_many_choices(void **state)
 {
     const pare_task_options o = {0};
@@ -272,6 +305,7 @@ int main(void)
                                        cmocka_unit_test(not_a_file),
                                        cmocka_unit_test(binary_that_begins_like_text),
                                        cmocka_unit_test(long_labels),
+                                       cmocka_unit_test(long_records),
                                        cmocka_unit_test(huge_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
