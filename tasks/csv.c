@@ -81,7 +81,7 @@ static pare_status read_record(pare_csv *c, pare_error *err)
 static const char *closing_quote(const char *from, const char *to, const char *last_comma)
 {
     for (const char *q = from; (q = memchr(q, '"', (size_t)(to - q))) != NULL; q++)
-        if (q + 1 == to || (q[1] == ',' && (q + 1 == last_comma || q + 2 == to || q[2] == '"')))
+        if (q + 1 == to || (q[1] == ',' && (q + 1 == last_comma || q[2] == '"')))
             return q;
     return NULL;
 }

@@ -127,6 +127,25 @@ static void texts_end_where_they_should(void **state)
         job.stops = stops;
         check_text(y, &job, cases[i].text, cases[i].ending);
     }
+    y->c.m.vocab.eot = C; /* any of three tokens ends a text */
+    y->c.m.vocab.eom = D;
+    job = job_of(y, &from_a, 1);
+    check_text(y, &job, "b", PARE_ENDS_BY_TOKEN);
+    y->c.m.vocab.eot = PARE_TOKEN_NONE;
+    check_text(y, &job, "b c", PARE_ENDS_BY_TOKEN);
+    y->c.m.vocab.eom = PARE_TOKEN_NONE;
+    job = job_of(y, &from_loop, 1);
+    const pare_str both[2] = {{"y", 1}, {"x", 1}}; /* in one token: the first in the text counts */
+    job.stops = both;
+    job.n_stops = 2;
+    check_text(y, &job, "", PARE_ENDS_BY_STOP);
+    int32_t many[2500]; /* more than are read at once */
+    for (size_t i = 0; i < 2500; i++)
+        many[i] = LOOP;
+    const pare_ids from_many = {.ids = many, .n = 2500};
+    job = job_of(y, &from_many, 1);
+    job.n_ctx = 2502;
+    check_text(y, &job, "xyxy", PARE_ENDS_BY_CONTEXT);
     job = job_of(y, &from_loop, 1);
     job.max_tokens = 3;
     check_text(y, &job, "xyxyxy", PARE_ENDS_BY_COUNT);
@@ -143,6 +162,24 @@ static void texts_end_where_they_should(void **state)
     CHECK_OK(pare_generate(&job, &c, &err), &err);
     CHECK(c.n == 39 && c.ending == PARE_ENDS_BY_CONTEXT);
     pare_completion_close(&c);
+    close_toy(y);
+    free(y);
+}
+
+static void prompts_begin_with_one_bos(void **state)
+{
+    (void)state;
+    toy *y = check_malloc(sizeof *y);
+    pare_ids ids = {0};
+    pare_error err = {0};
+    open_toy(y);
+    for (int said = 0; said < 2; said++) {
+        pare_str text = said ? (pare_str){"<s>a", 4} : (pare_str){"a", 1};
+        ids.n = 0;
+        CHECK_OK(pare_prompt_ids(y->c.tokenizer, &y->c.m.vocab, text, PARE_TOKENIZE_SPECIAL, &ids, &err), &err);
+        CHECK(ids.n >= 2 && ids.ids[0] == BOS && ids.ids[1] != BOS && ids.ids[ids.n - 1] == A);
+    }
+    free(ids.ids);
     close_toy(y);
     free(y);
 }
@@ -320,11 +357,9 @@ static void a_real_model_writes_what_whole_passes_say(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_end_where_they_should),
-        cmocka_unit_test(prompts_take_turns),
-        cmocka_unit_test(draws_depend_on_the_seed_alone),
-        cmocka_unit_test(refuses_what_it_cannot_do),
-        cmocka_unit_test(a_real_model_writes_what_whole_passes_say),
+        cmocka_unit_test(texts_end_where_they_should), cmocka_unit_test(prompts_begin_with_one_bos),
+        cmocka_unit_test(prompts_take_turns),          cmocka_unit_test(draws_depend_on_the_seed_alone),
+        cmocka_unit_test(refuses_what_it_cannot_do),   cmocka_unit_test(a_real_model_writes_what_whole_passes_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

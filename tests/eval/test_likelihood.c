@@ -1,6 +1,6 @@
 /* Likelihoods of answers: against lm-eval on the demo model (tests/data/tasks), and the rules by hand. */
+#include "chain.h"
 #include "check.h"
-#include "toy.h"
 
 #include "core/threads.h"
 #include "eval/item_tokens.h"
@@ -243,12 +243,28 @@ static void tokens_of_choices(void **state)
     CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
     CHECK(k.choices[0].n_context == n_context && k.choices[0].n > n_context + 1);
     pare_item_tokens_close(&k);
+    c[0] = choice("<s>Peace", " A"); /* a text may say BOS itself */
+    one_item(&t, &item, c, 1);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
+    CHECK(k.ids[0] == f.m.vocab.bos && k.ids[1] != f.m.vocab.bos);
+    uint32_t n_input = k.inputs[0].n;
+    pare_item_tokens_close(&k);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, n_input, &err), &err);
+    CHECK(!k.too_long && k.choices[0].n == n_input + 1); /* the last token is scored only */
+    pare_item_tokens_close(&k);
+    CHECK_OK(pare_item_tokenize(&k, &item, &rule, n_input - 1, &err), &err);
+    CHECK(k.too_long && k.n_inputs == 0);
+    pare_item_tokens_close(&k);
     c[0] = choice(" ", "Peace"); /* nothing is left of the context: BOS stands for it */
     one_item(&t, &item, c, 1);
     rule.bos = PARE_TOKEN_NONE;
     CHECK_OK(pare_item_tokenize(&k, &item, &rule, 64, &err), &err);
     CHECK(k.ids[0] == f.m.vocab.bos && k.choices[0].n_context == 1 && k.choices[0].n > 1);
     pare_item_tokens_close(&k);
+    pare_vocab without = f.m.vocab;
+    without.bos = PARE_TOKEN_NONE;
+    CHECK_OK(pare_text_rule_of(&rule, f.t, &without, &err), &err);
+    CHECK(rule.bos == PARE_TOKEN_NONE && rule.prefix == f.m.vocab.eos && rule.prefix != PARE_TOKEN_NONE);
     rule.prefix = PARE_TOKEN_NONE;
     CHECK(pare_item_tokenize(&k, &item, &rule, 64, &err) == PARE_ERR_FORMAT && strstr(err.text, "item '7'") != NULL);
     tear_down(&f);
@@ -281,6 +297,14 @@ static void items_that_do_not_fit(void **state)
     pare_task_scores_close(&s);
     score(&f, &t, 0, &s);
     CHECK(s.n_ctx == f.m.hp.n_ctx_train && s.n_too_long == 0);
+    t.items[0].group = t.items[1].group = (pare_str){"g", 1};
+    CHECK_OK(pare_task_figures(&s, figures, &n, &err), &err);
+    double l[3], sum;
+    for (int i = 0; i < 3; i++)
+        l[i] = s.items[i].choices[0].loglik;
+    mean = (l[0] + l[1] + l[2]) / 3;
+    sum = (l[0] + l[1] - 2 * mean) * (l[0] + l[1] - 2 * mean) + (l[2] - mean) * (l[2] - mean);
+    CHECK(fabs(figures[1].clustered_stderr / (sqrt(sum) / 3 * exp(-mean)) - 1) < 1e-9);
     pare_task_scores_close(&s);
     pare_task_close(&t);
     tear_down(&f);
@@ -314,6 +338,11 @@ static void rules_and_errors_of_means(void **state)
     CHECK(fabs(f.mean.value - 0.5) < 1e-15 && fabs(f.mean.stderr_ - sqrt(1.0 / 3 / 4)) < 1e-12);
     /* groups: (0.5 + 0.5)^2 + 0.5^2 + 0.5^2 = 1.5 */
     CHECK(fabs(f.clustered_stderr - sqrt(1.5) / 4) < 1e-12);
+    const double some[4] = {NAN, 1, 0, 0}; /* (2/3)^2 + (2/3)^2 = 8/9 */
+    items[3].group = items[2].group;
+    CHECK_OK(pare_task_mean(&t, some, &f, &err), &err); /* 1 of x, twice 0 of y */
+    CHECK(fabs(f.mean.value - 1.0 / 3) < 1e-15 && fabs(f.clustered_stderr - sqrt(8.0) / 9) < 1e-12);
+    items[3].group = (pare_str){"", 0};
     items[0].group = items[2].group = (pare_str){"", 0};
     CHECK_OK(pare_task_mean(&t, values, &f, &err), &err);
     CHECK(isnan(f.clustered_stderr)); /* each item is a group of its own */
@@ -337,10 +366,153 @@ static void logits_that_are_not_finite(void **state)
     tear_down(&f);
 }
 
+/* What follows is known of each token: c follows a space and a, a follows c. */
+enum { UNK, BOS, SPACE, A, B, C, AB, BAD, N_IDS };
+
+static const chain_token tokens[N_IDS] = {
+    [UNK] = {"<unk>", PARE_TOKEN_UNKNOWN, CHAIN_EVEN}, [BOS] = {"<s>", PARE_TOKEN_CONTROL, SPACE},
+    [SPACE] = {"\xe2\x96\x81", PARE_TOKEN_NORMAL, C},  [A] = {"a", PARE_TOKEN_NORMAL, C},
+    [B] = {"b", PARE_TOKEN_NORMAL, CHAIN_EVEN},        [C] = {"c", PARE_TOKEN_NORMAL, A},
+    [AB] = {"ab", PARE_TOKEN_NORMAL, CHAIN_EVEN},      [BAD] = {"z", PARE_TOKEN_NORMAL, CHAIN_NAN},
+};
+
+/* ln p of a token that follows, and of one that does not. */
+static double likely(bool follows)
+{
+    double logit = 2 * sqrt(N_IDS);
+    return (follows ? logit : 0) - log(exp(logit) + N_IDS - 1);
+}
+
+static void scores_are(const pare_choice_score *c, uint32_t n, double sum, uint32_t n_own, double own, bool greedy)
+{
+    CHECK(c->n_tokens == n && c->n_own_tokens == n_own && c->greedy == greedy);
+    CHECK(fabs(c->loglik - sum) < 1e-4 && fabs(c->own_loglik - own) < 1e-4);
+}
+
+static void tokens_across_the_border(void **state)
+{
+    pare_choice merged[2] = {choice("a", "b"), choice("a", "c")}, shared[2] = {choice("a", "ca"), choice("a", "cb")};
+    pare_item item;
+    pare_task t;
+    pare_task_scores s;
+    pare_error err = {0};
+    chain c;
+    (void)state;
+    chain_open(&c, tokens, N_IDS, N_IDS, 16);
+    const pare_scorer with = {.m = &c.m, .b = c.b, .tokenizer = c.tokenizer};
+    /* <s> _ ab and <s> _ a c: of the second the a belongs to the context, but choices differ from there on */
+    one_item(&t, &item, merged, 2);
+    CHECK_OK(pare_score_task(&s, &t, &with, &err), &err);
+    scores_are(&s.items[0].choices[0], 1, likely(false), 1, likely(false), false);
+    scores_are(&s.items[0].choices[1], 1, likely(true), 2, likely(false) + likely(true), true);
+    pare_task_scores_close(&s);
+    /* <s> _ a c a and <s> _ a c b: the c is no choice's own */
+    one_item(&t, &item, shared, 2);
+    CHECK_OK(pare_score_task(&s, &t, &with, &err), &err);
+    scores_are(&s.items[0].choices[0], 2, 2 * likely(true), 1, likely(true), true);
+    scores_are(&s.items[0].choices[1], 2, likely(true) + likely(false), 1, likely(false), false);
+    pare_task_scores_close(&s);
+    /* contexts that differ: what they share is no choice's own */
+    shared[1] = choice("ac", "ac");
+    one_item(&t, &item, shared, 2);
+    CHECK_OK(pare_score_task(&s, &t, &with, &err), &err);
+    scores_are(&s.items[0].choices[0], 2, 2 * likely(true), 2, 2 * likely(true), true);
+    scores_are(&s.items[0].choices[1], 2, 2 * likely(true), 2, 2 * likely(true), true);
+    pare_task_scores_close(&s);
+    chain_close(&c);
+}
+
+/* More tokens are scored than there is room for logits at once. */
+static void long_continuations(void **state)
+{
+    enum { N = 2500 };
+    char text[2 * N + 1];
+    pare_choice one[1];
+    pare_item item;
+    pare_task t;
+    pare_task_scores s;
+    pare_error err = {0};
+    chain c;
+    (void)state;
+    for (int i = 0; i < N; i++)
+        memcpy(text + 2 * i, "ca", 3);
+    one[0] = choice("a", text);
+    chain_open(&c, tokens, N_IDS, N_IDS, 3 * N);
+    const pare_scorer with = {.m = &c.m, .b = c.b, .tokenizer = c.tokenizer};
+    one_item(&t, &item, one, 1);
+    CHECK_OK(pare_score_task(&s, &t, &with, &err), &err);
+    CHECK(s.items[0].choices[0].n_tokens == 2 * N && s.items[0].choices[0].greedy);
+    CHECK(fabs(s.items[0].choices[0].loglik / (2 * N) - likely(true)) < 1e-5);
+    pare_task_scores_close(&s);
+    chain_close(&c);
+}
+
+static void see_done(size_t n_done, size_t n_items, void *user)
+{
+    CHECK(n_done <= n_items);
+    *(size_t *)user = n_done;
+}
+
+/* Two items in one pass, the second of which has a logit that is no number; a third does not fit. */
+static void errors_name_the_item(void **state)
+{
+    pare_choice good[1] = {choice("a", "cacaca")}, bad[1] = {choice("a", "cz")},
+                long_one[1] = {choice("a", "cacacacacacacacaca")};
+    pare_item items[3];
+    pare_task t;
+    pare_task_scores s;
+    pare_error err = {0};
+    size_t n_done = 0;
+    chain c;
+    (void)state;
+    chain_open(&c, tokens, N_IDS, N_IDS, 16);
+    const pare_scorer with = {.m = &c.m, .b = c.b, .tokenizer = c.tokenizer, .each = see_done, .user = &n_done};
+    one_item(&t, &items[1], bad, 1);
+    one_item(&t, &items[2], long_one, 1);
+    one_item(&t, &items[0], good, 1);
+    items[1].id = (pare_str){"8", 1};
+    t.items = items;
+    t.n_items = 3;
+    CHECK_OK(pare_score_task(&s, &t, &with, &err), &err); /* z is scored, but nothing behind it */
+    CHECK(n_done == 3 && s.n_too_long == 1 && s.items[2].too_long);
+    pare_task_scores_close(&s);
+    bad[0] = choice("a", "czc"); /* <s> _ a c z c */
+    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "item '8'") != NULL && strstr(err.text, "behind token 4 ") != NULL);
+    CHECK(strstr(err.text, "is NaN") != NULL);
+    bad[0] = choice("a", "c");
+    c.m.hp.logit_scale = 3e38f;
+    err = (pare_error){0};
+    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER && strstr(err.text, "is infinite") != NULL);
+    chain_close(&c);
+}
+
+static void lengths_and_ties(void **state)
+{
+    pare_choice c[2] = {choice("c", " x"), choice("c", " y")};
+    pare_choice_score equal[2] = {{.loglik = -3, .own_loglik = -3, .n_own_tokens = 1, .n_chars = 2, .n_bytes = 6},
+                                  {.loglik = -3, .own_loglik = -3, .n_own_tokens = 1, .n_chars = 2, .n_bytes = 6}};
+    pare_item_score score = {.choices = equal};
+    pare_item item;
+    pare_task t;
+    (void)state;
+    one_item(&t, &item, c, 2);
+    pare_item_decide(&score, &item);
+    CHECK(score.pick[0] == 0 && score.pick[1] == 0 && score.pick[2] == 0 && fabs(score.mass - 0.5) < 1e-15);
+    equal[1].n_chars = 3; /* characters count, not bytes */
+    equal[1].n_bytes = 3;
+    equal[1].n_own_tokens = 2;
+    score = (pare_item_score){.choices = equal};
+    pare_item_decide(&score, &item);
+    CHECK(score.pick[PARE_BY_SUM] == 0 && score.pick[PARE_BY_CHARS] == 1 && score.pick[PARE_BY_TOKENS] == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_lm_eval),       cmocka_unit_test(same_for_any_number_of_threads),
+        cmocka_unit_test(agrees_with_lm_eval),       cmocka_unit_test(tokens_across_the_border),
+        cmocka_unit_test(long_continuations),        cmocka_unit_test(errors_name_the_item),
+        cmocka_unit_test(lengths_and_ties),          cmocka_unit_test(same_for_any_number_of_threads),
         cmocka_unit_test(mean_over_own_tokens),      cmocka_unit_test(tokens_of_choices),
         cmocka_unit_test(items_that_do_not_fit),     cmocka_unit_test(rules_and_errors_of_means),
         cmocka_unit_test(logits_that_are_not_finite)};

@@ -145,7 +145,9 @@ static void completions_are_written(void **state)
     static const char items[] = "{\"task_id\": \"HumanEval/0\", \"prompt\": \"def f():\\n\", \"entry_point\": \"f\", "
                                 "\"canonical_solution\": \"\", \"test\": \"\"}\n"
                                 "{\"task_id\": \"HumanEval/1\", \"prompt\": \"def g():\\n\", \"entry_point\": \"g\", "
-                                "\"canonical_solution\": \"\", \"test\": \"\"}\n";
+                                "\"canonical_solution\": \"\", \"test\": \"\"}\n"
+                                "{\"task_id\": \"HumanEval/2\", \"entry_point\": \"h\", \"prompt\": "
+                                "\"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\"}\n"; /* does not fit */
     chain c;
     pare_task task;
     pare_task_scores s = {0};
@@ -162,7 +164,7 @@ static void completions_are_written(void **state)
     CHECK_OK(pare_task_figures(&s, figures, &n, &err), &err);
     CHECK(n == 0); /* nothing says what is right */
     CHECK_OK(pare_pairs_add_task(&pairs, &s, &s, PARE_BY_SUM, &err), &err);
-    CHECK(pairs.n == 0 && pairs.n_left_out == 2);
+    CHECK(pairs.n == 0 && pairs.n_left_out == 3 && s.n_too_long == 1);
     snprintf(path, sizeof path, "%s/completions.jsonl", temp_dir());
     CHECK_OK(pare_write_completions(&s, path, 0, &err), &err);
     CHECK(pare_write_completions(&s, path, 0, &err) == PARE_ERR_USAGE); /* it exists */

@@ -17,6 +17,7 @@ static void strips(void **state)
     CHECK(pare_str_equal(pare_strip(text("\x1c"
                                          "a\x1f")),
                          "a"));
+    CHECK(pare_str_equal(pare_strip(text("\xc2\x85z\xe2\x80\xa8")), "z"));   /* next line, line separator */
     CHECK(pare_str_equal(pare_strip(text("\xe2\x80\x8b")), "\xe2\x80\x8b")); /* U+200B is no white space */
     CHECK(pare_str_equal(pare_strip(text("")), ""));
     CHECK(pare_str_equal(pare_strip(text(" \n")), ""));

@@ -220,6 +220,12 @@ static void winogrande(void **state)
     check_choice(&t.items[0], 1, "Ann saw Eve, Eve", "left_.");
     check_text(t.items[0].group, "ABC");
     pare_task_close(&t);
+    pare_task_options shots = {.n_shot = 1};
+    shots.shots = put_file("wg_shots.csv", "0,x _ y,a,b,1\n", 14);
+    load(&t, "wg.csv", "0,Ann saw _ leave,Eve,Bob,1\n", &shots); /* examples stand before each of two contexts */
+    check_choice(&t.items[0], 0, "x a y\n\nAnn saw Eve", "leave");
+    check_choice(&t.items[0], 1, "x a y\n\nAnn saw Bob", "leave");
+    pare_task_close(&t);
     load(&t, "wg.csv", "0,\"Ann saw Eve, _ left.\",Ann,Eve,1\n", &defaults);
     CHECK(strcmp(t.format, "winogrande") == 0 && t.items[0].answer == 0);
     pare_task_close(&t);

@@ -26,6 +26,7 @@ static const bad cases[] = {
     {"m.csv", "q,a,b,c,d,-1\n", PARE_ERR_RANGE, ": line 1: field 'answer' is '-1'"},
     {"m.csv", "q,a,b,c,d,1.0\n", PARE_ERR_RANGE, "'1.0'"},
     {"m.csv", "q,a,b,c,d,99999999999999999999\n", PARE_ERR_RANGE, "'99999999999999999999'"},
+    {"m.csv", "q,a,b,c,d,18446744073709551616\n", PARE_ERR_RANGE, "'18446744073709551616'"},
     {"m.csv", "q,a,b,c,d,\n", PARE_ERR_FORMAT, ": line 1: field 'answer' is empty"},
     {"m.csv", "q,a,,c,d,A\n", PARE_ERR_FORMAT, ": line 1: field 'b' is empty"},
     {"m.csv", "q,a,b,c,d,A\nq,a,b,c,A\n", PARE_ERR_FORMAT, ": line 2: 5 columns, the first line has 6"},
@@ -60,6 +61,8 @@ static const bad cases[] = {
      PARE_ERR_FORMAT, "2 texts and 1 labels"},
     {"j.jsonl", "{\"question\":\"q\",\"choices\":{\"text\":[\"x\",\"y\"],\"label\":[\"A\",\"B\"]},\"answerKey\":\"C\"}",
      PARE_ERR_RANGE, "field 'answerKey' is 'C'"},
+    {"h.jsonl", "{\"question\":\"q\",\"choices\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"answer\":0}", PARE_ERR_RANGE,
+     "field 'choices' has 5, expected 4"},
     {"w.jsonl", "{\"sentence\":\"no gap\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", PARE_ERR_FORMAT,
      "no gap"},
     {"w.jsonl", "{\"sentence\":\"gap _ \",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", PARE_ERR_FORMAT,
@@ -78,6 +81,7 @@ static const bad cases[] = {
     {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":true}}", PARE_ERR_RANGE, "label 1 is not 0 or 1"},
     {"t.jsonl", "{\"question\":\"q\",\"mc1_targets\":{}}", PARE_ERR_FORMAT, "is empty; at least one choice"},
     {"l.jsonl", "{\"text\":\"word\"}", PARE_ERR_FORMAT, "has a single word"},
+    {"l.jsonl", "{\"text\":\" word\"}", PARE_ERR_FORMAT, "has a single word"},
     {"l.jsonl", "{\"text\":\"two \"}", PARE_ERR_FORMAT, "ends with a space"},
     {"s.jsonl", "{\"activity_label\":\"a\",\"ctx_a\":\"b\",\"endings\":[\"x\",\"[y]\"],\"label\":0}", PARE_ERR_FORMAT,
      "choice 1 is empty without its brackets"},
@@ -271,6 +275,17 @@ static void long_labels(void **state)
     refused(put("a.jsonl", text, strlen(text)), &o, PARE_ERR_RANGE, message);
 }
 
+static void bytes_behind_the_last_task(void **state)
+{
+    const pare_task_options o = {.format = "llama-cpp-choice"};
+    char more[BINARY_BYTES + 2] = {0};
+    (void)state;
+    memcpy(more, binary, BINARY_BYTES);
+    pare_set_strict(true);
+    refused(put("c.bin", more, sizeof more), &o, PARE_ERR_FORMAT, ": 2 bytes follow the last task");
+    pare_set_strict(false);
+}
+
 static void not_a_file(void **state)
 {
     const pare_task_options o = {0};
@@ -305,6 +320,7 @@ int main(void)
                                        cmocka_unit_test(not_a_file),
                                        cmocka_unit_test(binary_that_begins_like_text),
                                        cmocka_unit_test(long_labels),
+                                       cmocka_unit_test(bytes_behind_the_last_task),
                                        cmocka_unit_test(long_records),
                                        cmocka_unit_test(huge_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
