@@ -93,7 +93,8 @@ static void multiplies_weights_of_every_kind(void **state)
             w.type = types[i];
             CHECK_OK(pare_tensor_set_shape(&w, "toy", &err), &err);
             uint8_t *bytes = check_malloc(w.n_bytes + shift);
-            CHECK_OK(pare_encode_rows(w.type, values, ROWS, WIDTH, NULL, PARE_EFFORT_DEFAULT, bytes + shift, &err), &err);
+            CHECK_OK(pare_encode_rows(w.type, values, ROWS, WIDTH, NULL, PARE_EFFORT_DEFAULT, bytes + shift, &err),
+                     &err);
             CHECK_OK(pare_decode_rows(w.type, bytes + shift, ROWS, WIDTH, decoded, &err), &err);
             w.data = bytes + shift;
             check_product(b, &w, 0, ROWS, 9, decoded);
