@@ -9,33 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ids mean the same in both: as many tokens, and of the ordinary ones the same texts. Tokens that only a program puts
- * between texts may have other names. */
-static pare_status check_vocabularies(const pare_model *a, const pare_model *b, pare_error *err)
-{
-    size_t n_other = 0, first_other = 0;
-    if (!a->has_vocab || !b->has_vocab)
-        return PARE_OK; /* sizes are compared with the logits' */
-    if (a->vocab.n_tokens != b->vocab.n_tokens)
-        return pare_fail(err, PARE_ERR_USAGE,
-                         "%s has a vocabulary of %" PRIu32 " tokens and %s one of %" PRIu32 ": they cannot be compared",
-                         a->path, a->vocab.n_tokens, b->path, b->vocab.n_tokens);
-    for (uint32_t i = 0; i < a->vocab.n_tokens; i++) {
-        const pare_str x = a->vocab.tokens[i], y = b->vocab.tokens[i];
-        if (x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0))
-            continue;
-        if (pare_vocab_type(&a->vocab, i) == PARE_TOKEN_NORMAL && pare_vocab_type(&b->vocab, i) == PARE_TOKEN_NORMAL)
-            return pare_fail(err, PARE_ERR_USAGE,
-                             "token %" PRIu32 " is '%.*s' in %s and '%.*s' in %s: they cannot be compared", i,
-                             (int)x.len, x.data, a->path, (int)y.len, y.data, b->path);
-        first_other = n_other++ == 0 ? i : first_other;
-    }
-    if (n_other == 0)
-        return PARE_OK;
-    return pare_warn(err, "%s and %s have other names for %zu special tokens, the first of them %zu", a->path, b->path,
-                     n_other, first_other);
-}
-
 static pare_status open_candidates(cmd_comparison *c, pare_error *err)
 {
     pare_status st = PARE_OK;
@@ -48,7 +21,7 @@ static pare_status open_candidates(cmd_comparison *c, pare_error *err)
         c->models[k] = &c->candidates[k].model;
         st = pare_model_open(&c->candidates[k].model, c->args->operands[k + 1], 0, err);
         if (st == PARE_OK && c->n_texts + c->tasks.n > 0)
-            st = check_vocabularies(&c->reference, &c->candidates[k].model, err);
+            st = cmd_check_vocabularies(&c->reference, &c->candidates[k].model, err);
     }
     return st;
 }

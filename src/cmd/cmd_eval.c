@@ -103,6 +103,15 @@ static pare_status report_text(job *j, pare_error *err)
     return st;
 }
 
+/* A reference needs no tokenizer, but one that it has must be the model's. */
+static pare_status open_reference(job *j, const char *path, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (pare_model_open(&j->reference, path, 0, NULL) != PARE_OK)
+        st = pare_model_open(&j->reference, path, PARE_OPEN_NO_VOCAB, err);
+    return st == PARE_OK ? cmd_check_vocabularies(&j->reference, &j->model, err) : st;
+}
+
 static pare_status open_all(job *j, pare_error *err)
 {
     const char *reference = cmd_text(j->args, OPT_REFERENCE);
@@ -112,7 +121,7 @@ static pare_status open_all(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->run.bos, err);
     if (st == PARE_OK && reference != NULL)
-        st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
+        st = open_reference(j, reference, err);
     j->models[0] = &j->model;
     j->run.args = j->args;
     j->run.backend = j->backend;

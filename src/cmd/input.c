@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,6 +83,31 @@ pare_status cmd_open_tokenizer(pare_tokenizer **out, const pare_model *m, int64_
     if (st == PARE_OK && bos != NULL)
         st = find_bos(*out, &m->vocab, bos, err);
     return st == PARE_OK ? st : pare_fail_in(err, st, m->path);
+}
+
+pare_status cmd_check_vocabularies(const pare_model *a, const pare_model *b, pare_error *err)
+{
+    size_t n_other = 0, first_other = 0;
+    if (!a->has_vocab || !b->has_vocab)
+        return PARE_OK; /* sizes are compared with the logits' */
+    if (a->vocab.n_tokens != b->vocab.n_tokens)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s has a vocabulary of %" PRIu32 " tokens and %s one of %" PRIu32 ": they cannot be compared",
+                         a->path, a->vocab.n_tokens, b->path, b->vocab.n_tokens);
+    for (uint32_t i = 0; i < a->vocab.n_tokens; i++) {
+        const pare_str x = a->vocab.tokens[i], y = b->vocab.tokens[i];
+        if (x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0))
+            continue;
+        if (pare_vocab_type(&a->vocab, i) == PARE_TOKEN_NORMAL && pare_vocab_type(&b->vocab, i) == PARE_TOKEN_NORMAL)
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "token %" PRIu32 " is '%.*s' in %s and '%.*s' in %s: they cannot be compared", i,
+                             (int)x.len, x.data, a->path, (int)y.len, y.data, b->path);
+        first_other = n_other++ == 0 ? i : first_other;
+    }
+    if (n_other == 0)
+        return PARE_OK;
+    return pare_warn(err, "%s and %s have other names for %zu special tokens, the first of them %zu", a->path, b->path,
+                     n_other, first_other);
 }
 
 pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err)

@@ -169,6 +169,13 @@ static void what_makes_no_sense_is_refused(void **state)
     r = cli_expect(2, "$PARE compare $DEMO other -f text.txt -c 64 --chunks 1");
     CHECK(cli_contains(r.err, "they cannot be compared"));
     cli_expect(0, "$PARE compare $DEMO other"); /* weights have no tokens */
+    r = cli_expect(2, "$PARE eval $DEMO --reference other -f text.txt -c 64 --chunks 1");
+    CHECK(cli_contains(r.err, "they cannot be compared"));
+    cli_expect(0, "$PARE eval other -f text.txt -c 64 --chunks 1 --save-logits other.lgt");
+    r = cli_run("$PARE eval $DEMO --logits other.lgt -f text.txt -c 64 --chunks 1");
+    CHECK((r.code == 2 || r.code == 3) && cli_contains(r.err, "other.lgt: made with the tokenizer of SHA-256"));
+    cli_expect(0, "rm other/tokenizer*.json other/special*.json"); /* a reference needs none */
+    cli_expect(0, "$PARE eval $DEMO --reference other -f text.txt -c 64 --chunks 1");
 }
 
 int main(void)

@@ -131,6 +131,14 @@ static void several_texts_get_a_line_each(void **state)
           cli_contains(r.out, "\nmean of the texts                  8 "));
 }
 
+static void more_context_than_trained_for_is_warned_of(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 2049 --chunks 1");
+    CHECK(cli_contains(r.err, "windows of 2049 tokens, the model was trained for 2048"));
+    CHECK(!cli_contains(cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 2048 --chunks 1").err, "trained for"));
+}
+
 static void mistakes_get_one_clear_line(void **state)
 {
     (void)state;
@@ -155,10 +163,14 @@ static void mistakes_get_one_clear_line(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(intervals_enclose_the_figure),       cmocka_unit_test(ranges_are_parts_of_the_whole),
-        cmocka_unit_test(a_sample_depends_on_its_seed_alone), cmocka_unit_test(the_worst_tokens_are_named),
-        cmocka_unit_test(arithmetic_is_told_and_matters),     cmocka_unit_test(bytes_that_are_no_utf8_are_warned_of),
-        cmocka_unit_test(several_texts_get_a_line_each),      cmocka_unit_test(mistakes_get_one_clear_line)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(intervals_enclose_the_figure),
+                                       cmocka_unit_test(ranges_are_parts_of_the_whole),
+                                       cmocka_unit_test(a_sample_depends_on_its_seed_alone),
+                                       cmocka_unit_test(the_worst_tokens_are_named),
+                                       cmocka_unit_test(arithmetic_is_told_and_matters),
+                                       cmocka_unit_test(bytes_that_are_no_utf8_are_warned_of),
+                                       cmocka_unit_test(several_texts_get_a_line_each),
+                                       cmocka_unit_test(more_context_than_trained_for_is_warned_of),
+                                       cmocka_unit_test(mistakes_get_one_clear_line)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

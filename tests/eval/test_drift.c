@@ -141,6 +141,10 @@ static void tasks_are_paired_by_rule_and_group(void **state)
     CHECK(p.n == 6 && p.n_left_out == 2 && p.n_groups == 4 && p.pair[3].group == 2 && p.pair[5].group == 2);
     CHECK(p.pair[3].reference.right && !p.pair[3].model.right && p.pair[4].model.right);
     pare_pairs_close(&p);
+    CHECK_OK(pare_pairs_add_task(&p, &b, &a, PARE_BY_SUM, &err),
+             &err); /* the reference is the one that lacks an item */
+    CHECK(p.n == 3 && p.n_left_out == 1 && p.pair[2].item == 3);
+    pare_pairs_close(&p);
     CHECK_OK(pare_pairs_add_task(&p, &a, &b, PARE_BY_TOKENS, &err), &err);
     CHECK(p.pair[1].reference.choice == 2 && p.pair[1].model.right && p.pair[2].reference.right);
     pare_pairs_close(&p);
