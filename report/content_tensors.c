@@ -140,6 +140,13 @@ static void add_weights(const pare_content *c, const pare_entry *e)
                                pare_content_value(c, pare_content_number(row, "relative"))};
         pare_page_row(c->page, t, cells);
     }
+    const double n_nonfinite = pare_content_number(weights, "n_nonfinite");
+    if (n_nonfinite > 0)
+        pare_page_add(c->page, PARE_BLOCK_WARNING,
+                      pare_page_text(c->page,
+                                     "%.0f weights of %s or of its reference are infinite or NaN: the changes above "
+                                     "say nothing of them.",
+                                     n_nonfinite, e->name));
 }
 
 void pare_content_tensors(const pare_content *c)

@@ -128,6 +128,18 @@ static size_t print_unlike(const pare_weight_drift *w)
     return n;
 }
 
+/* They are in no norm, which says nothing of them. */
+static void print_nonfinite(const pare_weight_drift *w)
+{
+    size_t i = 0;
+    if (w->total.n_nonfinite == 0)
+        return;
+    while (w->rows[i].change.n_nonfinite == 0)
+        i++;
+    printf("    infinite or NaN in one of the models, and so in no norm: %" PRIu64 " values, the first in %s\n",
+           w->total.n_nonfinite, safe(w->rows[i].name));
+}
+
 static void print_weights(const pare_weight_drift *w)
 {
     const double changed = w->total.n_weights > 0 ? (double)w->total.n_changed / (double)w->total.n_weights : 0;
@@ -144,6 +156,7 @@ static void print_weights(const pare_weight_drift *w)
     printf("  weights: %zu of %zu tensors changed, %.4g %% of their %" PRIu64
            " values; norm of the change %.4g of the whole, largest %.4g\n",
            w->n_most, n, 100 * changed, w->total.n_weights, pare_weight_relative(&w->total), w->total.max_abs);
+    print_nonfinite(w);
     printf("    %-*s  %9s %9s  %10s %10s\n", NAME_WIDTH, "kind", "tensors", "changed", "relative", "largest");
     for (size_t i = 0; i < w->n_kinds; i++) {
         const pare_weight_kind *kind = &w->kinds[i];

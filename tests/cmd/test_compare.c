@@ -174,6 +174,12 @@ static void what_makes_no_sense_is_refused(void **state)
     cli_expect(0, "$PARE eval other -f text.txt -c 64 --chunks 1 --save-logits other.lgt");
     r = cli_run("$PARE eval $DEMO --logits other.lgt -f text.txt -c 64 --chunks 1");
     CHECK((r.code == 2 || r.code == 3) && cli_contains(r.err, "other.lgt: made with the tokenizer of SHA-256"));
+    /* the first weight becomes NaN: BF16 7fc0 behind the header */
+    cli_expect(0, "rm -rf nan && cp -r $DEMO nan && chmod -R u+w nan && n=$(od -An -tu8 -N8 nan/model.safetensors) && "
+                  "printf '\\300\\177' | dd of=nan/model.safetensors bs=1 seek=$((n + 8)) conv=notrunc 2>/dev/null");
+    r = cli_expect(0, "$PARE compare $DEMO nan --report nan.html");
+    CHECK(cli_contains(r.out, "infinite or NaN in one of the models, and so in no norm: 1 values"));
+    cli_expect(0, "grep -q '1 weights of nan.* are infinite or NaN' nan.html");
     cli_expect(0, "rm other/tokenizer*.json other/special*.json"); /* a reference needs none */
     cli_expect(0, "$PARE eval $DEMO --reference other -f text.txt -c 64 --chunks 1");
 }

@@ -24,6 +24,29 @@ static int set_up(void **state)
     return 0;
 }
 
+static void quantiles_have_their_names(void **state)
+{
+    (void)state;
+    json_t *doc = eval_json("--chunks 9"), *row;
+    static const struct {
+        const char *key;
+        double fraction;
+    } named[] = {{"kld_median", 0.5}, {"kld_p99", 0.99}, {"kld_p999", 0.999}, {"kld_max", 1}};
+    size_t i, n_found = 0;
+    json_array_foreach(json_object_get(doc, "kld_quantiles"), i, row)
+    {
+        for (size_t k = 0; k < sizeof named / sizeof named[0]; k++)
+            if (real_of(row, "fraction") == named[k].fraction) {
+                CHECK(real_of(row, "value") == real_of(doc, named[k].key));
+                n_found++;
+            }
+    }
+    CHECK(n_found == 4 && real_of(doc, "kld_median") < real_of(doc, "kld_p99") &&
+          real_of(doc, "kld_p99") < real_of(doc, "kld_p999") && real_of(doc, "kld_p999") < real_of(doc, "kld_max"));
+    CHECK(fabs(exp(real_of(doc, "ln_ratio")) - real_of(doc, "ratio")) < 1e-12);
+    json_decref(doc);
+}
+
 static void intervals_enclose_the_figure(void **state)
 {
     (void)state;
@@ -163,7 +186,8 @@ static void mistakes_get_one_clear_line(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(intervals_enclose_the_figure),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles_have_their_names),
+                                       cmocka_unit_test(intervals_enclose_the_figure),
                                        cmocka_unit_test(ranges_are_parts_of_the_whole),
                                        cmocka_unit_test(a_sample_depends_on_its_seed_alone),
                                        cmocka_unit_test(the_worst_tokens_are_named),

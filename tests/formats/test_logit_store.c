@@ -543,6 +543,9 @@ static void frames_that_lie_are_found(void **state)
     pare_store_u32le(rows + 4, 0);
     pare_store_u32le(rows + 16, 0x7fc00000); /* NaN */
     CHECK(read_with_piece(0, rows, sizeof rows, true, 17) == PARE_ERR_RANGE);
+    pare_store_f32le(rows + 16, 0);
+    pare_store_f32le(rows + 8, 0.0005f); /* a target above the most likely token */
+    CHECK(read_with_piece(0, rows, sizeof rows, true, 17) == PARE_ERR_RANGE);
     /* numbers: base 0, shift 0, one byte each */
     uint8_t planes[PARE_LOGIT_PIECE_HEAD + 3 * N] = {0, 0, 0, 0, 0, 1};
     CHECK(read_with_piece(1, planes, sizeof planes, true, 17) == PARE_OK);
