@@ -194,7 +194,8 @@ typedef struct variant {
         rope_factors, sinks, shared_expert, expert_norm;
     uint32_t n_expert_used; /* of EXPERTS; 0: a dense FFN */
     uint32_t window, window_period;
-    float embd_scale, residual_scale, logit_scale, attn_scale, attn_softcap, final_softcap, rope_factor;
+    float embd_scale, residual_scale, logit_scale, attn_scale, attn_softcap, final_softcap, rope_factor,
+        rope_attn_factor;
 } variant;
 
 static void add_weight(pare_model *m, uint64_t *seed, const variant *v, pare_weight id, uint32_t layer, uint64_t n_rows,
@@ -297,7 +298,8 @@ static void make_model(pare_model *m, pare_arch *arch, const variant *v)
                            .final_softcap = v->final_softcap,
                            .tied_output = v->tied,
                            .rope_scaling = v->rope_factor != 0 ? PARE_ROPE_LINEAR : PARE_ROPE_PLAIN,
-                           .rope_factor = v->rope_factor};
+                           .rope_factor = v->rope_factor,
+                           .rope_attn_factor = v->rope_attn_factor};
     CHECK_OK(pare_model_reserve(m, 128, &err), &err);
     add_weight(m, &seed, v, PARE_W_TOKEN_EMBD, 0, VOCAB, EMBD);
     if (v->positions)
@@ -358,8 +360,9 @@ static void slow_heads(const pare_model *m, pare_weight norm, uint32_t layer, in
             double angle = t * pow((double)m->hp.rope_base, -2.0 * i / ROT), was = *a;
             angle /= factors != NULL ? (double)factors[i] : 1;
             angle /= m->hp.rope_scaling == PARE_ROPE_LINEAR ? (double)m->hp.rope_factor : 1;
-            *a = was * cos(angle) - *b * sin(angle);
-            *b = was * sin(angle) + *b * cos(angle);
+            double size = m->hp.rope_attn_factor != 0 ? (double)m->hp.rope_attn_factor : 1;
+            *a = size * (was * cos(angle) - *b * sin(angle));
+            *b = size * (was * sin(angle) + *b * cos(angle));
         }
 }
 
@@ -574,6 +577,7 @@ static void every_wiring(void **state)
         {.name = "biases everywhere", .wiring = llama, .biases = true},
         {.name = "tied, frequency factors", .wiring = llama, .tied = true, .rope_factors = true},
         {.name = "linear scaling", .wiring = llama, .rope_factor = 4},
+        {.name = "queries and keys grow with their angles", .wiring = neox, .rope_attn_factor = 1.4f},
         {.name = "window", .wiring = llama, .window = 5},
         {.name = "window with period, sinks", .wiring = neox, .window = 4, .window_period = 2, .sinks = true},
         {.name = "q and k norms", .wiring = neox, .qk_norms = true},
