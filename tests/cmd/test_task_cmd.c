@@ -78,6 +78,15 @@ static void examples_and_limits(void **state)
     r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 20");
     CHECK(cli_contains(r.err, "1 of 3 items are longer than 20 tokens") && cli_contains(r.out, "2 items"));
     CHECK(cli_contains(r.out, "(1 too long)"));
+    r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 20 --task-items --json");
+    doc = cli_json(&r);
+    task = json_array_get(json_object_get(doc, "tasks"), 0);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *item = json_array_get(json_object_get(task, "items"), i);
+        size_t n = json_array_size(json_object_get(item, "choices"));
+        CHECK(n == (json_is_true(json_object_get(item, "too_long")) ? 0 : 1));
+    }
+    json_decref(doc);
     r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 1");
     CHECK(cli_contains(r.out, "lambada: 0 items, 0-shot  (3 too long)\n"));
 }
@@ -91,6 +100,33 @@ static void errors_that_are_not_known(void **state)
     CHECK(cli_contains(r.out, "piqa: 1 item, 0-shot:"));
     CHECK(cli_contains(r.out, "mean of 2 tasks: ") && cli_contains(r.out, "of their 2 items: "));
     CHECK(!cli_contains(r.out, "nan") && !cli_contains(r.out, "+/-"));
+    r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task civics_test.csv --task-ctx 20");
+    CHECK(cli_contains(r.out, "mmlu_civics: 0 items, 0-shot  (4 too long)\n"));
+    CHECK(!cli_contains(r.out, "mean of") && !cli_contains(r.out, "nan")); /* of one task there is none */
+}
+
+/* A mean in which tasks count the same, and one in which items do. */
+static void means_of_tasks(void **state)
+{
+    (void)state;
+    copy_tasks();
+    cli_result r = cli_expect(0, "$PARE eval $DEMO --task civics_test.csv --task piqa_val.jsonl");
+    CHECK(cli_contains(r.out, "mmlu_civics: 4 items, 0-shot:  acc 25.00 %"));
+    CHECK(cli_contains(r.out, "piqa: 2 items, 0-shot:  acc 0.00 %"));
+    CHECK(cli_contains(r.out, "mean of 2 tasks: 12.50 % +/- 12.50; of their 6 items: 16.67 % +/- 16.67\n"));
+}
+
+static void long_groups_are_not_repeated(void **state)
+{
+    (void)state;
+    for (int n = 200; n <= 201; n++) {
+        cli_expect(0,
+                   "printf '{\"query\":\"The\",\"choices\":[\"state\",\"fish\"],\"gold\":0,\"group\":\"%%0%dd\"}' 0 "
+                   ">long.jsonl",
+                   n);
+        cli_result r = cli_expect(0, "$PARE eval $DEMO --task long.jsonl --task-items --json");
+        CHECK(cli_contains(r.out, "\"group\": \"000") == (n == 200));
+    }
 }
 
 static void groups_make_a_second_error(void **state)
@@ -128,6 +164,8 @@ int main(void)
         cmocka_unit_test(texts_and_tasks_together),
         cmocka_unit_test(examples_and_limits),
         cmocka_unit_test(errors_that_are_not_known),
+        cmocka_unit_test(means_of_tasks),
+        cmocka_unit_test(long_groups_are_not_repeated),
         cmocka_unit_test(groups_make_a_second_error),
         cmocka_unit_test(misuse),
     };
