@@ -157,28 +157,14 @@ static pare_status peak_of_row(size_t row, int thread, void *ctx, pare_error *er
     return PARE_OK;
 }
 
-/* Add to err, which names the place in the text, the place in the network. */
-static void add_origin(const tile *t, pare_error *err)
-{
-    pare_source *s = t->side->source;
-    const char *name = NULL;
-    const pare_error found = *err;
-    if (s->trace == NULL || s->trace(s, t->ids, t->e->job->windows->n_ctx, &name, NULL) != PARE_OK)
-        return;
-    if (name != NULL)
-        pare_fail(err, found.status, "%s; the first one that is not goes into tensor '%s'", found.text, name);
-    else
-        pare_fail(err, found.status, "%s; all that go into the tensors of the layers are finite", found.text);
-}
-
 /* wants_lse: not when the comparison with the other side gives it, in the same pass as the divergence */
 static pare_status fill_side(tile *t, side *s, bool wants_lse, pare_error *err)
 {
     t->side = s;
     t->wants_lse = wants_lse;
     pare_status st = s->source->rows(s->source, t->seq, t->pos, t->n, s->logits, err);
-    if (st == PARE_OK && (st = pare_parallel(t->n, peak_of_row, t, err)) == PARE_ERR_NUMBER && err != NULL)
-        add_origin(t, err);
+    if (st == PARE_OK && (st = pare_parallel(t->n, peak_of_row, t, err)) == PARE_ERR_NUMBER && s->source->trace != NULL)
+        s->source->trace(s->source, t->ids, t->e->job->windows->n_ctx, err);
     return st;
 }
 

@@ -52,11 +52,10 @@ typedef pare_status (*pare_observe_fn)(const pare_tensor *w, uint32_t matrix, co
                                        pare_error *err);
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
 
-/* Where values that are not finite begin: run one sequence of n tokens, and *out is the first matrix that is multiplied
- * with one, NULL when all layers pass and only the product with the output matrix is left. Takes the place of what was
- * observed. Errors: those of pare_forward_run */
-pare_status pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, const pare_tensor **out,
-                               pare_error *err);
+/* err says that a logit of the sequence ids [n] is not finite: run it once more, and add the first tensor that is
+ * multiplied with such a value, or that none before the output matrix is. True: there is one. Takes the place of what
+ * was observed. */
+bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_error *err);
 
 /* Bytes of activation memory that the pass needs: its own, and the backend's workspace, which passes share. */
 uint64_t pare_forward_bytes(const pare_forward *f);

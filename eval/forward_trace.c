@@ -41,18 +41,19 @@ static pare_status look(const pare_tensor *w, uint32_t matrix, const float *x, u
     return pare_fail(err, PARE_ERR_NUMBER, "an input of tensor '%s' is not finite", w->name);
 }
 
-pare_status pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, const pare_tensor **out,
-                               pare_error *err)
+bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_error *err)
 {
     trace t = {.b = f->b};
-    pare_error inner = {0};
     pare_forward_observe(f, look, &t);
-    pare_status st = pare_forward_run(f, ids, 1, n, &inner);
+    pare_status st = pare_forward_run(f, ids, 1, n, NULL);
     pare_forward_observe(f, NULL, NULL);
-    *out = t.found;
-    if (st == PARE_OK || t.found != NULL)
-        return PARE_OK;
-    if (err != NULL)
-        *err = inner;
-    return st;
+    if (err == NULL || (t.found == NULL && st != PARE_OK))
+        return t.found != NULL;
+    const pare_error before = *err;
+    if (t.found != NULL)
+        pare_fail(err, before.status, "%s; the first one that is not goes into tensor '%s'", before.text,
+                  t.found->name);
+    else
+        pare_fail(err, before.status, "%s; all that go into the tensors of the layers are finite", before.text);
+    return t.found != NULL;
 }

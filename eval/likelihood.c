@@ -327,6 +327,18 @@ static void finish_sequences(scoring *s, const sequence *batch, size_t n)
         s->with->each(s->n_done, s->task->n_items, s->with->user);
 }
 
+/* err says that a logit of the batch is not finite; in which tensor's inputs that begins. */
+static void trace_batch(const scoring *s, size_t n, pare_error *err)
+{
+    const pare_error before = err != NULL ? *err : (pare_error){0};
+    const int32_t *ids = s->ids;
+    for (size_t i = 0; i < n && err != NULL; ids += s->lengths[i++]) {
+        *err = before;
+        if (pare_forward_trace(s->f, ids, s->lengths[i], err))
+            return;
+    }
+}
+
 /* Run as many sequences from number `first` on as there is room for; *n: how many. */
 static pare_status run_batch(scoring *s, size_t first, size_t *n, pare_error *err)
 {
@@ -344,8 +356,8 @@ static pare_status run_batch(scoring *s, size_t first, size_t *n, pare_error *er
     }
     if (st == PARE_OK)
         st = pare_forward_run_each(s->f, s->ids, s->lengths, (uint32_t)*n, err);
-    if (st == PARE_OK)
-        st = score_rows(s, s->list + first, *n, err);
+    if (st == PARE_OK && (st = score_rows(s, s->list + first, *n, err)) == PARE_ERR_NUMBER)
+        trace_batch(s, *n, err);
     if (st != PARE_OK)
         return st;
     s->out->n_tokens += total;

@@ -19,9 +19,9 @@ struct pare_source {
     pare_status (*run)(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err);
     /* Positions [pos, pos + n) of the window at place seq of the batch: out [n, n_vocab]. */
     pare_status (*rows)(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
-    /* rows() of the window ids [n_ctx] gave what is not finite: *name is the first tensor that is multiplied with such a
-     * value, NULL when none before the output matrix is. Ends the run of the batch. NULL: nothing is computed here. */
-    pare_status (*trace)(pare_source *s, const int32_t *ids, uint32_t n_ctx, const char **name, pare_error *err);
+    /* err says that rows() of the window ids [n_ctx] gave what is not finite: add where in the network such values
+     * begin. Ends the run of the batch. NULL: nothing is computed here. */
+    void (*trace)(pare_source *s, const int32_t *ids, uint32_t n_ctx, pare_error *err);
     uint64_t (*bytes)(const pare_source *s); /* memory that it holds */
     void (*close)(pare_source *s);           /* frees s too */
 };

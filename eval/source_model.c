@@ -13,12 +13,9 @@ static pare_status model_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32
     return pare_forward_logits(s->state, seq, pos, n, out, err);
 }
 
-static pare_status model_trace(pare_source *s, const int32_t *ids, uint32_t n_ctx, const char **name, pare_error *err)
+static void model_trace(pare_source *s, const int32_t *ids, uint32_t n_ctx, pare_error *err)
 {
-    const pare_tensor *first = NULL;
-    pare_status st = pare_forward_trace(s->state, ids, n_ctx, &first, err);
-    *name = first != NULL ? first->name : NULL;
-    return st;
+    pare_forward_trace(s->state, ids, n_ctx, err);
 }
 
 static uint64_t model_bytes(const pare_source *s)
