@@ -1,5 +1,6 @@
 #include "make_record.h"
 #include "report/record_merge.h"
+#include "report/record_seal.h"
 #include "report/record_verify.h"
 
 #include <stdio.h>
@@ -227,6 +228,54 @@ static void parts_that_do_not_fit_are_refused(void **state)
     }
 }
 
+/* The same model and settings, and another text in one of its properties. */
+static void parts_are_of_one_text(void **state)
+{
+    static const char *const keys[] = {"sha256", "ids_sha256", "n_tokens", "n_windows"};
+    (void)state;
+    make_record(in_temp("a.json"), true, 0, 2, NULL);
+    make_record(in_temp("b.json"), true, 2, MADE_WINDOWS, NULL);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        pare_error err = {0};
+        pare_record parts[2];
+        pare_output_set set = {0};
+        json_t *tool = json_object();
+        char why[64];
+        CHECK_OK(pare_record_load(&parts[0], in_temp("a.json"), &err), &err);
+        CHECK_OK(pare_record_load(&parts[1], in_temp("b.json"), &err), &err);
+        json_object_set_new(json_array_get(json_object_get(parts[1].doc, "texts"), 1), keys[i], json_integer(7));
+        CHECK(pare_record_merge(parts, 2, in_temp("n.json"), true, tool, &set, NULL, &err) == PARE_ERR_USAGE);
+        snprintf(why, sizeof why, "'texts[1].%s' is not that of", keys[i]);
+        CHECK(strstr(err.text, why) != NULL);
+        pare_output_set_close(&set);
+        pare_record_unload(&parts[0]);
+        pare_record_unload(&parts[1]);
+        json_decref(tool);
+    }
+}
+
+/* Whoever computes seal and digest anew is caught by the items. */
+static void a_sealed_lie_does_not_follow_from_the_items(void **state)
+{
+    pare_error err = {0};
+    pare_buf text = {0};
+    (void)state;
+    make_record(in_temp("a.json"), true, 0, 2, NULL);
+    json_t *doc = json_load_file(in_temp("a.json"), 0, NULL), *average = json_object_get(doc, "average");
+    const double kld = json_real_value(json_object_get(average, "kld_mean"));
+    json_object_set_new(average, "kld_mean", json_real(kld * (1 + 1e-9)));
+    json_object_del(doc, "seal");
+    json_object_del(doc, "digest");
+    CHECK_OK(pare_record_seal(doc, &text, &err), &err);
+    check_write_file(in_temp("a.json"), text.data, text.len);
+    pare_record_report r = verify(in_temp("a.json"));
+    CHECK(r.bytes == PARE_VERDICT_OK && r.figures == PARE_VERDICT_DIFFERENT && r.n_findings == 1);
+    CHECK(has_finding(&r, "average.kld_mean"));
+    pare_record_report_close(&r);
+    pare_buf_close(&text);
+    json_decref(doc);
+}
+
 static void a_changed_record_is_not_loaded(void **state)
 {
     pare_error err = {0};
@@ -245,9 +294,14 @@ static void a_changed_record_is_not_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_record_follows_from_its_items), cmocka_unit_test(an_edited_digit_is_found),
-        cmocka_unit_test(the_edited_member_is_named),      cmocka_unit_test(broken_records_are_findings_too),
-        cmocka_unit_test(parts_become_the_undivided_run),  cmocka_unit_test(parts_that_do_not_fit_are_refused),
+        cmocka_unit_test(a_record_follows_from_its_items),
+        cmocka_unit_test(an_edited_digit_is_found),
+        cmocka_unit_test(the_edited_member_is_named),
+        cmocka_unit_test(broken_records_are_findings_too),
+        cmocka_unit_test(parts_become_the_undivided_run),
+        cmocka_unit_test(parts_that_do_not_fit_are_refused),
+        cmocka_unit_test(parts_are_of_one_text),
+        cmocka_unit_test(a_sealed_lie_does_not_follow_from_the_items),
         cmocka_unit_test(a_changed_record_is_not_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
