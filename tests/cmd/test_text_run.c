@@ -1,0 +1,91 @@
+#include "check.h"
+
+#include "cmd/input.h"
+#include "cmd/text_run.h"
+#include "formats/open.h"
+
+#include <string.h>
+
+/* A reference of a machine that computes something else each time, if `step` is not 0. */
+typedef struct fickle {
+    pare_source source;
+    float step;
+    uint32_t n_calls;
+} fickle;
+
+static pare_status run(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
+{
+    (void)s;
+    (void)w;
+    (void)i;
+    (void)n_seq;
+    (void)err;
+    return PARE_OK;
+}
+
+static pare_status rows(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    fickle *f = s->state;
+    (void)seq;
+    (void)pos;
+    (void)err;
+    memset(out, 0, (size_t)n * s->n_vocab * sizeof *out);
+    out[5] = 1 + f->step * (float)f->n_calls++;
+    return PARE_OK;
+}
+
+static void close_nothing(pare_source *s)
+{
+    (void)s;
+}
+
+static pare_status open_fickle(pare_source **out, const pare_windows *w, void *user, pare_error *err)
+{
+    fickle *f = user;
+    (void)w;
+    (void)err;
+    *out = &f->source;
+    return PARE_OK;
+}
+
+static void the_self_check_finds_a_machine_that_errs(void **state)
+{
+    pare_error err = {0};
+    pare_model m;
+    pare_tokenizer *tokenizer = NULL;
+    pare_backend *b = NULL;
+    char text[512];
+    char *argv[] = {"eval", "demo", "-f", "x", "-c", "32", "--chunks", "3", "-q"};
+    cmd_args args;
+    (void)state;
+    snprintf(text, sizeof text, "%s", source_path("tests/data/demo/text.txt"));
+    CHECK_OK(cmd_args_parse(&args, cmd_verb_find("eval"), 9, argv, &err), &err);
+    CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
+    cmd_text_run r = {.args = &args, .models = (const pare_model *[]){&m}, .n_models = 1};
+    CHECK_OK(cmd_open_tokenizer(&tokenizer, &m, &r.bos, &err), &err);
+    CHECK_OK(cmd_open_backend(&b, &args, &err), &err);
+    r.backend = b;
+    r.tokenizer = tokenizer;
+    r.open_reference = open_fickle;
+    for (int errs = 0; errs < 2; errs++) {
+        pare_eval_result result;
+        fickle f = {.step = errs != 0 ? 0x1p-10f : 0};
+        f.source = (pare_source){
+            .path = "fickle", .n_vocab = m.hp.n_vocab, .state = &f, .run = run, .rows = rows, .close = close_nothing};
+        r.open_user = &f;
+        r.self_checked = false;
+        pare_status st = cmd_run_text(&r, 0, text, &result, &err);
+        CHECK(st == (errs != 0 ? PARE_ERR_NUMBER : PARE_OK) && r.self_checked == (errs == 0));
+    }
+    CHECK(strstr(err.text, "fickle: differs from itself at window 0 position 16") != NULL);
+    cmd_close_backend(b);
+    pare_tokenizer_close(tokenizer);
+    pare_model_close(&m);
+    cmd_args_close(&args);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_self_check_finds_a_machine_that_errs)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
