@@ -72,6 +72,7 @@ static round_fn rounding_of(pare_type type)
 typedef struct rounded {
     float *x;
     size_t room;
+    void (*close)(pare_backend *b); /* of the backend that this one extends */
 } rounded;
 
 typedef struct job {
@@ -115,9 +116,10 @@ static pare_status ggml_matmul(pare_backend *b, const pare_tensor *w, uint64_t r
 static void ggml_close(pare_backend *b)
 {
     rounded *r = b->state;
+    b->close = r->close;
     free(r->x);
     free(r);
-    free(b);
+    b->close(b);
 }
 
 pare_status pare_backend_cpu_ggml(pare_backend **out, pare_error *err)
@@ -130,6 +132,7 @@ pare_status pare_backend_cpu_ggml(pare_backend **out, pare_error *err)
         free(r);
         return st;
     }
+    r->close = (*out)->close;
     (*out)->compute = "ggml";
     (*out)->state = r;
     (*out)->matmul = ggml_matmul;
