@@ -131,6 +131,9 @@ pare_status pare_logit_store_check(const pare_logit_store *s, const pare_logit_i
     if (own->stride != run->stride)
         return pare_fail(err, PARE_ERR_RANGE, "%s: made with a stride of %" PRIu32 " tokens, this run has %" PRIu32,
                          s->path, own->stride, run->stride);
+    if (own->compute[0] != '\0' && run->compute[0] != '\0' && strcmp(own->compute, run->compute) != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: made with --compute %s, this run has --compute %s", s->path,
+                         own->compute, run->compute);
     if (own->format != PARE_LOGITS_LLAMA && own->bos != run->bos)
         return pare_fail(err, PARE_ERR_RANGE, "%s: token 0 of each window was %s, in this run it is %s", s->path,
                          bos_text(own->bos, a), bos_text(run->bos, b));

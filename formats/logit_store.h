@@ -22,6 +22,7 @@ typedef struct pare_logit_info {
     int64_t bos;               /* the id that took the place of token 0 of each window, or PARE_TOKEN_NONE */
     char model_sha256[65];     /* of the model's files: sorted "<sha256>  <name>" lines hashed; of one file its own */
     char tokenizer_sha256[65]; /* of its vocabulary, merges and rules */
+    char compute[8];           /* arithmetic of its pass: "f32", "bf16", "ggml" (eval/backend.h) */
     const char *model;         /* its name without folder; borrowed (writer) or owned by the store (reader) */
     uint32_t bits;             /* bits a logit in the file, about; 0: the default precision. Only pare's own format */
     uint32_t n_windows;        /* needed for llama-perplexity's format, which has it in front; else counted */

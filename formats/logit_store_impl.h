@@ -16,7 +16,7 @@
 enum {
     PARE_LOGIT_MAGIC_BYTES = 8,
     PARE_LOGIT_VERSION = 1,
-    PARE_LOGIT_HEAD = 132,               /* bytes of the header before the model's name */
+    PARE_LOGIT_HEAD = 140,               /* bytes of the header before the model's name */
     PARE_LOGIT_MAX_NAME = 4096,          /* bytes */
     PARE_LOGIT_CHECK = 16,               /* bytes of an XXH3-128 */
     PARE_LOGIT_NOISE = 32,               /* bytes at the start of the index */

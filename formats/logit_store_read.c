@@ -135,6 +135,7 @@ static pare_status read_header(pare_logit_store *s, size_t *end, pare_error *err
                                 .n_bytes = s->n};
     hash_text(s->info.model_sha256, h + 64);
     hash_text(s->info.tokenizer_sha256, h + 96);
+    memcpy(s->info.compute, h + 132, sizeof s->info.compute - 1); /* zeroed before: it ends */
     c->chunk_rows = pare_load_u32le(h + 56);
     c->piece_tokens = pare_load_u32le(h + 60);
     if ((s->model = strndup((const char *)h + PARE_LOGIT_HEAD, name)) == NULL)

@@ -449,6 +449,7 @@ static pare_status put_header(pare_logit_writer *w, pare_error *err)
     if (!pare_unhex(head + 96, 32, info->tokenizer_sha256))
         memset(head + 96, 0, 32);
     pare_store_u32le(head + 128, (uint32_t)name);
+    memcpy(head + 132, info->compute, strnlen(info->compute, sizeof info->compute - 1));
     memcpy(head + PARE_LOGIT_HEAD, info->model, name);
     for (uint32_t v = 0; v < info->n_vocab; v++)
         pare_store_u32le(head + PARE_LOGIT_HEAD + padded + 4 * (size_t)v, c->order[v]);

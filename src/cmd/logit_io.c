@@ -27,6 +27,11 @@ static pare_status check_options(const cmd_args *args, pare_error *err)
     return PARE_OK;
 }
 
+static void set_compute(pare_logit_info *info, const cmd_args *args)
+{
+    snprintf(info->compute, sizeof info->compute, "%s", cmd_text(args, OPT_COMPUTE));
+}
+
 /* What a new store will say that it is of. */
 static pare_status describe(cmd_logit_io *l, const pare_model *reference, pare_error *err)
 {
@@ -39,10 +44,12 @@ static pare_status describe(cmd_logit_io *l, const pare_model *reference, pare_e
     if (l->store != NULL) {
         const pare_logit_info *old = pare_logit_store_info(l->store);
         l->info.model = old->model;
+        memcpy(l->info.compute, old->compute, sizeof old->compute);
         memcpy(l->info.model_sha256, old->model_sha256, sizeof old->model_sha256);
         return PARE_OK;
     }
     l->info.model = cmd_base_name(of->path);
+    set_compute(&l->info, l->args);
     cmd_note("hashing %s", of->path);
     pare_status st = pare_model_hash_open(&hash, of, err);
     if (st == PARE_OK)
@@ -93,7 +100,8 @@ static pare_logit_info info_of_run(const cmd_logit_io *l, const pare_windows *w)
 static pare_status open_store(pare_source **out, const pare_windows *w, void *user, pare_error *err)
 {
     const cmd_logit_io *l = user;
-    const pare_logit_info run = info_of_run(l, w);
+    pare_logit_info run = info_of_run(l, w);
+    set_compute(&run, l->args);
     pare_status st = pare_logit_store_check(l->store, &run, err);
     return st == PARE_OK ? pare_source_of_store(out, l->store, w, err) : st;
 }

@@ -142,6 +142,28 @@ static void bytes_that_are_no_utf8_are_warned_of(void **state)
     CHECK(cli_contains(cli_expect(3, "$PARE eval $DEMO -f bad.txt -c 64 --chunks 2 --strict").err, "byte 3000"));
 }
 
+static void a_store_takes_the_place_of_the_reference(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 64 --chunks 12 --save-logits ref.lgt --force");
+    json_t *two = eval_json("--chunks 12");
+    cli_result r = cli_expect(0, "$PARE eval q2.gguf --logits ref.lgt -f $TEXT -c 64 --chunks 12 --json");
+    json_t *stored = cli_json(&r);
+    CHECK(fabs(real_of(two, "kld_mean") - real_of(stored, "kld_mean")) < 1e-6);
+    CHECK(fabs(real_of(two, "reference_perplexity") - real_of(stored, "reference_perplexity")) < 1e-4);
+    CHECK(real_of(two, "same_top1") == real_of(stored, "same_top1"));
+    json_decref(two);
+    json_decref(stored);
+    static const char *const wrong[][2] = {{"-c 32", "windows of 64 tokens"},
+                                           {"-c 64 --stride 9", "a stride of"},
+                                           {"-c 64 --chunks 13", "ref.lgt"},
+                                           {"-c 64 --compute ggml", "made with --compute f32"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        r = cli_expect(3, "$PARE eval q2.gguf --logits ref.lgt -f $TEXT %s", wrong[i][0]);
+        CHECK(cli_contains(r.err, wrong[i][1]) && r.out[0] == '\0');
+    }
+}
+
 static void several_texts_get_a_line_each(void **state)
 {
     (void)state;
@@ -193,6 +215,7 @@ int main(void)
                                        cmocka_unit_test(the_worst_tokens_are_named),
                                        cmocka_unit_test(arithmetic_is_told_and_matters),
                                        cmocka_unit_test(bytes_that_are_no_utf8_are_warned_of),
+                                       cmocka_unit_test(a_store_takes_the_place_of_the_reference),
                                        cmocka_unit_test(several_texts_get_a_line_each),
                                        cmocka_unit_test(more_context_than_trained_for_is_warned_of),
                                        cmocka_unit_test(mistakes_get_one_clear_line)};
