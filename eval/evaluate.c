@@ -1,13 +1,13 @@
 #include "eval/evaluate.h"
 
 #include "core/checked.h"
+#include "core/clock.h"
 #include "core/threads.h"
 #include "eval/cpu_kernels.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     TILE_BYTES = 64 * 1024 * 1024, /* of logits at once */
@@ -35,13 +35,6 @@ typedef struct evaluation {
     columns *columns;      /* [n_models] */
     double start;
 } evaluation;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static uint32_t tile_of(const pare_windows *w, uint32_t n_vocab)
 {
@@ -238,7 +231,7 @@ static pare_status score_window(evaluation *e, uint32_t i, uint32_t seq, pare_er
 static void stop_clock(evaluation *e)
 {
     if (e->job->seconds != NULL)
-        *e->job->seconds += now() - e->start;
+        *e->job->seconds += pare_clock() - e->start;
 }
 
 static pare_status deliver(evaluation *e, uint32_t i, uint32_t seq, pare_error *err)
@@ -261,7 +254,7 @@ static pare_status deliver(evaluation *e, uint32_t i, uint32_t seq, pare_error *
                                     .same_top1 = both ? c->same_top1 : NULL};
         st = e->job->scores(&scores, k, e->job->user, err);
     }
-    e->start = now();
+    e->start = pare_clock();
     return st;
 }
 
@@ -285,7 +278,7 @@ pare_status pare_evaluate(const pare_eval_job *job, pare_error *err)
     if (st != PARE_OK)
         return st;
     st = open_evaluation(&e, job, err);
-    e.start = now();
+    e.start = pare_clock();
     for (uint32_t i = 0; i < w->n_windows && st == PARE_OK;) {
         uint32_t n_seq = pare_windows_fill(w, i);
         st = run_sources(&e, i, n_seq, err);

@@ -1,6 +1,7 @@
 #include "eval/written.h"
 
 #include "core/checked.h"
+#include "core/clock.h"
 #include "core/scratch.h"
 #include "core/threads.h"
 #include "eval/cpu_kernels.h"
@@ -11,7 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     BATCH_TOKENS = 2048,           /* that go through the layers together, where one sequence is not longer */
@@ -55,13 +55,6 @@ typedef struct scoring {
     int32_t *rows;   /* [n_rows] ascending, all different */
     size_t n_rows;
 } scoring;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static pare_status tokenize_item(size_t i, int thread, void *ctx, pare_error *err)
 {
@@ -418,12 +411,12 @@ static pare_status score_choices(pare_task_scores *out, const pare_task *task, c
 
 pare_status pare_score_task(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err)
 {
-    double start = now();
+    double start = pare_clock();
     uint32_t trained = with->m->hp.n_ctx_train > 0 ? with->m->hp.n_ctx_train : DEFAULT_CTX;
     *out = (pare_task_scores){.task = task, .n_ctx = with->n_ctx > 0 ? with->n_ctx : trained};
     pare_status st = task->kind == PARE_TASK_GENERATE ? pare_score_written(out, task, with, err)
                                                       : score_choices(out, task, with, err);
-    out->seconds = now() - start;
+    out->seconds = pare_clock() - start;
     if (st != PARE_OK)
         pare_task_scores_close(out);
     return st;

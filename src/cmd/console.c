@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/progress.h"
 
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct {
@@ -29,13 +29,6 @@ static struct {
     size_t n_samples;
     uint64_t total;
 } meter;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static bool is_set(const char *name)
 {
@@ -195,7 +188,7 @@ static void take_sample(double time, uint64_t done)
 
 static void show_progress(const char *unit, uint64_t done, uint64_t total, const char *what, void *user)
 {
-    double time = now(), interval = console.bar ? BAR_SECONDS : LINE_SECONDS;
+    double time = pare_clock(), interval = console.bar ? BAR_SECONDS : LINE_SECONDS;
     char numbers[160];
     (void)user;
     if (is_new_job(done, total)) {

@@ -1,4 +1,5 @@
 #include "cmd/summary.h"
+#include "core/clock.h"
 #include "cmd/console.h"
 
 #include <inttypes.h>
@@ -6,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 double cmd_bits_per_weight(const pare_model *m)
 {
@@ -120,12 +120,10 @@ void cmd_print_fallbacks(const pare_plan *plan)
 
 double cmd_seconds(void)
 {
-    static struct timespec start;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (start.tv_sec == 0 && start.tv_nsec == 0)
-        start = now;
-    return (double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) * 1e-9;
+    static double start;
+    if (start == 0)
+        start = pare_clock();
+    return pare_clock() - start;
 }
 
 /* The system's peak of this program. What getrusage tells may be the peak of the one that started it. */
