@@ -70,7 +70,7 @@ pare_status cmd_logit_io_open(cmd_logit_io *l, const cmd_args *args, const pare_
     if (st == PARE_OK && path != NULL)
         st = pare_logit_store_open(&l->store, path, err);
     if (st == PARE_OK && path != NULL && pare_logit_store_info(l->store)->format == PARE_LOGITS_LLAMA)
-        cmd_hint(
+        cmd_warning(
             "%s: llama-perplexity's file: log-probabilities are cut 16 nats below the most likely token, so the "
             "reference's perplexity comes out too small, and divergences of single tokens below about 1e-4 are noise",
             cmd_safe(path, strlen(path)));

@@ -2,6 +2,7 @@
 
 #include "cmd/console.h"
 #include "cmd/task_texts.h"
+#include "cmd/text_run.h"
 #include "core/progress.h"
 #include "eval/task_figures.h"
 #include "eval/written.h"
@@ -83,6 +84,7 @@ pare_status cmd_tasks_score(const cmd_tasks *t, const pare_model *m, pare_backen
         return PARE_OK;
     if ((*scores = calloc(t->n, sizeof **scores)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for scores of %zu tasks", t->n);
+    cmd_warn_of_context(m, "prompts of up to", (uint32_t)cmd_number(t->args, OPT_TASK_CTX));
     for (size_t i = 0; i < t->n && st == PARE_OK; i++) {
         const pare_scorer with = {.m = m,
                                   .b = b,

@@ -65,12 +65,11 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
     return st;
 }
 
-/* Figures there are those of a model out of its depth: right, and not what was meant. */
-static void warn_of_context(const pare_model *m, uint32_t n_ctx)
+void cmd_warn_of_context(const pare_model *m, const char *what, uint32_t n_ctx)
 {
     if (m->hp.n_ctx_train != 0 && n_ctx > m->hp.n_ctx_train)
-        cmd_warning("%s: windows of %" PRIu32 " tokens, the model was trained for %" PRIu32,
-                    cmd_safe(m->path, strlen(m->path)), n_ctx, m->hp.n_ctx_train);
+        cmd_warning("%s: %s %" PRIu32 " tokens, the model was trained for %" PRIu32, cmd_safe(m->path, strlen(m->path)),
+                    what, n_ctx, m->hp.n_ctx_train);
 }
 
 static pare_status open_reference(work *k, pare_error *err)
@@ -93,7 +92,7 @@ static pare_status open_sources(work *k, pare_error *err)
     pare_status st = open_reference(k, err);
     for (size_t i = 0; i < run->n_models && st == PARE_OK; i++) {
         if (k->text.index == 0)
-            warn_of_context(run->models[i], k->text.windows.n_ctx);
+            cmd_warn_of_context(run->models[i], "windows of", k->text.windows.n_ctx);
         st = pare_source_of_model(&k->models[i], run->models[i], run->backend, &k->text.windows, err);
         if (st == PARE_OK)
             st = pare_tally_open(&k->tallies[i], k->text.windows.n_ctx, k->reference != NULL, err);

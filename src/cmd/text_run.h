@@ -57,4 +57,8 @@ pare_status cmd_window_plan(const cmd_args *args, pare_window_plan *out, pare_er
  * listeners; PARE_ERR_NUMBER (the reference differs from itself: this machine computes something else each time) */
 pare_status cmd_run_text(cmd_text_run *run, size_t index, const char *path, pare_eval_result *results, pare_error *err);
 
+/* Warn where n_ctx is more than m was trained for: figures there are those of a model out of its depth, right and not
+ * what was meant. what: "windows of" */
+void cmd_warn_of_context(const pare_model *m, const char *what, uint32_t n_ctx);
+
 #endif

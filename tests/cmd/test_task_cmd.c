@@ -75,6 +75,8 @@ static void examples_and_limits(void **state)
     CHECK(strcmp(json_string_value(json_object_get(task, "sha256")),
                  json_string_value(json_object_get(task, "shots_sha256"))) == 0);
     json_decref(doc);
+    r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 2049");
+    CHECK(cli_contains(r.err, "prompts of up to 2049 tokens, the model was trained for 2048"));
     r = cli_expect(0, "$PARE eval $DEMO --task lambada_test.jsonl --task-ctx 20");
     CHECK(cli_contains(r.err, "1 of 3 items are longer than 20 tokens") && cli_contains(r.out, "2 items"));
     CHECK(cli_contains(r.out, "(1 too long)"));
