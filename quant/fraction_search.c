@@ -17,7 +17,6 @@ static const struct {
 
 /* One lane a block, as floats in two halves. Unsigned: what does not fit is cut off, as is meant. */
 typedef uint16_t words __attribute__((vector_size(2 * BLOCKS)));
-typedef int16_t signed_words __attribute__((vector_size(2 * BLOCKS)));
 typedef uint16_t half_words __attribute__((vector_size(BLOCKS)));
 typedef uint32_t wide_words __attribute__((vector_size(2 * BLOCKS)));
 
@@ -25,7 +24,7 @@ typedef uint32_t wide_words __attribute__((vector_size(2 * BLOCKS)));
 typedef struct batch {
     pare_vec x[2][LEN], w[2][LEN];
     words fraction[LEN]; /* of x / peak, in 2^-16: what is left of it without its integer part, two's complement */
-    words share[LEN];    /* of w in the block's, about 480 in all */
+    words share[LEN];    /* of w in the block's, about 2^15 in all */
     pare_vec peak[2];    /* magnitudes */
 } batch;
 
@@ -69,13 +68,26 @@ PARE_INLINE void prepare(batch *b, const float *src, const float *weight)
         pare_vec size = b->peak[h] = (pare_vec)peak[h];
         store_words(b->fraction, h, b->x[h], 0x1p16f * pare_vec_inverse(pare_vec_where(size > TINY, size)));
         if (weight != NULL)
-            store_words(b->share, h, b->w[h], 480 * pare_vec_inverse(sum[h]));
+            store_words(b->share, h, b->w[h], 32767 * pare_vec_inverse(sum[h]));
     }
 }
 
+/* a b / 2^16, rounded down. A loop over arrays, since compilers know the instruction for that by it. */
+PARE_INLINE words high_product(words a, words b)
+{
+    int16_t x[BLOCKS], y[BLOCKS];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+#pragma omp simd
+    for (int l = 0; l < BLOCKS; l++)
+        x[l] = (int16_t)(x[l] * y[l] >> 16);
+    memcpy(&a, x, sizeof a);
+    return a;
+}
+
 /* sum w r^2 of a group of levels, where level x / peak = an integer + r: the fraction of that is level times the
- * fraction of x / peak, modulo 1. In units of 2^-13 without weights, of 2^-9 of their sum with them; neither sum leaves
- * 16 bits: (2^7)^2 / 2^3 for 31 weights (the peak's r is 0), (2^7)^2 / 2^7 for shares of less than 512. */
+ * fraction of x / peak, modulo 1. In units of 2^-13 without weights, of 2^-15 of their sum with them; neither sum
+ * leaves 16 bits: 2^-2 2^13 for 31 weights (the peak's r is 0), and 2^-2 2^15. */
 PARE_INLINE void try_group(const batch *b, bool weighted, uint16_t first, uint16_t step, words error[GROUP])
 {
     words sum[GROUP] = {{0}};
@@ -83,9 +95,8 @@ PARE_INLINE void try_group(const batch *b, bool weighted, uint16_t first, uint16
         words r = b->fraction[i] * first, more = b->fraction[i] * step, w = weighted ? b->share[i] : more;
 #pragma GCC unroll 8
         for (int k = 0; k < GROUP; k++, r += more) {
-            signed_words high = (signed_words)r >> 8; /* r in 2^-8 */
-            words square = (words)(high * high);
-            sum[k] += weighted ? (square >> 7) * w : square >> 3;
+            words square = high_product(r, r); /* in 2^-16 */
+            sum[k] += weighted ? high_product(square, w) : square >> 3;
         }
     }
     memcpy(error, sum, sizeof sum);

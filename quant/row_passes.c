@@ -1,5 +1,7 @@
 #include "quant/row_passes.h"
 
+#include "quant/vec.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -8,27 +10,21 @@
 /* Vectors of the compilers' own extension. Integers only as wide as every path has them: comparisons of wider ones are
  * taken apart one by one. */
 enum { LANES = 8, HALF = LANES / 2, RUN = 64 };
-typedef int32_t ints __attribute__((vector_size(HALF * sizeof(int32_t))));
 typedef float floats __attribute__((vector_size(HALF * sizeof(float))));
 typedef float all_floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef double doubles __attribute__((vector_size(HALF * sizeof(double))));
 
 size_t pare_row_find_above(const float *x, size_t n, float limit)
 {
+    enum { SETS = 4, STEP = SETS * PARE_VEC_LANES };
     size_t i = 0;
-    const ints no_sign = (ints){0} + INT32_MAX;
     int32_t top; /* magnitudes in the order of their bits, with NaN above infinity */
     memcpy(&top, &limit, sizeof top);
-    for (ints above = {0}; i + 4 * HALF <= n; i += 4 * HALF) {
-        for (size_t k = 0; k < 4 * HALF; k += HALF) {
-            ints bits;
-            memcpy(&bits, x + i + k, sizeof bits);
-            above |= (bits & no_sign) > top;
-        }
-        int32_t any = 0;
-        for (size_t k = 0; k < HALF; k++)
-            any |= above[k];
-        if (any != 0)
+    for (; i + STEP <= n; i += STEP) {
+        pare_mask above = {0};
+        for (size_t k = 0; k < STEP; k += PARE_VEC_LANES)
+            above |= ((pare_mask)pare_vec_load(x + i + k) & INT32_MAX) > top;
+        if (pare_mask_any(above))
             break;
     }
     while (i < n && fabsf(x[i]) <= limit)

@@ -38,8 +38,9 @@ timed() { # "wall CPU" in seconds of a command
     { time "$@" >"$work/log" 2>&1; } 2>"$work/time" || { tail -5 "$work/log" >&2; exit 1; }
     awk '{ print $1, $2 + $3 }' "$work/time"
 }
-ours() { timed "$pare" quantize "$model" -t "$1" ${imatrix:+--imatrix "$imatrix"} -o "$work/ours.gguf" --force -q -j "$threads"; }
-theirs() { timed "$peer" ${imatrix:+--imatrix "$imatrix"} "$model" "$work/theirs.gguf" "$1" "$threads"; }
+# No output is there when a program starts: to give back the memory or blocks of an old one is not what is compared.
+ours() { rm -f "$work/ours.gguf"; timed "$pare" quantize "$model" -t "$1" ${imatrix:+--imatrix "$imatrix"} -o "$work/ours.gguf" -q -j "$threads"; }
+theirs() { rm -f "$work/theirs.gguf"; timed "$peer" ${imatrix:+--imatrix "$imatrix"} "$model" "$work/theirs.gguf" "$1" "$threads"; }
 median() { # file, column
     awk -v c="$2" '{ print $c }' "$1" | sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Small writes are gathered up to so many bytes; larger ones go to the file at once. */
@@ -128,11 +130,20 @@ pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_erro
     return PARE_OK;
 }
 
+/* Whether the file system is memory, which to reserve means to fill it with zeros, while everything waits. */
+static bool lies_in_memory(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
 static pare_status reserve(const pare_output *out, uint64_t n_bytes, pare_error *err)
 {
     pare_status st = pare_output_check_room(out->path, n_bytes, err);
     if (st != PARE_OK || n_bytes == 0)
         return st;
+    if (lies_in_memory(out->fd))
+        return PARE_OK;
     int code = posix_fallocate(out->fd, 0, (off_t)n_bytes);
     if (code == ENOSPC || code == EFBIG || code == EDQUOT)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes,
