@@ -19,16 +19,19 @@ typedef struct pare_attention_span {
 } pare_attention_span;
 
 /* Attention of n_spans sequences (spans: host memory, each with n > 0). q: [rows, n_head, head_dim_k]; k: [kv rows,
- * n_head_kv, head_dim_k]; v: [kv rows, n_head_kv, head_dim_v]; out: [rows, n_head, head_dim_v]. The query at position i
- * of a sequence sees its keys j with j <= i (causal) and i - j < window (window 0: no limit). Query head h reads
- * key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap) where softcap is
- * not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
+ * n_head_kv, head_dim_k]; v: [kv rows, n_head_kv, head_dim_v]; out: [rows, n_head, head_dim_v]. Rows of k and v are
+ * stored as type_k and type_v, one behind the other: floats, or blocks of a type whose length divides a row. The query
+ * at position i of a sequence sees its keys j with j <= i (causal) and i - j < window (window 0: no limit). Query head
+ * h reads key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap) where
+ * softcap is not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
 typedef struct pare_attention {
     const pare_attention_span *spans;
     uint32_t n_spans, n_head, n_head_kv, head_dim_k, head_dim_v, window;
     bool causal;
     float scale, softcap;
-    const float *q, *k, *v;
+    pare_type type_k, type_v; /* PARE_TYPE_F32, which is 0, unless the cache is quantized */
+    const float *q;
+    const void *k, *v;
     const pare_tensor *sinks;
     float *out;
 } pare_attention;
@@ -57,6 +60,22 @@ typedef struct pare_norm_op {
     float *y;
 } pare_norm_op;
 
+/* Hidden states and what makes logits of them: softcap(scale * (x W^T + bias)), softcap(l) = cap * tanh(l / cap). */
+typedef struct pare_score_side {
+    const float *x;              /* [n, w->row_len], device memory, behind the last norm */
+    const pare_tensor *w, *bias; /* [n_vocab, width]; [n_vocab] or NULL */
+    float scale, softcap;        /* 1, and 0: none */
+} pare_score_side;
+
+/* What one position says of two distributions, p the reference's and q the model's; natural logarithms. Without a
+ * reference the fields with ref, kld and kld_reverse are 0. */
+typedef struct pare_position_score {
+    double nll, ref_nll;     /* -ln q(target), -ln p(target) */
+    double kld, kld_reverse; /* KL(p || q), KL(q || p) */
+    int32_t top, ref_top;    /* the most likely token, the first of equals */
+    int32_t bad, ref_bad; /* the first token whose logit is not finite, else -1; the other fields are then undefined */
+} pare_position_score;
+
 struct pare_backend {
     const char *name;    /* "cpu", "cuda:0" */
     const char *compute; /* "f32", "bf16", "ggml": how matmul rounds its factors; sums are floats in any case */
@@ -66,6 +85,8 @@ struct pare_backend {
      * the other. Passes make it grow, close frees it. NULL at first. */
     void *workspace;
     size_t workspace_bytes;
+    uint32_t slice_tokens; /* tokens that a pass takes through a layer at once */
+    uint32_t batch_tokens; /* of windows that go through the layers together, about */
 
     void *(*alloc)(pare_backend *b, size_t bytes, pare_error *err); /* aligned to 64; NULL and err on failure */
     void (*release)(pare_backend *b, void *p);                      /* NULL is allowed */
@@ -103,6 +124,28 @@ struct pare_backend {
                            uint32_t width, pare_error *err);
     pare_status (*scale)(pare_backend *b, float *x, float factor, size_t n, pare_error *err);
     pare_status (*softcap)(pare_backend *b, float *x, float cap, size_t n, pare_error *err); /* cap * tanh(x / cap) */
+
+    /* Sums over the n rows of x [n, width] in their order, in double: sum[c] += x[t][c], sum2[c] += x[t][c]^2; sum and
+     * sum2: [width] in device memory. */
+    pare_status (*add_columns)(pare_backend *b, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,
+                               pare_error *err);
+    /* h += x^T x; h: [width, width] in device memory. Sums in float; factors as compute says. */
+    pare_status (*add_gram)(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h, pare_error *err);
+
+    /* Scores of n positions by n_models models (out: [n_models, n], host memory), each beside the reference unless that
+     * is NULL. targets: [n], host memory, each below the n_vocab that all sides share. Sums over the vocabulary in
+     * double; the logits of a part of the vocabulary at a time are all that is ever held. NULL: the backend does not do
+     * this, and scores come from downloaded logits. */
+    pare_status (*score)(pare_backend *b, const pare_score_side *models, size_t n_models,
+                         const pare_score_side *reference, const int32_t *targets, uint32_t n, pare_position_score *out,
+                         pare_error *err);
+
+    /* These weights will be needed soon, in this order: a hint. NULL: of no use. */
+    pare_status (*expect)(pare_backend *b, const pare_tensor *const *weights, size_t n, pare_error *err);
+
+    /* A sentence for the user about how the model is held, "12.3 of 131.4 GiB of weights stay on the device, the rest
+     * is streamed each pass", once it is known; NULL: there is nothing to say. Valid until the next call. */
+    const char *(*remark)(pare_backend *b);
 
     void (*close)(pare_backend *b); /* frees b too */
 };

@@ -132,8 +132,8 @@ static pare_status attend_tile(size_t index, int thread, void *ctx, pare_error *
     p.lo = a->window != 0 && p.q0 >= a->window ? p.q0 - a->window + 1 : 0;
     p.hi = a->causal ? p.q0 + p.n_q : span->n_past + span->n;
     p.q = a->q + (span->row + (size_t)from) * p.q_row + head * a->head_dim_k;
-    p.k = a->k + span->kv_row * p.k_row + kv * a->head_dim_k;
-    p.v = a->v + span->kv_row * p.v_row + kv * a->head_dim_v;
+    p.k = (const float *)a->k + span->kv_row * p.k_row + kv * a->head_dim_k;
+    p.v = (const float *)a->v + span->kv_row * p.v_row + kv * a->head_dim_v;
     p.out = a->out + (span->row + (size_t)from) * p.o_row + head * a->head_dim_v;
     for (uint32_t r = 0; r < p.n_q; r++) {
         p.max[r] = -INFINITY;

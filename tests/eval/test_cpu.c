@@ -114,7 +114,7 @@ static void attend_slowly(const pare_attention *a, const float *sinks, const par
     double *s = check_malloc(n * sizeof *s), max = sinks != NULL ? (double)sinks[h] : -INFINITY, sum = 0;
     for (uint32_t j = 0; j < n; j++) {
         const float *q = a->q + (((size_t)span->row + i) * a->n_head + h) * a->head_dim_k;
-        const float *k = a->k + ((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_k;
+        const float *k = (const float *)a->k + ((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_k;
         s[j] = 0;
         for (uint32_t d = 0; d < a->head_dim_k; d++)
             s[j] += (double)q[d] * (double)k[d];
@@ -132,7 +132,7 @@ static void attend_slowly(const pare_attention *a, const float *sinks, const par
     for (uint32_t d = 0; d < a->head_dim_v; d++) {
         out[d] = 0;
         for (uint32_t j = 0; j < n; j++)
-            out[d] += s[j] / sum * (double)a->v[((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_v + d];
+            out[d] += s[j] / sum * (double)((const float *)a->v)[((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_v + d];
     }
     free(s);
 }
