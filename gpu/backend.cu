@@ -1,0 +1,199 @@
+#include "gpu/backend.h"
+
+#include "gpu/attention.h"
+#include "gpu/gemm.h"
+#include "gpu/ops.h"
+#include "gpu/statistics.h"
+#include "gpu/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SLICE_TOKENS = 4096, /* a weight decoded for so many costs a tenth of its product: docs/methods/CUDA.md */
+    BATCH_TOKENS = 16384 /* and a streamed one takes no longer to arrive than to be used */
+};
+
+/* What is known of an allocation: release gets an address only. */
+typedef struct block {
+    void *p;
+    size_t bytes;
+    struct block *next;
+} block;
+
+typedef struct device_backend {
+    pare_backend table;
+    pare_gpu *g;
+    block *blocks;
+    char name[32], remark[256];
+} device_backend;
+
+static device_backend *backend_of(const pare_backend *b)
+{
+    return (device_backend *)b->state;
+}
+
+pare_gpu *pare_gpu_of(const pare_backend *b)
+{
+    return backend_of(b)->g;
+}
+
+/* Every operation starts here: calls may come from another thread than the last one. */
+static pare_status enter(const pare_backend *b, pare_gpu **g, pare_error *err)
+{
+    *g = pare_gpu_of(b);
+    return pare_gpu_check(*g, cudaSetDevice((*g)->device), "choosing the device", err);
+}
+
+static void *device_alloc(pare_backend *b, size_t bytes, pare_error *err)
+{
+    pare_gpu *g;
+    if (enter(b, &g, err) != PARE_OK)
+        return NULL;
+    block *k = (block *)malloc(sizeof *k);
+    if (k == NULL) {
+        pare_gpu_calls->fail(err, PARE_ERR_MEMORY, "no memory for a list of allocations");
+        return NULL;
+    }
+    k->bytes = bytes;
+    if ((k->p = pare_gpu_alloc(g, bytes, "activations", err)) == NULL) {
+        free(k);
+        return NULL;
+    }
+    k->next = backend_of(b)->blocks;
+    backend_of(b)->blocks = k;
+    return k->p;
+}
+
+static void device_release(pare_backend *b, void *p)
+{
+    pare_gpu *g;
+    if (p == NULL || enter(b, &g, NULL) != PARE_OK)
+        return;
+    for (block **at = &backend_of(b)->blocks; *at != NULL; at = &(*at)->next)
+        if ((*at)->p == p) {
+            block *k = *at;
+            *at = k->next;
+            pare_gpu_free(g, k->p, k->bytes);
+            free(k);
+            return;
+        }
+}
+
+/* The operations: a member of the table calls the function of that name with the device in place of the backend. */
+#define OPERATION(name, call, ...)                                                                                     \
+    static pare_status device_##name(pare_backend *b, __VA_ARGS__, pare_error *err)                                    \
+    {                                                                                                                  \
+        pare_gpu *g;                                                                                                   \
+        pare_status st = enter(b, &g, err);                                                                            \
+        return st == PARE_OK ? (call) : st;                                                                            \
+    }
+
+OPERATION(upload, pare_gpu_upload(g, dst, src, bytes, err), void *dst, const void *src, size_t bytes)
+OPERATION(download, pare_gpu_download(g, dst, src, bytes, err), void *dst, const void *src, size_t bytes)
+OPERATION(copy, pare_gpu_check(g, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, g->stream), "copy", err),
+          void *dst, const void *src, size_t bytes)
+OPERATION(matmul, pare_gpu_matmul(g, w, row, n_rows, x, n, y, 0, g->f32, err), const pare_tensor *w, uint64_t row,
+          uint64_t n_rows, const float *x, uint32_t n, float *y)
+OPERATION(matmul_f32, pare_gpu_matmul(g, w, row, n_rows, x, n, y, 0, true, err), const pare_tensor *w, uint64_t row,
+          uint64_t n_rows, const float *x, uint32_t n, float *y)
+OPERATION(embed, pare_gpu_embed(g, w, ids, n, y, err), const pare_tensor *w, const int32_t *ids, uint32_t n, float *y)
+OPERATION(gather, pare_gpu_gather(g, x, ids, n, width, y, err), const float *x, const int32_t *ids, uint32_t n,
+          uint32_t width, float *y)
+OPERATION(scatter_add, pare_gpu_scatter_add(g, x, ids, weights, n, width, y, err), const float *x, const int32_t *ids,
+          const float *weights, uint32_t n, uint32_t width, float *y)
+OPERATION(clear, pare_gpu_clear(g, y, n, err), float *y, size_t n)
+OPERATION(norm, pare_gpu_norm(g, op, err), const pare_norm_op *op)
+OPERATION(rope, pare_gpu_rope(g, r, x, err), const pare_rope *r, float *x)
+OPERATION(attention, pare_gpu_attention(g, a, err), const pare_attention *a)
+OPERATION(activate, pare_gpu_activate(g, act, gate, up, n, y, err), pare_activation act, const float *gate,
+          const float *up, size_t n, float *y)
+OPERATION(add, pare_gpu_add(g, x, y, y_scale, n, err), float *x, const float *y, float y_scale, size_t n)
+OPERATION(add_row, pare_gpu_add_row(g, x, bias, first, n, width, err), float *x, const pare_tensor *bias,
+          uint64_t first, uint32_t n, uint32_t width)
+OPERATION(scale, pare_gpu_scale(g, x, factor, n, err), float *x, float factor, size_t n)
+OPERATION(softcap, pare_gpu_softcap(g, x, cap, n, err), float *x, float cap, size_t n)
+OPERATION(add_columns, pare_gpu_add_columns(g, x, n, width, sum, sum2, err), const float *x, uint32_t n, uint32_t width,
+          double *sum, double *sum2)
+OPERATION(add_gram, pare_gpu_gram(g, x, n, width, h, err), const float *x, uint32_t n, uint32_t width, float *h)
+OPERATION(score, pare_gpu_score(g, models, n_models, reference, targets, n, out, err), const pare_score_side *models,
+          size_t n_models, const pare_score_side *reference, const int32_t *targets, uint32_t n,
+          pare_position_score *out)
+OPERATION(expect, pare_gpu_weights_expect(g, weights, n, err), const pare_tensor *const *weights, size_t n)
+#undef OPERATION
+
+static const char *device_remark(pare_backend *b)
+{
+    const double gib = 1024.0 * 1024.0 * 1024.0;
+    device_backend *d = backend_of(b);
+    pare_gpu_traffic t;
+    pare_gpu_weights_traffic(d->g, &t);
+    if (t.streamed_bytes == 0)
+        return NULL;
+    snprintf(d->remark, sizeof d->remark,
+             "%.2f GiB of weights stay on the device; the others do not fit and are streamed in each pass (%.1f GiB "
+             "so far, %.1f GB/s)",
+             (double)t.resident_bytes / gib, (double)t.streamed_bytes / gib,
+             t.stream_seconds > 0 ? (double)t.streamed_bytes / 1e9 / t.stream_seconds : 0.0);
+    return d->remark;
+}
+
+static void device_close(pare_backend *b)
+{
+    device_backend *d = backend_of(b);
+    pare_gpu *g;
+    enter(b, &g, NULL);
+    device_release(b, b->workspace);
+    while (d->blocks != NULL)
+        device_release(b, d->blocks->p);
+    pare_gpu_close(g);
+    free(d);
+}
+
+static void fill_operations(pare_backend *t)
+{
+    t->alloc = device_alloc;
+    t->release = device_release;
+    t->upload = device_upload;
+    t->download = device_download;
+    t->copy = device_copy;
+    t->matmul = device_matmul;
+    t->matmul_f32 = device_matmul_f32;
+    t->embed = device_embed;
+    t->gather = device_gather;
+    t->scatter_add = device_scatter_add;
+    t->clear = device_clear;
+    t->norm = device_norm;
+    t->rope = device_rope;
+    t->attention = device_attention;
+    t->activate = device_activate;
+    t->add = device_add;
+    t->add_row = device_add_row;
+    t->scale = device_scale;
+    t->softcap = device_softcap;
+    t->add_columns = device_add_columns;
+    t->add_gram = device_add_gram;
+    t->score = device_score;
+    t->expect = device_expect;
+    t->remark = device_remark;
+    t->close = device_close;
+}
+
+pare_status pare_gpu_backend(pare_backend **out, pare_gpu *g, pare_error *err)
+{
+    device_backend *d = (device_backend *)calloc(1, sizeof *d);
+    if (d == NULL) {
+        pare_gpu_close(g);
+        return pare_gpu_calls->fail(err, PARE_ERR_MEMORY, "no memory for a backend");
+    }
+    snprintf(d->name, sizeof d->name, "cuda:%d", g->device);
+    d->g = g;
+    d->table.name = d->name;
+    d->table.compute = g->f32 ? "f32" : "bf16";
+    d->table.state = d;
+    d->table.slice_tokens = SLICE_TOKENS;
+    d->table.batch_tokens = BATCH_TOKENS;
+    fill_operations(&d->table);
+    *out = &d->table;
+    return PARE_OK;
+}
