@@ -1,7 +1,7 @@
 #include "gpu/backend.h"
 
 #include "gpu/attention.h"
-#include "gpu/gemm.h"
+#include "gpu/matmul.h"
 #include "gpu/ops.h"
 #include "gpu/statistics.h"
 #include "gpu/weights.h"
