@@ -11,7 +11,7 @@
 
 /* A weight decoded for a slice costs a tenth of its product, and a streamed one takes no longer to arrive than a batch
  * takes to use it (docs/methods/CUDA.md); a small device has a smaller batch: activations take a fifth of it or so. */
-enum { SLICE_TOKENS = 4096, MIN_BATCH = 2048, MAX_BATCH = 16384, BYTES_A_TOKEN = 3 << 20 };
+enum : uint64_t { SLICE_TOKENS = 4096, MIN_BATCH = 2048, MAX_BATCH = 16384, BYTES_A_TOKEN = 3 << 20 };
 
 /* What is known of an allocation: release gets an address only. */
 typedef struct block {
@@ -193,7 +193,7 @@ pare_status pare_gpu_backend(pare_backend **out, pare_gpu *g, pare_error *err)
     uint64_t batch = g->max_bytes / BYTES_A_TOKEN;
     batch = batch < MIN_BATCH ? MIN_BATCH : batch > MAX_BATCH ? MAX_BATCH : batch;
     d->table.batch_tokens = (uint32_t)batch;
-    d->table.slice_tokens = batch < SLICE_TOKENS ? (uint32_t)batch : SLICE_TOKENS;
+    d->table.slice_tokens = batch < SLICE_TOKENS ? (uint32_t)batch : (uint32_t)SLICE_TOKENS;
     fill_operations(&d->table);
     *out = &d->table;
     return PARE_OK;
