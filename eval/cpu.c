@@ -10,7 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 16384, ALIGNMENT = 64 }; /* PIECE: elements of an elementwise operation that one call of a worker does */
+enum {
+    PIECE = 16384, /* elements of an elementwise operation that one call of a worker does */
+    TOKENS = 2048, /* at once: a weight decoded once for so many costs next to nothing */
+    ALIGNMENT = 64
+};
 
 static void *cpu_alloc(pare_backend *b, size_t bytes, pare_error *err)
 {
@@ -316,6 +320,8 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .name = "cpu",
         .compute = "f32",
         .host_memory = true,
+        .slice_tokens = TOKENS,
+        .batch_tokens = TOKENS,
         .alloc = cpu_alloc,
         .release = cpu_release,
         .upload = cpu_copy,

@@ -24,6 +24,7 @@ pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, 
 void pare_forward_begin(pare_forward *f, pare_cache *cache)
 {
     f->n_seq = f->n = f->n_rows = f->n_spans = f->first = f->n_kept = 0;
+    f->x_is_normal = false;
     f->cache = cache;
 }
 
@@ -35,8 +36,8 @@ void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_ro
     const pare_attention_span *last = f->n_spans > 0 ? &f->spans[f->n_spans - 1] : NULL;
     uint32_t row = last != NULL ? last->row + last->n : 0;
     for (uint32_t done = 0; done < n;) {
-        uint32_t part = n - done < SLICE_TOKENS ? n - done : SLICE_TOKENS;
-        if (part > SLICE_TOKENS - row || done > 0)
+        uint32_t part = n - done < f->slice_tokens ? n - done : f->slice_tokens;
+        if (part > f->slice_tokens - row || done > 0)
             row = 0;
         f->spans[f->n_spans++] =
             (pare_attention_span){.row = row, .n = part, .n_past = n_past + done, .kv_row = kv_row};
@@ -364,17 +365,28 @@ pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uin
     return pare_forward_pass(f, ids, err);
 }
 
+static pare_weight output_weight(const pare_forward *f)
+{
+    return f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
+}
+
+static float logit_scale(const pare_forward *f)
+{
+    return f->m->hp.logit_scale != 0 ? f->m->hp.logit_scale : 1;
+}
+
 /* Logits of n hidden states x into y, device memory; at most a slice. */
 static pare_status output_rows(pare_forward *f, const float *x, uint32_t n, float *y, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
     size_t n_all = (size_t)n * hp->n_vocab;
-    pare_status st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, x, n, hp->n_embd, f->h, err);
+    pare_status st = PARE_OK;
+    if (!f->x_is_normal)
+        st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, x, n, hp->n_embd, f->h, err);
     if (st == PARE_OK)
-        st = pare_forward_linear(f, &f->model, id, 0, hp->n_vocab, f->h, n, y, err);
-    if (st == PARE_OK && hp->logit_scale != 0 && hp->logit_scale != 1)
-        st = f->b->scale(f->b, y, hp->logit_scale, n_all, err);
+        st = pare_forward_linear(f, &f->model, output_weight(f), 0, hp->n_vocab, f->x_is_normal ? x : f->h, n, y, err);
+    if (st == PARE_OK && logit_scale(f) != 1)
+        st = f->b->scale(f->b, y, logit_scale(f), n_all, err);
     if (st == PARE_OK && hp->final_softcap != 0)
         st = f->b->softcap(f->b, y, hp->final_softcap, n_all, err);
     return st;
@@ -385,7 +397,7 @@ static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows,
                              pare_error *err)
 {
     size_t n_vocab = f->m->hp.n_vocab, n_embd = f->m->hp.n_embd;
-    uint32_t slice = f->max_tokens < SLICE_TOKENS ? f->max_tokens : SLICE_TOKENS, most = n < slice ? n : slice;
+    uint32_t most = n < f->slice_tokens ? n : f->slice_tokens;
     float *y = NULL;
     pare_status st = pare_forward_enter_workspace(f, err);
     if (st == PARE_OK && n > 0 && !f->b->host_memory &&
@@ -414,6 +426,20 @@ pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uin
                      "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
                      "; the last run had %" PRIu32 " sequences of %" PRIu32 " and kept them from %" PRIu32 " on",
                      f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n, f->first);
+}
+
+pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint32_t *n, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    pare_weight id = output_weight(f);
+    pare_status st = PARE_OK;
+    *n = f->n_seq * (f->n - f->first);
+    if (!f->x_is_normal && *n > 0)
+        st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x, *n, hp->n_embd, f->x, err);
+    f->x_is_normal = st == PARE_OK;
+    *out = (pare_score_side){
+        .x = f->x, .w = f->model.w[id], .bias = f->model.b[id], .scale = logit_scale(f), .softcap = hp->final_softcap};
+    return st;
 }
 
 pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err)

@@ -41,6 +41,10 @@ pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uin
 /* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
 
+/* What pare_backend.score takes for the *n positions that the last run has kept, sequence by sequence, each from the
+ * run's `first` on. x stays valid until the next run, and so do the functions above and below. */
+pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint32_t *n, pare_error *err);
+
 /* Logits of n tokens of the last run, each counted from the run's first one: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err);
 

@@ -77,7 +77,7 @@ pare_status pare_forward_enter_workspace(pare_forward *f, pare_error *err)
 static pare_status reserve_all(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint64_t tokens = f->max_tokens, slice = tokens < SLICE_TOKENS ? tokens : SLICE_TOKENS;
+    uint64_t tokens = f->max_tokens, slice = f->slice_tokens;
     uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
     widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
     const struct {
@@ -142,13 +142,13 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
     f->b = b;
     f->n_ctx = n_ctx;
     f->max_tokens = n_tokens;
+    f->slice_tokens = n_tokens < b->slice_tokens ? n_tokens : b->slice_tokens;
     f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers);
     f->spans = malloc(n_tokens * sizeof *f->spans);
     f->positions = malloc(n_tokens * sizeof *f->positions);
-    uint32_t slice = n_tokens < SLICE_TOKENS ? n_tokens : SLICE_TOKENS;
-    f->kept_spans = malloc(slice * sizeof *f->kept_spans);
-    f->kept_positions = malloc(slice * sizeof *f->kept_positions);
-    f->kept_rows = malloc(slice * sizeof *f->kept_rows);
+    f->kept_spans = malloc(f->slice_tokens * sizeof *f->kept_spans);
+    f->kept_positions = malloc(f->slice_tokens * sizeof *f->kept_positions);
+    f->kept_rows = malloc(f->slice_tokens * sizeof *f->kept_rows);
     if (f->layers == NULL || f->spans == NULL || f->positions == NULL || f->kept_spans == NULL ||
         f->kept_positions == NULL || f->kept_rows == NULL) {
         pare_forward_close(f);

@@ -14,10 +14,6 @@
 #include "eval/cache.h"
 #include "eval/router.h"
 
-/* Tokens that pass through a layer at once: a weight decoded once for so many tokens costs next to nothing. Only the
- * residual stream, keys and values are kept for more. */
-enum { SLICE_TOKENS = 2048 };
-
 /* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
 typedef struct pare_forward_weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
@@ -29,6 +25,7 @@ struct pare_forward {
     const pare_model *m;
     pare_backend *b;
     uint32_t n_ctx, max_tokens;
+    uint32_t slice_tokens;      /* that pass through a layer at once: only x, k and v are kept for more */
     uint32_t n_seq, n;          /* of the last run; an extension of a cache is one sequence of all its tokens */
     uint32_t n_rows;            /* n_seq * n */
     pare_attention_span *spans; /* [n_spans] of the last run, room for max_tokens */
@@ -41,7 +38,8 @@ struct pare_forward {
     pare_cache *cache; /* that the run extends: it holds the keys and values; NULL: k and v do */
     pare_forward_weights model, *layers;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
-    float *x;                    /* [tokens, n_embd]: the residual stream */
+    float *x;                    /* [tokens, n_embd]: the residual stream; behind a pass what goes to the output */
+    bool x_is_normal;            /* behind the last norm: pare_forward_score_side has been called for the last run */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
     /* In the workspace that the passes of a backend share: */
     float *k, *v;      /* [tokens, n_k], [tokens, n_v] of one layer */

@@ -24,7 +24,10 @@ pare_status pare_measure(const pare_model *model, const pare_model *reference, p
                          pare_error *err)
 {
     measuring m = {.options = options, .out = out};
-    pare_status st = pare_windows_open(&m.windows, ids, n, bos, &options->windows, err);
+    pare_window_plan plan = options->windows;
+    if (plan.batch_tokens == 0)
+        plan.batch_tokens = b->batch_tokens;
+    pare_status st = pare_windows_open(&m.windows, ids, n, bos, &plan, err);
     if (st == PARE_OK)
         st = pare_tally_open(&m.tally, m.windows.n_ctx, reference != NULL, err);
     if (st == PARE_OK)

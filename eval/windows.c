@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_TOKENS = 2048 };
+enum { BATCH_TOKENS = 2048 }; /* where the plan does not say */
 
 static pare_status cut(pare_windows *w, const pare_window_plan *plan, pare_error *err)
 {
@@ -63,7 +63,8 @@ pare_status pare_windows_open(pare_windows *w, const int32_t *ids, size_t n, int
         st = choose(w, plan, err);
     if (st != PARE_OK)
         return st;
-    w->n_seq = w->n_ctx < BATCH_TOKENS ? BATCH_TOKENS / w->n_ctx : 1;
+    uint32_t batch = plan->batch_tokens != 0 ? plan->batch_tokens : BATCH_TOKENS;
+    w->n_seq = w->n_ctx < batch ? batch / w->n_ctx : 1;
     if (w->n_seq > w->n_windows)
         w->n_seq = w->n_windows;
     w->batch = malloc(((size_t)w->n_seq * w->n_ctx + 1) * sizeof *w->batch);

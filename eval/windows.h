@@ -24,6 +24,8 @@ typedef struct pare_window_plan {
     uint32_t n_sample; /* so many of these, one drawn from each of n_sample equal stretches; 0: all */
     uint64_t seed;     /* of the sample: the same seed draws the same windows on every machine */
     uint32_t range_first, range_end; /* of what is left the ones from range_first to before range_end; end 0: all */
+    uint32_t batch_tokens;           /* of windows that go through the layers together, about, as pare_backend says; 0:
+                                        2048. Changes no figure. */
 } pare_window_plan;
 
 /* Zeroed is closed. */

@@ -52,6 +52,7 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
     const cmd_text_run *run = k->run;
     pare_status st = cmd_window_plan(run->args, &plan, err);
     k->text.name = path;
+    plan.batch_tokens = run->backend->batch_tokens;
     if (st == PARE_OK)
         st = cmd_read_tokens(path, run->tokenizer, &k->text.ids, &k->text.digest, err);
     if (st == PARE_OK)
