@@ -62,9 +62,11 @@ typedef const pare_gpu_plugin *(*pare_gpu_entry)(const pare_gpu_host *host);
 #define PARE_GPU_ENTRY "pare_gpu_plugin_entry"
 
 /* The plugin, loaded once a process: from $PARE_CUDA_PLUGIN, else pare-cuda.so beside the program, in ../lib/pare or in
- * the folder it was installed to. Errors: PARE_ERR_DEVICE (absent: where it was looked for; not loadable: why; of
- * another version) */
+ * the folder it was installed to. The first of these that is there counts. Thread-safe. Errors: PARE_ERR_DEVICE
+ * (absent: where it was looked for; not loadable: why; of another version) */
 pare_status pare_gpu_load(const pare_gpu_plugin **out, pare_error *err);
+bool pare_gpu_present(void);     /* is there a plugin to load, good or bad? */
+const char *pare_gpu_path(void); /* of the plugin that was loaded; "" before */
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 #include "cmd/comparison.h"
 #include "cmd/comparison_report.h"
 #include "cmd/console.h"
+#include "cmd/device.h"
 #include "cmd/input.h"
 #include "formats/open.h"
 #include "report/figures.h"
@@ -51,7 +52,7 @@ static pare_status open_all(cmd_comparison *c, pare_error *err)
     c->n_texts = cmd_count(c->args, OPT_FILE);
     pare_status st = open_tasks(c, err); /* before any model runs, so that a wrong file is told at once */
     if (st == PARE_OK)
-        st = cmd_open_backend(&c->backend, c->args, err);
+        st = cmd_devices_open(&c->devices, c->args, CMD_MAX_DEVICES, err);
     if (st == PARE_OK)
         st = pare_model_open(&c->reference, c->args->operands[0], 0, err);
     if (st == PARE_OK)
@@ -89,7 +90,7 @@ static pare_status compare_texts(cmd_comparison *c, pare_error *err)
             return pare_fail(err, PARE_ERR_MEMORY, "no memory for the figures of %zu models", c->n);
     }
     c->run.args = c->args;
-    c->run.backend = c->backend;
+    c->run.devices = &c->devices;
     c->run.tokenizer = c->tokenizer;
     c->run.models = c->models;
     c->run.n_models = c->n;
@@ -210,6 +211,7 @@ static void close_drift(cmd_task_drift *t)
 
 static void close_all(cmd_comparison *c)
 {
+    cmd_devices_close(&c->devices); /* before the models whose weights it may hold */
     for (size_t k = 0; k < c->n && c->candidates != NULL; k++) {
         cmd_candidate *candidate = &c->candidates[k];
         for (size_t i = 0; i < c->tasks.n && candidate->tasks != NULL; i++)
@@ -223,7 +225,6 @@ static void close_all(cmd_comparison *c)
     cmd_tasks_close(&c->tasks);
     pare_tokenizer_close(c->tokenizer);
     pare_model_close(&c->reference);
-    cmd_close_backend(c->backend);
     free(c->candidates);
     free(c->models);
     free(c->results);

@@ -1,5 +1,6 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
+#include "cmd/device.h"
 #include "cmd/doc.h"
 #include "cmd/machine.h"
 #include "core/threads.h"
@@ -19,8 +20,8 @@
 
 /* The variables that pare or its libraries read. */
 static const char *const variables[] = {
-    "OMP_NUM_THREADS",   "OMP_PROC_BIND", "OMP_PLACES",     "OPENBLAS_NUM_THREADS",
-    "OPENBLAS_CORETYPE", "NO_COLOR",      "CLICOLOR_FORCE", "TERM",
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES",           "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "NO_COLOR",
+    "CLICOLOR_FORCE",  "TERM",          "CUDA_VISIBLE_DEVICES", "CUDA_MODULE_LOADING",  "PARE_CUDA_PLUGIN",
 };
 
 static const char *xxhash_version(void)
@@ -69,17 +70,17 @@ static uint64_t memory_bytes(void)
 
 void cmd_doc_version(FILE *out)
 {
-    fprintf(
-        out,
-        "pare %s\ncommit %s\ncompiler %s (%s)\ncpu features %s\ncuda arch none: no CUDA evaluator in this version\n",
-        CMD_BUILD_VERSION, CMD_BUILD_COMMIT, CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cmd_cpu_features());
+    fprintf(out, "pare %s\ncommit %s\ncompiler %s (%s)\ncpu features %s\n", CMD_BUILD_VERSION, CMD_BUILD_COMMIT,
+            CMD_BUILD_COMPILER, CMD_BUILD_TARGET, cmd_cpu_features());
+    cmd_devices_print_plugin(out);
     for (size_t i = 0; i < N_LIBRARIES; i++)
         fprintf(out, "%s %s\n", libraries[i].name, libraries[i].version());
 }
 
 static json_t *env_json(void)
 {
-    json_t *doc = json_object(), *versions = json_object(), *environment = json_object();
+    json_t *doc = json_object(), *versions = json_object(), *environment = json_object(),
+           *names = json_pack("[s]", "cpu");
     json_object_set_new(doc, "version", json_string(CMD_BUILD_VERSION));
     json_object_set_new(doc, "commit", json_string(CMD_BUILD_COMMIT));
     json_object_set_new(doc, "compiler", json_string(CMD_BUILD_COMPILER));
@@ -90,7 +91,8 @@ static json_t *env_json(void)
     json_object_set_new(doc, "threads", json_integer(pare_threads()));
     cmd_json_u64(doc, "memory_bytes", memory_bytes());
     json_object_set_new(doc, "cuda_toolkit", CMD_BUILD_CUDA[0] != '\0' ? json_string(CMD_BUILD_CUDA) : json_null());
-    json_object_set_new(doc, "devices", json_pack("[s]", "cpu"));
+    json_object_set_new(doc, "devices", names);
+    json_object_set_new(doc, "cuda", cmd_devices_env(names));
     for (size_t i = 0; i < N_LIBRARIES; i++)
         json_object_set_new(versions, libraries[i].name, json_string(libraries[i].version()));
     json_object_set_new(doc, "libraries", versions);
@@ -110,8 +112,8 @@ pare_status cmd_env(const cmd_args *args, pare_error *err)
     cmd_doc_version(stdout);
     printf("\ncpu %s\ncpus online %ld\nthreads %d\nmemory %s\n", cmd_cpu_model(), sysconf(_SC_NPROCESSORS_ONLN),
            pare_threads(), cmd_bytes(memory_bytes()));
-    printf("devices cpu\ncuda toolkit at build %s\n\nenvironment\n",
-           CMD_BUILD_CUDA[0] != '\0' ? CMD_BUILD_CUDA : "not found");
+    cmd_devices_print(stdout);
+    printf("cuda toolkit at build %s\n\nenvironment\n", CMD_BUILD_CUDA[0] != '\0' ? CMD_BUILD_CUDA : "not found");
     for (size_t i = 0; i < N_VARIABLES; i++) {
         const char *value = getenv(variables[i]);
         printf("  %s%s%s\n", variables[i], value != NULL ? "=" : " (not set)",

@@ -1,5 +1,6 @@
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
+#include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
 #include "cmd/mpi.h"
@@ -20,7 +21,7 @@ typedef struct job {
     const cmd_args *args;
     pare_model model, reference;
     const pare_model *models[1];
-    pare_backend *backend;
+    cmd_devices devices;
     pare_tokenizer *tokenizer;
     cmd_text_run run;
     pare_worst worst;
@@ -60,8 +61,8 @@ static pare_status report_json(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_tasks_json(doc, &j->tasks, j->task_scores, err);
     cmd_logit_io_json(&j->logits, doc);
-    json_object_set_new(doc, "device", json_string(j->backend->name));
-    json_object_set_new(doc, "compute", json_string(j->backend->compute));
+    json_object_set_new(doc, "device", json_string(j->devices.name));
+    json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
     cmd_json_resources(doc);
     if (st == PARE_OK)
@@ -98,8 +99,8 @@ static pare_status report_text(job *j, pare_error *err)
     cmd_logit_io_print(&j->logits);
     if (j->run.self_checked)
         printf("self-check: the reference against itself differs by exactly 0\n");
-    printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->backend->name,
-           j->backend->compute, cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->devices.name,
+           j->devices.backend[0]->compute, cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
     return st;
 }
 
@@ -115,7 +116,7 @@ static pare_status open_reference(job *j, const char *path, pare_error *err)
 static pare_status open_all(job *j, pare_error *err)
 {
     const char *reference = cmd_text(j->args, OPT_REFERENCE);
-    pare_status st = cmd_open_backend(&j->backend, j->args, err);
+    pare_status st = cmd_devices_open(&j->devices, j->args, CMD_MAX_DEVICES, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
@@ -124,7 +125,7 @@ static pare_status open_all(job *j, pare_error *err)
         st = open_reference(j, reference, err);
     j->models[0] = &j->model;
     j->run.args = j->args;
-    j->run.backend = j->backend;
+    j->run.devices = &j->devices;
     j->run.tokenizer = j->tokenizer;
     j->run.models = j->models;
     j->run.n_models = 1;
@@ -190,7 +191,7 @@ static pare_status measure(job *j, pare_error *err)
     if (cmd_mpi_rank() > 0)
         return st; /* the rest is for the one that tells the result */
     if (st == PARE_OK)
-        st = cmd_tasks_score(&j->tasks, &j->model, j->backend, j->tokenizer, &j->task_scores, err);
+        st = cmd_tasks_score(&j->tasks, &j->model, j->devices.backend[0], j->tokenizer, &j->task_scores, err);
     for (size_t i = 0; i < j->tasks.n && st == PARE_OK; i++) {
         j->run.seconds += j->task_scores[i].seconds;
         j->run.n_tokens += j->task_scores[i].n_tokens;
@@ -209,7 +210,7 @@ static pare_status run(job *j, pare_error *err)
         st = check_outputs(j, err);
     if (st != PARE_OK)
         return st;
-    st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, err);
+    st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, j->devices.backend[0]->compute, err);
     if (st == PARE_OK)
         st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
     if (st == PARE_OK)
@@ -266,9 +267,9 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     cmd_tasks_free_scores(&j.tasks, j.task_scores);
     cmd_tasks_close(&j.tasks);
     pare_tokenizer_close(j.tokenizer);
+    cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
     pare_model_close(&j.reference);
-    cmd_close_backend(j.backend);
     pare_worst_close(&j.worst);
     cmd_record_close(&j.record);
     cmd_logit_io_close(&j.logits);

@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/summary.h"
 #include "core/json.h"
@@ -13,7 +14,7 @@ typedef struct job {
     const cmd_args *args;
     pare_model model, reference;
     bool has_reference;
-    pare_backend *backend;
+    cmd_devices devices;
     pare_tokenizer *tokenizer;
     pare_buf *texts;   /* [n] the prompts */
     pare_ids *prompts; /* [n] */
@@ -100,7 +101,7 @@ static pare_status read_stops(job *j, pare_error *err)
 static pare_status open_all(job *j, pare_error *err)
 {
     const char *reference = cmd_text(j->args, OPT_REFERENCE);
-    pare_status st = cmd_open_backend(&j->backend, j->args, err);
+    pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
@@ -120,7 +121,7 @@ static pare_status write_with(job *j, const pare_model *m, bool stream, pare_com
 {
     const pare_generate_job with = {
         .m = m,
-        .b = j->backend,
+        .b = j->devices.backend[0],
         .tokenizer = j->tokenizer,
         .vocab = &j->model.vocab,
         .prompts = j->prompts,
@@ -264,8 +265,8 @@ static pare_status report_json(const job *j, double seconds, pare_error *err)
             cmd_json_u64(row, "first_difference", first_difference(&j->written[i], &j->expected[i]));
     }
     json_object_set_new(doc, "texts", rows);
-    json_object_set_new(doc, "device", json_string(j->backend->name));
-    json_object_set_new(doc, "compute", json_string(j->backend->compute));
+    json_object_set_new(doc, "device", json_string(j->devices.name));
+    json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", seconds > 0 ? (double)n_tokens / seconds : 0);
     cmd_json_resources(doc);
     if (st == PARE_OK)
@@ -318,8 +319,8 @@ pare_status cmd_generate(const cmd_args *args, pare_error *err)
     free(j.stops);
     pare_buf_close(&j.tail);
     pare_tokenizer_close(j.tokenizer);
+    cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
     pare_model_close(&j.reference);
-    cmd_close_backend(j.backend);
     return st;
 }

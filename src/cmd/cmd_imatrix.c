@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
 #include "cmd/summary.h"
@@ -15,7 +16,7 @@
 typedef struct job {
     const cmd_args *args;
     pare_model model;
-    pare_backend *backend;
+    cmd_devices devices;
     pare_tokenizer *tokenizer;
     int64_t bos;
     pare_imatrix all; /* what is written: the earlier files, then the texts */
@@ -41,7 +42,7 @@ static pare_status check_outputs(const job *j, pare_error *err)
 
 static pare_status open_all(job *j, pare_error *err)
 {
-    pare_status st = cmd_open_backend(&j->backend, j->args, err);
+    pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
@@ -81,7 +82,7 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
     const char *name = cmd_base_name(path);
     pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, NULL, err);
     if (st == PARE_OK)
-        st = pare_collect(&seen, &j->model, j->backend, ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
+        st = pare_collect(&seen, &j->model, j->devices.backend[0], ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
     if (st == PARE_OK)
         st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)
@@ -135,7 +136,7 @@ pare_status cmd_imatrix(const cmd_args *args, pare_error *err)
     pare_pin_close(&j.pin);
     pare_imatrix_close(&j.all);
     pare_tokenizer_close(j.tokenizer);
+    cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
-    cmd_close_backend(j.backend);
     return st;
 }

@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
 #include "cmd/summary.h"
@@ -16,7 +17,7 @@
 typedef struct job {
     const cmd_args *args;
     pare_model model;
-    pare_backend *backend;
+    cmd_devices devices;
     pare_forward *forward;
     pare_output *out;
     int32_t *ids;
@@ -84,7 +85,7 @@ static pare_status write_sequence(job *j, uint32_t sequence, pare_error *err)
 static pare_status run(job *j, pare_error *err)
 {
     uint64_t n_bytes = 0;
-    pare_status st = pare_forward_open(&j->forward, &j->model, j->backend, j->length, 1, err);
+    pare_status st = pare_forward_open(&j->forward, &j->model, j->devices.backend[0], j->length, 1, err);
     if (st == PARE_OK)
         st = open_output(j, &n_bytes, err);
     for (uint32_t i = 0; i < j->n_sequences && st == PARE_OK; i++) {
@@ -118,7 +119,7 @@ pare_status cmd_logits(const cmd_args *args, pare_error *err)
     const char *tokens = cmd_text(args, OPT_TOKENS);
     cmd_outputs outputs = {.inputs = &tokens, .n_inputs = 1};
     cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
-    pare_status st = cmd_open_backend(&j.backend, args, err);
+    pare_status st = cmd_devices_open(&j.devices, args, 1, err);
     if (st == PARE_OK)
         st = pare_model_open(&j.model, args->operands[0], PARE_OPEN_NO_VOCAB, err);
     if (st == PARE_OK)
@@ -129,8 +130,8 @@ pare_status cmd_logits(const cmd_args *args, pare_error *err)
         st = run(&j, err);
     pare_output_close(j.out);
     pare_forward_close(j.forward);
+    cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
-    cmd_close_backend(j.backend);
     free(j.logits);
     free(j.ids);
     return st;

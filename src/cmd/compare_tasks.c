@@ -39,7 +39,7 @@ static pare_status first_tokens(const cmd_comparison *c, size_t i, pare_error *e
     const pare_first_token_job job = {.reference = &c->reference,
                                       .models = c->models,
                                       .n_models = c->n,
-                                      .b = c->backend,
+                                      .b = c->devices.backend[0],
                                       .n_ctx = (uint32_t)cmd_number(c->args, OPT_TASK_CTX),
                                       .each = after_batch,
                                       .user = task->name};
@@ -58,7 +58,7 @@ static pare_status compare_candidate(cmd_comparison *c, size_t k, const pare_tas
     cmd_candidate *candidate = &c->candidates[k];
     pare_task_scores *scores = NULL;
     cmd_note("tasks with %s", candidate->model.path);
-    pare_status st = cmd_tasks_score(&c->tasks, &candidate->model, c->backend, c->tokenizer, &scores, err);
+    pare_status st = cmd_tasks_score(&c->tasks, &candidate->model, c->devices.backend[0], c->tokenizer, &scores, err);
     for (size_t i = 0; i < c->tasks.n && st == PARE_OK; i++)
         st = pair_scores(candidate, i, &reference[i], &scores[i], err);
     cmd_tasks_free_scores(&c->tasks, scores);
@@ -74,7 +74,7 @@ pare_status cmd_compare_tasks(cmd_comparison *c, pare_error *err)
 {
     pare_task_scores *reference = NULL;
     cmd_note("tasks with %s", c->reference.path);
-    pare_status st = cmd_tasks_score(&c->tasks, &c->reference, c->backend, c->tokenizer, &reference, err);
+    pare_status st = cmd_tasks_score(&c->tasks, &c->reference, c->devices.backend[0], c->tokenizer, &reference, err);
     for (size_t k = 0; k < c->n && st == PARE_OK; k++)
         st = compare_candidate(c, k, reference, err);
     cmd_tasks_free_scores(&c->tasks, reference);

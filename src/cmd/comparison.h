@@ -31,7 +31,7 @@ typedef struct cmd_candidate {
 /* Zeroed is closed. */
 typedef struct cmd_comparison {
     const cmd_args *args;
-    pare_backend *backend;
+    cmd_devices devices;
     pare_tokenizer *tokenizer;
     pare_model reference;
     cmd_candidate *candidates; /* [n] */

@@ -230,8 +230,8 @@ pare_status cmd_json_comparison(json_t **out, const cmd_comparison *c, const jso
     json_object_set_new(doc, "failures", json_deep_copy(failures));
     if (c->run.self_checked)
         json_object_set_new(doc, "self_check", json_string("ok"));
-    json_object_set_new(doc, "device", json_string(c->backend->name));
-    json_object_set_new(doc, "compute", json_string(c->backend->compute));
+    json_object_set_new(doc, "device", json_string(c->devices.name));
+    json_object_set_new(doc, "compute", json_string(c->devices.backend[0]->compute));
     if (c->run.seconds > 0)
         cmd_json_real(doc, "tokens_per_second", (double)c->run.n_tokens / c->run.seconds);
     cmd_json_resources(doc);

@@ -104,17 +104,30 @@ void cmd_warning(const char *fmt, ...)
     show_warning(text, NULL);
 }
 
+static void put_line(const char *fmt, va_list args)
+{
+    cmd_progress_clear();
+    fputs("pare: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+}
+
+void cmd_say(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    if (!console.quiet)
+        put_line(fmt, args);
+    va_end(args);
+}
+
 void cmd_note(const char *fmt, ...)
 {
     va_list args;
-    if (!console.verbose)
-        return;
-    cmd_progress_clear();
-    fputs("pare: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    if (console.verbose)
+        put_line(fmt, args);
     va_end(args);
-    fputc('\n', stderr);
 }
 
 void cmd_error(const char *text)
@@ -127,12 +140,9 @@ void cmd_error(const char *text)
 void cmd_hint(const char *fmt, ...)
 {
     va_list args;
-    cmd_progress_clear();
-    fputs("pare: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    put_line(fmt, args);
     va_end(args);
-    fputc('\n', stderr);
 }
 
 /* Units a second since the oldest sample of the window. */

@@ -13,6 +13,7 @@ enum { CMD_SCHEMA = 1 }; /* of every JSON document; keys are only added within a
  * the library appear on stderr. */
 void cmd_console_start(const cmd_args *args);
 
+void cmd_say(const char *fmt, ...) PARE_PRINTF(1, 2);  /* "pare: ...", unless --quiet */
 void cmd_note(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", with --verbose */
 /* "pare: warning: ..." of something that the user asked for: no error in strict mode, unlike pare_warn. */
 void cmd_warning(const char *fmt, ...) PARE_PRINTF(1, 2);

@@ -109,29 +109,3 @@ pare_status cmd_check_vocabularies(const pare_model *a, const pare_model *b, par
     return pare_warn(err, "%s and %s have other names for %zu special tokens, the first of them %zu", a->path, b->path,
                      n_other, first_other);
 }
-
-pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err)
-{
-    const char *device = cmd_text(args, OPT_DEVICE);
-    *out = NULL;
-    if (strncmp(device, "cuda", 4) == 0 && (device[4] == '\0' || device[4] == ':'))
-        return pare_fail(err, PARE_ERR_DEVICE,
-                         "--device %s: this version of pare has no CUDA evaluator; use --device cpu", device);
-    if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
-        return pare_fail(err, PARE_ERR_USAGE, "%s: --device '%s': expected one of: auto cpu", args->verb->name, device);
-    cmd_note("device cpu%s", strcmp(device, "auto") == 0 ? ": this version has no other" : "");
-    const char *compute = cmd_text(args, OPT_COMPUTE); /* NULL: the verb has no choice */
-    if (compute != NULL && strcmp(compute, "bf16") == 0) {
-        cmd_note("products in bf16, sums in float32: %s", pare_cpu_bf16_library());
-        return pare_backend_cpu_bf16(out, err);
-    }
-    if (compute != NULL && strcmp(compute, "ggml") == 0)
-        return pare_backend_cpu_ggml(out, err);
-    return pare_backend_cpu(out, err);
-}
-
-void cmd_close_backend(pare_backend *backend)
-{
-    if (backend != NULL)
-        backend->close(backend);
-}

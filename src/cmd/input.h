@@ -1,12 +1,12 @@
-/* cmd/input.h - what several verbs read: texts, the device */
+/* cmd/input.h - what several verbs read: texts and their vocabularies */
 #ifndef PARE_CMD_INPUT_H
 #define PARE_CMD_INPUT_H
 
 #include "cmd/options.h"
 #include "core/hash.h"
 #include "core/text.h"
-#include "eval/backend.h"
 #include "eval/tokenizer.h"
+#include "model/model.h"
 
 /* The whole of a file or pipe, "-" for standard input, appended to out.
  * Errors: PARE_ERR_FORMAT (absent, a folder), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
@@ -26,10 +26,5 @@ pare_status cmd_open_tokenizer(pare_tokenizer **out, const pare_model *m, int64_
 /* Whether ids mean the same to both models, as far as both have a tokenizer: the same number of tokens and the same text
  * behind every ordinary one. Other names of special tokens are warned of. Errors: PARE_ERR_USAGE */
 pare_status cmd_check_vocabularies(const pare_model *a, const pare_model *b, pare_error *err);
-
-/* The backend that --device names; close it with cmd_close_backend.
- * Errors: PARE_ERR_USAGE (no device of that name), PARE_ERR_DEVICE (cuda: this version has none) */
-pare_status cmd_open_backend(pare_backend **out, const cmd_args *args, pare_error *err);
-void cmd_close_backend(pare_backend *backend); /* NULL is allowed */
 
 #endif

@@ -27,9 +27,9 @@ static pare_status check_options(const cmd_args *args, pare_error *err)
     return PARE_OK;
 }
 
-static void set_compute(pare_logit_info *info, const cmd_args *args)
+static void set_compute(pare_logit_info *info, const cmd_logit_io *l)
 {
-    snprintf(info->compute, sizeof info->compute, "%s", cmd_text(args, OPT_COMPUTE));
+    snprintf(info->compute, sizeof info->compute, "%s", l->compute);
 }
 
 /* What a new store will say that it is of. */
@@ -49,7 +49,7 @@ static pare_status describe(cmd_logit_io *l, const pare_model *reference, pare_e
         return PARE_OK;
     }
     l->info.model = cmd_base_name(of->path);
-    set_compute(&l->info, l->args);
+    set_compute(&l->info, l);
     cmd_note("hashing %s", of->path);
     pare_status st = pare_model_hash_open(&hash, of, err);
     if (st == PARE_OK)
@@ -59,10 +59,10 @@ static pare_status describe(cmd_logit_io *l, const pare_model *reference, pare_e
 }
 
 pare_status cmd_logit_io_open(cmd_logit_io *l, const cmd_args *args, const pare_model *model,
-                              const pare_model *reference, pare_error *err)
+                              const pare_model *reference, const char *compute, pare_error *err)
 {
     const char *path = cmd_text(args, OPT_LOGITS);
-    *l = (cmd_logit_io){.args = args, .model = model};
+    *l = (cmd_logit_io){.args = args, .model = model, .compute = compute};
     pare_status st = check_options(args, err);
     if (st != PARE_OK || (path == NULL && !cmd_has(args, OPT_SAVE_LOGITS)))
         return st;
@@ -101,7 +101,7 @@ static pare_status open_store(pare_source **out, const pare_windows *w, void *us
 {
     const cmd_logit_io *l = user;
     pare_logit_info run = info_of_run(l, w);
-    set_compute(&run, l->args);
+    set_compute(&run, l);
     pare_status st = pare_logit_store_check(l->store, &run, err);
     return st == PARE_OK ? pare_source_of_store(out, l->store, w, err) : st;
 }

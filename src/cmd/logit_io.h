@@ -8,6 +8,7 @@
 typedef struct cmd_logit_io {
     const cmd_args *args;
     const pare_model *model; /* that is measured; its tokenizer made the windows */
+    const char *compute;     /* of the backend; static */
     pare_logit_store *store; /* --logits */
     pare_logit_writer *writer;
     pare_logit_info info; /* of what --save-logits writes */
@@ -15,9 +16,11 @@ typedef struct cmd_logit_io {
 } cmd_logit_io;
 
 /* Check the options and their files, open the store, hash what the new one is of: reference (may be NULL), else what
- * the opened store is of, else model. Errors: PARE_ERR_USAGE, those of pare_logit_store_open and of hashing */
+ * the opened store is of, else model.
+ *   compute  of the backend that computes
+ * Errors: PARE_ERR_USAGE, those of pare_logit_store_open and of hashing */
 pare_status cmd_logit_io_open(cmd_logit_io *l, const cmd_args *args, const pare_model *model,
-                              const pare_model *reference, pare_error *err);
+                              const pare_model *reference, const char *compute, pare_error *err);
 void cmd_logit_io_close(cmd_logit_io *l);
 
 /* Be the reference of the run that cmd_logit_io_open was called for, and listen to it, as the options say. */

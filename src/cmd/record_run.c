@@ -184,17 +184,19 @@ pare_status cmd_record_finish(cmd_record *r, const cmd_text_run *run, pare_error
     if (r->writer == NULL)
         return PARE_OK;
     const char *range = cmd_text(r->args, OPT_CHUNK_RANGE);
-    bool ok =
-        json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
-        json_object_set_new(json_object_get(r->head, "machine"), "device", json_string(run->backend->name)) == 0 &&
-        (cmd_mpi_size() == 1 ||
-         json_object_set_new(json_object_get(r->head, "machine"), "mpi_ranks", json_integer(cmd_mpi_size())) == 0) &&
-        json_object_set_new(json_object_get(r->head, "settings"), "compute", json_string(run->backend->compute)) == 0;
+    pare_status st = cmd_devices_json(run->devices, json_object_get(r->head, "machine"), err);
+    if (st != PARE_OK)
+        return st;
+    bool ok = json_object_set_new(json_object_get(r->head, "time"), "end", now()) == 0 &&
+              (cmd_mpi_size() == 1 || json_object_set_new(json_object_get(r->head, "machine"), "mpi_ranks",
+                                                          json_integer(cmd_mpi_size())) == 0) &&
+              json_object_set_new(json_object_get(r->head, "settings"), "compute",
+                                  json_string(run->devices->backend[0]->compute)) == 0;
     if (ok && run->self_checked)
         ok = json_object_set_new(r->head, "self_check", json_string("ok")) == 0;
     if (ok && range != NULL)
         ok = json_object_set_new(r->head, "chunk_range", json_string(range)) == 0;
-    pare_status st = ok ? pare_record_finish(r->writer, r->head, &set, err) : no_memory(err);
+    st = ok ? pare_record_finish(r->writer, r->head, &set, err) : no_memory(err);
     if (st == PARE_OK)
         st = pare_check_interrupt(err);
     if (st == PARE_OK)

@@ -52,7 +52,7 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
     const cmd_text_run *run = k->run;
     pare_status st = cmd_window_plan(run->args, &plan, err);
     k->text.name = path;
-    plan.batch_tokens = run->backend->batch_tokens;
+    plan.batch_tokens = run->devices->backend[0]->batch_tokens;
     if (st == PARE_OK)
         st = cmd_read_tokens(path, run->tokenizer, &k->text.ids, &k->text.digest, err);
     if (st == PARE_OK)
@@ -79,7 +79,7 @@ static pare_status open_reference(work *k, pare_error *err)
     if (run->open_reference != NULL)
         return run->open_reference(&k->reference, &k->text.windows, run->open_user, err);
     if (run->reference != NULL)
-        return pare_source_of_model(&k->reference, run->reference, run->backend, &k->text.windows, err);
+        return pare_source_of_model(&k->reference, run->reference, run->devices->backend[0], &k->text.windows, err);
     return PARE_OK;
 }
 
@@ -94,7 +94,7 @@ static pare_status open_sources(work *k, pare_error *err)
     for (size_t i = 0; i < run->n_models && st == PARE_OK; i++) {
         if (k->text.index == 0)
             cmd_warn_of_context(run->models[i], "windows of", k->text.windows.n_ctx);
-        st = pare_source_of_model(&k->models[i], run->models[i], run->backend, &k->text.windows, err);
+        st = pare_source_of_model(&k->models[i], run->models[i], run->devices->backend[0], &k->text.windows, err);
         if (st == PARE_OK)
             st = pare_tally_open(&k->tallies[i], k->text.windows.n_ctx, k->reference != NULL, err);
     }

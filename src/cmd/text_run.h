@@ -2,7 +2,7 @@
 #ifndef PARE_CMD_TEXT_RUN_H
 #define PARE_CMD_TEXT_RUN_H
 
-#include "cmd/options.h"
+#include "cmd/device.h"
 #include "core/hash.h"
 #include "eval/evaluate.h"
 #include "eval/tally.h"
@@ -32,7 +32,7 @@ typedef struct cmd_listener {
 /* All borrowed. */
 typedef struct cmd_text_run {
     const cmd_args *args; /* --ctx, --stride, --chunks, --sample, --seed, --chunk-range */
-    pare_backend *backend;
+    const cmd_devices *devices;
     const pare_tokenizer *tokenizer;
     int64_t bos;
     const pare_model *const *models; /* [n_models] */

@@ -15,6 +15,8 @@ const char *cli_folder(void)
         setenv("DEMO", PARE_SOURCE_DIR "/tests/data/demo", 1);
         setenv("TEXT", PARE_SOURCE_DIR "/tests/data/demo/text.txt", 1);
         unsetenv("CLICOLOR_FORCE");
+        unsetenv("PARE_CUDA_PLUGIN");
+        setenv("CUDA_VISIBLE_DEVICES", "", 1); /* what is not about a device is the same with and without one */
     }
     return folder;
 }

@@ -46,7 +46,8 @@ static void failures_have_their_codes(void **state)
     cli_expect(3, "$PARE eval absent.gguf -f $TEXT");
     cli_expect(3, "$PARE verify absent.lock");
     cli_expect(3, "printf 'GGUF\\003\\000\\000\\000short' >junk.gguf; $PARE inspect junk.gguf");
-    CHECK(cli_contains(cli_expect(6, "$PARE eval $DEMO -f $TEXT --device cuda").err, "no CUDA evaluator"));
+    CHECK(cli_contains(cli_expect(6, "PARE_CUDA_PLUGIN=./none.so $PARE eval $DEMO -f $TEXT --device cuda").err,
+                       "looked for ./none.so"));
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --device tpu");
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --compute f16");
     cli_expect(2, "$PARE eval $DEMO -f $TEXT --fail-over 1");
@@ -63,7 +64,7 @@ static void errors_are_json_too(void **state)
         {"$PARE inspect absent.gguf --json", "format", 3},
         {"$PARE convert --json --nope", "usage", 2},
         {"$PARE convrt --json", "usage", 2},
-        {"$PARE eval $DEMO -f $TEXT --device cuda --json", "device", 6},
+        {"PARE_CUDA_PLUGIN=./none.so $PARE eval $DEMO -f $TEXT --device cuda --json", "device", 6},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -53,18 +53,18 @@ static void the_self_check_finds_a_machine_that_errs(void **state)
     pare_error err = {0};
     pare_model m;
     pare_tokenizer *tokenizer = NULL;
-    pare_backend *b = NULL;
+    cmd_devices devices = {0};
     char text[512];
-    char *argv[] = {"eval", "demo", "-f", "x", "-c", "32", "--chunks", "3", "-q"};
+    char *argv[] = {"eval", "demo", "-f", "x", "-c", "32", "--chunks", "3", "--device", "cpu"};
     cmd_args args;
     (void)state;
     snprintf(text, sizeof text, "%s", source_path("tests/data/demo/text.txt"));
-    CHECK_OK(cmd_args_parse(&args, cmd_verb_find("eval"), 9, argv, &err), &err);
+    CHECK_OK(cmd_args_parse(&args, cmd_verb_find("eval"), 10, argv, &err), &err);
     CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
     cmd_text_run r = {.args = &args, .models = (const pare_model *[]){&m}, .n_models = 1};
     CHECK_OK(cmd_open_tokenizer(&tokenizer, &m, &r.bos, &err), &err);
-    CHECK_OK(cmd_open_backend(&b, &args, &err), &err);
-    r.backend = b;
+    CHECK_OK(cmd_devices_open(&devices, &args, 1, &err), &err);
+    r.devices = &devices;
     r.tokenizer = tokenizer;
     r.open_reference = open_fickle;
     for (int errs = 0; errs < 2; errs++) {
@@ -78,7 +78,7 @@ static void the_self_check_finds_a_machine_that_errs(void **state)
         CHECK(st == (errs != 0 ? PARE_ERR_NUMBER : PARE_OK) && r.self_checked == (errs == 0));
     }
     CHECK(strstr(err.text, "fickle: differs from itself at window 0 position 16") != NULL);
-    cmd_close_backend(b);
+    cmd_devices_close(&devices);
     pare_tokenizer_close(tokenizer);
     pare_model_close(&m);
     cmd_args_close(&args);
