@@ -7,7 +7,9 @@
  *   launches          PARE_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
  *   shared memory     PARE_SHARED(type, name): all of a block's dynamic shared memory; no static __shared__
  *   warps             all 32 lanes take part in shuffles and products of matrices
- *   products          pare_mma_bf16 below; asynchronous copies: pare_copy_async and what follows it
+ *   products          pare_mma_bf16 and pare_load_matrices below
+ *   copies            pare_copy_async and what follows it, asynchronous
+ *   loops             PARE_UNROLL in front of one whose counter indexes registers
  *
  * bfloat16 and binary16 are uint16_t, converted by core/half.h. nvcc runs with --fmad=false: products are contracted
  * where fmaf says so, and nowhere else, so decoders give the CPU's bits. No sum goes through floating-point atomics:
@@ -25,11 +27,13 @@
 #define PARE_SHARED(type, name)                                                                                        \
     extern __shared__ __align__(16) unsigned char pare_shared_bytes[];                                                 \
     type *name = (type *)pare_shared_bytes
+#define PARE_UNROLL _Pragma("unroll")
 #else
 #define PARE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                    \
     pare_emulate_launch((grid), (block), (shared_bytes), (stream), (const void *)(kernel), #kernel,                    \
-                        [=]() { kernel(__VA_ARGS__); })
+                        pare_emulate_call((kernel), __VA_ARGS__))
 #define PARE_SHARED(type, name) type *name = (type *)pare_emulate_shared()
+#define PARE_UNROLL
 #endif
 
 enum { PARE_WARP = 32 };
@@ -49,6 +53,27 @@ static __device__ __forceinline__ void pare_mma_bf16(float d[4], const uint32_t 
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* Four matrices of 8 x 8 16-bit elements from shared memory; PTX ldmatrix.sync.aligned.m8n8.x4.shared.b16. Lane 8 i + r
+ * gives the address of row r of matrix i: 8 elements, aligned to 16 bytes. Lane 4 g + t gets elements [g][2t, 2t+1] of
+ * matrix i as r[i]; transposed: elements [2t][g] and [2t+1][g]. */
+static __device__ __forceinline__ void pare_load_matrices(uint32_t r[4], const void *row)
+{
+    unsigned from = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void pare_load_matrices_transposed(uint32_t r[4], const void *row)
+{
+    unsigned from = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
 }
 
 /* Copy 16 bytes, both addresses aligned to 16, from global to shared memory; bytes beyond n (0 to 16) become zero.

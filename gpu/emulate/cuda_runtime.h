@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #define CUDART_VERSION 13000 /* as cudaRuntimeGetVersion says */
 #define __global__
@@ -178,6 +179,8 @@ template <typename T> static inline T max(T a, T b)
 }
 
 void pare_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+void pare_load_matrices(uint32_t r[4], const void *row);
+void pare_load_matrices_transposed(uint32_t r[4], const void *row);
 void pare_copy_async(void *shared, const void *global, int n); /* done when it is waited for */
 void pare_copy_async_commit(void);
 void pare_emulate_copy_async_wait(int pending);
@@ -275,6 +278,13 @@ cudaError_t pare_emulate_set_shared(const void *kernel, int bytes);
 template <typename F> static inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute, int bytes)
 {
     return pare_emulate_set_shared((const void *)kernel, bytes);
+}
+
+/* A kernel with its arguments, which are evaluated now and not when the grid runs, as in CUDA. */
+template <typename... P>
+static inline std::function<void()> pare_emulate_call(void (*kernel)(P...), std::common_type_t<P>... arguments)
+{
+    return [=]() { kernel(arguments...); };
 }
 
 /* A launch: `thread` is the kernel with its arguments, for one thread. */

@@ -392,6 +392,35 @@ void pare_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
     }
 }
 
+static void load_matrices(uint32_t r[4], const void *row, bool transposed)
+{
+    unsigned lane = (unsigned)(now->current % 32), g = lane / 4, t = lane % 4;
+    const unsigned char *start = now->shared->data(), *end = start + now->shared->size();
+    if ((uintptr_t)row % 16 != 0 || row < start || (const unsigned char *)row + 16 > end)
+        die(now->kernel, "a row of a matrix that is not aligned to 16 bytes, or not in shared memory");
+    if (warp_size(now, now->current / 32) != 32)
+        die(now->kernel, "a load of matrices in a warp of less than 32 threads");
+    slot mine;
+    memcpy(mine.bytes, row, 16);
+    const slot *all = collect(mine.bytes, 16);
+    for (unsigned i = 0; i < 4; i++) {
+        uint16_t pair[2];
+        for (unsigned k = 0; k < 2; k++)
+            memcpy(&pair[k], all[8 * i + (transposed ? 2 * t + k : g)].bytes + 2 * (transposed ? g : 2 * t + k), 2);
+        r[i] = pair[0] | (uint32_t)pair[1] << 16;
+    }
+}
+
+void pare_load_matrices(uint32_t r[4], const void *row)
+{
+    load_matrices(r, row, false);
+}
+
+void pare_load_matrices_transposed(uint32_t r[4], const void *row)
+{
+    load_matrices(r, row, true);
+}
+
 void pare_copy_async(void *shared, const void *global, int n)
 {
     thread &t = now->threads[now->current];

@@ -1,0 +1,189 @@
+#include "gpu_check.h"
+
+#include "gpu/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <algorithm>
+#include <map>
+
+/* A case: shapes, and what q, k, v and the sinks are. Sizes in the struct that the operation takes; its pointers come
+ * from here. */
+typedef struct attention_case {
+    pare_attention a;
+    std::vector<pare_attention_span> spans;
+    std::vector<float> q, k, v, sinks;
+    size_t rows, kv_rows;
+} attention_case;
+
+static pare_attention shape(uint32_t n_head, uint32_t n_head_kv, uint32_t dim_k, uint32_t dim_v)
+{
+    pare_attention a = {};
+    a.n_head = n_head;
+    a.n_head_kv = n_head_kv;
+    a.head_dim_k = dim_k;
+    a.head_dim_v = dim_v;
+    a.causal = true;
+    a.scale = 1 / sqrtf((float)dim_k);
+    return a;
+}
+
+/* Logits of so many heads, which the device keeps: the tensor must be there as long as the device. */
+static const pare_tensor *sinks_of(uint32_t n_head)
+{
+    static std::map<uint32_t, std::vector<float>> values;
+    static std::map<uint32_t, pare_tensor> tensors;
+    pare_tensor &t = tensors[n_head];
+    if (t.data == NULL) {
+        pare_error err = {};
+        values[n_head] = noise(n_head, 7);
+        values[n_head][0] = 4;
+        t.name = "sinks";
+        t.type = PARE_TYPE_F32;
+        t.n_dims = 1;
+        t.dim[0] = n_head;
+        t.data = (const uint8_t *)values[n_head].data();
+        CHECK_OK(pare_tensor_set_shape(&t, "a test", &err), &err);
+    }
+    return &t;
+}
+
+static attention_case make_case(const pare_attention &a, const std::vector<pare_attention_span> &spans, float size)
+{
+    attention_case c = {};
+    c.a = a;
+    c.spans = spans;
+    for (const pare_attention_span &s : spans) {
+        c.rows = std::max(c.rows, (size_t)s.row + s.n);
+        c.kv_rows = std::max(c.kv_rows, s.kv_row + s.n_past + s.n);
+    }
+    c.q = noise(c.rows * a.n_head * a.head_dim_k, 1 + c.rows);
+    c.k = noise(c.kv_rows * a.n_head_kv * a.head_dim_k, 2 + c.rows);
+    c.v = noise(c.kv_rows * a.n_head_kv * a.head_dim_v, 3 + c.rows);
+    for (float &x : c.q)
+        x *= size;
+    return c;
+}
+
+/* Query i of a span, head h, in double as the definition says. */
+static void attend_slowly(const attention_case &c, const pare_attention_span &s, uint32_t i, uint32_t h, double *out)
+{
+    const pare_attention &a = c.a;
+    uint32_t kv = h / (a.n_head / a.n_head_kv), n = s.n_past + s.n, at = s.n_past + i;
+    double max = c.sinks.empty() ? -INFINITY : (double)c.sinks[h], sum = 0;
+    std::vector<double> w(n, -INFINITY);
+    for (uint32_t j = 0; j < n; j++) {
+        if ((a.causal && j > at) || (a.window != 0 && (int64_t)at - (int64_t)j >= (int64_t)a.window))
+            continue;
+        const float *q = &c.q[((s.row + i) * (size_t)a.n_head + h) * a.head_dim_k];
+        const float *k = &c.k[((s.kv_row + j) * a.n_head_kv + kv) * a.head_dim_k];
+        w[j] = 0;
+        for (uint32_t d = 0; d < a.head_dim_k; d++)
+            w[j] += (double)q[d] * (double)k[d];
+        w[j] *= (double)a.scale;
+        if (a.softcap != 0)
+            w[j] = (double)a.softcap * tanh(w[j] / (double)a.softcap);
+        max = fmax(max, w[j]);
+    }
+    for (double &x : w)
+        sum += x = exp(x - max);
+    if (!c.sinks.empty())
+        sum += exp((double)c.sinks[h] - max);
+    for (uint32_t d = 0; d < a.head_dim_v; d++) {
+        out[d] = 0;
+        for (uint32_t j = 0; j < n; j++)
+            out[d] += w[j] / sum * (double)c.v[((s.kv_row + j) * a.n_head_kv + kv) * a.head_dim_v + d];
+    }
+}
+
+static std::vector<double> expected(const attention_case &c)
+{
+    const pare_attention &a = c.a;
+    std::vector<double> out(c.rows * a.n_head * a.head_dim_v, NAN);
+    for (const pare_attention_span &s : c.spans)
+        for (uint32_t i = 0; i < s.n; i++)
+            for (uint32_t h = 0; h < a.n_head; h++)
+                attend_slowly(c, s, i, h, &out[((s.row + i) * (size_t)a.n_head + h) * a.head_dim_v]);
+    return out;
+}
+
+/* The device's output; k and v as they are stored, in type_k and type_v. */
+static std::vector<float> attend(pare_gpu *g, const attention_case &c, const std::vector<uint8_t> &k,
+                                 const std::vector<uint8_t> &v)
+{
+    pare_error err = {};
+    pare_attention a = c.a;
+    std::vector<float> out(c.rows * a.n_head * a.head_dim_v, NAN);
+    a.spans = c.spans.data();
+    a.n_spans = (uint32_t)c.spans.size();
+    float *q = to_device(g, c.q), *o = to_device(g, out);
+    uint8_t *dk = to_device(g, k), *dv = to_device(g, v);
+    a.q = q;
+    a.k = dk;
+    a.v = dv;
+    a.out = o;
+    a.sinks = c.sinks.empty() ? NULL : sinks_of(a.n_head);
+    CHECK_OK(pare_gpu_attention(g, &a, &err), &err);
+    out = from_device(g, o, out.size());
+    pare_gpu_free(g, q, c.q.size() * sizeof *q);
+    pare_gpu_free(g, o, out.size() * sizeof *o);
+    pare_gpu_free(g, dk, k.size());
+    pare_gpu_free(g, dv, v.size());
+    return out;
+}
+
+static std::vector<uint8_t> bytes_of(const std::vector<float> &x)
+{
+    std::vector<uint8_t> b(x.size() * sizeof(float));
+    memcpy(b.data(), x.data(), b.size());
+    return b;
+}
+
+static void check_case(pare_gpu *g, const attention_case &c)
+{
+    double limit = g->f32 ? 2e-6 : 3e-5;
+    std::vector<float> out = attend(g, c, bytes_of(c.k), bytes_of(c.v));
+    double miss = relative_error(out, expected(c));
+    if (!(miss < limit))
+        printf("heads %u/%u of %u, %u; window %u, causal %d, softcap %g, sinks %zu: error %.3g\n", c.a.n_head,
+               c.a.n_head_kv, c.a.head_dim_k, c.a.head_dim_v, c.a.window, c.a.causal, (double)c.a.softcap,
+               c.sinks.size(), miss);
+    CHECK(miss < limit);
+}
+
+/* Every variant of one shape. */
+static void check_variants(pare_gpu *g, const pare_attention &a, const std::vector<pare_attention_span> &spans)
+{
+    for (int variant = 0; variant < 16; variant++) {
+        attention_case c = make_case(a, spans, 3);
+        c.a.causal = (variant & 1) == 0;
+        c.a.softcap = (variant & 2) != 0 ? 2.0f : 0.0f;
+        c.a.window = (variant & 4) != 0 ? 37 : 0;
+        if ((variant & 8) != 0) {
+            const float *values = (const float *)(const void *)sinks_of(a.n_head)->data;
+            c.sinks.assign(values, values + a.n_head);
+        }
+        check_case(g, c);
+    }
+}
+
+/* Sequences of different lengths, in another order than their keys, which have gaps between them. */
+static const std::vector<pare_attention_span> mixed = {
+    {0, 1, 0, 200}, {1, 1, 70, 3}, {2, 45, 20, 80}, {47, 3, 64, 210}};
+
+static void variants_in_floats(void **)
+{
+    pare_gpu *g = open_device(true);
+    check_variants(g, shape(4, 2, 12, 8), mixed);
+    check_variants(g, shape(3, 1, 33, 70), mixed);
+    pare_gpu_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(variants_in_floats),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
