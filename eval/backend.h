@@ -68,12 +68,13 @@ typedef struct pare_score_side {
 } pare_score_side;
 
 /* What one position says of two distributions, p the reference's and q the model's; natural logarithms. Without a
- * reference the fields with ref, kld and kld_reverse are 0. */
+ * reference ref_bad is -1, and what else has ref or kld in its name 0. Where a logit is not finite, nll or ref_nll is
+ * that logit, and of the other fields only bad and ref_bad mean anything. */
 typedef struct pare_position_score {
     double nll, ref_nll;     /* -ln q(target), -ln p(target) */
     double kld, kld_reverse; /* KL(p || q), KL(q || p) */
     int32_t top, ref_top;    /* the most likely token, the first of equals */
-    int32_t bad, ref_bad; /* the first token whose logit is not finite, else -1; the other fields are then undefined */
+    int32_t bad, ref_bad;    /* the first token whose logit is not finite, else -1 */
 } pare_position_score;
 
 struct pare_backend {
