@@ -9,7 +9,7 @@
  *   warps             all 32 lanes take part in shuffles and products of matrices
  *   products          pare_mma_bf16 and pare_load_matrices below
  *   copies            pare_copy_async and what follows it, asynchronous
- *   loops             PARE_UNROLL in front of one whose counter indexes registers
+ *   loops             PARE_UNROLL in front of one whose counter indexes registers, PARE_ROLLED before one that is rare
  *
  * bfloat16 and binary16 are uint16_t, converted by core/half.h. nvcc runs with --fmad=false: products are contracted
  * where fmaf says so, and nowhere else, so decoders give the CPU's bits. No sum goes through floating-point atomics:
@@ -28,12 +28,14 @@
     extern __shared__ __align__(16) unsigned char pare_shared_bytes[];                                                 \
     type *name = (type *)pare_shared_bytes
 #define PARE_UNROLL _Pragma("unroll")
+#define PARE_ROLLED _Pragma("unroll 1")
 #else
 #define PARE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                    \
     pare_emulate_launch((grid), (block), (shared_bytes), (stream), (const void *)(kernel), #kernel,                    \
                         pare_emulate_call((kernel), __VA_ARGS__))
 #define PARE_SHARED(type, name) type *name = (type *)pare_emulate_shared()
 #define PARE_UNROLL
+#define PARE_ROLLED
 #endif
 
 enum { PARE_WARP = 32 };
