@@ -195,9 +195,14 @@ static void the_first_of_equals_is_the_top(void **)
     side a = make_side(4, 9000, 1, 1), b = make_side(4, 9000, 1, 2);
     for (int v : {8999, 8200, 77, 76, 300})
         a.logits[v] = b.logits[9000 + v] = 5;
-    for (int v = 0; v < 9000; v++) /* zeros of both signs are equal */
-        a.logits[2 * 9000 + v] = v < 9 ? -0.0f : 0.0f, b.logits[3 * 9000 + v] = -7;
+    for (int v = 0; v < 9000; v++)
+        b.logits[3 * 9000 + v] = -7;
     check_scores({a, b}, true, NARROW);
+    side zeros = make_side(2, 9000, 1, 1); /* of both signs, which are equal */
+    zeros.scale = 1e-30f;
+    for (int v = 0; v < 9000; v++)
+        zeros.logits[v] = v < 9 ? -1e-30f : 1e-30f;
+    check_scores({zeros}, false, 0);
 }
 
 static void several_models_share_a_reference(void **)
