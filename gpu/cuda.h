@@ -57,6 +57,14 @@ static __device__ __forceinline__ void pare_mma_bf16(float d[4], const uint32_t 
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* (low, high) rounded to bfloat16, nearest even, `low` in the lower 16 bits; NaN stays NaN. */
+static __device__ __forceinline__ uint32_t pare_round_bf16_pair(float low, float high)
+{
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
 /* Four matrices of 8 x 8 16-bit elements from shared memory; PTX ldmatrix.sync.aligned.m8n8.x4.shared.b16. Lane 8 i + r
  * gives the address of row r of matrix i: 8 elements, aligned to 16 bytes. Lane 4 g + t gets elements [g][2t, 2t+1] of
  * matrix i as r[i]; transposed: elements [2t][g] and [2t+1][g]. */

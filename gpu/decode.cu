@@ -195,6 +195,11 @@ template <int len, int bytes, decode_fn decode> static constexpr launch_fn launc
     {name, len, sizeof(pare_##stem), launcher<len, sizeof(pare_##stem), pare_##stem##_decode>()},
 static const format formats[PARE_TYPE_COUNT] = {PARE_TYPES(ROW)};
 
+uint64_t pare_gpu_stored_bytes(pare_type type, uint64_t n)
+{
+    return n / formats[type].len * formats[type].bytes;
+}
+
 static pare_status run(pare_gpu *g, pare_type type, const job &j, bool bf16, pare_error *err)
 {
     if (formats[type].launch == nullptr)

@@ -179,6 +179,7 @@ template <typename T> static inline T max(T a, T b)
 }
 
 void pare_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+uint32_t pare_round_bf16_pair(float low, float high);
 void pare_load_matrices(uint32_t r[4], const void *row);
 void pare_load_matrices_transposed(uint32_t r[4], const void *row);
 void pare_copy_async(void *shared, const void *global, int n); /* done when it is waited for */

@@ -4,6 +4,8 @@
  * One lock around everything: calls may come from several threads. */
 #include "gpu/emulate/cuda_runtime.h"
 
+#include "core/half.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -390,6 +392,11 @@ void pare_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
         }
         d[i] = (float)((double)d[i] + sum);
     }
+}
+
+uint32_t pare_round_bf16_pair(float low, float high)
+{
+    return pare_f32_to_bf16(low) | (uint32_t)pare_f32_to_bf16(high) << 16;
 }
 
 static void load_matrices(uint32_t r[4], const void *row, bool transposed)

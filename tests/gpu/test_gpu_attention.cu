@@ -180,10 +180,30 @@ static void variants_in_floats(void **)
     pare_gpu_close(g);
 }
 
+static void variants_on_tensor_cores(void **)
+{
+    pare_gpu *g = open_device(false);
+    check_variants(g, shape(4, 2, 64, 64), mixed);
+    check_variants(g, shape(3, 1, 33, 70), mixed);
+    pare_gpu_close(g);
+}
+
+/* Each form of the kernel, and head dims that fill it in part. */
+static void head_dims_on_tensor_cores(void **)
+{
+    pare_gpu *g = open_device(false);
+    static const uint32_t dims[][2] = {{80, 80}, {96, 96}, {128, 128}, {112, 128}, {192, 128}, {256, 256}, {160, 160}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+        check_case(g, make_case(shape(4, 1, dims[i][0], dims[i][1]), mixed, 3));
+    pare_gpu_close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variants_in_floats),
+        cmocka_unit_test(variants_on_tensor_cores),
+        cmocka_unit_test(head_dims_on_tensor_cores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
