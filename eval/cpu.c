@@ -341,6 +341,8 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .add_row = cpu_add_row,
         .scale = cpu_scale,
         .softcap = cpu_softcap,
+        .add_columns = pare_cpu_add_columns,
+        .add_gram = pare_cpu_add_gram,
         .close = cpu_close,
     };
     *out = b;

@@ -3,6 +3,7 @@
 #include "eval/cpu_kernels.h"
 
 #include "core/checked.h"
+#include "core/half.h"
 #include "core/threads.h"
 
 #include <dnnl.h>
@@ -334,6 +335,38 @@ static pare_status matmul_bf16(pare_backend *b, const pare_tensor *w, uint64_t r
     return st;
 }
 
+typedef struct widening {
+    const float *x;
+    float *y;
+    size_t n;
+} widening;
+
+/* To BF16 and back: products of such floats are those of the BF16 numbers. */
+static pare_status widen_piece(size_t i, int thread, void *ctx, pare_error *err)
+{
+    (void)thread;
+    (void)err;
+    const widening *r = ctx;
+    size_t first = i * X_PIECE, end = r->n - first < X_PIECE ? r->n : first + X_PIECE;
+    for (size_t k = first; k < end; k++)
+        r->y[k] = pare_bf16_to_f32(pare_f32_to_bf16(r->x[k]));
+    return PARE_OK;
+}
+
+static pare_status add_gram_bf16(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h, pare_error *err)
+{
+    size_t values = (size_t)n * width, bytes;
+    float *y = pare_mul_size(values, sizeof *y, &bytes) ? malloc(bytes > 0 ? bytes : 1) : NULL;
+    if (y == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu floats of activations", values);
+    widening r = {x, y, values};
+    pare_status st = pare_parallel((values + X_PIECE - 1) / X_PIECE, widen_piece, &r, err);
+    if (st == PARE_OK)
+        st = pare_cpu_add_gram(b, y, n, width, h, err);
+    free(y);
+    return st;
+}
+
 static void close_bf16(pare_backend *b)
 {
     state *s = b->state;
@@ -365,6 +398,7 @@ pare_status pare_backend_cpu_bf16(pare_backend **out, pare_error *err)
     s->close = b->close;
     b->compute = "bf16";
     b->matmul = matmul_bf16;
+    b->add_gram = add_gram_bf16;
     b->close = close_bf16;
     dnnl_status_t status = dnnl_engine_create(&s->engine, dnnl_cpu, 0);
     if (status == dnnl_success)

@@ -1,18 +1,430 @@
+/* The operations between products. All are bound by memory: four numbers a thread and load where addresses allow, each
+ * number read once. Sums of a group are floats in an order that its width alone decides. */
 #include "gpu/ops.h"
 
-enum { THREADS = 256 };
+#include "gpu/decode.h"
+#include "gpu/weights.h"
 
-static __global__ void scale_kernel(float *x, float factor, size_t n)
+#include <inttypes.h>
+#include <math.h>
+
+enum {
+    THREADS = 256,
+    SHORT_GROUP = 512,  /* up to here a warp normalises a group, beyond it a block of threads */
+    MAX_GRID = 1 << 20, /* rows, then the kernel strides */
+    COLUMNS = 32,       /* of a block of threads that adds columns up */
+    STRIPES = 16,       /* of rows, there */
+    AHEAD = 8           /* rows that a thread loads at once, there */
+};
+
+static bool aligned(const void *p)
 {
-    size_t step = (size_t)gridDim.x * blockDim.x;
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step)
-        x[i] *= factor;
+    return (uintptr_t)p % 16 == 0;
+}
+
+/* A small host array on the device: pare_gpu_push with a status. */
+static pare_status push(pare_gpu *g, const void *src, size_t bytes, const void **out, pare_error *err)
+{
+    pare_error why = {};
+    *out = pare_gpu_push(g, src, bytes, &why);
+    return *out != NULL ? PARE_OK : pare_gpu_calls->fail(err, why.status, "%s", why.text);
+}
+
+/* ---- number by number ---- */
+
+typedef float (*map_fn)(float x, float y, float factor);
+
+static __device__ __forceinline__ float times(float x, float, float factor)
+{
+    return x * factor;
+}
+
+static __device__ __forceinline__ float plus(float x, float y, float factor)
+{
+    return x + factor * y;
+}
+
+static __device__ __forceinline__ float capped(float x, float, float cap)
+{
+    return cap * tanhf(x / cap);
+}
+
+static __device__ __forceinline__ float silu(float x, float up, float)
+{
+    return x / (1.0f + expf(-x)) * up;
+}
+
+static __device__ __forceinline__ float gelu_erf(float x, float up, float)
+{
+    return 0.5f * x * erfcf(-0.70710678f * x) * up;
+}
+
+/* (1 + tanh t) / 2 = 1 / (1 + e^(-2t)), which loses no digits where tanh is near -1 */
+static __device__ __forceinline__ float gelu_tanh(float x, float up, float)
+{
+    float t2 = 1.5957691216057308f * (x + 0.044715f * x * x * x); /* 2 sqrt(2 / pi) */
+    return x / (1.0f + expf(-t2)) * up;
+}
+
+static __device__ __forceinline__ float relu(float x, float up, float)
+{
+    return (x < 0 ? 0.0f : x) * up;
+}
+
+static __device__ __forceinline__ float relu2(float x, float up, float)
+{
+    return (x < 0 ? 0.0f : x * x) * up;
+}
+
+/* out[i] = f(x[i], y[i], factor), y[i] = 1 without y; out may be x or y. The first 4 n_wide by whole words. */
+template <map_fn f>
+static __global__ void map_kernel(const float *x, const float *y, float factor, size_t n, size_t n_wide, float *out)
+{
+    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, step = (size_t)gridDim.x * blockDim.x;
+    for (size_t k = i; k < n_wide; k += step) {
+        float4 a = ((const float4 *)x)[k], b = y != NULL ? ((const float4 *)y)[k] : make_float4(1, 1, 1, 1);
+        ((float4 *)out)[k] =
+            make_float4(f(a.x, b.x, factor), f(a.y, b.y, factor), f(a.z, b.z, factor), f(a.w, b.w, factor));
+    }
+    for (size_t k = 4 * n_wide + i; k < n; k += step)
+        out[k] = f(x[k], y != NULL ? y[k] : 1.0f, factor);
+}
+
+template <map_fn f>
+static pare_status map(pare_gpu *g, const float *x, const float *y, float factor, size_t n, float *out,
+                       const char *what, pare_error *err)
+{
+    bool wide = aligned(x) && aligned(y) && aligned(out);
+    auto kernel = map_kernel<f>;
+    if (n == 0)
+        return PARE_OK;
+    PARE_LAUNCH(kernel, pare_gpu_blocks(n, wide ? 4 * THREADS : THREADS), THREADS, 0, g->stream, x, y, factor, n,
+                wide ? n / 4 : 0, out);
+    return pare_gpu_launched(g, what, err);
 }
 
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err)
 {
+    return map<times>(g, x, NULL, factor, n, x, "scale", err);
+}
+
+pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)
+{
+    return map<capped>(g, x, NULL, cap, n, x, "soft cap", err);
+}
+
+pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, size_t n, pare_error *err)
+{
+    return map<plus>(g, x, y, y_scale, n, x, "add", err);
+}
+
+pare_status pare_gpu_activate(pare_gpu *g, pare_activation act, const float *gate, const float *up, size_t n, float *y,
+                              pare_error *err)
+{
+    const float *x = gate != NULL ? gate : up, *u = gate != NULL ? up : NULL;
+    switch (act) {
+    case PARE_ACT_SILU:
+        return map<silu>(g, x, u, 0, n, y, "SiLU", err);
+    case PARE_ACT_GELU_ERF:
+        return map<gelu_erf>(g, x, u, 0, n, y, "GELU", err);
+    case PARE_ACT_GELU_TANH:
+        return map<gelu_tanh>(g, x, u, 0, n, y, "GELU", err);
+    case PARE_ACT_RELU:
+        return map<relu>(g, x, u, 0, n, y, "ReLU", err);
+    case PARE_ACT_RELU2:
+        return map<relu2>(g, x, u, 0, n, y, "ReLU squared", err);
+    }
+    return pare_gpu_calls->fail(err, PARE_ERR_UNSUPPORTED, "the CUDA backend has no activation number %d", (int)act);
+}
+
+pare_status pare_gpu_clear(pare_gpu *g, float *y, size_t n, pare_error *err)
+{
+    return n == 0 ? PARE_OK : pare_gpu_check(g, cudaMemsetAsync(y, 0, n * sizeof *y, g->stream), "clear", err);
+}
+
+/* ---- rows ---- */
+
+/* Work on n rows of `width` numbers: a block of threads a row, striding by the grid. */
+typedef struct rows {
+    const float *x;
+    const int32_t *ids;
+    const float *weights, *bias;
+    uint64_t n;
+    uint32_t width;
+    float *y;
+} rows;
+
+static unsigned row_grid(uint64_t n)
+{
+    return n < MAX_GRID ? (unsigned)n : (unsigned)MAX_GRID;
+}
+
+/* No more threads than a row has use for. */
+static unsigned row_threads(uint64_t width)
+{
+    return width >= THREADS ? (unsigned)THREADS : (unsigned)((width + PARE_WARP - 1) / PARE_WARP * PARE_WARP);
+}
+
+static __global__ void gather_kernel(rows r, bool wide)
+{
+    for (uint64_t i = blockIdx.x; i < r.n; i += gridDim.x) {
+        const float *x = r.x + (uint64_t)r.ids[i] * r.width;
+        float *y = r.y + i * r.width;
+        uint32_t n_wide = wide ? r.width / 4 : 0;
+        for (uint32_t c = threadIdx.x; c < n_wide; c += blockDim.x)
+            ((float4 *)y)[c] = ((const float4 *)x)[c];
+        for (uint32_t c = 4 * n_wide + threadIdx.x; c < r.width; c += blockDim.x)
+            y[c] = x[c];
+    }
+}
+
+pare_status pare_gpu_gather(pare_gpu *g, const float *x, const int32_t *ids, uint32_t n, uint32_t width, float *y,
+                            pare_error *err)
+{
+    const void *device_ids;
+    if (n == 0 || width == 0)
+        return PARE_OK;
+    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    if (st != PARE_OK)
+        return st;
+    const rows r = {x, (const int32_t *)device_ids, NULL, NULL, n, width, y};
+    bool wide = aligned(x) && aligned(y) && width % 4 == 0;
+    PARE_LAUNCH(gather_kernel, row_grid(n), row_threads(wide ? width / 4 : width), 0, g->stream, r, wide);
+    return pare_gpu_launched(g, "gather", err);
+}
+
+static __global__ void scatter_kernel(rows r)
+{
+    for (uint64_t i = blockIdx.x; i < r.n; i += gridDim.x) {
+        const float *x = r.x + i * r.width;
+        float *y = r.y + (uint64_t)r.ids[i] * r.width;
+        for (uint32_t c = threadIdx.x; c < r.width; c += blockDim.x)
+            y[c] += r.weights[i] * x[c];
+    }
+}
+
+pare_status pare_gpu_scatter_add(pare_gpu *g, const float *x, const int32_t *ids, const float *weights, uint32_t n,
+                                 uint32_t width, float *y, pare_error *err)
+{
+    const void *device_ids, *factors;
+    if (n == 0 || width == 0)
+        return PARE_OK;
+    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    if (st == PARE_OK)
+        st = push(g, weights, n * sizeof *weights, &factors, err);
+    if (st != PARE_OK)
+        return st;
+    const rows r = {x, (const int32_t *)device_ids, (const float *)factors, NULL, n, width, y};
+    PARE_LAUNCH(scatter_kernel, row_grid(n), row_threads(width), 0, g->stream, r);
+    return pare_gpu_launched(g, "scatter", err);
+}
+
+pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y, pare_error *err)
+{
+    const void *table, *device_ids;
     if (n == 0)
         return PARE_OK;
-    PARE_LAUNCH(scale_kernel, pare_gpu_blocks(n, THREADS), THREADS, 0, g->stream, x, factor, n);
-    return pare_gpu_launched(g, "scale", err);
+    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    if (st == PARE_OK)
+        st = pare_gpu_weight(g, w, 0, w->n_rows, &table, err);
+    if (st != PARE_OK)
+        return st;
+    return pare_gpu_decode_rows(g, w->type, table, w->row_len, w->row_bytes, (const int32_t *)device_ids, n, y, err);
+}
+
+/* The elements of a small tensor, which has at least n_min. */
+static pare_status vector_of(pare_gpu *g, const pare_tensor *t, uint64_t n_min, const float **out, pare_error *err)
+{
+    uint64_t n = t->n_rows * t->row_len; /* the model checked that the product fits */
+    if (n < n_min)
+        return pare_gpu_calls->fail(err, PARE_ERR_RANGE,
+                                    "tensor '%s' has %" PRIu64 " elements; the forward pass needs %" PRIu64, t->name, n,
+                                    n_min);
+    return pare_gpu_vector(g, t, out, err);
+}
+
+static __global__ void add_row_kernel(rows r)
+{
+    for (uint64_t i = blockIdx.x; i < r.n; i += gridDim.x)
+        for (uint32_t c = threadIdx.x; c < r.width; c += blockDim.x)
+            r.y[i * r.width + c] += r.bias[c];
+}
+
+pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uint64_t first, uint32_t n, uint32_t width,
+                             pare_error *err)
+{
+    rows r = {NULL, NULL, NULL, NULL, n, width, x};
+    pare_status st = vector_of(g, bias, first + width, &r.bias, err);
+    if (st != PARE_OK || n == 0 || width == 0)
+        return st;
+    r.bias += first;
+    PARE_LAUNCH(add_row_kernel, row_grid(n), row_threads(width), 0, g->stream, r);
+    return pare_gpu_launched(g, "bias", err);
+}
+
+/* ---- norms ---- */
+
+typedef struct norm_job {
+    const float *x, *weight, *bias;
+    uint64_t n;
+    uint32_t width;
+    float eps;
+    bool layer;
+    float *y;
+} norm_job;
+
+/* The sums of a and of b over `team` neighbouring threads, a warp or the whole block, for each of them. */
+template <int team> static __device__ __forceinline__ float2 team_sum(float2 v, float2 *partial)
+{
+    for (int mask = PARE_WARP / 2; mask > 0; mask /= 2) {
+        v.x += __shfl_xor_sync(0xffffffffu, v.x, mask);
+        v.y += __shfl_xor_sync(0xffffffffu, v.y, mask);
+    }
+    if (team > PARE_WARP) {
+        __syncthreads(); /* partial was read by everybody */
+        if (threadIdx.x % PARE_WARP == 0)
+            partial[threadIdx.x / PARE_WARP] = v;
+        __syncthreads();
+        v = partial[0];
+        for (int i = 1; i < team / PARE_WARP; i++) {
+            v.x += partial[i].x;
+            v.y += partial[i].y;
+        }
+    }
+    return v;
+}
+
+/* With any m near the mean, d = x - m: mean = m + mean(d), variance = mean(d^2) - mean(d)^2, which loses no digits as m
+ * is the mean but for its rounding. RMS is the same with m = 0 and without the means. */
+template <int team> static __global__ void norm_kernel(norm_job j)
+{
+    PARE_SHARED(float2, partial); /* [team / 32] */
+    const uint32_t teams = blockDim.x / team, me = threadIdx.x % team;
+    const float width = (float)j.width;
+    for (uint64_t i = (uint64_t)blockIdx.x * teams + threadIdx.x / team; i < j.n; i += (uint64_t)gridDim.x * teams) {
+        const float *x = j.x + i * j.width;
+        float *y = j.y + i * j.width;
+        float2 sum = {0, 0};
+        float middle = 0;
+        if (j.layer) {
+            for (uint32_t c = me; c < j.width; c += team)
+                sum.x += x[c];
+            middle = team_sum<team>(sum, partial).x / width;
+            sum.x = 0;
+        }
+        for (uint32_t c = me; c < j.width; c += team) {
+            float d = x[c] - middle;
+            sum.x += d;
+            sum.y = fmaf(d, d, sum.y);
+        }
+        sum = team_sum<team>(sum, partial);
+        float rest = j.layer ? sum.x / width : 0;
+        float variance = fmaf(-rest, rest, sum.y / width);
+        float factor = 1.0f / sqrtf((variance < 0 ? 0 : variance) + j.eps);
+        for (uint32_t c = me; c < j.width; c += team) {
+            float v = (x[c] - middle - rest) * factor * (j.weight != NULL ? j.weight[c] : 1.0f);
+            y[c] = j.bias != NULL ? v + j.bias[c] : v;
+        }
+    }
+}
+
+pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
+{
+    norm_job j = {op->x, NULL, NULL, op->n, op->width, op->eps, op->kind == PARE_NORM_LAYER, op->y};
+    pare_status st = PARE_OK;
+    if (op->weight != NULL)
+        st = vector_of(g, op->weight, op->width, &j.weight, err);
+    if (st == PARE_OK && op->bias != NULL)
+        st = vector_of(g, op->bias, op->width, &j.bias, err);
+    if (st != PARE_OK || op->n == 0 || op->width == 0)
+        return st;
+    if (op->width <= SHORT_GROUP)
+        PARE_LAUNCH(norm_kernel<PARE_WARP>, pare_gpu_blocks(op->n, THREADS / PARE_WARP), THREADS, 0, g->stream, j);
+    else
+        PARE_LAUNCH(norm_kernel<THREADS>, row_grid(op->n), THREADS, THREADS / PARE_WARP * sizeof(float2), g->stream, j);
+    return pare_gpu_launched(g, "norm", err);
+}
+
+/* ---- rotary embedding ---- */
+
+/* A block of threads a row; pair p of a head is elements p * step and p * step + apart. */
+static __global__ void rope_kernel(pare_rope r, uint32_t step, uint32_t apart, float *x)
+{
+    const uint32_t half = r.n_rot / 2;
+    for (uint64_t i = blockIdx.x; i < r.n; i += gridDim.x) {
+        const float2 *turn = (const float2 *)r.cos_sin + (uint64_t)r.positions[i] * half;
+        float *row = x + i * r.n_head * r.head_dim;
+        for (uint32_t k = threadIdx.x; k < r.n_head * half; k += blockDim.x) {
+            uint32_t p = k % half;
+            float *at = row + (uint64_t)(k / half) * r.head_dim + p * step;
+            float a = at[0], b = at[apart];
+            float2 t = turn[p];
+            at[0] = a * t.x - b * t.y;
+            at[apart] = a * t.y + b * t.x;
+        }
+    }
+}
+
+pare_status pare_gpu_rope(pare_gpu *g, const pare_rope *r, float *x, pare_error *err)
+{
+    pare_rope on_device = *r;
+    bool pairs = r->layout == PARE_ROPE_INTERLEAVED;
+    uint64_t n_pairs = (uint64_t)r->n_head * (r->n_rot / 2);
+    if (r->n == 0 || n_pairs == 0)
+        return PARE_OK;
+    const void *positions;
+    pare_status st = push(g, r->positions, r->n * sizeof *r->positions, &positions, err);
+    if (st != PARE_OK)
+        return st;
+    on_device.positions = (const int32_t *)positions;
+    PARE_LAUNCH(rope_kernel, row_grid(r->n), row_threads(n_pairs), 0, g->stream, on_device, pairs ? 2 : 1,
+                pairs ? 1 : r->n_rot / 2, x);
+    return pare_gpu_launched(g, "rotary embedding", err);
+}
+
+/* ---- sums of columns ---- */
+
+/* A warp walks down 32 columns; row t belongs to warp t % STRIPES, whose sums are added up in the order of the warps.
+ * The square of a float is exact in double. */
+static __global__ void __launch_bounds__(COLUMNS *STRIPES)
+    columns_kernel(const float *x, uint32_t n, uint32_t width, double *sum, double *sum2)
+{
+    PARE_SHARED(double, partial); /* [2][STRIPES][COLUMNS] */
+    uint32_t stripe = threadIdx.x / COLUMNS, c = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
+    double s = 0, s2 = 0;
+    if (c < width) {
+        for (uint64_t t = stripe; t < n; t += AHEAD * STRIPES) {
+            float v[AHEAD];
+            PARE_UNROLL
+            for (int k = 0; k < AHEAD; k++)
+                v[k] = t + k * STRIPES < n ? x[(t + k * STRIPES) * width + c] : 0.0f;
+            PARE_UNROLL
+            for (int k = 0; k < AHEAD; k++) {
+                s += (double)v[k];
+                s2 += (double)v[k] * (double)v[k];
+            }
+        }
+    }
+    partial[threadIdx.x] = s;
+    partial[STRIPES * COLUMNS + threadIdx.x] = s2;
+    __syncthreads();
+    /* the first warp adds up the sums, the second one the squares */
+    if (stripe < 2 && c < width) {
+        double *total = stripe == 0 ? sum : sum2;
+        const double *from = partial + stripe * STRIPES * COLUMNS + threadIdx.x % COLUMNS;
+        double all = from[0];
+        for (int i = 1; i < STRIPES; i++)
+            all += from[i * COLUMNS];
+        total[c] += all;
+    }
+}
+
+pare_status pare_gpu_add_columns(pare_gpu *g, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,
+                                 pare_error *err)
+{
+    if (n == 0 || width == 0)
+        return PARE_OK;
+    PARE_LAUNCH(columns_kernel, width / COLUMNS + (width % COLUMNS != 0), COLUMNS * STRIPES,
+                2 * COLUMNS * STRIPES * sizeof(double), g->stream, x, n, width, sum, sum2);
+    return pare_gpu_launched(g, "sums of columns", err);
 }
