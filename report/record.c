@@ -26,6 +26,7 @@ struct pare_record_writer {
     bool has_reference;
     window_sum *windows; /* [n_windows] of that text */
     size_t n_windows, cap_windows;
+    uint64_t n_all_windows;    /* of all texts */
     pare_eval_result *results; /* [n_results] one a text that has a result */
     size_t n_results;
 };
@@ -35,13 +36,24 @@ static pare_status no_memory(pare_error *err)
     return pare_fail(err, PARE_ERR_MEMORY, "no memory for a record");
 }
 
-pare_status pare_record_items_path(char **out, const char *path, pare_error *err)
+/* path with another end for ".json", or behind it. */
+static pare_status change_end(char **out, const char *path, const char *end, pare_error *err)
 {
     pare_buf name = {0};
     size_t n = strlen(path), stem = n > 5 && strcmp(path + n - 5, ".json") == 0 ? n - 5 : n;
-    pare_status st = pare_buf_printf(&name, err, "%.*s.jsonl", (int)stem, path);
+    pare_status st = pare_buf_printf(&name, err, "%.*s%s", (int)stem, path, end);
     *out = name.data;
     return st;
+}
+
+pare_status pare_record_items_path(char **out, const char *path, pare_error *err)
+{
+    return change_end(out, path, ".jsonl", err);
+}
+
+pare_status pare_record_unfinished_path(char **out, const char *path, pare_error *err)
+{
+    return change_end(out, path, ".unfinished.json", err);
 }
 
 static pare_status open_items(pare_record_writer *w, const char *path, pare_error *err)
@@ -69,6 +81,30 @@ pare_status pare_record_open(pare_record_writer **out, const char *path, bool fo
         *out = NULL;
     }
     return st;
+}
+
+pare_status pare_record_redirect(pare_record_writer *w, const char *path, pare_error *err)
+{
+    char *items_path = NULL, *copy = strdup(path);
+    pare_status st = copy != NULL ? pare_record_items_path(&items_path, path, err) : no_memory(err);
+    if (st == PARE_OK)
+        st = pare_output_redirect(w->items, items_path, PARE_OUTPUT_FORCE, err);
+    if (st != PARE_OK) {
+        free(items_path);
+        free(copy);
+        return st;
+    }
+    free(w->path);
+    free(w->items_path);
+    w->path = copy;
+    w->items_path = items_path;
+    w->flags = PARE_OUTPUT_FORCE;
+    return PARE_OK;
+}
+
+uint64_t pare_record_windows(const pare_record_writer *w)
+{
+    return w->n_all_windows;
 }
 
 void pare_record_close(pare_record_writer *w)
@@ -133,6 +169,7 @@ pare_status pare_record_scores(pare_record_writer *w, const pare_scores *s, pare
         w->cap_windows = cap;
     }
     w->has_reference = s->has_reference;
+    w->n_all_windows++;
     add_up(&w->windows[w->n_windows++], s);
     if (w->items == NULL)
         return PARE_OK;

@@ -34,6 +34,13 @@ void pare_record_close(pare_record_writer *w); /* what was not published is remo
 /* Where the items of a record at path are. Owned by the caller. Errors: PARE_ERR_MEMORY */
 pare_status pare_record_items_path(char **out, const char *path, pare_error *err);
 
+/* Where what an evaluation measured before it failed is kept, beside the record at path that it would have written:
+ * "run.unfinished.json" for "run.json". Owned by the caller. Errors: PARE_ERR_MEMORY */
+pare_status pare_record_unfinished_path(char **out, const char *path, pare_error *err);
+/* Have pare_record_finish write to another path in the same folder, and replace what is there. Errors: PARE_ERR_MEMORY
+ */
+pare_status pare_record_redirect(pare_record_writer *w, const char *path, pare_error *err);
+
 /* One text after the other: begin, the scores of its windows in their order, end with what a tally made of them. */
 pare_status pare_record_begin_text(pare_record_writer *w, const pare_record_text *text, pare_error *err);
 pare_status pare_record_scores(pare_record_writer *w, const pare_scores *s, pare_error *err);
@@ -49,6 +56,8 @@ pare_status pare_record_copy_task(pare_record_writer *w, const json_t *member, p
 /* The document so far: a copy of head (models, settings, tool, ...: docs/formats/RECORD.md) with texts, average and
  * tasks, not sealed. The caller owns it. */
 pare_status pare_record_document(const pare_record_writer *w, const json_t *head, json_t **out, pare_error *err);
+
+uint64_t pare_record_windows(const pare_record_writer *w); /* that were given to pare_record_scores, of all texts */
 
 /* Seal the document and add both files, complete, to the set, which the caller publishes. */
 pare_status pare_record_finish(pare_record_writer *w, const json_t *head, pare_output_set *set, pare_error *err);

@@ -26,6 +26,7 @@ typedef struct job {
     cmd_text_run run;
     pare_worst worst;
     cmd_record record;
+    cmd_resume resume;
     cmd_logit_io logits;
     pare_eval_result *results; /* [n_texts] */
     size_t n_texts;
@@ -150,9 +151,13 @@ static pare_status check_outputs(const job *j, pare_error *err)
 {
     const char *record = cmd_text(j->args, OPT_RECORD);
     const bool force = cmd_has(j->args, OPT_FORCE);
-    char *items = NULL;
-    cmd_outputs outputs = {0};
+    char *items = NULL, *unfinished = NULL, *unfinished_items = NULL;
+    cmd_outputs outputs = {0}, kept = {0};
     pare_status st = record != NULL ? pare_record_items_path(&items, record, err) : PARE_OK;
+    if (st == PARE_OK && record != NULL)
+        st = pare_record_unfinished_path(&unfinished, record, err);
+    if (st == PARE_OK && record != NULL)
+        st = pare_record_items_path(&unfinished_items, unfinished, err);
     const char **inputs = list_inputs(j->args, &outputs.n_inputs);
     if (st == PARE_OK && (outputs.inputs = inputs) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the names of files");
@@ -160,17 +165,26 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs_add(&outputs, "--completions", cmd_text(j->args, OPT_COMPLETIONS));
     cmd_outputs_add(&outputs, "--record", record);
     cmd_outputs_add(&outputs, "the items of --record", items);
+    kept.inputs = inputs;
+    kept.n_inputs = outputs.n_inputs;
+    cmd_outputs_add(&kept, "what --record keeps of an unfinished run", unfinished);
+    cmd_outputs_add(&kept, "items that --record keeps", unfinished_items);
+    if (st == PARE_OK)
+        st = cmd_outputs_check(&kept, &j->model, true, err); /* whether they exist, --resume looks at */
     if (st == PARE_OK)
         st = cmd_outputs_check(&outputs, &j->model, force, err);
     if (st == PARE_OK && j->run.reference != NULL)
         st = cmd_outputs_check(&outputs, j->run.reference, force, err);
     free(inputs);
     free(items);
+    free(unfinished);
+    free(unfinished_items);
     return st;
 }
 
 static void listen(job *j)
 {
+    j->run.resume = &j->resume;
     j->worst.n_max = cmd_number(j->args, OPT_WORST);
     const cmd_listener worst = cmd_worst_listener(&j->worst);
     if (j->worst.n_max > 0)
@@ -212,6 +226,8 @@ static pare_status run(job *j, pare_error *err)
         return st;
     st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, j->devices.backend[0]->compute, err);
     if (st == PARE_OK)
+        st = cmd_resume_open(&j->resume, j->args, err);
+    if (st == PARE_OK)
         st = cmd_record_open(&j->record, j->args, &j->model, j->run.reference, err);
     if (st == PARE_OK)
         st = cmd_logit_io_record(&j->logits, j->record.head, err);
@@ -219,15 +235,19 @@ static pare_status run(job *j, pare_error *err)
         return st;
     listen(j);
     st = measure(j, err);
-    if (st != PARE_OK || cmd_mpi_rank() > 0)
+    if (cmd_mpi_rank() > 0)
         return st;
-    st = cmd_logit_io_finish(&j->logits, err);
+    if (st == PARE_OK)
+        st = cmd_logit_io_finish(&j->logits, err);
     if (st == PARE_OK)
         st = cmd_texts_write(&j->tasks, j->task_scores, err);
+    if (st != PARE_OK) {
+        cmd_record_keep(&j->record, err);
+        return st;
+    }
+    st = cmd_record_tasks(&j->record, j->task_scores, j->tasks.n, err);
     if (st == PARE_OK)
-        st = cmd_record_tasks(&j->record, j->task_scores, j->tasks.n, err);
-    if (st == PARE_OK)
-        st = cmd_record_finish(&j->record, &j->run, err);
+        st = cmd_record_finish(&j->record, err);
     if (st == PARE_OK)
         st = cmd_has(j->args, OPT_JSON) ? report_json(j, err) : report_text(j, err);
     if (st != PARE_OK || !cmd_has(j->args, OPT_FAIL_OVER))
@@ -272,6 +292,7 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     pare_model_close(&j.reference);
     pare_worst_close(&j.worst);
     cmd_record_close(&j.record);
+    cmd_resume_close(&j.resume);
     cmd_logit_io_close(&j.logits);
     free(j.results);
     return st;

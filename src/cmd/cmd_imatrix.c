@@ -82,7 +82,8 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
     const char *name = cmd_base_name(path);
     pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, NULL, err);
     if (st == PARE_OK)
-        st = pare_collect(&seen, &j->model, j->devices.backend[0], ids.ids, ids.n, j->bos, &options, after_batch, NULL, err);
+        st = pare_collect(&seen, &j->model, j->devices.backend[0], ids.ids, ids.n, j->bos, &options, after_batch, NULL,
+                          err);
     if (st == PARE_OK)
         st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)

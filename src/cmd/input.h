@@ -23,8 +23,8 @@ pare_status cmd_read_tokens(const char *path, const pare_tokenizer *tokenizer, p
  * Errors: PARE_ERR_UNSUPPORTED (none, or not a known one), PARE_ERR_FORMAT (BOS is asked for and has no id) */
 pare_status cmd_open_tokenizer(pare_tokenizer **out, const pare_model *m, int64_t *bos, pare_error *err);
 
-/* Whether ids mean the same to both models, as far as both have a tokenizer: the same number of tokens and the same text
- * behind every ordinary one. Other names of special tokens are warned of. Errors: PARE_ERR_USAGE */
+/* Whether ids mean the same to both models, as far as both have a tokenizer: the same number of tokens and the same
+ * text behind every ordinary one. Other names of special tokens are warned of. Errors: PARE_ERR_USAGE */
 pare_status cmd_check_vocabularies(const pare_model *a, const pare_model *b, pare_error *err);
 
 #endif

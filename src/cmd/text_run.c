@@ -43,6 +43,8 @@ typedef struct work {
     pare_source **models, *reference;
     pare_tally **tallies; /* [n_models] */
     pare_eval_result *results;
+    uint32_t n_windows; /* of all ranks, and those that --resume has */
+    bool begun;
     cmd_mpi_scores kept; /* of a rank that another one tallies for */
 } work;
 
@@ -61,8 +63,7 @@ static pare_status read_text(work *k, const char *path, pare_error *err)
         st = pare_windows_check_text(&k->text.windows, err);
     if (st == PARE_ERR_USAGE)
         return pare_fail_in(err, st, path);
-    if (st == PARE_OK)
-        cmd_mpi_take_part(&k->text.windows);
+    k->n_windows = k->text.windows.n_windows;
     return st;
 }
 
@@ -139,7 +140,7 @@ static pare_status take_scores(const pare_scores *scores, size_t model, void *us
             st = run->listeners[i].scores(scores, model, run->listeners[i].user, err);
     if (st == PARE_OK && model == 0) {
         pare_tally_running(k->tallies[0], &k->results[0]);
-        show(&k->results[0], k->text.windows.n_windows);
+        show(&k->results[0], k->n_windows);
     }
     return st;
 }
@@ -187,6 +188,17 @@ static pare_status tell_end(const work *k, pare_error *err)
     return st;
 }
 
+/* What there is of a text whose run failed: to those who can keep it. The failure that is told is that of the run. */
+static void tell_broken(work *k)
+{
+    pare_error ignored = {0};
+    for (size_t i = 0; i < k->run->n_models; i++)
+        pare_tally_finish(k->tallies[i], cmd_number(k->run->args, OPT_SEED), &k->results[i], &ignored);
+    for (size_t i = 0; i < k->run->n_listeners; i++)
+        if (k->run->listeners[i].broken != NULL)
+            k->run->listeners[i].broken(&k->text, k->results, k->run->listeners[i].user);
+}
+
 static pare_status want_zero(const pare_scores *s, size_t model, void *user, pare_error *err)
 {
     const work *k = user;
@@ -217,6 +229,24 @@ static pare_status check_self(work *k, pare_error *err)
     return st;
 }
 
+/* Take the windows that --resume has, and leave in the text those that are to be measured: of them this rank's. */
+static pare_status take_measured(work *k, pare_error *err)
+{
+    cmd_text_run *run = k->run;
+    pare_windows *w = &k->text.windows;
+    pare_status st = PARE_OK;
+    if (run->resume != NULL && run->resume->is_there) {
+        const uint32_t n = cmd_resume_count(run->resume, k->text.index, w);
+        if (cmd_mpi_rank() == 0)
+            st = cmd_resume_replay(run->resume, k->text.index, w, n, take_scores, k, err);
+        memmove(w->number, w->number + n, (w->n_windows - n) * sizeof *w->number);
+        w->n_windows -= n;
+        run->self_checked = run->self_checked || run->resume->self_checked;
+    }
+    cmd_mpi_take_part(w);
+    return st;
+}
+
 static pare_status evaluate(work *k, pare_error *err)
 {
     cmd_text_run *run = k->run;
@@ -228,9 +258,12 @@ static pare_status evaluate(work *k, pare_error *err)
                                .logits = wants_logits(run) ? take_logits : NULL,
                                .user = k,
                                .seconds = &run->seconds};
-    pare_status st = k->reference != NULL && k->text.index == 0 ? check_self(k, err) : PARE_OK;
+    pare_status st = tell_begin(k, err);
+    k->begun = st == PARE_OK;
     if (st == PARE_OK)
-        st = tell_begin(k, err);
+        st = take_measured(k, err);
+    if (st == PARE_OK && k->reference != NULL && k->text.index == 0 && !run->self_checked)
+        st = check_self(k, err);
     if (st == PARE_OK)
         st = pare_evaluate(&job, err);
     if (st == PARE_OK)
@@ -252,6 +285,8 @@ pare_status cmd_run_text(cmd_text_run *run, size_t index, const char *path, pare
         st = open_sources(&k, err);
     if (st == PARE_OK)
         st = evaluate(&k, err);
+    if (st != PARE_OK && k.begun && cmd_mpi_rank() == 0)
+        tell_broken(&k);
     close_work(&k);
     return st;
 }

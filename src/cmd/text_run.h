@@ -3,6 +3,7 @@
 #define PARE_CMD_TEXT_RUN_H
 
 #include "cmd/device.h"
+#include "cmd/resume.h"
 #include "core/hash.h"
 #include "eval/evaluate.h"
 #include "eval/tally.h"
@@ -26,6 +27,8 @@ typedef struct cmd_listener {
     pare_status (*logits)(const pare_logit_rows *rows, void *user,
                           pare_error *err); /* the reference's, if there is one */
     pare_status (*end)(const cmd_corpus *text, const pare_eval_result *results, void *user, pare_error *err);
+    /* in place of end, when the text failed after begin; results of the windows whose scores were given */
+    void (*broken)(const cmd_corpus *text, const pare_eval_result *results, void *user);
     void *user;
 } cmd_listener;
 
@@ -43,9 +46,10 @@ typedef struct cmd_text_run {
     void *open_user;
     cmd_listener listeners[CMD_MAX_LISTENERS];
     size_t n_listeners;
-    bool self_checked; /* the reference against itself gave exactly 0 on the first window of the first text */
-    double seconds;    /* of passes and scoring, all texts */
-    uint64_t n_tokens; /* that went through models and reference */
+    cmd_resume *resume; /* of one model, or NULL */
+    bool self_checked;  /* the reference against itself gave exactly 0 on the first window of the first text */
+    double seconds;     /* of passes and scoring, all texts */
+    uint64_t n_tokens;  /* that went through models and reference */
 } cmd_text_run;
 
 void cmd_listen(cmd_text_run *run, const cmd_listener *listener);

@@ -241,6 +241,17 @@ pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err)
     return st;
 }
 
+pare_status pare_output_redirect(pare_output *out, const char *path, unsigned flags, pare_error *err)
+{
+    char *copy = join(path, "", "", err);
+    if (copy == NULL)
+        return PARE_ERR_MEMORY;
+    free(out->path);
+    out->path = copy;
+    out->flags = flags;
+    return PARE_OK;
+}
+
 uint64_t pare_output_offset(const pare_output *out)
 {
     return out->n_bytes;

@@ -26,6 +26,9 @@ pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
 uint64_t pare_output_offset(const pare_output *out); /* bytes written so far */
 
+/* Another name for what is being written, in the same folder, with other flags. Errors: PARE_ERR_MEMORY */
+pare_status pare_output_redirect(pare_output *out, const char *path, unsigned flags, pare_error *err);
+
 /* Flush, sync, rename. */
 pare_status pare_output_commit(pare_output *out, pare_error *err);
 

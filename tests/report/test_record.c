@@ -212,7 +212,7 @@ static void parts_that_do_not_fit_are_refused(void **state)
         void (*change)(json_t *head);
         const char *why;
     } rows[] = {{1, true, NULL, "window 1 of text 0 stands in both"},
-                {2, true, other_seed, "'settings' is not that of"},
+                {2, true, other_seed, "'settings.seed' is not that of"},
                 {2, true, other_model, "'model.sha256' is not that of"},
                 {2, false, NULL, "'reference' is not that of"}};
     (void)state;
