@@ -141,7 +141,12 @@ struct pare_backend {
                          const pare_score_side *reference, const int32_t *targets, uint32_t n, pare_position_score *out,
                          pare_error *err);
 
-    /* These weights will be needed soon, in this order: a hint. NULL: of no use. */
+    /* Weights that a pass which is opened may ask for; those of one that is closed. What is dropped as often as it was
+     * held is forgotten: its model may be closed, and another one's tensors may come to lie where these were. NULL (both
+     * are): nothing is kept of weights. */
+    pare_status (*hold)(pare_backend *b, const pare_tensor *const *weights, size_t n, pare_error *err);
+    void (*drop)(pare_backend *b, const pare_tensor *const *weights, size_t n);
+    /* These weights will be needed soon, in this order: a hint, given one layer ahead. NULL: of no use. */
     pare_status (*expect)(pare_backend *b, const pare_tensor *const *weights, size_t n, pare_error *err);
 
     /* A sentence for the user about how the model is held, "12.3 of 131.4 GiB of weights stay on the device, the rest

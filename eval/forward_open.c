@@ -178,7 +178,7 @@ pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pa
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers and %" PRIu32 " tokens", m->path,
                          m->hp.n_layer, n_tokens);
     if ((st = pare_forward_check_weights(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
-        (st = fill_cos_sin(f, err)) != PARE_OK) {
+        (st = fill_cos_sin(f, err)) != PARE_OK || (st = pare_forward_hold(f, err)) != PARE_OK) {
         pare_forward_close(f);
         return st;
     }
@@ -199,6 +199,7 @@ void pare_forward_close(pare_forward *f)
 {
     if (f == NULL)
         return;
+    pare_forward_drop(f);
     f->b->release(f->b, f->x);
     f->b->release(f->b, f->cos_sin);
     pare_forward_release_experts(f);

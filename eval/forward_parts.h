@@ -37,6 +37,8 @@ struct pare_forward {
     int32_t *kept_positions, *kept_rows;
     pare_cache *cache; /* that the run extends: it holds the keys and values; NULL: k and v do */
     pare_forward_weights model, *layers;
+    const pare_tensor **all; /* [n_all] of the weights, which b holds for this pass; NULL: it does not */
+    size_t n_all;
     uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
     float *x;                    /* [tokens, n_embd]: the residual stream; behind a pass what goes to the output */
     bool x_is_normal;            /* behind the last norm: pare_forward_score_side has been called for the last run */
@@ -81,6 +83,13 @@ pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t
 
 /* A part of the workspace for n_rows by width floats: *buffer points to it while the pass runs. */
 pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err);
+
+/* Tell the backend which weights this pass will ask for, so that it keeps copies of them until it is closed. */
+pare_status pare_forward_hold(pare_forward *f, pare_error *err);
+void pare_forward_drop(pare_forward *f);
+
+/* Tell the backend that the matrices of this layer come next, or of the output, for n_layer. */
+pare_status pare_forward_expect(pare_forward *f, uint32_t layer, pare_error *err);
 
 /* Point these buffers into the workspace, which another pass may have moved since. */
 pare_status pare_forward_enter_workspace(pare_forward *f, pare_error *err);

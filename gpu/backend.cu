@@ -118,8 +118,16 @@ OPERATION(add_gram, pare_gpu_gram(g, x, n, width, h, err), const float *x, uint3
 OPERATION(score, pare_gpu_score(g, models, n_models, reference, targets, n, out, err), const pare_score_side *models,
           size_t n_models, const pare_score_side *reference, const int32_t *targets, uint32_t n,
           pare_position_score *out)
+OPERATION(hold, pare_gpu_weights_hold(g, weights, n, err), const pare_tensor *const *weights, size_t n)
 OPERATION(expect, pare_gpu_weights_expect(g, weights, n, err), const pare_tensor *const *weights, size_t n)
 #undef OPERATION
+
+static void device_drop(pare_backend *b, const pare_tensor *const *weights, size_t n)
+{
+    pare_gpu *g;
+    if (enter(b, &g, NULL) == PARE_OK)
+        pare_gpu_weights_drop(g, weights, n);
+}
 
 static const char *device_remark(pare_backend *b)
 {
@@ -130,9 +138,9 @@ static const char *device_remark(pare_backend *b)
     if (t.streamed_bytes == 0)
         return NULL;
     snprintf(d->remark, sizeof d->remark,
-             "%.2f GiB of weights stay on the device; the others do not fit and are streamed in each pass (%.1f GiB "
-             "so far, %.1f GB/s)",
-             (double)t.resident_bytes / gib, (double)t.streamed_bytes / gib,
+             "%.1f of %.1f GiB of weights stay on the device, the rest is streamed each pass (%.1f GiB so far, at "
+             "%.1f GB/s)",
+             (double)t.resident_bytes / gib, (double)t.all_bytes / gib, (double)t.streamed_bytes / gib,
              t.stream_seconds > 0 ? (double)t.streamed_bytes / 1e9 / t.stream_seconds : 0.0);
     return d->remark;
 }
@@ -173,6 +181,8 @@ static void fill_operations(pare_backend *t)
     t->add_columns = device_add_columns;
     t->add_gram = device_add_gram;
     t->score = device_score;
+    t->hold = device_hold;
+    t->drop = device_drop;
     t->expect = device_expect;
     t->remark = device_remark;
     t->close = device_close;

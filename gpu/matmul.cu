@@ -54,13 +54,15 @@ pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uin
             return st;
         p.x = rounded;
     }
-    const uint8_t *stored = NULL;
-    pare_status st = pare_gpu_weight(g, w, row, n_rows, (const void **)&stored, err);
+    const void *stored;
+    pare_status st = PARE_OK;
     uint64_t step = tile_rows(n_rows, w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)));
     for (uint64_t done = 0; done < n_rows && st == PARE_OK; done += p.m) {
-        p.m = n_rows - done < step ? n_rows - done : step;
+        p.m = pare_gpu_weight_piece(g, w, row + done, n_rows - done < step ? n_rows - done : step);
         p.y = y + done;
-        st = factor(g, w, stored + done * w->row_bytes, p.m, f32, &p.w, err);
+        st = pare_gpu_weight(g, w, row + done, p.m, &stored, err);
+        if (st == PARE_OK)
+            st = factor(g, w, stored, p.m, f32, &p.w, err);
         if (st == PARE_OK)
             st = f32 ? pare_gpu_gemm_f32(g, &p, err) : pare_gpu_gemm_bf16(g, &p, err);
     }

@@ -22,6 +22,7 @@ typedef struct pare_gpu_host {
     pare_status (*check_interrupt)(pare_error *err);
     pare_status (*tensor_read)(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err);
     void (*tensor_release)(const pare_tensor *t, uint64_t row, uint64_t n_rows);
+    uint64_t (*tensor_matrices)(const pare_tensor *t);
 } pare_gpu_host;
 
 typedef struct pare_gpu_device {

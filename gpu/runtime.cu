@@ -48,7 +48,7 @@ pare_status pare_gpu_launched(pare_gpu *g, const char *kernel, pare_error *err)
     return pare_gpu_check(g, cudaGetLastError(), kernel, err);
 }
 
-static uint64_t room(const pare_gpu *g)
+uint64_t pare_gpu_room(const pare_gpu *g)
 {
     size_t free_bytes = 0, total = 0;
     if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
@@ -61,30 +61,48 @@ static pare_status no_room(const pare_gpu *g, size_t bytes, const char *what, pa
 {
     return pare_gpu_calls->fail(
         err, PARE_ERR_MEMORY,
-        "device %d (%s): %.1f MiB of device memory needed for %s, %.1f MiB free of %.1f MiB (pare holds %.1f MiB); "
-        "a smaller --ctx or --batch needs less",
-        g->device, g->properties.name, (double)bytes / MIB, what, (double)room(g) / MIB,
-        (double)g->properties.totalGlobalMem / MIB, (double)g->used_bytes / MIB);
+        "device %d (%s): %.1f MiB of device memory needed for %s, %.1f MiB free of %.1f MiB (pare holds %.1f MiB of at "
+        "most %.1f MiB); a smaller --ctx or --batch needs less, a larger --device-memory allows more",
+        g->device, g->properties.name, (double)bytes / MIB, what, (double)pare_gpu_room(g) / MIB,
+        (double)g->properties.totalGlobalMem / MIB, (double)g->used_bytes / MIB, (double)g->max_bytes / MIB);
+}
+
+/* cudaMalloc within the budget; no room is cudaErrorMemoryAllocation, and leaves no error behind. */
+static cudaError_t allocate(pare_gpu *g, size_t bytes, void **p)
+{
+    *p = NULL;
+    if (bytes > SIZE_MAX - ALIGNMENT || pare_gpu_room(g) < bytes)
+        return cudaErrorMemoryAllocation;
+    cudaError_t code = cudaMalloc(p, bytes > 0 ? bytes : 1);
+    if (code == cudaErrorMemoryAllocation)
+        cudaGetLastError();
+    if (code != cudaSuccess)
+        return code;
+    g->used_bytes += bytes;
+    g->peak_bytes = g->used_bytes > g->peak_bytes ? g->used_bytes : g->peak_bytes;
+    return cudaSuccess;
 }
 
 void *pare_gpu_alloc(pare_gpu *g, size_t bytes, const char *what, pare_error *err)
 {
     void *p = NULL;
-    if (bytes > SIZE_MAX - ALIGNMENT || room(g) < bytes) {
-        no_room(g, bytes, what, err);
-        return NULL;
+    uint64_t left = pare_gpu_room(g);
+    cudaError_t code = allocate(g, bytes, &p);
+    if (code == cudaErrorMemoryAllocation && g->weights != NULL) {
+        pare_gpu_weights_give_back(g, left < bytes ? bytes - left : bytes); /* the latter: free memory in small parts */
+        code = allocate(g, bytes, &p);
     }
-    cudaError_t code = cudaMalloc(&p, bytes > 0 ? bytes : 1);
     if (code == cudaErrorMemoryAllocation) {
-        cudaGetLastError();
         no_room(g, bytes, what, err);
         return NULL;
     }
-    if (pare_gpu_check(g, code, what, err) != PARE_OK)
-        return NULL;
-    g->used_bytes += bytes;
-    g->peak_bytes = g->used_bytes > g->peak_bytes ? g->used_bytes : g->peak_bytes;
-    return p;
+    return pare_gpu_check(g, code, what, err) == PARE_OK ? p : NULL;
+}
+
+void *pare_gpu_alloc_spare(pare_gpu *g, size_t bytes)
+{
+    void *p = NULL;
+    return allocate(g, bytes, &p) == cudaSuccess ? p : NULL;
 }
 
 void pare_gpu_free(pare_gpu *g, void *p, size_t bytes)

@@ -37,8 +37,11 @@ pare_status pare_gpu_open(pare_gpu **out, const pare_gpu_options *options, pare_
 void pare_gpu_close(pare_gpu *g); /* NULL is allowed */
 
 /* Device memory, aligned to 256. NULL and err: "device memory: N bytes needed for WHAT, M free of T", and the option
- * that would make it fit. */
+ * that would make it fit. Weights that stay on the device make room, the one that is in use excepted. */
 void *pare_gpu_alloc(pare_gpu *g, size_t bytes, const char *what, pare_error *err);
+/* Of what is left now: weights that stay are not given back for it. NULL: there is no room, without an error. */
+void *pare_gpu_alloc_spare(pare_gpu *g, size_t bytes);
+uint64_t pare_gpu_room(const pare_gpu *g);              /* bytes left of the budget, and on the device */
 void pare_gpu_free(pare_gpu *g, void *p, size_t bytes); /* NULL is allowed; waits for the device */
 
 /* Scratch memory by purpose, which grows and is kept: its bytes are undefined at each call, and valid until the next
