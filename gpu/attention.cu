@@ -53,6 +53,9 @@ static pare_status decode_rows(pare_gpu *g, const batch *b, pare_type type, cons
 {
     pare_status st = PARE_OK;
     uint64_t row_bytes = pare_gpu_stored_bytes(type, width);
+    if (row_bytes == 0)
+        return pare_gpu_calls->fail(err, PARE_ERR_RANGE, "keys or values: rows of %llu weights are no whole blocks",
+                                    (unsigned long long)width);
     for (uint32_t i = 0; i < b->n && st == PARE_OK; i++)
         st = pare_gpu_decode(g, type, (const uint8_t *)src + b->rows[i].from * row_bytes, b->rows[i].n * width,
                              dst + b->rows[i].to * width, false, err);

@@ -197,7 +197,7 @@ static const format formats[PARE_TYPE_COUNT] = {PARE_TYPES(ROW)};
 
 uint64_t pare_gpu_stored_bytes(pare_type type, uint64_t n)
 {
-    return n / formats[type].len * formats[type].bytes;
+    return n % formats[type].len == 0 ? n / formats[type].len * formats[type].bytes : 0;
 }
 
 static pare_status run(pare_gpu *g, pare_type type, const job &j, bool bf16, pare_error *err)

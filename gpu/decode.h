@@ -13,7 +13,7 @@ pare_status pare_gpu_decode(pare_gpu *g, pare_type type, const void *src, uint64
 pare_status pare_gpu_decode_rows(pare_gpu *g, pare_type type, const void *src, uint64_t row_len, uint64_t row_bytes,
                                  const int32_t *ids, uint32_t n, float *y, pare_error *err);
 
-/* Bytes of n stored weights, n a multiple of the block length. */
+/* Bytes of n stored weights; 0 when n is no multiple of the block length. */
 uint64_t pare_gpu_stored_bytes(pare_type type, uint64_t n);
 
 /* dst[n] = x[n] rounded to bfloat16 */

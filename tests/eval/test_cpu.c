@@ -132,7 +132,8 @@ static void attend_slowly(const pare_attention *a, const float *sinks, const par
     for (uint32_t d = 0; d < a->head_dim_v; d++) {
         out[d] = 0;
         for (uint32_t j = 0; j < n; j++)
-            out[d] += s[j] / sum * (double)((const float *)a->v)[((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_v + d];
+            out[d] += s[j] / sum *
+                      (double)((const float *)a->v)[((span->kv_row + j) * a->n_head_kv + kv) * a->head_dim_v + d];
     }
     free(s);
 }
@@ -237,6 +238,74 @@ static void attends_to_many_keys(void **state)
     a.window = 100;
     a.softcap = 0;
     check_attention(a, NULL);
+}
+
+/* Keys and values in blocks give the bits that the floats they stand for give: blocks within a head (q8_0, q4_0 with
+ * heads of 64), across heads (heads of 48 and 80), of the whole row. */
+static void attends_to_stored_keys(void **state)
+{
+    (void)state;
+    enum { N = 620, HEADS = 2, KV = 2 };
+    static const struct {
+        pare_type k, v;
+        uint32_t dim_k, dim_v;
+    } cases[] = {{PARE_TYPE_Q8_0, PARE_TYPE_Q8_0, 64, 64},
+                 {PARE_TYPE_F16, PARE_TYPE_Q4_0, 5, 80},
+                 {PARE_TYPE_Q5_1, PARE_TYPE_BF16, 48, 3},
+                 {PARE_TYPE_Q4_K, PARE_TYPE_F32, 128, 16},
+                 {PARE_TYPE_F32, PARE_TYPE_Q8_0, 7, 16}};
+    static const pare_attention_span spans[] = {{.row = 0, .n = 90, .n_past = 520, .kv_row = 10}, {.row = 90, .n = 9}};
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 12;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t k_row = KV * (size_t)cases[i].dim_k, v_row = KV * (size_t)cases[i].dim_v,
+               n_out = 99 * HEADS * cases[i].dim_v;
+        float *q = toy_array(&seed, 99 * HEADS * cases[i].dim_k, 1), *k = toy_array(&seed, N * k_row, 1),
+              *v = toy_array(&seed, N * v_row, 1);
+        float *out = check_malloc(n_out * sizeof *out), *want = check_malloc(n_out * sizeof *want);
+        uint8_t *k_bytes = check_malloc(N * k_row * sizeof *k), *v_bytes = check_malloc(N * v_row * sizeof *v);
+        CHECK_OK(pare_encode_rows(cases[i].k, k, N, k_row, NULL, PARE_EFFORT_RTN, k_bytes, &err), &err);
+        CHECK_OK(pare_encode_rows(cases[i].v, v, N, v_row, NULL, PARE_EFFORT_RTN, v_bytes, &err), &err);
+        CHECK_OK(pare_decode_rows(cases[i].k, k_bytes, N, k_row, k, &err), &err);
+        CHECK_OK(pare_decode_rows(cases[i].v, v_bytes, N, v_row, v, &err), &err);
+        pare_attention a = {.spans = spans,
+                            .n_spans = 2,
+                            .n_head = HEADS,
+                            .n_head_kv = KV,
+                            .causal = true,
+                            .head_dim_k = cases[i].dim_k,
+                            .head_dim_v = cases[i].dim_v,
+                            .scale = 0.3f,
+                            .q = q,
+                            .k = k,
+                            .v = v,
+                            .out = want};
+        CHECK_OK(b->attention(b, &a, &err), &err);
+        a.k = k_bytes;
+        a.v = v_bytes;
+        a.type_k = cases[i].k;
+        a.type_v = cases[i].v;
+        a.out = out;
+        CHECK_OK(b->attention(b, &a, &err), &err);
+        CHECK(memcmp(out, want, n_out * sizeof *out) == 0);
+        free(q);
+        free(k);
+        free(v);
+        free(out);
+        free(want);
+        free(k_bytes);
+        free(v_bytes);
+    }
+    pare_attention odd = {.spans = spans,
+                          .n_spans = 2,
+                          .n_head = 1,
+                          .n_head_kv = 1,
+                          .head_dim_k = 33,
+                          .head_dim_v = 32,
+                          .type_k = PARE_TYPE_Q8_0};
+    CHECK(b->attention(b, &odd, &err) == PARE_ERR_RANGE && strstr(err.text, "q8_0") != NULL);
+    b->close(b);
 }
 
 static void normalizes(void **state)
@@ -533,6 +602,7 @@ int main(void)
         cmocka_unit_test(multiplies_quantized_weights),
         cmocka_unit_test(attends),
         cmocka_unit_test(attends_to_many_keys),
+        cmocka_unit_test(attends_to_stored_keys),
         cmocka_unit_test(normalizes),
         cmocka_unit_test(rotates),
         cmocka_unit_test(activates),
