@@ -3,6 +3,7 @@
 #include "cmd/input.h"
 #include "cmd/mpi.h"
 #include "core/progress.h"
+#include "eval/evaluate_devices.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +41,7 @@ pare_status cmd_window_plan(const cmd_args *args, pare_window_plan *out, pare_er
 typedef struct work {
     cmd_text_run *run;
     cmd_corpus text;
-    pare_source **models, *reference;
+    pare_eval_device on[CMD_MAX_DEVICES];
     pare_tally **tallies; /* [n_models] */
     pare_eval_result *results;
     uint32_t n_windows; /* of all ranks, and those that --resume has */
@@ -74,44 +75,68 @@ void cmd_warn_of_context(const pare_model *m, const char *what, uint32_t n_ctx)
                     what, n_ctx, m->hp.n_ctx_train);
 }
 
-static pare_status open_reference(work *k, pare_error *err)
+static bool has_reference(const cmd_text_run *run)
 {
-    const cmd_text_run *run = k->run;
-    if (run->open_reference != NULL)
-        return run->open_reference(&k->reference, &k->text.windows, run->open_user, err);
-    if (run->reference != NULL)
-        return pare_source_of_model(&k->reference, run->reference, run->devices->backend[0], &k->text.windows, err);
-    return PARE_OK;
+    return run->reference != NULL || run->open_reference != NULL;
 }
 
-static pare_status open_sources(work *k, pare_error *err)
+static pare_status open_tallies(work *k, pare_error *err)
 {
     const cmd_text_run *run = k->run;
-    k->models = calloc(run->n_models, sizeof *k->models);
+    pare_status st = PARE_OK;
     k->tallies = calloc(run->n_models, sizeof *k->tallies);
-    if (k->models == NULL || k->tallies == NULL)
+    if (k->tallies == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", run->n_models);
-    pare_status st = open_reference(k, err);
     for (size_t i = 0; i < run->n_models && st == PARE_OK; i++) {
         if (k->text.index == 0)
             cmd_warn_of_context(run->models[i], "windows of", k->text.windows.n_ctx);
-        st = pare_source_of_model(&k->models[i], run->models[i], run->devices->backend[0], &k->text.windows, err);
-        if (st == PARE_OK)
-            st = pare_tally_open(&k->tallies[i], k->text.windows.n_ctx, k->reference != NULL, err);
+        st = pare_tally_open(&k->tallies[i], k->text.windows.n_ctx, has_reference(run), err);
     }
     return st;
 }
 
+/* What passes over one device need. */
+static pare_status open_on(work *k, pare_eval_device *on, pare_backend *b, pare_error *err)
+{
+    const cmd_text_run *run = k->run;
+    const pare_windows *w = &k->text.windows;
+    pare_status st = PARE_OK;
+    pare_source **models = calloc(run->n_models, sizeof *models);
+    if (models == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", run->n_models);
+    on->models = models;
+    if (run->open_reference != NULL)
+        st = run->open_reference(&on->reference, w, run->open_user, err);
+    else if (run->reference != NULL)
+        st = pare_source_of_model(&on->reference, run->reference, b, w, err);
+    for (size_t i = 0; i < run->n_models && st == PARE_OK; i++)
+        st = pare_source_of_model(&models[i], run->models[i], b, w, err);
+    return st;
+}
+
+static pare_status open_sources(work *k, pare_error *err)
+{
+    const cmd_devices *devices = k->run->devices;
+    pare_status st = PARE_OK;
+    for (size_t d = 0; d < devices->n && st == PARE_OK; d++)
+        st = open_on(k, &k->on[d], devices->backend[d], err);
+    return st;
+}
+
+static void close_on(const work *k, pare_eval_device *on)
+{
+    for (size_t i = 0; i < k->run->n_models && on->models != NULL; i++)
+        pare_source_close(on->models[i]);
+    pare_source_close(on->reference);
+    free((void *)on->models);
+}
+
 static void close_work(work *k)
 {
-    for (size_t i = 0; i < k->run->n_models; i++) {
-        if (k->models != NULL)
-            pare_source_close(k->models[i]);
-        if (k->tallies != NULL)
-            pare_tally_close(k->tallies[i]);
-    }
-    pare_source_close(k->reference);
-    free(k->models);
+    for (size_t d = 0; d < CMD_MAX_DEVICES; d++)
+        close_on(k, &k->on[d]);
+    for (size_t i = 0; i < k->run->n_models && k->tallies != NULL; i++)
+        pare_tally_close(k->tallies[i]);
     free(k->tallies);
     pare_windows_close(&k->text.windows);
     free(k->text.ids.ids);
@@ -149,6 +174,7 @@ static pare_status take_scores(const pare_scores *scores, size_t model, void *us
 static pare_status take_own_scores(const pare_scores *scores, size_t model, void *user, pare_error *err)
 {
     work *k = user;
+    cmd_devices_remark(k->run->devices);
     return cmd_mpi_rank() == 0 ? take_scores(scores, model, user, err) : cmd_mpi_keep(&k->kept, scores, model, err);
 }
 
@@ -208,7 +234,7 @@ static pare_status want_zero(const pare_scores *s, size_t model, void *user, par
             return pare_fail(err, PARE_ERR_NUMBER,
                              "%s: differs from itself at window %" PRIu32 " position %" PRIu32 " (KL divergence %.6g): "
                              "this machine does not compute the same each time",
-                             k->reference->path, s->window, s->first + i, s->kld[i]);
+                             k->on[0].reference->path, s->window, s->first + i, s->kld[i]);
     return PARE_OK;
 }
 
@@ -218,9 +244,9 @@ static pare_status check_self(work *k, pare_error *err)
     pare_windows one = k->text.windows;
     one.n_windows = one.n_windows < 1 ? one.n_windows : 1;
     one.n_seq = 1;
-    const pare_eval_job job = {.models = &k->reference,
+    const pare_eval_job job = {.models = &k->on[0].reference,
                                .n_models = 1,
-                               .reference = k->reference,
+                               .reference = k->on[0].reference,
                                .windows = &one,
                                .scores = want_zero,
                                .user = k};
@@ -247,25 +273,36 @@ static pare_status take_measured(work *k, pare_error *err)
     return st;
 }
 
-static pare_status evaluate(work *k, pare_error *err)
+static pare_status measure(work *k, pare_error *err)
 {
     cmd_text_run *run = k->run;
-    const pare_eval_job job = {.models = k->models,
+    pare_status st = open_sources(k, err);
+    if (st == PARE_OK && has_reference(run) && k->text.index == 0 && !run->self_checked)
+        st = check_self(k, err);
+    if (st != PARE_OK)
+        return st;
+    const pare_eval_job job = {.models = k->on[0].models,
                                .n_models = run->n_models,
-                               .reference = k->reference,
+                               .reference = k->on[0].reference,
                                .windows = &k->text.windows,
                                .scores = take_own_scores,
                                .logits = wants_logits(run) ? take_logits : NULL,
                                .user = k,
                                .seconds = &run->seconds};
-    pare_status st = tell_begin(k, err);
+    return pare_evaluate(&job, err);
+}
+
+static pare_status evaluate(work *k, pare_error *err)
+{
+    cmd_text_run *run = k->run;
+    pare_status st = open_tallies(k, err);
+    if (st == PARE_OK)
+        st = tell_begin(k, err);
     k->begun = st == PARE_OK;
     if (st == PARE_OK)
         st = take_measured(k, err);
-    if (st == PARE_OK && k->reference != NULL && k->text.index == 0 && !run->self_checked)
-        st = check_self(k, err);
-    if (st == PARE_OK)
-        st = pare_evaluate(&job, err);
+    if (st == PARE_OK && k->text.windows.n_windows > 0)
+        st = measure(k, err);
     if (st == PARE_OK)
         st = cmd_mpi_gather(&k->kept, take_scores, k, err);
     if (st != PARE_OK)
@@ -281,8 +318,6 @@ pare_status cmd_run_text(cmd_text_run *run, size_t index, const char *path, pare
 {
     work k = {.run = run, .text.index = index, .results = results};
     pare_status st = read_text(&k, path, err);
-    if (st == PARE_OK)
-        st = open_sources(&k, err);
     if (st == PARE_OK)
         st = evaluate(&k, err);
     if (st != PARE_OK && k.begun && cmd_mpi_rank() == 0)
