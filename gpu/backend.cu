@@ -41,7 +41,8 @@ pare_gpu *pare_gpu_of(const pare_backend *b)
 static pare_status enter(const pare_backend *b, pare_gpu **g, pare_error *err)
 {
     *g = pare_gpu_of(b);
-    return pare_gpu_check(*g, cudaSetDevice((*g)->device), "choosing the device", err);
+    cudaError_t code = cudaSetDevice((*g)->device);
+    return code == cudaSuccess ? PARE_OK : pare_gpu_check(*g, code, "choosing the device", err);
 }
 
 static void *device_alloc(pare_backend *b, size_t bytes, pare_error *err)

@@ -6,10 +6,10 @@
 #include "gpu/weights.h"
 
 enum : uint64_t {
-    TILE_BYTES = 256 << 20, /* of a weight decoded at once, at most */
-    TILE_ROWS = 256,        /* rows of such a tile are a multiple of this, but for the last one */
-    PANEL = 1024,           /* rows of x^T x at once */
-    LONGEST = 1 << 16       /* tokens of it */
+    TILE_ROWS = 256,              /* rows of a decoded tile are a multiple of this, but for the last one */
+    PANEL = 1024,                 /* rows of x^T x at once */
+    TRANSPOSED_BYTES = 256 << 20, /* of x for it, at most */
+    LONGEST = 1 << 16             /* tokens */
 };
 enum { SQUARE = 32, SQUARE_ROWS = 8 };
 
@@ -30,12 +30,25 @@ static pare_status factor(pare_gpu *g, const pare_tensor *w, const void *stored,
 }
 
 /* Rows of w that are decoded at once: pieces of about the same size. */
-static uint64_t tile_rows(uint64_t n_rows, uint64_t row_bytes)
+static uint64_t tile_rows(const pare_gpu *g, uint64_t n_rows, uint64_t row_bytes)
 {
-    uint64_t most = TILE_BYTES / row_bytes / TILE_ROWS * TILE_ROWS;
+    uint64_t most = g->tile_bytes / row_bytes / TILE_ROWS * TILE_ROWS;
     most = most > 0 ? most : TILE_ROWS;
     uint64_t n_tiles = (n_rows + most - 1) / most, rows = (n_rows + n_tiles - 1) / n_tiles;
     return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+}
+
+/* x[n] as bfloat16: the copy that is there if the last thing the device did was a product of the same x, as it is for
+ * the weights of queries, keys and values. */
+static pare_status rounded_input(pare_gpu *g, const float *x, uint64_t n, const void **out, pare_error *err)
+{
+    bool kept =
+        g->rounded.x == x && g->rounded.n == n && g->rounded.n_calls == __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
+    void *copy = pare_gpu_scratch_of(g, PARE_GPU_INPUT_BF16, n * sizeof(uint16_t), err);
+    *out = copy;
+    if (copy == NULL)
+        return PARE_ERR_MEMORY;
+    return kept ? PARE_OK : pare_gpu_round_bf16(g, x, n, (uint16_t *)copy, err);
 }
 
 pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
@@ -45,27 +58,21 @@ pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uin
         return PARE_OK;
     bool f32 = exact || g->f32;
     pare_gpu_product p = {x, NULL, y, n, 0, w->row_len, ldy != 0 ? ldy : n_rows, 0};
-    if (!f32) {
-        void *rounded = pare_gpu_scratch_of(g, PARE_GPU_INPUT_BF16, n * w->row_len * sizeof(uint16_t), err);
-        if (rounded == NULL)
-            return PARE_ERR_MEMORY;
-        pare_status st = pare_gpu_round_bf16(g, x, n * w->row_len, (uint16_t *)rounded, err);
-        if (st != PARE_OK)
-            return st;
-        p.x = rounded;
-    }
-    const void *stored;
-    pare_status st = PARE_OK;
-    uint64_t step = tile_rows(n_rows, w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)));
+    pare_status st = f32 ? PARE_OK : rounded_input(g, x, n * w->row_len, &p.x, err);
+    const uint8_t *stored = NULL;
+    if (st == PARE_OK)
+        st = pare_gpu_weight(g, w, row, n_rows, (const void **)&stored, err);
+    uint64_t step = tile_rows(g, n_rows, w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)));
     for (uint64_t done = 0; done < n_rows && st == PARE_OK; done += p.m) {
-        p.m = pare_gpu_weight_piece(g, w, row + done, n_rows - done < step ? n_rows - done : step);
+        p.m = n_rows - done < step ? n_rows - done : step;
         p.y = y + done;
-        st = pare_gpu_weight(g, w, row + done, p.m, &stored, err);
-        if (st == PARE_OK)
-            st = factor(g, w, stored, p.m, f32, &p.w, err);
+        st = factor(g, w, stored + done * w->row_bytes, p.m, f32, &p.w, err);
         if (st == PARE_OK)
             st = f32 ? pare_gpu_gemm_f32(g, &p, err) : pare_gpu_gemm_bf16(g, &p, err);
     }
+    g->rounded.x = st == PARE_OK && !f32 ? x : NULL;
+    g->rounded.n = n * w->row_len;
+    g->rounded.n_calls = __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
     return st;
 }
 
@@ -142,7 +149,7 @@ pare_status pare_gpu_gram(pare_gpu *g, const float *x, uint32_t n, uint32_t widt
 {
     if (n == 0 || width == 0)
         return PARE_OK;
-    uint64_t most = TILE_BYTES / (width * (g->f32 ? sizeof(float) : sizeof(uint16_t))) / 8 * 8;
+    uint64_t most = TRANSPOSED_BYTES / (width * (g->f32 ? sizeof(float) : sizeof(uint16_t))) / 8 * 8;
     most = most < 8 ? 8 : most > LONGEST ? LONGEST : most;
     pare_status st = PARE_OK;
     for (uint64_t done = 0; done < n && st == PARE_OK; done += most)

@@ -10,6 +10,7 @@ const pare_gpu_host *pare_gpu_calls;
 enum : size_t {
     MIB = 1 << 20,
     RESERVE = 256 * MIB, /* of free device memory left to others, and to kernels' own needs */
+    TILE = 256 * MIB,    /* of a decoded weight: one of an 8B model, whole */
     ALIGNMENT = 256
 };
 
@@ -31,6 +32,7 @@ struct pare_gpu_staging {
 
 pare_status pare_gpu_check(pare_gpu *g, cudaError_t code, const char *what, pare_error *err)
 {
+    __atomic_fetch_add(&g->n_calls, 1, __ATOMIC_RELAXED);
     if (code == cudaSuccess)
         return PARE_OK;
     if (code == cudaErrorMemoryAllocation)
@@ -224,6 +226,7 @@ pare_status pare_gpu_open(pare_gpu **out, const pare_gpu_options *options, pare_
     g->max_bytes = free_bytes > 4 * RESERVE ? free_bytes - RESERVE : free_bytes - free_bytes / 8;
     if (options->max_bytes != 0 && options->max_bytes < g->max_bytes)
         g->max_bytes = options->max_bytes;
+    g->tile_bytes = g->max_bytes / 32 < TILE ? g->max_bytes / 32 : TILE;
     if (st == PARE_OK)
         st = open_staging(g, err);
     if (st == PARE_OK)

@@ -19,10 +19,16 @@ struct pare_gpu {
     bool f32, no_blas;
     bool lost;                                  /* the device gives errors to everything from now on */
     uint64_t max_bytes, used_bytes, peak_bytes; /* of device memory; max: the budget */
+    uint64_t tile_bytes;                        /* of a weight that are decoded at once, at most */
+    uint64_t n_calls;                           /* of the device, those that were checked; atomic */
     struct pare_gpu_scratch *scratch;
     struct pare_gpu_staging *staging;
     struct pare_gpu_weights *weights; /* gpu/weights.h */
     struct pare_gpu_blas *blas;       /* gpu/blas.h; NULL: own kernels */
+    struct {
+        const float *x;
+        uint64_t n, n_calls; /* the device has done nothing since if it still counts so many */
+    } rounded;               /* whose copy PARE_GPU_INPUT_BF16 holds; gpu/matmul.cu */
 };
 
 extern const pare_gpu_host *pare_gpu_calls; /* set once, when the plugin is loaded */
@@ -55,7 +61,7 @@ typedef enum pare_gpu_purpose {
     PARE_GPU_KEYS,   /* keys, values as the attention kernel wants them */
     PARE_GPU_VALUES,
     PARE_GPU_DECODED, /* stored keys or values as floats */
-    PARE_GPU_SMALL, /* indices, positions, spans */
+    PARE_GPU_SMALL,   /* indices, positions, spans */
     PARE_GPU_BLAS,
     PARE_GPU_N_PURPOSES
 } pare_gpu_purpose;

@@ -1,0 +1,189 @@
+#include "gpu_check.h"
+
+#include "gpu/matmul.h"
+
+extern "C" {
+#include "core/half.h"
+#include "quant/registry.h"
+}
+
+/* A weight of noise, stored as `type`; `row` of the range that is multiplied lies anywhere in it. */
+struct weight {
+    pare_tensor t;
+    std::vector<uint8_t> bytes;
+    std::vector<float> floats; /* decoded */
+};
+
+static void make_weight(weight *w, pare_type type, uint64_t n_rows, uint64_t row_len)
+{
+    pare_error err = {};
+    std::vector<float> values = noise(n_rows * row_len, type * 100 + row_len);
+    w->t = {};
+    w->t.name = "a weight";
+    w->t.type = type;
+    w->t.n_dims = 2;
+    w->t.dim[0] = n_rows;
+    w->t.dim[1] = row_len;
+    CHECK_OK(pare_tensor_set_shape(&w->t, "a test", &err), &err);
+    w->bytes.resize(w->t.n_bytes);
+    w->floats.resize(n_rows * row_len);
+    CHECK_OK(pare_encode_rows(type, values.data(), n_rows, row_len, NULL, PARE_EFFORT_RTN, w->bytes.data(), &err),
+             &err);
+    CHECK_OK(pare_decode_rows(type, w->bytes.data(), n_rows, row_len, w->floats.data(), &err), &err);
+    w->t.data = w->bytes.data();
+}
+
+static double as_factor(float v, bool exact)
+{
+    return exact ? v : pare_bf16_to_f32(pare_f32_to_bf16(v));
+}
+
+static void check_matmul(pare_gpu *g, const weight *w, uint64_t row, uint64_t n_rows, uint32_t n, uint64_t ldy,
+                         bool exact)
+{
+    uint64_t k = w->t.row_len, pitch = ldy != 0 ? ldy : n_rows;
+    std::vector<float> x = noise(n * k, n + k), y(n * pitch, 7.0f), part;
+    std::vector<double> want;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j < n_rows; j++) {
+            double sum = 0;
+            for (uint64_t c = 0; c < k; c++)
+                sum +=
+                    as_factor(x[i * k + c], exact || g->f32) * as_factor(w->floats[(row + j) * k + c], exact || g->f32);
+            want.push_back(sum);
+        }
+    float *dx = to_device(g, x), *dy = to_device(g, y);
+    pare_error err = {};
+    CHECK_OK(pare_gpu_matmul(g, &w->t, row, n_rows, dx, n, dy, ldy, exact, &err), &err);
+    std::vector<float> got = from_device(g, dy, y.size());
+    for (size_t i = 0; i < got.size(); i++)
+        if (i % pitch < n_rows)
+            part.push_back(got[i]);
+        else
+            CHECK(got[i] == 7.0f);
+    CHECK(relative_error(part, want) < 1e-6);
+    pare_gpu_free(g, dx, x.size() * sizeof *dx);
+    pare_gpu_free(g, dy, y.size() * sizeof *dy);
+}
+
+static void types_and_ranges_of_rows(void **)
+{
+    for (bool f32 : {false, true}) {
+        pare_gpu *g = open_device(f32);
+        weight w[8];
+        size_t i = 0;
+        for (pare_type type : {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_BF16, PARE_TYPE_Q4_0, PARE_TYPE_Q8_0})
+            make_weight(&w[i++], type, 70, 96);
+        make_weight(&w[i++], PARE_TYPE_Q6_K, 9, 256);
+        make_weight(&w[i++], PARE_TYPE_BF16, 21, 13); /* rows that begin at odd places */
+        make_weight(&w[i++], PARE_TYPE_F32, 21, 13);
+        for (const weight &each : w)
+            for (bool exact : {false, true}) {
+                check_matmul(g, &each, 0, each.t.n_rows, 17, 0, exact);
+                check_matmul(g, &each, 3, each.t.n_rows - 5, 5, each.t.n_rows, exact);
+            }
+        pare_gpu_close(g);
+    }
+}
+
+/* A weight that is decoded in three tiles of rows, in one product after the other. */
+static void tiles_of_rows(void **)
+{
+    pare_gpu *g = open_device(false);
+    weight w;
+    make_weight(&w, PARE_TYPE_Q8_0, 600, 32);
+    for (uint64_t bytes : {300 * 32 * 2, 1, 256 * 32 * 4}) {
+        g->tile_bytes = bytes;
+        check_matmul(g, &w, 0, 600, 3, 0, false);
+        check_matmul(g, &w, 1, 520, 3, 601, true);
+    }
+    pare_gpu_close(g);
+}
+
+/* The same x for several weights is rounded once, and again after it has changed. */
+static void inputs_that_change(void **)
+{
+    pare_gpu *g = open_device(false);
+    weight a, b;
+    make_weight(&a, PARE_TYPE_Q8_0, 5, 32);
+    make_weight(&b, PARE_TYPE_BF16, 5, 32);
+    std::vector<float> x = noise(3 * 32, 1), z = noise(3 * 32, 2);
+    float *dx = to_device(g, x), *dy = to_device(g, std::vector<float>(4 * 15));
+    pare_error err = {};
+    CHECK_OK(pare_gpu_matmul(g, &a.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
+    uint64_t before = g->n_calls;
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
+    uint64_t calls_again = g->n_calls - before;
+    CHECK_OK(pare_gpu_upload(g, dx, z.data(), z.size() * sizeof(float), &err), &err);
+    before = g->n_calls;
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy + 15, 0, false, &err), &err);
+    CHECK(g->n_calls - before == calls_again + 1);                                  /* the rounding */
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 2, dy + 30, 0, false, &err), &err); /* fewer rows */
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx + 32, 2, dy + 45, 0, false, &err), &err);
+    std::vector<float> y = from_device(g, dy, 60), first(y.begin(), y.begin() + 15),
+                       second(y.begin() + 15, y.begin() + 30);
+    std::vector<double> want[2];
+    for (int i = 0; i < 15; i++) {
+        double sum = 0, sum_z = 0;
+        for (int c = 0; c < 32; c++) {
+            sum += as_factor(x[i / 5 * 32 + c], false) * (double)b.floats[i % 5 * 32 + c];
+            sum_z += as_factor(z[i / 5 * 32 + c], false) * (double)b.floats[i % 5 * 32 + c];
+        }
+        want[0].push_back(sum);
+        want[1].push_back(sum_z);
+    }
+    CHECK(relative_error(first, want[0]) < 1e-6);
+    CHECK(relative_error(second, want[1]) < 1e-6);
+    for (int i = 0; i < 10; i++)
+        CHECK(y[30 + i] == y[15 + i] && y[45 + i] == y[20 + i]);
+    pare_gpu_free(g, dx, x.size() * sizeof *dx);
+    pare_gpu_free(g, dy, 60 * sizeof *dy);
+    pare_gpu_close(g);
+}
+
+/* h twice x^T x, against double: symmetric to the bit. */
+static void check_gram(pare_gpu *g, uint32_t n, uint32_t width)
+{
+    std::vector<float> x = noise((uint64_t)n * width, n * 7 + width);
+    std::vector<double> want((uint64_t)width * width);
+    for (uint32_t t = 0; t < n; t++)
+        for (uint32_t i = 0; i < width; i++)
+            for (uint32_t j = 0; j < width; j++)
+                want[(uint64_t)i * width + j] +=
+                    2 * as_factor(x[(uint64_t)t * width + i], g->f32) * as_factor(x[(uint64_t)t * width + j], g->f32);
+    float *dx = to_device(g, x), *h = to_device(g, std::vector<float>(want.size()));
+    pare_error err = {};
+    for (int turn = 0; turn < 2; turn++)
+        CHECK_OK(pare_gpu_gram(g, dx, n, width, h, &err), &err);
+    std::vector<float> got = from_device(g, h, want.size());
+    CHECK(relative_error(got, want) < 1e-6);
+    for (uint32_t i = 0; i < width; i++)
+        for (uint32_t j = 0; j < i; j++)
+            CHECK(got[(uint64_t)i * width + j] == got[(uint64_t)j * width + i]);
+    pare_gpu_free(g, dx, x.size() * sizeof *dx);
+    pare_gpu_free(g, h, got.size() * sizeof *h);
+}
+
+static void gram_is_symmetric(void **)
+{
+    for (bool f32 : {false, true}) {
+        pare_gpu *g = open_device(f32);
+        for (uint32_t width : {1, 31, 32, 33, 64, 130})
+            for (uint32_t n : {1, 8, 33, 70})
+                check_gram(g, n, width);
+        check_gram(g, 9, 1030); /* more than a panel of rows */
+        pare_gpu_close(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(types_and_ranges_of_rows),
+        cmocka_unit_test(tiles_of_rows),
+        cmocka_unit_test(inputs_that_change),
+        cmocka_unit_test(gram_is_symmetric),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
