@@ -1,7 +1,6 @@
 #include "eval/collect.h"
 
 #include "core/checked.h"
-#include "core/threads.h"
 #include "eval/windows.h"
 
 #include <inttypes.h>
@@ -9,12 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS_A_PIECE = 64 };
-
 /* What a matrix saw so far. */
 typedef struct sums {
     const pare_tensor *w;
-    double *sum2, *sum; /* [n_matrices, w->row_len] */
+    double *sum2, *sum; /* [n_matrices, w->row_len], device memory, one behind the other */
     uint64_t *count;    /* [n_matrices] */
     uint64_t n_matrices;
 } sums;
@@ -23,11 +20,12 @@ typedef struct collector {
     const pare_model *m;
     pare_backend *b;
     bool output_weight;
-    sums *list; /* [n], in the order in which the pass meets the matrices */
-    size_t n, cap;
+    sums *list; /* [n] of room for each tensor of the model, in the order in which the pass meets them */
+    size_t n;
     pare_index by_name;
-    float *host; /* the inputs, where the backend's memory is not the host's */
-    size_t host_bytes;
+    double *pool; /* the sums of every matrix that there may be, device memory */
+    size_t n_pool, n_used;
+    double *host; /* room for the largest part of it, where that is not the host's memory */
 } collector;
 
 static bool wanted(const collector *c, const pare_tensor *w)
@@ -35,83 +33,69 @@ static bool wanted(const collector *c, const pare_tensor *w)
     return strncmp(w->name, "blk.", 4) == 0 || (c->output_weight && strcmp(w->name, "output.weight") == 0);
 }
 
+/* Sums of w: two numbers a column of each matrix, no more than twice what the tensor has weights. */
+static size_t values_of(const pare_tensor *w)
+{
+    return 2 * (size_t)(pare_tensor_matrices(w) * w->row_len);
+}
+
+/* All memory at once, before weights take what there is on a device. */
+static pare_status open_collector(collector *c, pare_error *err)
+{
+    size_t bytes = 0, largest = 0;
+    for (size_t i = 0; i < c->m->n_tensors; i++) {
+        const pare_tensor *w = &c->m->tensors[i];
+        size_t n = wanted(c, w) && w->n_dims > 1 ? values_of(w) : 0;
+        c->n_pool += n;
+        largest = n > largest ? n : largest;
+    }
+    c->list = calloc(c->m->n_tensors + 1, sizeof *c->list);
+    if (!c->b->host_memory)
+        c->host = malloc((largest + 1) * sizeof *c->host);
+    if (c->list == NULL || (c->host == NULL && !c->b->host_memory) ||
+        !pare_mul_size(c->n_pool, sizeof *c->pool, &bytes))
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for sums over %zu columns", c->m->path, c->n_pool / 2);
+    if ((c->pool = c->b->alloc(c->b, bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    return c->b->clear(c->b, (float *)c->pool, 2 * c->n_pool, err); /* zeros are zeros in both types */
+}
+
 /* The sums of w, made when it is met for the first time. */
 static sums *sums_of(collector *c, const pare_tensor *w, pare_error *err)
 {
-    int64_t at = PARE_INDEX_NONE;
     pare_str name = {w->name, strlen(w->name)};
-    if ((at = pare_index_find(&c->by_name, name)) != PARE_INDEX_NONE)
+    int64_t at = pare_index_find(&c->by_name, name);
+    if (at != PARE_INDEX_NONE)
         return &c->list[at];
-    if (c->n == c->cap) {
-        size_t cap = c->cap > 0 ? 2 * c->cap : 64;
-        sums *larger = realloc(c->list, cap * sizeof *larger);
-        if (larger == NULL)
-            goto no_memory;
-        c->list = larger;
-        c->cap = cap;
-    }
     sums *s = &c->list[c->n];
-    uint64_t n_matrices = pare_tensor_matrices(w);
-    size_t n_values = (size_t)(n_matrices * w->row_len); /* no more than the tensor has weights */
-    *s = (sums){.w = w, .n_matrices = n_matrices, .sum2 = calloc(n_values, sizeof *s->sum2)};
-    s->sum = calloc(n_values, sizeof *s->sum);
-    s->count = calloc((size_t)n_matrices, sizeof *s->count);
+    *s = (sums){.w = w, .n_matrices = pare_tensor_matrices(w), .sum2 = c->pool + c->n_used};
+    s->sum = s->sum2 + values_of(w) / 2;
+    if ((s->count = calloc((size_t)s->n_matrices, sizeof *s->count)) == NULL) {
+        pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " counts", w->name, s->n_matrices);
+        return NULL;
+    }
+    c->n_used += values_of(w);
     c->n++;
-    if (s->sum2 == NULL || s->sum == NULL || s->count == NULL)
-        goto no_memory;
     return pare_index_add(&c->by_name, name, (int64_t)c->n - 1, NULL, err) == PARE_OK ? s : NULL;
-no_memory:
-    pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for sums over %" PRIu64 " times %" PRIu64 " columns",
-              w->name, pare_tensor_matrices(w), w->row_len);
-    return NULL;
 }
 
-typedef struct add_job {
-    const float *x; /* [n, width] */
-    uint32_t n;
-    uint64_t width;
-    double *sum2, *sum; /* [width] */
-    const char *name;
-} add_job;
-
-/* A piece of the columns, token after token. */
-static pare_status add_columns(size_t piece, int thread, void *ctx, pare_error *err)
+/* What is not finite stays so in a sum: here are n of them, host memory, from the first one of a matrix on. */
+static pare_status check_finite(const collector *c, const sums *s, const double *sum2, uint64_t n, pare_error *err)
 {
-    (void)thread;
-    add_job *j = ctx;
-    uint64_t first = (uint64_t)piece * COLUMNS_A_PIECE,
-             end = j->width - first < COLUMNS_A_PIECE ? j->width : first + COLUMNS_A_PIECE;
-    for (uint32_t t = 0; t < j->n; t++) {
-        const float *x = j->x + t * j->width;
-        for (uint64_t c = first; c < end; c++) {
-            double v = (double)x[c];
-            j->sum[c] += v;
-            j->sum2[c] += v * v;
-        }
-    }
-    for (uint64_t c = first; c < end; c++)
-        if (!isfinite(j->sum2[c]))
-            return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': an input of column %" PRIu64 " is not finite", j->name,
-                             c);
+    for (uint64_t k = 0; k < n; k++)
+        if (!isfinite(sum2[k]))
+            return pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': an input of column %" PRIu64 " is not finite",
+                             c->m->path, s->w->name, k % s->w->row_len);
     return PARE_OK;
 }
 
-/* The inputs in host memory. */
-static const float *fetch(collector *c, const float *x, size_t n_values, pare_error *err)
+/* The sums of s in host memory, the squares first. */
+static pare_status fetch(const collector *c, const sums *s, const double **out, pare_error *err)
 {
-    size_t bytes = n_values * sizeof *x; /* the pass holds as many: it fits */
+    *out = c->b->host_memory ? s->sum2 : c->host;
     if (c->b->host_memory)
-        return x;
-    if (bytes > c->host_bytes) {
-        free(c->host);
-        c->host_bytes = 0;
-        if ((c->host = malloc(bytes)) == NULL) {
-            pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of activations", bytes);
-            return NULL;
-        }
-        c->host_bytes = bytes;
-    }
-    return c->b->download(c->b, c->host, x, bytes, err) == PARE_OK ? c->host : NULL;
+        return PARE_OK;
+    return c->b->download(c->b, c->host, s->sum2, values_of(s->w) * sizeof *c->host, err);
 }
 
 static pare_status observe(const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n, void *user,
@@ -122,51 +106,58 @@ static pare_status observe(const pare_tensor *w, uint32_t matrix, const float *x
         return PARE_OK;
     pare_error inner = {0};
     sums *s = sums_of(c, w, &inner);
-    add_job job = {.n = n, .width = w->row_len, .name = w->name};
-    if (s != NULL)
-        job.x = fetch(c, x, (size_t)(n * w->row_len), &inner);
-    if (job.x == NULL)
+    if (s == NULL)
         return pare_fail(err, inner.status, "%s: %s", c->m->path, inner.text);
+    double *sum2 = s->sum2 + matrix * w->row_len, *sum = s->sum + matrix * w->row_len;
     s->count[matrix] += n;
-    job.sum2 = s->sum2 + matrix * w->row_len;
-    job.sum = s->sum + matrix * w->row_len;
-    pare_status st =
-        pare_parallel((size_t)((w->row_len + COLUMNS_A_PIECE - 1) / COLUMNS_A_PIECE), add_columns, &job, &inner);
-    return st == PARE_OK ? PARE_OK : pare_fail(err, st, "%s: %s", c->m->path, inner.text);
+    pare_status st = c->b->add_columns(c->b, x, n, (uint32_t)w->row_len, sum, sum2, err);
+    return st == PARE_OK && c->b->host_memory ? check_finite(c, s, sum2, w->row_len, err) : st;
 }
 
-/* Have the pass multiply with the output matrix at every position of n_seq windows; the products are not used. */
-static pare_status touch_output(pare_forward *f, uint32_t n_seq, uint32_t n_ctx, float *logits, uint32_t tile,
-                                pare_error *err)
+/* Where sums are not the host's they are looked at behind a batch. What is not finite goes on to all layers behind, so
+ * the last matrix that every token goes through tells whether there is something to look for. */
+static pare_status check_batch(const collector *c, pare_error *err)
 {
-    pare_status st = PARE_OK;
-    for (uint32_t s = 0; s < n_seq; s++)
-        for (uint32_t pos = 0; pos < n_ctx && st == PARE_OK; pos += tile)
-            st = pare_forward_logits(f, s, pos, n_ctx - pos < tile ? n_ctx - pos : tile, logits, err);
+    const double *sum2;
+    size_t last = c->n;
+    while (last > 0 && c->list[last - 1].n_matrices > 1)
+        last--;
+    if (c->b->host_memory || last == 0)
+        return PARE_OK;
+    pare_status st = fetch(c, &c->list[last - 1], &sum2, err);
+    if (st != PARE_OK || check_finite(c, &c->list[last - 1], sum2, c->list[last - 1].w->row_len, NULL) == PARE_OK)
+        return st;
+    for (size_t i = 0; i < last && st == PARE_OK; i++)
+        if ((st = fetch(c, &c->list[i], &sum2, err)) == PARE_OK)
+            st = check_finite(c, &c->list[i], sum2, values_of(c->list[i].w) / 2, err);
     return st;
+}
+
+/* What goes into the output matrix at every position of the last run. */
+static pare_status observe_output(collector *c, pare_forward *f, pare_error *err)
+{
+    pare_score_side side;
+    uint32_t n;
+    pare_status st = pare_forward_score_side(f, &side, &n, err);
+    return st == PARE_OK ? observe(side.w, 0, side.x, n, c, err) : st;
 }
 
 static pare_status run(collector *c, pare_forward *f, pare_windows *w, pare_collect_fn each, void *user,
                        pare_error *err)
 {
-    enum { TILE = 64 }; /* positions of logits at once */
     pare_status st = PARE_OK;
-    size_t bytes = 0;
-    float *logits = NULL;
-    if (c->output_weight &&
-        (!pare_mul_size((size_t)c->m->hp.n_vocab, TILE * sizeof *logits, &bytes) || (logits = malloc(bytes)) == NULL))
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %d rows of logits", c->m->path, TILE);
     pare_forward_observe(f, observe, c);
     for (uint32_t first = 0; first < w->n_windows && st == PARE_OK;) {
         uint32_t n = pare_windows_fill(w, first);
         st = pare_forward_run(f, w->batch, n, w->n_ctx, err);
         if (st == PARE_OK && c->output_weight)
-            st = touch_output(f, n, w->n_ctx, logits, TILE, err);
+            st = observe_output(c, f, err);
+        if (st == PARE_OK)
+            st = check_batch(c, err);
         first += n;
         if (st == PARE_OK && each != NULL)
             each(first, w->n_windows, user);
     }
-    free(logits);
     return st;
 }
 
@@ -174,17 +165,22 @@ static pare_status finish_one(const collector *c, const sums *s, pare_imatrix *i
 {
     uint64_t n = s->n_matrices, width = s->w->row_len;
     pare_imatrix_entry *e = NULL;
+    const double *sum2;
     pare_status st = pare_imatrix_add(im, s->w->name, n, width, n, true, &e, err);
+    if (st == PARE_OK)
+        st = fetch(c, s, &sum2, err);
+    if (st == PARE_OK)
+        st = check_finite(c, s, sum2, n * width, err);
     for (uint64_t i = 0; i < n && st == PARE_OK; i++)
         e->counts[i] = (double)s->count[i];
     for (uint64_t k = 0; k < n * width && st == PARE_OK; k++) {
-        e->sum2[k] = (float)s->sum2[k];
-        e->sum[k] = (float)s->sum[k];
+        e->sum2[k] = (float)sum2[k];
+        e->sum[k] = (float)sum2[n * width + k];
         if (!isfinite(e->sum2[k]))
             st = pare_fail(err, PARE_ERR_NUMBER,
                            "%s: tensor '%s': the squares of the inputs of column %" PRIu64
                            " add up to %.9g, too large for a 32-bit float",
-                           c->m->path, e->name, k % width, s->sum2[k]);
+                           c->m->path, e->name, k % width, sum2[k]);
     }
     return st;
 }
@@ -199,13 +195,11 @@ static pare_status finish(const collector *c, pare_imatrix *im, pare_error *err)
 
 static void close_collector(collector *c)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        free(c->list[i].sum2);
-        free(c->list[i].sum);
+    for (size_t i = 0; i < c->n; i++)
         free(c->list[i].count);
-    }
     free(c->list);
     free(c->host);
+    c->b->release(c->b, c->pool);
     pare_index_close(&c->by_name);
 }
 
@@ -214,7 +208,8 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
                          pare_error *err)
 {
     collector c = {.m = m, .b = b, .output_weight = options->output_weight};
-    const pare_window_plan plan = {.n_ctx = options->n_ctx, .n_chunks = options->n_chunks};
+    const pare_window_plan plan = {
+        .n_ctx = options->n_ctx, .n_chunks = options->n_chunks, .batch_tokens = b->batch_tokens};
     pare_windows w;
     pare_forward *f = NULL;
     *im = (pare_imatrix){0};
@@ -223,6 +218,8 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
         st = pare_fail(err, PARE_ERR_USAGE, "the text has %zu tokens; one window needs %" PRIu32, n, w.n_ctx);
     if (st == PARE_OK)
         st = pare_forward_open(&f, m, b, w.n_ctx, w.n_seq, err);
+    if (st == PARE_OK)
+        st = open_collector(&c, err);
     if (st == PARE_OK)
         st = run(&c, f, &w, each, user, err);
     if (st == PARE_OK)

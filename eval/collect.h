@@ -19,9 +19,10 @@ typedef struct pare_collect_options {
 typedef void (*pare_collect_fn)(uint32_t n_done, uint32_t n_chunks, void *user);
 
 /* Run ids [n] through m and fill the zeroed im: one entry a matrix with sum2, sum and counts, chunk_count and
- * chunk_size; datasets are the caller's. bos as in pare_evaluate. Sums run in double over the tokens in their order, so
- * they do not depend on the number of threads. Memory: activations of about 2048 tokens (one window, when that is
- * longer) and 24 bytes a column (of each expert).
+ * chunk_size; datasets are the caller's. bos as in pare_evaluate. Sums run in double where the activations are: on the
+ * CPU over the tokens in their order, so they do not depend on the number of threads; on a device in an order that the
+ * batches decide. Memory of the backend: activations of a batch (pare_backend.batch_tokens; one window, when that is
+ * longer) and 16 bytes a column (of each expert); they come to the host once, at the end.
  * Errors: PARE_ERR_USAGE (less than one window), PARE_ERR_NUMBER (an activation is not finite: tensor and column), and
  * those of the passes. On error im is closed. */
 pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b, const int32_t *ids, size_t n,

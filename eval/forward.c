@@ -319,8 +319,10 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++) {
         st = pare_forward_expect(f, i + 1, err);
         for (slice s = {0}; st == PARE_OK && next_slice(f, &s);)
-            if ((st = pare_check_interrupt(err)) == PARE_OK)
+            if ((st = pare_check_interrupt(err)) == PARE_OK) {
+                f->at = (uint32_t)s.first;
                 st = run_layer(f, i, &(slice){s.first, s.n, s.positions, s.spans, s.n_spans}, err);
+            }
     }
     f->n_seq = st == PARE_OK ? 1 : 0;
     f->n = st == PARE_OK ? f->n_rows : 0;

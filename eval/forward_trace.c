@@ -1,49 +1,60 @@
-#include "eval/cpu_kernels.h"
 #include "eval/forward_parts.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct trace {
-    pare_backend *b;
+    const pare_forward *f;
     const pare_tensor *found;
+    uint32_t position;
 } trace;
 
-/* Are all n values, which lie in device memory, finite? */
-static pare_status all_finite(pare_backend *b, const float *x, size_t n, bool *finite, pare_error *err)
+/* The first of n rows, in device memory, that holds what is not finite; n: none does. */
+static pare_status first_bad_row(pare_backend *b, const float *x, uint32_t n, size_t width, uint32_t *row,
+                                 pare_error *err)
 {
-    pare_peak peak;
     float *host = NULL;
-    size_t bytes = n * sizeof *x; /* the pass holds as many: it fits */
+    size_t bytes = n * width * sizeof *x, i = 0; /* the pass holds as many: it fits */
+    pare_status st = PARE_OK;
     if (!b->host_memory) {
         if ((host = malloc(bytes)) == NULL)
             return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of activations", bytes);
-        pare_status st = b->download(b, host, x, bytes, err);
-        if (st != PARE_OK) {
-            free(host);
-            return st;
-        }
+        st = b->download(b, host, x, bytes, err);
         x = host;
     }
-    *finite = pare_cpu_peak(x, n, &peak);
+    while (st == PARE_OK && i < n * width && isfinite(x[i]))
+        i++;
+    *row = (uint32_t)(i / width);
     free(host);
-    return PARE_OK;
+    return st;
+}
+
+/* Of row `row` that goes into matrix `matrix` of w: the slice's tokens in their order, or those that the router chose
+ * for an expert. */
+static uint32_t position_of(const pare_forward *f, const pare_tensor *w, uint32_t matrix, uint32_t row)
+{
+    const pare_routing *r = &f->experts.routing;
+    if (pare_tensor_matrices(w) > 1)
+        row = (uint32_t)r->token[r->first[matrix] + row];
+    return f->at + row;
 }
 
 static pare_status look(const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n, void *user, pare_error *err)
 {
     trace *t = user;
-    bool finite = true;
-    (void)matrix;
-    pare_status st = all_finite(t->b, x, (size_t)(n * w->row_len), &finite, err);
-    if (st != PARE_OK || finite)
+    uint32_t row = 0;
+    pare_status st = first_bad_row(t->f->b, x, n, (size_t)w->row_len, &row, err);
+    if (st != PARE_OK || row == n)
         return st;
     t->found = w;
+    t->position = position_of(t->f, w, matrix, row);
     return pare_fail(err, PARE_ERR_NUMBER, "an input of tensor '%s' is not finite", w->name);
 }
 
 bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_error *err)
 {
-    trace t = {.b = f->b};
+    trace t = {.f = f};
     pare_forward_observe(f, look, &t);
     pare_status st = pare_forward_run(f, ids, 1, n, NULL);
     pare_forward_observe(f, NULL, NULL);
@@ -51,8 +62,8 @@ bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_er
         return t.found != NULL;
     const pare_error before = *err;
     if (t.found != NULL)
-        pare_fail(err, before.status, "%s; the first one that is not goes into tensor '%s'", before.text,
-                  t.found->name);
+        pare_fail(err, before.status, "%s; the first one that is not goes into tensor '%s' at position %" PRIu32,
+                  before.text, t.found->name, t.position);
     else
         pare_fail(err, before.status, "%s; all that go into the tensors of the layers are finite", before.text);
     return t.found != NULL;

@@ -88,6 +88,12 @@ static void sums_are_those_of_the_inputs(void **state)
     b->close(b);
 }
 
+static void count_done(uint32_t n_done, uint32_t n_chunks, void *user)
+{
+    (void)n_chunks;
+    *(uint32_t *)user = n_done;
+}
+
 static void check_same(const pare_imatrix *a, const pare_imatrix *b, double tolerance)
 {
     CHECK(a->n == b->n);
@@ -133,6 +139,64 @@ static void threads_do_not_matter_and_texts_add_up(void **state)
 }
 
 /* A model with an output matrix of its own, fused q, k, v: each matrix counts once. */
+/* Nothing but the sums is brought to the host, and they are the same ones. */
+static void sums_stay_in_the_memory_of_the_backend(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_backend *b;
+    pare_imatrix here, there;
+    pare_error err = {0};
+    int32_t ids[N_IDS];
+    size_t n_columns = 0, n_batches = 2;
+    const pare_collect_options options = {.n_ctx = CTX, .output_weight = true};
+    open_demo(&m, &b);
+    make_ids(&m, ids);
+    CHECK_OK(pare_collect(&here, &m, b, ids, N_IDS, BOS, &options, NULL, NULL, &err), &err);
+    toy_pretend_device(b);
+    b->batch_tokens = 3 * CTX; /* of the five windows */
+    CHECK_OK(pare_collect(&there, &m, b, ids, N_IDS, BOS, &options, NULL, NULL, &err), &err);
+    check_same(&here, &there, 0);
+    for (size_t i = 0; i < there.n; i++)
+        n_columns += there.entries[i].n_columns;
+    n_columns += n_batches * there.entries[there.n - 1].n_columns; /* looked at behind each batch */
+    CHECK(toy_downloaded == 2 * sizeof(double) * n_columns);
+    pare_imatrix_close(&here);
+    pare_imatrix_close(&there);
+    pare_model_close(&m);
+    b->close(b);
+}
+
+static void a_device_names_what_is_not_finite(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_backend *b = NULL;
+    pare_imatrix im;
+    pare_error err = {0};
+    int32_t ids[4 * CTX] = {0};
+    const pare_collect_options options = {.n_ctx = CTX};
+    uint32_t n_done = 0;
+    toy_llama(&m, 40, 0);
+    ids[CTX + 20] = 33;
+    toy_values(&m, "blk.1.ffn_up.weight")[7] = NAN;
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    toy_pretend_device(b);
+    b->batch_tokens = CTX;
+    CHECK(pare_collect(&im, &m, b, ids, 4 * CTX, PARE_TOKEN_NONE, &options, count_done, &n_done, &err) ==
+          PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "'blk.1.ffn_down.weight': an input of column 0 is not finite") != NULL);
+    CHECK(n_done == 0 && im.n == 0);
+    toy_values(&m, "blk.1.ffn_up.weight")[7] = 0;
+    toy_values(&m, "token_embd.weight")[33 * 24 + 5] = NAN; /* in the second window only */
+    CHECK(pare_collect(&im, &m, b, ids, 4 * CTX, PARE_TOKEN_NONE, &options, count_done, &n_done, &err) ==
+          PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "'blk.0.attn_k.weight': an input of column 0 is not finite") != NULL);
+    CHECK(n_done == 1);
+    pare_model_close(&m);
+    b->close(b);
+}
+
 static void the_output_matrix_is_on_request(void **state)
 {
     (void)state;
@@ -324,6 +388,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_the_inputs),
         cmocka_unit_test(threads_do_not_matter_and_texts_add_up),
+        cmocka_unit_test(sums_stay_in_the_memory_of_the_backend),
+        cmocka_unit_test(a_device_names_what_is_not_finite),
         cmocka_unit_test(the_output_matrix_is_on_request),
         cmocka_unit_test(each_expert_counts_its_own_tokens),
     };

@@ -292,7 +292,7 @@ static void names_the_place_of_a_nan(void **state)
     pare_error err = {0};
     CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "toy: window 1 position ") != NULL && strstr(err.text, "NaN") != NULL);
-    CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight'") != NULL);
+    CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight' at position 20") != NULL);
     CHECK(pare_measure(&good, &m, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight'") != NULL);
     toy_values(&m, "token_embd.weight")[33 * 24 + 5] = 0;
@@ -302,6 +302,32 @@ static void names_the_place_of_a_nan(void **state)
     toy_values(&good, "output.weight")[33 * 24] = INFINITY;
     CHECK(pare_measure(&good, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "window 0 position 16: the logit of token 33 is infinite") != NULL);
+    CHECK(strstr(err.text, "tensors of the layers are finite") != NULL);
+    b->close(b);
+    pare_model_close(&m);
+    pare_model_close(&good);
+}
+
+/* Where the host does not see activations, and a window goes through a layer in slices. */
+static void names_the_place_of_a_nan_on_a_device(void **state)
+{
+    (void)state;
+    pare_model m, good;
+    int32_t ids[N_IDS] = {0};
+    toy_llama(&m, VOCAB, 0);
+    toy_llama(&good, VOCAB, 0);
+    ids[CTX + 20] = 33;
+    toy_values(&m, "token_embd.weight")[33 * 24 + 5] = NAN;
+    pare_backend *b = open_cpu();
+    toy_pretend_device(b);
+    b->slice_tokens = 7;
+    pare_measure_options options = {.windows.n_ctx = CTX};
+    pare_eval_result r;
+    pare_error err = {0};
+    CHECK(pare_measure(&m, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "goes into tensor 'blk.0.attn_k.weight' at position 20") != NULL);
+    toy_values(&good, "output.weight")[33 * 24] = INFINITY;
+    CHECK(pare_measure(&good, NULL, b, ids, N_IDS, 3, &options, &r, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "tensors of the layers are finite") != NULL);
     b->close(b);
     pare_model_close(&m);
@@ -382,10 +408,15 @@ static void demo_model_as_stock_measures_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_definition),        cmocka_unit_test(a_model_does_not_differ_from_itself),
-        cmocka_unit_test(windows_follow_the_rules),          cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(refuses_what_it_cannot_measure),    cmocka_unit_test(names_the_place_of_a_nan),
-        cmocka_unit_test(names_the_position_of_an_infinity), cmocka_unit_test(demo_model_as_stock_measures_it),
+        cmocka_unit_test(agrees_with_the_definition),
+        cmocka_unit_test(a_model_does_not_differ_from_itself),
+        cmocka_unit_test(windows_follow_the_rules),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(refuses_what_it_cannot_measure),
+        cmocka_unit_test(names_the_place_of_a_nan),
+        cmocka_unit_test(names_the_place_of_a_nan_on_a_device),
+        cmocka_unit_test(names_the_position_of_an_infinity),
+        cmocka_unit_test(demo_model_as_stock_measures_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,3 +104,18 @@ void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
         }
     }
 }
+
+size_t toy_downloaded;
+
+static pare_status count_download(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err)
+{
+    toy_downloaded += bytes;
+    return b->copy(b, dst, src, bytes, err);
+}
+
+void toy_pretend_device(pare_backend *b)
+{
+    toy_downloaded = 0;
+    b->host_memory = false;
+    b->download = count_download;
+}

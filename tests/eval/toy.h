@@ -2,7 +2,7 @@
 #ifndef PARE_TESTS_EVAL_TOY_H
 #define PARE_TESTS_EVAL_TOY_H
 
-#include "model/model.h"
+#include "eval/backend.h"
 
 /* The next of a fixed sequence in [-1, 1). */
 float toy_random(uint64_t *state);
@@ -23,5 +23,10 @@ float *toy_values(const pare_model *m, const char *name);
 /* A llama of two layers with random weights, trained for 64 tokens; noise shifts every weight of the FFN, for a model
  * to compare with. */
 void toy_llama(pare_model *m, uint32_t n_vocab, float noise);
+
+/* Make a CPU backend one whose memory is not the host's, as that of a device is. What is downloaded from it is counted
+ * in bytes. */
+void toy_pretend_device(pare_backend *b);
+extern size_t toy_downloaded;
 
 #endif
