@@ -1,20 +1,58 @@
 /* scripts/random_model.c - a model of any size to measure speed with, and calibration statistics for it
  *
  *   cc -O2 -o random_model scripts/random_model.c -lm
- *   random_model MODEL.gguf IMATRIX.gguf LAYERS
+ *   random_model MODEL.gguf IMATRIX.gguf LAYERS [SHAPE TYPE]    IMATRIX: - for none
  *
- * Llama shape (2048 wide, 5632 in the feed-forward network, 32 heads, 4 of keys, vocabulary of 32000), F16, without a
- * tokenizer: 0.27 GB and 88 MB a layer; 20 layers are 2 GB. Weights are normal with a scale of their own for each row,
- * and one in 8192 is eight times as large. Importances are log-normal. The same arguments give the same bytes. It
- * shares no code with pare, so that nothing is measured with its own ruler. */
+ * SHAPE is of the llama family: 1b (2048 wide, 5632 in the feed-forward network, 32 heads, 4 of keys, vocabulary of
+ * 32000; without a tokenizer; as is when it is not given), 8b (4096, 14336, 32, 8, 128256; one token a byte) or tiny
+ * (256, 512, 4, 2, 300; as 8b). TYPE of the matrices: f16 (when not given), bf16, q8_0, q6_k, q4_k, q4_0, iq4_xs. In
+ * F16 a 1b layer is 88 MB, and 20 are 2 GB with the rest; 32 layers of 8b in BF16 are 16 GB.
+ *
+ * Floats are normal with a scale of their own for each row, and one in 8192 is eight times as large. Blocks of other
+ * types are random bits under scales that are all the same, which measure speed and not errors. Importances are
+ * log-normal. The same arguments give the same bytes. It shares no code with pare, so that nothing is measured with its
+ * own ruler. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EMBD = 2048, FF = 5632, HEADS = 32, KV_HEADS = 4, VOCAB = 32000, ALIGN = 32, QUANTILES = 1 << 16 };
-enum { TYPE_F32 = 0, TYPE_F16 = 1, KEY_U32 = 4, KEY_F32 = 6, KEY_STRING = 8, KEY_ARRAY = 9 };
+enum { ALIGN = 32, QUANTILES = 1 << 16, LONGEST_ROW = 14336, BYTES = 256, SPECIAL = 3 };
+enum { TYPE_F32 = 0, KEY_U32 = 4, KEY_I32 = 5, KEY_F32 = 6, KEY_STRING = 8, KEY_ARRAY = 9 };
+
+typedef struct shape {
+    const char *name;
+    uint32_t embd, ff, heads, kv_heads, vocab, n_ctx;
+    int has_tokenizer;
+} shape;
+static const shape shapes[] = {
+    {"1b", 2048, 5632, 32, 4, 32000, 2048, 0},
+    {"8b", 4096, 14336, 32, 8, 128256, 8192, 1},
+    {"tiny", 256, 512, 4, 2, 300, 8192, 1},
+};
+static const shape *size = &shapes[0];
+
+/* A storage type: its number in GGUF and in general.file_type, weights and bytes of a block, and the half floats in a
+ * block that make weights of about 0.02. */
+typedef struct storage {
+    const char *name;
+    uint32_t number, file_type, len, bytes;
+    struct {
+        int at; /* -1: none */
+        float value;
+    } scale[2];
+} storage;
+static const storage storages[] = {
+    {"f16", 1, 1, 1, 2, {{-1, 0}, {-1, 0}}},
+    {"bf16", 30, 32, 1, 2, {{-1, 0}, {-1, 0}}},
+    {"q8_0", 8, 7, 32, 34, {{0, 2.7e-4f}, {-1, 0}}},
+    {"q6_k", 14, 18, 256, 210, {{208, 1.5e-5f}, {-1, 0}}},
+    {"q4_k", 12, 15, 256, 144, {{0, 1.4e-4f}, {2, 1e-3f}}},
+    {"q4_0", 2, 2, 32, 18, {{0, 4.3e-3f}, {-1, 0}}},
+    {"iq4_xs", 23, 30, 256, 136, {{0, 1.7e-5f}, {-1, 0}}},
+};
+static const storage *matrices = &storages[0];
 
 static float quantile[QUANTILES]; /* of the standard normal distribution, in equal steps of probability */
 static uint64_t state = 0x9e3779b97f4a7c15u;
@@ -95,7 +133,8 @@ static void put_padding(FILE *f)
     put(f, zeros, (size_t)(-ftell(f) & (ALIGN - 1)));
 }
 
-/* binary32 to binary16, to nearest even, for what is far below 65504; what would be subnormal becomes zero. */
+/* binary32 to binary16, to nearest even, for what is far below 65504; what would be subnormal becomes zero, but for the
+ * scales of blocks. */
 static uint16_t to_f16(float x)
 {
     uint32_t u;
@@ -105,19 +144,47 @@ static uint16_t to_f16(float x)
     return (uint16_t)((u >> 16 & 0x8000u) | rounded);
 }
 
-static void put_f16_row(FILE *f, uint64_t n)
+static uint16_t to_bf16(float x) /* to nearest even */
 {
-    uint16_t row[FF];
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
+}
+
+static uint16_t small_f16(float x) /* positive, in steps of 2^-24 where binary16 is subnormal */
+{
+    return x < 0x1p-14f ? (uint16_t)(x * 0x1p24f + 0.5f) : to_f16(x);
+}
+
+static void put_block_row(FILE *f, uint64_t n)
+{
+    static uint64_t row[LONGEST_ROW / 4];
+    uint64_t bytes = n / matrices->len * matrices->bytes;
+    for (uint64_t i = 0; i < (bytes + 7) / 8; i++)
+        row[i] = next_random();
+    for (uint64_t at = 0; at < bytes; at += matrices->bytes)
+        for (int k = 0; k < 2; k++) {
+            uint16_t scale = small_f16(matrices->scale[k].value);
+            if (matrices->scale[k].at >= 0)
+                memcpy((uint8_t *)row + at + matrices->scale[k].at, &scale, sizeof scale);
+        }
+    put(f, row, bytes);
+}
+
+static void put_float_row(FILE *f, uint64_t n)
+{
+    static uint16_t row[LONGEST_ROW];
+    uint16_t (*to_half)(float) = matrices == &storages[0] ? to_f16 : to_bf16;
     float scale = 0.02f * expf(0.25f * quantile[next_random() >> 48]);
     for (uint64_t i = 0; i < n; i += 4) {
         uint64_t r = next_random();
         for (int k = 0; k < 4; k++)
-            row[i + k] = to_f16(scale * quantile[r >> 16 * k & 0xffff]);
+            row[i + k] = to_half(scale * quantile[r >> 16 * k & 0xffff]);
     }
     for (uint64_t i = 0; i < n; i += 8192) {
         uint64_t r = next_random(), at = i + r % 8192;
         if (at < n)
-            row[at] = to_f16(scale * 8 * quantile[r >> 48]);
+            row[at] = to_half(scale * 8 * quantile[r >> 48]);
     }
     put(f, row, n * sizeof *row);
 }
@@ -142,20 +209,20 @@ static void add_all(int n_layer)
     tensors = calloc((size_t)n_layer * 9 + 3, sizeof *tensors);
     if (tensors == NULL)
         exit(1);
-    add("token_embd", -1, VOCAB, EMBD);
+    add("token_embd", -1, size->vocab, size->embd);
     for (int i = 0; i < n_layer; i++) {
-        add("attn_norm", i, 1, EMBD);
-        add("attn_q", i, EMBD, EMBD);
-        add("attn_k", i, EMBD / HEADS * KV_HEADS, EMBD);
-        add("attn_v", i, EMBD / HEADS * KV_HEADS, EMBD);
-        add("attn_output", i, EMBD, EMBD);
-        add("ffn_norm", i, 1, EMBD);
-        add("ffn_gate", i, FF, EMBD);
-        add("ffn_up", i, FF, EMBD);
-        add("ffn_down", i, EMBD, FF);
+        add("attn_norm", i, 1, size->embd);
+        add("attn_q", i, size->embd, size->embd);
+        add("attn_k", i, size->embd / size->heads * size->kv_heads, size->embd);
+        add("attn_v", i, size->embd / size->heads * size->kv_heads, size->embd);
+        add("attn_output", i, size->embd, size->embd);
+        add("ffn_norm", i, 1, size->embd);
+        add("ffn_gate", i, size->ff, size->embd);
+        add("ffn_up", i, size->ff, size->embd);
+        add("ffn_down", i, size->embd, size->ff);
     }
-    add("output_norm", -1, 1, EMBD);
-    add("output", -1, VOCAB, EMBD);
+    add("output_norm", -1, 1, size->embd);
+    add("output", -1, size->vocab, size->embd);
 }
 
 static void put_info(FILE *f, const char *name, const char *suffix, uint64_t row_len, uint64_t n_rows, uint32_t type,
@@ -170,7 +237,8 @@ static void put_info(FILE *f, const char *name, const char *suffix, uint64_t row
         put_u64(f, n_rows);
     put_u32(f, type);
     put_u64(f, *offset);
-    *offset += (row_len * n_rows * (type == TYPE_F32 ? 4 : 2) + ALIGN - 1) / ALIGN * ALIGN;
+    *offset += ((type == TYPE_F32 ? 4 * row_len : row_len / matrices->len * matrices->bytes) * n_rows + ALIGN - 1) /
+               ALIGN * ALIGN;
 }
 
 static FILE *start(const char *path, uint64_t n_infos, uint64_t n_keys)
@@ -196,34 +264,70 @@ static void finish(FILE *f, const char *path)
     }
 }
 
+static void put_array(FILE *f, const char *key, uint32_t type)
+{
+    put_key(f, key, KEY_ARRAY);
+    put_u32(f, type);
+    put_u64(f, size->vocab);
+}
+
+/* SentencePiece's fallback to bytes and nothing else: tokens that no text has fill the vocabulary. */
+static void put_tokenizer(FILE *f)
+{
+    key_string(f, "tokenizer.ggml.model", "llama");
+    put_array(f, "tokenizer.ggml.tokens", KEY_STRING);
+    for (uint32_t i = 0; i < size->vocab; i++) {
+        static const char *const special[SPECIAL] = {"<unk>", "<s>", "</s>"};
+        char name[32];
+        if (i < SPECIAL)
+            snprintf(name, sizeof name, "%s", special[i]);
+        else
+            snprintf(name, sizeof name, i < SPECIAL + BYTES ? "<0x%02X>" : "\n%u",
+                     i < SPECIAL + BYTES ? i - SPECIAL : i);
+        put_string(f, name);
+    }
+    put_array(f, "tokenizer.ggml.scores", KEY_F32);
+    for (uint32_t i = 0; i < size->vocab; i++) {
+        float score = -(float)i;
+        put(f, &score, sizeof score);
+    }
+    put_array(f, "tokenizer.ggml.token_type", KEY_I32);
+    for (uint32_t i = 0; i < size->vocab; i++) /* unknown, control, byte, normal */
+        put_u32(f, i == 0 ? 2 : i < SPECIAL ? 3 : i < SPECIAL + BYTES ? 6 : 1);
+    key_u32(f, "tokenizer.ggml.bos_token_id", 1);
+    key_u32(f, "tokenizer.ggml.eos_token_id", 2);
+}
+
 static void write_model(const char *path, int n_layer)
 {
-    FILE *f = start(path, n_tensors, 11);
+    FILE *f = start(path, n_tensors, size->has_tokenizer ? 17 : 11);
     uint64_t offset = 0;
-    float ones[EMBD];
+    static float ones[LONGEST_ROW];
     key_string(f, "general.architecture", "llama");
     key_string(f, "general.name", "random");
-    key_u32(f, "general.file_type", 1);
+    key_u32(f, "general.file_type", matrices->file_type);
     key_u32(f, "llama.block_count", (uint32_t)n_layer);
-    key_u32(f, "llama.context_length", 2048);
-    key_u32(f, "llama.embedding_length", EMBD);
-    key_u32(f, "llama.feed_forward_length", FF);
-    key_u32(f, "llama.attention.head_count", HEADS);
-    key_u32(f, "llama.attention.head_count_kv", KV_HEADS);
-    key_u32(f, "llama.vocab_size", VOCAB);
+    key_u32(f, "llama.context_length", size->n_ctx);
+    key_u32(f, "llama.embedding_length", size->embd);
+    key_u32(f, "llama.feed_forward_length", size->ff);
+    key_u32(f, "llama.attention.head_count", size->heads);
+    key_u32(f, "llama.attention.head_count_kv", size->kv_heads);
+    key_u32(f, "llama.vocab_size", size->vocab);
     key_f32(f, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    if (size->has_tokenizer)
+        put_tokenizer(f);
     for (size_t i = 0; i < n_tensors; i++)
         put_info(f, tensors[i].name, "", tensors[i].row_len, tensors[i].n_rows,
-                 tensors[i].n_rows > 1 ? TYPE_F16 : TYPE_F32, &offset);
-    for (int i = 0; i < EMBD; i++)
+                 tensors[i].n_rows > 1 ? matrices->number : TYPE_F32, &offset);
+    for (uint32_t i = 0; i < size->embd; i++)
         ones[i] = 1;
     for (size_t i = 0; i < n_tensors; i++) {
         put_padding(f);
         if (tensors[i].n_rows == 1)
-            put(f, ones, sizeof ones);
+            put(f, ones, tensors[i].row_len * sizeof *ones);
         else
             for (uint64_t r = 0; r < tensors[i].n_rows; r++)
-                put_f16_row(f, tensors[i].row_len);
+                (matrices->len > 1 ? put_block_row : put_float_row)(f, tensors[i].row_len);
     }
     finish(f, path);
 }
@@ -256,7 +360,7 @@ static void write_imatrix(const char *path)
         put_info(f, tensors[i].name, ".counts", 1, 1, TYPE_F32, &offset);
     }
     for (size_t i = 0; i < n_tensors; i++) {
-        float squares[FF], sums[FF];
+        static float squares[LONGEST_ROW], sums[LONGEST_ROW];
         if (!has_importance(&tensors[i]))
             continue;
         for (uint64_t c = 0; c < tensors[i].row_len; c++)
@@ -273,17 +377,34 @@ static void write_imatrix(const char *path)
     finish(f, path);
 }
 
+static int parse(int argc, char **argv)
+{
+    int shape_found = argc == 4, type_found = argc == 4;
+    for (size_t i = 0; argc == 6 && i < sizeof shapes / sizeof *shapes; i++)
+        if (strcmp(shapes[i].name, argv[4]) == 0) {
+            size = &shapes[i];
+            shape_found = 1;
+        }
+    for (size_t i = 0; argc == 6 && i < sizeof storages / sizeof *storages; i++)
+        if (strcmp(storages[i].name, argv[5]) == 0) {
+            matrices = &storages[i];
+            type_found = 1;
+        }
+    return shape_found && type_found;
+}
+
 int main(int argc, char **argv)
 {
-    int n_layer = argc == 4 ? atoi(argv[3]) : 0;
-    if (n_layer < 1 || n_layer > 1000) {
-        fprintf(stderr, "usage: random_model MODEL.gguf IMATRIX.gguf LAYERS\n");
+    int n_layer = argc > 3 ? atoi(argv[3]) : 0;
+    if (!parse(argc, argv) || n_layer < 1 || n_layer > 1000) {
+        fprintf(stderr, "usage: random_model MODEL.gguf IMATRIX.gguf|- LAYERS [1b|8b|tiny TYPE]\n");
         return 2;
     }
     fill_quantiles();
     add_all(n_layer);
     write_model(argv[1], n_layer);
-    write_imatrix(argv[2]);
+    if (strcmp(argv[2], "-") != 0)
+        write_imatrix(argv[2]);
     free(tensors);
     return 0;
 }
