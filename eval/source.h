@@ -19,8 +19,12 @@ struct pare_source {
     pare_status (*run)(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err);
     /* Positions [pos, pos + n) of the window at place seq of the batch: out [n, n_vocab]. */
     pare_status (*rows)(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
-    /* err says that rows() of the window ids [n_ctx] gave what is not finite: add where in the network such values
-     * begin. Ends the run of the batch. NULL: nothing is computed here. */
+    /* Of the last run: what pare_backend.score takes, for the positions from w->first on of all its windows in turn;
+     * *n: how many. NULL, as the backend is: there are only rows. */
+    pare_status (*side)(pare_source *s, pare_score_side *out, uint32_t *n, pare_error *err);
+    pare_backend *backend;
+    /* err says that a logit of the window ids [n_ctx] is not finite: add where in the network such values begin. Ends
+     * the run of the batch. NULL: nothing is computed here. */
     void (*trace)(pare_source *s, const int32_t *ids, uint32_t n_ctx, pare_error *err);
     uint64_t (*bytes)(const pare_source *s); /* memory that it holds */
     void (*close)(pare_source *s);           /* frees s too */

@@ -13,6 +13,11 @@ static pare_status model_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32
     return pare_forward_logits(s->state, seq, pos, n, out, err);
 }
 
+static pare_status model_side(pare_source *s, pare_score_side *out, uint32_t *n, pare_error *err)
+{
+    return pare_forward_score_side(s->state, out, n, err);
+}
+
 static void model_trace(pare_source *s, const int32_t *ids, uint32_t n_ctx, pare_error *err)
 {
     pare_forward_trace(s->state, ids, n_ctx, err);
@@ -46,6 +51,8 @@ pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_ba
                        .state = f,
                        .run = model_run,
                        .rows = model_rows,
+                       .side = model_side,
+                       .backend = b,
                        .trace = model_trace,
                        .bytes = model_bytes,
                        .close = model_close};

@@ -3,8 +3,12 @@
 #include "model/vocab.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Sources of one store may be called by several threads (eval/evaluate_devices.h), a store by one at a time. */
+static pthread_mutex_t store_lock = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct store_source {
     pare_logit_store *store; /* borrowed */
@@ -24,7 +28,10 @@ static pare_status store_run(pare_source *s, const pare_windows *w, uint32_t i, 
 static pare_status store_rows(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
 {
     const store_source *own = s->state;
-    return pare_logit_store_rows(own->store, own->index[own->first + seq], pos, n, out, err);
+    pthread_mutex_lock(&store_lock);
+    pare_status st = pare_logit_store_rows(own->store, own->index[own->first + seq], pos, n, out, err);
+    pthread_mutex_unlock(&store_lock);
+    return st;
 }
 
 static uint64_t store_bytes(const pare_source *s)
