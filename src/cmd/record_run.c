@@ -307,8 +307,8 @@ void cmd_record_keep(cmd_record *r, pare_error *err)
     if (st == PARE_OK)
         st = write_record(r, &why);
     if (st == PARE_OK)
-        snprintf(sentence, sizeof sentence, "; %" PRIu64 " windows are kept in %.300s: --resume goes on with them", n,
-                 path);
+        snprintf(sentence, sizeof sentence, "; %" PRIu64 " window%s kept in %.300s: --resume goes on from there", n,
+                 n == 1 ? " is" : "s are", path);
     else
         snprintf(sentence, sizeof sentence, "; what was measured could not be kept: %.350s", why.text);
     add_to(err, sentence);

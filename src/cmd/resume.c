@@ -32,7 +32,8 @@ static pare_status load(cmd_resume *r, const char *path, pare_error *err)
         r->n_windows += json_array_size(windows_of(r, i));
     r->is_there = true;
     r->self_checked = json_object_get(r->part.doc, "self_check") != NULL;
-    cmd_say("%s: %" PRIu64 " windows are taken from there", cmd_safe(path, strlen(path)), r->n_windows);
+    cmd_say("%s: goes on behind its %" PRIu64 " window%s", cmd_safe(path, strlen(path)), r->n_windows,
+            r->n_windows == 1 ? "" : "s");
     return PARE_OK;
 }
 

@@ -1,0 +1,184 @@
+#include "cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOWS "demo.gguf -f text.txt -c 8 --chunks 2 "
+
+static int make_model(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE quantize $DEMO -t q4_k_m -o demo.gguf -q && cp $TEXT text.txt");
+    setenv("PLUGINS", PARE_PLUGINS, 1);
+    setenv("PARE_CUDA_PLUGIN", PARE_BINARY_DIR "/pare-cuda-emulated.so", 1);
+    return 0;
+}
+
+static void values_that_make_no_sense_are_refused(void **state)
+{
+    static const char *const wrong[] = {"tpu",        "cud",     "cuda0",   "cuda:",    "cuda:x",
+                                        "cuda:-1",    "cuda:0,", "cuda:,0", "cuda:0,0", "cuda:1000",
+                                        "cuda:all,0", "CUDA",    "''"};
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cli_result r = cli_expect(2, "$PARE eval " WINDOWS "--device %s", wrong[i]);
+        CHECK(cli_contains(r.err, "expected auto, cpu, cuda") && cli_count_lines(r.err) == 2);
+    }
+    CHECK(
+        cli_contains(cli_expect(2, "$PARE eval " WINDOWS "--device cuda --compute ggml").err, "arithmetic of the CPU"));
+    CHECK(cli_contains(cli_expect(2, "$PARE eval " WINDOWS "--device cpu --device-memory 1G").err, "--device-memory"));
+    CHECK(cli_contains(cli_expect(2, "PARE_EMULATE_DEVICES=2 $PARE generate demo.gguf -p a -n 1 --device cuda:0,1").err,
+                       "runs on 1"));
+}
+
+/* A device that cannot be had: exit code 6, one line, and never the CPU in its place. */
+static void what_is_wrong_is_said(void **state)
+{
+    static const struct {
+        const char *environment, *device, *why;
+    } rows[] = {
+        {"PARE_CUDA_PLUGIN=./none.so", "cuda", "no CUDA plugin: looked for ./none.so"},
+        {"PARE_CUDA_PLUGIN=text.txt", "cuda", "./text.txt: the CUDA plugin cannot be loaded: "},
+        {"PARE_CUDA_PLUGIN=$PLUGINS/plugin_stranger.so", "cuda", "plugin_stranger.so: is no plugin of pare"},
+        {"PARE_CUDA_PLUGIN=$PLUGINS/plugin_older.so", "cuda", "plugin_older.so: the CUDA plugin is of another version"},
+        {"PARE_EMULATE_DRIVER=none", "cuda", "no CUDA driver is installed"},
+        {"PARE_EMULATE_DRIVER=old", "cuda",
+         "the installed driver supports CUDA 11.4, and pare's plugin was built with"},
+        {"PARE_EMULATE_DEVICES=0", "cuda", "the CUDA driver shows no device"},
+        {"PARE_EMULATE_DEVICES=2", "cuda:2", "there is no device 2: the CUDA driver shows 2, counted from 0"},
+        {"PARE_EMULATE_DEVICES=2", "cuda:1,4", "there is no device 4"},
+        {"PARE_EMULATE_CAPABILITY=7.0", "cuda:0",
+         "(emulated device 0) has compute capability 7.0; the CUDA plugin has "},
+        {"PARE_EMULATE_MEMORY=200K", "cuda", "of device memory needed for "},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r =
+            cli_expect(6, "export %s && $PARE eval " WINDOWS "-q --device %s", rows[i].environment, rows[i].device);
+        CHECK(cli_contains(r.err, rows[i].why) && cli_count_lines(r.err) == 1 && r.out[0] == '\0');
+        r = cli_expect(6, "export %s && $PARE eval " WINDOWS "-q --json --device %s", rows[i].environment,
+                       rows[i].device);
+        json_t *doc = cli_json(&r);
+        CHECK(json_integer_value(json_object_get(json_object_get(doc, "error"), "exit")) == 6);
+        json_decref(doc);
+    }
+}
+
+static void too_little_memory_names_numbers_and_options(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(6, "$PARE eval " WINDOWS "--device cuda --device-memory 150K -q");
+    CHECK(cli_contains(r.err, "MiB of device memory needed for ") && cli_contains(r.err, " free of 2048.0 MiB"));
+    CHECK(cli_contains(r.err, "--batch") && cli_contains(r.err, "--device-memory"));
+}
+
+static void auto_says_why_it_is_the_cpu(void **state)
+{
+    static const char *const rows[][2] = {
+        {"PARE_CUDA_PLUGIN=./none.so", "pare: device cpu: no CUDA plugin is installed"},
+        {"PARE_CUDA_PLUGIN=$PLUGINS/plugin_older.so", "the CUDA plugin is of another version"},
+        {"PARE_EMULATE_DRIVER=none", "pare: device cpu: no CUDA driver is installed"},
+        {"PARE_EMULATE_CAPABILITY=7.5",
+         "pare: device cpu: device cuda:0 (emulated device 0) has compute capability 7.5"},
+        {"X=0 COMPUTE='--compute ggml'", "pare: device cpu: --compute ggml is arithmetic of the CPU"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r = cli_expect(0, "export %s && $PARE eval " WINDOWS "$COMPUTE", rows[i][0]);
+        CHECK(cli_contains(r.err, rows[i][1]) && cli_count_lines(r.err) == 1);
+        CHECK(cli_contains(r.out, "on cpu in "));
+    }
+    CHECK(cli_expect(0, "PARE_EMULATE_DRIVER=none $PARE eval " WINDOWS "-q").err[0] == '\0');
+    cli_result r = cli_expect(0, "$PARE eval " WINDOWS "--device auto");
+    CHECK(cli_contains(r.err, "pare: device cuda:0: emulated device 0, compute capability 8.0"));
+    CHECK(cli_contains(r.out, "on cuda:0 in bf16"));
+}
+
+/* The perplexity that a command's document has; its device and compute must be as given. */
+static double perplexity(const char *options, const char *device, const char *compute)
+{
+    cli_result r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS "-q --json %s", options);
+    json_t *doc = cli_json(&r);
+    CHECK(strcmp(json_string_value(json_object_get(doc, "device")), device) == 0);
+    CHECK(strcmp(json_string_value(json_object_get(doc, "compute")), compute) == 0);
+    double value = json_real_value(json_object_get(doc, "perplexity"));
+    json_decref(doc);
+    return value;
+}
+
+static void figures_are_those_of_the_cpu(void **state)
+{
+    (void)state;
+    const double cpu = perplexity("--device cpu", "cpu", "f32");
+    const double f32 = perplexity("--device cuda:1 --compute f32", "cuda:1", "f32");
+    const double bf16 = perplexity("--device cuda", "cuda:0", "bf16");
+    CHECK(fabs(f32 / cpu - 1) < 1e-4);
+    CHECK(fabs(bf16 / cpu - 1) < 1e-2 && bf16 != f32);
+}
+
+static void every_command_runs_on_it(void **state)
+{
+    (void)state;
+    cli_expect(
+        0, "printf '\\1\\0\\0\\0\\2\\0\\0\\0' >ids && $PARE logits demo.gguf --tokens ids -o a.f32 --device cpu -q && "
+           "$PARE logits demo.gguf --tokens ids -o b.f32 --device cuda --compute f32 -q && ! cmp -s a.f32 b.f32");
+    CHECK(cli_contains(cli_expect(0, "$PARE generate demo.gguf -p Hello -n 1 --device cuda --json").out, "\"cuda:0\""));
+    cli_expect(0, "$PARE imatrix demo.gguf -f text.txt -c 8 --chunks 2 -o a.imatrix --device cuda --compute f32");
+    CHECK(cli_contains(cli_expect(0, "$PARE compare $PWD/demo.gguf demo.gguf -f text.txt -c 8 --chunks 2 --device cuda "
+                                     "--json --no-weights")
+                           .out,
+                       "\"device\": \"cuda:0\""));
+}
+
+/* What the record says of the device, and of the batch that was asked for. */
+static void the_record_names_the_device(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE eval " WINDOWS "-q --device cuda --batch 8 --record d.json >d.txt && "
+                                 "$PARE verify d.json >v.txt && cat d.json");
+    json_t *doc = cli_json(&r), *machine = json_object_get(doc, "machine");
+    CHECK(strcmp(json_string_value(json_object_get(machine, "device")), "cuda:0") == 0);
+    CHECK(strcmp(json_string_value(json_object_get(machine, "device_name")), "emulated device 0") == 0);
+    CHECK(json_string_value(json_object_get(machine, "products")) != NULL);
+    CHECK(json_integer_value(json_object_get(machine, "batch_windows")) == 1);
+    json_decref(doc);
+}
+
+static void env_lists_the_devices(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE env");
+    CHECK(cli_contains(r.out, "pare-cuda-emulated.so)\n") && cli_contains(r.out, "  cuda:1 emulated device 1, "));
+    r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE env --json");
+    json_t *doc = cli_json(&r), *cuda = json_object_get(doc, "cuda"), *devices = json_object_get(cuda, "devices");
+    CHECK(json_array_size(json_object_get(doc, "devices")) == 3 && json_array_size(devices) == 2);
+    CHECK(strcmp(json_string_value(json_object_get(json_array_get(devices, 1), "capability")), "8.0") == 0);
+    CHECK(json_integer_value(json_object_get(json_array_get(devices, 0), "bytes")) == 1LL << 31);
+    CHECK(json_string_value(json_object_get(cuda, "products")) != NULL && json_object_get(cuda, "why") == NULL);
+    json_decref(doc);
+    r = cli_expect(0, "PARE_EMULATE_DRIVER=none $PARE env --json");
+    doc = cli_json(&r);
+    cuda = json_object_get(doc, "cuda");
+    CHECK(json_array_size(json_object_get(cuda, "devices")) == 0 && json_object_get(cuda, "plugin") != NULL);
+    CHECK(cli_contains(json_string_value(json_object_get(cuda, "why")), "no CUDA driver"));
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(0, "PARE_CUDA_PLUGIN=./none.so $PARE --version").out,
+                       "cuda arch none: no CUDA plugin"));
+    CHECK(cli_contains(cli_expect(0, "$PARE --version").out, "cuda arch "));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_that_make_no_sense_are_refused),
+        cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(too_little_memory_names_numbers_and_options),
+        cmocka_unit_test(auto_says_why_it_is_the_cpu),
+        cmocka_unit_test(figures_are_those_of_the_cpu),
+        cmocka_unit_test(every_command_runs_on_it),
+        cmocka_unit_test(the_record_names_the_device),
+        cmocka_unit_test(env_lists_the_devices),
+    };
+    return cmocka_run_group_tests(tests, make_model, NULL);
+}
