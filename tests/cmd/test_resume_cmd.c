@@ -43,11 +43,11 @@ static void is_the_whole(const char *name, const char *whole)
  * into the pipe wakes up a read that began when the signal had just come. */
 static cli_result interrupt(int code, const char *options)
 {
-    return cli_expect(
-        code,
-        "rm -f second.txt; mkfifo second.txt; env --default-signal=INT,TERM $PARE " CPU
-        "-f short.txt -f second.txt %s & p=$!; exec 3>second.txt; kill -%s $p; cat text.txt >&3; exec 3>&-; wait $p",
-        options, code == 143 ? "TERM" : "INT");
+    return cli_expect(code,
+                      "rm -f second.txt; mkfifo second.txt; env --default-signal=INT,TERM $PARE " CPU
+                      "-f short.txt -f second.txt %s & p=$!; "
+                      "{ kill -%s $p; cat text.txt; } >second.txt 2>quiet & w=$!; wait $p; code=$?; kill $w 2>quiet; exit $code",
+                      options, code == 143 ? "TERM" : "INT");
 }
 
 static void an_interrupted_run_goes_on(void **state)
