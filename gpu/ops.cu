@@ -219,11 +219,30 @@ pare_status pare_gpu_scatter_add(pare_gpu *g, const float *x, const int32_t *ids
     return pare_gpu_launched(g, "scatter", err);
 }
 
+/* Rows of a table that is not on the device, read where it is. */
+static pare_status embed_from_host(pare_gpu *g, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y,
+                                   pare_error *err)
+{
+    enum : uint64_t { AT_ONCE = 1 << 20 };
+    uint64_t most = w->row_bytes < AT_ONCE ? AT_ONCE / w->row_bytes : 1;
+    pare_status st = PARE_OK;
+    for (uint64_t done = 0; done < n && st == PARE_OK; done += most) {
+        uint32_t part = (uint32_t)(n - done < most ? n - done : most);
+        const void *rows;
+        st = pare_gpu_weight_gather(g, w, ids + done, part, &rows, err);
+        if (st == PARE_OK)
+            st = pare_gpu_decode(g, w->type, rows, part * w->row_len, y + done * w->row_len, false, err);
+    }
+    return st;
+}
+
 pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids, uint32_t n, float *y, pare_error *err)
 {
     const void *table, *device_ids;
     if (n == 0)
         return PARE_OK;
+    if (!pare_gpu_weight_stays(g, w))
+        return embed_from_host(g, w, ids, n, y, err);
     pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
     if (st == PARE_OK)
         st = pare_gpu_weight(g, w, 0, w->n_rows, &table, err);

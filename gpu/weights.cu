@@ -571,15 +571,16 @@ bool pare_gpu_weight_stays(pare_gpu *g, const pare_tensor *t)
 {
     struct pare_gpu_weights *w = g->weights;
     entry *e = entry_of(g, t, NULL);
-    if (e == NULL || e->where != UNDECIDED)
-        return e != NULL && e->where == RESIDENT;
+    if (e == NULL || t->n_bytes == 0)
+        return false;
     uint64_t all = e->planned ? w->undecided_bytes : w->undecided_bytes + t->n_bytes;
-    if (all + g->max_bytes / RESERVE_PART <= pare_gpu_room(g))
-        return true;
-    if (e->planned)
+    if (e->where == UNDECIDED && all + g->max_bytes / RESERVE_PART <= pare_gpu_room(g))
+        place_entry(g, e, true, NULL);
+    if (e->where == UNDECIDED && e->planned) { /* the room is for others, unless it is a matrix too */
         w->undecided_bytes -= t->n_bytes;
-    e->planned = false;
-    return false;
+        e->planned = false;
+    }
+    return e->resident != NULL;
 }
 
 pare_status pare_gpu_weight_gather(pare_gpu *g, const pare_tensor *t, const int32_t *ids, uint32_t n, const void **out,

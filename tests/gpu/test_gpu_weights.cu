@@ -1,5 +1,6 @@
 #include "gpu_check.h"
 
+#include "gpu/ops.h"
 #include "gpu/weights.h"
 
 #include <atomic>
@@ -435,9 +436,9 @@ static void vectors_are_floats(void **)
 
 static void rows_are_gathered_from_tables(void **)
 {
-    checker c = open_checker(2 * MIB);
+    checker c = open_checker(6 * MIB);
     fake f;
-    make_fake(&f, 1, 1, 3000, 300);
+    make_fake(&f, 1, 1, 6000, 300);
     pare_error err = {};
     const int32_t ids[] = {2999, 0, 7, 7};
     const void *p;
@@ -447,6 +448,17 @@ static void rows_are_gathered_from_tables(void **)
     for (uint64_t i = 0; i < 4; i++)
         for (uint64_t j = 0; j < 300; j++)
             CHECK(got[i * 300 + j] == (uint32_t)word_at(1, (uint64_t)ids[i] * 300 + j));
+    std::vector<int32_t> many;
+    for (int32_t i = 0; i < 2000; i++)
+        many.push_back(i * 7 % 3000);
+    float *y = to_device(c.g, std::vector<float>(many.size() * 300));
+    CHECK_OK(pare_gpu_embed(c.g, &f.t, many.data(), (uint32_t)many.size(), y, &err), &err);
+    std::vector<float> rows = from_device(c.g, y, many.size() * 300);
+    for (uint64_t i = 0; i < rows.size(); i++) {
+        uint32_t word = (uint32_t)word_at(1, (uint64_t)many[i / 300] * 300 + i % 300);
+        CHECK(memcmp(&rows[i], &word, sizeof word) == 0);
+    }
+    pare_gpu_free(c.g, y, rows.size() * sizeof *y);
     f.bad_row = 7;
     CHECK(pare_gpu_weight_gather(c.g, &f.t, ids, 4, &p, &err) == PARE_ERR_IO);
     close_checker(&c);
