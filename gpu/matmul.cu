@@ -15,14 +15,18 @@ enum { SQUARE = 32, SQUARE_ROWS = 8 };
 
 /* ---- weights as they are stored ---- */
 
+static bool as_stored(const pare_tensor *w, bool f32)
+{
+    return w->type == (f32 ? PARE_TYPE_F32 : PARE_TYPE_BF16);
+}
+
 /* The factor that n_rows stored rows at `stored` are: themselves, or decoded. */
 static pare_status factor(pare_gpu *g, const pare_tensor *w, const void *stored, uint64_t n_rows, bool f32,
                           const void **out, pare_error *err)
 {
     uint64_t element = f32 ? sizeof(float) : sizeof(uint16_t), address = (uint64_t)(uintptr_t)stored;
-    bool as_stored = w->type == (f32 ? PARE_TYPE_F32 : PARE_TYPE_BF16);
     *out = stored;
-    if (as_stored && address % element == 0 && (address % 16 == 0 || w->row_len * element % 16 != 0))
+    if (as_stored(w, f32) && address % element == 0 && (address % 16 == 0 || w->row_len * element % 16 != 0))
         return PARE_OK;
     void *tile = pare_gpu_scratch_of(g, PARE_GPU_WEIGHT_TILE, n_rows * w->row_len * element, err);
     *out = tile;
@@ -59,17 +63,22 @@ pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uin
     bool f32 = exact || g->f32;
     pare_gpu_product p = {x, NULL, y, n, 0, w->row_len, ldy != 0 ? ldy : n_rows, 0};
     pare_status st = f32 ? PARE_OK : rounded_input(g, x, n * w->row_len, &p.x, err);
-    const uint8_t *stored = NULL;
-    if (st == PARE_OK)
-        st = pare_gpu_weight(g, w, row, n_rows, (const void **)&stored, err);
-    uint64_t step = tile_rows(g, n_rows, w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)));
+    uint64_t row_bytes = w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)), step = tile_rows(g, n_rows, row_bytes);
+    uint64_t largest =
+        (step < n_rows ? step : n_rows) * row_bytes; /* reserved while no weight is in use: more can go */
+    if (st == PARE_OK && !as_stored(w, f32) && pare_gpu_scratch_of(g, PARE_GPU_WEIGHT_TILE, largest, err) == NULL)
+        st = PARE_ERR_MEMORY;
     for (uint64_t done = 0; done < n_rows && st == PARE_OK; done += p.m) {
-        p.m = n_rows - done < step ? n_rows - done : step;
+        const void *stored;
+        p.m = pare_gpu_weight_piece(g, w, row + done, n_rows - done < step ? n_rows - done : step);
         p.y = y + done;
-        st = factor(g, w, stored + done * w->row_bytes, p.m, f32, &p.w, err);
+        st = pare_gpu_weight(g, w, row + done, p.m, &stored, err);
+        if (st == PARE_OK)
+            st = factor(g, w, stored, p.m, f32, &p.w, err);
         if (st == PARE_OK)
             st = f32 ? pare_gpu_gemm_f32(g, &p, err) : pare_gpu_gemm_bf16(g, &p, err);
     }
+    pare_gpu_weight_done(g);
     g->rounded.x = st == PARE_OK && !f32 ? x : NULL;
     g->rounded.n = n * w->row_len;
     g->rounded.n_calls = __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);

@@ -246,9 +246,10 @@ pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids
     pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
     if (st == PARE_OK)
         st = pare_gpu_weight(g, w, 0, w->n_rows, &table, err);
-    if (st != PARE_OK)
-        return st;
-    return pare_gpu_decode_rows(g, w->type, table, w->row_len, w->row_bytes, (const int32_t *)device_ids, n, y, err);
+    if (st == PARE_OK)
+        st = pare_gpu_decode_rows(g, w->type, table, w->row_len, w->row_bytes, (const int32_t *)device_ids, n, y, err);
+    pare_gpu_weight_done(g);
+    return st;
 }
 
 /* The elements of a small tensor, which has at least n_min. */

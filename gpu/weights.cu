@@ -171,26 +171,6 @@ static void free_resident(pare_gpu *g, piece *p)
     retire(w, p);
 }
 
-void pare_gpu_weights_give_back(pare_gpu *g, uint64_t bytes)
-{
-    struct pare_gpu_weights *w = g->weights;
-    uint64_t n = 0;
-    piece *end = w->resident, *next;
-    for (; end != NULL && n < bytes; end = end->next)
-        if (end != w->current) {
-            pare_gpu_feeder_withdraw(w->feeder, &end->d);
-            n += end->bytes;
-        }
-    if (n == 0)
-        return;
-    settle_streams(g);
-    for (piece *p = w->resident; p != end; p = next) {
-        next = p->next;
-        if (p != w->current)
-            free_resident(g, p);
-    }
-}
-
 /* ---- the ring ---- */
 
 /* What the ring's size reckons with: experts are wanted all together, of a large tensor a part at a time. */
@@ -207,6 +187,27 @@ static void drop_ring(pare_gpu *g)
     settle_streams(g);
     pare_gpu_free(g, w->ring.p, w->ring.bytes);
     memset(&w->ring, 0, sizeof w->ring);
+}
+
+void pare_gpu_weights_give_back(pare_gpu *g, uint64_t bytes)
+{
+    struct pare_gpu_weights *w = g->weights;
+    uint64_t n = 0;
+    piece *end = w->resident, *next;
+    for (; end != NULL && n < bytes; end = end->next)
+        if (end != w->current) {
+            pare_gpu_feeder_withdraw(w->feeder, &end->d);
+            n += end->bytes;
+        }
+    if (n > 0)
+        settle_streams(g);
+    for (piece *p = w->resident; p != end; p = next) {
+        next = p->next;
+        if (p != w->current)
+            free_resident(g, p);
+    }
+    if (n < bytes && w->ring.p != NULL && (w->current == NULL || w->current->resident))
+        drop_ring(g); /* the next one is smaller */
 }
 
 /* A ring for two of the lists that are expected, so that one is filled while the other is used, and for a further piece
@@ -555,6 +556,11 @@ pare_status pare_gpu_weight(pare_gpu *g, const pare_tensor *t, uint64_t row, uin
     w->current = p;
     *out = p->d.dst + (row - p->d.row) * t->row_bytes;
     return fetch_ahead(g, err);
+}
+
+void pare_gpu_weight_done(pare_gpu *g)
+{
+    end_use(g, NULL); /* an error of the device comes up again */
 }
 
 uint64_t pare_gpu_weight_piece(pare_gpu *g, const pare_tensor *t, uint64_t row, uint64_t n_rows)

@@ -27,6 +27,9 @@ void pare_gpu_weights_drop(pare_gpu *g, const pare_tensor *const *t, size_t n);
 pare_status pare_gpu_weight(pare_gpu *g, const pare_tensor *t, uint64_t row, uint64_t n_rows, const void **out,
                             pare_error *err);
 
+/* What was given out last is not needed by further kernels: its memory may be given to others, if it must. */
+void pare_gpu_weight_done(pare_gpu *g);
+
 /* How many rows from `row` on, n_rows at most, are had cheaply in one call of pare_gpu_weight: all of them for what is
  * resident, and for what is streamed as one piece; the rest of its piece for a tensor that passes through the ring in
  * several. More at once works too as long as they fit in the ring, but is not fetched ahead. At least 1. */
@@ -46,8 +49,9 @@ pare_status pare_gpu_vector(pare_gpu *g, const pare_tensor *t, const float **out
  * room for it. */
 pare_status pare_gpu_weights_expect(pare_gpu *g, const pare_tensor *const *t, size_t n, pare_error *err);
 
-/* Free at least so many bytes of weights that stay, the last ones first, and stream these from now on; all but the one
- * that pare_gpu_weight gave out last. Less, when there are no more. */
+/* Free at least so many bytes of weights that stay, the last ones first, and stream these from now on; then the ring,
+ * of which a smaller one is made when it is needed. Less, when there is no more: what pare_gpu_weight gave out last is
+ * left where it is until pare_gpu_weight_done. */
 void pare_gpu_weights_give_back(pare_gpu *g, uint64_t bytes);
 
 typedef struct pare_gpu_traffic {
