@@ -13,7 +13,7 @@
  *
  * Environment, for tests of what goes wrong: PARE_EMULATE_DEVICES=2; PARE_EMULATE_MEMORY=64M (of each device);
  * PARE_EMULATE_CAPABILITY=7.0; PARE_EMULATE_DRIVER=none or old; PARE_EMULATE_LOST=1000 (launches until the device is
- * lost). */
+ * lost); PARE_EMULATE_CUBLASLT=good (gpu/emulate/cublaslt.cc is the library). */
 #ifndef PARE_GPU_EMULATE_CUDA_RUNTIME_H
 #define PARE_GPU_EMULATE_CUDA_RUNTIME_H
 

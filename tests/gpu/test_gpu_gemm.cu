@@ -1,9 +1,11 @@
 #include "gpu_check.h"
 
 #include "core/half.h"
-#include "gpu/gemm.h"
+#include "gpu/blas.h"
 
 #include <limits>
+
+extern "C" unsigned pare_emulate_heuristics;
 
 typedef pare_status (*product_fn)(pare_gpu *g, const pare_gpu_product *p, pare_error *err);
 
@@ -143,12 +145,84 @@ static void refuses_what_it_cannot(void **)
     pare_gpu_close(g);
 }
 
+static pare_gpu *open_with_library(void)
+{
+    CHECK(setenv("PARE_EMULATE_CUBLASLT", "good", 1) == 0);
+    pare_gpu *g = open_device(false);
+    CHECK(unsetenv("PARE_EMULATE_CUBLASLT") == 0);
+    return g;
+}
+
+static void products_of_the_library(void **)
+{
+    pare_gpu *g = open_device(false);
+    CHECK(strcmp(pare_gpu_blas_name(g), "own kernels") == 0);
+    pare_gpu_close(g);
+    g = open_with_library();
+    CHECK(strcmp(pare_gpu_blas_name(g), "cuBLASLt 13.2.99") == 0);
+    for (uint64_t k : {0, 8, 13, 32, 72}) /* of 13 it knows none */
+        for (float beta : {0.0f, 1.0f}) {
+            check_both(g, problem{17, 20, k, 20, beta, 0}, true, true);
+            check_both(g, problem{3, 40, k, 45, beta, 1}, true, true);
+        }
+    pare_gpu_product p = {NULL, NULL, NULL, 2, 8, 8, 7, 0};
+    pare_error err = {};
+    CHECK(pare_gpu_gemm_bf16(g, &p, &err) == PARE_ERR_RANGE);
+    pare_gpu_close(g);
+}
+
+/* A shape is asked for once, also when the library knows nothing, and again after very many others. */
+static void plans_are_kept(void **)
+{
+    pare_gpu *g = open_with_library();
+    unsigned before = pare_emulate_heuristics;
+    for (int turn = 0; turn < 3; turn++)
+        for (uint64_t k : {8, 9})
+            for (uint32_t n : {1, 2, 3})
+                check_both(g, problem{n, 4, k, 4, 0, 0}, true, true);
+    CHECK(pare_emulate_heuristics - before == 12);
+    float *memory = to_device(g, std::vector<float>(8 * 6000));
+    for (uint32_t n = 1; n <= 6000; n++) { /* more than are kept */
+        pare_gpu_product p = {memory, memory, memory, n, 1, 8, 1, 0};
+        pare_error err = {};
+        CHECK_OK(pare_gpu_gemm_bf16(g, &p, &err), &err);
+    }
+    pare_gpu_free(g, memory, 8 * 6000 * sizeof *memory);
+    before = pare_emulate_heuristics;
+    check_both(g, problem{2, 4, 8, 4, 0, 0}, true, true);
+    CHECK(pare_emulate_heuristics - before == 2);
+    pare_gpu_close(g);
+}
+
+static void says_what_the_library_said(void **)
+{
+    pare_gpu *g = open_with_library();
+    uint16_t *x = to_device(g, std::vector<uint16_t>(64));
+    float *y = to_device(g, std::vector<float>(64));
+    pare_error err = {};
+    pare_gpu_product p = {x, x, y, 3, 5, 8, 7, 0};
+    CHECK_OK(pare_gpu_gemm_bf16(g, &p, &err), &err);
+    CHECK(setenv("PARE_EMULATE_CUBLASLT", "broken", 1) == 0);
+    CHECK(pare_gpu_gemm_bf16(g, &p, &err) == PARE_ERR_DEVICE);
+    CHECK(unsetenv("PARE_EMULATE_CUBLASLT") == 0);
+    CHECK(strstr(err.text, "bfloat16 factors, 3 x 8 by 5 x 8, rows of the result 7 apart") != NULL);
+    CHECK(strstr(err.text, "an invalid value (status 7)") != NULL);
+    pare_gpu_free(g, x, 64 * sizeof *x);
+    pare_gpu_free(g, y, 64 * sizeof *y);
+    pare_gpu_close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tails_of_rows_and_columns), cmocka_unit_test(tails_of_k),
-        cmocka_unit_test(factors_anywhere),          cmocka_unit_test(many_tiles),
+        cmocka_unit_test(tails_of_rows_and_columns),
+        cmocka_unit_test(tails_of_k),
+        cmocka_unit_test(factors_anywhere),
+        cmocka_unit_test(many_tiles),
         cmocka_unit_test(refuses_what_it_cannot),
+        cmocka_unit_test(products_of_the_library),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(says_what_the_library_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
