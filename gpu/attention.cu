@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 /* Keys and values that the kernels want in another form than they are in (stored blocks; two parts of each factor) are
- * held so in scratch memory, for as many spans at once as need BATCH_BYTES, and at least one. */
-enum : uint64_t { BATCH_BYTES = (uint64_t)256 << 20, BATCH_SPANS = 32768 };
+ * held so in scratch memory, for as many spans at once as need BATCH_BYTES, or a part of a small budget, and at least
+ * one. */
+enum : uint64_t { BATCH_BYTES = (uint64_t)256 << 20, BATCH_PART = 16, BATCH_SPANS = 32768 };
 
 /* Spans [first, first + n) of an operation, and how they are attended. */
 typedef struct batch {
@@ -29,15 +30,17 @@ static held_rows rows_of(const pare_attention *a, const pare_attention_span *s, 
 }
 
 /* The spans from number `first` on that are taken at once. */
-static batch next_batch(const pare_attention *a, const attention_form *form, uint32_t first, held_rows *rows)
+static batch next_batch(const pare_gpu *g, const pare_attention *a, const attention_form *form, uint32_t first,
+                        held_rows *rows)
 {
     bool held = form != NULL || a->type_k != PARE_TYPE_F32 || a->type_v != PARE_TYPE_F32;
     batch b = {a, form, held, a->spans + first, a->n_spans - first, rows, 0, 0};
     uint64_t row_bytes = (uint64_t)a->n_head_kv * sizeof(float) *
                          (form != NULL ? form->dim_k + form->dim_v : a->head_dim_k + a->head_dim_v);
+    uint64_t most = g->max_bytes / BATCH_PART < BATCH_BYTES ? g->max_bytes / BATCH_PART : BATCH_BYTES;
     for (uint32_t i = 0; held && i < b.n; i++) {
         rows[i] = rows_of(a, &b.spans[i], b.total);
-        if (i > 0 && (i == BATCH_SPANS || (b.total + rows[i].n) * row_bytes > BATCH_BYTES)) {
+        if (i > 0 && (i == BATCH_SPANS || (b.total + rows[i].n) * row_bytes > most)) {
             b.n = i;
             break;
         }
@@ -154,7 +157,7 @@ pare_status pare_gpu_attention(pare_gpu *g, const pare_attention *a, pare_error 
         return pare_gpu_calls->fail(err, PARE_ERR_MEMORY, "no memory for the attention of %u sequences", a->n_spans);
     pare_status st = a->sinks != NULL ? pare_gpu_vector(g, a->sinks, &job.sinks, err) : PARE_OK;
     for (uint32_t first = 0; first < a->n_spans && st == PARE_OK;) {
-        const batch b = next_batch(a, form, first, rows);
+        const batch b = next_batch(g, a, form, first, rows);
         st = attend(g, &b, &job, err);
         first += b.n;
     }

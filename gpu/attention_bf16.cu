@@ -23,11 +23,12 @@ template <int DK_, int DV_, int SPLIT_> struct form {
         DK = DK_,
         DV = DV_,
         SPLIT = SPLIT_,
-        KEYS = SPLIT == 1 ? 32 : 16,
+        KEYS = DK + DV <= 256 ? 32 : 16,
         N_S = KEYS / 8,        /* 16 x 8 parts of a warp's scores */
         N_Q = DK / SPLIT / 16, /* 16 x 16 parts of its queries */
         N_O = DV / SPLIT / 8,  /* 16 x 8 parts of its output */
         ROWS = 16 * WARPS / SPLIT,
+        BLOCKS = DK <= 64 ? 2 : 1, /* on a multiprocessor, which bounds registers */
         K_ROW = DK + PAD,
         V_ROW = DV + PAD,
         K_TILE = 2 * KEYS * K_ROW, /* [part][key][K_ROW] */
@@ -71,25 +72,23 @@ template <int D, int KEYS> static __device__ __forceinline__ void stage(uint16_t
     constexpr uint32_t PER_PART = D / 8, PER_ROW = 2 * PER_PART;
     for (uint32_t i = threadIdx.x; i < KEYS * PER_ROW; i += THREADS) {
         uint32_t key = i / PER_ROW, part = i % PER_ROW / PER_PART, column = i % PER_PART * 8;
-        const uint16_t *from = src + key * 2 * D + part * D + column;
-        pare_copy_async(dst + (part * KEYS + key) * (D + PAD) + column, key < n ? from : src, key < n ? 16 : 0);
+        pare_copy_async(dst + (part * KEYS + key) * (D + PAD) + column, key < n ? src + i * 8 : src, key < n ? 16 : 0);
     }
 }
 
-/* Where a warp is: rows of the matrix, keys, and this lane's two rows of each 16 x 8 part. */
+/* Where a warp is. */
 typedef struct warp_place {
-    uint32_t part;             /* of SPLIT */
-    uint32_t first, n;         /* of the tile's rows; n 0: it has none and only copies */
-    uint32_t lo, hi;           /* keys that any row sees */
-    uint32_t all_lo, all_hi;   /* keys that all of them see */
-    uint32_t begin[2], end[2]; /* that the lane's rows see */
+    uint32_t part;           /* of SPLIT */
+    uint32_t first, n;       /* rows of the tile; n 0: it has none and only copies */
+    uint32_t lo, hi;         /* keys that any row sees; hi 0: none */
+    uint32_t all_lo, all_hi; /* keys that all of them see */
 } warp_place;
 
-static __device__ warp_place place_warp(const attention_job *job, const query_tile *t, uint32_t split, uint32_t n_rows,
-                                        uint32_t keys_end)
+static __device__ __forceinline__ warp_place place_warp(const attention_job *job, const query_tile *t, uint32_t split,
+                                                        uint32_t n_rows, uint32_t keys_end)
 {
     warp_place w = {};
-    uint32_t warp = threadIdx.x / PARE_WARP, lane = threadIdx.x % PARE_WARP;
+    uint32_t warp = threadIdx.x / PARE_WARP;
     w.part = warp % split;
     w.first = warp / split * 16;
     w.n = w.first < n_rows ? min(16u, n_rows - w.first) : 0;
@@ -98,11 +97,6 @@ static __device__ warp_place place_warp(const attention_job *job, const query_ti
         keys_of_rows(job, t, first, last + 1, &w.lo, &w.hi);
         w.all_lo = first_key(job, t->n_past + last / job->group);
         w.all_hi = job->causal ? t->n_past + first / job->group + 1 : keys_end;
-    }
-    for (uint32_t i = 0; i < 2; i++) {
-        uint32_t at = t->n_past + (t->first + w.first + lane / 4 + 8 * i) / job->group;
-        w.begin[i] = first_key(job, at);
-        w.end[i] = job->causal ? min(at + 1, keys_end) : keys_end;
     }
     return w;
 }
@@ -173,20 +167,36 @@ template <typename F> static __device__ __forceinline__ void join_scores(float *
     }
 }
 
-/* Scores, as logarithms to the base of 2; -inf where a key is not seen. */
-template <typename F>
-static __device__ __forceinline__ void scale_scores(const attention_job *job, const warp_place *w, uint32_t j0,
-                                                    float s[F::N_S][4])
+/* Scores, as logarithms to the base of 2. */
+template <typename F> static __device__ __forceinline__ void scale_scores(const attention_job *job, float s[F::N_S][4])
 {
-    bool whole = j0 >= w->all_lo && j0 + F::KEYS <= w->all_hi;
-    float factor = job->scale * LOG2_E;
+    float before = job->softcap != 0 ? job->scale : job->scale * LOG2_E;
     PARE_UNROLL
-    for (int n = 0; n < F::N_S; n++)
+    for (int i = 0; i < F::N_S * 4; i++)
+        s[i / 4][i % 4] *= before;
+    if (job->softcap == 0)
+        return;
+    PARE_UNROLL
+    for (int i = 0; i < F::N_S * 4; i++)
+        s[i / 4][i % 4] = capped(s[i / 4][i % 4], job->softcap) * LOG2_E;
+}
+
+/* -inf for the keys from j0 on that this lane's rows do not see. */
+template <typename F>
+static __device__ __forceinline__ void mask_scores(const attention_job *job, const warp_place *w, uint32_t j0,
+                                                   uint32_t keys_end, float s[F::N_S][4])
+{
+    const query_tile *t = &job->tiles[blockIdx.x]; /* read again: needed on the edges only */
+    PARE_UNROLL
+    for (int r = 0; r < 2; r++) {
+        uint32_t at = t->n_past + (t->first + w->first + threadIdx.x % PARE_WARP / 4 + 8 * r) / job->group;
+        uint32_t begin = first_key(job, at), end = job->causal ? min(at + 1, keys_end) : keys_end;
         PARE_UNROLL
-    for (int i = 0; i < 4; i++) {
-        uint32_t j = j0 + n * 8 + threadIdx.x % 4 * 2 + i % 2;
-        float x = job->softcap != 0 ? capped(s[n][i] * job->scale, job->softcap) * LOG2_E : s[n][i] * factor;
-        s[n][i] = whole || (j >= w->begin[i / 2] && j < w->end[i / 2]) ? x : -INFINITY;
+        for (int i = 0; i < F::N_S * 2; i++) {
+            uint32_t j = j0 + i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
+            if (j < begin || j >= end)
+                s[i / 2][2 * r + i % 2] = -INFINITY;
+        }
     }
 }
 
@@ -278,7 +288,7 @@ static __device__ __forceinline__ void write_rows(const attention_job *job, cons
 }
 
 template <typename F>
-static __global__ void __launch_bounds__(THREADS, 1) attention_bf16_kernel(const attention_job job)
+static __global__ void __launch_bounds__(THREADS, F::BLOCKS) attention_bf16_kernel(const attention_job job)
 {
     PARE_SHARED(uint16_t, m); /* [2] tiles of keys, [2] of values, scores to exchange */
     uint16_t *values = m + 2 * F::K_TILE;
@@ -310,14 +320,16 @@ static __global__ void __launch_bounds__(THREADS, 1) attention_bf16_kernel(const
             stage<F::DV, F::KEYS>(values + (now ^ 1) * F::V_TILE, v, hi - j0 - F::KEYS);
         }
         pare_copy_async_commit();
-        bool seen = w.n > 0 && w.lo < j0 + F::KEYS && j0 < w.hi;
+        bool seen = w.lo < j0 + F::KEYS && j0 < w.hi;
         float s[F::N_S][4] = {};
         if (seen)
             add_scores<F>(q_hi, q_lo, m + now * F::K_TILE, w.part, s);
         if (F::SPLIT > 1)
             join_scores<F>((float *)(values + 2 * F::V_TILE), s);
         if (seen) {
-            scale_scores<F>(&job, &w, j0, s);
+            scale_scores<F>(&job, s);
+            if (j0 < w.all_lo || j0 + F::KEYS > w.all_hi)
+                mask_scores<F>(&job, &w, j0, hi, s);
             weigh<F>(s, max, sum, o);
             add_values<F>(s, values + now * F::V_TILE, w.part, o);
         }
