@@ -355,6 +355,17 @@ static pare_status score_tile(const scoring *s, tile *t, uint32_t pos, uint32_t 
     return st;
 }
 
+/* Tokens of the tile that starts at `first`: no more of a streamed output matrix than what comes in one piece. */
+static uint32_t next_tile(const scoring *s, uint64_t first)
+{
+    uint64_t n = s->n_vocab - first < s->tile_tokens ? s->n_vocab - first : s->tile_tokens;
+    if (s->reference != NULL)
+        n = pare_gpu_weight_piece(s->g, s->reference->w, first, n);
+    for (size_t k = 0; k < s->n_models; k++)
+        n = pare_gpu_weight_piece(s->g, s->models[k].w, first, n);
+    return (uint32_t)n;
+}
+
 static pare_status finish(const scoring *s, pare_position_score *out, pare_error *err)
 {
     uint64_t n = s->n_models * s->n;
@@ -364,13 +375,12 @@ static pare_status finish(const scoring *s, pare_position_score *out, pare_error
     return st == PARE_OK ? pare_gpu_download(s->g, out, s->scores, n * sizeof *out, err) : st;
 }
 
-pare_status pare_gpu_score(pare_gpu *g, const pare_score_side *models, size_t n_models,
-                           const pare_score_side *reference, const int32_t *targets, uint32_t n,
-                           pare_position_score *out, pare_error *err)
+/* All models tile by tile, so that the reference's logits are made once. */
+static pare_status score_together(pare_gpu *g, const pare_score_side *models, size_t n_models,
+                                  const pare_score_side *reference, const int32_t *targets, uint32_t n,
+                                  pare_position_score *out, pare_error *err)
 {
     scoring s = {};
-    if (n == 0 || n_models == 0)
-        return PARE_OK;
     s.g = g;
     s.models = models;
     s.reference = reference;
@@ -384,10 +394,27 @@ pare_status pare_gpu_score(pare_gpu *g, const pare_score_side *models, size_t n_
         st = pare_gpu_upload(g, s.targets, targets, n * sizeof *targets, err);
     tile t = {};
     t.ld = (uint32_t)s.ld;
-    for (; t.first < s.n_vocab && st == PARE_OK; t.first += s.tile_tokens) {
-        t.n = (uint32_t)(s.n_vocab - t.first < s.tile_tokens ? s.n_vocab - t.first : s.tile_tokens);
+    for (; t.first < s.n_vocab && st == PARE_OK; t.first += t.n) {
+        t.n = next_tile(&s, t.first);
         for (uint32_t pos = 0; pos < n && st == PARE_OK; pos += s.chunk)
             st = score_tile(&s, &t, pos, n - pos < s.chunk ? n - pos : s.chunk, err);
     }
     return st == PARE_OK ? finish(&s, out, err) : st;
+}
+
+pare_status pare_gpu_score(pare_gpu *g, const pare_score_side *models, size_t n_models,
+                           const pare_score_side *reference, const int32_t *targets, uint32_t n,
+                           pare_position_score *out, pare_error *err)
+{
+    size_t together = n_models;
+    pare_status st = PARE_OK;
+    if (n == 0)
+        return PARE_OK;
+    /* Of output matrices that are streamed, the ring has room for two at a time. */
+    for (size_t k = 0; k < n_models && together > 1; k++)
+        if (!pare_gpu_weight_stays(g, models[k].w) || (reference != NULL && !pare_gpu_weight_stays(g, reference->w)))
+            together = 1;
+    for (size_t k = 0; k < n_models && st == PARE_OK; k += together)
+        st = score_together(g, models + k, together, reference, targets, n, out + k * n, err);
+    return st;
 }
