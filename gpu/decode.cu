@@ -21,8 +21,9 @@ typedef struct job {
 
 enum {
     THREADS = 256,
-    TILE = 8192, /* weights that a block of threads decodes at once, at most: 33 KiB with the padding */
-    AT_ONCE = 8  /* weights of a thread where a block is one weight */
+    TILE = 8192,    /* weights that a block of threads decodes at once, at most: 33 KiB with the padding */
+    CARRIERS = 128, /* threads of it at least: to move bytes takes as long as to decode them */
+    AT_ONCE = 8     /* weights of a thread where a block is one weight */
 };
 
 static __device__ __forceinline__ void put(float *dst, float v)
@@ -35,11 +36,6 @@ static __device__ __forceinline__ void put(uint16_t *dst, float v)
     *dst = pare_f32_to_bf16(v);
 }
 
-static __device__ __forceinline__ uint32_t bf16_pair(float low, float high)
-{
-    return pare_f32_to_bf16(low) | (uint32_t)pare_f32_to_bf16(high) << 16;
-}
-
 /* AT_ONCE weights to dst, which is aligned to 16. */
 static __device__ __forceinline__ void put_all(float *dst, const float *v)
 {
@@ -49,8 +45,8 @@ static __device__ __forceinline__ void put_all(float *dst, const float *v)
 
 static __device__ __forceinline__ void put_all(uint16_t *dst, const float *v)
 {
-    *(uint4 *)dst =
-        make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7]));
+    *(uint4 *)dst = make_uint4(pare_round_bf16_pair(v[0], v[1]), pare_round_bf16_pair(v[2], v[3]),
+                               pare_round_bf16_pair(v[4], v[5]), pare_round_bf16_pair(v[6], v[7]));
 }
 
 /* Where block i is. */
@@ -111,32 +107,46 @@ template <int bytes> static __device__ __forceinline__ void stage(const job &j, 
         raw[place<bytes>(i)] = src[i];
 }
 
-/* n weights from w, rows of len at distance len + 1, to dst; len is even. */
+/* Blocks that a block of threads decodes at once, one a thread, and its threads. */
+PARE_HD constexpr int at_once(int len)
+{
+    return TILE / len < THREADS ? TILE / len : (int)THREADS;
+}
+
+PARE_HD constexpr int threads_of(int len)
+{
+    return at_once(len) < CARRIERS ? (int)CARRIERS : at_once(len);
+}
+
+/* n weights from w, rows of len at distance len + 1, to dst. */
 template <int len> static __device__ __forceinline__ void write_out(const float *w, int n, float *dst)
 {
-    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
+    for (int i = (int)threadIdx.x; i < n; i += threads_of(len))
         dst[i] = w[i / len * (len + 1) + i % len];
 }
 
+/* Pairs of them: all threads together write whole rows, so each keeps its column. */
 template <int len> static __device__ __forceinline__ void write_out(const float *w, int n, uint16_t *dst)
 {
-    bool pairs = (uintptr_t)dst % 4 == 0;
-    for (int i = 2 * (int)threadIdx.x; i < n; i += 2 * (int)blockDim.x) {
-        const float *from = w + i / len * (len + 1) + i % len;
-        uint32_t both = bf16_pair(from[0], from[1]);
-        if (pairs) {
-            *(uint32_t *)(dst + i) = both;
-        } else {
-            dst[i] = (uint16_t)both;
-            dst[i + 1] = (uint16_t)(both >> 16);
-        }
+    constexpr int step = 2 * threads_of(len), rows = step / len;
+    static_assert(step % len == 0 && len % 2 == 0, "whole rows of pairs");
+    const int first = 2 * (int)threadIdx.x;
+    const float *from = w + first / len * (len + 1) + first % len;
+    if ((uintptr_t)dst % sizeof(uint32_t) == 0) {
+        for (int i = first; i < n; i += step, from += rows * (len + 1))
+            *(uint32_t *)(dst + i) = pare_round_bf16_pair(from[0], from[1]);
+        return;
+    }
+    for (int i = first; i < n; i += step, from += rows * (len + 1)) {
+        put(dst + i, from[0]);
+        put(dst + i + 1, from[1]);
     }
 }
 
 template <int len, int bytes, decode_fn decode, typename out> static __global__ void blocks_kernel(job j)
 {
-    PARE_SHARED(float, w); /* [blockDim.x][len + 1], and behind it the blocks */
-    const int step = (int)blockDim.x, me = (int)threadIdx.x;
+    PARE_SHARED(float, w); /* [step][len + 1], and behind it the blocks */
+    const int step = at_once(len), me = (int)threadIdx.x;
     uint8_t *raw = (uint8_t *)(w + step * (len + 1));
     for (uint64_t first = (uint64_t)blockIdx.x * step; first < j.n_blocks; first += (uint64_t)gridDim.x * step) {
         int n = j.n_blocks - first < (uint64_t)step ? (int)(j.n_blocks - first) : step;
@@ -165,11 +175,11 @@ template <int len, int bytes, decode_fn decode, typename out> static void launch
         auto kernel = weights_kernel<bytes, decode, out>;
         PARE_LAUNCH(kernel, pare_gpu_blocks(j.n_blocks, THREADS * (wide ? AT_ONCE : 1)), THREADS, 0, stream, j, wide);
     } else {
-        constexpr unsigned threads = TILE / len < THREADS ? TILE / len : THREADS;
-        constexpr size_t shared = threads * ((len + 1) * sizeof(float) + stride_of(bytes));
+        constexpr unsigned step = at_once(len);
+        constexpr size_t shared = step * ((len + 1) * sizeof(float) + stride_of(bytes));
         static_assert(shared <= 48 << 10, "no more than every launch may have");
         auto kernel = blocks_kernel<len, bytes, decode, out>;
-        PARE_LAUNCH(kernel, pare_gpu_blocks(j.n_blocks, threads), threads, shared, stream, j);
+        PARE_LAUNCH(kernel, pare_gpu_blocks(j.n_blocks, step), threads_of(len), shared, stream, j);
     }
 }
 
@@ -231,7 +241,7 @@ static __global__ void round_kernel(const float *x, uint64_t n, uint64_t n_wide,
     uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, step = (uint64_t)gridDim.x * blockDim.x;
     for (uint64_t k = i; k < n_wide; k += step) {
         float4 v = ((const float4 *)x)[k];
-        uint2 both = {bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
+        uint2 both = {pare_round_bf16_pair(v.x, v.y), pare_round_bf16_pair(v.z, v.w)};
         ((uint2 *)dst)[k] = both;
     }
     for (uint64_t k = 4 * n_wide + i; k < n; k += step)

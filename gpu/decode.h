@@ -5,7 +5,8 @@
 #include "gpu/runtime.h"
 
 /* dst[n] = the n weights in blocks at src (device memory, n a multiple of the block length). bf16: dst is uint16_t,
- * rounded to nearest even as core/half.h does; else float. Errors: PARE_ERR_UNSUPPORTED (a type without decoder) */
+ * rounded to nearest even as core/half.h does (a NaN to any NaN); else float. Errors: PARE_ERR_UNSUPPORTED (a type
+ * without decoder) */
 pare_status pare_gpu_decode(pare_gpu *g, pare_type type, const void *src, uint64_t n, void *dst, bool bf16,
                             pare_error *err);
 
