@@ -52,7 +52,7 @@ static pare_status open_all(cmd_comparison *c, pare_error *err)
     c->n_texts = cmd_count(c->args, OPT_FILE);
     pare_status st = open_tasks(c, err); /* before any model runs, so that a wrong file is told at once */
     if (st == PARE_OK)
-        st = cmd_devices_open(&c->devices, c->args, 1, err);
+        st = cmd_devices_open(&c->devices, c->args, CMD_MAX_DEVICES, err);
     if (st == PARE_OK)
         st = pare_model_open(&c->reference, c->args->operands[0], 0, err);
     if (st == PARE_OK)

@@ -117,7 +117,8 @@ static pare_status open_reference(job *j, const char *path, pare_error *err)
 static pare_status open_all(job *j, pare_error *err)
 {
     const char *reference = cmd_text(j->args, OPT_REFERENCE);
-    pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
+    const size_t most = cmd_has(j->args, OPT_LOGITS) ? 1 : CMD_MAX_DEVICES; /* a store has one reader */
+    pare_status st = cmd_devices_open(&j->devices, j->args, most, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)

@@ -289,7 +289,7 @@ static pare_status measure(work *k, pare_error *err)
                                .logits = wants_logits(run) ? take_logits : NULL,
                                .user = k,
                                .seconds = &run->seconds};
-    return pare_evaluate(&job, err);
+    return run->devices->n > 1 ? pare_evaluate_devices(&job, k->on, run->devices->n, err) : pare_evaluate(&job, err);
 }
 
 static pare_status evaluate(work *k, pare_error *err)

@@ -117,6 +117,35 @@ static void figures_are_those_of_the_cpu(void **state)
     CHECK(fabs(bf16 / cpu - 1) < 1e-2 && bf16 != f32);
 }
 
+/* A record without what depends on the machine and the time. Owned by the caller. */
+static json_t *figures(const char *name)
+{
+    static const char *const others[] = {"tool", "time", "machine", "digest", "seal"};
+    cli_result r = cli_expect(0, "cat %s", name);
+    json_t *doc = cli_json(&r);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        json_object_del(doc, others[i]);
+    json_object_del(json_object_get(doc, "items"), "name");
+    return doc;
+}
+
+static void devices_share_the_windows(void **state)
+{
+    (void)state;
+    const char *command = "PARE_EMULATE_DEVICES=2 $PARE eval demo.gguf -f text.txt -c 8 --chunks 5 --batch 8 -q ";
+    cli_expect(0, "%s --device cuda --record one.json", command);
+    CHECK(cli_contains(cli_expect(0, "%s --device cuda:all --record two.json", command).out, "on cuda:0,1 in bf16"));
+    cli_expect(0, "cmp one.jsonl two.jsonl && $PARE verify two.json");
+    json_t *one = figures("one.json"), *two = figures("two.json");
+    CHECK(json_equal(one, two));
+    json_decref(one);
+    json_decref(two);
+    cli_expect(0, "$PARE eval demo.gguf -f text.txt -c 8 --chunks 2 --device cpu -q --save-logits s.lgt");
+    CHECK(
+        cli_contains(cli_expect(2, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS "--device cuda:0,1 --logits s.lgt").err,
+                     "2 devices, it runs on 1"));
+}
+
 static void every_command_runs_on_it(void **state)
 {
     (void)state;
@@ -176,6 +205,7 @@ int main(void)
         cmocka_unit_test(too_little_memory_names_numbers_and_options),
         cmocka_unit_test(auto_says_why_it_is_the_cpu),
         cmocka_unit_test(figures_are_those_of_the_cpu),
+        cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),
         cmocka_unit_test(the_record_names_the_device),
         cmocka_unit_test(env_lists_the_devices),
