@@ -540,6 +540,47 @@ static void sums_logits(void **state)
     }
 }
 
+/* Twice, onto what is there; columns around the sizes of pieces and tiles. */
+static void sums_columns_and_their_products(void **state)
+{
+    (void)state;
+    static const uint32_t widths[] = {1, 63, 64, 65, 256, 300};
+    enum { N = 19 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        uint64_t seed = i + 1;
+        size_t width = widths[i];
+        float *x = toy_array(&seed, N * width, 1), *h = toy_array(&seed, width * width, 0);
+        double *sums = check_malloc(4 * width * sizeof *sums), *want = sums + 2 * width;
+        for (size_t c = 0; c < 4 * width; c++)
+            sums[c] = 0.25;
+        for (int round = 0; round < 2; round++) {
+            CHECK_OK(b->add_columns(b, x, N, (uint32_t)width, sums, sums + width, &err), &err);
+            CHECK_OK(b->add_gram(b, x, N, (uint32_t)width, h, &err), &err);
+            for (size_t t = 0; t < N; t++)
+                for (size_t c = 0; c < width; c++) {
+                    double v = (double)x[t * width + c];
+                    want[c] += v;
+                    want[width + c] += v * v;
+                }
+        }
+        CHECK(memcmp(sums, want, 2 * width * sizeof *sums) == 0);
+        for (size_t r = 0; r < width; r++)
+            for (size_t c = 0; c < width; c++) {
+                double sum = 0;
+                for (size_t t = 0; t < N; t++)
+                    sum += 2 * (double)x[t * width + r] * (double)x[t * width + c];
+                CHECK(fabs((double)h[r * width + c] - sum) <= 1e-6 * N);
+                CHECK(h[r * width + c] == h[c * width + r]);
+            }
+        free(x);
+        free(h);
+        free(sums);
+    }
+    b->close(b);
+}
+
 static void nan_reaches_the_output_of_attention(void **state)
 {
     (void)state;
@@ -609,6 +650,7 @@ int main(void)
         cmocka_unit_test(adds_scales_caps_and_embeds),
         cmocka_unit_test(gathers_and_scatters_rows),
         cmocka_unit_test(sums_logits),
+        cmocka_unit_test(sums_columns_and_their_products),
         cmocka_unit_test(nan_reaches_the_output_of_attention),
         cmocka_unit_test(threads_do_not_change_bits),
     };

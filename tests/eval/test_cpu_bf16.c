@@ -179,6 +179,27 @@ static void rounds_to_nearest_even(void **state)
 }
 
 /* A NaN must reach the logits, where it ends the run. */
+static void grams_of_rounded_columns(void **state)
+{
+    (void)state;
+    enum { N = 9, WIDTH = 20 };
+    pare_backend *b = open_bf16();
+    pare_error err = {0};
+    uint64_t seed = 3;
+    float *x = toy_array(&seed, N * WIDTH, 1), *h = toy_array(&seed, WIDTH * WIDTH, 0);
+    CHECK_OK(b->add_gram(b, x, N, WIDTH, h, &err), &err);
+    for (int r = 0; r < WIDTH; r++)
+        for (int c = 0; c < WIDTH; c++) {
+            double sum = 0;
+            for (int t = 0; t < N; t++)
+                sum += rounded(x[t * WIDTH + r]) * rounded(x[t * WIDTH + c]);
+            CHECK(fabs((double)h[r * WIDTH + c] - sum) <= 2e-6);
+        }
+    free(x);
+    free(h);
+    b->close(b);
+}
+
 static void nan_stays_nan(void **state)
 {
     (void)state;
@@ -199,13 +220,10 @@ static void nan_stays_nan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(multiplies_float_weights),
-        cmocka_unit_test(multiplies_weights_of_every_kind),
-        cmocka_unit_test(forgets_shapes),
-        cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(routers_are_not_rounded),
-        cmocka_unit_test(rounds_to_nearest_even),
-        cmocka_unit_test(nan_stays_nan),
+        cmocka_unit_test(multiplies_float_weights), cmocka_unit_test(multiplies_weights_of_every_kind),
+        cmocka_unit_test(forgets_shapes),           cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(routers_are_not_rounded),  cmocka_unit_test(rounds_to_nearest_even),
+        cmocka_unit_test(grams_of_rounded_columns), cmocka_unit_test(nan_stays_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
