@@ -434,26 +434,60 @@ pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uin
                      f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n, f->first);
 }
 
+/* What makes logits of hidden states x. */
+static pare_score_side score_side(const pare_forward *f, const float *x)
+{
+    pare_weight id = output_weight(f);
+    return (pare_score_side){.x = x,
+                             .w = f->model.w[id],
+                             .bias = f->model.b[id],
+                             .scale = logit_scale(f),
+                             .softcap = f->m->hp.final_softcap};
+}
+
 pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint32_t *n, pare_error *err)
 {
-    const pare_hparams *hp = &f->m->hp;
-    pare_weight id = output_weight(f);
     pare_status st = PARE_OK;
     *n = f->n_seq * (f->n - f->first);
     if (!f->x_is_normal && *n > 0)
-        st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x, *n, hp->n_embd, f->x, err);
+        st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x, *n, f->m->hp.n_embd, f->x, err);
     f->x_is_normal = st == PARE_OK;
-    *out = (pare_score_side){
-        .x = f->x, .w = f->model.w[id], .bias = f->model.b[id], .scale = logit_scale(f), .softcap = hp->final_softcap};
+    *out = score_side(f, f->x);
     return st;
 }
 
-pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err)
+/* Are these tokens whose hidden states the last run has kept? */
+static pare_status check_tokens(const pare_forward *f, const int32_t *tokens, uint32_t n, pare_error *err)
 {
     for (uint32_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint64_t)tokens[i] >= (uint64_t)f->n_seq * f->n || f->first > 0)
             return pare_fail(err, PARE_ERR_USAGE,
                              "%s: logits of token %" PRId32 "; the last run had %" PRIu32 " sequences of %" PRIu32,
                              f->m->path, tokens[i], f->n_seq, f->n);
-    return logits_of(f, 0, tokens, n, out, err);
+    return PARE_OK;
+}
+
+pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err)
+{
+    pare_status st = check_tokens(f, tokens, n, err);
+    return st == PARE_OK ? logits_of(f, 0, tokens, n, out, err) : st;
+}
+
+pare_status pare_forward_score_at(pare_forward *f, const int32_t *tokens, const int32_t *targets, uint32_t n,
+                                  pare_position_score *out, pare_error *err)
+{
+    uint32_t n_embd = f->m->hp.n_embd;
+    pare_status st = check_tokens(f, tokens, n, err);
+    if (st == PARE_OK)
+        st = pare_forward_enter_workspace(f, err);
+    const pare_score_side side = score_side(f, f->x_is_normal ? f->branch : f->h);
+    for (uint32_t done = 0, part; st == PARE_OK && done < n; done += part) {
+        part = n - done < f->slice_tokens ? n - done : f->slice_tokens;
+        st = f->b->gather(f->b, f->x, tokens + done, part, n_embd, f->branch, err);
+        if (st == PARE_OK && !f->x_is_normal)
+            st = normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->branch, part, n_embd, f->h, err);
+        if (st == PARE_OK)
+            st = f->b->score(f->b, &side, 1, NULL, targets + done, part, out + done, err);
+    }
+    return st;
 }

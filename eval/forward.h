@@ -48,6 +48,11 @@ pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint3
 /* Logits of n tokens of the last run, each counted from the run's first one: out [n, n_vocab], host memory. */
 pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint32_t n, float *out, pare_error *err);
 
+/* What pare_backend.score, which must be there, says of n tokens of the last run, counted as above, and of a target of
+ * each: out [n]. */
+pare_status pare_forward_score_at(pare_forward *f, const int32_t *tokens, const int32_t *targets, uint32_t n,
+                                  pare_position_score *out, pare_error *err);
+
 /* Call fn for every matrix that the pass multiplies with, once a batch of tokens, with the inputs x: [n, w->row_len] in
  * device memory, valid during the call. A weight that is multiplied in parts is reported once. matrix: which one of w's
  * (pare_tensor_matrices): the expert, else 0; x are then the inputs of the tokens that the expert was chosen for, and

@@ -14,9 +14,9 @@
 #include <string.h>
 
 enum {
-    BATCH_TOKENS = 2048,           /* that go through the layers together, where one sequence is not longer */
     TILE_BYTES = 64 * 1024 * 1024, /* of logits at once */
-    TILE_MIN = 16,                 /* rows of a tile, however large the vocabulary is */
+    TILE_MIN = 16,                 /* rows of a tile, however large the vocabulary is, */
+    TILE_MAX = 2048,               /* and however small */
     DEFAULT_CTX = 2048             /* of a model that does not say what it was trained for; lm-eval's too */
 };
 
@@ -45,15 +45,18 @@ typedef struct scoring {
     size_t n_list;
 
     pare_forward *f;
-    uint32_t batch_tokens, tile; /* tile: rows of logits at once */
-    float *logits;               /* [tile, n_vocab] */
-    int32_t *ids;                /* [batch_tokens] */
-    uint32_t *lengths;           /* [batch_tokens] of the sequences */
+    uint32_t batch_tokens; /* that go through the layers together, where one sequence is not longer */
+    uint32_t tile;         /* rows of logits at once; 0: the backend scores positions itself */
+    float *logits;         /* [tile, n_vocab] */
+    int32_t *ids;          /* [batch_tokens] */
+    uint32_t *lengths;     /* [batch_tokens] of the sequences */
     target *targets; /* [n_targets] of the batch: sequence by sequence, choice by choice, in the order of tokens */
     size_t n_targets, cap_targets;
     target **by_row; /* [n_targets] */
     int32_t *rows;   /* [n_rows] ascending, all different */
     size_t n_rows;
+    int32_t *wanted;             /* [2, n_targets] rows and tokens of the targets, for the backend */
+    pare_position_score *scores; /* [n_targets] */
 } scoring;
 
 static pare_status tokenize_item(size_t i, int thread, void *ctx, pare_error *err)
@@ -105,15 +108,17 @@ static pare_status open_pass(scoring *s, pare_error *err)
     const pare_model *m = s->with->m;
     uint32_t longest = s->list[0].n;
     size_t row_bytes = m->hp.n_vocab * sizeof *s->logits, bytes;
-    s->batch_tokens = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
+    s->batch_tokens = longest > s->with->b->batch_tokens ? longest : s->with->b->batch_tokens;
     size_t fit = row_bytes > 0 ? TILE_BYTES / row_bytes : TILE_MIN;
-    s->tile = (uint32_t)(fit < TILE_MIN ? TILE_MIN : fit > BATCH_TOKENS ? BATCH_TOKENS : fit);
-    if (pare_mul_size(row_bytes, s->tile, &bytes))
+    bool here = s->with->b->score == NULL;
+    if (here)
+        s->tile = (uint32_t)(fit < TILE_MIN ? TILE_MIN : fit > TILE_MAX ? TILE_MAX : fit);
+    if (here && pare_mul_size(row_bytes, s->tile, &bytes))
         s->logits = pare_scratch_alloc(bytes);
     s->ids = malloc(s->batch_tokens * sizeof *s->ids);
     s->lengths = malloc(s->batch_tokens * sizeof *s->lengths);
     s->rows = malloc(s->batch_tokens * sizeof *s->rows);
-    if (s->logits == NULL || s->ids == NULL || s->lengths == NULL || s->rows == NULL)
+    if ((here && s->logits == NULL) || s->ids == NULL || s->lengths == NULL || s->rows == NULL)
         return no_memory(s, s->tile, "rows of logits", err);
     return pare_forward_open_tokens(&s->f, m, s->with->b, longest, s->batch_tokens, err);
 }
@@ -135,7 +140,11 @@ static pare_status reserve_targets(scoring *s, size_t n, pare_error *err)
     s->targets = targets != NULL ? targets : s->targets;
     target **by_row = realloc(s->by_row, cap * sizeof *by_row);
     s->by_row = by_row != NULL ? by_row : s->by_row;
-    if (targets == NULL || by_row == NULL)
+    int32_t *wanted = realloc(s->wanted, cap * 2 * sizeof *wanted);
+    s->wanted = wanted != NULL ? wanted : s->wanted;
+    pare_position_score *scores = realloc(s->scores, cap * sizeof *scores);
+    s->scores = scores != NULL ? scores : s->scores;
+    if (targets == NULL || by_row == NULL || wanted == NULL || scores == NULL)
         return no_memory(s, cap, "scored tokens", err);
     s->cap_targets = cap;
     return PARE_OK;
@@ -180,31 +189,34 @@ static void list_rows(scoring *s)
             s->rows[s->n_rows++] = s->by_row[i]->row;
 }
 
-/* Rows [first, first + n) of s->rows, whose logits are there. */
-typedef struct tile {
-    scoring *s;
-    size_t first;
-    const sequence *batch; /* of n_batch sequences */
-    size_t n_batch;
-} tile;
+/* Sequences that have been run together. */
+typedef struct batch {
+    const sequence *list;
+    size_t n;
+} batch;
 
-/* Name the item, the position in it and the token of a logit that is not finite. */
-static pare_status not_finite(const tile *t, int32_t row, const float *x, pare_error *err)
+/* Name the item, the position in it and the token of a logit that is not finite, behind token `row` of the batch. */
+static pare_status not_finite(const scoring *s, const batch *b, int32_t row, uint32_t token, double logit,
+                              pare_error *err)
 {
-    const scoring *s = t->s;
-    uint32_t token = 0, position = (uint32_t)row;
+    uint32_t position = (uint32_t)row;
     size_t q = 0;
-    for (; q + 1 < t->n_batch && position >= t->batch[q].n; q++)
-        position -= t->batch[q].n;
-    while (token + 1 < s->with->m->hp.n_vocab && isfinite(x[token]))
-        token++;
-    const pare_str id = s->task->items[t->batch[q].item].id;
+    for (; q + 1 < b->n && position >= b->list[q].n; q++)
+        position -= b->list[q].n;
+    const pare_str id = s->task->items[b->list[q].item].id;
     return pare_fail(err, PARE_ERR_NUMBER,
                      "%s: item '%.*s' of %s: behind token %" PRIu32 " the logit of token id %" PRIu32
                      " is %s; finite numbers are needed",
                      s->with->m->path, (int)id.len, id.data, s->task->path, position, token,
-                     isnan(x[token]) ? "NaN" : "infinite");
+                     isnan(logit) ? "NaN" : "infinite");
 }
+
+/* Rows [first, first + n) of s->rows, whose logits are there. */
+typedef struct tile {
+    scoring *s;
+    size_t first;
+    const batch *batch;
+} tile;
 
 /* The first target whose row is not below `row`. */
 static size_t find_row(const scoring *s, int32_t row)
@@ -229,8 +241,12 @@ static pare_status score_row(size_t i, int thread, void *ctx, pare_error *err)
     const float *x = s->logits + i * n_vocab;
     int32_t row = s->rows[t->first + i];
     pare_peak peak;
-    if (!pare_cpu_peak(x, n_vocab, &peak))
-        return not_finite(t, row, x, err);
+    uint32_t bad = 0;
+    if (!pare_cpu_peak(x, n_vocab, &peak)) {
+        while (bad + 1 < n_vocab && isfinite(x[bad]))
+            bad++;
+        return not_finite(s, t->batch, row, bad, (double)x[bad], err);
+    }
     double lse = pare_cpu_log_sum_exp(x, n_vocab, peak.value);
     for (size_t k = find_row(s, row); k < s->n_targets && s->by_row[k]->row == row; k++) {
         target *g = s->by_row[k];
@@ -240,18 +256,39 @@ static pare_status score_row(size_t i, int thread, void *ctx, pare_error *err)
     return PARE_OK;
 }
 
-static pare_status score_rows(scoring *s, const sequence *batch, size_t n_batch, pare_error *err)
+static pare_status score_rows(scoring *s, const batch *b, pare_error *err)
 {
     pare_status st = PARE_OK;
     list_rows(s);
     for (size_t first = 0; first < s->n_rows && st == PARE_OK; first += s->tile) {
         size_t n = s->n_rows - first < s->tile ? s->n_rows - first : s->tile;
-        tile t = {.s = s, .first = first, .batch = batch, .n_batch = n_batch};
+        tile t = {.s = s, .first = first, .batch = b};
         st = pare_forward_logits_at(s->f, s->rows + first, (uint32_t)n, s->logits, err);
         if (st == PARE_OK)
             st = pare_parallel(n, score_row, &t, err);
     }
     return st;
+}
+
+/* The same by the backend, a row for each target. */
+static pare_status score_targets(scoring *s, const batch *b, pare_error *err)
+{
+    size_t n = s->n_targets, bad = SIZE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        s->wanted[i] = s->targets[i].row;
+        s->wanted[n + i] = s->targets[i].token;
+    }
+    pare_status st = pare_forward_score_at(s->f, s->wanted, s->wanted + n, (uint32_t)n, s->scores, err);
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        target *g = &s->targets[i];
+        g->ln_p = -s->scores[i].nll;
+        g->best = s->scores[i].top == g->token;
+        if (s->scores[i].bad >= 0 && (bad == SIZE_MAX || g->row < s->targets[bad].row))
+            bad = i;
+    }
+    if (st != PARE_OK || bad == SIZE_MAX)
+        return st;
+    return not_finite(s, b, s->targets[bad].row, (uint32_t)s->scores[bad].bad, s->scores[bad].nll, err);
 }
 
 /* Add the scored tokens of a sequence up, in their order; at: its first target. Returns where the next one's begin. */
@@ -349,7 +386,8 @@ static pare_status run_batch(scoring *s, size_t first, size_t *n, pare_error *er
     }
     if (st == PARE_OK)
         st = pare_forward_run_each(s->f, s->ids, s->lengths, (uint32_t)*n, err);
-    if (st == PARE_OK && (st = score_rows(s, s->list + first, *n, err)) == PARE_ERR_NUMBER)
+    const batch b = {s->list + first, *n};
+    if (st == PARE_OK && (st = (s->tile > 0 ? score_rows : score_targets)(s, &b, err)) == PARE_ERR_NUMBER)
         trace_batch(s, *n, err);
     if (st != PARE_OK)
         return st;
@@ -389,6 +427,8 @@ static void close_scoring(scoring *s)
     free(s->rows);
     free(s->targets);
     free(s->by_row);
+    free(s->wanted);
+    free(s->scores);
 }
 
 static pare_status score_choices(pare_task_scores *out, const pare_task *task, const pare_scorer *with, pare_error *err)

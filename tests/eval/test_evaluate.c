@@ -1,5 +1,6 @@
 #include "check.h"
 #include "toy.h"
+#include "toy_score.h"
 
 #include "eval/evaluate_devices.h"
 
@@ -53,66 +54,6 @@ static pare_status take_rows(const pare_logit_rows *rows, void *user, pare_error
     return PARE_OK;
 }
 
-/* pare_backend.score as its contract says, in double from the CPU's logits. */
-static int n_calls;
-static float *logits_of(pare_backend *b, const pare_score_side *s, uint32_t n)
-{
-    pare_error err = {0};
-    float *y = check_malloc((size_t)n * VOCAB * sizeof *y);
-    CHECK_OK(b->matmul(b, s->w, 0, VOCAB, s->x, n, y, &err), &err);
-    CHECK(s->bias == NULL && s->scale == 1 && s->softcap == 0);
-    return y;
-}
-
-static double lse_of(const float *x, int32_t *top, int32_t *bad)
-{
-    double sum = 0;
-    *top = 0;
-    *bad = -1;
-    for (int v = VOCAB - 1; v >= 0; v--) {
-        *bad = isfinite(x[v]) ? *bad : v;
-        *top = x[v] >= x[*top] ? v : *top;
-        sum += exp((double)x[v]);
-    }
-    return log(sum);
-}
-
-static pare_position_score score_row(const float *x, const float *r, int32_t target)
-{
-    pare_position_score s = {.ref_bad = -1};
-    double lse = lse_of(x, &s.top, &s.bad), ref_lse;
-    s.nll = s.bad < 0 ? lse - (double)x[target] : (double)x[s.bad];
-    if (r == NULL)
-        return s;
-    ref_lse = lse_of(r, &s.ref_top, &s.ref_bad);
-    s.ref_nll = s.ref_bad < 0 ? ref_lse - (double)r[target] : (double)r[s.ref_bad];
-    for (int v = 0; v < VOCAB; v++) {
-        double p = (double)r[v] - ref_lse, q = (double)x[v] - lse;
-        s.kld += exp(p) * (p - q);
-        s.kld_reverse += exp(q) * (q - p);
-    }
-    return s;
-}
-
-static pare_status score(pare_backend *b, const pare_score_side *models, size_t n_models,
-                         const pare_score_side *reference, const int32_t *targets, uint32_t n, pare_position_score *out,
-                         pare_error *err)
-{
-    (void)err;
-    float *r = reference != NULL ? logits_of(b, reference, n) : NULL;
-    n_calls++;
-    for (size_t k = 0; k < n_models; k++) {
-        float *x = logits_of(b, &models[k], n);
-        for (uint32_t i = 0; i < n; i++) {
-            CHECK(targets[i] >= 0 && targets[i] < VOCAB);
-            out[k * n + i] = score_row(x + i * VOCAB, r != NULL ? r + i * VOCAB : NULL, targets[i]);
-        }
-        free(x);
-    }
-    free(r);
-    return PARE_OK;
-}
-
 enum { MAX_DEVICES = 3 };
 
 /* Two models and a reference on one device, or on several. */
@@ -146,7 +87,7 @@ static void open_devices(setting *s, size_t n, uint32_t batch_windows, bool scor
     for (size_t d = 0; d < n; d++) {
         pare_source *reference = NULL;
         CHECK_OK(pare_backend_cpu(&s->b[d], &err), &err);
-        s->b[d]->score = scores ? score : NULL;
+        s->b[d]->score = scores ? toy_score : NULL;
         for (size_t k = 0; k < MODELS; k++)
             CHECK_OK(pare_source_of_model(&s->sources[d][k], &s->models[k], s->b[d], &s->windows, &err), &err);
         if (has_reference)
@@ -214,9 +155,9 @@ static void scores_of_the_backend_are_those_of_rows(void **state)
     open_models(&s);
     for (int has_reference = 0; has_reference < 2; has_reference++) {
         record *rows = run(&s, 0, 4, false, has_reference, false);
-        n_calls = 0;
+        toy_score_calls = 0;
         record *own = run(&s, 0, 4, true, has_reference, false);
-        CHECK(n_calls == (WINDOWS + 3) / 4); /* a batch at once */
+        CHECK(toy_score_calls == (WINDOWS + 3) / 4); /* a batch at once */
         for (size_t i = 0; i < rows->n; i++)
             for (int t = 0; t < SCORED; t++) {
                 for (int f = 0; f < 4; f++)
@@ -224,9 +165,9 @@ static void scores_of_the_backend_are_those_of_rows(void **state)
                 CHECK(!has_reference || (rows->figures[i][t][2] > 0 && rows->same[i][t] == own->same[i][t]));
             }
         CHECK(memcmp(rows->ids, own->ids, sizeof rows->ids) == 0);
-        n_calls = 0;
+        toy_score_calls = 0;
         record *wanted = run(&s, 0, 4, true, has_reference, true);
-        CHECK(n_calls == 0 && memcmp(wanted->figures, rows->figures, sizeof rows->figures) == 0);
+        CHECK(toy_score_calls == 0 && memcmp(wanted->figures, rows->figures, sizeof rows->figures) == 0);
         free(rows);
         free(own);
         free(wanted);

@@ -1,6 +1,7 @@
 /* Likelihoods of answers: against lm-eval on the demo model (tests/data/tasks), and the rules by hand. */
 #include "chain.h"
 #include "check.h"
+#include "toy_score.h"
 
 #include "core/threads.h"
 #include "eval/item_tokens.h"
@@ -126,6 +127,35 @@ static void same_for_any_number_of_threads(void **state)
     pare_task_scores_close(&one);
     pare_task_scores_close(&three);
     pare_task_close(&t);
+    tear_down(&f);
+}
+
+static void a_backend_that_scores_gives_the_same(void **state)
+{
+    fixture f;
+    (void)state;
+    set_up(&f);
+    for (int file = 0; file < 2; file++) {
+        const pare_task_options o = {0};
+        pare_task t;
+        pare_task_scores rows, own;
+        load(&t, file == 0 ? "hellaswag_val.jsonl" : "lambada_test.jsonl", &o);
+        f.b->score = NULL;
+        score(&f, &t, 0, &rows);
+        f.b->score = toy_score;
+        toy_score_calls = 0;
+        score(&f, &t, 0, &own);
+        CHECK(toy_score_calls > 0 && own.n_tokens == rows.n_tokens);
+        for (size_t i = 0; i < t.n_items; i++)
+            for (size_t k = 0; k < t.items[i].n_choices; k++) {
+                const pare_choice_score *a = &rows.items[i].choices[k], *b = &own.items[i].choices[k];
+                CHECK(fabs(a->loglik - b->loglik) < 1e-9 && fabs(a->own_loglik - b->own_loglik) < 1e-9);
+                CHECK(a->greedy == b->greedy && a->n_tokens == b->n_tokens);
+            }
+        pare_task_scores_close(&rows);
+        pare_task_scores_close(&own);
+        pare_task_close(&t);
+    }
     tear_down(&f);
 }
 
@@ -484,6 +514,10 @@ static void errors_name_the_item(void **state)
     CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "item '8'") != NULL && strstr(err.text, "behind token 4 ") != NULL);
     CHECK(strstr(err.text, "is NaN") != NULL);
+    const pare_error by_rows = err;
+    c.b->score = toy_score;
+    CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER && strcmp(err.text, by_rows.text) == 0);
+    c.b->score = NULL;
     bad[0] = choice("a", "c");
     c.m.hp.logit_scale = 3e38f;
     err = (pare_error){0};
@@ -513,12 +547,17 @@ static void lengths_and_ties(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_lm_eval),       cmocka_unit_test(tokens_across_the_border),
-        cmocka_unit_test(long_continuations),        cmocka_unit_test(errors_name_the_item),
-        cmocka_unit_test(lengths_and_ties),          cmocka_unit_test(same_for_any_number_of_threads),
-        cmocka_unit_test(mean_over_own_tokens),      cmocka_unit_test(tokens_of_choices),
-        cmocka_unit_test(items_that_do_not_fit),     cmocka_unit_test(rules_and_errors_of_means),
-        cmocka_unit_test(logits_that_are_not_finite)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_lm_eval),
+                                       cmocka_unit_test(tokens_across_the_border),
+                                       cmocka_unit_test(long_continuations),
+                                       cmocka_unit_test(errors_name_the_item),
+                                       cmocka_unit_test(a_backend_that_scores_gives_the_same),
+                                       cmocka_unit_test(lengths_and_ties),
+                                       cmocka_unit_test(same_for_any_number_of_threads),
+                                       cmocka_unit_test(mean_over_own_tokens),
+                                       cmocka_unit_test(tokens_of_choices),
+                                       cmocka_unit_test(items_that_do_not_fit),
+                                       cmocka_unit_test(rules_and_errors_of_means),
+                                       cmocka_unit_test(logits_that_are_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
