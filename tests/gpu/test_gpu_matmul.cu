@@ -7,6 +7,8 @@ extern "C" {
 #include "quant/registry.h"
 }
 
+#include <limits>
+
 /* A weight of noise, stored as `type`; `row` of the range that is multiplied lies anywhere in it. */
 struct weight {
     pare_tensor t;
@@ -108,7 +110,7 @@ static void inputs_that_change(void **)
     make_weight(&a, PARE_TYPE_Q8_0, 5, 32);
     make_weight(&b, PARE_TYPE_BF16, 5, 32);
     std::vector<float> x = noise(3 * 32, 1), z = noise(3 * 32, 2);
-    float *dx = to_device(g, x), *dy = to_device(g, std::vector<float>(4 * 15));
+    float *dx = to_device(g, x), *dy = to_device(g, std::vector<float>(5 * 15));
     pare_error err = {};
     CHECK_OK(pare_gpu_matmul(g, &a.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
@@ -121,7 +123,9 @@ static void inputs_that_change(void **)
     CHECK(g->n_calls - before == calls_again + 1);                                  /* the rounding */
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 2, dy + 30, 0, false, &err), &err); /* fewer rows */
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx + 32, 2, dy + 45, 0, false, &err), &err);
-    std::vector<float> y = from_device(g, dy, 60), first(y.begin(), y.begin() + 15),
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 2, dy + 60, 0, false, &err), &err);
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy + 60, 0, false, &err), &err); /* more rows */
+    std::vector<float> y = from_device(g, dy, 75), first(y.begin(), y.begin() + 15),
                        second(y.begin() + 15, y.begin() + 30);
     std::vector<double> want[2];
     for (int i = 0; i < 15; i++) {
@@ -135,10 +139,12 @@ static void inputs_that_change(void **)
     }
     CHECK(relative_error(first, want[0]) < 1e-6);
     CHECK(relative_error(second, want[1]) < 1e-6);
+    for (int i = 0; i < 15; i++)
+        CHECK(y[60 + i] == y[15 + i]);
     for (int i = 0; i < 10; i++)
         CHECK(y[30 + i] == y[15 + i] && y[45 + i] == y[20 + i]);
     pare_gpu_free(g, dx, x.size() * sizeof *dx);
-    pare_gpu_free(g, dy, 60 * sizeof *dy);
+    pare_gpu_free(g, dy, 75 * sizeof *dy);
     pare_gpu_close(g);
 }
 
@@ -152,7 +158,11 @@ static void check_gram(pare_gpu *g, uint32_t n, uint32_t width)
             for (uint32_t j = 0; j < width; j++)
                 want[(uint64_t)i * width + j] +=
                     2 * as_factor(x[(uint64_t)t * width + i], g->f32) * as_factor(x[(uint64_t)t * width + j], g->f32);
-    float *dx = to_device(g, x), *h = to_device(g, std::vector<float>(want.size()));
+    std::vector<float> before(want.size()); /* above the diagonal nothing is read */
+    for (uint32_t i = 0; i < width; i++)
+        for (uint32_t j = i + 1; j < width; j++)
+            before[(uint64_t)i * width + j] = std::numeric_limits<float>::quiet_NaN();
+    float *dx = to_device(g, x), *h = to_device(g, before);
     pare_error err = {};
     for (int turn = 0; turn < 2; turn++)
         CHECK_OK(pare_gpu_gram(g, dx, n, width, h, &err), &err);
