@@ -110,7 +110,7 @@ static void inputs_that_change(void **)
     make_weight(&a, PARE_TYPE_Q8_0, 5, 32);
     make_weight(&b, PARE_TYPE_BF16, 5, 32);
     std::vector<float> x = noise(3 * 32, 1), z = noise(3 * 32, 2);
-    float *dx = to_device(g, x), *dy = to_device(g, std::vector<float>(5 * 15));
+    float *dx = to_device(g, x), *other = to_device(g, x), *dy = to_device(g, std::vector<float>(5 * 15));
     pare_error err = {};
     CHECK_OK(pare_gpu_matmul(g, &a.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy, 0, false, &err), &err);
@@ -123,6 +123,7 @@ static void inputs_that_change(void **)
     CHECK(g->n_calls - before == calls_again + 1);                                  /* the rounding */
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 2, dy + 30, 0, false, &err), &err); /* fewer rows */
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx + 32, 2, dy + 45, 0, false, &err), &err);
+    CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, other, 3, dy + 60, 0, false, &err), &err);
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 2, dy + 60, 0, false, &err), &err);
     CHECK_OK(pare_gpu_matmul(g, &b.t, 0, 5, dx, 3, dy + 60, 0, false, &err), &err); /* more rows */
     std::vector<float> y = from_device(g, dy, 75), first(y.begin(), y.begin() + 15),
@@ -144,6 +145,7 @@ static void inputs_that_change(void **)
     for (int i = 0; i < 10; i++)
         CHECK(y[30 + i] == y[15 + i] && y[45 + i] == y[20 + i]);
     pare_gpu_free(g, dx, x.size() * sizeof *dx);
+    pare_gpu_free(g, other, x.size() * sizeof *other);
     pare_gpu_free(g, dy, 75 * sizeof *dy);
     pare_gpu_close(g);
 }
