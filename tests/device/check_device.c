@@ -1,6 +1,9 @@
 /* check_device.c - every operation of a device beside the CPU's: pare-check-device
  *
  *   pare-check-device [--small] [--f32] [--no-blas] [--device N] [--only TEXT]    the table of operations
+ *   pare-check-device --compare A B             the largest difference of two files of floats
+ *   pare-check-device --divergence A B N        mean KL(A || B) of two files of logits of N tokens
+ *   pare-check-device --ids N FILE <JSON        the first N numbers as int32
  *   pare-check-device --speed [...]                                           what the device does in a second
  *
  * Exit codes: 0; 1: an operation is outside of its tolerance; 2: usage; 6: there is no device. */
@@ -76,6 +79,12 @@ int main(int argc, char **argv)
     check c = {0};
     pare_error err = {0};
     int code = 6;
+    if (argc == 4 && strcmp(argv[1], "--compare") == 0)
+        return compare_files(argv[2], argv[3]);
+    if (argc == 5 && strcmp(argv[1], "--divergence") == 0)
+        return compare_distributions(argv[2], argv[3], strtoul(argv[4], NULL, 10));
+    if (argc == 4 && strcmp(argv[1], "--ids") == 0)
+        return write_ids(strtoul(argv[2], NULL, 10), argv[3]);
     if (!parse(argc, argv, &a)) {
         fprintf(stderr, "usage: pare-check-device [--small] [--f32] [--no-blas] [--device N] [--only TEXT] "
                         "[--speed]\n");

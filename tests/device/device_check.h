@@ -76,4 +76,9 @@ void check_score(check *c);
  * of rows that failed. */
 int device_speed(check *c);
 
+/* compare_files.c: print one number, or write a file; exit codes */
+int compare_files(const char *a, const char *b);
+int compare_distributions(const char *a, const char *b, size_t n_vocab);
+int write_ids(size_t most, const char *path); /* of standard input */
+
 #endif
