@@ -8,7 +8,8 @@
  *     memory wait.
  *   - Device memory and shared memory are filled with NaNs at first.
  *   - The threads of a block run one after the other from barrier to barrier, in an order that PARE_EMULATE_ORDER
- *     turns around (up, down, mixed): a result that changes with it is a race.
+ *     turns around (up, down, mixed: at random, and some warps run ahead of others): a result that changes with it is a
+ *     race.
  *   - A barrier or a shuffle that not all threads reach ends the program with a message.
  *
  * Environment, for tests of what goes wrong: PARE_EMULATE_DEVICES=2; PARE_EMULATE_MEMORY=64M (of each device);

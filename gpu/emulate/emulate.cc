@@ -274,10 +274,13 @@ void run_block(block *b)
                 std::swap(order[i - 1], order[(seed >> 8) % i]);
             }
         bool any = false;
+        seed = seed * 1664525u + 1013904223u;
+        uint32_t still = kind == 2 ? seed ^ seed >> 15 : 0; /* warps that others run ahead of in this round */
         for (size_t k = 0; k < n; k++)
             if (b->threads[order[k]].at <= READY) {
                 any = true;
-                resume(order[k]);
+                if ((still >> order[k] / 32 & 1) == 0)
+                    resume(order[k]);
             }
         if (!any)
             report_stuck(b);
