@@ -10,7 +10,7 @@ enum : uint64_t {
     MIB = 1 << 20,
     ALIGNMENT = 256,         /* of pieces in the ring */
     SLICE_LEAST = 64 * KIB,  /* pinned buffers: */
-    SLICE_MOST = 16 * MIB,   /* large enough for the bus to be at its best */
+    SLICE_MOST = 4 * MIB,    /* large enough for the bus, small enough that readers share a piece */
     SMALL = 256 * KIB,       /* tensors up to this stay, whatever the others do */
     LARGE = 512 * MIB,       /* of a tensor, what the ring's size reckons with at most */
     RESERVE_PART = 64,       /* 1 / 64 of the budget is left to what others will allocate */

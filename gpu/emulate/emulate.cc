@@ -95,7 +95,9 @@ void switch_to(context *from, context *to)
     swapcontext(&from->u, &to->u);
 #endif
 #ifdef WITH_ASAN
-    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+    /* A thread of a grid is back: on the stack of whoever runs the grid now, which may be another one than before. */
+    const void **bottom = from->stack != nullptr ? &scheduler.bottom : nullptr;
+    __sanitizer_finish_switch_fiber(fake, bottom, bottom != nullptr ? &scheduler.bottom_bytes : nullptr);
 #endif
 }
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <string>
+#include <unistd.h>
 
 enum : uint64_t { KIB = 1 << 10, MIB = 1 << 20 };
 
@@ -171,6 +172,14 @@ static void run_pass(checker *c, const model *m, unsigned n_slices)
     }
 }
 
+/* Until so many rows were read by those who fetch ahead; false: they do not. */
+static bool comes_unasked(const fake *f, uint64_t n_rows)
+{
+    for (int i = 0; i < 5000 && f->n_read < n_rows; i++)
+        usleep(1000);
+    return f->n_read >= n_rows;
+}
+
 static pare_gpu_traffic traffic_of(const checker *c)
 {
     pare_gpu_traffic t;
@@ -217,6 +226,21 @@ static void passes_stream_the_rest_once(void **)
             close_checker(&c);
             delete[] m.tensors;
         }
+}
+
+/* A ring that holds one list and a part of the next: the slices after the first find their layer still there. */
+static void a_tight_ring_keeps_what_is_in_use(void **)
+{
+    checker c = open_checker(2300 * KIB);
+    model m = make_model(6, 1);
+    run_pass(&c, &m, 3);
+    look(&c);
+    uint64_t before = traffic_of(&c).streamed_bytes;
+    run_pass(&c, &m, 3);
+    uint64_t streamed = traffic_of(&c).streamed_bytes - before;
+    CHECK(streamed >= m.bytes - traffic_of(&c).resident_bytes && streamed < m.bytes * 3 / 2);
+    close_checker(&c);
+    delete[] m.tensors;
 }
 
 /* Of weights that are held, what stays is spread over the layers: no layer streams much more than its part. */
@@ -349,12 +373,15 @@ static void experts_by_need(void **)
         for (int layer = 0; layer < 4; layer++) {
             const pare_tensor *list[] = {&experts[layer].t};
             uint64_t before = experts[layer].n_read;
-            CHECK_OK(pare_gpu_weights_expect(c.g, list, 1, &err), &err);
+            bool stays = before == experts[layer].t.n_rows;
+            for (int time = pass < 3 ? 2 : 0; time < 3; time++) /* pass 3: nothing in the ring is wanted any more */
+                CHECK_OK(pare_gpu_weights_expect(c.g, list, time == 2, &err), &err);
+            CHECK(pass < 3 || stays || comes_unasked(&experts[layer], before + 1));
             for (uint64_t i = 0; i < N_EXPERTS; i += pass < 2 ? 5 : 1)
                 CHECK_OK(use_rows(&c, &experts[layer], i * N_ROWS, N_ROWS, &err), &err);
             CHECK(layer == 0 || pass >= 2 || experts[layer].n_read - before <= N_EXPERTS * N_ROWS);
         }
-    CHECK(experts[3].n_read <= (4 + 4 + 16 + 16) * N_ROWS);
+    CHECK(experts[3].n_read > experts[3].t.n_rows && experts[3].n_read <= (4 + 4 + 16 + 16) * N_ROWS);
     close_checker(&c);
 }
 
@@ -371,8 +398,9 @@ static void errors_come_where_the_rows_are_needed(void **)
             use(&c, &m.tensors[i]);
         CHECK(use_rows(&c, bad, 0, bad->t.n_rows, &err) == PARE_ERR_IO);
         CHECK(strstr(err.text, "row 300") != NULL);
-        use(&c, &m.tensors[2 * PER_LAYER + 3]);
         bad->bad_row = UINT64_MAX;
+        use(&c, bad);
+        use(&c, &m.tensors[2 * PER_LAYER + 3]);
         run_pass(&c, &m, 1);
         close_checker(&c);
         delete[] m.tensors;
@@ -401,6 +429,51 @@ static void others_take_memory_from_weights(void **)
     CHECK(strstr(err.text, "8.0 MiB") != NULL && strstr(err.text, "--device-memory") != NULL);
     run_pass(&c, &m, 1);
     pare_gpu_free(c.g, mine, 5 * MIB);
+    close_checker(&c);
+    delete[] m.tensors;
+}
+
+/* All memory is the ring's and what was held apart: the ring gives way too, but for the piece in use. */
+static void others_take_memory_from_the_ring(void **)
+{
+    checker c = open_checker(3 * MIB);
+    model m = make_model(9, 1);
+    pare_error err = {};
+    CHECK_OK(pare_gpu_weights_hold(c.g, m.all.data(), m.all.size(), &err), &err);
+    run_pass(&c, &m, 2);
+    const void *p;
+    const fake *f = &m.tensors[0];
+    CHECK_OK(pare_gpu_weight(c.g, &f->t, 0, 10, &p, &err), &err);
+    CHECK(traffic_of(&c).resident_bytes < 1 * MIB);
+    CHECK(pare_gpu_alloc(c.g, 2 * MIB, "a test", &err) == NULL);
+    pare_gpu_weight_done(c.g);
+    void *mine = pare_gpu_alloc(c.g, 2 * MIB, "a test", &err);
+    CHECK(mine != NULL);
+    run_pass(&c, &m, 2);
+    look(&c);
+    pare_gpu_free(c.g, mine, 2 * MIB);
+    close_checker(&c);
+    delete[] m.tensors;
+}
+
+static void lists_are_fetched_ahead(void **)
+{
+    checker c = open_checker(4 * MIB);
+    model m = make_model(6, 1);
+    pare_error err = {};
+    run_pass(&c, &m, 1);
+    run_pass(&c, &m, 1);
+    for (size_t layer = 0; layer < m.n_layers; layer++)
+        for (size_t i = 0; i < PER_LAYER; i++) {
+            fake *f = &m.tensors[layer * PER_LAYER + i];
+            if (f->n_read == f->t.n_rows) /* stays */
+                continue;
+            uint64_t before = f->n_read;
+            const pare_tensor *list[] = {&f->t};
+            for (int time = 0; time < 3; time++) /* whatever stood in the ring is not wanted any more */
+                CHECK_OK(pare_gpu_weights_expect(c.g, list, time == 2, &err), &err);
+            CHECK(comes_unasked(f, before + 1));
+        }
     close_checker(&c);
     delete[] m.tensors;
 }
@@ -469,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fits_is_copied_once),
         cmocka_unit_test(passes_stream_the_rest_once),
+        cmocka_unit_test(a_tight_ring_keeps_what_is_in_use),
         cmocka_unit_test(what_stays_is_spread),
         cmocka_unit_test(any_order_works),
         cmocka_unit_test(two_models_take_turns),
@@ -477,6 +551,8 @@ int main(void)
         cmocka_unit_test(experts_by_need),
         cmocka_unit_test(errors_come_where_the_rows_are_needed),
         cmocka_unit_test(others_take_memory_from_weights),
+        cmocka_unit_test(others_take_memory_from_the_ring),
+        cmocka_unit_test(lists_are_fetched_ahead),
         cmocka_unit_test(closing_under_way),
         cmocka_unit_test(vectors_are_floats),
         cmocka_unit_test(rows_are_gathered_from_tables),
