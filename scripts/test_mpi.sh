@@ -20,6 +20,16 @@ for n in 1 2 3; do
     "$pare" verify "r$n.json" >/dev/null
     cmp "r1.jsonl" "r$n.jsonl"
 done
+# what an unfinished run left is taken over by several ranks: the second text is too short at first
+two=(eval q.gguf -f "$demo/text.txt" -f second.txt -c 64 --chunks 3 --reference "$demo" -q)
+cp "$demo/text.txt" second.txt
+"$pare" "${two[@]}" --record whole.json >/dev/null
+echo "too short" >second.txt
+"$pare" "${two[@]}" --record rest.json >/dev/null 2>&1 && exit 1
+cp "$demo/text.txt" second.txt
+mpirun --allow-run-as-root --oversubscribe -n 2 "$pare" "${two[@]}" --record rest.json --resume >/dev/null
+"$pare" verify rest.json >/dev/null
+cmp whole.jsonl rest.jsonl
 # one rank that fails ends all of them, with its exit code
 code=0
 mpirun --allow-run-as-root --oversubscribe -n 2 "$pare" eval q.gguf -f absent.txt >/dev/null 2>&1 || code=$?
