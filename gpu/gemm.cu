@@ -82,17 +82,18 @@ static __device__ __forceinline__ void fetch_rows(uint16_t *to, copies *c, unsig
             pare_copy_async(to + i * ROW_STEP * DEPTH, c->from + i * step, i < c->n_rows ? (int)n * 2 : 0);
     } else {
         PARE_ROLLED
-        for (unsigned i = 0; i < N / ROW_STEP; i++)
+        for (unsigned i = 0; i < N / ROW_STEP; i++) {
             PARE_ROLLED
-        for (unsigned e = 0; e < CHUNK; e++)
-            to[i * ROW_STEP * DEPTH + e] = i < c->n_rows && e < n ? c->from[i * step + e] : (uint16_t)0;
+            for (unsigned e = 0; e < CHUNK; e++)
+                to[i * ROW_STEP * DEPTH + e] = i < c->n_rows && e < n ? c->from[i * step + e] : (uint16_t)0;
+        }
     }
     c->from += DEPTH;
 }
 
-/* What a warp multiplies at a step of 16 of k: four matrices of 16 rows, and ACROSS of 8 columns. */
+/* What a warp multiplies at a step of 16 of k: four matrices of 16 rows, and ACROSS of 8 columns, in pairs. */
 template <int ACROSS> struct fragments {
-    uint32_t a[4][4], b[ACROSS][2];
+    uint32_t a[4][4], b[ACROSS / 2][4];
 };
 
 template <int ACROSS> struct sums {
@@ -107,17 +108,18 @@ static __device__ __forceinline__ void load_fragments(fragments<ACROSS> *f, cons
     for (unsigned i = 0; i < 4; i++)
         pare_load_matrices(f->a[i], a + i * 16 * DEPTH);
     PARE_UNROLL
-    for (unsigned j = 0; j < ACROSS; j += 2)
-        pare_load_matrices(f->b[j], b + j * 8 * DEPTH); /* two matrices, b[j] and b[j + 1] */
+    for (unsigned j = 0; j < ACROSS / 2; j++)
+        pare_load_matrices(f->b[j], b + j * 16 * DEPTH);
 }
 
 template <int ACROSS> static __device__ __forceinline__ void multiply(sums<ACROSS> *s, const fragments<ACROSS> *f)
 {
     PARE_UNROLL
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         PARE_UNROLL
-    for (unsigned j = 0; j < ACROSS; j++)
-        pare_mma_bf16(s->d[i][j], f->a[i], f->b[j]);
+        for (unsigned j = 0; j < ACROSS; j++)
+            pare_mma_bf16(s->d[i][j], f->a[i], f->b[j / 2] + j % 2 * 2);
+    }
 }
 
 static __device__ __forceinline__ bool can_pair(const pare_gpu_product *p)
@@ -155,13 +157,15 @@ static __device__ __forceinline__ void store_sums(const pare_gpu_product *p, con
     row += lane / 4;
     column += lane % 4 * 2;
     PARE_UNROLL
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 8; i++) { /* rows 8 apart */
+        if (row + i * 8 >= p->n)
+            break;
         PARE_UNROLL
-    for (unsigned half = 0; half < 2; half++)
-        if (row + i * 16 + half * 8 < p->n)
-            PARE_UNROLL
-    for (unsigned j = 0; j < ACROSS; j++)
-        store_pair(p, row + i * 16 + half * 8, column + j * 8, s->d[i][j][half * 2], s->d[i][j][half * 2 + 1], pairs);
+        for (unsigned j = 0; j < ACROSS; j++) {
+            const float *d = &s->d[i / 2][j][i % 2 * 2];
+            store_pair(p, row + i * 8, column + j * 8, d[0], d[1], pairs);
+        }
+    }
 }
 
 /* COLUMNS: of a tile, rows of w */

@@ -122,7 +122,7 @@ static void factors_anywhere(void **)
 static void many_tiles(void **)
 {
     pare_gpu *g = open_device(false);
-    check_both(g, problem{128 * 17 + 1, 3, 8, 3, 0, 0}, true, true);
+    check_both(g, problem{128 * 17 + 1, 129, 8, 129, 0, 0}, true, true);
     check_both(g, problem{3, 256 * 3 + 1, 16, 256 * 3 + 1, 0, 0}, true, true);
     g->properties.multiProcessorCount = 1; /* fewer, wider tiles: they cost less each */
     check_both(g, problem{130, 300, 40, 301, 1, 0}, true, true);
