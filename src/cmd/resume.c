@@ -102,8 +102,6 @@ pare_status cmd_resume_replay(cmd_resume *r, size_t text, pare_windows *w, uint3
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < n && st == PARE_OK; i++)
         st = replay_window(r, text, w, i, fn, user, err);
-    while (st == PARE_OK && r->more && !r->items.line.is_task && r->items.line.index == text) /* of a batch's start */
-        st = pare_record_items_next(&r->items, &r->more, err);
     return st;
 }
 

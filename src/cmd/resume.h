@@ -30,7 +30,8 @@ void cmd_resume_close(cmd_resume *r);
  * layers beside the same neighbours as in a run without a break. */
 uint32_t cmd_resume_count(const cmd_resume *r, size_t text, const pare_windows *w);
 
-/* Give fn the first n windows of a text, as model 0. Errors: PARE_ERR_FORMAT (the part has other windows), those of
+/* Give fn the first n windows of a text, as model 0; a text of which not all are taken is the last one of the part.
+ * Errors: PARE_ERR_FORMAT (the part has other windows), those of
  * reading and of fn */
 pare_status cmd_resume_replay(cmd_resume *r, size_t text, pare_windows *w, uint32_t n, pare_scores_fn fn, void *user,
                               pare_error *err);

@@ -43,11 +43,12 @@ static void is_the_whole(const char *name, const char *whole)
  * into the pipe wakes up a read that began when the signal had just come. */
 static cli_result interrupt(int code, const char *options)
 {
-    return cli_expect(code,
-                      "rm -f second.txt; mkfifo second.txt; env --default-signal=INT,TERM $PARE " CPU
-                      "-f short.txt -f second.txt %s & p=$!; "
-                      "{ kill -%s $p; cat text.txt; } >second.txt 2>quiet & w=$!; wait $p; code=$?; kill $w 2>quiet; exit $code",
-                      options, code == 143 ? "TERM" : "INT");
+    return cli_expect(
+        code,
+        "rm -f second.txt; mkfifo second.txt; env --default-signal=INT,TERM $PARE " CPU
+        "-f short.txt -f second.txt %s & p=$!; "
+        "{ kill -%s $p; cat text.txt; } >second.txt 2>quiet & w=$!; wait $p; code=$?; kill $w 2>quiet; exit $code",
+        options, code == 143 ? "TERM" : "INT");
 }
 
 static void an_interrupted_run_goes_on(void **state)
@@ -91,6 +92,12 @@ static void a_lost_device_keeps_what_was_measured(void **state)
     r = cli_run("$PARE eval demo.gguf -f text.txt -c 8 --chunks 4 --device cpu -q --record gpu.json --resume");
     CHECK(r.code == 2 &&
           cli_contains(r.err, "'settings.compute' is not that of this run (\"bf16\", and there \"f32\")"));
+    /* in larger batches: what is no whole one is measured again */
+    cli_expect(
+        0, "cp gpu.unfinished.jsonl batch.unfinished.jsonl && cp gpu.unfinished.json a && "
+           "$PARE eval demo.gguf -f text.txt -c 8 --chunks 4 --batch 24 --device cuda -q --record gpu.json --resume && "
+           "$PARE verify gpu.json && cmp gpu.jsonl gpu_whole.jsonl && rm gpu.json gpu.jsonl && "
+           "mv a gpu.unfinished.json && mv batch.unfinished.jsonl gpu.unfinished.jsonl");
     cli_expect(0, "$PARE " CUDA "--record gpu.json --resume");
     is_the_whole("gpu.json", "gpu_whole.json");
 }
@@ -116,6 +123,11 @@ static void another_job_is_refused_by_the_member_that_differs(void **state)
         CHECK(cli_contains(r.err, rows[i][1]) && cli_contains(r.err, "not that of this run"));
         CHECK(cli_count_lines(r.err) == 2);
     }
+    CHECK(cli_contains(
+        cli_expect(2, "$PARE eval demo.gguf -c 32 --reference $DEMO -f short.txt -f second.txt --device cuda "
+                      "--compute f32 -q --record job.json --resume")
+            .err,
+        "'machine.device'"));
     cli_expect(0, "$PARE verify job.unfinished.json");
     CHECK(cli_count_temporaries() == 0);
 }

@@ -84,8 +84,24 @@ static void the_self_check_finds_a_machine_that_errs(void **state)
     cmd_args_close(&args);
 }
 
+static void whole_batches_are_taken_over(void **state)
+{
+    cmd_resume r = {.part.doc = json_pack("{s:[{s:{s:[i,i,i]}}]}", "texts", "windows", "window", 0, 1, 2)};
+    pare_windows w = {.n_windows = 10, .n_seq = 2};
+    (void)state;
+    CHECK(cmd_resume_count(&r, 0, &w) == 0); /* nothing was opened */
+    r.is_there = true;
+    CHECK(cmd_resume_count(&r, 0, &w) == 2 && cmd_resume_count(&r, 1, &w) == 0);
+    w.n_seq = 4;
+    CHECK(cmd_resume_count(&r, 0, &w) == 0);
+    w.n_windows = 3; /* all of the text */
+    CHECK(cmd_resume_count(&r, 0, &w) == 3);
+    cmd_resume_close(&r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_self_check_finds_a_machine_that_errs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_self_check_finds_a_machine_that_errs),
+                                       cmocka_unit_test(whole_batches_are_taken_over)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

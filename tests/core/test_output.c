@@ -323,6 +323,20 @@ static void a_folder_is_replaced_whole(void **state)
     assert_int_equal(count_entries(folder), 1);
 }
 
+static void another_name_is_given(void **state)
+{
+    (void)state;
+    pare_output *out = NULL;
+    check_write_file(in_folder("second"), "old", 3);
+    CHECK_OK(pare_output_open(&out, in_folder("first"), 0, 0, &err), &err);
+    CHECK_OK(pare_output_write(out, "new", 3, &err), &err);
+    CHECK_OK(pare_output_redirect(out, in_folder("second"), PARE_OUTPUT_FORCE, &err), &err);
+    CHECK_OK(pare_output_commit(out, &err), &err);
+    pare_output_close(out);
+    CHECK(holds(in_folder("second"), "new") && !exists(in_folder("first")));
+    assert_int_equal(count_entries(folder), 1);
+}
+
 /* With force only a folder of regular files goes; anything else stays untouched, and that is told before the work. */
 static void a_folder_with_folders_is_kept(void **state)
 {
@@ -355,6 +369,7 @@ int main(void)
         cmocka_unit_test_setup(finish_waits_for_publish, fresh_folder),
         cmocka_unit_test_setup(force_replaces, fresh_folder),
         cmocka_unit_test_setup(does_not_replace_a_file_that_appeared, fresh_folder),
+        cmocka_unit_test_setup(another_name_is_given, fresh_folder),
         cmocka_unit_test_setup(refuses_places_that_cannot_be, fresh_folder),
         cmocka_unit_test_setup(does_not_follow_a_planted_link, fresh_folder),
         cmocka_unit_test_setup(a_full_disk_is_told_at_the_start, fresh_folder),
