@@ -112,10 +112,8 @@ static __device__ __forceinline__ void load_queries(const attention_job *job, co
         uint32_t r = lane / 4 + 8 * i;
         const float *q = job->q + row_of(job, t, blockIdx.y, t->first + w->first + r) * job->dim_k;
         PARE_UNROLL
-        for (uint32_t k = 0; k < F::N_Q; k++)
-            PARE_UNROLL
-        for (uint32_t j = 0; j < 2; j++) {
-            uint32_t d = w->part * (F::DK / F::SPLIT) + k * 16 + j * 8 + lane % 4 * 2;
+        for (uint32_t c = 0; c < 2 * F::N_Q; c++) {
+            uint32_t d = w->part * (F::DK / F::SPLIT) + c * 8 + lane % 4 * 2, k = c / 2, j = c % 2;
             float x = r < w->n && d < job->dim_k ? q[d] : 0, y = r < w->n && d + 1 < job->dim_k ? q[d + 1] : 0;
             split_pair(x, y, &hi[k][2 * j + i], &lo[k][2 * j + i]);
         }
@@ -215,10 +213,11 @@ static __device__ __forceinline__ void weigh(float s[F::N_S][4], float max[2], f
         most = fmaxf(most, __shfl_xor_sync(ALL, most, 2));
         float from = most == -INFINITY ? 0 : most, shrink = exp2f(max[r] - from);
         PARE_UNROLL
-        for (int n = 0; n < F::N_S; n++)
-            PARE_UNROLL
-        for (int i = 2 * r; i < 2 * r + 2; i++)
-            total += s[n][i] = exp2f(s[n][i] - from);
+        for (int i = 0; i < 2 * F::N_S; i++) {
+            float *x = &s[i / 2][2 * r + i % 2];
+            *x = exp2f(*x - from);
+            total += *x;
+        }
         sum[r] = sum[r] * shrink + total;
         max[r] = most;
         PARE_UNROLL
@@ -277,12 +276,10 @@ static __device__ __forceinline__ void write_rows(const attention_job *job, cons
         uint32_t row = w->first + lane / 4 + 8 * r;
         float *out = job->out + row_of(job, t, blockIdx.y, t->first + row) * job->dim_v;
         PARE_UNROLL
-        for (uint32_t n = 0; n < F::N_O; n++)
-            PARE_UNROLL
-        for (uint32_t i = 0; i < 2; i++) {
-            uint32_t d = w->part * (F::DV / F::SPLIT) + n * 8 + lane % 4 * 2 + i;
+        for (uint32_t i = 0; i < 2 * F::N_O; i++) {
+            uint32_t d = w->part * (F::DV / F::SPLIT) + i / 2 * 8 + lane % 4 * 2 + i % 2;
             if (lane / 4 + 8 * r < w->n && d < job->dim_v)
-                out[d] = o[n][2 * r + i] * factor;
+                out[d] = o[i / 2][2 * r + i % 2] * factor;
         }
     }
 }

@@ -23,13 +23,19 @@ typedef struct float_tile {
     } u;
 } float_tile;
 
-/* Columns [d0, d0 + DIMS) of n rows, row r at src + r * step, to shared memory; zero beyond n and dim. */
-static __device__ void stage_columns(float *dst, int n_all, const float *src, size_t step, uint32_t n, uint32_t d0,
-                                     uint32_t dim)
+/* Dims [d0, d0 + DIMS) of the tile's queries and of n_keys keys, at k, to shared memory; zero beyond what is there. */
+static __device__ void stage_factors(const attention_job *job, const query_tile *t, float_tile *m, const float *k,
+                                     uint32_t n_rows, uint32_t n_keys, uint32_t d0)
 {
-    for (int i = (int)threadIdx.x; i < n_all * DIMS; i += THREADS) {
-        uint32_t r = (uint32_t)i / DIMS, d = d0 + (uint32_t)i % DIMS;
-        dst[r * STRIDE_D + i % DIMS] = r < n && d < dim ? src[r * step + d] : 0;
+    for (uint32_t i = threadIdx.x; i < ROWS * DIMS; i += THREADS) {
+        uint32_t r = i / DIMS, d = d0 + i % DIMS;
+        size_t row = row_of(job, t, blockIdx.y, t->first + r);
+        m->u.factors.q[r * STRIDE_D + i % DIMS] = r < n_rows && d < job->dim_k ? job->q[row * job->dim_k + d] : 0;
+    }
+    for (uint32_t i = threadIdx.x; i < KEYS * DIMS; i += THREADS) {
+        uint32_t r = i / DIMS, d = d0 + i % DIMS;
+        size_t row = (size_t)r * job->n_head_kv;
+        m->u.factors.k[r * STRIDE_D + i % DIMS] = r < n_keys && d < job->dim_k ? k[row * job->dim_k + d] : 0;
     }
 }
 
@@ -37,31 +43,24 @@ static __device__ void stage_columns(float *dst, int n_all, const float *src, si
 static __device__ void float_scores(const attention_job *job, const query_tile *t, float_tile *m, uint32_t n_rows,
                                     uint32_t j0, uint32_t n_keys)
 {
-    uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16, head = blockIdx.y;
-    const float *k = (const float *)job->k + ((size_t)(t->key + j0) * job->n_head_kv + head) * job->dim_k;
+    uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    const float *k = (const float *)job->k + ((size_t)(t->key + j0) * job->n_head_kv + blockIdx.y) * job->dim_k;
+    const float *left = m->u.factors.q + 2 * ty * STRIDE_D, *right = m->u.factors.k + tx * STRIDE_D;
     float sum[2][4] = {};
     for (uint32_t d0 = 0; d0 < job->dim_k; d0 += DIMS) {
         __syncthreads();
-        for (uint32_t i = threadIdx.x; i < ROWS * DIMS; i += THREADS) {
-            uint32_t r = i / DIMS, d = d0 + i % DIMS;
-            size_t row = row_of(job, t, head, t->first + r);
-            m->u.factors.q[r * STRIDE_D + i % DIMS] = r < n_rows && d < job->dim_k ? job->q[row * job->dim_k + d] : 0;
-        }
-        stage_columns(m->u.factors.k, KEYS, k, (size_t)job->n_head_kv * job->dim_k, n_keys, d0, job->dim_k);
+        stage_factors(job, t, m, k, n_rows, n_keys, d0);
         __syncthreads();
-        for (int d = 0; d < DIMS; d++)
+        for (int d = 0; d < DIMS; d++) {
             PARE_UNROLL
-        for (int i = 0; i < 2; i++)
-            PARE_UNROLL
-        for (int j = 0; j < 4; j++)
-            sum[i][j] = fmaf(m->u.factors.q[(2 * ty + i) * STRIDE_D + d], m->u.factors.k[(tx + 16 * j) * STRIDE_D + d],
-                             sum[i][j]);
+            for (int i = 0; i < 8; i++)
+                sum[i / 4][i % 4] =
+                    fmaf(left[i / 4 * STRIDE_D + d], right[i % 4 * 16 * STRIDE_D + d], sum[i / 4][i % 4]);
+        }
     }
     PARE_UNROLL
-    for (int i = 0; i < 2; i++)
-        PARE_UNROLL
-    for (int j = 0; j < 4; j++)
-        m->s[(2 * ty + i) * STRIDE_S + tx + 16 * j] = job->scale * sum[i][j];
+    for (int i = 0; i < 8; i++)
+        m->s[(2 * ty + i / 4) * STRIDE_S + tx + 16 * (i % 4)] = job->scale * sum[i / 4][i % 4];
 }
 
 /* Turn a row of scores into weights e^(s - max); the calling warp's. Returns what sums before have to be multiplied
@@ -110,13 +109,12 @@ static __device__ void float_values(const attention_job *job, const query_tile *
             m->u.v[i] = r < n_keys && d < job->dim_v ? v[(size_t)r * job->n_head_kv * job->dim_v + d] : 0;
         }
         __syncthreads();
-        for (uint32_t j = 0; j < n_keys; j++)
+        for (uint32_t j = 0; j < n_keys; j++) {
             PARE_UNROLL
-        for (int i = 0; i < 4; i++)
-            PARE_UNROLL
-        for (int c = 0; c < 2; c++)
-            acc[part][i][c] =
-                fmaf(m->s[(4 * warp + i) * STRIDE_S + j], m->u.v[j * PART + lane + PARE_WARP * c], acc[part][i][c]);
+            for (int i = 0; i < 8; i++)
+                acc[part][i / 2][i % 2] = fmaf(m->s[(4 * warp + i / 2) * STRIDE_S + j],
+                                               m->u.v[j * PART + lane + PARE_WARP * (i % 2)], acc[part][i / 2][i % 2]);
+        }
     }
 }
 
@@ -143,9 +141,8 @@ template <int PARTS> static __global__ void __launch_bounds__(THREADS) attention
             uint32_t r = 4 * warp + i, at = t.n_past + (t.first + r) / job.group;
             float shrink = float_weights(&job, m->s + r * STRIDE_S, at, j0, n_keys, &max[i], &sum[i]);
             PARE_UNROLL
-            for (int part = 0; part < PARTS; part++)
-                for (int c = 0; c < 2; c++)
-                    acc[part][i][c] *= shrink;
+            for (int c = 0; c < 2 * PARTS; c++)
+                acc[c / 2][i][c % 2] *= shrink;
         }
         float_values<PARTS>(&job, &t, m, j0, n_keys, v0, acc);
     }
@@ -154,12 +151,10 @@ template <int PARTS> static __global__ void __launch_bounds__(THREADS) attention
         uint32_t r = 4 * warp + i;
         size_t row = row_of(&job, &t, blockIdx.y, t.first + r);
         PARE_UNROLL
-        for (int part = 0; part < PARTS; part++)
-            PARE_UNROLL
-        for (int c = 0; c < 2; c++) {
-            uint32_t d = v0 + part * PART + lane + PARE_WARP * c;
+        for (int c = 0; c < 2 * PARTS; c++) {
+            uint32_t d = v0 + c / 2 * PART + lane + PARE_WARP * (c % 2);
             if (r < n_rows && d < job.dim_v)
-                job.out[row * job.dim_v + d] = sum[i] == 0 ? 0 : acc[part][i][c] / sum[i];
+                job.out[row * job.dim_v + d] = sum[i] == 0 ? 0 : acc[c / 2][i][c % 2] / sum[i];
         }
     }
 }
