@@ -132,16 +132,16 @@ static void device_drop(pare_backend *b, const pare_tensor *const *weights, size
 
 static const char *device_remark(pare_backend *b)
 {
-    const double gib = 1024.0 * 1024.0 * 1024.0;
+    const double mib = 1024.0 * 1024.0, gib = 1024.0 * mib;
     device_backend *d = backend_of(b);
     pare_gpu_traffic t;
     pare_gpu_weights_traffic(d->g, &t);
     if (t.streamed_bytes == 0)
         return NULL;
+    double unit = (double)t.all_bytes < gib ? mib : gib;
     snprintf(d->remark, sizeof d->remark,
-             "%.1f of %.1f GiB of weights stay on the device, the rest is streamed each pass (%.1f GiB so far, at "
-             "%.1f GB/s)",
-             (double)t.resident_bytes / gib, (double)t.all_bytes / gib, (double)t.streamed_bytes / gib,
+             "%.1f of %.1f %s of weights stay on the device, the rest is streamed each pass, at %.1f GB/s",
+             (double)t.resident_bytes / unit, (double)t.all_bytes / unit, unit < gib ? "MiB" : "GiB",
              t.stream_seconds > 0 ? (double)t.streamed_bytes / 1e9 / t.stream_seconds : 0.0);
     return d->remark;
 }

@@ -85,7 +85,7 @@ static cudaError_t next_buffer(reader *r, size_t bytes, buffer **out)
     if (b->begun == NULL)
         code = cudaEventCreate(&b->begun);
     if (code == cudaSuccess && b->done == NULL)
-        code = cudaEventCreate(&b->done);
+        code = cudaEventCreateWithFlags(&b->done, cudaEventBlockingSync); /* readers sleep, as cores have work */
     if (code == cudaSuccess)
         code = cudaEventSynchronize(b->done);
     if (code != cudaSuccess)

@@ -218,6 +218,7 @@ enum {
     cudaStreamNonBlocking = 1,
     cudaEventDisableTiming = 2,
     cudaEventDefault = 0,
+    cudaEventBlockingSync = 1,
     cudaHostAllocDefault = 0,
     cudaHostAllocPortable = 1
 };
