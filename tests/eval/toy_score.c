@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-int toy_score_calls;
+_Atomic int toy_score_calls;
 
 static float *logits_of(pare_backend *b, const pare_score_side *s, uint32_t n)
 {

@@ -5,7 +5,7 @@
 
 #include "eval/backend.h"
 
-extern int toy_score_calls; /* so far */
+extern _Atomic int toy_score_calls; /* so far */
 
 pare_status toy_score(pare_backend *b, const pare_score_side *models, size_t n_models, const pare_score_side *reference,
                       const int32_t *targets, uint32_t n, pare_position_score *out, pare_error *err);
