@@ -73,6 +73,14 @@ wanted() { # part: is it asked for, and is there time to begin it
 
 # --- the parts
 
+find_cublaslt() { # where pare does not look by itself: beside nvcc, in the packages of python3
+    local places=() found
+    ldconfig -p 2>/dev/null | grep -qE 'libcublasLt\.so\.1[23]' && return
+    command -v nvcc >/dev/null && places+=("$(dirname "$(readlink -f "$(command -v nvcc)")")/..")
+    places+=("$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null)/nvidia")
+    found=$(find "${places[@]}" -name 'libcublasLt.so.1[23]' 2>/dev/null | head -1)
+    [ -z "$found" ] || export PARE_CUBLASLT=$found
+}
 compile_check() { # the plugin's sources by this machine's nvcc
     local arch=${1:-native} file failed=0
     command -v nvcc >/dev/null || { result compile "nvcc" "absent" "-" "-"; return; }
@@ -316,7 +324,8 @@ if [[ $parts =~ model|quantized|streaming ]]; then
     generate bf16 "${quantized[@]}" >"$work/generate.log" 2>&1 &
     generator=$!
 fi
-echo "gpu_check: $card, driver $driver; work in $work"
+[ -n "${PARE_CUBLASLT:-}" ] || find_cublaslt
+echo "gpu_check: $card, driver $driver; cuBLASLt: ${PARE_CUBLASLT:-the system's, if any}; work in $work"
 sanitizers=()
 if wanted sanitizer; then # beside the parts that are not timed
     if command -v compute-sanitizer >/dev/null; then
