@@ -325,7 +325,7 @@ if [[ $parts =~ model|quantized|streaming ]]; then
     generator=$!
 fi
 [ -n "${PARE_CUBLASLT:-}" ] || find_cublaslt
-echo "gpu_check: $card, driver $driver; cuBLASLt: ${PARE_CUBLASLT:-the system's, if any}; work in $work"
+echo "gpu_check: $card, driver $driver; cuBLASLt: ${PARE_CUBLASLT:-as the system has it}; work in $work"
 sanitizers=()
 if wanted sanitizer; then # beside the parts that are not timed
     if command -v compute-sanitizer >/dev/null; then
