@@ -72,10 +72,14 @@ static pare_status no_room(const pare_gpu *g, size_t bytes, const char *what, pa
 /* cudaMalloc within the budget; no room is cudaErrorMemoryAllocation, and leaves no error behind. */
 static cudaError_t allocate(pare_gpu *g, size_t bytes, void **p)
 {
+    size_t free_bytes = 0, total = 0;
     *p = NULL;
+    cudaError_t code = cudaMemGetInfo(&free_bytes, &total); /* of a lost device: that it is */
+    if (code != cudaSuccess)
+        return code;
     if (bytes > SIZE_MAX - ALIGNMENT || pare_gpu_room(g) < bytes)
         return cudaErrorMemoryAllocation;
-    cudaError_t code = cudaMalloc(p, bytes > 0 ? bytes : 1);
+    code = cudaMalloc(p, bytes > 0 ? bytes : 1);
     if (code == cudaErrorMemoryAllocation)
         cudaGetLastError();
     if (code != cudaSuccess)
