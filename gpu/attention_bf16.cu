@@ -229,7 +229,7 @@ static __device__ __forceinline__ void weigh(float s[F::N_S][4], float max[2], f
 }
 
 /* o += s v for the warp's part of the columns; v: a tile in shared memory. A 16 x 16 part of the scores as they came
- * out of products is a left factor as it stands. */
+ * out of products is a left factor as it stands. Lower parts of values come last: fewer registers are alive. */
 template <typename F>
 static __device__ __forceinline__ void add_values(const float s[F::N_S][4], const uint16_t *v, uint32_t part,
                                                   float o[F::N_O][4])
@@ -246,19 +246,20 @@ static __device__ __forceinline__ void add_values(const float s[F::N_S][4], cons
         for (int n = 0; n < F::N_O; n += 4) {
             uint32_t hi[2][4], lo[2][4];
             PARE_UNROLL
-            for (int i = 0; i < 2; i++) {
+            for (int i = 0; i < 2; i++)
                 pare_load_matrices_transposed(hi[i], at + k * 16 * F::V_ROW + n * 8 + i * 16);
-                pare_load_matrices_transposed(lo[i], at + (F::KEYS + k * 16) * F::V_ROW + n * 8 + i * 16);
-            }
             PARE_UNROLL
             for (int i = 0; i < 4; i++)
                 pare_mma_bf16(o[n + i], p_lo, hi[i / 2] + i % 2 * 2);
             PARE_UNROLL
-            for (int i = 0; i < 4; i++)
-                pare_mma_bf16(o[n + i], p_hi, lo[i / 2] + i % 2 * 2);
+            for (int i = 0; i < 2; i++)
+                pare_load_matrices_transposed(lo[i], at + (F::KEYS + k * 16) * F::V_ROW + n * 8 + i * 16);
             PARE_UNROLL
             for (int i = 0; i < 4; i++)
                 pare_mma_bf16(o[n + i], p_hi, hi[i / 2] + i % 2 * 2);
+            PARE_UNROLL
+            for (int i = 0; i < 4; i++)
+                pare_mma_bf16(o[n + i], p_hi, lo[i / 2] + i % 2 * 2);
         }
     }
 }
