@@ -18,7 +18,7 @@ check() { # file
     bytes=$(stat -c %s "$1")
     for library in $libraries; do
         case $library in
-        libc.so.6 | libm.so.6 | libpthread.so.0 | libdl.so.2 | ld-linux-x86-64.so.2) ;;
+        libc.so.6 | libm.so.6 | libpthread.so.0 | libdl.so.2 | librt.so.1 | ld-linux-x86-64.so.2) ;;
         *) complain "$1 needs $library" ;;
         esac
     done

@@ -65,13 +65,13 @@ stub libc.so.6
 stub libm.so.6
 stub ld-linux-x86-64.so.2
 # Their functions are in libc.so.6 since glibc 2.34, and before that in these, which therefore must be loaded.
-for library in libpthread.so.0 libdl.so.2; do
+for library in libpthread.so.0 libdl.so.2 librt.so.1; do
     "$cc" -shared -nostdlib -Wl,-soname,$library -x assembler /dev/null -o "$out/$library"
 done
 ln -sf libm.so.6 "$out/libm.so"
 ln -sf libpthread.so.0 "$out/libpthread.so"
 ln -sf libdl.so.2 "$out/libdl.so"
-ln -sf libpthread.so.0 "$out/librt.so"
+ln -sf librt.so.1 "$out/librt.so"
 
 # Found by every link as -lc: first what is missing in the old library, each file of which is taken where it is needed.
 here=$(dirname "$0")

@@ -26,4 +26,4 @@ set_property(TARGET PkgConfig::OPENBLAS APPEND PROPERTY INTERFACE_LINK_LIBRARIES
 
 add_compile_options(-ffunction-sections -fdata-sections)
 add_link_options(-L${stubs} -static-libgcc -static-libstdc++ -s -Wl,--gc-sections -Wl,--no-undefined -Wl,-z,relro,-z,now
-  -Wl,--no-as-needed,-l:libpthread.so.0,-l:libdl.so.2,--as-needed)
+  -Wl,--no-as-needed,-l:libpthread.so.0,-l:libdl.so.2,-l:librt.so.1,--as-needed)
