@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Set up, build and run every test: gcc release (warnings are errors), independent programs as witnesses, gcc with ASan
-# and UBSan, clang release, and the fuzz targets over their seed corpus for a short while. What needs the reference data
+# Set up, build and run every test: gcc release (warnings are errors; with nvcc the CUDA plugin for all architectures),
+# independent programs as witnesses, gcc with ASan and UBSan, clang release, the portable build (its plugin for one
+# architecture: nvcc takes time), and the fuzz targets over their seed corpus for a short while. What needs the reference data
 # in ../shared skips with a line when that folder is absent; PARE_REQUIRE_SHARED=1 makes its absence a failure.
 #   scripts/test.sh [--quick]    --quick: the gcc release tests only
 set -euo pipefail
@@ -40,8 +41,12 @@ if [ "$quick" = 0 ]; then
     LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp" run_tests build-asan -LE long
 
     stage "clang release"
-    configure_and_build clang
+    configure_and_build clang -DPARE_CUDA=OFF
     run_tests build-clang -LE long
+
+    stage "portable build"
+    configure_and_build portable -DPARE_CUDA_ARCHITECTURES=80
+    scripts/check_portable.sh build-portable
 
     stage "fuzz targets"
     scripts/fuzz.sh --seconds "${PARE_FUZZ_SECONDS:-5}"
