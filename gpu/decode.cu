@@ -23,6 +23,7 @@ enum {
     THREADS = 256,
     TILE = 8192,    /* weights that a block of threads decodes at once, at most: 33 KiB with the padding */
     CARRIERS = 128, /* threads of it at least: to move bytes takes as long as to decode them */
+    LONG = 128,     /* weights of a block from which on few threads decode */
     AT_ONCE = 8     /* weights of a thread where a block is one weight */
 };
 
@@ -143,6 +144,24 @@ template <int len> static __device__ __forceinline__ void write_out(const float 
     }
 }
 
+/* One block, from raw in shared memory to w there. For all the compiler knows, what is written to w may be a byte of
+ * the block, so a load waits for the stores before it. Where too few warps are at it to hide that, the thread reads a
+ * copy of its own, which stores to shared memory cannot reach. */
+template <int len, int bytes, decode_fn decode>
+static __device__ __forceinline__ void decode_block(const uint8_t *raw, float *w)
+{
+    if constexpr (len < LONG) {
+        decode(raw, w, 1);
+    } else {
+        static_assert(bytes % sizeof(uint16_t) == 0, "raw is aligned to what a block's bytes are a multiple of");
+        uint16_t mine[bytes / sizeof(uint16_t)];
+        PARE_UNROLL
+        for (unsigned i = 0; i < bytes / sizeof(uint16_t); i++)
+            mine[i] = ((const uint16_t *)raw)[i];
+        decode(mine, w, 1);
+    }
+}
+
 template <int len, int bytes, decode_fn decode, typename out> static __global__ void blocks_kernel(job j)
 {
     PARE_SHARED(float, w); /* [step][len + 1], and behind it the blocks */
@@ -153,7 +172,7 @@ template <int len, int bytes, decode_fn decode, typename out> static __global__ 
         stage<bytes>(j, first, n, raw);
         __syncthreads();
         if (me < n)
-            decode(raw + me * stride_of(bytes), w + me * (len + 1), 1);
+            decode_block<len, bytes, decode>(raw + me * stride_of(bytes), w + me * (len + 1));
         __syncthreads();
         write_out<len>(w, n * len, (out *)j.dst + first * len);
     }
