@@ -62,8 +62,8 @@ typedef pare_status (*pare_observe_fn)(const pare_tensor *w, uint32_t matrix, co
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
 
 /* err says that a logit of the sequence ids [n] is not finite: run it once more, and add the first tensor that is
- * multiplied with such a value, and at which position, or that none before the output matrix is. True: there is one.
- * Takes the place of what was observed. */
+ * multiplied with such a value, and at which position, or that it comes out of the last layer, or that all are finite
+ * before the output norm. True: one is not. Takes the place of what was observed. */
 bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_error *err);
 
 /* Bytes of activation memory that the pass needs: its own, and the backend's workspace, which passes share. */

@@ -55,16 +55,23 @@ static pare_status look(const pare_tensor *w, uint32_t matrix, const float *x, u
 bool pare_forward_trace(pare_forward *f, const int32_t *ids, uint32_t n, pare_error *err)
 {
     trace t = {.f = f};
+    uint32_t row = n;
     pare_forward_observe(f, look, &t);
     pare_status st = pare_forward_run(f, ids, 1, n, NULL);
     pare_forward_observe(f, NULL, NULL);
+    if (st == PARE_OK)
+        st = first_bad_row(f->b, f->x, n, f->m->hp.n_embd, &row, NULL);
     if (err == NULL || (t.found == NULL && st != PARE_OK))
-        return t.found != NULL;
+        return t.found != NULL || row < n;
     const pare_error before = *err;
     if (t.found != NULL)
         pare_fail(err, before.status, "%s; the first one that is not goes into tensor '%s' at position %" PRIu32,
                   before.text, t.found->name, t.position);
+    else if (row < n)
+        pare_fail(err, before.status,
+                  "%s; the first one that is not comes out of the last of %" PRIu32 " layers at position %" PRIu32,
+                  before.text, f->m->hp.n_layer, row);
     else
-        pare_fail(err, before.status, "%s; all that go into the tensors of the layers are finite", before.text);
-    return t.found != NULL;
+        pare_fail(err, before.status, "%s; all that go into and out of the layers are finite", before.text);
+    return t.found != NULL || row < n;
 }

@@ -341,6 +341,8 @@ template <int team> static __global__ void norm_kernel(norm_job j)
         float rest = j.layer ? sum.x / width : 0;
         float variance = fmaf(-rest, rest, sum.y / width);
         float factor = 1.0f / sqrtf((variance < 0 ? 0 : variance) + j.eps);
+        if (isinf(sum.y)) /* squares beyond float32: a NaN is found and told, and zeros would not be */
+            factor = sum.y - sum.y;
         for (uint32_t c = me; c < j.width; c += team) {
             float v = (x[c] - middle - rest) * factor * (j.weight != NULL ? j.weight[c] : 1.0f);
             y[c] = j.bias != NULL ? v + j.bias[c] : v;

@@ -396,7 +396,7 @@ static void logits_that_are_not_finite(void **state)
     const pare_scorer with = {.m = &f.m, .b = f.b, .tokenizer = f.t};
     CHECK(pare_score_task(&s, &t, &with, &err) == PARE_ERR_NUMBER);
     CHECK(strstr(err.text, "item '7'") != NULL && strstr(err.text, "token id 0 is NaN") != NULL);
-    CHECK(strstr(err.text, "all that go into the tensors of the layers are finite") != NULL);
+    CHECK(strstr(err.text, "all that go into and out of the layers are finite") != NULL);
     tear_down(&f);
 }
 

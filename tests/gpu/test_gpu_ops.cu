@@ -204,6 +204,24 @@ static void norms(void **)
     }
 }
 
+/* Whose squares float32 cannot hold: no figure may come out of them. */
+static void norms_of_huge_numbers(void **)
+{
+    both b = open_both();
+    for (uint32_t width : {64, 600})
+        for (pare_norm kind : {PARE_NORM_RMS, PARE_NORM_LAYER}) {
+            std::vector<float> x = noise(2 * width, width);
+            x[5] = 1e25f;
+            float *dx = to_device(b.g, x);
+            pare_norm_op op = {kind, dx, 2, width, NULL, NULL, 1e-5f, dx};
+            CHECK_OK(pare_gpu_norm(b.g, &op, &b.err), &b.err);
+            std::vector<float> y = take(b.g, dx, x.size());
+            for (uint32_t i = 0; i < 2 * width; i++)
+                CHECK(isnan(y[i]) == (i < width));
+        }
+    close_both(&b);
+}
+
 static void many_short_groups(void **)
 {
     check_norm(PARE_NORM_RMS, 66000, 3, 0, true); /* more groups than a grid has blocks in y */
@@ -275,6 +293,7 @@ int main(void)
         cmocka_unit_test(embeds),
         cmocka_unit_test(biases),
         cmocka_unit_test(norms),
+        cmocka_unit_test(norms_of_huge_numbers),
         cmocka_unit_test(many_short_groups),
         cmocka_unit_test(rotary_embedding),
         cmocka_unit_test(sums_of_columns),
