@@ -42,12 +42,35 @@ static uint64_t tile_rows(const pare_gpu *g, uint64_t n_rows, uint64_t row_bytes
     return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
 }
 
-/* x[n] as bfloat16: the copy that is there if the last thing the device did was a product of the same x, as it is for
- * the weights of queries, keys and values. */
+uint16_t *pare_gpu_rounded_place(pare_gpu *g, uint64_t n)
+{
+    return g->f32 ? NULL : (uint16_t *)pare_gpu_scratch_of(g, PARE_GPU_INPUT_BF16, n * sizeof(uint16_t), NULL);
+}
+
+void pare_gpu_rounded_note(pare_gpu *g, const float *y, uint64_t n)
+{
+    g->rounded.x = y;
+    g->rounded.n = n;
+    g->rounded.n_calls = __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
+}
+
+bool pare_gpu_rounded_held(const pare_gpu *g)
+{
+    return g->rounded.x != NULL && g->rounded.n_calls == __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
+}
+
+void pare_gpu_rounded_keep(pare_gpu *g, bool held, const float *written, uint64_t n)
+{
+    const float *x = g->rounded.x;
+    if (held && (written + n <= x || x + g->rounded.n <= written))
+        pare_gpu_rounded_note(g, x, g->rounded.n);
+}
+
+/* x[n] as bfloat16: the copy that is there for the weights of queries, keys and values, for gate and up, and behind
+ * norms and activations. */
 static pare_status rounded_input(pare_gpu *g, const float *x, uint64_t n, const void **out, pare_error *err)
 {
-    bool kept =
-        g->rounded.x == x && g->rounded.n == n && g->rounded.n_calls == __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
+    bool kept = g->rounded.x == x && g->rounded.n == n && pare_gpu_rounded_held(g);
     void *copy = pare_gpu_scratch_of(g, PARE_GPU_INPUT_BF16, n * sizeof(uint16_t), err);
     *out = copy;
     if (copy == NULL)
@@ -79,9 +102,7 @@ pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uin
             st = f32 ? pare_gpu_gemm_f32(g, &p, err) : pare_gpu_gemm_bf16(g, &p, err);
     }
     pare_gpu_weight_done(g);
-    g->rounded.x = st == PARE_OK && !f32 ? x : NULL;
-    g->rounded.n = n * w->row_len;
-    g->rounded.n_calls = __atomic_load_n(&g->n_calls, __ATOMIC_RELAXED);
+    pare_gpu_rounded_note(g, st == PARE_OK && !f32 ? x : NULL, n * w->row_len);
     return st;
 }
 

@@ -3,6 +3,7 @@
 #include "gpu/ops.h"
 
 #include "gpu/decode.h"
+#include "gpu/matmul.h"
 #include "gpu/weights.h"
 
 #include <inttypes.h>
@@ -76,65 +77,88 @@ static __device__ __forceinline__ float relu2(float x, float up, float)
     return (x < 0 ? 0.0f : x * x) * up;
 }
 
-/* out[i] = f(x[i], y[i], factor), y[i] = 1 without y; out may be x or y. The first 4 n_wide by whole words. */
+static __device__ __forceinline__ uint16_t round_bf16(float v)
+{
+    return (uint16_t)pare_round_bf16_pair(v, 0);
+}
+
+/* out[i] = f(x[i], y[i], factor), y[i] = 1 without y; out may be x or y. The first 4 n_wide by whole words. rounded:
+ * out as bfloat16, or NULL. */
 template <map_fn f>
-static __global__ void map_kernel(const float *x, const float *y, float factor, size_t n, size_t n_wide, float *out)
+static __global__ void map_kernel(const float *x, const float *y, float factor, size_t n, size_t n_wide, float *out,
+                                  uint16_t *rounded)
 {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, step = (size_t)gridDim.x * blockDim.x;
     for (size_t k = i; k < n_wide; k += step) {
         float4 a = ((const float4 *)x)[k], b = y != NULL ? ((const float4 *)y)[k] : make_float4(1, 1, 1, 1);
-        ((float4 *)out)[k] =
-            make_float4(f(a.x, b.x, factor), f(a.y, b.y, factor), f(a.z, b.z, factor), f(a.w, b.w, factor));
+        float4 v = make_float4(f(a.x, b.x, factor), f(a.y, b.y, factor), f(a.z, b.z, factor), f(a.w, b.w, factor));
+        ((float4 *)out)[k] = v;
+        if (rounded != NULL)
+            ((uint2 *)rounded)[k] = uint2{pare_round_bf16_pair(v.x, v.y), pare_round_bf16_pair(v.z, v.w)};
     }
-    for (size_t k = 4 * n_wide + i; k < n; k += step)
-        out[k] = f(x[k], y != NULL ? y[k] : 1.0f, factor);
+    for (size_t k = 4 * n_wide + i; k < n; k += step) {
+        float v = f(x[k], y != NULL ? y[k] : 1.0f, factor);
+        out[k] = v;
+        if (rounded != NULL)
+            rounded[k] = round_bf16(v);
+    }
 }
 
 template <map_fn f>
 static pare_status map(pare_gpu *g, const float *x, const float *y, float factor, size_t n, float *out,
-                       const char *what, pare_error *err)
+                       uint16_t *rounded, const char *what, pare_error *err)
 {
     bool wide = aligned(x) && aligned(y) && aligned(out);
     auto kernel = map_kernel<f>;
     if (n == 0)
         return PARE_OK;
     PARE_LAUNCH(kernel, pare_gpu_blocks(n, wide ? 4 * THREADS : THREADS), THREADS, 0, g->stream, x, y, factor, n,
-                wide ? n / 4 : 0, out);
+                wide ? n / 4 : 0, out, rounded);
     return pare_gpu_launched(g, what, err);
 }
 
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err)
 {
-    return map<times>(g, x, NULL, factor, n, x, "scale", err);
+    return map<times>(g, x, NULL, factor, n, x, NULL, "scale", err);
 }
 
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)
 {
-    return map<capped>(g, x, NULL, cap, n, x, "soft cap", err);
+    return map<capped>(g, x, NULL, cap, n, x, NULL, "soft cap", err);
 }
 
 pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, size_t n, pare_error *err)
 {
-    return map<plus>(g, x, y, y_scale, n, x, "add", err);
+    return map<plus>(g, x, y, y_scale, n, x, NULL, "add", err);
 }
 
+static pare_status activate(pare_gpu *g, pare_activation act, const float *x, const float *up, size_t n, float *y,
+                            uint16_t *rounded, pare_error *err)
+{
+    switch (act) {
+    case PARE_ACT_SILU:
+        return map<silu>(g, x, up, 0, n, y, rounded, "SiLU", err);
+    case PARE_ACT_GELU_ERF:
+        return map<gelu_erf>(g, x, up, 0, n, y, rounded, "GELU", err);
+    case PARE_ACT_GELU_TANH:
+        return map<gelu_tanh>(g, x, up, 0, n, y, rounded, "GELU", err);
+    case PARE_ACT_RELU:
+        return map<relu>(g, x, up, 0, n, y, rounded, "ReLU", err);
+    case PARE_ACT_RELU2:
+        return map<relu2>(g, x, up, 0, n, y, rounded, "ReLU squared", err);
+    }
+    return pare_gpu_calls->fail(err, PARE_ERR_UNSUPPORTED, "the CUDA backend has no activation number %d", (int)act);
+}
+
+/* What follows is a product. */
 pare_status pare_gpu_activate(pare_gpu *g, pare_activation act, const float *gate, const float *up, size_t n, float *y,
                               pare_error *err)
 {
-    const float *x = gate != NULL ? gate : up, *u = gate != NULL ? up : NULL;
-    switch (act) {
-    case PARE_ACT_SILU:
-        return map<silu>(g, x, u, 0, n, y, "SiLU", err);
-    case PARE_ACT_GELU_ERF:
-        return map<gelu_erf>(g, x, u, 0, n, y, "GELU", err);
-    case PARE_ACT_GELU_TANH:
-        return map<gelu_tanh>(g, x, u, 0, n, y, "GELU", err);
-    case PARE_ACT_RELU:
-        return map<relu>(g, x, u, 0, n, y, "ReLU", err);
-    case PARE_ACT_RELU2:
-        return map<relu2>(g, x, u, 0, n, y, "ReLU squared", err);
-    }
-    return pare_gpu_calls->fail(err, PARE_ERR_UNSUPPORTED, "the CUDA backend has no activation number %d", (int)act);
+    uint16_t *rounded = n > 0 ? pare_gpu_rounded_place(g, n) : NULL;
+    pare_status st = activate(g, act, gate != NULL ? gate : up, gate != NULL ? up : NULL, n, y, rounded, err);
+    if (st == PARE_OK && rounded != NULL)
+        pare_gpu_rounded_note(g, y, n);
+    return st;
 }
 
 pare_status pare_gpu_clear(pare_gpu *g, float *y, size_t n, pare_error *err)
@@ -274,12 +298,15 @@ pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uin
                              pare_error *err)
 {
     rows r = {NULL, NULL, NULL, NULL, n, width, x};
+    bool held = pare_gpu_rounded_held(g);
     pare_status st = vector_of(g, bias, first + width, &r.bias, err);
     if (st != PARE_OK || n == 0 || width == 0)
         return st;
     r.bias += first;
     PARE_LAUNCH(add_row_kernel, row_grid(n), row_threads(width), 0, g->stream, r);
-    return pare_gpu_launched(g, "bias", err);
+    st = pare_gpu_launched(g, "bias", err);
+    pare_gpu_rounded_keep(g, held, x, (uint64_t)n * width);
+    return st;
 }
 
 /* ---- norms ---- */
@@ -291,6 +318,7 @@ typedef struct norm_job {
     float eps;
     bool layer;
     float *y;
+    uint16_t *rounded; /* y as bfloat16, or NULL */
 } norm_job;
 
 /* The sums of a and of b over `team` neighbouring threads, a warp or the whole block, for each of them. */
@@ -345,14 +373,21 @@ template <int team> static __global__ void norm_kernel(norm_job j)
             factor = sum.y - sum.y;
         for (uint32_t c = me; c < j.width; c += team) {
             float v = (x[c] - middle - rest) * factor * (j.weight != NULL ? j.weight[c] : 1.0f);
-            y[c] = j.bias != NULL ? v + j.bias[c] : v;
+            v = j.bias != NULL ? v + j.bias[c] : v;
+            y[c] = v;
+            if (j.rounded != NULL)
+                j.rounded[i * j.width + c] = round_bf16(v);
         }
     }
 }
 
+/* A norm into other memory is the input of products; one in place is of keys, of queries or of what a product gave, and
+ * lies in the way of no input that others wait for. */
 pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
 {
-    norm_job j = {op->x, NULL, NULL, op->n, op->width, op->eps, op->kind == PARE_NORM_LAYER, op->y};
+    norm_job j = {op->x, NULL, NULL, op->n, op->width, op->eps, op->kind == PARE_NORM_LAYER, op->y, NULL};
+    uint64_t n = op->n * op->width;
+    bool held = pare_gpu_rounded_held(g);
     pare_status st = PARE_OK;
     if (op->weight != NULL)
         st = vector_of(g, op->weight, op->width, &j.weight, err);
@@ -360,11 +395,18 @@ pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
         st = vector_of(g, op->bias, op->width, &j.bias, err);
     if (st != PARE_OK || op->n == 0 || op->width == 0)
         return st;
+    if (op->y != op->x)
+        j.rounded = pare_gpu_rounded_place(g, n);
     if (op->width <= SHORT_GROUP)
         PARE_LAUNCH(norm_kernel<PARE_WARP>, pare_gpu_blocks(op->n, THREADS / PARE_WARP), THREADS, 0, g->stream, j);
     else
         PARE_LAUNCH(norm_kernel<THREADS>, row_grid(op->n), THREADS, THREADS / PARE_WARP * sizeof(float2), g->stream, j);
-    return pare_gpu_launched(g, "norm", err);
+    st = pare_gpu_launched(g, "norm", err);
+    if (st == PARE_OK && j.rounded != NULL)
+        pare_gpu_rounded_note(g, op->y, n);
+    else
+        pare_gpu_rounded_keep(g, held && op->y == op->x, op->y, n);
+    return st;
 }
 
 /* ---- rotary embedding ---- */
@@ -395,13 +437,16 @@ pare_status pare_gpu_rope(pare_gpu *g, const pare_rope *r, float *x, pare_error 
     if (r->n == 0 || n_pairs == 0)
         return PARE_OK;
     const void *positions;
+    bool held = pare_gpu_rounded_held(g);
     pare_status st = push(g, r->positions, r->n * sizeof *r->positions, &positions, err);
     if (st != PARE_OK)
         return st;
     on_device.positions = (const int32_t *)positions;
     PARE_LAUNCH(rope_kernel, row_grid(r->n), row_threads(n_pairs), 0, g->stream, on_device, pairs ? 2 : 1,
                 pairs ? 1 : r->n_rot / 2, x);
-    return pare_gpu_launched(g, "rotary embedding", err);
+    st = pare_gpu_launched(g, "rotary embedding", err);
+    pare_gpu_rounded_keep(g, held, x, (uint64_t)r->n * r->n_head * r->head_dim);
+    return st;
 }
 
 /* ---- sums of columns ---- */

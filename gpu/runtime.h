@@ -27,8 +27,8 @@ struct pare_gpu {
     struct pare_gpu_blas *blas;       /* gpu/blas.h; NULL: own kernels */
     struct {
         const float *x;
-        uint64_t n, n_calls; /* the device has done nothing since if it still counts so many */
-    } rounded;               /* whose copy PARE_GPU_INPUT_BF16 holds; gpu/matmul.cu */
+        uint64_t n, n_calls; /* x is what it was if the device still counts so many calls */
+    } rounded;               /* whose copy PARE_GPU_INPUT_BF16 holds; gpu/matmul.h */
 };
 
 extern const pare_gpu_host *pare_gpu_calls; /* set once, when the plugin is loaded */

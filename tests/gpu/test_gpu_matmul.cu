@@ -1,6 +1,7 @@
 #include "gpu_check.h"
 
 #include "gpu/matmul.h"
+#include "gpu/ops.h"
 
 extern "C" {
 #include "core/half.h"
@@ -150,6 +151,90 @@ static void inputs_that_change(void **)
     pare_gpu_close(g);
 }
 
+/* What a norm or an activation leaves rounded for the products that follow, and what makes it forgotten. */
+struct left_rounded {
+    pare_gpu *g;
+    weight w; /* [5, width] */
+    float *x, *y, *other, *out;
+    uint64_t n, least; /* least: calls of the device for a product whose input is rounded already */
+};
+
+/* The calls of the device for a product of `in`. */
+static uint64_t count_calls(const left_rounded *r, const float *in)
+{
+    pare_error err = {};
+    uint64_t before = r->g->n_calls;
+    CHECK_OK(pare_gpu_matmul(r->g, &r->w.t, 0, 5, in, 3, r->out, 0, false, &err), &err);
+    return r->g->n_calls - before;
+}
+
+/* A product of y takes so many calls more than the least, and gives what the same numbers elsewhere give. */
+static void check_product_of_y(const left_rounded *r, uint64_t more)
+{
+    pare_error err = {};
+    CHECK(count_calls(r, r->y) == r->least + more);
+    std::vector<float> got = from_device(r->g, r->out, 15), numbers = from_device(r->g, r->y, r->n);
+    CHECK_OK(pare_gpu_upload(r->g, r->other, numbers.data(), r->n * sizeof(float), &err), &err);
+    CHECK(count_calls(r, r->other) == r->least + 1);
+    CHECK(from_device(r->g, r->out, 15) == got);
+}
+
+static void check_left_rounded(const left_rounded *r)
+{
+    pare_error err = {};
+    uint32_t width = (uint32_t)(r->n / 3);
+    const pare_norm_op norm = {PARE_NORM_RMS, r->x, 3, width, NULL, NULL, 1e-5f, r->y};
+    pare_norm_op in_place = {PARE_NORM_LAYER, r->other, 3, width, NULL, NULL, 1e-5f, r->other};
+    int32_t positions[3] = {0, 0, 0};
+    std::vector<float> quarter = {0, 1};
+    float *cos_sin = to_device(r->g, quarter);
+    const pare_rope rope = {positions, 3, 1, width, 2, PARE_ROPE_HALVES, cos_sin};
+    CHECK_OK(pare_gpu_norm(r->g, &norm, &err), &err);
+    check_product_of_y(r, 0);
+    CHECK_OK(pare_gpu_norm(r->g, &norm, &err), &err); /* keys get their norm, bias and places elsewhere */
+    CHECK_OK(pare_gpu_norm(r->g, &in_place, &err), &err);
+    CHECK_OK(pare_gpu_add_row(r->g, r->other, &r->w.t, 0, 3, width, &err), &err);
+    CHECK_OK(pare_gpu_rope(r->g, &rope, r->other, &err), &err);
+    check_product_of_y(r, 0);
+    in_place.x = in_place.y = r->y;
+    for (int change = 0; change < 4; change++) { /* what is written to y makes it forgotten, the last row, too */
+        CHECK_OK(pare_gpu_norm(r->g, &norm, &err), &err);
+        if (change == 0)
+            CHECK_OK(pare_gpu_norm(r->g, &in_place, &err), &err);
+        if (change == 1)
+            CHECK_OK(pare_gpu_add_row(r->g, r->y + 2 * width, &r->w.t, 0, 1, width, &err), &err);
+        if (change == 2)
+            CHECK_OK(pare_gpu_rope(r->g, &rope, r->y, &err), &err);
+        if (change == 3)
+            CHECK_OK(pare_gpu_scale(r->g, r->y, 3, 1, &err), &err);
+        check_product_of_y(r, 1);
+    }
+    CHECK_OK(pare_gpu_activate(r->g, PARE_ACT_SILU, r->x, r->y, r->n, r->y, &err), &err);
+    check_product_of_y(r, 0);
+    pare_gpu_free(r->g, cos_sin, sizeof(float) * 2);
+}
+
+static void inputs_left_rounded(void **)
+{
+    for (uint32_t width : {33, 36, 600}) { /* with odd rows, with whole words, for a block of threads */
+        left_rounded r = {};
+        r.g = open_device(false);
+        r.n = 3 * width;
+        make_weight(&r.w, PARE_TYPE_BF16, 5, width);
+        r.x = to_device(r.g, noise(r.n, 1));
+        r.y = to_device(r.g, noise(r.n, 2));
+        r.other = to_device(r.g, noise(r.n, 3));
+        r.out = to_device(r.g, std::vector<float>(15));
+        count_calls(&r, r.x);
+        r.least = count_calls(&r, r.x);
+        check_left_rounded(&r);
+        for (float *p : {r.x, r.y, r.other})
+            pare_gpu_free(r.g, p, r.n * sizeof *p);
+        pare_gpu_free(r.g, r.out, 15 * sizeof(float));
+        pare_gpu_close(r.g);
+    }
+}
+
 /* h twice x^T x, against double: symmetric to the bit. */
 static void check_gram(pare_gpu *g, uint32_t n, uint32_t width)
 {
@@ -192,9 +277,8 @@ static void gram_is_symmetric(void **)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(types_and_ranges_of_rows),
-        cmocka_unit_test(tiles_of_rows),
-        cmocka_unit_test(inputs_that_change),
+        cmocka_unit_test(types_and_ranges_of_rows), cmocka_unit_test(tiles_of_rows),
+        cmocka_unit_test(inputs_that_change),       cmocka_unit_test(inputs_left_rounded),
         cmocka_unit_test(gram_is_symmetric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
