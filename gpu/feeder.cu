@@ -116,11 +116,13 @@ static pare_status deliver(reader *r, const slice *s, cudaError_t *code, pare_er
         return st;
     if (s->d->release)
         pare_gpu_calls->tensor_release(t, s->row, s->n_rows);
+    pthread_mutex_lock(&r->f->lock); /* nothing else comes between: its time would count, too */
     *code = cudaEventRecord(b->begun, r->f->stream);
     if (*code == cudaSuccess)
         *code = cudaMemcpyAsync(s->dst, b->host, bytes, cudaMemcpyHostToDevice, r->f->stream);
     if (*code == cudaSuccess)
         *code = cudaEventRecord(b->done, r->f->stream);
+    pthread_mutex_unlock(&r->f->lock);
     b->copying = *code == cudaSuccess ? bytes : 0;
     return *code == cudaSuccess ? PARE_OK : PARE_ERR_DEVICE;
 }
@@ -275,7 +277,10 @@ void pare_gpu_feeder_withdraw(pare_gpu_feeder *f, pare_gpu_delivery *d)
 
 cudaError_t pare_gpu_feeder_behind(pare_gpu_feeder *f, cudaEvent_t e)
 {
-    return cudaStreamWaitEvent(f->stream, e, 0);
+    pthread_mutex_lock(&f->lock);
+    cudaError_t code = cudaStreamWaitEvent(f->stream, e, 0);
+    pthread_mutex_unlock(&f->lock);
+    return code;
 }
 
 cudaError_t pare_gpu_feeder_drain(pare_gpu_feeder *f)

@@ -35,11 +35,14 @@ pare_status pare_gpu_check(pare_gpu *g, cudaError_t code, const char *what, pare
     __atomic_fetch_add(&g->n_calls, 1, __ATOMIC_RELAXED);
     if (code == cudaSuccess)
         return PARE_OK;
+    cudaGetLastError(); /* or the next launch would find it */
     if (code == cudaErrorMemoryAllocation)
         return pare_gpu_calls->fail(err, PARE_ERR_MEMORY, "device %d (%s): no memory: %s", g->device,
                                     g->properties.name, what);
+    size_t free_bytes, total;
+    if (g->stream != NULL && cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
+        g->lost = true; /* an error that stays is the device's */
     cudaGetLastError();
-    g->lost = g->lost || cudaPeekAtLastError() != cudaSuccess; /* an error that stays is the device's */
     return pare_gpu_calls->fail(err, PARE_ERR_DEVICE, "device %d (%s): %s: %s (%s)%s", g->device, g->properties.name,
                                 what, cudaGetErrorString(code), cudaGetErrorName(code),
                                 g->lost ? "; the device is lost" : "");
