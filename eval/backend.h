@@ -99,7 +99,10 @@ struct pare_backend {
     /* y[n, n_rows] = x[n, w->row_len] * W^T with W = rows [row, row + n_rows) of w; y apart from x */
     pare_status (*matmul)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                           uint32_t n, float *y, pare_error *err);
-    /* The same with factors that are never rounded below float: for scores that choose, a router's. */
+    /* The same, added to what y holds. NULL: there is no shorter way than a product and an addition. */
+    pare_status (*matmul_add)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                              uint32_t n, float *y, pare_error *err);
+    /* As matmul with factors that are never rounded below float: for scores that choose, a router's. */
     pare_status (*matmul_f32)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                               uint32_t n, float *y, pare_error *err);
     /* y[n, row_len] = rows ids[i] of w; ids in host memory, each below w->n_rows */
@@ -142,8 +145,8 @@ struct pare_backend {
                          pare_error *err);
 
     /* Weights that a pass which is opened may ask for; those of one that is closed. What is dropped as often as it was
-     * held is forgotten: its model may be closed, and another one's tensors may come to lie where these were. NULL (both
-     * are): nothing is kept of weights. */
+     * held is forgotten: its model may be closed, and another one's tensors may come to lie where these were. NULL
+     * (both are): nothing is kept of weights. */
     pare_status (*hold)(pare_backend *b, const pare_tensor *const *weights, size_t n, pare_error *err);
     void (*drop)(pare_backend *b, const pare_tensor *const *weights, size_t n);
     /* These weights will be needed soon, in this order: a hint, given one layer ahead. NULL: of no use. */

@@ -9,16 +9,26 @@ void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user)
     f->observe_user = user;
 }
 
-pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
-                                uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
+typedef pare_status (*product_fn)(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                                  uint32_t n, float *y, pare_error *err);
+
+/* y = product(x) + bias, or y += for a product that adds */
+static pare_status linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, product_fn product,
+                          uint32_t row, uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
 {
-    bool router = id == PARE_W_FFN_GATE_INP;
-    pare_status st = (router ? f->b->matmul_f32 : f->b->matmul)(f->b, l->w[id], row, n_rows, x, n, y, err);
+    pare_status st = product(f->b, l->w[id], row, n_rows, x, n, y, err);
     if (st == PARE_OK && f->observe != NULL && row == 0)
         st = f->observe(l->w[id], 0, x, n, f->observe_user, err);
     if (st == PARE_OK && l->b[id] != NULL)
         st = f->b->add_row(f->b, y, l->b[id], row, n, n_rows, err);
     return st;
+}
+
+pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
+                                uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
+{
+    bool router = id == PARE_W_FFN_GATE_INP;
+    return linear(f, l, id, router ? f->b->matmul_f32 : f->b->matmul, row, n_rows, x, n, y, err);
 }
 
 void pare_forward_begin(pare_forward *f, pare_cache *cache)
@@ -148,7 +158,7 @@ static pare_status make_keys(pare_forward *f, const pare_forward_weights *l, uin
     return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
 }
 
-/* branch = attention(x) to the keys that are there */
+/* o = attention(x) to the keys that are there */
 static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer, const slice *s,
                           const float *x, pare_error *err)
 {
@@ -172,14 +182,13 @@ static pare_status attend(pare_forward *f, const pare_forward_weights *l, uint32
     };
     pare_status st;
     if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
-        (st = f->b->attention(f->b, &a, err)) != PARE_OK)
+        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
         return st;
-    return pare_forward_linear(f, l, PARE_W_ATTN_OUT, 0, hp->n_embd, f->o, s->n, f->branch, err);
+    return f->b->attention(f->b, &a, err);
 }
 
-/* y = down(act(gate(x)) * up(x)) or down(act(up(x))) for n tokens */
-static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
+/* up = act(gate(x)) * up(x) or act(up(x)) for n tokens */
+static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n,
                              pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
@@ -189,11 +198,15 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
     if (wiring->gated_ffn)
         st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, hp->n_ff, x, n, f->gate, err);
     if (st != PARE_OK ||
-        (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK ||
-        (st = f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, (size_t)n * hp->n_ff, f->up,
-                             err)) != PARE_OK)
+        (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK)
         return st;
-    return pare_forward_linear(f, l, PARE_W_FFN_DOWN, 0, hp->n_embd, f->up, n, y, err);
+    return f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, (size_t)n * hp->n_ff, f->up,
+                          err);
+}
+
+static float residual_scale(const pare_forward *f)
+{
+    return f->m->hp.residual_scale != 0 ? f->m->hp.residual_scale : 1;
 }
 
 /* Add the branch to the residual stream, after its own norm where the layer has one. */
@@ -206,8 +219,18 @@ static pare_status add_branch(pare_forward *f, const pare_forward_weights *l, pa
         st = normalize(f, l, post_norm, f->branch, s->n, hp->n_embd, f->branch, err);
     if (st != PARE_OK)
         return st;
-    float scale = hp->residual_scale != 0 ? hp->residual_scale : 1;
-    return f->b->add(f->b, slice_x(f, s), f->branch, scale, (size_t)s->n * hp->n_embd, err);
+    return f->b->add(f->b, slice_x(f, s), f->branch, residual_scale(f), (size_t)s->n * hp->n_embd, err);
+}
+
+/* The product that ends a part of a layer, added to the residual stream: at once where nothing is done to it before. */
+static pare_status add_product(pare_forward *f, const pare_forward_weights *l, pare_weight id, const float *in,
+                               pare_weight post_norm, const slice *s, pare_error *err)
+{
+    uint32_t n_embd = f->m->hp.n_embd;
+    if (f->b->matmul_add != NULL && l->w[post_norm] == NULL && residual_scale(f) == 1)
+        return linear(f, l, id, f->b->matmul_add, 0, n_embd, in, s->n, slice_x(f, s), err);
+    pare_status st = pare_forward_linear(f, l, id, 0, n_embd, in, s->n, f->branch, err);
+    return st == PARE_OK ? add_branch(f, l, post_norm, s, err) : st;
 }
 
 /* The input of a part of a layer: the residual stream, normalised where the layer has that norm. */
@@ -268,13 +291,16 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, slice *s, pare_err
         return st;
     if (parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    if ((st = add_branch(f, l, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK)
+    if ((st = add_product(f, l, PARE_W_ATTN_OUT, f->o, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK)
         return st;
     if (!parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    st = pare_forward_has_experts(f, l) ? pare_forward_experts(f, l, in, s->n, f->branch, err)
-                                        : dense_ffn(f, l, in, s->n, f->branch, err);
-    return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
+    if (pare_forward_has_experts(f, l)) {
+        st = pare_forward_experts(f, l, in, s->n, f->branch, err);
+        return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
+    }
+    st = dense_ffn(f, l, in, s->n, err);
+    return st == PARE_OK ? add_product(f, l, PARE_W_FFN_DOWN, f->up, PARE_W_FFN_POST_NORM, s, err) : st;
 }
 
 /* x += the learned embeddings of the slice's positions */

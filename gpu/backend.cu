@@ -95,6 +95,8 @@ OPERATION(copy, pare_gpu_check(g, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDev
           void *dst, const void *src, size_t bytes)
 OPERATION(matmul, pare_gpu_matmul(g, w, row, n_rows, x, n, y, 0, g->f32, err), const pare_tensor *w, uint64_t row,
           uint64_t n_rows, const float *x, uint32_t n, float *y)
+OPERATION(matmul_add, pare_gpu_matmul_add(g, w, row, n_rows, x, n, y, err), const pare_tensor *w, uint64_t row,
+          uint64_t n_rows, const float *x, uint32_t n, float *y)
 OPERATION(matmul_f32, pare_gpu_matmul(g, w, row, n_rows, x, n, y, 0, true, err), const pare_tensor *w, uint64_t row,
           uint64_t n_rows, const float *x, uint32_t n, float *y)
 OPERATION(embed, pare_gpu_embed(g, w, ids, n, y, err), const pare_tensor *w, const int32_t *ids, uint32_t n, float *y)
@@ -166,6 +168,7 @@ static void fill_operations(pare_backend *t)
     t->download = device_download;
     t->copy = device_copy;
     t->matmul = device_matmul;
+    t->matmul_add = device_matmul_add;
     t->matmul_f32 = device_matmul_f32;
     t->embed = device_embed;
     t->gather = device_gather;

@@ -78,13 +78,12 @@ static pare_status rounded_input(pare_gpu *g, const float *x, uint64_t n, const 
     return kept ? PARE_OK : pare_gpu_round_bf16(g, x, n, (uint16_t *)copy, err);
 }
 
-pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
-                            uint32_t n, float *y, uint64_t ldy, bool exact, pare_error *err)
+static pare_status multiply(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                            uint32_t n, float *y, uint64_t ldy, bool f32, float beta, pare_error *err)
 {
     if (n == 0 || n_rows == 0)
         return PARE_OK;
-    bool f32 = exact || g->f32;
-    pare_gpu_product p = {x, NULL, y, n, 0, w->row_len, ldy != 0 ? ldy : n_rows, 0};
+    pare_gpu_product p = {x, NULL, y, n, 0, w->row_len, ldy, beta};
     pare_status st = f32 ? PARE_OK : rounded_input(g, x, n * w->row_len, &p.x, err);
     uint64_t row_bytes = w->row_len * (f32 ? sizeof(float) : sizeof(uint16_t)), step = tile_rows(g, n_rows, row_bytes);
     uint64_t largest =
@@ -104,6 +103,18 @@ pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uin
     pare_gpu_weight_done(g);
     pare_gpu_rounded_note(g, st == PARE_OK && !f32 ? x : NULL, n * w->row_len);
     return st;
+}
+
+pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                            uint32_t n, float *y, uint64_t ldy, bool exact, pare_error *err)
+{
+    return multiply(g, w, row, n_rows, x, n, y, ldy != 0 ? ldy : n_rows, exact || g->f32, 0, err);
+}
+
+pare_status pare_gpu_matmul_add(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                                uint32_t n, float *y, pare_error *err)
+{
+    return multiply(g, w, row, n_rows, x, n, y, n_rows, g->f32, 1, err);
 }
 
 /* ---- x^T x ---- */

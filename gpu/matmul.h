@@ -9,6 +9,10 @@
 pare_status pare_gpu_matmul(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                             uint32_t n, float *y, uint64_t ldy, bool exact, pare_error *err);
 
+/* y += x W^T; y: [n, n_rows]. This is pare_backend.matmul_add. */
+pare_status pare_gpu_matmul_add(pare_gpu *g, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
+                                uint32_t n, float *y, pare_error *err);
+
 /* Inputs of products as bfloat16, in PARE_GPU_INPUT_BF16. An operation in front of a product may leave its result there
  * as it writes it, so that nobody reads it again to round it: `place` is where n numbers go (NULL: the device computes
  * with floats, or has no room), and behind all that the operation asks of the device, `note` says that they are those

@@ -468,7 +468,7 @@ static __global__ void __launch_bounds__(COLUMNS *STRIPES)
             PARE_UNROLL
             for (int k = 0; k < AHEAD; k++) {
                 s += (double)v[k];
-                s2 += (double)v[k] * (double)v[k];
+                s2 = fma((double)v[k], (double)v[k], s2);
             }
         }
     }

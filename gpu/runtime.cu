@@ -139,9 +139,11 @@ void *pare_gpu_scratch_of(pare_gpu *g, pare_gpu_purpose purpose, size_t bytes, p
 static pare_status grow_slot(pare_gpu *g, unsigned i, size_t bytes, pare_error *err)
 {
     auto *s = &g->staging->slot[i];
-    size_t want = bytes < 4096 ? 4096 : bytes;
+    size_t want = 4096;
     if (bytes <= s->bytes)
         return PARE_OK;
+    while (want < bytes) /* experts have another number of tokens each time */
+        want *= 2;
     if (s->host != NULL)
         cudaFreeHost(s->host);
     pare_gpu_free(g, s->device, s->bytes);

@@ -151,6 +151,30 @@ static void inputs_that_change(void **)
     pare_gpu_close(g);
 }
 
+/* Products that are added to what is there, one tile of the weight after the other. */
+static void products_that_add(void **)
+{
+    for (bool f32 : {false, true})
+        for (pare_type type : {PARE_TYPE_Q8_0, PARE_TYPE_BF16}) {
+            pare_gpu *g = open_device(f32);
+            weight w;
+            pare_error err = {};
+            make_weight(&w, type, 600, 32);
+            g->tile_bytes = 1;
+            std::vector<float> x = noise(3 * 32, 1), y = noise(3 * 520, 2);
+            std::vector<double> want(y.begin(), y.end());
+            for (size_t i = 0; i < want.size(); i++)
+                for (size_t c = 0; c < 32; c++)
+                    want[i] += as_factor(x[i / 520 * 32 + c], f32) * as_factor(w.floats[(7 + i % 520) * 32 + c], f32);
+            float *dx = to_device(g, x), *dy = to_device(g, y);
+            CHECK_OK(pare_gpu_matmul_add(g, &w.t, 7, 520, dx, 3, dy, &err), &err);
+            CHECK(relative_error(from_device(g, dy, y.size()), want) < 1e-6);
+            pare_gpu_free(g, dx, x.size() * sizeof *dx);
+            pare_gpu_free(g, dy, y.size() * sizeof *dy);
+            pare_gpu_close(g);
+        }
+}
+
 /* What a norm or an activation leaves rounded for the products that follow, and what makes it forgotten. */
 struct left_rounded {
     pare_gpu *g;
@@ -279,7 +303,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types_and_ranges_of_rows), cmocka_unit_test(tiles_of_rows),
         cmocka_unit_test(inputs_that_change),       cmocka_unit_test(inputs_left_rounded),
-        cmocka_unit_test(gram_is_symmetric),
+        cmocka_unit_test(products_that_add),        cmocka_unit_test(gram_is_symmetric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
