@@ -93,6 +93,7 @@ static void auto_says_why_it_is_the_cpu(void **state)
     cli_result r = cli_expect(0, "$PARE eval " WINDOWS "--device auto");
     CHECK(cli_contains(r.err, "pare: device cuda:0: emulated device 0, compute capability 8.0"));
     CHECK(cli_contains(r.out, "on cuda:0 in bf16"));
+    CHECK(cli_contains(cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS).out, "on cuda:0 in bf16"));
 }
 
 /* The perplexity that a command's document has; its device and compute must be as given. */

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { VOCAB = 40, CTX = 32, WINDOWS = 11, N_IDS = WINDOWS * CTX + 7, BOS = 3, MODELS = 2, SCORED = CTX - 1 - CTX / 2 };
 
@@ -18,13 +19,15 @@ typedef struct record {
     uint8_t same[WINDOWS * MODELS][SCORED];
     int32_t ids[WINDOWS * MODELS][CTX];
     size_t n, fail_at;
-    uint32_t n_rows; /* positions of logits */
-    bool has_reference;
+    uint32_t n_rows;          /* positions of logits */
+    bool has_reference, slow; /* slow: the device could be done with all windows before the first scores are read */
 } record;
 
 static pare_status take(const pare_scores *s, size_t model, void *user, pare_error *err)
 {
     record *r = user;
+    if (r->slow && r->n == 0)
+        usleep(50000);
     CHECK(s->n == SCORED && s->first == CTX / 2 && s->has_reference == r->has_reference && r->n < WINDOWS * MODELS);
     r->windows[r->n] = s->window;
     r->models[r->n] = model;
@@ -205,13 +208,13 @@ static void both_ways_say_the_same_of_bad_logits(void **state)
                 toy_values(broken, "output_norm.weight")[5] = NAN;
             else
                 toy_values(broken, "token_embd.weight")[(VOCAB - 1) * 24 + 5] = NAN;
-            s.ids[6 * CTX + 20] = VOCAB - 1; /* which is nowhere else */
+            s.ids[7 * CTX + 20] = VOCAB - 1; /* nowhere else, and in the middle of a batch, however they are cut */
             size_t n_rows = failure(&s, 0, false, true, rows), n_own = failure(&s, 0, true, true, own);
             size_t n_shared = failure(&s, 2, true, true, shared);
             CHECK(strcmp(rows, own) == 0 && strcmp(rows, shared) == 0 && n_rows == n_own && n_own == n_shared);
-            CHECK(strstr(rows, kind == 2 ? "window 6 position " : "window 0 position 16: ") != NULL);
+            CHECK(strstr(rows, kind == 2 ? "window 7 position " : "window 0 position 16: ") != NULL);
             CHECK(strstr(rows, kind == 0 ? "the logit of token 33 is infinite" : "token 0 is NaN") != NULL);
-            CHECK(n_rows == (kind == 2 ? 6 * MODELS : 0));
+            CHECK(n_rows == (kind == 2 ? 7 * MODELS : 0));
             close_models(&s);
         }
 }
@@ -238,6 +241,26 @@ static void devices_share_the_windows(void **state)
         free(one);
     }
     close_models(&s);
+}
+
+/* What has not been handed on is not written over. */
+static void a_slow_reader_is_waited_for(void **state)
+{
+    (void)state;
+    setting s = {0};
+    pare_error err = {0};
+    open_models(&s);
+    record *one = run(&s, 0, 1, true, true, false), *r = calloc(1, sizeof *r);
+    CHECK(r != NULL);
+    r->slow = true;
+    open_devices(&s, 1, 1, true, true);
+    CHECK_OK(evaluate(&s, true, false, r, &err), &err);
+    CHECK(memcmp(r->figures, one->figures, sizeof r->figures) == 0);
+    CHECK(memcmp(r->windows, one->windows, sizeof r->windows) == 0 && memcmp(r->ids, one->ids, sizeof r->ids) == 0);
+    close_devices(&s);
+    close_models(&s);
+    free(one);
+    free(r);
 }
 
 /* Of errors on several devices that of the first window is told, behind the scores of the windows before it. */
@@ -275,6 +298,7 @@ int main(void)
         cmocka_unit_test(scores_of_the_backend_are_those_of_rows),
         cmocka_unit_test(both_ways_say_the_same_of_bad_logits),
         cmocka_unit_test(devices_share_the_windows),
+        cmocka_unit_test(a_slow_reader_is_waited_for),
         cmocka_unit_test(the_first_error_in_order_ends_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -284,6 +284,27 @@ static void sums_of_columns(void **)
     close_both(&b);
 }
 
+/* Pinned memory is written again only when its copy has run, and device memory stays for as many calls as is said. */
+static void arrays_pushed_one_behind_the_other(void **)
+{
+    both b = open_both();
+    enum { N = 3 * PARE_GPU_RECENT, LAST = PARE_GPU_RECENT - 1 };
+    std::vector<int32_t> zeros(N + LAST, 0);
+    int32_t *out = to_device(b.g, zeros);
+    const void *pushed[N + LAST];
+    for (int32_t i = 0; i < N + LAST; i++) {
+        CHECK((pushed[i] = pare_gpu_push(b.g, &i, sizeof i, &b.err)) != NULL);
+        const void *oldest = i >= LAST ? pushed[i - LAST] : NULL; /* that is there */
+        if (oldest != NULL)
+            CHECK(cudaMemcpyAsync(out + i - LAST, oldest, sizeof i, cudaMemcpyDeviceToDevice, b.g->stream) ==
+                  cudaSuccess);
+    }
+    std::vector<int32_t> got = take(b.g, out, N + LAST);
+    for (int32_t i = 0; i < N; i++)
+        CHECK(got[i] == i);
+    close_both(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +313,7 @@ int main(void)
         cmocka_unit_test(rows_by_number),
         cmocka_unit_test(embeds),
         cmocka_unit_test(biases),
+        cmocka_unit_test(arrays_pushed_one_behind_the_other),
         cmocka_unit_test(norms),
         cmocka_unit_test(norms_of_huge_numbers),
         cmocka_unit_test(many_short_groups),
