@@ -22,7 +22,7 @@ static bool has_code_for(int capability)
         char *end;
         int built = (int)strtol(is_ptx ? at + 3 : at, &end, 10);
         has = built > 0 && built <= capability && (is_ptx || built / 10 == capability / 10);
-        at = end;
+        at = end + strcspn(end, " "); /* "90a" */
     }
     return has;
 }

@@ -50,6 +50,7 @@ static void what_is_wrong_is_said(void **state)
         {"PARE_EMULATE_DEVICES=2", "cuda:1,4", "there is no device 4"},
         {"PARE_EMULATE_CAPABILITY=7.0", "cuda:0",
          "(emulated device 0) has compute capability 7.0; the CUDA plugin has "},
+        {"PARE_EMULATE_CAPABILITY=11.0", "cuda", "the CUDA plugin has code for 80 86 89 90 100 120 ptx120"},
         {"PARE_EMULATE_MEMORY=200K", "cuda", "of device memory needed for "},
     };
     (void)state;
@@ -94,6 +95,21 @@ static void auto_says_why_it_is_the_cpu(void **state)
     CHECK(cli_contains(r.err, "pare: device cuda:0: emulated device 0, compute capability 8.0"));
     CHECK(cli_contains(r.out, "on cuda:0 in bf16"));
     CHECK(cli_contains(cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS).out, "on cuda:0 in bf16"));
+}
+
+/* Machine code is for capabilities of its major number from its own on, PTX for all from its own on. */
+static void newer_devices_are_served(void **state)
+{
+    static const struct {
+        const char *capability;
+        bool served;
+    } rows[] = {{"7.5", false},  {"8.6", true},  {"8.7", true}, {"10.3", true},
+                {"11.0", false}, {"12.1", true}, {"13.0", true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r = cli_expect(0, "PARE_EMULATE_CAPABILITY=%s $PARE env", rows[i].capability);
+        CHECK(cli_contains(r.out, "the plugin has no code for it") != rows[i].served);
+    }
 }
 
 /* The perplexity that a command's document has; its device and compute must be as given. */
@@ -205,6 +221,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(too_little_memory_names_numbers_and_options),
         cmocka_unit_test(auto_says_why_it_is_the_cpu),
+        cmocka_unit_test(newer_devices_are_served),
         cmocka_unit_test(figures_are_those_of_the_cpu),
         cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),
