@@ -134,6 +134,18 @@ static void figures_are_those_of_the_cpu(void **state)
     CHECK(fabs(bf16 / cpu - 1) < 1e-2 && bf16 != f32);
 }
 
+/* Said once, with what is streamed; and the figures are those of weights that stay. */
+static void weights_are_streamed(void **state)
+{
+    (void)state;
+    const double all = perplexity("--device cuda --batch 8", "cuda:0", "bf16");
+    const double streamed = perplexity("--device cuda --batch 8 --device-memory 1M", "cuda:0", "bf16");
+    CHECK(fabs(streamed / all - 1) < 1e-14);
+    cli_result r = cli_expect(0, "$PARE eval " WINDOWS "--device cuda --batch 8 --device-memory 1M");
+    CHECK(cli_contains(r.err, "MiB of weights stay on the device, the rest is streamed each pass"));
+    CHECK(cli_count_lines(r.err) == 2);
+}
+
 /* A record without what depends on the machine and the time. Owned by the caller. */
 static json_t *figures(const char *name)
 {
@@ -189,6 +201,11 @@ static void the_record_names_the_device(void **state)
     CHECK(json_string_value(json_object_get(machine, "products")) != NULL);
     CHECK(json_integer_value(json_object_get(machine, "batch_windows")) == 1);
     json_decref(doc);
+    r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS "-q --device cuda:1 --record e.json >e.txt && "
+                      "cat e.json");
+    machine = json_object_get(doc = cli_json(&r), "machine");
+    CHECK(strcmp(json_string_value(json_object_get(machine, "device_name")), "emulated device 1") == 0);
+    json_decref(doc);
 }
 
 static void env_lists_the_devices(void **state)
@@ -223,6 +240,7 @@ int main(void)
         cmocka_unit_test(auto_says_why_it_is_the_cpu),
         cmocka_unit_test(newer_devices_are_served),
         cmocka_unit_test(figures_are_those_of_the_cpu),
+        cmocka_unit_test(weights_are_streamed),
         cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),
         cmocka_unit_test(the_record_names_the_device),
