@@ -3,6 +3,7 @@
 #include "gpu/blas.h"
 #include "gpu/weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 const pare_gpu_host *pare_gpu_calls;
@@ -62,14 +63,28 @@ uint64_t pare_gpu_room(const pare_gpu *g)
     return free_bytes < left ? free_bytes : left;
 }
 
+/* A number of bytes for people, in dst: "17.9 MiB" */
+static const char *in_words(uint64_t bytes, char dst[24])
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB"};
+    double value = (double)bytes;
+    int i = 0;
+    for (; i < 3 && value >= 1024; i++)
+        value /= 1024;
+    snprintf(dst, 24, i > 0 ? "%.1f %s" : "%.0f %s", value, unit[i]);
+    return dst;
+}
+
 static pare_status no_room(const pare_gpu *g, size_t bytes, const char *what, pare_error *err)
 {
-    return pare_gpu_calls->fail(
-        err, PARE_ERR_MEMORY,
-        "device %d (%s): %.1f MiB of device memory needed for %s, %.1f MiB free of %.1f MiB (pare holds %.1f MiB of at "
-        "most %.1f MiB); a smaller --ctx or --batch needs less, a larger --device-memory allows more",
-        g->device, g->properties.name, (double)bytes / MIB, what, (double)pare_gpu_room(g) / MIB,
-        (double)g->properties.totalGlobalMem / MIB, (double)g->used_bytes / MIB, (double)g->max_bytes / MIB);
+    char needed[24], left[24], all[24], held[24], most[24];
+    return pare_gpu_calls->fail(err, PARE_ERR_MEMORY,
+                                "device %d (%s): %s of device memory needed for %s, %s free of %s (pare holds %s of at "
+                                "most %s); fewer tokens at "
+                                "once (--batch), a smaller --ctx or a larger --device-memory would fit",
+                                g->device, g->properties.name, in_words(bytes, needed), what,
+                                in_words(pare_gpu_room(g), left), in_words(g->properties.totalGlobalMem, all),
+                                in_words(g->used_bytes, held), in_words(g->max_bytes, most));
 }
 
 /* cudaMalloc within the budget; no room is cudaErrorMemoryAllocation, and leaves no error behind. */
