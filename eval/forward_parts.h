@@ -99,6 +99,26 @@ pare_status pare_forward_enter_workspace(pare_forward *f, pare_error *err);
 pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
                                 uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err);
 
+/* y = norm(x) with the weight of that name over n groups of `width` */
+pare_status pare_forward_normalize(pare_forward *f, const pare_forward_weights *l, pare_weight id, const float *x,
+                                   uint64_t n, uint32_t width, float *y, pare_error *err);
+
+/* Tokens that pass through a layer together. */
+typedef struct pare_forward_slice {
+    size_t first; /* row of x */
+    uint32_t n;   /* tokens */
+    const int32_t *positions;
+    const pare_attention_span *spans;
+    uint32_t n_spans;
+} pare_forward_slice;
+
+/* Keys and values of x, the input of the layer's attention, behind those of the tokens before it; then
+ * f->o = attention of x to all keys that are there. */
+pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                   const pare_forward_slice *s, const float *x, pare_error *err);
+pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                const pare_forward_slice *s, const float *x, pare_error *err);
+
 /* Plan a run: begin, then the sequences one behind the other. A sequence's n tokens stand at positions n_past and up,
  * its keys from kv_row on, in f->k and f->v or in the cache. */
 void pare_forward_begin(pare_forward *f, pare_cache *cache);

@@ -1,0 +1,90 @@
+/* Attention of the forward pass: queries, keys and values, what is done to their heads, and where they are kept. */
+#include "eval/forward_parts.h"
+
+#include <math.h>
+
+/* y = queries, keys or values of x; row: where their part starts in the fused weight */
+static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t row,
+                           uint32_t n_rows, const pare_forward_slice *s, const float *x, float *y, pare_error *err)
+{
+    bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
+    return pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : id, fused ? row : 0, n_rows, x, s->n, y, err);
+}
+
+/* Norm of each head (or of all together), then RoPE, on q or k. */
+static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
+                                 const pare_forward_slice *s, float *x, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_wiring *wiring = &f->m->arch->wiring;
+    pare_status st = PARE_OK;
+    if (l->w[norm_id] != NULL) {
+        uint64_t groups = wiring->qk_norm_whole ? s->n : (uint64_t)s->n * n_head;
+        uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
+        st = pare_forward_normalize(f, l, norm_id, x, groups, width, x, err);
+    }
+    if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
+        return st;
+    pare_rope rope = {.positions = s->positions,
+                      .n = s->n,
+                      .n_head = n_head,
+                      .head_dim = hp->head_dim_k,
+                      .n_rot = hp->n_rot,
+                      .layout = wiring->rope,
+                      .cos_sin = f->cos_sin};
+    return f->b->rope(f->b, &rope, x, err);
+}
+
+/* Keys and values of the slice from f->k and f->v to their places in the cache. */
+static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
+{
+    pare_backend *b = f->b;
+    pare_status st = PARE_OK;
+    for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++) {
+        size_t from = s->first + p->row, to = p->kv_row + p->n_past;
+        st = b->copy(b, f->cache->k[layer] + to * f->n_k, f->k + from * f->n_k, p->n * sizeof(float) * f->n_k, err);
+        if (st == PARE_OK)
+            st = b->copy(b, f->cache->v[layer] + to * f->n_v, f->v + from * f->n_v, p->n * sizeof(float) * f->n_v, err);
+    }
+    return st;
+}
+
+pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                   const pare_forward_slice *s, const float *x, pare_error *err)
+{
+    float *k = f->k + s->first * f->n_k, *v = f->v + s->first * f->n_v;
+    pare_status st;
+    if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
+        (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
+        return st;
+    return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
+}
+
+pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                const pare_forward_slice *s, const float *x, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    pare_attention a = {
+        .spans = s->spans,
+        .n_spans = s->n_spans,
+        .n_head = hp->n_head,
+        .n_head_kv = hp->n_head_kv,
+        .head_dim_k = hp->head_dim_k,
+        .head_dim_v = hp->head_dim_v,
+        .window = pare_layer_window(hp, layer),
+        .causal = true,
+        .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
+        .softcap = hp->attn_softcap,
+        .q = f->q,
+        .k = f->cache != NULL ? f->cache->k[layer] : f->k,
+        .v = f->cache != NULL ? f->cache->v[layer] : f->v,
+        .sinks = l->w[PARE_W_ATTN_SINKS],
+        .out = f->o,
+    };
+    pare_status st;
+    if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
+        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
+        return st;
+    return f->b->attention(f->b, &a, err);
+}
