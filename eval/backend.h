@@ -111,6 +111,10 @@ struct pare_backend {
     /* y[i] = row ids[i] of x; n rows of `width`. ids in host memory, as below. */
     pare_status (*gather)(pare_backend *b, const float *x, const int32_t *ids, uint32_t n, uint32_t width, float *y,
                           pare_error *err);
+    /* columns [to, to + width) of y = columns [from, from + width) of x; rows of x are x_width and those of y y_width
+     * floats apart; the two parts do not overlap */
+    pare_status (*copy_columns)(pare_backend *b, const float *x, uint32_t x_width, uint32_t from, uint32_t n,
+                                uint32_t width, float *y, uint32_t y_width, uint32_t to, pare_error *err);
     /* row ids[i] of y += weights[i] * x[i]; ids all different, both in host memory */
     pare_status (*scatter_add)(pare_backend *b, const float *x, const int32_t *ids, const float *weights, uint32_t n,
                                uint32_t width, float *y, pare_error *err);

@@ -122,6 +122,26 @@ static pare_status cpu_gather(pare_backend *b, const float *x, const int32_t *id
     return run_elementwise(&e, width, err);
 }
 
+typedef struct column_copy {
+    uint32_t x_width, from, y_width, to;
+} column_copy;
+
+static void copy_column_rows(const elementwise *e, size_t first, size_t n)
+{
+    const column_copy *c = e->op;
+    for (size_t i = first; i < first + n; i++)
+        memcpy(e->y + i * c->y_width + c->to, e->x + i * c->x_width + c->from, e->width * sizeof *e->y);
+}
+
+static pare_status cpu_copy_columns(pare_backend *b, const float *x, uint32_t x_width, uint32_t from, uint32_t n,
+                                    uint32_t width, float *y, uint32_t y_width, uint32_t to, pare_error *err)
+{
+    (void)b;
+    const column_copy c = {x_width, from, y_width, to};
+    elementwise e = {.n = n, .apply = copy_column_rows, .x = x, .y = y, .width = width, .op = &c};
+    return width > 0 ? run_elementwise(&e, width, err) : PARE_OK;
+}
+
 static void scatter_rows(const elementwise *e, size_t first, size_t n)
 {
     for (size_t i = first; i < first + n; i++) {
@@ -331,6 +351,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .matmul_f32 = pare_cpu_matmul,
         .embed = cpu_embed,
         .gather = cpu_gather,
+        .copy_columns = cpu_copy_columns,
         .scatter_add = cpu_scatter_add,
         .clear = cpu_clear,
         .norm = cpu_norm,

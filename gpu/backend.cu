@@ -102,6 +102,8 @@ OPERATION(matmul_f32, pare_gpu_matmul(g, w, row, n_rows, x, n, y, 0, true, err),
 OPERATION(embed, pare_gpu_embed(g, w, ids, n, y, err), const pare_tensor *w, const int32_t *ids, uint32_t n, float *y)
 OPERATION(gather, pare_gpu_gather(g, x, ids, n, width, y, err), const float *x, const int32_t *ids, uint32_t n,
           uint32_t width, float *y)
+OPERATION(copy_columns, pare_gpu_copy_columns(g, x, x_width, from, n, width, y, y_width, to, err), const float *x,
+          uint32_t x_width, uint32_t from, uint32_t n, uint32_t width, float *y, uint32_t y_width, uint32_t to)
 OPERATION(scatter_add, pare_gpu_scatter_add(g, x, ids, weights, n, width, y, err), const float *x, const int32_t *ids,
           const float *weights, uint32_t n, uint32_t width, float *y)
 OPERATION(clear, pare_gpu_clear(g, y, n, err), float *y, size_t n)
@@ -172,6 +174,7 @@ static void fill_operations(pare_backend *t)
     t->matmul_f32 = device_matmul_f32;
     t->embed = device_embed;
     t->gather = device_gather;
+    t->copy_columns = device_copy_columns;
     t->scatter_add = device_scatter_add;
     t->clear = device_clear;
     t->norm = device_norm;

@@ -217,6 +217,24 @@ pare_status pare_gpu_gather(pare_gpu *g, const float *x, const int32_t *ids, uin
     return pare_gpu_launched(g, "gather", err);
 }
 
+static __global__ void copy_columns_kernel(const float *x, uint32_t x_width, uint32_t n, uint32_t width, float *y,
+                                           uint32_t y_width)
+{
+    for (uint64_t i = blockIdx.x; i < n; i += gridDim.x)
+        for (uint32_t c = threadIdx.x; c < width; c += blockDim.x)
+            y[i * y_width + c] = x[i * x_width + c];
+}
+
+pare_status pare_gpu_copy_columns(pare_gpu *g, const float *x, uint32_t x_width, uint32_t from, uint32_t n,
+                                  uint32_t width, float *y, uint32_t y_width, uint32_t to, pare_error *err)
+{
+    if (n == 0 || width == 0)
+        return PARE_OK;
+    PARE_LAUNCH(copy_columns_kernel, row_grid(n), row_threads(width), 0, g->stream, x + from, x_width, n, width, y + to,
+                y_width);
+    return pare_gpu_launched(g, "copy_columns", err);
+}
+
 static __global__ void scatter_kernel(rows r)
 {
     for (uint64_t i = blockIdx.x; i < r.n; i += gridDim.x) {

@@ -10,6 +10,8 @@ pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids
                            pare_error *err);
 pare_status pare_gpu_gather(pare_gpu *g, const float *x, const int32_t *ids, uint32_t n, uint32_t width, float *y,
                             pare_error *err);
+pare_status pare_gpu_copy_columns(pare_gpu *g, const float *x, uint32_t x_width, uint32_t from, uint32_t n,
+                                  uint32_t width, float *y, uint32_t y_width, uint32_t to, pare_error *err);
 pare_status pare_gpu_scatter_add(pare_gpu *g, const float *x, const int32_t *ids, const float *weights, uint32_t n,
                                  uint32_t width, float *y, pare_error *err);
 pare_status pare_gpu_clear(pare_gpu *g, float *y, size_t n, pare_error *err);

@@ -161,6 +161,14 @@ static pare_status gather(check *c, pare_backend *b, const matrix_shape *s, floa
     return b->gather(b, other, check_ids(c, s->n, s->n), s->n, s->width, x, &c->err);
 }
 
+/* All columns but the first to all but the last. */
+static pare_status copy_columns(check *c, pare_backend *b, const matrix_shape *s, float *x, const float *other,
+                                const void *arg)
+{
+    (void)arg;
+    return b->copy_columns(b, other, s->width, 1, s->n, s->width - 1, x, s->width, 0, &c->err);
+}
+
 /* Every second row of x, in reverse. */
 static pare_status scatter_add(check *c, pare_backend *b, const matrix_shape *s, float *x, const float *other,
                                const void *arg)
@@ -244,6 +252,7 @@ void check_operations(check *c)
         {"copy", 0, {copy, 1, NULL}},
         {"add_row", 0, {add_row, 1, NULL}},
         {"gather", 0, {gather, 1, NULL}},
+        {"copy_columns", 0, {copy_columns, 1, NULL}},
         {"scatter_add", 1e-7, {scatter_add, 1, NULL}},
         {"rope interleaved", 2e-7, {rope, 1, &layouts[0]}},
         {"rope halves", 2e-7, {rope, 1, &layouts[1]}},

@@ -500,6 +500,23 @@ static void gathers_and_scatters_rows(void **state)
     b->close(b);
 }
 
+static void copies_columns(void **state)
+{
+    (void)state;
+    enum { ROWS = 900, FROM = 70, TO = 50, WIDTH = 41 };
+    static float x[ROWS * FROM], y[ROWS * TO];
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    for (int i = 0; i < ROWS * FROM; i++)
+        x[i] = (float)i;
+    CHECK_OK(b->copy_columns(b, x, FROM, 29, ROWS, WIDTH, y, TO, 9, &err), &err);
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < TO; j++)
+            CHECK(y[i * TO + j] == (j >= 9 ? x[i * FROM + 29 + j - 9] : 0));
+    CHECK_OK(b->copy_columns(b, x, FROM, FROM, ROWS, 0, NULL, TO, 0, &err), &err);
+    b->close(b);
+}
+
 static void sums_logits(void **state)
 {
     (void)state;
@@ -649,6 +666,7 @@ int main(void)
         cmocka_unit_test(activates),
         cmocka_unit_test(adds_scales_caps_and_embeds),
         cmocka_unit_test(gathers_and_scatters_rows),
+        cmocka_unit_test(copies_columns),
         cmocka_unit_test(sums_logits),
         cmocka_unit_test(sums_columns_and_their_products),
         cmocka_unit_test(nan_reaches_the_output_of_attention),

@@ -57,8 +57,7 @@ static void agrees_with_stock_and_diverges_no_more(void **state)
              &err);
     CHECK_OK(pare_backend_cpu(&cpu, &err), &err);
     const pare_measure_options o = {.windows.n_chunks = 160};
-    CHECK_OK(pare_measure(&quantized, &original, cpu, ids.ids, ids.n, quantized.vocab.bos, &o, &r, &err),
-             &err);
+    CHECK_OK(pare_measure(&quantized, &original, cpu, ids.ids, ids.n, quantized.vocab.bos, &o, &r, &err), &err);
     printf("perplexity %.6f (stock %.6f), q4_k_m %.6f (stock %.6f), KLD %.6f +/- %.6f (stock %.6f)\n",
            r.reference_perplexity.value, STOCK_PERPLEXITY, r.perplexity.value, STOCK_Q4_K_M_PPL, r.kld_mean.value,
            r.kld_mean.stderr_, STOCK_Q4_K_M_KLD);

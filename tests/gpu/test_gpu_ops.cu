@@ -124,9 +124,19 @@ static void rows_by_number(void **)
         CHECK_OK(pare_gpu_scatter_add(b.g, df, ids.data(), weights.data(), n, width, dx, &b.err), &b.err);
         CHECK_OK(b.cpu->scatter_add(b.cpu, few.data(), ids.data(), weights.data(), n, width, x.data(), &b.err), &b.err);
         check_close(take(b.g, dx, ROWS * width), x, 0);
+        if (width > 7) { /* columns 3 .. width - 2 of x to 1 .. width - 4 of y, which is narrower */
+            std::vector<float> z(ROWS * (width - 2), -1);
+            float *dfrom = to_device(b.g, x), *dz = to_device(b.g, z);
+            CHECK_OK(pare_gpu_copy_columns(b.g, dfrom, width, 3, ROWS, width - 4, dz, width - 2, 1, &b.err), &b.err);
+            CHECK_OK(b.cpu->copy_columns(b.cpu, x.data(), width, 3, ROWS, width - 4, z.data(), width - 2, 1, &b.err),
+                     &b.err);
+            check_close(take(b.g, dz, ROWS * (width - 2)), z, 0);
+            take(b.g, dfrom, ROWS * width);
+        }
         take(b.g, df, n * width);
     }
     CHECK_OK(pare_gpu_gather(b.g, NULL, NULL, 0, 5, NULL, &b.err), &b.err);
+    CHECK_OK(pare_gpu_copy_columns(b.g, NULL, 5, 0, 0, 5, NULL, 5, 0, &b.err), &b.err);
     CHECK_OK(pare_gpu_scatter_add(b.g, NULL, NULL, NULL, 0, 5, NULL, &b.err), &b.err);
     close_both(&b);
 }

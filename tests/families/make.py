@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Makes tests/families/<name>: a tiny model with random weights, tokens, and the logits of transformers.
+
+    python3 tests/families/make.py NAME...     (needs torch, transformers and safetensors)
+
+Each entry of FAMILIES is the class, its config, and what is done to the model after it was made. Weights are drawn from
+a fixed seed and scaled so that attention, norms and the softmax have structure; logits are computed in float32 with
+eager attention, each of the two sequences alone, without a cache.
+"""
+import copy
+import json
+import os
+import sys
+
+import numpy
+import torch
+import transformers
+
+SEQUENCES, TOKENS = 2, 24
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# name: (class of the model, class of its config, keyword arguments of the config)
+FAMILIES = {
+    "qwen3": (
+        "Qwen3ForCausalLM",
+        "Qwen3Config",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, max_position_embeddings=64, rope_theta=5000.0),
+    ),
+}
+
+
+def scramble(model):
+    """Values with structure: matrices of unit gain, norms around one, biases that are not zero."""
+    generator = torch.Generator().manual_seed(7)
+    for name, p in sorted(model.named_parameters()):
+        with torch.no_grad():
+            noise = torch.randn(p.shape, generator=generator)
+            if p.dim() > 1:
+                p.copy_(noise * (1.5 / p.shape[-1] ** 0.5 if "embed" not in name else 1.0))
+            elif "norm" in name or "ln_" in name or "layernorm" in name:
+                p.copy_((1.0 if name.endswith("weight") and p.abs().sum() != 0 else 0.0) + 0.2 * noise)
+            else:
+                p.copy_(0.3 * noise)
+
+
+def make(name, dtype=torch.bfloat16):
+    model_class, config_class, arguments = FAMILIES[name][:3]
+    adjust = FAMILIES[name][3] if len(FAMILIES[name]) > 3 else None
+    torch.manual_seed(1)
+    config = getattr(transformers, config_class)(**arguments)
+    config._attn_implementation = "eager"
+    model = getattr(transformers, model_class)(config).eval().float()
+    scramble(model)
+    if adjust is not None:
+        adjust(model)
+    for p in model.parameters():
+        p.data = p.data.to(dtype).float()
+    folder = os.path.join(HERE, name)
+    copy.deepcopy(model).to(dtype).save_pretrained(folder)  # a copy: buffers such as RoPE's stay float32
+    for extra in ("generation_config.json",):
+        if os.path.exists(os.path.join(folder, extra)):
+            os.remove(os.path.join(folder, extra))
+    path = os.path.join(folder, "config.json")
+    with open(path) as f:
+        text = json.load(f)
+    with open(path, "w") as f:
+        json.dump(text, f, indent=1, sort_keys=True)
+        f.write("\n")
+    tokens = numpy.random.default_rng(3).integers(0, config.vocab_size, (SEQUENCES, TOKENS), dtype=numpy.int32)
+    with torch.no_grad():
+        logits = torch.cat([model(torch.tensor(row[None].astype(numpy.int64)), use_cache=False).logits for row in tokens])
+    tokens.astype("<i4").tofile(os.path.join(folder, "tokens.i32"))
+    logits.float().numpy().astype("<f4").tofile(os.path.join(folder, "logits.f32"))
+    print(name, tuple(logits.shape), "logits from", float(logits.min()), "to", float(logits.max()))
+
+
+for family in sys.argv[1:]:
+    make(family)
