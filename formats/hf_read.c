@@ -88,6 +88,32 @@ static pare_status open_weights(pare_model *m, const place *p, pare_error *err)
     return p->has_index ? pare_safetensors_open_index(m, p->weights, err) : pare_safetensors_open(m, p->weights, err);
 }
 
+/* 'auto_map' names Python code of the model's own, which is never run. Families that were published with such code
+ * before transformers had them (Phi-3, DeepSeek) still carry it: of a class that is described here the map may name
+ * that very class, and nothing else. */
+static pare_status check_custom_code(const json_t *config, const char *class, const char *path, pare_error *err)
+{
+    const json_t *map = json_object_get(config, "auto_map");
+    const char *key, *model = NULL;
+    json_t *value;
+    size_t n_class = strlen(class);
+    if (map == NULL || json_is_null(map))
+        return PARE_OK;
+    json_object_foreach((json_t *)(uintptr_t)map, key, value)
+    {
+        const char *code = json_string_value(value);
+        size_t n = code != NULL ? strlen(code) : 0;
+        bool same = n > n_class && code[n - n_class - 1] == '.' && strcmp(code + n - n_class, class) == 0;
+        if (strncmp(key, "AutoModel", 9) == 0 && (model == NULL || same))
+            model = code != NULL ? code : "";
+        if (same && pare_arch_find_class(class, NULL) != NULL)
+            return PARE_OK;
+    }
+    return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                     "%s: 'auto_map' asks for code of the model's own ('%s' for architecture '%s'), which is never run",
+                     path, model != NULL ? model : "", class);
+}
+
 /* Read config.json and find the architecture that it names. The caller frees *config. */
 static pare_status read_config(pare_model *m, const place *p, unsigned flags, json_t **config, pare_error *err)
 {
@@ -96,11 +122,7 @@ static pare_status read_config(pare_model *m, const place *p, unsigned flags, js
         return st;
     if (!json_is_object(*config))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", p->config_path);
-    const json_t *custom = json_object_get(*config, "auto_map"),
-                 *packed = json_object_get(*config, "quantization_config");
-    if (custom != NULL && !json_is_null(custom))
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: 'auto_map' asks for code of the model's own, which is never run", p->config_path);
+    const json_t *packed = json_object_get(*config, "quantization_config");
     if (packed != NULL && !json_is_null(packed) && !(flags & PARE_OPEN_REQUANTIZE))
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: 'quantization_config' says that the weights are quantized already", p->config_path);
@@ -109,6 +131,8 @@ static pare_status read_config(pare_model *m, const place *p, unsigned flags, js
     if (class == NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: 'architectures' is no list with the name of a class",
                          p->config_path);
+    if ((st = check_custom_code(*config, class, p->config_path, err)) != PARE_OK)
+        return st;
     if ((m->arch = pare_arch_find_class(class, NULL)) == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: architecture '%s' is not supported", p->config_path, class);
     return pare_hparams_from_config(&m->hp, m->arch, *config, p->config_path, err);

@@ -654,7 +654,11 @@ static void refuses_bad_configs(void **state)
         {"{\"architectures\":[\"HyenaForCausalLM\"]}", PARE_ERR_UNSUPPORTED, "HyenaForCausalLM"},
         {"{\"architectures\":[]}", PARE_ERR_FORMAT, "architectures"},
         {"{\"architectures\":\"LlamaForCausalLM\"}", PARE_ERR_FORMAT, "architectures"},
-        {"{\"auto_map\":{\"AutoModel\":\"x.Y\"}}", PARE_ERR_UNSUPPORTED, "auto_map"},
+        {"{\"auto_map\":{\"AutoModel\":\"x.Y\"}}", PARE_ERR_UNSUPPORTED, "'x.Y' for architecture 'LlamaForCausalLM'"},
+        {"{\"auto_map\":{\"AutoModel\":\"x.NoLlamaForCausalLM\",\"AutoConfig\":7}}", PARE_ERR_UNSUPPORTED, "auto_map"},
+        {"{\"auto_map\":[]}", PARE_ERR_UNSUPPORTED, "auto_map"},
+        {"{\"architectures\":[\"HyenaForCausalLM\"],\"auto_map\":{\"AutoModel\":\"x.HyenaForCausalLM\"}}",
+         PARE_ERR_UNSUPPORTED, "'x.HyenaForCausalLM'"},
         {"{\"quantization_config\":{\"bits\":4}}", PARE_ERR_UNSUPPORTED, "quantization_config"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -681,6 +685,19 @@ static void ignores_what_is_no_weight(void **state)
         &(tiny){.drop = "model.layers.1.mlp.up_proj.weight", .rename = "model.layers.1.self_attn.rotary_emb.inv_freq"});
     CHECK(pare_hf_open(&m, dir, 0, &err) == PARE_ERR_FORMAT);
     CHECK(strstr(err.text, "not expected") == NULL); /* only the weight is missed */
+}
+
+/* Code that was published for a class that is described here is not needed. */
+static void needs_no_code_for_a_known_class(void **state)
+{
+    (void)state;
+    pare_model m;
+    opens(&(tiny){.patch = "{\"auto_map\":{\"AutoConfig\":\"c.LlamaConfig\",\"AutoModelForCausalLM\":"
+                           "\"m.LlamaForCausalLM\"}}"},
+          &m);
+    pare_model_close(&m);
+    opens(&(tiny){.patch = "{\"auto_map\":null}"}, &m);
+    pare_model_close(&m);
 }
 
 static void takes_the_defaults_of_the_class(void **state)
@@ -827,6 +844,7 @@ int main(void)
         cmocka_unit_test(refuses_bad_configs),
         cmocka_unit_test(names_missing_and_strange_tensors),
         cmocka_unit_test(ignores_what_is_no_weight),
+        cmocka_unit_test(needs_no_code_for_a_known_class),
         cmocka_unit_test(takes_the_defaults_of_the_class),
         cmocka_unit_test(believes_the_weights_and_not_the_config),
         cmocka_unit_test(reads_windows),

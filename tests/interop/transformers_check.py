@@ -41,7 +41,7 @@ def logits_of(folder, tokens):
 
 
 def convert(pare, source, target):
-    done = subprocess.run([pare, "convert", source, "-o", target, "--quiet"], capture_output=True, text=True)
+    done = subprocess.run([pare, "convert", source, "-o", target], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip().splitlines()[0])
     return "have no key in GGUF" in done.stderr
