@@ -21,6 +21,20 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
+    "olmoe": (
+        "OlmoeForCausalLM",
+        "OlmoeConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, num_experts=6, num_experts_per_tok=2, max_position_embeddings=64,
+             pad_token_id=1, eos_token_id=2),
+    ),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        "Qwen2MoeConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=16,
+             shared_expert_intermediate_size=40, max_position_embeddings=64),
+    ),
     "qwen3": (
         "Qwen3ForCausalLM",
         "Qwen3Config",
