@@ -25,7 +25,7 @@ FAMILIES = {
         "OlmoeForCausalLM",
         "OlmoeConfig",
         dict(vocab_size=72, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-             num_key_value_heads=2, num_experts=6, num_experts_per_tok=2, max_position_embeddings=64,
+             num_key_value_heads=4, num_experts=6, num_experts_per_tok=2, max_position_embeddings=64,
              pad_token_id=1, eos_token_id=2),
     ),
     "qwen2_moe": (
