@@ -17,6 +17,11 @@ static void find_weights(const pare_model *m, uint32_t layer, bool per_layer, pa
             out->w[id] = pare_model_weight(m, (pare_weight)id, layer, "weight");
             out->b[id] = pare_model_weight(m, (pare_weight)id, layer, "bias");
         }
+    if (per_layer && m->arch->wiring.post_norm_feeds_ffn) {
+        out->w[PARE_W_FFN_NORM] = out->w[PARE_W_ATTN_POST_NORM];
+        out->b[PARE_W_FFN_NORM] = out->b[PARE_W_ATTN_POST_NORM];
+        out->w[PARE_W_ATTN_POST_NORM] = out->b[PARE_W_ATTN_POST_NORM] = NULL;
+    }
 }
 
 static pare_status count_bytes(const pare_forward *f, uint64_t n_rows, uint64_t width, size_t *bytes, pare_error *err)

@@ -138,14 +138,41 @@ static pare_status read_config(pare_model *m, const place *p, unsigned flags, js
     return pare_hparams_from_config(&m->hp, m->arch, *config, p->config_path, err);
 }
 
-/* A tensor of the Hub and what it is. */
+/* A tensor of the Hub and what it, or a share of it, is. */
 typedef struct entry {
     const pare_tensor *src;
-    const pare_tensor *at;          /* where it stands in stock's order: at this tensor, itself or a later one */
-    const pare_arch_weight *weight; /* NULL: not known */
+    const pare_tensor *at; /* where it stands in stock's order: at this tensor, itself or a later one */
+    const pare_arch_weight *weight;
     uint32_t layer, expert;
     bool bias;
 } entry;
+
+/* All of them, and which tensors of the Hub are among them. */
+typedef struct matches {
+    entry *list;
+    size_t n, cap;
+    bool *known; /* [raw tensors] */
+} matches;
+
+static pare_status add_match(matches *all, const entry *e, pare_error *err)
+{
+    if (all->n == all->cap) {
+        size_t cap = all->cap > 0 ? 2 * all->cap : 256;
+        entry *list = realloc(all->list, cap * sizeof *list); /* bounded by the shares of all tensors */
+        if (list == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", cap);
+        all->list = list;
+        all->cap = cap;
+    }
+    all->list[all->n++] = *e;
+    return PARE_OK;
+}
+
+static void matches_close(matches *all)
+{
+    free(all->list);
+    free(all->known);
+}
 
 /* Names for a message: the first ten, then dots. */
 typedef struct name_list {
@@ -160,8 +187,8 @@ static pare_status list_name(name_list *list, const char *name, pare_error *err)
     return pare_buf_printf(&list->text, err, "%s'%s'", list->text.len > 0 ? ", " : "", name);
 }
 
-/* Mark the Hub's tensor of a weight; without one, note its name when the model needs it. entries: one a raw tensor. */
-static pare_status match_one(const pare_model *m, const pare_model *raw, entry *entries, const pare_arch_weight *w,
+/* Note the Hub's tensor of a weight; without one, its name when the model needs it: once, where several share it. */
+static pare_status match_one(const pare_model *m, const pare_model *raw, matches *all, const pare_arch_weight *w,
                              uint32_t layer, uint32_t expert, bool bias, name_list *missing, pare_error *err)
 {
     char name[NAME_BYTES];
@@ -170,10 +197,12 @@ static pare_status match_one(const pare_model *m, const pare_model *raw, entry *
     if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
         src = pare_model_find(raw, name + strlen(prefix));
     bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
+    if (src == NULL && pare_arch_share(w).index > 0)
+        return PARE_OK;
     if (src == NULL)
         return pare_arch_requires(w, &m->hp, bias) || untied ? list_name(missing, name, err) : PARE_OK;
-    entries[src - raw->tensors] = (entry){src, src, w, layer, expert, bias};
-    return PARE_OK;
+    all->known[src - raw->tensors] = true;
+    return add_match(all, &(entry){src, src, w, layer, expert, bias}, err);
 }
 
 /* How many tensors the Hub has of a weight. A config that promises more experts than there are tensors at all is told
@@ -192,7 +221,7 @@ static pare_status count_tensors(const pare_model *m, const pare_model *raw, con
                      m->path, *n_experts, *n_layers, raw->n_tensors);
 }
 
-static pare_status match_weights(const pare_model *m, const pare_model *raw, entry *entries, name_list *missing,
+static pare_status match_weights(const pare_model *m, const pare_model *raw, matches *all, name_list *missing,
                                  pare_error *err)
 {
     pare_status st = PARE_OK;
@@ -202,9 +231,9 @@ static pare_status match_weights(const pare_model *m, const pare_model *raw, ent
         st = count_tensors(m, raw, w, &n_layers, &n_experts, err);
         for (uint32_t layer = 0; layer < n_layers && st == PARE_OK; layer++) {
             for (uint32_t expert = 0; expert < n_experts && st == PARE_OK; expert++)
-                st = match_one(m, raw, entries, w, layer, expert, false, missing, err);
+                st = match_one(m, raw, all, w, layer, expert, false, missing, err);
             if (st == PARE_OK && pare_arch_allows(w, true))
-                st = match_one(m, raw, entries, w, layer, 0, true, missing, err);
+                st = match_one(m, raw, all, w, layer, 0, true, missing, err);
         }
     }
     return st;
@@ -219,14 +248,14 @@ static bool is_ignored(const char *name, const char *const *patterns)
 }
 
 /* Find out what every tensor is. Errors name all that is missing and all that is not expected. */
-static pare_status match_tensors(const pare_model *m, const pare_model *raw, const place *p, entry *entries,
+static pare_status match_tensors(const pare_model *m, const pare_model *raw, const place *p, matches *all,
                                  pare_error *err)
 {
     name_list missing = {0}, strange = {0};
-    pare_status st = match_weights(m, raw, entries, &missing, err);
+    pare_status st = match_weights(m, raw, all, &missing, err);
     for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++) {
         const char *name = raw->tensors[i].name;
-        if (entries[i].weight == NULL && !is_ignored(name, ignored) && !is_ignored(name, m->arch->hf_ignored))
+        if (!all->known[i] && !is_ignored(name, ignored) && !is_ignored(name, m->arch->hf_ignored))
             st = list_name(&strange, name, err);
     }
     if (st == PARE_OK && missing.n > 0)
@@ -249,16 +278,23 @@ static int by_place(const pare_tensor *x, const pare_tensor *y)
     return strcmp(x->name, y->name);
 }
 
-/* The matrices of experts stand where the last one of their layer is met, weight by weight in the order of the Hub's
- * names. */
+static bool is_blocks(const entry *e)
+{
+    return pare_type_get(e->src->type)->block_len > 1;
+}
+
+/* Weights in blocks come first, which stock's converter takes as they are before it looks at others. The matrices of
+ * experts stand where the last one of their layer is met, weight by weight in the order of the Hub's names. */
 static int by_file_and_name(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
-    if (x->weight == NULL || y->weight == NULL)
-        return (x->weight == NULL) - (y->weight == NULL);
-    int order = by_place(x->at, y->at);
+    int order = (int)is_blocks(y) - (int)is_blocks(x);
+    if (order == 0)
+        order = by_place(x->at, y->at);
     if (order == 0)
         order = strcmp(x->weight->hf, y->weight->hf);
+    if (order == 0)
+        order = (int)pare_arch_share(x->weight).index - (int)pare_arch_share(y->weight).index;
     return order != 0 ? order : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
@@ -270,12 +306,11 @@ static pare_status place_experts(const pare_model *m, entry *entries, size_t n, 
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers", m->path, m->hp.n_layer);
     for (size_t i = 0; i < n; i++) {
         const entry *e = &entries[i];
-        if (e->weight != NULL && e->weight->map == PARE_MAP_STACK &&
-            (last[e->layer] == NULL || by_place(last[e->layer], e->src) < 0))
+        if (e->weight->map == PARE_MAP_STACK && (last[e->layer] == NULL || by_place(last[e->layer], e->src) < 0))
             last[e->layer] = e->src;
     }
     for (size_t i = 0; i < n; i++)
-        if (entries[i].weight != NULL && entries[i].weight->map == PARE_MAP_STACK)
+        if (entries[i].weight->map == PARE_MAP_STACK)
             entries[i].at = last[entries[i].layer];
     free(last);
     return PARE_OK;
@@ -296,17 +331,27 @@ static pare_status keep_name(pare_model *m, pare_tensor *src, pare_error *err)
     return src->name != NULL ? PARE_OK : PARE_ERR_MEMORY;
 }
 
+/* The Hub's tensor, or the share of it that this weight is, in GGUF's orientation. A type that stores blocks has them
+ * along the inputs, so its rows are the outputs already. */
+static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_tensor *t, pare_error *err)
+{
+    pare_hf_share share = pare_arch_share(e->weight);
+    *t = *src;
+    if (e->weight->map == PARE_MAP_TRANSPOSE && !e->bias && !is_blocks(e))
+        return pare_view_transpose(&m->arena, t, src, share, err);
+    return share.count > 0 ? pare_view_share(&m->arena, t, src, share, e->bias, err) : PARE_OK;
+}
+
 /* The Hub's tensor as GGUF has it. */
 static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_error *err)
 {
     pare_tensor src = *e->src;
     pare_weight_map map = e->weight->map;
-    *t = src;
     pare_status st = check_type(m, &src, err);
     if (st == PARE_OK)
         st = keep_name(m, &src, err);
-    if (st == PARE_OK && map == PARE_MAP_TRANSPOSE && !e->bias)
-        st = pare_view_transpose(&m->arena, t, &src, err);
+    if (st == PARE_OK)
+        st = orient(m, e, &src, t, err);
     if (st == PARE_OK)
         st = pare_arch_check_shape(t, e->weight, e->bias, &m->hp, m->path, err);
     if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
@@ -382,20 +427,21 @@ static pare_status add_rope_freqs(pare_model *m, pare_error *err)
 
 static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, pare_error *err)
 {
-    entry *entries = calloc(raw->n_tensors > 0 ? raw->n_tensors : 1, sizeof *entries);
-    if (entries == NULL)
+    matches all = {.known = calloc(raw->n_tensors > 0 ? raw->n_tensors : 1, sizeof *all.known)};
+    if (all.known == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", p->weights, raw->n_tensors);
-    pare_status st = match_tensors(m, raw, p, entries, err);
+    pare_status st = match_tensors(m, raw, p, &all, err);
     if (st == PARE_OK)
-        st = pare_model_reserve(m, raw->n_tensors + 1, err);
+        st = pare_model_reserve(m, all.n + 1, err);
     if (st == PARE_OK)
         st = add_rope_freqs(m, err);
     if (st == PARE_OK)
-        st = place_experts(m, entries, raw->n_tensors, err);
-    qsort(entries, raw->n_tensors, sizeof *entries, by_file_and_name);
-    for (size_t i = 0, n = 0; i < raw->n_tensors && entries[i].weight != NULL && st == PARE_OK; i += n)
-        st = add_mapped(m, &entries[i], &n, err);
-    free(entries);
+        st = place_experts(m, all.list, all.n, err);
+    if (st == PARE_OK && all.n > 0)
+        qsort(all.list, all.n, sizeof *all.list, by_file_and_name);
+    for (size_t i = 0, n = 0; i < all.n && st == PARE_OK; i += n)
+        st = add_mapped(m, &all.list[i], &n, err);
+    matches_close(&all);
     m->files = raw->files; /* the mapped bytes are m's from here on */
     m->n_files = raw->n_files;
     raw->files = NULL;

@@ -78,6 +78,24 @@ static pare_status choose_type(const writer *w, const pare_tensor *src, pare_typ
     return st;
 }
 
+/* src in that type. */
+static pare_status cast_to(writer *w, pare_tensor *t, const pare_tensor *src, pare_type type, pare_error *err)
+{
+    *t = *src;
+    return src->type == type ? PARE_OK : pare_view_cast(&w->hub.arena, t, src, type, err);
+}
+
+/* A matrix that the Hub stores [in, out]; weights in blocks are decoded first. */
+static pare_status turn(writer *w, const pare_tensor *src, pare_tensor *t, pare_error *err)
+{
+    pare_tensor plain;
+    pare_type type = PARE_TYPE_NONE;
+    pare_status st = choose_type(w, src, &type, err);
+    if (st == PARE_OK)
+        st = cast_to(w, &plain, src, type, err);
+    return st == PARE_OK ? pare_view_transpose(&w->hub.arena, t, &plain, (pare_hf_share){0}, err) : st;
+}
+
 /* The inverse of what the reader of folders does. */
 static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *src, pare_tensor *t,
                          pare_error *err)
@@ -88,7 +106,7 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         return pare_view_rope(&w->hub.arena, t, src, w->hp.head_dim_k, false, err);
     case PARE_MAP_TRANSPOSE:
         if (!bias)
-            return pare_view_transpose(&w->hub.arena, t, src, err);
+            return turn(w, src, t, err);
         break;
     case PARE_MAP_QKV_GROUPS:
         return pare_view_qkv(&w->hub.arena, t, src, &w->hp, false, err);
@@ -110,28 +128,79 @@ static pare_status add_one(writer *w, const pare_arch_weight *weight, const pare
 {
     char name[NAME_BYTES];
     pare_type type = PARE_TYPE_NONE;
-    pare_tensor part, t, cast;
+    pare_tensor part, plain, t;
     pare_status st = PARE_OK;
     if (weight->map == PARE_MAP_STACK) {
         st = pare_view_part(&w->hub.arena, &part, src, expert, err);
         src = &part;
     }
     if (st == PARE_OK)
-        st = unmap(w, weight, bias, src, &t, err);
+        st = unmap(w, weight, bias, src, &plain, err);
     if (st == PARE_OK)
-        st = choose_type(w, &t, &type, err);
-    if (st == PARE_OK && t.type != type) {
-        if ((st = pare_view_cast(&w->hub.arena, &cast, &t, type, err)) != PARE_OK)
-            return st;
-        t = cast;
-    }
+        st = choose_type(w, &plain, &type, err);
+    if (st == PARE_OK)
+        st = cast_to(w, &t, &plain, type, err);
+    if (st != PARE_OK)
+        return st;
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, expert, bias);
+    return pare_model_add(&w->hub, &t, NULL, err);
+}
+
+/* The weights that share a tensor of the Hub, in the order of their shares. *n: how many there are, all or none. */
+static pare_status find_shares(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias,
+                               const pare_tensor **parts, uint8_t *n, pare_error *err)
+{
+    const pare_arch *arch = w->m->arch;
+    char name[NAME_BYTES];
+    uint8_t n_shares = pare_arch_share(weight).count;
+    *n = 0;
+    for (size_t i = 0; i < arch->n_weights; i++) {
+        const pare_arch_weight *other = &arch->weights[i];
+        if (other->hf == NULL || strcmp(other->hf, weight->hf) != 0 || pare_arch_share(other).count != n_shares)
+            continue;
+        const pare_tensor *t = pare_model_weight(w->m, other->id, layer, bias ? "bias" : "weight");
+        parts[pare_arch_share(other).index] = t;
+        *n += t != NULL;
+    }
+    if (*n == 0 || *n == n_shares)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: only %d of the %d tensors that are '%s' in a folder are there",
+                     w->m->path, (int)*n, (int)n_shares, pare_arch_hf_name(name, sizeof name, weight, layer, 0, bias));
+}
+
+/* Add the tensor of the Hub that this weight, the first share of it, has with others. */
+static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
+{
+    enum { MAX_SHARES = 16 };
+    const pare_tensor *src[MAX_SHARES] = {NULL};
+    pare_tensor parts[MAX_SHARES], united, t;
+    pare_hf_share share = pare_arch_share(weight);
+    pare_type type = PARE_TYPE_NONE, first = PARE_TYPE_NONE;
+    char name[NAME_BYTES];
+    uint8_t n = 0;
+    pare_status st = find_shares(w, weight, layer, bias, src, &n, err);
+    w->n_seen += n;
+    for (uint8_t i = 0; i < n && st == PARE_OK; i++) {
+        st = choose_type(w, src[i], &type, err);
+        first = i == 0 || first == type ? type : w->type;
+    }
+    for (uint8_t i = 0; i < n && st == PARE_OK; i++)
+        st = cast_to(w, &parts[i], src[i], first, err);
+    if (st != PARE_OK || n == 0)
+        return st;
+    st = pare_view_unite(&w->hub.arena, &united, parts, share, bias, err);
+    if (st == PARE_OK)
+        st = unmap(w, weight, bias, &united, &t, err);
+    t.name = pare_arch_hf_name(name, sizeof name, weight, layer, 0, bias);
     return st == PARE_OK ? pare_model_add(&w->hub, &t, NULL, err) : st;
 }
 
 static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
 {
     const pare_tensor *src = pare_model_weight(w->m, weight->id, layer, bias ? "bias" : "weight");
+    pare_hf_share share = pare_arch_share(weight);
+    if (share.count > 0)
+        return share.index == 0 ? add_united(w, weight, layer, bias, err) : PARE_OK;
     if (src == NULL)
         return PARE_OK;
     w->n_seen++;

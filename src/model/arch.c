@@ -73,7 +73,8 @@ char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, c
 
 char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias)
 {
-    const char *suffix = w->flags & PARE_NO_SUFFIX ? "" : bias ? ".bias" : ".weight";
+    bool bare = (w->flags & PARE_NO_SUFFIX) != 0;
+    const char *suffix = bias ? (bare ? "_bias" : ".bias") : bare ? "" : ".weight";
     size_t n = 0;
     for (const char *p = w->hf; *p != '\0' && n + 1 < size;) {
         if (p[0] == '%') { /* %u or %e */
@@ -98,6 +99,11 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 bool pare_arch_needs_experts(const pare_arch *arch)
 {
     return pare_arch_weight_of(arch, PARE_W_FFN_UP_EXPS) != NULL && pare_arch_weight_of(arch, PARE_W_FFN_UP) == NULL;
+}
+
+pare_hf_share pare_arch_share(const pare_arch_weight *w)
+{
+    return (pare_hf_share){w->flags >> 20 & 15, w->flags >> 24 & 15, (w->flags >> 28 & 1) != 0};
 }
 
 bool pare_arch_allows(const pare_arch_weight *w, bool bias)
@@ -167,8 +173,10 @@ pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *
                                   const char *path, pare_error *err)
 {
     uint32_t n = 0;
-    while (n < (bias ? 1u : 3u) && w->dim[n] != PARE_DIM_NONE)
+    while (n < 3 && w->dim[n] != PARE_DIM_NONE)
         n++;
+    if (bias && n > 1)
+        n--; /* one element a row */
     uint32_t first = w->dim[0] == PARE_DIM_ONE && t->n_dims + 1 == n;
     bool same = t->n_dims + first == n;
     for (uint32_t i = first; i < n && same; i++)

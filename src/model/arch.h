@@ -77,10 +77,11 @@ typedef struct pare_wiring {
     pare_norm norm;
     pare_activation act;
     pare_rope_layout rope;
-    bool gated_ffn;         /* down(act(gate(x)) * up(x)), else down(act(up(x))) */
-    bool parallel_residual; /* attention and FFN read the same residual, both are added */
-    bool norm_after;        /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
-    bool qk_norm_whole;     /* q/k norm across all heads together, else per head */
+    bool gated_ffn;           /* down(act(gate(x)) * up(x)), else down(act(up(x))) */
+    bool parallel_residual;   /* attention and FFN read the same residual, both are added */
+    bool norm_after;          /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
+    bool qk_norm_whole;       /* q/k norm across all heads together, else per head */
+    bool post_norm_feeds_ffn; /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
 } pare_wiring;
 
 /* A dimension of a tensor in terms of the hyperparameters. */
@@ -111,7 +112,7 @@ typedef enum pare_weight_map {
     PARE_MAP_SAME,
     PARE_MAP_ROPE_Q,     /* rows reordered from halves to interleaved pairs, head by head (n_head heads) */
     PARE_MAP_ROPE_K,     /* the same with n_head_kv heads */
-    PARE_MAP_TRANSPOSE,  /* stored [in, out] */
+    PARE_MAP_TRANSPOSE,  /* stored [in, out], of experts [expert, in, out] */
     PARE_MAP_PLUS_ONE,   /* norm weights stored minus one */
     PARE_MAP_QKV_GROUPS, /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
     PARE_MAP_STACK,      /* the Hub has a matrix an expert (%e in its name), GGUF all of them in one tensor */
@@ -124,16 +125,31 @@ enum {
     PARE_BIAS_REQUIRED = 4,
     PARE_BIAS_ATTN = 8,      /* optional, but required where hparams.attn_bias says so */
     PARE_BIAS_FFN = 16,      /* the same with ffn_bias */
-    PARE_NO_SUFFIX = 32,     /* the Hub's tensor has neither ".weight" nor ".bias" */
+    PARE_NO_SUFFIX = 32,     /* the Hub's tensor has no ".weight", and its bias "_bias" in place of ".bias" */
     PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
     PARE_DENSE_ONLY = 128,   /* absent in a mixture of experts */
     PARE_EXPERTS_ONLY = 256, /* only there */
 };
 
+/* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
+ * same name: they share its rows (out), after the map, and the elements of its bias.
+ *
+ *   PARE_SHARE      block by block   w0 w0 w0 w1 w1 w1
+ *   PARE_SHARE_IN_TURN               w0 w1 w0 w1 w0 w1
+ *
+ * Flags of the row of share `index`; count is 2 to 15. */
+#define PARE_SHARE(index, count) ((unsigned)(count) << 24 | (unsigned)(index) << 20)
+#define PARE_SHARE_IN_TURN(index, count) (PARE_SHARE(index, count) | 1u << 28)
+
+typedef struct pare_hf_share {
+    uint8_t index, count; /* count 0: the whole tensor */
+    bool in_turn;
+} pare_hf_share;
+
 typedef struct pare_arch_weight {
     pare_weight id;
     const char *hf;  /* Hub name without suffix, %u is the layer, %e the expert: "model.layers.%u.self_attn.q_proj" */
-    pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one */
+    pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one, of experts two */
     pare_weight_map map;
     unsigned flags;
 } pare_arch_weight;
@@ -207,6 +223,8 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 
 /* A family whose every model has experts. */
 bool pare_arch_needs_experts(const pare_arch *arch);
+
+pare_hf_share pare_arch_share(const pare_arch_weight *w);
 
 /* Whether a model with these numbers may have, and must have, the weight (or its bias). */
 bool pare_arch_allows(const pare_arch_weight *w, bool bias);

@@ -144,37 +144,105 @@ pare_status pare_view_qkv(pare_arena *arena, pare_tensor *out, const pare_tensor
     return show_moved(arena, out, src, &how, err);
 }
 
-/* Row by row of the source, because a mapped file is read fastest in its own order. */
-static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+/* ---- transposed matrices ---- */
+
+typedef struct transposed {
+    pare_tensor src;      /* [in, out], or one such matrix an expert */
+    pare_hf_share share;  /* of the columns of src */
+    uint64_t n_in, n_out; /* n_out: of the result */
+} transposed;
+
+/* The column of src that is row i of the result. */
+static uint64_t source_column(const transposed *v, uint64_t i)
 {
-    const view *v = t->ctx;
-    size_t size = pare_type_get(t->type)->block_bytes;
-    uint8_t *from = pare_scratch_alloc((size_t)v->src.row_bytes);
-    if (from == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " bytes", t->name,
-                         v->src.row_bytes);
+    return v->share.in_turn ? i * v->share.count + v->share.index : v->share.index * v->n_out + i;
+}
+
+/* Rows [first, first + n) of a matrix whose bytes are mapped, tile by tile: a tile of both sides fits the first cache.
+ */
+static void transpose_mapped(const transposed *v, const uint8_t *matrix, size_t size, uint64_t first, uint64_t n,
+                             uint8_t *dst)
+{
+    enum { TILE = 32 };
+    uint64_t row_bytes = v->n_in * size;
+    for (uint64_t i0 = 0; i0 < n; i0 += TILE)
+        for (uint64_t j0 = 0; j0 < v->n_in; j0 += TILE) {
+            uint64_t i1 = i0 + TILE < n ? i0 + TILE : n, j1 = j0 + TILE < v->n_in ? j0 + TILE : v->n_in;
+            for (uint64_t i = i0; i < i1; i++) {
+                const uint8_t *from = matrix + source_column(v, first + i) * size;
+                uint8_t *to = dst + i * row_bytes;
+                if (size == 2)
+                    for (uint64_t j = j0; j < j1; j++)
+                        memcpy(to + j * 2, from + j * v->src.row_bytes, 2);
+                else
+                    for (uint64_t j = j0; j < j1; j++)
+                        memcpy(to + j * size, from + j * v->src.row_bytes, size);
+            }
+        }
+}
+
+/* The same row by row of a source that has to be made. */
+static pare_status transpose_made(const transposed *v, uint64_t matrix, size_t size, uint64_t first, uint64_t n,
+                                  uint8_t *dst, pare_error *err)
+{
+    size_t from_bytes = (size_t)v->src.row_bytes;
+    uint8_t *from = pare_scratch_alloc(from_bytes);
     pare_status st = PARE_OK;
-    for (uint64_t j = 0; j < t->row_len && st == PARE_OK; j++) {
-        st = pare_tensor_read(&v->src, j, 1, from, err);
-        for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-            memcpy((uint8_t *)dst + i * t->row_bytes + j * size, from + (row + i) * size, size);
+    if (from == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %zu bytes", v->src.name,
+                         from_bytes);
+    for (uint64_t j = 0; j < v->n_in && st == PARE_OK; j++) {
+        st = pare_tensor_read(&v->src, matrix * v->n_in + j, 1, from, err);
+        for (uint64_t i = 0; i < n && st == PARE_OK; i++)
+            memcpy(dst + (i * v->n_in + j) * size, from + source_column(v, first + i) * size, size);
     }
-    pare_scratch_free(from, (size_t)v->src.row_bytes);
+    pare_scratch_free(from, from_bytes);
     return st;
 }
 
-pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err)
+static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
-    if (src->n_dims != 2)
-        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %" PRIu32 " dimensions, only a matrix is transposed",
+    const transposed *v = t->ctx;
+    size_t size = pare_type_get(t->type)->block_bytes;
+    pare_status st = PARE_OK;
+    for (uint64_t done = 0, n = 0; done < n_rows && st == PARE_OK; done += n) {
+        uint64_t matrix = (row + done) / v->n_out, first = (row + done) % v->n_out;
+        uint8_t *to = (uint8_t *)dst + done * t->row_bytes;
+        n = v->n_out - first < n_rows - done ? v->n_out - first : n_rows - done;
+        if (v->src.data != NULL)
+            transpose_mapped(v, v->src.data + matrix * v->n_in * v->src.row_bytes, size, first, n, to);
+        else
+            st = transpose_made(v, matrix, size, first, n, to, err);
+    }
+    return st;
+}
+
+pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
+                                pare_error *err)
+{
+    uint64_t n_in = src->n_dims >= 2 ? src->dim[src->n_dims - 2] : 0, n_columns = src->row_len;
+    if (share.count == 0)
+        share.count = 1;
+    if (src->n_dims < 2 || src->n_dims > 3)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %" PRIu32 " dimensions, only matrices are transposed",
                          src->name, src->n_dims);
+    if (n_columns == 0 || n_columns % share.count != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' with %" PRIu64 " columns is not made of %d equal shares",
+                         src->name, n_columns, (int)share.count);
     pare_status st = refuse_blocks(src, "a transposed matrix", err);
-    if (st != PARE_OK)
-        return st;
-    if (start(arena, out, src, read_transposed, err) == NULL)
-        return PARE_ERR_MEMORY;
-    out->dim[0] = src->dim[1];
-    out->dim[1] = src->dim[0];
+    transposed *v = st == PARE_OK ? pare_arena_alloc(arena, sizeof *v, err) : NULL;
+    if (v == NULL)
+        return st == PARE_OK ? PARE_ERR_MEMORY : st;
+    *v = (transposed){.src = *src, .share = share, .n_in = n_in, .n_out = n_columns / share.count};
+    *out = *src;
+    out->data = NULL;
+    out->read = read_transposed;
+    out->release = NULL;
+    out->ctx = v;
+    out->base = &v->src;
+    out->scratch_bytes = src->scratch_bytes + (size_t)src->row_bytes;
+    out->dim[src->n_dims - 2] = v->n_out;
+    out->dim[src->n_dims - 1] = n_in;
     return pare_tensor_set_shape(out, src->name, err);
 }
 
@@ -288,6 +356,155 @@ pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tenso
     out->n_dims = 2;
     memcpy(out->dim, src->dim + 1, 2 * sizeof *src->dim);
     return pare_tensor_set_shape(out, src->name, err);
+}
+
+/* ---- weights that share a tensor ---- */
+
+/* src has `rows` rows a matrix where the whole is; a share, or part, has rows / count of them. */
+typedef struct sharing {
+    pare_tensor src;          /* of a share */
+    const pare_tensor *parts; /* of the whole */
+    pare_hf_share share;
+    uint64_t n; /* rows of a matrix of one share, or elements of its rows */
+} sharing;
+
+/* Element or row i of a share, counted in the whole. */
+static uint64_t place_of(const sharing *s, uint64_t index, uint64_t i)
+{
+    return s->share.in_turn ? i * s->share.count + index : index * s->n + i;
+}
+
+/* Rows of a share that lie together in src are read together. */
+static pare_status read_share(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const sharing *s = t->ctx;
+    pare_status st = PARE_OK;
+    for (uint64_t done = 0, n = 1; done < n_rows && st == PARE_OK; done += n) {
+        uint64_t matrix = (row + done) / s->n, at = (row + done) % s->n;
+        if (!s->share.in_turn)
+            n = s->n - at < n_rows - done ? s->n - at : n_rows - done;
+        st = pare_tensor_read(&s->src, matrix * s->n * s->share.count + place_of(s, s->share.index, at), n,
+                              (uint8_t *)dst + done * t->row_bytes, err);
+    }
+    return st;
+}
+
+static pare_status read_shared_elements(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const sharing *s = t->ctx;
+    size_t size = pare_type_get(t->type)->block_bytes, from_bytes = (size_t)s->src.row_bytes;
+    uint8_t *from = pare_scratch_alloc(from_bytes);
+    pare_status st = PARE_OK;
+    if (from == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %zu bytes", t->name, from_bytes);
+    for (uint64_t r = 0; r < n_rows && st == PARE_OK; r++) {
+        st = pare_tensor_read(&s->src, row + r, 1, from, err);
+        for (uint64_t i = 0; i < s->n && st == PARE_OK; i++)
+            memcpy((uint8_t *)dst + r * t->row_bytes + i * size, from + place_of(s, s->share.index, i) * size, size);
+    }
+    pare_scratch_free(from, from_bytes);
+    return st;
+}
+
+static pare_status check_shares(const pare_tensor *t, uint64_t n, pare_hf_share share, bool per_element,
+                                pare_error *err)
+{
+    uint32_t dims = per_element ? 1 : 2;
+    if (t->n_dims < dims || t->n_dims > dims + 1 || n == 0 || n % share.count != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " %s is not made of %d equal shares",
+                         t->name, t->n_dims, n, per_element ? "elements" : "rows", (int)share.count);
+    return per_element ? refuse_blocks(t, "a bias", err) : PARE_OK;
+}
+
+pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
+                            bool per_element, pare_error *err)
+{
+    uint32_t axis = src->n_dims - (per_element ? 1 : 2); /* checked before it is used */
+    uint64_t n = src->n_dims >= (per_element ? 1u : 2u) ? src->dim[axis] : 0;
+    pare_status st = check_shares(src, n, share, per_element, err);
+    sharing *s = st == PARE_OK ? pare_arena_alloc(arena, sizeof *s, err) : NULL;
+    if (s == NULL)
+        return st == PARE_OK ? PARE_ERR_MEMORY : st;
+    *s = (sharing){.src = *src, .share = share, .n = n / share.count};
+    *out = *src;
+    out->data = NULL;
+    out->read = per_element ? read_shared_elements : read_share;
+    out->release = NULL;
+    out->ctx = s;
+    out->base = &s->src;
+    out->scratch_bytes = src->scratch_bytes + (per_element ? (size_t)src->row_bytes : 0);
+    out->dim[axis] = s->n;
+    return pare_tensor_set_shape(out, src->name, err);
+}
+
+static pare_status read_united(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const sharing *s = t->ctx;
+    uint64_t whole = s->n * s->share.count;
+    pare_status st = PARE_OK;
+    for (uint64_t done = 0, n = 1; done < n_rows && st == PARE_OK; done += n) {
+        uint64_t matrix = (row + done) / whole, at = (row + done) % whole;
+        uint64_t index = s->share.in_turn ? at % s->share.count : at / s->n;
+        uint64_t from = s->share.in_turn ? at / s->share.count : at % s->n;
+        if (!s->share.in_turn)
+            n = s->n - from < n_rows - done ? s->n - from : n_rows - done;
+        st = pare_tensor_read(&s->parts[index], matrix * s->n + from, n, (uint8_t *)dst + done * t->row_bytes, err);
+    }
+    return st;
+}
+
+static pare_status read_united_elements(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const sharing *s = t->ctx;
+    size_t size = pare_type_get(t->type)->block_bytes, from_bytes = (size_t)s->parts->row_bytes;
+    uint8_t *from = pare_scratch_alloc(from_bytes);
+    pare_status st = PARE_OK;
+    if (from == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %zu bytes", t->name, from_bytes);
+    for (uint64_t r = 0; r < n_rows && st == PARE_OK; r++)
+        for (uint8_t k = 0; k < s->share.count && st == PARE_OK; k++) {
+            st = pare_tensor_read(&s->parts[k], row + r, 1, from, err);
+            for (uint64_t i = 0; i < s->n && st == PARE_OK; i++)
+                memcpy((uint8_t *)dst + r * t->row_bytes + place_of(s, k, i) * size, from + i * size, size);
+        }
+    pare_scratch_free(from, from_bytes);
+    return st;
+}
+
+pare_status pare_view_unite(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, pare_hf_share how,
+                            bool per_element, pare_error *err)
+{
+    uint32_t axis = parts->n_dims - (per_element ? 1 : 2);
+    uint64_t n = parts->n_dims >= (per_element ? 1u : 2u) ? parts->dim[axis] : 0;
+    pare_hf_share one = {.count = 1};
+    pare_status st = check_shares(parts, n, one, per_element, err);
+    for (uint8_t i = 1; i < how.count && st == PARE_OK; i++)
+        st = check_part(&parts[i], &parts[0], err);
+    if (st != PARE_OK)
+        return st;
+    sharing *s = pare_arena_alloc(arena, sizeof *s, err);
+    pare_tensor *copy = pare_arena_alloc(arena, how.count * sizeof *copy, err);
+    if (s == NULL || copy == NULL)
+        return PARE_ERR_MEMORY;
+    *s = (sharing){.parts = copy, .share = how, .n = n};
+    *out = *parts;
+    out->data = NULL;
+    out->read = per_element ? read_united_elements : read_united;
+    out->release = NULL;
+    out->ctx = s;
+    out->base = NULL;
+    out->scratch_bytes = 0;
+    for (uint8_t i = 0; i < how.count; i++) {
+        copy[i] = parts[i];
+        if (parts[i].scratch_bytes > out->scratch_bytes)
+            out->scratch_bytes = parts[i].scratch_bytes;
+    }
+    out->scratch_bytes += per_element ? (size_t)parts->row_bytes : 0;
+    if (!pare_mul_u64(n, how.count, &out->dim[axis]))
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': %d shares of %" PRIu64 " overflow", parts->name,
+                         (int)how.count, n);
+    return pare_tensor_set_shape(out, parts->name, err);
 }
 
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err)

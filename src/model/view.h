@@ -27,8 +27,10 @@ pare_status pare_view_rope(pare_arena *arena, pare_tensor *out, const pare_tenso
 pare_status pare_view_qkv(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
                           bool to_parts, pare_error *err);
 
-/* out[i][j] = src[j][i]. Errors: PARE_ERR_RANGE (no matrix), PARE_ERR_UNSUPPORTED (a block type), PARE_ERR_MEMORY. */
-pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_error *err);
+/* out[i][j] = src[j][i], of three dimensions matrix by matrix; with a share only of those columns of src. Errors:
+ * PARE_ERR_RANGE (no matrix, shares are not equal), PARE_ERR_UNSUPPORTED (a block type), PARE_ERR_MEMORY. */
+pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
+                                pare_error *err);
 
 /* n matrices or vectors of one shape and type, one behind the other, as one tensor with a further dimension. The array
  * is copied. Errors: PARE_ERR_RANGE (another shape), PARE_ERR_UNSUPPORTED (another type), PARE_ERR_MEMORY. */
@@ -37,6 +39,17 @@ pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tens
 /* Back: matrix i of a tensor of three dimensions; i < src->dim[0]. Errors: PARE_ERR_RANGE (other dimensions),
  * PARE_ERR_MEMORY. */
 pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err);
+
+/* One of `count` equal shares of the rows of each matrix of src (of two or three dimensions); per_element: of the
+ * elements of each row (of one or two). Errors: PARE_ERR_RANGE (shares are not equal), PARE_ERR_UNSUPPORTED (elements
+ * of a block type), PARE_ERR_MEMORY. */
+pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
+                            bool per_element, pare_error *err);
+
+/* Back: the tensor that parts[0 .. how.count) of one shape and type are the shares of. The array is copied. Errors as
+ * above, or PARE_ERR_RANGE (another shape), PARE_ERR_UNSUPPORTED (another type). */
+pare_status pare_view_unite(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, pare_hf_share how,
+                            bool per_element, pare_error *err);
 
 /* out[0][i] = src[i]: a vector, or what is a matrix of one row already, as such a matrix. Nothing moves.
  * Errors: PARE_ERR_RANGE (more than one row). */

@@ -36,6 +36,25 @@ static pare_status read_hparams(const pare_meta *m, pare_hparams *hp, pare_error
 
 /* ---- the table ---- */
 
+/* A tensor of the Hub is one weight, or as many as its rows say, each with an index of its own. */
+static void check_shares(const pare_arch *arch, const pare_arch_weight *w)
+{
+    const pare_hf_share share = pare_arch_share(w);
+    unsigned seen = 0, n = 0;
+    if (w->hf == NULL)
+        return;
+    for (size_t i = 0; i < arch->n_weights; i++) {
+        const pare_arch_weight *other = &arch->weights[i];
+        if (other->hf == NULL || strcmp(other->hf, w->hf) != 0)
+            continue;
+        CHECK(pare_arch_share(other).count == share.count && pare_arch_share(other).in_turn == share.in_turn);
+        CHECK(other->map == w->map && (share.count == 0 || other->map != PARE_MAP_STACK));
+        seen |= 1u << pare_arch_share(other).index;
+        n++;
+    }
+    CHECK(share.count == 0 ? n == 1 : n == share.count && seen == (1u << share.count) - 1);
+}
+
 static void describes_every_family_once(void **state)
 {
     (void)state;
@@ -54,8 +73,7 @@ static void describes_every_family_once(void **state)
             CHECK(w->hf == NULL || (strstr(w->hf, "%e") != NULL) == (w->map == PARE_MAP_STACK));
             CHECK(w->map != PARE_MAP_STACK || (w->dim[0] == PARE_DIM_EXPERT && w->dim[2] != PARE_DIM_NONE));
             CHECK(w->dim[0] != PARE_DIM_NONE);
-            for (size_t j = 0; j < k && w->hf != NULL; j++)
-                CHECK(arch->weights[j].hf == NULL || strcmp(arch->weights[j].hf, w->hf) != 0);
+            check_shares(arch, w);
             if (w->hf != NULL) { /* one Hub tensor a layer exactly where GGUF has one */
                 pare_arch_hf_name(name, sizeof name, w, 0, 0, false);
                 pare_arch_hf_name(other, sizeof other, w, 1, 0, false);
@@ -506,7 +524,7 @@ static void transposes_adds_and_casts(void **state)
     float y[6] = {0};
     static const float turned[6] = {1, 4, 2, 5, 3, 6};
     CHECK_OK(pare_tensor_set_shape(&t, "x", &err), &err);
-    CHECK_OK(pare_view_transpose(&arena, &v, &t, &err), &err);
+    CHECK_OK(pare_view_transpose(&arena, &v, &t, (pare_hf_share){0}, &err), &err);
     CHECK(v.dim[0] == 3 && v.dim[1] == 2);
     CHECK_OK(pare_tensor_read(&v, 0, 3, y, &err), &err);
     CHECK(memcmp(y, turned, sizeof y) == 0);
@@ -520,6 +538,85 @@ static void transposes_adds_and_casts(void **state)
     CHECK_OK(pare_tensor_read_f32(&v, 0, 2, y, &err), &err);
     CHECK(memcmp(y, x, sizeof y) == 0);
     CHECK(pare_view_cast(&arena, &v, &t, PARE_TYPE_Q8_0, &err) == PARE_ERR_UNSUPPORTED);
+    pare_arena_close(&arena);
+}
+
+/* Two experts of [4 in, 6 out]: gate and up share the columns. Every way of reading rows gives the same. */
+static void shares_and_unites(void **state)
+{
+    (void)state;
+    float x[2][4][6], y[64], all[64];
+    pare_arena arena = {0};
+    pare_error err = {0};
+    for (int i = 0; i < 48; i++)
+        (&x[0][0][0])[i] = (float)i;
+    pare_tensor t = {.name = "w", .type = PARE_TYPE_F32, .n_dims = 3, .dim = {2, 4, 6}, .data = (const uint8_t *)x};
+    CHECK_OK(pare_tensor_set_shape(&t, "x", &err), &err);
+    for (int in_turn = 0; in_turn < 2; in_turn++) {
+        pare_tensor v[2], w[2], whole, turned, back;
+        for (uint8_t k = 0; k < 2; k++) {
+            const pare_hf_share share = {k, 2, in_turn != 0};
+            CHECK_OK(pare_view_transpose(&arena, &v[k], &t, share, &err), &err);
+            CHECK(v[k].n_dims == 3 && v[k].dim[0] == 2 && v[k].dim[1] == 3 && v[k].dim[2] == 4);
+            for (uint64_t row = 0; row < 6; row++)
+                for (uint64_t n = 0; row + n <= 6; n++) {
+                    CHECK_OK(pare_tensor_read(&v[k], row, n, y, &err), &err);
+                    for (uint64_t i = 0; i < n * 4; i++) {
+                        uint64_t r = row + i / 4, o = r % 3;
+                        CHECK(y[i] == x[r / 3][i % 4][in_turn ? 2 * o + k : 3 * k + o]);
+                    }
+                }
+            /* the rows of the transposed tensor shared, and the columns of the tensor as it is */
+            CHECK_OK(pare_view_transpose(&arena, &turned, &t, (pare_hf_share){0}, &err), &err);
+            CHECK_OK(pare_view_share(&arena, &w[k], &turned, share, false, &err), &err);
+            for (uint64_t row = 0; row < 6; row++) {
+                CHECK_OK(pare_tensor_read(&w[k], row, 6 - row, y, &err), &err);
+                CHECK_OK(pare_tensor_read(&v[k], row, 6 - row, all, &err), &err);
+                CHECK(memcmp(y, all, (size_t)(6 - row) * 4 * sizeof *y) == 0);
+            }
+        }
+        CHECK_OK(pare_view_unite(&arena, &whole, v, (pare_hf_share){0, 2, in_turn != 0}, false, &err), &err);
+        CHECK_OK(pare_view_transpose(&arena, &back, &whole, (pare_hf_share){0}, &err), &err);
+        CHECK(back.dim[1] == 4 && back.dim[2] == 6);
+        for (uint64_t row = 0; row < 8; row++) {
+            CHECK_OK(pare_tensor_read(&back, row, 8 - row, y, &err), &err);
+            CHECK(memcmp(y, &x[0][0][0] + row * 6, (size_t)(8 - row) * 6 * sizeof *y) == 0);
+        }
+    }
+    CHECK(pare_view_share(&arena, &t, &t, (pare_hf_share){0, 3, false}, false, &err) == PARE_ERR_RANGE);
+    CHECK(pare_view_transpose(&arena, &t, &t, (pare_hf_share){0, 5, false}, &err) == PARE_ERR_RANGE);
+    pare_arena_close(&arena);
+}
+
+/* A bias of gate and up in one: the elements of a row, of each expert's row. */
+static void shares_and_unites_elements(void **state)
+{
+    (void)state;
+    float x[3][4], y[12];
+    pare_arena arena = {0};
+    pare_error err = {0};
+    for (int i = 0; i < 12; i++)
+        (&x[0][0])[i] = (float)i;
+    for (uint32_t n_dims = 1; n_dims <= 2; n_dims++)
+        for (int in_turn = 0; in_turn < 2; in_turn++) {
+            pare_tensor t = {
+                .name = "b", .n_dims = n_dims, .dim = {n_dims == 1 ? 4 : 3, 4}, .data = (const uint8_t *)x};
+            pare_tensor v[2], back;
+            CHECK_OK(pare_tensor_set_shape(&t, "x", &err), &err);
+            for (uint8_t k = 0; k < 2; k++) {
+                CHECK_OK(pare_view_share(&arena, &v[k], &t, (pare_hf_share){k, 2, in_turn != 0}, true, &err), &err);
+                CHECK(v[k].row_len == 2 && v[k].n_rows == t.n_rows);
+                CHECK_OK(pare_tensor_read(&v[k], 0, v[k].n_rows, y, &err), &err);
+                for (uint64_t i = 0; i < 2 * t.n_rows; i++)
+                    CHECK(y[i] == x[i / 2][in_turn ? 2 * (i % 2) + k : 2 * k + i % 2]);
+            }
+            CHECK_OK(pare_view_unite(&arena, &back, v, (pare_hf_share){0, 2, in_turn != 0}, true, &err), &err);
+            CHECK(back.n_dims == n_dims && back.row_len == 4);
+            CHECK_OK(pare_tensor_read(&back, 0, back.n_rows, y, &err), &err);
+            CHECK(memcmp(y, x, (size_t)back.n_bytes) == 0);
+            v[1].dim[n_dims - 1] = 1;
+            CHECK(pare_view_unite(&arena, &back, v, (pare_hf_share){0, 2, false}, true, &err) == PARE_ERR_RANGE);
+        }
     pare_arena_close(&arena);
 }
 
@@ -595,6 +692,8 @@ int main(void)
         cmocka_unit_test(splits_fused_heads_both_ways),
         cmocka_unit_test(reorders_rows_both_ways),
         cmocka_unit_test(transposes_adds_and_casts),
+        cmocka_unit_test(shares_and_unites),
+        cmocka_unit_test(shares_and_unites_elements),
         cmocka_unit_test(stacks_and_takes_apart),
         cmocka_unit_test(knows_the_window_of_a_layer),
     };
