@@ -99,9 +99,8 @@ pare_status pare_forward_check_supported(const pare_model *m, pare_error *err)
 {
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
-    if (m->hp.rope_scaling != PARE_ROPE_PLAIN && m->hp.rope_scaling != PARE_ROPE_LINEAR)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: RoPE scaling other than linear and frequency factors cannot be evaluated", m->path);
+    if (m->hp.rope_scaling == PARE_ROPE_YARN)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: RoPE scaling 'yarn' cannot be evaluated", m->path);
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);
@@ -126,6 +125,10 @@ pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err)
         st = pare_forward_want_vector(f, f->model.b[PARE_W_OUTPUT], hp->n_vocab, err);
     if (st == PARE_OK)
         st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FREQS], hp->n_rot / 2, err);
+    if (st == PARE_OK)
+        st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FACTORS_LONG], hp->n_rot / 2, err);
+    if (st == PARE_OK)
+        st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FACTORS_SHORT], hp->n_rot / 2, err);
     static const pare_weight norms[] = {PARE_W_TOKEN_EMBD_NORM, PARE_W_OUTPUT_NORM};
     for (int i = 0; st == PARE_OK && i < 2; i++)
         if ((st = pare_forward_want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)

@@ -101,13 +101,24 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     return st == PARE_OK ? reserve_workspace(f, err) : st;
 }
 
+/* The divisors of the rotary angles, or NULL. LongRoPE has two sets: the length of the context chooses, not that of a
+ * sequence, so that the keys of a sequence that grows stay as they are. */
+static const pare_tensor *rope_factors(const pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t ctx_orig = hp->rope_ctx_orig > 0 ? hp->rope_ctx_orig : hp->n_ctx_train;
+    if (f->model.w[PARE_W_ROPE_FREQS] != NULL)
+        return f->model.w[PARE_W_ROPE_FREQS];
+    return f->model.w[f->n_ctx > ctx_orig ? PARE_W_ROPE_FACTORS_LONG : PARE_W_ROPE_FACTORS_SHORT];
+}
+
 /* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
  * scaling) divide the angle pair by pair. */
 static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     size_t half = hp->n_rot / 2, bytes = (size_t)f->n_ctx * hp->n_rot * sizeof(float); /* reserved before: it fits */
-    const pare_tensor *factors = f->model.w[PARE_W_ROPE_FREQS];
+    const pare_tensor *factors = rope_factors(f);
     if (half == 0)
         return PARE_OK;
     float *table = malloc(bytes), *divisor = malloc(half * sizeof *divisor);

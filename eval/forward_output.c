@@ -10,7 +10,8 @@ static pare_weight output_weight(const pare_forward *f)
 
 static float logit_scale(const pare_forward *f)
 {
-    return f->m->hp.logit_scale != 0 ? f->m->hp.logit_scale : 1;
+    const pare_hparams *hp = &f->m->hp;
+    return (hp->logit_scale != 0 ? hp->logit_scale : 1) / (hp->logit_divisor != 0 ? hp->logit_divisor : 1);
 }
 
 /* Logits of n hidden states x into y, device memory; at most a slice. */

@@ -405,24 +405,56 @@ static pare_status read_floats(const pare_tensor *t, uint64_t row, uint64_t n_ro
     return PARE_OK;
 }
 
-/* rope_freqs.weight, which the Hub has as numbers in config.json. */
-static pare_status add_rope_freqs(pare_model *m, pare_error *err)
+/* A vector that the Hub has as numbers in config.json. n: PARE_MAX_ROPE_FACTORS at most, or pairs of a head */
+static pare_status add_factors(pare_model *m, pare_weight id, const float *factors, uint32_t n, pare_error *err)
 {
-    if (m->hp.rope_llama3.factor == 0)
-        return PARE_OK;
     char name[NAME_BYTES];
-    float *factors = pare_arena_alloc(&m->arena, m->hp.n_rot / 2 * sizeof *factors, err);
-    if (factors == NULL)
+    float *copy = pare_arena_alloc(&m->arena, n * sizeof *copy, err);
+    if (copy == NULL)
         return PARE_ERR_MEMORY;
-    pare_rope_llama3_factors(&m->hp, factors);
-    pare_tensor t = {.name = pare_weight_name(name, sizeof name, PARE_W_ROPE_FREQS, 0, "weight"),
+    memcpy(copy, factors, n * sizeof *copy);
+    pare_tensor t = {.name = pare_weight_name(name, sizeof name, id, 0, "weight"),
                      .type = PARE_TYPE_F32,
                      .n_dims = 1,
-                     .dim = {m->hp.n_rot / 2},
+                     .dim = {n},
                      .read = read_floats,
-                     .ctx = factors};
+                     .ctx = copy};
     pare_status st = pare_tensor_set_shape(&t, m->path, err);
     return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
+}
+
+static pare_status add_llama3_factors(pare_model *m, pare_error *err)
+{
+    uint32_t n = m->hp.n_rot / 2;
+    float *factors = malloc(n * sizeof *factors);
+    if (factors == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " factors", m->path, n);
+    pare_rope_llama3_factors(&m->hp, factors);
+    pare_status st = add_factors(m, PARE_W_ROPE_FREQS, factors, n, err);
+    free(factors);
+    return st;
+}
+
+/* The tensors that stock's converter makes of numbers. It writes this key with them, before all others. */
+static pare_status add_longrope_factors(pare_model *m, pare_error *err)
+{
+    const pare_rope_longrope *s = &m->hp.rope_longrope;
+    char key[NAME_BYTES];
+    snprintf(key, sizeof key, "%s.rope.scaling.attn_factor", m->arch->name);
+    pare_str name = {m->arch->name, strlen(m->arch->name)};
+    pare_status st = pare_meta_set_str(&m->meta, "general.architecture", name, err);
+    if (st == PARE_OK)
+        st = pare_meta_set_f32(&m->meta, key, m->hp.rope_attn_factor, err);
+    if (st == PARE_OK)
+        st = add_factors(m, PARE_W_ROPE_FACTORS_LONG, s->long_factor, s->n, err);
+    return st == PARE_OK ? add_factors(m, PARE_W_ROPE_FACTORS_SHORT, s->short_factor, s->n, err) : st;
+}
+
+static pare_status add_rope_factors(pare_model *m, pare_error *err)
+{
+    if (m->hp.rope_llama3.factor > 0)
+        return add_llama3_factors(m, err);
+    return m->hp.rope_longrope.n > 0 ? add_longrope_factors(m, err) : PARE_OK;
 }
 
 static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, pare_error *err)
@@ -432,9 +464,9 @@ static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, p
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", p->weights, raw->n_tensors);
     pare_status st = match_tensors(m, raw, p, &all, err);
     if (st == PARE_OK)
-        st = pare_model_reserve(m, all.n + 1, err);
+        st = pare_model_reserve(m, all.n + 2, err);
     if (st == PARE_OK)
-        st = add_rope_freqs(m, err);
+        st = add_rope_factors(m, err);
     if (st == PARE_OK)
         st = place_experts(m, all.list, all.n, err);
     if (st == PARE_OK && all.n > 0)

@@ -272,6 +272,22 @@ static pare_status complete_biases(writer *w, unsigned flag, const char *key, bo
                      n_all, key);
 }
 
+/* rope_factors_long.weight and rope_factors_short.weight as the lists of config.json. */
+static pare_status complete_longrope(writer *w, pare_error *err)
+{
+    const pare_tensor *far = pare_model_weight(w->m, PARE_W_ROPE_FACTORS_LONG, 0, "weight"),
+                      *near = pare_model_weight(w->m, PARE_W_ROPE_FACTORS_SHORT, 0, "weight");
+    pare_rope_longrope *s = &w->hp.rope_longrope;
+    if (far == NULL || near == NULL || s->n > 0)
+        return PARE_OK;
+    if (far->row_len > PARE_MAX_ROPE_FACTORS)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has %" PRIu64 " factors, %d are possible",
+                         w->m->path, far->name, far->row_len, PARE_MAX_ROPE_FACTORS);
+    s->n = (uint32_t)far->row_len; /* near has as many: both were checked against the head */
+    pare_status st = pare_tensor_read_f32(far, 0, 1, s->long_factor, err);
+    return st == PARE_OK ? pare_tensor_read_f32(near, 0, 1, s->short_factor, err) : st;
+}
+
 /* rope_freqs.weight as the numbers that it was made from. */
 static pare_status complete_rope(writer *w, pare_error *err)
 {
@@ -295,6 +311,8 @@ static pare_status complete_hparams(writer *w, pare_error *err)
     pare_status st = complete_biases(w, PARE_BIAS_ATTN, "attention_bias", &w->hp.attn_bias, err);
     if (st == PARE_OK)
         st = complete_biases(w, PARE_BIAS_FFN, "mlp_bias", &w->hp.ffn_bias, err);
+    if (st == PARE_OK)
+        st = complete_longrope(w, err);
     return st == PARE_OK ? complete_rope(w, err) : st;
 }
 

@@ -263,11 +263,18 @@ static pare_status check_vocab_rows(pare_model *m, pare_error *err)
                      embd->name, rows, tokens->n);
 }
 
+/* What only the tensors say. */
+static void complete_from_tensors(pare_model *m)
+{
+    m->hp.tied_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") == NULL;
+    if (m->hp.rope_scaling == PARE_ROPE_PLAIN && pare_model_weight(m, PARE_W_ROPE_FACTORS_LONG, 0, "weight") != NULL)
+        m->hp.rope_scaling = PARE_ROPE_LONGROPE;
+}
+
 pare_status pare_arch_check(pare_model *m, pare_error *err)
 {
     check c = {.m = m};
     const pare_arch *arch = m->arch;
-    bool has_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") != NULL;
     pare_status st = check_vocab_rows(m, err);
     if (st == PARE_OK)
         st = check_layers(m, err);
@@ -283,7 +290,7 @@ pare_status pare_arch_check(pare_model *m, pare_error *err)
         st = pare_warn(err, "%s: %zu of %zu tensors are no part of architecture '%s' as it is described", m->path,
                        m->n_tensors - c.n_known, m->n_tensors, arch->name);
     if (st == PARE_OK)
-        m->hp.tied_output = !has_output;
+        complete_from_tensors(m);
     pare_buf_close(&c.missing);
     return st;
 }

@@ -20,6 +20,15 @@ typedef struct pare_rope_llama3 {
     uint32_t ctx_orig;
 } pare_rope_llama3;
 
+/* LongRoPE: one divisor a pair for contexts up to the original one (hparams.rope_ctx_orig), another for longer ones.
+ * GGUF has them as rope_factors_short.weight and rope_factors_long.weight. Paper: Ding et al., LongRoPE, arXiv
+ * 2402.13753. */
+enum { PARE_MAX_ROPE_FACTORS = 256 };
+typedef struct pare_rope_longrope {
+    uint32_t n; /* pairs; 0: not used */
+    float short_factor[PARE_MAX_ROPE_FACTORS], long_factor[PARE_MAX_ROPE_FACTORS];
+} pare_rope_longrope;
+
 /* Units: counts of elements unless said. */
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
@@ -39,13 +48,15 @@ typedef struct pare_hparams {
     float norm_eps;
     float rope_base;
     pare_rope_scaling rope_scaling;
-    float rope_factor;            /* LINEAR, YARN: the scaling factor */
-    pare_rope_llama3 rope_llama3; /* from a config.json; the forward pass reads rope_freqs.weight */
-    uint32_t rope_ctx_orig;       /* YARN, LONGROPE: context before scaling, 0 when not said */
+    float rope_factor;                /* LINEAR, YARN: the scaling factor */
+    pare_rope_llama3 rope_llama3;     /* from a config.json; the forward pass reads rope_freqs.weight */
+    pare_rope_longrope rope_longrope; /* the same */
+    uint32_t rope_ctx_orig;           /* YARN, LONGROPE: context before scaling, 0 when not said */
     float rope_attn_factor, yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
     float embd_scale;                                       /* token embeddings are multiplied by it; 0 counts as 1 */
     float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
     float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
+    float logit_divisor;               /* and divided by this; 0 counts as 1 */
     float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */

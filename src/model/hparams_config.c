@@ -202,8 +202,56 @@ static pare_status read_yarn(pare_hparams *hp, const json_t *rope, const char *p
     return st;
 }
 
-static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+/* A list of positive numbers, as many as *n says or, where that is 0, as there are. */
+static pare_status read_factors(const json_t *rope, const char *path, const char *key, uint32_t *n, float *out,
                                 pare_error *err)
+{
+    const json_t *list = json_object_get(rope, key);
+    size_t len = json_array_size(list);
+    if (!json_is_array(list) || len == 0 || len > PARE_MAX_ROPE_FACTORS || (*n != 0 && len != *n))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' has %zu entries, wanted are %" PRIu32 " to %" PRIu32, path, key,
+                         len, *n != 0 ? *n : 1, *n != 0 ? *n : PARE_MAX_ROPE_FACTORS);
+    for (size_t i = 0; i < len; i++) {
+        double v = json_number_value(json_array_get(list, i));
+        if (!pare_hparams_positive(v, 1e9) || (float)v == 0.0f)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: entry %zu of '%s' is no number above 0 up to 1e9", path, i, key);
+        out[i] = (float)v;
+    }
+    *n = (uint32_t)len;
+    return PARE_OK;
+}
+
+/* The attention factor, where the config says none, follows from how much longer the context has become. */
+static pare_status read_longrope(pare_hparams *hp, const pare_arch *arch, const json_t *config, const json_t *rope,
+                                 const char *path, pare_error *err)
+{
+    static const char key[] = "original_max_position_embeddings";
+    bool found = false;
+    uint64_t ctx = hp->n_ctx_train;
+    pare_rope_longrope *s = &hp->rope_longrope;
+    if (pare_arch_weight_of(arch, PARE_W_ROPE_FACTORS_LONG) == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: RoPE scaling 'longrope' has no form in GGUF for architecture '%s'", path, arch->name);
+    pare_status st = read_factors(rope, path, "long_factor", &s->n, s->long_factor, err);
+    if (st == PARE_OK)
+        st = read_factors(rope, path, "short_factor", &s->n, s->short_factor, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(config, path, key, 2, PARE_MAX_CTX, &ctx, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_u64(rope, path, key, 2, PARE_MAX_CTX, &ctx, &found, err);
+    hp->rope_scaling = PARE_ROPE_LONGROPE;
+    hp->rope_ctx_orig = (uint32_t)ctx;
+    float factor = (float)hp->n_ctx_train / (float)ctx;
+    if (st == PARE_OK)
+        st = get_float(rope, path, "factor", 1e9, &factor, &found, err);
+    hp->rope_attn_factor = factor <= 1 ? 1 : (float)sqrt(1 + log((double)factor) / log((double)ctx));
+    if (st == PARE_OK)
+        st = get_float(rope, path, "attention_factor", 1e9, &hp->rope_attn_factor, &found, err);
+    return st;
+}
+
+static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const json_t *config, const json_t *rope,
+                                const char *path, pare_error *err)
 {
     pare_str type = {"default", 7};
     bool found = false, has_factor = false;
@@ -213,6 +261,8 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
         return st;
     if (pare_str_equal(type, "llama3"))
         return read_llama3(hp, arch, rope, path, err);
+    if (pare_str_equal(type, "longrope") || pare_str_equal(type, "su"))
+        return read_longrope(hp, arch, config, rope, path, err);
     if (pare_str_equal(type, "dynamic"))
         return pare_warn(err, "%s: RoPE scaling 'dynamic' acts only beyond max_position_embeddings and is left out",
                          path);
@@ -222,7 +272,8 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
         hp->rope_scaling = PARE_ROPE_YARN;
     else
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: RoPE scaling '%.*s' is not supported; known are default, linear, yarn, llama3, dynamic",
+                         "%s: RoPE scaling '%.*s' is not supported; known are default, linear, yarn, llama3, longrope, "
+                         "dynamic",
                          path, (int)(type.len < 64 ? type.len : 64), type.data);
     st = get_float(rope, path, "factor", 1e9, &hp->rope_factor, &has_factor, err);
     if (st == PARE_OK && !has_factor)
@@ -257,7 +308,7 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
         if (st == PARE_OK)
             st = get_float(rope, path, spelling(rope, k_partial), 1, &partial, &found, err);
         if (st == PARE_OK)
-            st = read_scaling(hp, arch, rope, path, err);
+            st = read_scaling(hp, arch, config, rope, path, err);
     }
     if (st == PARE_OK && arch->partial_rotary)
         hp->n_rot = (uint32_t)(partial * (float)(hp->head_dim_k > 0 ? hp->head_dim_k : hp->n_embd / hp->n_head));
@@ -384,6 +435,23 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     return st == PARE_OK ? pare_hparams_settle(hp, path, err) : st;
 }
 
+static json_t *float_list(const float *v, uint32_t n)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(list, pare_json_float(v[i]));
+    return list;
+}
+
+static json_t *longrope_object(const pare_hparams *hp)
+{
+    const pare_rope_longrope *s = &hp->rope_longrope;
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I}", "rope_type", "longrope", "type", "longrope", "long_factor",
+                     float_list(s->long_factor, s->n), "short_factor", float_list(s->short_factor, s->n),
+                     "attention_factor", pare_json_float(hp->rope_attn_factor > 0 ? hp->rope_attn_factor : 1),
+                     "original_max_position_embeddings", (json_int_t)hp->rope_ctx_orig);
+}
+
 static json_t *rope_scaling_object(const pare_hparams *hp)
 {
     const pare_rope_llama3 *s = &hp->rope_llama3;
@@ -393,6 +461,8 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
                          (json_int_t)s->ctx_orig);
     if (hp->rope_scaling == PARE_ROPE_LINEAR)
         return json_pack("{s:s, s:o}", "rope_type", "linear", "factor", pare_json_float(hp->rope_factor));
+    if (hp->rope_scaling == PARE_ROPE_LONGROPE)
+        return longrope_object(hp);
     if (hp->rope_scaling != PARE_ROPE_YARN)
         return json_null();
     json_t *yarn = json_pack("{s:s, s:o}", "rope_type", "yarn", "factor", pare_json_float(hp->rope_factor));
@@ -435,8 +505,6 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
                                        [PARE_ACT_RELU2] = "relu2"};
     const pare_hf_class *class = pare_arch_class_for(arch, hp);
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
-    if (hp->rope_scaling == PARE_ROPE_LONGROPE)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "RoPE scaling 'longrope' cannot be written to a config.json");
     if (class->experts != NULL && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "class '%s' has no word for the way experts are weighted here",
                          class->name);

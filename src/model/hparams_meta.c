@@ -180,6 +180,8 @@ static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
     if (st == PARE_OK)
         st = get_u32(s, "rope.scaling.original_context_length", 1, PARE_MAX_CTX, &hp->rope_ctx_orig, err);
     if (st == PARE_OK)
+        st = get_f32(s, "rope.scaling.attn_factor", 1e9, &hp->rope_attn_factor, err);
+    if (st == PARE_OK)
         st = get_f32(s, "rope.scaling.yarn_attn_factor", 1e9, &hp->rope_attn_factor, err);
     if (st == PARE_OK)
         st = get_f32(s, "rope.scaling.yarn_beta_fast", 1e9, &hp->yarn_beta_fast, err);
@@ -292,6 +294,10 @@ pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *
                          hp->n_expert);
     if (hp->n_expert > 0 && hp->n_ff_expert == 0)
         hp->n_ff_expert = hp->n_ff;
+    if (hp->rope_longrope.n != 0 && hp->rope_longrope.n != hp->n_rot / 2)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: %" PRIu32 " 'long_factor's of RoPE, but it turns %" PRIu32 " pairs of a head", path,
+                         hp->rope_longrope.n, hp->n_rot / 2);
     if (hp->rope_scaling == PARE_ROPE_YARN && hp->rope_factor == 0.0f)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling 'yarn' without a factor", path);
     return PARE_OK;
@@ -311,6 +317,18 @@ static pare_status put_f32(const pare_arch *arch, pare_meta *meta, const char *s
     return v == 0.0f ? PARE_OK : pare_meta_set_f32(meta, key, v, err);
 }
 
+/* Whether stock's converter writes the key ("block_count", or with "general." in front) for the family. */
+static bool lists_key(const pare_arch *arch, const char *suffix)
+{
+    size_t n = strlen(arch->name);
+    if (arch->meta_keys == NULL)
+        return true;
+    for (const char *const *key = arch->meta_keys; *key != NULL; key++)
+        if (strcmp(*key, suffix) == 0 || (strncmp(*key, arch->name, n) == 0 && strcmp(*key + n + 1, suffix) == 0))
+            return true;
+    return false;
+}
+
 static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
 {
     static const char *const names[] = {
@@ -319,10 +337,17 @@ static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *a
     if (hp->rope_scaling == PARE_ROPE_PLAIN)
         return PARE_OK;
     const char *name = names[hp->rope_scaling];
+    bool longrope = hp->rope_scaling == PARE_ROPE_LONGROPE;
+    pare_status st = PARE_OK;
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch->name);
-    pare_status st = pare_meta_set_str(meta, key, (pare_str){name, strlen(name)}, err);
-    if (st == PARE_OK && hp->rope_scaling != PARE_ROPE_LONGROPE)
+    if (!longrope || lists_key(arch, "rope.scaling.type")) /* the factors' tensors say it as well */
+        st = pare_meta_set_str(meta, key, (pare_str){name, strlen(name)}, err);
+    if (st == PARE_OK && !longrope)
         st = put_f32(arch, meta, "rope.scaling.factor", hp->rope_factor, err);
+    if (st == PARE_OK && longrope)
+        st = put_f32(arch, meta, "rope.scaling.attn_factor", hp->rope_attn_factor, err);
+    if (st == PARE_OK && longrope)
+        st = put_u32(arch, meta, "rope.scaling.original_context_length", hp->rope_ctx_orig, err);
     if (st != PARE_OK || hp->rope_scaling != PARE_ROPE_YARN)
         return st;
     if (hp->rope_ctx_orig != 0)
@@ -352,18 +377,6 @@ static pare_status write_expert_widths(const pare_hparams *hp, const pare_arch *
     if (st == PARE_OK && hp->expert_norm != arch->expert_norm)
         st = pare_meta_set_bool(meta, key, hp->expert_norm, err);
     return st;
-}
-
-/* Whether stock's converter writes the key ("block_count", or with "general." in front) for the family. */
-static bool lists_key(const pare_arch *arch, const char *suffix)
-{
-    size_t n = strlen(arch->name);
-    if (arch->meta_keys == NULL)
-        return true;
-    for (const char *const *key = arch->meta_keys; *key != NULL; key++)
-        if (strcmp(*key, suffix) == 0 || (strncmp(*key, arch->name, n) == 0 && strcmp(*key + n + 1, suffix) == 0))
-            return true;
-    return false;
 }
 
 static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint32_t file_type, pare_meta *meta,

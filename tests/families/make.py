@@ -41,6 +41,29 @@ FAMILIES = {
         dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, head_dim=16, max_position_embeddings=64, rope_theta=5000.0),
     ),
+    # longer than the original context: the long factors; a window, RoPE on half of a head
+    "phi3": (
+        "Phi3ForCausalLM",
+        "Phi3Config",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, original_max_position_embeddings=16, sliding_window=10,
+             pad_token_id=0, bos_token_id=1, eos_token_id=2,
+             rope_parameters=dict(rope_type="longrope", rope_theta=5000.0, partial_rotary_factor=0.5,
+                                  short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 4.0],
+                                  original_max_position_embeddings=16)),
+    ),
+    # short enough for the short factors; an attention factor of its own
+    "phi3_short": (
+        "Phi3ForCausalLM",
+        "Phi3Config",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=4, max_position_embeddings=64, original_max_position_embeddings=32,
+             pad_token_id=0, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True,
+             rope_parameters=dict(rope_type="longrope", rope_theta=5000.0, partial_rotary_factor=1.0,
+                                  short_factor=[1.0, 1.1, 1.3, 1.4, 1.5, 1.9], attention_factor=1.2,
+                                  long_factor=[1.2, 2.5, 4.0, 5.0, 6.0, 7.0],
+                                  original_max_position_embeddings=32)),
+    ),
 }
 
 

@@ -17,7 +17,7 @@
 
 static const char *const oracles[] = {"llama",      "llama_rope", "mistral",    "qwen2",  "qwen3",
                                       "qwen3_tiny", "olmo2",      "starcoder2", "gemma2", "gpt2",
-                                      "gpt_neox",   "mixtral",    "qwen3_moe"};
+                                      "gpt_neox",   "mixtral",    "qwen3_moe",  "phi3"};
 enum { N_ORACLES = sizeof oracles / sizeof *oracles };
 
 static const char *oracle(const char *name, const char *file)
@@ -239,7 +239,8 @@ static void same_weights(const char *a, const char *b)
     CHECK_OK(pare_hf_open(&raw, a, PARE_OPEN_RAW, &err), &err);
     CHECK_OK(pare_hf_open(&x, a, 0, &err), &err);
     CHECK_OK(pare_hf_open(&y, b, PARE_OPEN_RAW, &err), &err);
-    size_t n_made = x.hp.rope_llama3.factor > 0, n_prefix = x.arch->hf_prefix != NULL ? strlen(x.arch->hf_prefix) : 0;
+    size_t n_made = (x.hp.rope_llama3.factor > 0) + 2 * (x.hp.rope_longrope.n > 0);
+    size_t n_prefix = x.arch->hf_prefix != NULL ? strlen(x.arch->hf_prefix) : 0;
     size_t n_matrices = 0; /* the Hub has a tensor an expert */
     for (size_t i = 0; i < x.n_tensors; i++)
         n_matrices += (size_t)pare_tensor_matrices(&x.tensors[i]);
