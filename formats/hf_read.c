@@ -3,6 +3,7 @@
 #include "formats/hf_files.h"
 #include "formats/hf_meta.h"
 #include "formats/open.h"
+#include "formats/packed.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_files.h"
@@ -115,17 +116,13 @@ static pare_status check_custom_code(const json_t *config, const char *class, co
 }
 
 /* Read config.json and find the architecture that it names. The caller frees *config. */
-static pare_status read_config(pare_model *m, const place *p, unsigned flags, json_t **config, pare_error *err)
+static pare_status read_config(pare_model *m, const place *p, json_t **config, pare_error *err)
 {
     pare_status st = pare_json_load(config, p->config_path, PARE_HF_CONFIG_BYTES, true, err);
     if (st != PARE_OK)
         return st;
     if (!json_is_object(*config))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", p->config_path);
-    const json_t *packed = json_object_get(*config, "quantization_config");
-    if (packed != NULL && !json_is_null(packed) && !(flags & PARE_OPEN_REQUANTIZE))
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: 'quantization_config' says that the weights are quantized already", p->config_path);
     const json_t *classes = json_object_get(*config, "architectures");
     const char *class = json_string_value(json_array_get(classes, 0));
     if (class == NULL)
@@ -318,10 +315,11 @@ static pare_status place_experts(const pare_model *m, entry *entries, size_t n, 
 
 static pare_status check_type(const pare_model *m, const pare_tensor *src, pare_error *err)
 {
-    if (pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT)
+    const pare_type_info *info = pare_type_get(src->type);
+    if (!(info->traits & PARE_TRAIT_INTEGER) && info->decode != NULL) /* a float, or was packed: formats/packed.h */
         return PARE_OK;
     return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s, weights are expected in a float type",
-                     m->path, src->name, pare_type_get(src->type)->name);
+                     m->path, src->name, info->name);
 }
 
 /* Give the tensor, which views borrow, a name that lives as long as m. */
@@ -530,9 +528,11 @@ static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pa
 {
     json_t *config = NULL;
     pare_model raw = {0};
-    pare_status st = read_config(m, p, flags, &config, err);
+    pare_status st = read_config(m, p, &config, err);
     if (st == PARE_OK)
         st = open_weights(&raw, p, err);
+    if (st == PARE_OK)
+        st = pare_packed_open(&raw, &m->arena, p->dir, config, p->config_path, err);
     if (st == PARE_OK)
         st = map_tensors(m, &raw, p, err);
     if (st == PARE_OK)

@@ -660,7 +660,9 @@ static void refuses_bad_configs(void **state)
         {"{\"auto_map\":[]}", PARE_ERR_UNSUPPORTED, "auto_map"},
         {"{\"architectures\":[\"HyenaForCausalLM\"],\"auto_map\":{\"AutoModel\":\"x.HyenaForCausalLM\"}}",
          PARE_ERR_UNSUPPORTED, "'x.HyenaForCausalLM'"},
-        {"{\"quantization_config\":{\"bits\":4}}", PARE_ERR_UNSUPPORTED, "quantization_config"},
+        {"{\"quantization_config\":{\"bits\":4}}", PARE_ERR_FORMAT, "quant_method"},
+        {"{\"quantization_config\":[4]}", PARE_ERR_FORMAT, "no JSON object"},
+        {"{\"quantization_config\":{\"quant_method\":\"squeeze\"}}", PARE_ERR_UNSUPPORTED, "method 'squeeze'"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         refused(&(tiny){.patch = rows[i].patch}, rows[i].wanted, rows[i].words);

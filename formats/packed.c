@@ -1,0 +1,180 @@
+#include "formats/packed.h"
+#include "formats/hf_files.h"
+#include "formats/safe_path.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_BYTES = 512 };
+
+static const pare_packed_format *const formats[] = {
+    &pare_packed_gptq,
+};
+
+/* Files that say what quantization_config would, from before there was one. */
+static const struct {
+    const char *file, *method;
+} stand_ins[] = {
+    {"quantize_config.json", "gptq"},
+};
+
+/* ---- names ---- */
+
+/* Length of name without the first of these ends that it has; 0: it has none. */
+static size_t module_length(const char *name, const char *const *ends)
+{
+    size_t n = strlen(name);
+    for (; *ends != NULL; ends++) {
+        size_t k = strlen(*ends);
+        if (n > k && strcmp(name + n - k, *ends) == 0)
+            return n - k;
+    }
+    return 0;
+}
+
+const pare_tensor *pare_packed_part(const pare_packed *p, const char *module, const char *end)
+{
+    char name[NAME_BYTES];
+    int n = snprintf(name, sizeof name, "%s%s", module, end);
+    return n > 0 && (size_t)n < sizeof name ? pare_model_find(p->raw, name) : NULL;
+}
+
+const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, const char *end, pare_type type,
+                                      uint64_t n_rows, uint64_t row_len, pare_status *st, pare_error *err)
+{
+    const pare_tensor *t = pare_packed_part(p, module, end);
+    if (t == NULL) {
+        *st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s%s' is missing, which '%s' needs", p->path, module, end,
+                        p->format->name);
+        return NULL;
+    }
+    const pare_type_info *info = pare_type_get(t->type);
+    bool fits = type == PARE_TYPE_NONE ? (info->traits & PARE_TRAIT_FLOAT) != 0 : t->type == type;
+    if (fits && t->n_dims == 2 && t->n_rows == n_rows && t->row_len == row_len)
+        return t;
+    *st = pare_fail(err, PARE_ERR_RANGE,
+                    "%s: tensor '%s' has %" PRIu64 " rows of %" PRIu64 " %s, where the settings ask for %" PRIu64
+                    " of %" PRIu64 " %s",
+                    p->path, t->name, t->n_rows, t->row_len, info->name, n_rows, row_len,
+                    type == PARE_TYPE_NONE ? "floats" : pare_type_get(type)->name);
+    return NULL;
+}
+
+/* ---- settings ---- */
+
+static pare_status find_format(pare_packed *p, const char *method, pare_error *err)
+{
+    const pare_packed_format *named = NULL;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats && p->format == NULL; i++) {
+        if (strcmp(formats[i]->method, method) != 0)
+            continue;
+        named = formats[i];
+        if (named->is == NULL || named->is(p->settings))
+            p->format = named;
+    }
+    if (p->format == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: quantization method '%s'%s is not supported", p->path, method,
+                         named != NULL ? ", in this variant," : "");
+    if (p->format->unpack == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: weights packed by %s are recognised, but not decoded", p->path,
+                         p->format->name);
+    return PARE_OK;
+}
+
+/* A file that stands in for quantization_config. *file stays NULL: there is none. The caller frees it and *path. */
+static pare_status load_stand_in(const char *dir, json_t **file, char **path, const char **method, pare_error *err)
+{
+    char why[NAME_BYTES];
+    for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++) {
+        pare_path_state state = pare_path_look(dir, stand_ins[i].file, why, sizeof why);
+        if (state == PARE_PATH_REFUSED)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, stand_ins[i].file, why);
+        if (state == PARE_PATH_ABSENT)
+            continue;
+        *method = stand_ins[i].method;
+        if ((*path = pare_path_join(dir, stand_ins[i].file, err)) == NULL)
+            return PARE_ERR_MEMORY;
+        return pare_json_load(file, *path, PARE_HF_CONFIG_BYTES, true, err);
+    }
+    return PARE_OK;
+}
+
+/* ---- tensors ---- */
+
+/* What becomes of tensor t: unpacked, left out since its module's primary is, or kept. */
+static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_model *out, pare_error *err)
+{
+    char module[NAME_BYTES], name[NAME_BYTES];
+    size_t primary = module_length(t->name, p->format->primaries),
+           n = primary > 0 ? primary : module_length(t->name, p->format->parts);
+    if (n == 0)
+        return pare_model_add(out, t, NULL, err);
+    if (strlen(t->name) + strlen(p->format->result) >= sizeof name)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s': its name is too long", p->path, t->name);
+    memcpy(module, t->name, n);
+    module[n] = '\0';
+    if (primary == 0) {
+        bool taken = false;
+        for (const char *const *end = p->format->primaries; *end != NULL && !taken; end++)
+            taken = pare_packed_part(p, module, *end) != NULL;
+        return taken ? PARE_OK : pare_model_add(out, t, NULL, err);
+    }
+    snprintf(name, sizeof name, "%s%s", module, p->format->result);
+    pare_tensor made = {.name = name, .file = t->file, .offset = t->offset};
+    pare_status st = p->format->unpack(p, t, module, &made, err);
+    return st == PARE_OK ? pare_model_add(out, &made, NULL, err) : st;
+}
+
+static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error *err)
+{
+    pare_model out = {.format = raw->format, .alignment = raw->alignment};
+    pare_status st = pare_model_reserve(&out, raw->n_tensors, err);
+    for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++)
+        st = add_one(p, &raw->tensors[i], &out, err);
+    if (st != PARE_OK) {
+        pare_model_close(&out);
+        return st;
+    }
+    out.files = raw->files; /* the mapped bytes stay */
+    out.n_files = raw->n_files;
+    raw->files = NULL;
+    raw->n_files = 0;
+    pare_model_close(raw);
+    *raw = out;
+    return PARE_OK;
+}
+
+pare_status pare_packed_open(pare_model *raw, pare_arena *arena, const char *dir, const json_t *config,
+                             const char *config_path, pare_error *err)
+{
+    pare_packed p = {
+        .raw = raw, .arena = arena, .config = config, .settings = json_object_get(config, "quantization_config")};
+    json_t *file = NULL;
+    char *path = NULL;
+    const char *method = NULL;
+    pare_status st = PARE_OK;
+    if (p.settings == NULL || json_is_null(p.settings)) {
+        st = load_stand_in(dir, &file, &path, &method, err);
+        p.settings = file;
+    } else
+        method = json_string_value(json_object_get(p.settings, "quant_method"));
+    if (st != PARE_OK || p.settings == NULL)
+        goto done;
+    p.path = path != NULL ? path : config_path;
+    if (!json_is_object(p.settings))
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: the settings of the quantization are no JSON object", p.path);
+    else if (method == NULL)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: 'quantization_config' has no 'quant_method' that is a text", p.path);
+    if (st == PARE_OK)
+        st = find_format(&p, method, err);
+    if (st == PARE_OK && p.format->start != NULL)
+        st = p.format->start(&p, err);
+    if (st == PARE_OK)
+        st = unpack_all(&p, raw, err);
+done:
+    json_decref(file);
+    free(path);
+    return st;
+}

@@ -1,0 +1,94 @@
+"""Checkpoints of packed integers, made here after the published layouts: pare must read the very values."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+import packed
+
+pare, work, models = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+N_CHECKS = 0
+
+
+def run(*args, code=0):
+    p = subprocess.run([pare, *map(str, args)], capture_output=True, text=True)
+    if p.returncode != code:
+        sys.exit(f'packed: FAILED: {args}: exit {p.returncode}: {p.stderr}')
+    return p.stderr
+
+
+def check(ok, what):
+    global N_CHECKS
+    N_CHECKS += 1
+    if not ok:
+        sys.exit(f'packed: FAILED: {what}')
+
+
+def load(path):
+    data = path.read_bytes()
+    n = int.from_bytes(data[:8], 'little')
+    out = {}
+    for name, t in json.loads(data[8:8 + n]).items():
+        if name != '__metadata__':
+            raw = np.frombuffer(data[8 + n:][slice(*t['data_offsets'])],
+                                {'BF16': '<u2', 'F16': '<f2', 'F32': '<f4', 'I32': '<i4'}[t['dtype']])
+            out[name] = ((raw.astype(np.uint32) << 16).view(np.float32) if t['dtype'] == 'BF16' else raw).reshape(t['shape'])
+    return out
+
+
+def make(folder, source, pack, settings, stand_in=None):
+    """A folder like source with its linear weights packed; the values they stand for are returned."""
+    folder.mkdir()
+    truth, tensors = load(source / 'model.safetensors'), {}
+    for name, w in truth.items():
+        truth[name] = w.astype(np.float32)
+        if '_proj.weight' not in name:
+            tensors[name] = truth[name]
+            continue
+        parts, truth[name] = pack(truth[name])
+        for end, part in parts.items():
+            tensors[name.removesuffix('weight') + end] = np.ascontiguousarray(part)
+    save_file(tensors, folder / 'model.safetensors', {'format': 'pt'})
+    config = json.loads((source / 'config.json').read_text())
+    config['torch_dtype'] = 'float32'
+    if stand_in:
+        (folder / stand_in).write_text(json.dumps(settings))
+    else:
+        config['quantization_config'] = settings
+    (folder / 'config.json').write_text(json.dumps(config))
+    for file in source.glob('*token*.json'):
+        shutil.copy(file, folder)
+    return truth
+
+
+def same_values(folder, truth, what):
+    back = folder.with_name(folder.name + '.f32')
+    run('convert', folder, '-o', back, '--dtype', 'f32')
+    got = load(back / 'model.safetensors')
+    check(got.keys() == truth.keys(), f'{what}: names')
+    for name, w in truth.items():
+        check(got[name].dtype == np.float32 and np.array_equal(got[name], w), f'{what}: {name}')
+
+
+def gptq():
+    rng = np.random.default_rng(1)
+    for bits in 2, 3, 4, 8:
+        for version in 1, 2:
+            for group, symmetric, act_order in (32, False, False), (64, True, False), (-1, False, False), (32, False, True):
+                name = f'gptq{bits}v{version}g{group}s{symmetric:d}a{act_order:d}'
+
+                def pack(w):
+                    q, z, s, group_of = packed.quantize(w, bits, group, rng, symmetric, act_order)
+                    return packed.pack_gptq(q, z, s, group_of, bits, version), packed.values(q, z, s, group_of)
+                settings = {'quant_method': 'gptq', 'bits': bits, 'group_size': group, 'sym': symmetric,
+                            'desc_act': act_order, 'checkpoint_format': 'gptq' if version == 1 else 'gptq_v2'}
+                truth = make(work / name, models / 'llama', pack, settings)
+                same_values(work / name, truth, name)
+
+
+gptq()
+print(f'packed: {N_CHECKS} checks passed')
