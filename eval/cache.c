@@ -25,6 +25,10 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
 {
     uint32_t n_layer = f->m->hp.n_layer;
     *c = (pare_cache){.f = f, .n_seq = n_seq, .n_ctx = f->n_ctx};
+    if (f->m->hp.both_ways)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: attention looks both ways, so a text cannot be continued: what came before would change",
+                         f->m->path);
     if (n_seq == 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s: a cache of no sequences", f->m->path);
     c->n = calloc(n_seq, sizeof *c->n);

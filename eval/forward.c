@@ -39,8 +39,8 @@ void pare_forward_begin(pare_forward *f, pare_cache *cache)
 }
 
 /* A run passes through a layer in slices: whole sequences, as many as there is room for, or a part of one. A token sees
- * only tokens before it, so slices in turn give what all tokens at once would. The rows of a slice's spans count from
- * its start; row 0 begins the next slice. */
+ * only tokens before it, so slices in turn give what all tokens at once would; where attention looks both ways there is
+ * room for a whole sequence. The rows of a slice's spans count from its start; row 0 begins the next slice. */
 void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_row)
 {
     const pare_attention_span *last = f->n_spans > 0 ? &f->spans[f->n_spans - 1] : NULL;
@@ -172,6 +172,27 @@ static pare_status drop_tokens(pare_forward *f, pare_forward_slice *s, pare_erro
     return st;
 }
 
+/* The norm that some families put on the stream itself, behind a part of a layer. */
+static pare_status normalize_stream(pare_forward *f, const pare_forward_weights *l, pare_weight norm,
+                                    const pare_forward_slice *s, pare_error *err)
+{
+    if (l->w[norm] == NULL)
+        return PARE_OK;
+    return pare_forward_normalize(f, l, norm, slice_x(f, s), s->n, f->m->hp.n_embd, slice_x(f, s), err);
+}
+
+static pare_status run_ffn(pare_forward *f, const pare_forward_weights *l, const float *in, const pare_forward_slice *s,
+                           pare_error *err)
+{
+    pare_status st;
+    if (pare_forward_has_experts(f, l)) {
+        st = pare_forward_experts(f, l, in, s->n, f->branch, err);
+        return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
+    }
+    st = dense_ffn(f, l, in, s->n, err);
+    return st == PARE_OK ? add_product(f, l, PARE_W_FFN_DOWN, f->up, PARE_W_FFN_POST_NORM, s, err) : st;
+}
+
 static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
@@ -194,16 +215,13 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice
         return st;
     if (parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    if ((st = add_product(f, l, PARE_W_ATTN_OUT, f->o, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK)
+    if ((st = add_product(f, l, PARE_W_ATTN_OUT, f->o, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK ||
+        (st = normalize_stream(f, l, PARE_W_ATTN_OUT_NORM, s, err)) != PARE_OK)
         return st;
     if (!parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    if (pare_forward_has_experts(f, l)) {
-        st = pare_forward_experts(f, l, in, s->n, f->branch, err);
-        return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
-    }
-    st = dense_ffn(f, l, in, s->n, err);
-    return st == PARE_OK ? add_product(f, l, PARE_W_FFN_DOWN, f->up, PARE_W_FFN_POST_NORM, s, err) : st;
+    st = run_ffn(f, l, in, s, err);
+    return st == PARE_OK ? normalize_stream(f, l, PARE_W_LAYER_OUT_NORM, s, err) : st;
 }
 
 /* x += the learned embeddings of the slice's positions */
@@ -224,6 +242,8 @@ static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const pare_
         st = f->b->scale(f->b, x, hp->embd_scale, (size_t)n * hp->n_embd, err);
     if (st == PARE_OK && f->model.w[PARE_W_POS_EMBD] != NULL)
         st = add_positions(f, s, err);
+    if (st == PARE_OK && f->model.w[PARE_W_TOKEN_TYPES] != NULL) /* a text is of the first type */
+        st = f->b->add_row(f->b, x, f->model.w[PARE_W_TOKEN_TYPES], 0, n, hp->n_embd, err);
     if (st == PARE_OK && f->model.w[PARE_W_TOKEN_EMBD_NORM] != NULL)
         st = pare_forward_normalize(f, &f->model, PARE_W_TOKEN_EMBD_NORM, x, n, hp->n_embd, x, err);
     return st;

@@ -38,8 +38,13 @@ pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t 
 pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uint32_t *n, uint32_t n_seq,
                                   pare_error *err);
 
-/* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. */
+/* Logits of positions [pos, pos + n) of sequence seq of the last run: out [n, n_vocab], host memory. Here and below:
+ * PARE_ERR_UNSUPPORTED for an encoder, which has no output matrix. */
 pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
+
+/* The states of positions [pos, pos + n) of sequence seq of the last run, behind the last norm where there is one: out
+ * [n, n_embd], host memory. */
+pare_status pare_forward_states(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err);
 
 /* What pare_backend.score takes for the *n positions that the last run has kept, sequence by sequence, each from the
  * run's `first` on. x stays valid until the next run, and so do the functions above and below. */

@@ -83,8 +83,9 @@ static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *
 
 static pare_status check_layer(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
-    static const pare_weight norms[] = {PARE_W_ATTN_NORM, PARE_W_ATTN_NORM_2, PARE_W_ATTN_POST_NORM, PARE_W_FFN_NORM,
-                                        PARE_W_FFN_POST_NORM};
+    static const pare_weight norms[] = {PARE_W_ATTN_NORM,     PARE_W_ATTN_NORM_2,   PARE_W_ATTN_POST_NORM,
+                                        PARE_W_FFN_NORM,      PARE_W_FFN_POST_NORM, PARE_W_ATTN_OUT_NORM,
+                                        PARE_W_LAYER_OUT_NORM};
     pare_status st;
     for (size_t n = 0; n < sizeof norms / sizeof norms[0]; n++)
         if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
@@ -141,6 +142,8 @@ pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err)
                            "%s: tensor '%s' has %" PRIu64 " positions; the window is %" PRIu32, f->m->path,
                            positions->name, positions->n_rows, f->n_ctx);
     }
+    if (st == PARE_OK && f->model.w[PARE_W_TOKEN_TYPES] != NULL)
+        st = pare_forward_want_matrix(f, &f->model, PARE_W_TOKEN_TYPES, 0, hp->n_token_types, hp->n_embd, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
         st = check_layer(f, &f->layers[i], i, err);
     return st;

@@ -55,6 +55,8 @@ pare_status pare_forward_expect(pare_forward *f, uint32_t layer, pare_error *err
     if (f->b->expect == NULL)
         return PARE_OK;
     if (layer == f->m->hp.n_layer) {
+        if (f->m->arch->wiring.encoder)
+            return PARE_OK;
         pare_weight id = f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
         return f->b->expect(f->b, &f->model.w[id], 1, err);
     }

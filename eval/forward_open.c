@@ -159,6 +159,8 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
     f->n_ctx = n_ctx;
     f->max_tokens = n_tokens;
     f->slice_tokens = n_tokens < b->slice_tokens ? n_tokens : b->slice_tokens;
+    if (hp->both_ways && f->slice_tokens < n_ctx) /* a layer needs the keys of a whole sequence */
+        f->slice_tokens = n_ctx < n_tokens ? n_ctx : n_tokens;
     f->layers = calloc(hp->n_layer > 0 ? hp->n_layer : 1, sizeof *f->layers);
     f->spans = malloc(n_tokens * sizeof *f->spans);
     f->positions = malloc(n_tokens * sizeof *f->positions);

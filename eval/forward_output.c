@@ -8,6 +8,15 @@ static pare_weight output_weight(const pare_forward *f)
     return f->model.w[PARE_W_OUTPUT] != NULL ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD;
 }
 
+static pare_status want_output(const pare_forward *f, pare_error *err)
+{
+    if (!f->m->arch->wiring.encoder)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                     "%s: architecture '%s' is an encoder: its result are states of tokens, not logits of a next one",
+                     f->m->path, f->m->arch->name);
+}
+
 static float logit_scale(const pare_forward *f)
 {
     const pare_hparams *hp = &f->m->hp;
@@ -57,14 +66,44 @@ static pare_status logits_of(pare_forward *f, size_t first, const int32_t *rows,
     return st;
 }
 
-pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+/* The row of x that holds a position which the last run has kept, with n - 1 more behind it. */
+static pare_status find_row(const pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, size_t *row, pare_error *err)
 {
+    *row = (size_t)seq * (f->n - f->first) + pos - f->first;
     if (seq < f->n_seq && pos >= f->first && pos <= f->n && n <= f->n - pos)
-        return logits_of(f, (size_t)seq * (f->n - f->first) + pos - f->first, NULL, n, out, err);
+        return PARE_OK;
     return pare_fail(err, PARE_ERR_USAGE,
-                     "%s: logits of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
+                     "%s: results of positions %" PRIu32 " to %" PRIu64 " of sequence %" PRIu32
                      "; the last run had %" PRIu32 " sequences of %" PRIu32 " and kept them from %" PRIu32 " on",
                      f->m->path, pos, (uint64_t)pos + n, seq, f->n_seq, f->n, f->first);
+}
+
+pare_status pare_forward_logits(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    size_t row = 0;
+    pare_status st = want_output(f, err);
+    if (st == PARE_OK)
+        st = find_row(f, seq, pos, n, &row, err);
+    return st == PARE_OK ? logits_of(f, row, NULL, n, out, err) : st;
+}
+
+pare_status pare_forward_states(pare_forward *f, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    uint32_t n_embd = f->m->hp.n_embd;
+    bool norm = f->model.w[PARE_W_OUTPUT_NORM] != NULL && !f->x_is_normal;
+    size_t row = 0;
+    pare_status st = find_row(f, seq, pos, n, &row, err);
+    if (st == PARE_OK)
+        st = pare_forward_enter_workspace(f, err);
+    for (uint32_t done = 0, part; st == PARE_OK && done < n; done += part) {
+        const float *x = f->x + (row + done) * n_embd;
+        part = n - done < f->slice_tokens ? n - done : f->slice_tokens;
+        if (norm)
+            st = pare_forward_normalize(f, &f->model, PARE_W_OUTPUT_NORM, x, part, n_embd, f->h, err);
+        if (st == PARE_OK)
+            st = f->b->download(f->b, out + (size_t)done * n_embd, norm ? f->h : x, part * sizeof *out * n_embd, err);
+    }
+    return st;
 }
 
 /* What makes logits of hidden states x. */
@@ -80,9 +119,9 @@ static pare_score_side score_side(const pare_forward *f, const float *x)
 
 pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint32_t *n, pare_error *err)
 {
-    pare_status st = PARE_OK;
+    pare_status st = want_output(f, err);
     *n = f->n_seq * (f->n - f->first);
-    if (!f->x_is_normal && *n > 0)
+    if (st == PARE_OK && !f->x_is_normal && *n > 0)
         st = pare_forward_normalize(f, &f->model, PARE_W_OUTPUT_NORM, f->x, *n, f->m->hp.n_embd, f->x, err);
     f->x_is_normal = st == PARE_OK;
     *out = score_side(f, f->x);
@@ -92,6 +131,9 @@ pare_status pare_forward_score_side(pare_forward *f, pare_score_side *out, uint3
 /* Are these tokens whose hidden states the last run has kept? */
 static pare_status check_tokens(const pare_forward *f, const int32_t *tokens, uint32_t n, pare_error *err)
 {
+    pare_status st = want_output(f, err);
+    if (st != PARE_OK)
+        return st;
     for (uint32_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint64_t)tokens[i] >= (uint64_t)f->n_seq * f->n || f->first > 0)
             return pare_fail(err, PARE_ERR_USAGE,

@@ -184,15 +184,40 @@ static pare_status list_name(name_list *list, const char *name, pare_error *err)
     return pare_buf_printf(&list->text, err, "%s'%s'", list->text.len > 0 ? ", " : "", name);
 }
 
+/* Under this name, or with one of the parts in front that some files have. */
+static const pare_tensor *find_outer(const pare_arch *arch, const pare_model *raw, const char *name)
+{
+    char longer[NAME_BYTES];
+    const pare_tensor *src = pare_model_find(raw, name);
+    for (const char *const *outer = arch->hf_outer; src == NULL && outer != NULL && *outer != NULL; outer++)
+        if ((size_t)snprintf(longer, sizeof longer, "%s%s", *outer, name) < sizeof longer)
+            src = pare_model_find(raw, longer);
+    return src;
+}
+
+/* The tensor of this name in one of the spellings that files of the family use; NULL: there is none. */
+static const pare_tensor *find_spelled(const pare_arch *arch, const pare_model *raw, const char *name, bool bias)
+{
+    const char *prefix = arch->hf_prefix;
+    const pare_tensor *src = find_outer(arch, raw, name);
+    if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+        src = pare_model_find(raw, name + strlen(prefix));
+    if (src == NULL && arch->gamma_beta) {
+        char older[NAME_BYTES];
+        size_t stem = strlen(name) - strlen(bias ? "bias" : "weight");
+        snprintf(older, sizeof older, "%.*s%s", (int)stem, name, bias ? "beta" : "gamma");
+        src = find_outer(arch, raw, older);
+    }
+    return src;
+}
+
 /* Note the Hub's tensor of a weight; without one, its name when the model needs it: once, where several share it. */
 static pare_status match_one(const pare_model *m, const pare_model *raw, matches *all, const pare_arch_weight *w,
                              uint32_t layer, uint32_t expert, bool bias, name_list *missing, pare_error *err)
 {
     char name[NAME_BYTES];
-    const pare_tensor *src = pare_model_find(raw, pare_arch_hf_name(name, sizeof name, w, layer, expert, bias));
-    const char *prefix = m->arch->hf_prefix;
-    if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
-        src = pare_model_find(raw, name + strlen(prefix));
+    const pare_tensor *src =
+        find_spelled(m->arch, raw, pare_arch_hf_name(name, sizeof name, w, layer, expert, bias), bias);
     bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
     if (src == NULL && pare_arch_share(w).index > 0)
         return PARE_OK;
@@ -337,6 +362,8 @@ static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_
     *t = *src;
     if (e->weight->map == PARE_MAP_TRANSPOSE && !e->bias && !is_blocks(e))
         return pare_view_transpose(&m->arena, t, src, share, err);
+    if (e->weight->map == PARE_MAP_POSITIONS)
+        return pare_view_rows(&m->arena, t, src, m->hp.n_pos_skipped, err);
     return share.count > 0 ? pare_view_share(&m->arena, t, src, share, e->bias, err) : PARE_OK;
 }
 

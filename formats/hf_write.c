@@ -114,6 +114,8 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
     case PARE_MAP_ROW:
         return pare_view_row(t, src, err);
+    case PARE_MAP_POSITIONS:
+        return pare_view_zeros_before(&w->hub.arena, t, src, w->hp.n_pos_skipped, err);
     case PARE_MAP_STACK:
     case PARE_MAP_SAME:
         break;

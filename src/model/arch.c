@@ -139,6 +139,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_HEAD] = hp->n_head,
         [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
         [PARE_DIM_CTX] = hp->n_ctx_train,
+        [PARE_DIM_TOKEN_TYPES] = hp->n_token_types,
         [PARE_DIM_FF2] = 2 * (uint64_t)hp->n_ff,
         [PARE_DIM_EXPERT] = hp->n_expert,
         [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,

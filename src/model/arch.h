@@ -30,11 +30,13 @@
     X(ATTN_K_NORM, "blk.%u.attn_k_norm")                                                                               \
     X(ATTN_SINKS, "blk.%u.attn_sinks")                                                                                 \
     X(ATTN_POST_NORM, "blk.%u.post_attention_norm")                                                                    \
+    X(ATTN_OUT_NORM, "blk.%u.attn_output_norm")                                                                        \
     X(FFN_NORM, "blk.%u.ffn_norm")                                                                                     \
     X(FFN_GATE, "blk.%u.ffn_gate")                                                                                     \
     X(FFN_UP, "blk.%u.ffn_up")                                                                                         \
     X(FFN_DOWN, "blk.%u.ffn_down")                                                                                     \
     X(FFN_POST_NORM, "blk.%u.post_ffw_norm")                                                                           \
+    X(LAYER_OUT_NORM, "blk.%u.layer_output_norm")                                                                      \
     X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
     X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
     X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
@@ -82,6 +84,7 @@ typedef struct pare_wiring {
     bool norm_after;          /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
     bool qk_norm_whole;       /* q/k norm across all heads together, else per head */
     bool post_norm_feeds_ffn; /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
+    bool encoder;             /* no output matrix: states of tokens come out; attention looks both ways */
 } pare_wiring;
 
 /* A dimension of a tensor in terms of the hyperparameters. */
@@ -99,6 +102,7 @@ typedef enum pare_dim {
     PARE_DIM_HEAD,
     PARE_DIM_ROT_HALF,
     PARE_DIM_CTX,
+    PARE_DIM_TOKEN_TYPES,
     PARE_DIM_FF2 /* 2 FF */,
     PARE_DIM_EXPERT,
     PARE_DIM_FF_EXPERT,
@@ -116,7 +120,8 @@ typedef enum pare_weight_map {
     PARE_MAP_PLUS_ONE,   /* norm weights stored minus one */
     PARE_MAP_QKV_GROUPS, /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
     PARE_MAP_STACK,      /* the Hub has a matrix an expert (%e in its name), GGUF all of them in one tensor */
-    PARE_MAP_ROW         /* one row, in older GGUF files a vector */
+    PARE_MAP_ROW,        /* one row, in older GGUF files a vector */
+    PARE_MAP_POSITIONS   /* the Hub has hparams.n_pos_skipped rows in front that no text reaches */
 } pare_weight_map;
 
 enum {
@@ -175,9 +180,10 @@ typedef struct pare_hf_class {
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
-    bool head_dim_key;   /* transformers fills in head_dim: key_length and value_length are always written */
-    const char *experts; /* key of the number of experts: "num_experts"; NULL: a dense model */
-    bool norm_topk_key;  /* norm_topk_prob says whether experts' weights are normalised (absent: no), else the family */
+    bool head_dim_key;        /* transformers fills in head_dim: key_length and value_length are always written */
+    const char *experts;      /* key of the number of experts: "num_experts"; NULL: a dense model */
+    bool skips_pad_positions; /* positions of a text count from pad_token_id + 1 */
+    bool norm_topk_key; /* norm_topk_prob says whether experts' weights are normalised (absent: no), else the family */
 } pare_hf_class;
 
 struct pare_model;
@@ -197,6 +203,9 @@ typedef struct pare_arch {
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */
     const char *hf_prefix;        /* leading part of the Hub's names that some files leave out, or NULL */
+    const char *const *hf_outer;  /* leading parts that some files have in front of the Hub's names, NULL-terminated, or
+                                   * NULL */
+    bool gamma_beta;              /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
     const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
     const char *const

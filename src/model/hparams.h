@@ -13,6 +13,15 @@ typedef enum pare_rope_scaling {
     PARE_ROPE_LONGROPE
 } pare_rope_scaling;
 
+/* How the states of a text's tokens become one vector: numbers of <arch>.pooling_type. */
+typedef enum pare_pooling {
+    PARE_POOLING_NONE = 0, /* not said, or one vector a token */
+    PARE_POOLING_MEAN = 1,
+    PARE_POOLING_CLS = 2, /* the first token's */
+    PARE_POOLING_LAST = 3,
+    PARE_POOLING_RANK = 4 /* a classifier behind the first token: a reranker */
+} pare_pooling;
+
 /* Llama 3's scaling of RoPE: wavelengths above ctx_orig / low are stretched by factor, those below ctx_orig / high
  * stay, between them it blends. GGUF has no keys for it: it stands in rope_freqs.weight, one divisor a pair. */
 typedef struct pare_rope_llama3 {
@@ -62,7 +71,12 @@ typedef struct pare_hparams {
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
     bool tied_output;                  /* token_embd.weight is the output matrix */
     bool head_dim_key;                 /* the head size is written as a key of its own even where it could be derived */
-    bool attn_bias, ffn_bias;          /* the config promises biases of the attention and of the FFN projections */
+    bool both_ways;                    /* attention sees the tokens behind as well as those before */
+    bool has_pooling;                  /* pooling was said */
+    pare_pooling pooling;
+    uint32_t n_token_types;   /* rows of token_types.weight; texts are of the first type */
+    uint32_t n_pos_skipped;   /* leading rows of the Hub's table of positions that no text reaches */
+    bool attn_bias, ffn_bias; /* the config promises biases of the attention and of the FFN projections */
 } pare_hparams;
 
 /* Tokens that attention of a layer sees, itself included; 0: all before. */

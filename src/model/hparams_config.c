@@ -1,4 +1,5 @@
 #include "core/json.h"
+#include "model/hparams_encoder.h"
 #include "model/hparams_limits.h"
 
 #include <inttypes.h>
@@ -419,6 +420,8 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     *hp = (pare_hparams){0};
     pare_status st = read_counts(hp, class, config, path, err);
     if (st == PARE_OK)
+        st = pare_hparams_encoder_from_config(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
         st = read_heads(hp, class, config, path, err);
     if (st == PARE_OK)
         st = read_experts(hp, arch, class, config, path, err);
@@ -540,5 +543,6 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         ok = json_object_set_new(config, *k_head_dim, json_integer(hp->head_dim_k)) == 0 && ok;
     if (!ok)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
-    return arch->to_config != NULL ? arch->to_config(hp, config, err) : PARE_OK;
+    pare_status st = pare_hparams_encoder_to_config(hp, config, err);
+    return st == PARE_OK && arch->to_config != NULL ? arch->to_config(hp, config, err) : st;
 }

@@ -1,3 +1,4 @@
+#include "model/hparams_encoder.h"
 #include "model/hparams_limits.h"
 
 #include <inttypes.h>
@@ -234,6 +235,8 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
     hp->head_dim_key = pare_meta_find(meta, make_key(&s, "attention.key_length")) != NULL;
     if (st == PARE_OK)
         st = pare_hparams_settle(hp, path, err);
+    if (st == PARE_OK)
+        st = pare_hparams_encoder_from_meta(hp, arch, meta, path, err);
     if (st == PARE_OK && arch->from_meta != NULL)
         st = arch->from_meta(hp, meta, path, err);
     return st;
@@ -419,10 +422,14 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = put_u32(arch, meta, "attention.sliding_window", hp->window > 0 ? hp->window : hp->n_ctx_train, err);
     if (st == PARE_OK)
         st = write_expert_widths(hp, arch, meta, err);
+    if (st == PARE_OK)
+        st = pare_hparams_encoder_to_meta(hp, arch, meta, err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)
         st = pare_meta_set_u32(meta, "general.quantization_version", 2, err);
+    if (st == PARE_OK)
+        st = pare_hparams_token_types_to_meta(hp, meta, err);
     return st;
 }
 

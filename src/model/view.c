@@ -338,21 +338,31 @@ static void release_part(const pare_tensor *t, uint64_t row, uint64_t n_rows)
     pare_tensor_release(&p->src, p->first + row, n_rows);
 }
 
-pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err)
+/* Rows from `first` on; the caller gives the shape. */
+static pare_status show_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t first,
+                             pare_error *err)
 {
-    if (src->n_dims != 3 || i >= src->dim[0])
-        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions has no matrix %" PRIu64, src->name,
-                         src->n_dims, i);
     part *p = pare_arena_alloc(arena, sizeof *p, err);
     if (p == NULL)
         return PARE_ERR_MEMORY;
-    *p = (part){*src, i * src->dim[1]};
+    *p = (part){*src, first};
     *out = *src;
     out->data = NULL;
     out->read = read_part;
     out->release = release_part;
     out->ctx = p;
     out->base = NULL;
+    return PARE_OK;
+}
+
+pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err)
+{
+    if (src->n_dims != 3 || i >= src->dim[0])
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions has no matrix %" PRIu64, src->name,
+                         src->n_dims, i);
+    pare_status st = show_part(arena, out, src, i * src->dim[1], err);
+    if (st != PARE_OK)
+        return st;
     out->n_dims = 2;
     memcpy(out->dim, src->dim + 1, 2 * sizeof *src->dim);
     return pare_tensor_set_shape(out, src->name, err);
@@ -505,6 +515,57 @@ pare_status pare_view_unite(pare_arena *arena, pare_tensor *out, const pare_tens
         return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': %d shares of %" PRIu64 " overflow", parts->name,
                          (int)how.count, n);
     return pare_tensor_set_shape(out, parts->name, err);
+}
+
+pare_status pare_view_rows(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t first, pare_error *err)
+{
+    if (src->n_dims != 2 || first >= src->n_rows)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' with %" PRIu64 " rows has none behind the first %" PRIu64,
+                         src->name, src->n_rows, first);
+    *out = *src;
+    pare_status st = first > 0 ? show_part(arena, out, src, first, err) : PARE_OK;
+    out->dim[0] -= first;
+    return st == PARE_OK ? pare_tensor_set_shape(out, src->name, err) : st;
+}
+
+static pare_status read_behind_zeros(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const part *p = t->ctx; /* first: how many rows of zeros */
+    uint64_t n_zeros = row >= p->first ? 0 : p->first - row < n_rows ? p->first - row : n_rows;
+    memset(dst, 0, (size_t)(n_zeros * t->row_bytes));
+    if (n_zeros == n_rows)
+        return PARE_OK;
+    return pare_tensor_read(&p->src, row + n_zeros - p->first, n_rows - n_zeros,
+                            (uint8_t *)dst + n_zeros * t->row_bytes, err);
+}
+
+static void release_behind_zeros(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const part *p = t->ctx;
+    uint64_t n_zeros = row >= p->first ? 0 : p->first - row < n_rows ? p->first - row : n_rows;
+    if (n_zeros < n_rows)
+        pare_tensor_release(&p->src, row + n_zeros - p->first, n_rows - n_zeros);
+}
+
+pare_status pare_view_zeros_before(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t n,
+                                   pare_error *err)
+{
+    const part *cut = src->read == read_part ? src->ctx : NULL;
+    *out = *src;
+    if (n == 0)
+        return PARE_OK;
+    if (src->n_dims != 2 || n > UINT32_MAX)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " rows before it",
+                         src->name, src->n_dims, n);
+    if (cut != NULL && cut->first == n) { /* the rows that were cut off are still there */
+        *out = cut->src;
+        return PARE_OK;
+    }
+    pare_status st = show_part(arena, out, src, n, err);
+    out->read = read_behind_zeros;
+    out->release = release_behind_zeros;
+    out->dim[0] += n;
+    return st == PARE_OK ? pare_tensor_set_shape(out, src->name, err) : st;
 }
 
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err)

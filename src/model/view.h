@@ -51,6 +51,13 @@ pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tens
 pare_status pare_view_unite(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, pare_hf_share how,
                             bool per_element, pare_error *err);
 
+/* Rows first, first + 1, ... of a matrix; and back: n rows of zeros before those of src. Errors: PARE_ERR_RANGE (no
+ * matrix, or no row is left), PARE_ERR_MEMORY. */
+pare_status pare_view_rows(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t first,
+                           pare_error *err);
+pare_status pare_view_zeros_before(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t n,
+                                   pare_error *err);
+
 /* out[0][i] = src[i]: a vector, or what is a matrix of one row already, as such a matrix. Nothing moves.
  * Errors: PARE_ERR_RANGE (more than one row). */
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err);

@@ -21,6 +21,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
+    "bert": (
+        "BertModel",
+        "BertConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             max_position_embeddings=40, type_vocab_size=2),
+    ),
+    "roberta": (
+        "RobertaModel",
+        "RobertaConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+             max_position_embeddings=42, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1),
+    ),
     "olmoe": (
         "OlmoeForCausalLM",
         "OlmoeConfig",
@@ -75,10 +87,17 @@ def scramble(model):
             noise = torch.randn(p.shape, generator=generator)
             if p.dim() > 1:
                 p.copy_(noise * (1.5 / p.shape[-1] ** 0.5 if "embed" not in name else 1.0))
-            elif "norm" in name or "ln_" in name or "layernorm" in name:
+            elif "norm" in name.lower() or "ln_" in name:
                 p.copy_((1.0 if name.endswith("weight") and p.abs().sum() != 0 else 0.0) + 0.2 * noise)
             else:
                 p.copy_(0.3 * noise)
+
+
+def result(model, ids):
+    """The logits; of an encoder the states of the last layer."""
+    if not hasattr(model, "lm_head") and not model.can_generate():
+        return model(ids).last_hidden_state
+    return model(ids, use_cache=False).logits
 
 
 def make(name, dtype=torch.bfloat16):
@@ -105,8 +124,10 @@ def make(name, dtype=torch.bfloat16):
         json.dump(text, f, indent=1, sort_keys=True)
         f.write("\n")
     tokens = numpy.random.default_rng(3).integers(0, config.vocab_size, (SEQUENCES, TOKENS), dtype=numpy.int32)
+    if model.base_model_prefix in ("roberta",):  # a padding token has no position of its own
+        tokens[tokens == config.pad_token_id] += 1
     with torch.no_grad():
-        logits = torch.cat([model(torch.tensor(row[None].astype(numpy.int64)), use_cache=False).logits for row in tokens])
+        logits = torch.cat([result(model, torch.tensor(row[None].astype(numpy.int64))) for row in tokens])
     tokens.astype("<i4").tofile(os.path.join(folder, "tokens.i32"))
     logits.float().numpy().astype("<f4").tofile(os.path.join(folder, "logits.f32"))
     print(name, tuple(logits.shape), "logits from", float(logits.min()), "to", float(logits.max()))
