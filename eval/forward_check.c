@@ -100,8 +100,6 @@ pare_status pare_forward_check_supported(const pare_model *m, pare_error *err)
 {
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
-    if (m->hp.rope_scaling == PARE_ROPE_YARN)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: RoPE scaling 'yarn' cannot be evaluated", m->path);
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);

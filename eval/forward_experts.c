@@ -153,7 +153,14 @@ pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l,
             PARE_OK ||
         (st = fetch(f, (size_t)n * hp->n_expert, &scores, err)) != PARE_OK)
         return st;
-    st = pare_route(&f->experts.routing, scores, n, hp->expert_norm, l->w[PARE_W_FFN_GATE_INP]->name, &inner);
+    const pare_route_rule rule = {.score = hp->expert_score != PARE_EXPERT_USUAL ? hp->expert_score
+                                                                                 : f->m->arch->expert_score,
+                                  .norm = hp->expert_norm || hp->expert_score == PARE_EXPERT_SOFTMAX_CHOSEN,
+                                  .scale = hp->expert_scale,
+                                  .n_group = hp->n_expert_group,
+                                  .n_group_used = hp->n_expert_group_used,
+                                  .group_best = hp->expert_group_best != 0 ? hp->expert_group_best : 2};
+    st = pare_route(&f->experts.routing, &rule, scores, n, l->w[PARE_W_FFN_GATE_INP]->name, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s: %s", f->m->path, inner.text);
     st = f->b->clear(f->b, y, (size_t)n * hp->n_embd, err);

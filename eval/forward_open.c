@@ -112,8 +112,8 @@ static const pare_tensor *rope_factors(const pare_forward *f)
     return f->model.w[f->n_ctx > ctx_orig ? PARE_W_ROPE_FACTORS_LONG : PARE_W_ROPE_FACTORS_SHORT];
 }
 
-/* cos and sin of position * base^(-2i / n_rot) / factor, in double, for every position. Frequency factors (llama3
- * scaling) divide the angle pair by pair. */
+/* cos and sin of position * turn, in double, for every position. Frequency factors (llama3 scaling) divide the angle
+ * pair by pair. */
 static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
@@ -122,8 +122,9 @@ static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
     if (half == 0)
         return PARE_OK;
     float *table = malloc(bytes), *divisor = malloc(half * sizeof *divisor);
+    double *turns = malloc(half * sizeof *turns), magnitude = pare_rope_magnitude(hp);
     pare_status st = PARE_OK;
-    if (table == NULL || divisor == NULL) {
+    if (table == NULL || divisor == NULL || turns == NULL) {
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu bytes of rotary angles", f->m->path, bytes);
         goto done;
     }
@@ -131,10 +132,9 @@ static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
         divisor[i] = 1;
     if (factors != NULL && (st = pare_tensor_read_f32(factors, 0, 1, divisor, err)) != PARE_OK)
         goto done;
-    double linear = hp->rope_scaling == PARE_ROPE_LINEAR ? (double)hp->rope_factor : 1;
-    double magnitude = hp->rope_attn_factor != 0 ? (double)hp->rope_attn_factor : 1;
+    pare_rope_turns(hp, turns);
     for (size_t i = 0; i < half; i++) {
-        double turn = pow((double)hp->rope_base, -2.0 * (double)i / (double)hp->n_rot) / (double)divisor[i] / linear;
+        double turn = turns[i] / (double)divisor[i];
         for (uint32_t t = 0; t < f->n_ctx; t++) {
             table[t * 2 * half + 2 * i] = (float)(magnitude * cos(t * turn));
             table[t * 2 * half + 2 * i + 1] = (float)(magnitude * sin(t * turn));
@@ -144,6 +144,7 @@ static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
 done:
     free(table);
     free(divisor);
+    free(turns);
     return st;
 }
 

@@ -2,10 +2,7 @@
 #ifndef PARE_EVAL_ROUTER_H
 #define PARE_EVAL_ROUTER_H
 
-#include "core/error.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "model/hparams.h"
 
 /* Tokens sorted by expert: those of expert e are token[first[e] .. first[e + 1]), in rising order, with their weights.
  * Zeroed is closed. */
@@ -17,7 +14,8 @@ typedef struct pare_routing {
     float *weight;
     uint32_t *chosen; /* [tokens, n_used] experts, the best first, and their weights: scratch */
     float *share;
-    struct pare_score *order; /* [n_expert] scratch */
+    struct pare_score *order, *groups; /* [n_expert] scratch, each */
+    double *share_of;                  /* [n_expert] p of one token: scratch */
 } pare_routing;
 
 /* Room for so many tokens. Errors: PARE_ERR_RANGE (n_used), PARE_ERR_MEMORY. */
@@ -25,11 +23,29 @@ pare_status pare_routing_open(pare_routing *r, uint32_t n_expert, uint32_t n_use
                               pare_error *err);
 void pare_routing_close(pare_routing *r);
 
-/* Choose the n_used experts with the largest scores for each token, of equals the first; its weight is softmax(score),
- * over the chosen ones (normalise: the weights sum to one) or over all. scores: [n_tokens, n_expert]. name: whose
- * scores they are, for messages.
- * Errors: PARE_ERR_NUMBER (a score is not finite: token and expert). */
-pare_status pare_route(pare_routing *r, const float *scores, uint32_t n_tokens, bool normalise, const char *name,
-                       pare_error *err);
+/* How scores become a choice and weights:
+ *
+ *   p_e = softmax(s)_e over all experts, or 1 / (1 + e^-s_e)
+ *   c_e = p_e + bias_e                                        what decides
+ *   a group's worth = sum of its group_best largest c_e       with n_group > 1: n_group runs of equal length, of which
+ *                                                             the n_group_used worthiest stay
+ *   the n_used largest c_e among them are chosen
+ *   w_e = scale * p_e, or scale * p_e / (sum of the chosen p) with norm
+ *
+ * Of equals the first one wins. Without a bias and groups the scores themselves decide. */
+typedef struct pare_route_rule {
+    pare_expert_score score;
+    bool norm;
+    float scale;                                /* 0 counts as 1 */
+    uint32_t n_group, n_group_used, group_best; /* n_group 0 and 1: no groups */
+    const float *bias;                          /* [n_expert] or NULL */
+} pare_route_rule;
+
+/* Choose experts and their weights for each token. scores: [n_tokens, n_expert]. name: whose scores they are, for
+ * messages.
+ * Errors: PARE_ERR_NUMBER (a score is not finite: token and expert), PARE_ERR_RANGE (groups that do not divide the
+ * experts, or hold too few of them). */
+pare_status pare_route(pare_routing *r, const pare_route_rule *rule, const float *scores, uint32_t n_tokens,
+                       const char *name, pare_error *err);
 
 #endif

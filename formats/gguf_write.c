@@ -384,6 +384,16 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
                       "%s: the weights of the experts are %s to a sum of one, for which other programs read no key for "
                       "architecture '%s'; they will do the opposite",
                       path, m->hp.expert_norm ? "scaled" : "not scaled", m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.yarn_exact)
+        st = pare_warn(err,
+                       "%s: YaRN ends its band at fractions of a pair ('truncate' is false), for which GGUF has no "
+                       "key; programs that run the file will round them",
+                       path);
+    if (st == PARE_OK && m->arch != NULL && m->hp.expert_group_not_in_gguf)
+        st = pare_warn(err,
+                       "%s: groups of experts are chosen by the best %" PRIu32 " of each, for which GGUF has no key; "
+                       "programs that run the file will take the best two",
+                       path, m->hp.expert_group_best);
     return st;
 }
 

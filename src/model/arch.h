@@ -198,7 +198,9 @@ typedef struct pare_arch {
     uint32_t window_period; /* hparams.window_period where nothing else says it */
     bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
     bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
-    bool space_prefix_key;  /* the converter says add_space_prefix behind all other keys of the tokenizer */
+    pare_expert_score expert_score; /* hparams.expert_score where nothing says it; USUAL counts as SOFTMAX */
+    bool yarn_scores;               /* YaRN's mscale_all_dim scales the scores; GGUF has a tenth of it */
+    bool space_prefix_key;          /* the converter says add_space_prefix behind all other keys of the tokenizer */
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */

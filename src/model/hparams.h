@@ -38,6 +38,15 @@ typedef struct pare_rope_longrope {
     float short_factor[PARE_MAX_ROPE_FACTORS], long_factor[PARE_MAX_ROPE_FACTORS];
 } pare_rope_longrope;
 
+/* What becomes of a router's scores; the numbers are those of GGUF's expert_gating_func. The weights of softmax over
+ * the chosen experts alone are those over all, scaled to a sum of one. */
+typedef enum pare_expert_score {
+    PARE_EXPERT_USUAL, /* not said: what the family does */
+    PARE_EXPERT_SOFTMAX,
+    PARE_EXPERT_SIGMOID,
+    PARE_EXPERT_SOFTMAX_CHOSEN
+} pare_expert_score;
+
 /* Units: counts of elements unless said. */
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
@@ -47,22 +56,33 @@ typedef struct pare_hparams {
     uint32_t n_expert, n_expert_used; /* 0: a dense FFN */
     uint32_t n_ff_expert;             /* width of one expert's FFN */
     uint32_t n_ff_shared;             /* width of the FFN beside the experts that every token goes through */
-    bool expert_norm;                 /* the weights of the experts used are scaled to a sum of one */
-    bool expert_norm_not_in_gguf;     /* no key that stock reads says expert_norm */
-    uint32_t window;                  /* attention sees this many tokens, itself included; 0: all before */
-    uint32_t window_period;           /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
-    uint32_t window_first;            /* layers before this one see all */
-    bool window_not_in_gguf;          /* stock writes no key for it (mistral): a conversion to GGUF must say so */
-    bool residual_in_turn;            /* attention first, although the family's layers are parallel */
+    uint32_t n_expert_shared;         /* how many experts wide that is, of families that count them */
+    uint32_t n_layer_dense;           /* leading layers with one FFN in place of experts */
+    pare_expert_score expert_score;
+    float expert_scale; /* the weights of the experts used are multiplied by it; 0: not said, as 1 */
+    uint32_t n_expert_group, n_expert_group_used; /* experts are chosen from so many groups; 0: not said, as 1 */
+    uint32_t expert_group_best;    /* a group is worth the sum of so many of its best experts; 0 counts as 2 */
+    bool expert_group_not_in_gguf; /* no key that stock reads says expert_group_best */
+    bool expert_norm;              /* the weights of the experts used are scaled to a sum of one */
+    bool expert_norm_not_in_gguf;  /* no key that stock reads says expert_norm */
+    uint32_t window;               /* attention sees this many tokens, itself included; 0: all before */
+    uint32_t window_period;        /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
+    uint32_t window_first;         /* layers before this one see all */
+    bool window_not_in_gguf;       /* stock writes no key for it (mistral): a conversion to GGUF must say so */
+    bool residual_in_turn;         /* attention first, although the family's layers are parallel */
     float norm_eps;
     float rope_base;
     pare_rope_scaling rope_scaling;
-    float rope_factor;                /* LINEAR, YARN: the scaling factor */
-    pare_rope_llama3 rope_llama3;     /* from a config.json; the forward pass reads rope_freqs.weight */
-    pare_rope_longrope rope_longrope; /* the same */
-    uint32_t rope_ctx_orig;           /* YARN, LONGROPE: context before scaling, 0 when not said */
-    float rope_attn_factor, yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
-    float embd_scale;                                       /* token embeddings are multiplied by it; 0 counts as 1 */
+    float rope_factor;                    /* LINEAR, YARN: the scaling factor */
+    pare_rope_llama3 rope_llama3;         /* from a config.json; the forward pass reads rope_freqs.weight */
+    pare_rope_longrope rope_longrope;     /* the same */
+    uint32_t rope_ctx_orig;               /* YARN, LONGROPE: context before scaling, 0 when not said */
+    float rope_attn_factor;               /* cosines and sines are multiplied by it; 0: what the scaling says */
+    float yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
+    float yarn_attn_key; /* YARN: attention_factor of a config.json, which stock's converter carries; 0: none */
+    float yarn_log_mul; /* YARN: mscale_all_dim, by which latent attention's scores grow (model/rope_yarn.c); 0: none */
+    bool yarn_exact;    /* YARN: the band between the two scalings ends at fractions of a pair */
+    float embd_scale;   /* token embeddings are multiplied by it; 0 counts as 1 */
     float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
     float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
     float logit_divisor;               /* and divided by this; 0 counts as 1 */
@@ -85,6 +105,21 @@ static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
     bool full = layer < hp->window_first || (hp->window_period != 0 && (layer + 1) % hp->window_period == 0);
     return full ? 0 : hp->window;
 }
+
+/* out[n_rot / 2]: the angle of each pair from one position to the next, with linear scaling or YaRN. */
+void pare_rope_turns(const pare_hparams *hp, double *out);
+
+/* What cosines and sines are multiplied by, and what attention scores are. */
+double pare_rope_magnitude(const pare_hparams *hp);
+double pare_rope_score_scale(const pare_hparams *hp);
+
+/* The first of these by YaRN, from the two numbers of a config.json; 0: not said. */
+double pare_yarn_magnitude(const pare_hparams *hp, double mscale, double mscale_all_dim);
+
+/* The same two by the numbers that stock's runtime reads for latent attention: rope.scaling.attn_factor, and the
+ * factor of the logarithm (0: the key is missing). */
+void pare_yarn_to_stock(const pare_hparams *hp, double *attn_factor, double *log_mul);
+void pare_yarn_from_stock(pare_hparams *hp, double attn_factor, double log_mul);
 
 /* Fill out[n_rot / 2] with the divisors of rope_freqs.weight for llama3 scaling. */
 void pare_rope_llama3_factors(const pare_hparams *hp, float *out);

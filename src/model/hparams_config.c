@@ -187,19 +187,45 @@ static pare_status read_llama3(pare_hparams *hp, const pare_arch *arch, const js
     return PARE_OK;
 }
 
-static pare_status read_yarn(pare_hparams *hp, const json_t *rope, const char *path, pare_error *err)
+/* mscale and mscale_all_dim: 0 counts as absent. */
+static pare_status read_mscale(const json_t *rope, const char *path, const char *key, double *out, pare_error *err)
 {
     bool found = false;
+    pare_status st = pare_json_f64(rope, path, key, out, &found, err);
+    if (st == PARE_OK && !(*out >= 0 && *out <= 1e3))
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are 0 to 1000", path, key, *out);
+    return st;
+}
+
+static pare_status read_yarn(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+                             pare_error *err)
+{
+    bool found = false, truncate = true;
     uint64_t ctx = hp->n_ctx_train;
+    double mscale = 0, all = 0;
     const char *attn = json_object_get(rope, "attention_factor") != NULL ? "attention_factor" : "attn_factor";
     pare_status st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, &found, err);
     hp->rope_ctx_orig = (uint32_t)ctx;
+    if (st == PARE_OK && hp->rope_factor == 0)
+        hp->rope_factor = (float)hp->n_ctx_train / (float)hp->rope_ctx_orig;
     if (st == PARE_OK)
-        st = get_float(rope, path, attn, 1e9, &hp->rope_attn_factor, &found, err);
+        st = get_float(rope, path, attn, 1e9, &hp->yarn_attn_key, &found, err);
     if (st == PARE_OK)
         st = get_float(rope, path, "beta_fast", 1e9, &hp->yarn_beta_fast, &found, err);
     if (st == PARE_OK)
         st = get_float(rope, path, "beta_slow", 1e9, &hp->yarn_beta_slow, &found, err);
+    if (st == PARE_OK)
+        st = read_mscale(rope, path, "mscale", &mscale, err);
+    if (st == PARE_OK)
+        st = read_mscale(rope, path, "mscale_all_dim", &all, err);
+    if (st == PARE_OK)
+        st = pare_json_bool(rope, path, "truncate", &truncate, &found, err);
+    hp->yarn_exact = !truncate;
+    hp->rope_attn_factor = hp->yarn_attn_key;
+    if (hp->rope_attn_factor == 0 && mscale != 0 && all != 0)
+        hp->rope_attn_factor = (float)pare_yarn_magnitude(hp, mscale, all);
+    if (arch->yarn_scores)
+        hp->yarn_log_mul = (float)all;
     return st;
 }
 
@@ -277,11 +303,11 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
                          "dynamic",
                          path, (int)(type.len < 64 ? type.len : 64), type.data);
     st = get_float(rope, path, "factor", 1e9, &hp->rope_factor, &has_factor, err);
-    if (st == PARE_OK && !has_factor)
+    if (st == PARE_OK && !has_factor && hp->rope_scaling != PARE_ROPE_YARN)
         st =
             pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling '%.*s' without 'factor'", path, (int)type.len, type.data);
     if (st == PARE_OK && hp->rope_scaling == PARE_ROPE_YARN)
-        st = read_yarn(hp, rope, path, err);
+        st = read_yarn(hp, arch, rope, path, err);
     return st;
 }
 
@@ -474,12 +500,16 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
         float v;
     } extra[] = {{"attention_factor", hp->rope_attn_factor},
                  {"beta_fast", hp->yarn_beta_fast},
-                 {"beta_slow", hp->yarn_beta_slow}};
+                 {"beta_slow", hp->yarn_beta_slow},
+                 {"mscale", hp->yarn_log_mul},
+                 {"mscale_all_dim", hp->yarn_log_mul}};
     if (hp->rope_ctx_orig != 0)
         json_object_set_new(yarn, "original_max_position_embeddings", json_integer(hp->rope_ctx_orig));
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++)
         if (extra[i].v != 0.0f)
             json_object_set_new(yarn, extra[i].key, pare_json_float(extra[i].v));
+    if (hp->yarn_exact)
+        json_object_set_new(yarn, "truncate", json_false());
     return yarn;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const float default_rope_base = 10000.0f; /* where a file says none */
+static const float yarn_log_unit = 0.1f;         /* rope.scaling.yarn_log_multiplier of mscale_all_dim 1 */
 
 /* Where values come from: "<arch>.<suffix>" in meta. */
 typedef struct source {
@@ -162,8 +163,27 @@ static pare_status read_experts(source *s, const pare_arch *arch, pare_hparams *
     return st;
 }
 
+/* The magnitude of what YaRN turns, as stock's runtime makes it: yarn_attn_factor, which its converter writes, changes
+ * nothing there. */
+static pare_status read_yarn_magnitude(source *s, const pare_arch *arch, pare_hparams *hp, pare_error *err)
+{
+    double attn_factor = hp->rope_attn_factor != 0 ? (double)hp->rope_attn_factor : 1, log_mul = 0;
+    bool found = false;
+    if (!arch->yarn_scores) {
+        if (hp->rope_attn_factor != 0)
+            hp->rope_attn_factor = (float)(attn_factor * pare_yarn_magnitude(hp, 0, 0));
+        return PARE_OK;
+    }
+    pare_status st =
+        pare_meta_f64(s->meta, s->path, make_key(s, "rope.scaling.yarn_log_multiplier"), &log_mul, &found, err);
+    if (st == PARE_OK && !(fabs(log_mul) <= 1e3))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are -1000 to 1000", s->path, s->key, log_mul);
+    pare_yarn_from_stock(hp, attn_factor, log_mul / (double)yarn_log_unit);
+    return st;
+}
+
 /* llama.cpp writes "none", "linear", "yarn", "longrope"; a factor without a type is linear (old files). */
-static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
+static pare_status read_rope(source *s, const pare_arch *arch, pare_hparams *hp, pare_error *err)
 {
     static const char *const names[] = {[PARE_ROPE_PLAIN] = "none",
                                         [PARE_ROPE_LINEAR] = "linear",
@@ -183,7 +203,7 @@ static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
     if (st == PARE_OK)
         st = get_f32(s, "rope.scaling.attn_factor", 1e9, &hp->rope_attn_factor, err);
     if (st == PARE_OK)
-        st = get_f32(s, "rope.scaling.yarn_attn_factor", 1e9, &hp->rope_attn_factor, err);
+        st = get_f32(s, "rope.scaling.yarn_attn_factor", 1e9, &hp->yarn_attn_key, err);
     if (st == PARE_OK)
         st = get_f32(s, "rope.scaling.yarn_beta_fast", 1e9, &hp->yarn_beta_fast, err);
     if (st == PARE_OK)
@@ -197,7 +217,7 @@ static pare_status read_rope(source *s, pare_hparams *hp, pare_error *err)
             hp->rope_scaling = (pare_rope_scaling)i;
             if (hp->rope_scaling == PARE_ROPE_LINEAR && (hp->rope_factor == 0.0f || hp->rope_factor == 1.0f))
                 hp->rope_scaling = PARE_ROPE_PLAIN;
-            return PARE_OK;
+            return hp->rope_scaling == PARE_ROPE_YARN ? read_yarn_magnitude(s, arch, hp, err) : PARE_OK;
         }
     return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is '%.*s', known are none, linear, yarn, longrope", s->path,
                      s->key, (int)(type.len < 64 ? type.len : 64), type.data);
@@ -224,7 +244,7 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
     if (st == PARE_OK)
         st = read_norm(&s, arch, hp, err);
     if (st == PARE_OK)
-        st = read_rope(&s, hp, err);
+        st = read_rope(&s, arch, hp, err);
     if (st == PARE_OK && arch->window_key)
         st = get_u32(&s, "attention.sliding_window", 0, PARE_MAX_CTX, &hp->window, err);
     hp->window_period = arch->window_period;
@@ -332,6 +352,20 @@ static bool lists_key(const pare_arch *arch, const char *suffix)
     return false;
 }
 
+/* The magnitudes of YaRN in the words of stock's runtime. */
+static pare_status write_yarn_magnitude(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
+{
+    double attn_factor = pare_rope_magnitude(hp) / pare_yarn_magnitude(hp, 0, 0), log_mul = 0;
+    if (arch->yarn_scores)
+        pare_yarn_to_stock(hp, &attn_factor, &log_mul);
+    pare_status st = PARE_OK;
+    if (fabs(attn_factor - 1) > 1e-6)
+        st = put_f32(arch, meta, "rope.scaling.attn_factor", (float)attn_factor, err);
+    return st == PARE_OK
+               ? put_f32(arch, meta, "rope.scaling.yarn_log_multiplier", (float)((double)yarn_log_unit * log_mul), err)
+               : st;
+}
+
 static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
 {
     static const char *const names[] = {
@@ -356,12 +390,12 @@ static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *a
     if (hp->rope_ctx_orig != 0)
         st = put_u32(arch, meta, "rope.scaling.original_context_length", hp->rope_ctx_orig, err);
     if (st == PARE_OK)
-        st = put_f32(arch, meta, "rope.scaling.yarn_attn_factor", hp->rope_attn_factor, err);
+        st = put_f32(arch, meta, "rope.scaling.yarn_attn_factor", hp->yarn_attn_key, err);
     if (st == PARE_OK)
         st = put_f32(arch, meta, "rope.scaling.yarn_beta_fast", hp->yarn_beta_fast, err);
     if (st == PARE_OK)
         st = put_f32(arch, meta, "rope.scaling.yarn_beta_slow", hp->yarn_beta_slow, err);
-    return st;
+    return st == PARE_OK ? write_yarn_magnitude(hp, arch, meta, err) : st;
 }
 
 /* The widths of experts, and how their weights are made where that is not the family's way (a key that stock reads for

@@ -76,6 +76,22 @@ FAMILIES = {
                                   long_factor=[1.2, 2.5, 4.0, 5.0, 6.0, 7.0],
                                   original_max_position_embeddings=32)),
     ),
+    "llama_yarn": (
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        dict(vocab_size=80, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, attention_factor=1.3,
+                                  original_max_position_embeddings=16, beta_fast=2.5, beta_slow=0.2)),
+    ),
+    "qwen2_yarn": (
+        "Qwen2ForCausalLM",
+        "Qwen2Config",
+        dict(vocab_size=80, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+             num_key_value_heads=1, max_position_embeddings=64,
+             rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=8.0, mscale=0.7, mscale_all_dim=1.2,
+                                  original_max_position_embeddings=12)),
+    ),
 }
 
 
