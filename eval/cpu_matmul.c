@@ -33,7 +33,7 @@ pare_status pare_cpu_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, f
         return PARE_OK;
     }
     *out = scratch;
-    return pare_tensor_read_f32(t, row, n_rows, scratch, err);
+    return pare_tensor_read_unscaled(t, row, n_rows, scratch, err);
 }
 
 static pare_status multiply_piece(size_t i, int thread, void *ctx, pare_error *err)

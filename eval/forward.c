@@ -19,6 +19,8 @@ static pare_status linear(pare_forward *f, const pare_forward_weights *l, pare_w
     pare_status st = product(f->b, l->w[id], row, n_rows, x, n, y, err);
     if (st == PARE_OK && f->observe != NULL && row == 0)
         st = f->observe(l->w[id], 0, x, n, f->observe_user, err);
+    if (st == PARE_OK && l->w[id]->factor != NULL)
+        st = f->b->scale(f->b, y, *l->w[id]->factor, (size_t)n * n_rows, err);
     if (st == PARE_OK && l->b[id] != NULL)
         st = f->b->add_row(f->b, y, l->b[id], row, n, n_rows, err);
     return st;
@@ -130,7 +132,7 @@ static pare_status add_product(pare_forward *f, const pare_forward_weights *l, p
                                pare_weight post_norm, const pare_forward_slice *s, pare_error *err)
 {
     uint32_t n_embd = f->m->hp.n_embd;
-    if (f->b->matmul_add != NULL && l->w[post_norm] == NULL && residual_scale(f) == 1)
+    if (f->b->matmul_add != NULL && l->w[post_norm] == NULL && l->w[id]->factor == NULL && residual_scale(f) == 1)
         return linear(f, l, id, f->b->matmul_add, 0, n_embd, in, s->n, slice_x(f, s), err);
     pare_status st = pare_forward_linear(f, l, id, 0, n_embd, in, s->n, f->branch, err);
     return st == PARE_OK ? add_branch(f, l, post_norm, s, err) : st;

@@ -96,6 +96,8 @@ static pare_status multiply(pare_forward *f, const pare_tensor *w, uint32_t matr
                             uint32_t n, float *y, pare_error *err)
 {
     pare_status st = f->b->matmul(f->b, w, (uint64_t)matrix * n_rows, n_rows, x, n, y, err);
+    if (st == PARE_OK && w->factor != NULL)
+        st = f->b->scale(f->b, y, w->factor[matrix], (size_t)n * n_rows, err);
     if (st == PARE_OK && f->observe != NULL)
         st = f->observe(w, matrix, x, n, f->observe_user, err);
     return st;

@@ -113,7 +113,7 @@ static pare_score_side score_side(const pare_forward *f, const float *x)
     return (pare_score_side){.x = x,
                              .w = f->model.w[id],
                              .bias = f->model.b[id],
-                             .scale = logit_scale(f),
+                             .scale = logit_scale(f) * (f->model.w[id]->factor != NULL ? *f->model.w[id]->factor : 1),
                              .softcap = f->m->hp.final_softcap};
 }
 

@@ -95,22 +95,27 @@ static pare_status stored_rows(const pare_tensor *t, uint64_t row, uint64_t n, v
     return pare_tensor_read(t, row, n, *owned, err);
 }
 
-static pare_status compare_stored(const slicing *s, const void *a, const void *b, uint64_t n, pare_weight_change *out,
-                                  pare_error *err)
+static pare_status compare_stored(const slicing *s, const void *a, const void *b, uint64_t row, uint64_t n,
+                                  pare_weight_change *out, pare_error *err)
 {
     const size_t n_weights = (size_t)(n * s->a->row_len), bytes = n_weights * sizeof(float);
     const bool same = s->a->type == s->b->type && memcmp(a, b, (size_t)(n * s->a->row_bytes)) == 0;
+    const bool shared = same && s->a->factor == NULL && s->b->factor == NULL; /* the values */
     *out = (pare_weight_change){.n_weights = n_weights, .same_bytes = same};
     if (!s->decoded)
         return PARE_OK;
-    float *left = pare_scratch_alloc(bytes), *right = same ? left : pare_scratch_alloc(bytes);
+    float *left = pare_scratch_alloc(bytes), *right = shared ? left : pare_scratch_alloc(bytes);
     pare_status st = PARE_OK;
     if (left == NULL || right == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", s->a->name, 2 * bytes);
     if (st == PARE_OK)
         st = pare_decode_rows(s->a->type, a, (size_t)n, (size_t)s->a->row_len, left, err);
-    if (st == PARE_OK && !same)
+    if (st == PARE_OK && !shared)
         st = pare_decode_rows(s->b->type, b, (size_t)n, (size_t)s->b->row_len, right, err);
+    if (st == PARE_OK && !shared) {
+        pare_tensor_apply_factor(s->a, row, n, left);
+        pare_tensor_apply_factor(s->b, row, n, right);
+    }
     if (st == PARE_OK)
         compare_values(left, right, n_weights, out);
     out->same_bytes = same;
@@ -133,7 +138,7 @@ static pare_status compare_slice(size_t i, int thread, void *ctx, pare_error *er
     if (st == PARE_OK)
         st = stored_rows(s->b, row, n, &own_b, &b, err);
     if (st == PARE_OK)
-        st = compare_stored(s, a, b, n, &s->parts[i], err);
+        st = compare_stored(s, a, b, row, n, &s->parts[i], err);
     pare_scratch_free(own_a, (size_t)(n * s->a->row_bytes));
     pare_scratch_free(own_b, (size_t)(n * s->b->row_bytes));
     return st;

@@ -409,18 +409,6 @@ static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pa
     return st;
 }
 
-/* Add what the Hub's tensors from e on are, and say how many of them that took. */
-static pare_status add_mapped(pare_model *m, const entry *e, size_t *n_used, pare_error *err)
-{
-    char name[NAME_BYTES];
-    bool stack = e->weight->map == PARE_MAP_STACK;
-    pare_tensor t;
-    pare_status st = stack ? map_experts(m, e, &t, err) : map_one(m, e, &t, err);
-    *n_used = stack ? m->hp.n_expert : 1;
-    t.name = pare_weight_name(name, sizeof name, e->weight->id, e->layer, e->bias ? "bias" : "weight");
-    return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
-}
-
 static pare_status read_floats(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     (void)row; /* one row */
@@ -430,22 +418,52 @@ static pare_status read_floats(const pare_tensor *t, uint64_t row, uint64_t n_ro
     return PARE_OK;
 }
 
-/* A vector that the Hub has as numbers in config.json. n: PARE_MAX_ROPE_FACTORS at most, or pairs of a head */
-static pare_status add_factors(pare_model *m, pare_weight id, const float *factors, uint32_t n, pare_error *err)
+/* A vector of floats under a weight's name; they live as long as m. */
+static pare_status add_floats(pare_model *m, pare_weight id, uint32_t layer, const char *suffix, const float *floats,
+                              uint64_t n, pare_error *err)
 {
     char name[NAME_BYTES];
-    float *copy = pare_arena_alloc(&m->arena, n * sizeof *copy, err);
-    if (copy == NULL)
-        return PARE_ERR_MEMORY;
-    memcpy(copy, factors, n * sizeof *copy);
-    pare_tensor t = {.name = pare_weight_name(name, sizeof name, id, 0, "weight"),
+    pare_tensor t = {.name = pare_weight_name(name, sizeof name, id, layer, suffix),
                      .type = PARE_TYPE_F32,
                      .n_dims = 1,
                      .dim = {n},
                      .read = read_floats,
-                     .ctx = copy};
+                     .ctx = floats};
     pare_status st = pare_tensor_set_shape(&t, m->path, err);
     return st == PARE_OK ? pare_model_add(m, &t, NULL, err) : st;
+}
+
+/* Add what the Hub's tensors from e on are, and say how many of them that took. A factor is a tensor of its own where
+ * the runtimes of GGUF look for one, else a part of the values. */
+static pare_status add_mapped(pare_model *m, const entry *e, size_t *n_used, pare_error *err)
+{
+    char name[NAME_BYTES];
+    pare_weight id = e->weight->id;
+    bool stack = e->weight->map == PARE_MAP_STACK;
+    pare_tensor t, plain;
+    pare_status st = stack ? map_experts(m, e, &t, err) : map_one(m, e, &t, err);
+    *n_used = stack ? m->hp.n_expert : 1;
+    if (st == PARE_OK && t.factor != NULL && (e->bias || !pare_weight_has_factor(id))) {
+        st = pare_view_cast(&m->arena, &plain, &t, PARE_TYPE_F32, err);
+        t = plain;
+    }
+    if (st != PARE_OK)
+        return st;
+    t.name = pare_weight_name(name, sizeof name, id, e->layer, e->bias ? "bias" : "weight");
+    st = pare_model_add(m, &t, NULL, err);
+    if (st == PARE_OK && t.factor != NULL)
+        st = add_floats(m, id, e->layer, "scale", t.factor, pare_tensor_matrices(&t), err);
+    return st;
+}
+
+/* A vector that the Hub has as numbers in config.json. n: PARE_MAX_ROPE_FACTORS at most, or pairs of a head */
+static pare_status add_factors(pare_model *m, pare_weight id, const float *factors, uint32_t n, pare_error *err)
+{
+    float *copy = pare_arena_alloc(&m->arena, n * sizeof *copy, err);
+    if (copy == NULL)
+        return PARE_ERR_MEMORY;
+    memcpy(copy, factors, n * sizeof *copy);
+    return add_floats(m, id, 0, "weight", copy, n, err);
 }
 
 static pare_status add_llama3_factors(pare_model *m, pare_error *err)
@@ -489,7 +507,7 @@ static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, p
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", p->weights, raw->n_tensors);
     pare_status st = match_tensors(m, raw, p, &all, err);
     if (st == PARE_OK)
-        st = pare_model_reserve(m, all.n + 2, err);
+        st = pare_model_reserve(m, 2 * all.n + 2, err); /* each may have a factor */
     if (st == PARE_OK)
         st = add_rope_factors(m, err);
     if (st == PARE_OK)

@@ -205,7 +205,7 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
         return share.index == 0 ? add_united(w, weight, layer, bias, err) : PARE_OK;
     if (src == NULL)
         return PARE_OK;
-    w->n_seen++;
+    w->n_seen += 1 + (pare_model_weight(w->m, weight->id, layer, "scale") != NULL && src->factor != NULL && !bias);
     if (weight->flags & PARE_WEIGHT_MADE)
         return PARE_OK; /* stands in config.json */
     pare_status st = PARE_OK;

@@ -330,8 +330,8 @@ static pare_status find_importance(derived *d, const pare_tensor *t, const pare_
     return PARE_OK;
 }
 
-pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
-                            pare_error *err)
+static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                              pare_error *err)
 {
     const pare_type_info *info = pare_type_get(how->to);
     bool keep = how->to == t->type;
@@ -354,6 +354,7 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
         return st;
     pare_tensor copy = *t;
     copy.type = how->to;
+    copy.factor = keep ? t->factor : NULL; /* what is encoded is the product */
     copy.data = NULL;
     copy.offset = 0;
     copy.ctx = d;
@@ -378,6 +379,23 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
                            .weighted_error = NAN};
     plan->n_fallback += how->wanted != how->to;
     return PARE_OK;
+}
+
+pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                            pare_error *err)
+{
+    char name[128];
+    size_t n = strlen(t->name), k = strlen("weight");
+    if (pare_model_is_factor(out->source, t))
+        return PARE_OK; /* goes with its weight */
+    pare_status st = derive_one(out, t, how, plan, err);
+    if (st != PARE_OK || t->factor == NULL || how->to != t->type || n < k || n >= sizeof name)
+        return st;
+    memcpy(name, t->name, n - k);
+    strcpy(name + n - k, "scale");
+    const pare_tensor *factor = pare_model_find(out->source, name);
+    const pare_derive_how keep = {.wanted = PARE_TYPE_F32, .to = PARE_TYPE_F32, .flags = how->flags};
+    return factor != NULL ? derive_one(out, factor, &keep, plan, err) : PARE_OK;
 }
 
 bool pare_derive_keeps_f32(const pare_tensor *t)

@@ -23,7 +23,7 @@ typedef struct pare_derive_how {
 } pare_derive_how;
 
 /* Add t of the source as type how->to. The next row of the plan describes it. With to == t->type the stored bytes are
- * kept as they are.
+ * kept as they are, and their factor with them as the tensor behind; else a factor becomes part of the weights.
  * Errors: PARE_ERR_UNSUPPORTED (no encoder), PARE_ERR_RANGE (row length), PARE_ERR_MEMORY. */
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
                             pare_error *err);

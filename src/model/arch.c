@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,9 +213,54 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
     return pare_arch_check_shape(t, w, bias, &c->m->hp, c->m->path, err);
 }
 
+/* llama-model.cpp looks for these, whatever the type of the weight. */
+bool pare_weight_has_factor(pare_weight id)
+{
+    static const pare_weight ids[] = {
+        PARE_W_ATTN_Q,        PARE_W_ATTN_K,         PARE_W_ATTN_V,       PARE_W_ATTN_QKV,       PARE_W_ATTN_OUT,
+        PARE_W_FFN_GATE,      PARE_W_FFN_UP,         PARE_W_FFN_DOWN,     PARE_W_FFN_GATE_EXPS,  PARE_W_FFN_UP_EXPS,
+        PARE_W_FFN_DOWN_EXPS, PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_DOWN_SHEXP, PARE_W_OUTPUT};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The factor of a weight, where the model has a tensor with it: one number a matrix. */
+static pare_status link_factor(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
+{
+    pare_model *m = c->m;
+    const pare_tensor *weight = pare_weight_has_factor(w->id) ? pare_model_weight(m, w->id, layer, "weight") : NULL,
+                      *scale = weight != NULL ? pare_model_weight(m, w->id, layer, "scale") : NULL;
+    c->n_known += weight != NULL && pare_model_weight(m, w->id, layer, "input_scale") != NULL; /* of activations */
+    if (scale == NULL)
+        return PARE_OK;
+    c->n_known++;
+    uint64_t n = pare_tensor_matrices(weight);
+    if (scale->type != PARE_TYPE_F32 || scale->n_rows != 1 || scale->row_len != n)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
+                         " %s, expected one of %" PRIu64 " f32",
+                         m->path, scale->name, scale->offset, scale->n_rows, scale->row_len,
+                         pare_type_get(scale->type)->name, n);
+    if (weight->factor != NULL)
+        return PARE_OK;
+    float *factor = pare_arena_alloc(&m->arena, (size_t)n * sizeof *factor, err); /* the bytes are in the file */
+    pare_status st = factor != NULL ? pare_tensor_read_f32(scale, 0, 1, factor, err) : PARE_ERR_MEMORY;
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++)
+        if (!isfinite(factor[i]))
+            st = pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s' holds %g at %" PRIu64, m->path, scale->name,
+                           (double)factor[i], i);
+    if (st == PARE_OK)
+        m->tensors[weight - m->tensors].factor = factor;
+    return st;
+}
+
 static pare_status check_weight(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
 {
     pare_status st = check_one(c, w, layer, false, pare_arch_requires(w, &c->m->hp, false), err);
+    if (st == PARE_OK)
+        st = link_factor(c, w, layer, err);
     if (st == PARE_OK && pare_arch_allows(w, true))
         st = check_one(c, w, layer, true, pare_arch_requires(w, &c->m->hp, true), err);
     return st;

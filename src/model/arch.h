@@ -244,6 +244,9 @@ bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool 
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);
 
+/* Whether stock's runtime multiplies by a tensor NAME.scale, which may go with the weight. */
+bool pare_weight_has_factor(pare_weight id);
+
 /* Compare the shape of t with what hp says of the weight (of its bias: one vector). path is for messages.
  * Errors: PARE_ERR_RANGE with both shapes. */
 pare_status pare_arch_check_shape(const struct pare_tensor *t, const pare_arch_weight *w, bool bias,
@@ -251,7 +254,7 @@ pare_status pare_arch_check_shape(const struct pare_tensor *t, const pare_arch_w
 
 /* Complete m->hp with what only the tensors say (tied_output; n_vocab where the metadata has none) and check that
  * every weight that the architecture needs is there with the shape that hp says, and that the layers present are
- * block_count. Tensors that the description does not know are a warning.
+ * block_count. Weights get their factors from NAME.scale. Tensors that the description does not know are a warning.
  * Errors: PARE_ERR_FORMAT (missing: all of them are named, up to ten), PARE_ERR_RANGE (shape, count of layers). */
 pare_status pare_arch_check(struct pare_model *m, pare_error *err);
 

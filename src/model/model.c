@@ -53,7 +53,23 @@ pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows
     return PARE_OK;
 }
 
+void pare_tensor_apply_factor(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *x)
+{
+    uint64_t matrix_rows = t->n_rows / pare_tensor_matrices(t);
+    for (uint64_t r = row; t->factor != NULL && r < row + n_rows; r++)
+        for (uint64_t i = 0; i < t->row_len; i++)
+            *x++ *= t->factor[r / matrix_rows];
+}
+
 pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err)
+{
+    pare_status st = pare_tensor_read_unscaled(t, row, n_rows, dst, err);
+    if (st == PARE_OK)
+        pare_tensor_apply_factor(t, row, n_rows, dst);
+    return st;
+}
+
+pare_status pare_tensor_read_unscaled(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err)
 {
     pare_status st = check_rows(t, row, n_rows, err);
     if (st != PARE_OK)
@@ -70,6 +86,19 @@ pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_
         st = pare_decode_rows(t->type, stored, (size_t)n_rows, (size_t)t->row_len, dst, err);
     pare_scratch_free(stored, bytes);
     return st;
+}
+
+bool pare_model_is_factor(const pare_model *m, const pare_tensor *t)
+{
+    static const char end[] = ".scale";
+    char name[128];
+    size_t n = strlen(t->name), k = sizeof end - 1;
+    if (n <= k || n - k + sizeof ".weight" > sizeof name || strcmp(t->name + n - k, end) != 0)
+        return false;
+    memcpy(name, t->name, n - k);
+    memcpy(name + n - k, ".weight", sizeof ".weight");
+    const pare_tensor *weight = pare_model_find(m, name);
+    return weight != NULL && weight->factor != NULL;
 }
 
 uint64_t pare_tensor_matrices(const pare_tensor *t)

@@ -36,6 +36,8 @@ struct pare_tensor {
     uint32_t file;       /* index into model->files, when data is not NULL */
     uint64_t offset;     /* from the start of that file */
 
+    const float *factor; /* [matrices] of what is stored, NULL: 1. The GGUF tensor NAME.scale; lives in the arena */
+
     pare_read_fn read;              /* NULL: copy from data */
     pare_release_fn release;        /* NULL: the pages of data, if any */
     const void *ctx;                /* for read; lives in the model's arena */
@@ -49,11 +51,18 @@ pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *
 
 pare_status pare_tensor_read(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err);
 
-/* The same decoded: n_rows * row_len floats. Errors as the source's, or PARE_ERR_UNSUPPORTED: no decoder. */
+/* The same decoded: n_rows * row_len floats, times the factor. Errors as the source's, or PARE_ERR_UNSUPPORTED: no
+ * decoder. */
 pare_status pare_tensor_read_f32(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err);
 
-/* The matrices that lie behind one another in t: its experts; 1 for a tensor of two dimensions or less. Row r belongs to
- * matrix r / (t->n_rows / pare_tensor_matrices(t)). */
+/* Without the factor, for a product that is multiplied by it afterwards. */
+pare_status pare_tensor_read_unscaled(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *dst, pare_error *err);
+
+/* Multiply decoded rows by the factor. */
+void pare_tensor_apply_factor(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *x);
+
+/* The matrices that lie behind one another in t: its experts; 1 for a tensor of two dimensions or less. Row r belongs
+ * to matrix r / (t->n_rows / pare_tensor_matrices(t)). */
 uint64_t pare_tensor_matrices(const pare_tensor *t);
 
 /* Tell the system that the pages behind these rows will not be read again soon. Nothing for rows that are not mapped.
@@ -107,6 +116,9 @@ const pare_tensor *pare_model_find(const pare_model *m, const char *name); /* NU
 /* A weight by what it is: pare_model_weight(m, PARE_W_ATTN_Q, 3, "weight"); layer is ignored for weights that are not
  * per layer. NULL: absent. */
 const pare_tensor *pare_model_weight(const pare_model *m, pare_weight id, uint32_t layer, const char *suffix);
+
+/* True for the tensor that holds the factor of another one. */
+bool pare_model_is_factor(const pare_model *m, const pare_tensor *t);
 
 /* Sums over all tensors. */
 uint64_t pare_model_n_params(const pare_model *m);

@@ -288,6 +288,23 @@ static pare_status check_part(const pare_tensor *part, const pare_tensor *first,
                      part->name, part->n_rows, part->row_len, first->name, first->n_rows, first->row_len);
 }
 
+/* The factors of the parts, one behind the other; NULL where no part has one. */
+static pare_status stack_factors(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, uint64_t n,
+                                 pare_error *err)
+{
+    bool any = false;
+    for (uint64_t i = 0; i < n; i++)
+        any = any || parts[i].factor != NULL;
+    out->factor = NULL;
+    if (!any)
+        return PARE_OK;
+    float *factors = pare_arena_alloc(arena, (size_t)n * sizeof *factors, err); /* less than the copy of the parts */
+    for (uint64_t i = 0; i < n && factors != NULL; i++)
+        factors[i] = parts[i].factor != NULL ? *parts[i].factor : 1;
+    out->factor = factors;
+    return factors != NULL ? PARE_OK : PARE_ERR_MEMORY;
+}
+
 pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, uint64_t n, pare_error *err)
 {
     size_t bytes = 0, scratch = 0;
@@ -318,7 +335,8 @@ pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tens
     out->n_dims = parts->n_dims + 1;
     out->dim[0] = n;
     memcpy(out->dim + 1, parts->dim, parts->n_dims * sizeof *parts->dim);
-    return pare_tensor_set_shape(out, parts->name, err);
+    st = stack_factors(arena, out, parts, n, err);
+    return st == PARE_OK ? pare_tensor_set_shape(out, parts->name, err) : st;
 }
 
 typedef struct part {
@@ -348,6 +366,7 @@ static pare_status show_part(pare_arena *arena, pare_tensor *out, const pare_ten
     *p = (part){*src, first};
     *out = *src;
     out->data = NULL;
+    out->factor = src->factor != NULL ? src->factor + i : NULL;
     out->read = read_part;
     out->release = release_part;
     out->ctx = p;
@@ -595,6 +614,7 @@ pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor
     if (v == NULL)
         return PARE_ERR_MEMORY;
     v->add = add;
+    out->factor = NULL; /* is in the values that are read */
     out->type = PARE_TYPE_F32;
     return pare_tensor_set_shape(out, src->name, err);
 }
@@ -627,6 +647,7 @@ pare_status pare_view_cast(pare_arena *arena, pare_tensor *out, const pare_tenso
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s': cannot be written as %s", src->name, info->name);
     if (start(arena, out, src, read_cast, err) == NULL)
         return PARE_ERR_MEMORY;
+    out->factor = NULL; /* is in the values that are read */
     out->type = type;
     return pare_tensor_set_shape(out, src->name, err);
 }

@@ -1,0 +1,442 @@
+#include "model/view_codes.h"
+
+#include "core/checked.h"
+#include "core/half.h"
+#include "core/scratch.h"
+#include "quant/minifloat.h"
+#include "quant/registry.h"
+#include "quant/mxfp4.h"
+#include "quant/nvfp4.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { WORD_BITS = 32, TERNARY_ROWS = 4, BF16_BITS = 8 };
+
+typedef struct codes {
+    pare_codes how;
+    pare_tensor code, scale, zero;                    /* scale, zero: as matrices of a column a block */
+    uint64_t row_len, matrix_rows, block_cols, bands; /* bands: blocks one above the other in a matrix */
+    size_t scratch;                                   /* of a call, bytes */
+} codes;
+
+static uint64_t blocks_of(uint64_t n, uint64_t block)
+{
+    return n / block + (n % block != 0);
+}
+
+static pare_status wrong_shape(const pare_tensor *t, const char *what, uint64_t n_rows, uint64_t row_len,
+                               const codes *v, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_RANGE,
+                     "tensor '%s' of %" PRIu64 " rows of %" PRIu64 " elements: %s of a matrix of %" PRIu64
+                     " rows of %" PRIu64 " weights are %" PRIu64 " rows of %" PRIu64,
+                     t->name, t->n_rows, t->row_len, what, v->code.name != NULL ? v->matrix_rows : 0, v->row_len,
+                     n_rows, row_len);
+}
+
+/* t with dimensions n_rows by row_len, if that many elements it has. Its rows are stored one behind the other. */
+static bool reshape(pare_tensor *t, uint64_t n_rows, uint64_t row_len)
+{
+    uint64_t n = 0, have = 0;
+    if (!pare_mul_u64(n_rows, row_len, &n) || !pare_mul_u64(t->n_rows, t->row_len, &have) || n != have)
+        return false;
+    t->n_dims = 2;
+    t->dim[0] = n_rows;
+    t->dim[1] = row_len;
+    return pare_tensor_set_shape(t, t->name, NULL) == PARE_OK;
+}
+
+/* How many stored rows, and elements in each, hold the codes. False: a number too large. */
+static bool code_shape(const codes *v, uint64_t n_rows, uint64_t *rows, uint64_t *bytes)
+{
+    const pare_codes *how = &v->how;
+    uint64_t bits = how->kind == PARE_CODE_PLAIN || how->kind == PARE_CODE_TERNARY ? 8
+                    : how->kind == PARE_CODE_E2M1                                  ? 4
+                                                                                   : how->bits;
+    *rows = how->kind == PARE_CODE_TERNARY ? n_rows / TERNARY_ROWS : n_rows;
+    return pare_mul_u64(v->row_len, bits, bytes) && pare_add_u64(*bytes, 7, bytes) && (*bytes /= 8, true);
+}
+
+static pare_status check_codes(codes *v, uint64_t n_rows, pare_error *err)
+{
+    const pare_type_info *info = pare_type_get(v->code.type);
+    uint64_t rows = 0, bytes = 0;
+    bool plain = v->how.kind == PARE_CODE_PLAIN;
+    if (!code_shape(v, n_rows, &rows, &bytes) ||
+        (v->how.kind == PARE_CODE_TERNARY && v->matrix_rows % TERNARY_ROWS != 0))
+        return wrong_shape(&v->code, "the codes", rows, bytes, v, err);
+    if (plain && (info->block_len != 1 || info->decode == NULL))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s' has type %s, which holds no codes", v->code.name,
+                         info->name);
+    if (v->code.n_rows != rows)
+        return wrong_shape(&v->code, "the codes", rows, blocks_of(bytes, info->block_bytes), v, err);
+    /* words of 32 bits end behind the last code */
+    if (plain ? v->code.row_len != v->row_len
+              : v->code.row_bytes < bytes || v->code.row_bytes - bytes >= info->block_bytes)
+        return wrong_shape(&v->code, "the codes", rows, blocks_of(bytes, info->block_bytes), v, err);
+    return PARE_OK;
+}
+
+static pare_status check_zeros(codes *v, uint64_t n_bands, pare_error *err)
+{
+    uint64_t rows = v->how.dim[0], bits = 0;
+    if (v->how.zero == NULL)
+        return PARE_OK;
+    if (!v->how.zero_is_packed)
+        return reshape(&v->zero, n_bands, v->block_cols)
+                   ? PARE_OK
+                   : wrong_shape(&v->zero, "the zeros", n_bands, v->block_cols, v, err);
+    if (v->how.n_dims != 2 || v->how.block_rows != 1 || !pare_mul_u64(rows, v->how.bits, &bits) ||
+        v->zero.type != PARE_TYPE_I32 || v->zero.n_rows != blocks_of(bits, WORD_BITS) ||
+        v->zero.row_len != v->block_cols)
+        return wrong_shape(&v->zero, "the zeros", blocks_of(bits, WORD_BITS), v->block_cols, v, err);
+    return PARE_OK;
+}
+
+/* ---- reading ---- */
+
+/* What a call works in: the stored rows of codes and zeros, and the scales of a band. */
+typedef struct work {
+    uint8_t *stored;
+    float *scale, *zero;
+    int32_t *words; /* two rows of packed zeros */
+    uint64_t band;  /* that scale and zero are of; UINT64_MAX: none */
+} work;
+
+/* Code i of a row that stands in bits b * i and up. */
+static unsigned bits_at(const uint8_t *row, uint64_t i, unsigned bits)
+{
+    uint64_t at = i * bits;
+    unsigned shift = at % 8, word = row[at / 8];
+    if (shift + bits > 8)
+        word |= (unsigned)row[at / 8 + 1] << 8;
+    return word >> shift & ((1u << bits) - 1);
+}
+
+/* A zero for each column of blocks at row r of the matrix, from words that hold them down the columns. */
+static pare_status read_packed_zeros(const codes *v, uint64_t r, work *w, pare_error *err)
+{
+    unsigned bits = v->how.bits;
+    uint64_t at = r * bits, n = v->block_cols;
+    bool split = at % WORD_BITS + bits > WORD_BITS;
+    pare_status st = pare_tensor_read(&v->zero, at / WORD_BITS, split ? 2 : 1, w->words, err);
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++) {
+        uint64_t word = (uint32_t)w->words[i];
+        if (split)
+            word |= (uint64_t)(uint32_t)w->words[n + i] << WORD_BITS;
+        w->zero[i] = (float)(word >> at % WORD_BITS & ((1u << bits) - 1));
+    }
+    return st;
+}
+
+/* The scales, and zeros, that row r of the tensor needs. */
+static pare_status read_scales(const codes *v, uint64_t r, work *w, pare_error *err)
+{
+    uint64_t in_matrix = r % v->matrix_rows, band = r / v->matrix_rows * v->bands + in_matrix / v->how.block_rows;
+    if (band == w->band)
+        return PARE_OK;
+    w->band = band;
+    pare_status st = pare_tensor_read_f32(&v->scale, band, 1, w->scale, err);
+    for (uint64_t i = 0; i < v->block_cols && st == PARE_OK; i++) {
+        if (v->how.scale_is_exponent)
+            w->scale[i] = pare_f8_e8m0_to_f32((uint8_t)w->scale[i]);
+        if (!isfinite(w->scale[i]) || (v->how.divide && w->scale[i] == 0))
+            return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': scale %" PRIu64 " of row %" PRIu64 " is %g",
+                             v->scale.name, i, r, (double)w->scale[i]);
+    }
+    if (st == PARE_OK && v->how.zero != NULL)
+        st = v->how.zero_is_packed ? read_packed_zeros(v, r, w, err)
+                                   : pare_tensor_read_f32(&v->zero, band, 1, w->zero, err);
+    return st;
+}
+
+/* The codes of row r as numbers, without what is subtracted. */
+static pare_status read_code_row(const codes *v, uint64_t r, work *w, float *x, pare_error *err)
+{
+    uint64_t n = v->row_len, quarter = v->matrix_rows / TERNARY_ROWS, in_matrix = r % v->matrix_rows;
+    if (v->how.kind == PARE_CODE_PLAIN)
+        return pare_tensor_read_f32(&v->code, r, 1, x, err);
+    uint64_t from = v->how.kind != PARE_CODE_TERNARY ? r : r / v->matrix_rows * quarter + in_matrix % quarter;
+    pare_status st = pare_tensor_read(&v->code, from, 1, w->stored, err);
+    if (st != PARE_OK)
+        return st;
+    for (uint64_t i = 0; i < n; i++)
+        if (v->how.kind == PARE_CODE_E2M1)
+            x[i] = pare_minifloat(bits_at(w->stored, i, 4), 2, 1, 1);
+        else if (v->how.kind == PARE_CODE_BITS)
+            x[i] = (float)bits_at(w->stored, i, v->how.bits);
+        else
+            x[i] = (float)(w->stored[i] >> 2 * (in_matrix / quarter) & 3);
+    return PARE_OK;
+}
+
+static pare_status read_row(const codes *v, uint64_t r, work *w, float *x, pare_error *err)
+{
+    pare_status st = read_code_row(v, r, w, x, err);
+    if (st == PARE_OK)
+        st = read_scales(v, r, w, err);
+    if (st != PARE_OK)
+        return st;
+    for (uint64_t block = 0, i = 0; i < v->row_len; block++) {
+        uint64_t rest = v->row_len - i, end = i + (rest < v->how.block_cols ? rest : v->how.block_cols);
+        float zero = v->how.zero != NULL ? w->zero[block] : (float)v->how.offset, scale = w->scale[block];
+        for (; i < end; i++) {
+            float q = x[i] - zero;
+            x[i] = (v->how.divide ? q / scale : q * scale) * v->how.factor;
+        }
+    }
+    return PARE_OK;
+}
+
+/* Lay the parts of w out in one piece of memory; bytes: of which v knows the size. */
+static void place_work(const codes *v, uint8_t *memory, work *w, float **x)
+{
+    *x = (float *)(void *)memory;
+    w->scale = *x + v->row_len;
+    w->zero = w->scale + v->block_cols;
+    w->words = (int32_t *)(void *)(w->zero + v->block_cols);
+    w->stored = (uint8_t *)(w->words + 2 * v->block_cols);
+    w->band = UINT64_MAX;
+}
+
+static pare_status read_codes(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const codes *v = t->ctx;
+    uint8_t *memory = pare_scratch_alloc(v->scratch);
+    work w;
+    float *x;
+    pare_status st = PARE_OK;
+    if (memory == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %" PRIu64 " weights", t->name,
+                         t->row_len);
+    place_work(v, memory, &w, &x);
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        uint8_t *to = (uint8_t *)dst + i * t->row_bytes;
+        if ((st = read_row(v, row + i, &w, x, err)) != PARE_OK)
+            break;
+        if (t->type == PARE_TYPE_F32)
+            memcpy(to, x, (size_t)t->row_bytes);
+        else
+            pare_encoder(t->type)(x, (size_t)t->row_len, NULL, PARE_EFFORT_RTN, to);
+    }
+    pare_scratch_free(memory, v->scratch);
+    return st;
+}
+
+static void release_codes(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const codes *v = t->ctx;
+    if (v->how.kind != PARE_CODE_TERNARY)
+        pare_tensor_release(&v->code, row, n_rows);
+}
+
+/* ---- opening ---- */
+
+static pare_status check_how(const pare_codes *how, pare_error *err)
+{
+    bool bits = how->kind != PARE_CODE_BITS || (how->bits >= 1 && how->bits <= 8);
+    for (uint32_t i = 0; i < how->n_dims; i++)
+        bits = bits && how->dim[i] > 0;
+    if (!bits || how->n_dims < 2 || how->n_dims > 3 || how->block_rows == 0 || how->block_cols == 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s': codes of %u bits in blocks of %" PRIu64 " by %" PRIu64 " make no matrix",
+                         how->code->name, how->bits, how->block_rows, how->block_cols);
+    if (!isfinite(how->factor))
+        return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': its scale is %g", how->code->name, (double)how->factor);
+    return PARE_OK;
+}
+
+/* A copy of t whose name lives as long as the arena. */
+static pare_status borrow(pare_arena *arena, pare_tensor *out, const pare_tensor *t, pare_error *err)
+{
+    *out = *t;
+    out->name = pare_arena_copy(arena, t->name, strlen(t->name), err);
+    return out->name != NULL ? PARE_OK : PARE_ERR_MEMORY;
+}
+
+/* The view without its type; NULL on error. */
+static codes *start(pare_arena *arena, pare_tensor *out, const pare_codes *how, pare_status *st, pare_error *err)
+{
+    codes *v = NULL;
+    if ((*st = check_how(how, err)) != PARE_OK)
+        return NULL;
+    if ((v = pare_arena_alloc(arena, sizeof *v, err)) == NULL) {
+        *st = PARE_ERR_MEMORY;
+        return NULL;
+    }
+    *v = (codes){.how = *how};
+    if ((*st = borrow(arena, &v->code, how->code, err)) != PARE_OK ||
+        (*st = borrow(arena, &v->scale, how->scale, err)) != PARE_OK ||
+        (how->zero != NULL && (*st = borrow(arena, &v->zero, how->zero, err)) != PARE_OK))
+        return NULL;
+    v->row_len = how->dim[how->n_dims - 1];
+    v->matrix_rows = how->dim[how->n_dims - 2];
+    v->block_cols = blocks_of(v->row_len, how->block_cols);
+    v->bands = blocks_of(v->matrix_rows, how->block_rows);
+    *out = v->code;
+    out->type = PARE_TYPE_F32;
+    out->data = NULL;
+    out->read = read_codes;
+    out->release = release_codes;
+    out->ctx = v;
+    out->base = NULL;
+    out->n_dims = how->n_dims;
+    memcpy(out->dim, how->dim, sizeof how->dim);
+    uint64_t matrices = how->n_dims == 3 ? how->dim[0] : 1, n_bands = 0;
+    if ((*st = pare_tensor_set_shape(out, how->code->name, err)) == PARE_OK)
+        *st = check_codes(v, out->n_rows, err);
+    if (*st == PARE_OK && (!pare_mul_u64(matrices, v->bands, &n_bands) || !reshape(&v->scale, n_bands, v->block_cols)))
+        *st = wrong_shape(&v->scale, "the scales", n_bands, v->block_cols, v, err);
+    if (*st == PARE_OK)
+        *st = check_zeros(v, n_bands, err);
+    v->scratch = (size_t)(v->row_len * sizeof(float) + 4 * v->block_cols * sizeof(float) + v->code.row_bytes + 1);
+    out->scratch_bytes = v->code.scratch_bytes + v->scratch;
+    return *st == PARE_OK ? v : NULL;
+}
+
+/* Bits of the significand of a scale: 24 less its trailing zeros. 0 for 0. */
+static int significant_bits(float x)
+{
+    uint32_t fraction = (pare_f32_to_bits(x) & 0x7fffffu) | 0x800000u;
+    int n = 24;
+    for (; (fraction & 1) == 0; fraction >>= 1)
+        n--;
+    return x == 0 ? 0 : n;
+}
+
+/* Whether 8 bits of significand are enough for codes of code_bits times any scale, and no product is subnormal. */
+static pare_status fits_bf16(const codes *v, int code_bits, bool *fits, pare_error *err)
+{
+    pare_type type = v->scale.type;
+    float *row = NULL;
+    pare_status st = PARE_OK;
+    *fits = code_bits == 1 || v->how.scale_is_exponent || type == PARE_TYPE_F8_E8M0 ||
+            (type == PARE_TYPE_F8_E4M3 && code_bits <= 4) || type == PARE_TYPE_F32;
+    if (!*fits || v->how.factor != 1 || (*fits = v->how.zero == NULL && !v->how.divide) == false)
+        return *fits = false, PARE_OK;
+    if ((row = pare_scratch_alloc((size_t)v->block_cols * sizeof *row)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " scales", v->scale.name,
+                         v->block_cols);
+    for (uint64_t r = 0; r < v->scale.n_rows && *fits && st == PARE_OK; r++) {
+        st = pare_tensor_read_f32(&v->scale, r, 1, row, err);
+        for (uint64_t i = 0; i < v->block_cols && *fits && st == PARE_OK; i++) {
+            float scale = v->how.scale_is_exponent ? pare_f8_e8m0_to_f32((uint8_t)row[i]) : row[i];
+            *fits = scale == 0 ||
+                    (isfinite(scale) && fabsf(scale) > 0x1p-100f && significant_bits(scale) + code_bits <= BF16_BITS);
+        }
+    }
+    pare_scratch_free(row, (size_t)v->block_cols * sizeof *row);
+    return st;
+}
+
+/* Bits of the largest significand of a code. */
+static int code_bits(const codes *v)
+{
+    switch (v->how.kind) {
+    case PARE_CODE_E2M1:
+        return 2;
+    case PARE_CODE_TERNARY:
+        return 1;
+    case PARE_CODE_BITS:
+        return (int)v->how.bits;
+    case PARE_CODE_PLAIN:
+        break;
+    }
+    return v->code.type == PARE_TYPE_F8_E4M3 ? 4 : 8;
+}
+
+pare_status pare_view_codes(pare_arena *arena, pare_tensor *out, const pare_codes *how, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    bool fits = false;
+    codes *v = start(arena, out, how, &st, err);
+    if (v == NULL)
+        return st;
+    if ((st = fits_bf16(v, code_bits(v), &fits, err)) != PARE_OK || !fits)
+        return st;
+    out->type = PARE_TYPE_BF16;
+    return pare_tensor_set_shape(out, how->code->name, err);
+}
+
+/* ---- FP4 ---- */
+
+/* Nibbles 0..2k-1 of k bytes, the first in the low half, into bytes that hold nibble j below and j + k above. */
+static void regroup(const uint8_t *from, uint8_t *to, size_t k)
+{
+    for (size_t j = 0; j < k; j++)
+        to[j] = (uint8_t)((from[j / 2] >> (j % 2 * 4) & 15) | (from[(j + k) / 2] >> ((j + k) % 2 * 4) & 15) << 4);
+}
+
+static pare_status refuse_scale(const codes *v, uint64_t row, uint64_t i, unsigned byte, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_NUMBER,
+                     "tensor '%s': row %" PRIu64 ", scale %" PRIu64 " has byte 0x%02x, expected a finite positive one",
+                     v->scale.name, row, i, byte);
+}
+
+/* One row; stored: its codes, then its scales. */
+static pare_status regroup_row(const pare_tensor *t, uint64_t row, const uint8_t *code, const uint8_t *scale, void *dst,
+                               pare_error *err)
+{
+    const codes *v = t->ctx;
+    uint64_t n = v->block_cols;
+    if (t->type == PARE_TYPE_MXFP4) {
+        pare_mxfp4 *block = dst;
+        for (uint64_t i = 0; i < n; i++, block++) {
+            if (scale[i] == 0xff)
+                return refuse_scale(v, row, i, scale[i], err);
+            block->e = scale[i];
+            regroup(code + i * sizeof block->qs, block->qs, sizeof block->qs);
+        }
+        return PARE_OK;
+    }
+    pare_nvfp4 *block = dst;
+    for (uint64_t i = 0; i < n; i++) {
+        size_t part = i % sizeof block->d, bytes = sizeof block->qs / sizeof block->d;
+        if (scale[i] > 0x7e && scale[i] != 0x80)
+            return refuse_scale(v, row, i, scale[i], err);
+        block[i / sizeof block->d].d[part] = scale[i] & 0x7f;
+        regroup(code + i * bytes, block[i / sizeof block->d].qs + part * bytes, bytes);
+    }
+    return PARE_OK;
+}
+
+static pare_status read_fp4(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const codes *v = t->ctx;
+    size_t code_bytes = (size_t)v->code.row_bytes, bytes = code_bytes + (size_t)v->scale.row_bytes;
+    uint8_t *stored = pare_scratch_alloc(bytes);
+    if (stored == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", t->name, bytes);
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        if ((st = pare_tensor_read(&v->code, row + i, 1, stored, err)) == PARE_OK &&
+            (st = pare_tensor_read(&v->scale, row + i, 1, stored + code_bytes, err)) == PARE_OK)
+            st = regroup_row(t, row + i, stored, stored + code_bytes, (uint8_t *)dst + i * t->row_bytes, err);
+    }
+    pare_scratch_free(stored, bytes);
+    return st;
+}
+
+bool pare_view_fp4(pare_arena *arena, pare_tensor *out, const pare_codes *how, pare_status *st, pare_error *err)
+{
+    uint64_t row_len = how->n_dims > 0 ? how->dim[how->n_dims - 1] : 0;
+    bool byte = how->scale->type == PARE_TYPE_U8 || how->scale->type == PARE_TYPE_F8_E8M0;
+    bool mx = how->block_cols == 32 && byte && (how->scale_is_exponent || how->scale->type == PARE_TYPE_F8_E8M0) &&
+              how->factor == 1;
+    bool nv = how->block_cols == 16 && how->scale->type == PARE_TYPE_F8_E4M3;
+    uint32_t block = pare_type_get(mx ? PARE_TYPE_MXFP4 : PARE_TYPE_NVFP4)->block_len;
+    if (how->kind != PARE_CODE_E2M1 || how->block_rows != 1 || how->zero != NULL || how->divide || (!mx && !nv) ||
+        row_len % block != 0)
+        return false;
+    codes *v = start(arena, out, how, st, err);
+    if (v == NULL)
+        return true;
+    out->type = mx ? PARE_TYPE_MXFP4 : PARE_TYPE_NVFP4;
+    out->read = read_fp4;
+    out->scratch_bytes = v->code.scratch_bytes + (size_t)(v->code.row_bytes + v->scale.row_bytes);
+    *st = pare_tensor_set_shape(out, how->code->name, err);
+    return true;
+}
