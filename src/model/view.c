@@ -366,7 +366,6 @@ static pare_status show_part(pare_arena *arena, pare_tensor *out, const pare_ten
     *p = (part){*src, first};
     *out = *src;
     out->data = NULL;
-    out->factor = src->factor != NULL ? src->factor + i : NULL;
     out->read = read_part;
     out->release = release_part;
     out->ctx = p;
@@ -382,6 +381,7 @@ pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tenso
     pare_status st = show_part(arena, out, src, i * src->dim[1], err);
     if (st != PARE_OK)
         return st;
+    out->factor = src->factor != NULL ? src->factor + i : NULL;
     out->n_dims = 2;
     memcpy(out->dim, src->dim + 1, 2 * sizeof *src->dim);
     return pare_tensor_set_shape(out, src->name, err);
