@@ -12,18 +12,20 @@ static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */
-static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
+static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight norm_id, uint32_t n_head,
                                  const pare_forward_slice *s, float *x, pare_error *err)
 {
+    const pare_forward_weights *l = &f->layers[layer];
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
+    bool windowed = f->cos_sin_window != NULL && pare_layer_window(hp, layer) > 0;
     pare_status st = PARE_OK;
     if (l->w[norm_id] != NULL) {
         uint64_t groups = wiring->qk_norm_whole ? s->n : (uint64_t)s->n * n_head;
         uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
         st = pare_forward_normalize(f, l, norm_id, x, groups, width, x, err);
     }
-    if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0)
+    if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0 || pare_layers_have(&hp->no_rope, layer))
         return st;
     pare_rope rope = {.positions = s->positions,
                       .n = s->n,
@@ -31,7 +33,7 @@ static pare_status prepare_heads(pare_forward *f, const pare_forward_weights *l,
                       .head_dim = hp->head_dim_k,
                       .n_rot = hp->n_rot,
                       .layout = wiring->rope,
-                      .cos_sin = f->cos_sin};
+                      .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
     return f->b->rope(f->b, &rope, x, err);
 }
 
@@ -56,7 +58,7 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
     pare_status st;
     if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
         (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
+        (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
         return st;
     return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
 }
@@ -84,7 +86,7 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
     };
     pare_status st;
     if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
-        (st = prepare_heads(f, l, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
+        (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
         return st;
     return f->b->attention(f->b, &a, err);
 }

@@ -79,6 +79,26 @@ pare_status pare_forward_enter_workspace(pare_forward *f, pare_error *err)
     return st;
 }
 
+/* The divisors of the rotary angles, or NULL. LongRoPE has two sets: the length of the context chooses, not that of a
+ * sequence, so that the keys of a sequence that grows stay as they are. */
+static const pare_tensor *rope_factors(const pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t ctx_orig = hp->rope_ctx_orig > 0 ? hp->rope_ctx_orig : hp->n_ctx_train;
+    if (f->model.w[PARE_W_ROPE_FREQS] != NULL)
+        return f->model.w[PARE_W_ROPE_FREQS];
+    return f->model.w[f->n_ctx > ctx_orig ? PARE_W_ROPE_FACTORS_LONG : PARE_W_ROPE_FACTORS_SHORT];
+}
+
+/* Does RoPE turn the heads of layers with a window by other angles? */
+static bool window_turns_otherwise(const pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    bool scaled = hp->rope_scaling != PARE_ROPE_PLAIN || rope_factors(f) != NULL;
+    return hp->window > 0 && ((hp->rope_base_window != 0 && hp->rope_base_window != hp->rope_base) ||
+                              (scaled && f->m->arch->window_rope_plain));
+}
+
 static pare_status reserve_all(pare_forward *f, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
@@ -94,6 +114,8 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     pare_status st = reserve(f, &f->x, tokens, hp->n_embd, err);
     if (st == PARE_OK)
         st = reserve(f, &f->cos_sin, f->n_ctx, hp->n_rot, err);
+    if (st == PARE_OK && window_turns_otherwise(f))
+        st = reserve(f, &f->cos_sin_window, f->n_ctx, hp->n_rot, err);
     for (size_t i = 0; st == PARE_OK && i < sizeof shared / sizeof shared[0]; i++)
         st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
     if (st == PARE_OK)
@@ -101,24 +123,12 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     return st == PARE_OK ? reserve_workspace(f, err) : st;
 }
 
-/* The divisors of the rotary angles, or NULL. LongRoPE has two sets: the length of the context chooses, not that of a
- * sequence, so that the keys of a sequence that grows stay as they are. */
-static const pare_tensor *rope_factors(const pare_forward *f)
-{
-    const pare_hparams *hp = &f->m->hp;
-    uint32_t ctx_orig = hp->rope_ctx_orig > 0 ? hp->rope_ctx_orig : hp->n_ctx_train;
-    if (f->model.w[PARE_W_ROPE_FREQS] != NULL)
-        return f->model.w[PARE_W_ROPE_FREQS];
-    return f->model.w[f->n_ctx > ctx_orig ? PARE_W_ROPE_FACTORS_LONG : PARE_W_ROPE_FACTORS_SHORT];
-}
-
 /* cos and sin of position * turn, in double, for every position. Frequency factors (llama3 scaling) divide the angle
  * pair by pair. */
-static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
+static pare_status fill_cos_sin(pare_forward *f, const pare_hparams *hp, const pare_tensor *factors, float *out,
+                                pare_error *err)
 {
-    const pare_hparams *hp = &f->m->hp;
     size_t half = hp->n_rot / 2, bytes = (size_t)f->n_ctx * hp->n_rot * sizeof(float); /* reserved before: it fits */
-    const pare_tensor *factors = rope_factors(f);
     if (half == 0)
         return PARE_OK;
     float *table = malloc(bytes), *divisor = malloc(half * sizeof *divisor);
@@ -140,12 +150,30 @@ static pare_status fill_cos_sin(pare_forward *f, pare_error *err)
             table[t * 2 * half + 2 * i + 1] = (float)(magnitude * sin(t * turn));
         }
     }
-    st = f->b->upload(f->b, f->cos_sin, table, bytes, err);
+    st = f->b->upload(f->b, out, table, bytes, err);
 done:
     free(table);
     free(divisor);
     free(turns);
     return st;
+}
+
+/* The angles of all layers, and of those with a window where theirs are others. */
+static pare_status fill_angles(pare_forward *f, pare_error *err)
+{
+    const pare_tensor *factors = rope_factors(f);
+    pare_status st = fill_cos_sin(f, &f->m->hp, factors, f->cos_sin, err);
+    if (st != PARE_OK || f->cos_sin_window == NULL)
+        return st;
+    pare_hparams windowed = f->m->hp;
+    if (windowed.rope_base_window != 0)
+        windowed.rope_base = windowed.rope_base_window;
+    if (f->m->arch->window_rope_plain) {
+        windowed.rope_scaling = PARE_ROPE_PLAIN;
+        windowed.rope_attn_factor = 0;
+        factors = NULL;
+    }
+    return fill_cos_sin(f, &windowed, factors, f->cos_sin_window, err);
 }
 
 /* The pass without its activation memory; NULL: no memory. */
@@ -197,7 +225,7 @@ pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pa
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers and %" PRIu32 " tokens", m->path,
                          m->hp.n_layer, n_tokens);
     if ((st = pare_forward_check_weights(f, err)) != PARE_OK || (st = reserve_all(f, err)) != PARE_OK ||
-        (st = fill_cos_sin(f, err)) != PARE_OK || (st = pare_forward_hold(f, err)) != PARE_OK) {
+        (st = fill_angles(f, err)) != PARE_OK || (st = pare_forward_hold(f, err)) != PARE_OK) {
         pare_forward_close(f);
         return st;
     }
@@ -221,6 +249,7 @@ void pare_forward_close(pare_forward *f)
     pare_forward_drop(f);
     f->b->release(f->b, f->x);
     f->b->release(f->b, f->cos_sin);
+    f->b->release(f->b, f->cos_sin_window);
     pare_forward_release_experts(f);
     free(f->layers);
     free(f->spans);

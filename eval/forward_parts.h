@@ -44,6 +44,7 @@ struct pare_forward {
     float *x;                    /* [tokens, n_embd]: the residual stream; behind a pass what goes to the output */
     bool x_is_normal;            /* behind the last norm: pare_forward_score_side has been called for the last run */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
+    float *cos_sin_window;       /* the same for layers with a window; NULL: no other angles than those */
     /* In the workspace that the passes of a backend share: */
     float *k, *v;      /* [tokens, n_k], [tokens, n_v] of one layer */
     float *h, *branch; /* [slice, n_embd]: input and output of a part of a layer */

@@ -198,10 +198,14 @@ static const pare_tensor *find_outer(const pare_arch *arch, const pare_model *ra
 /* The tensor of this name in one of the spellings that files of the family use; NULL: there is none. */
 static const pare_tensor *find_spelled(const pare_arch *arch, const pare_model *raw, const char *name, bool bias)
 {
-    const char *prefix = arch->hf_prefix;
+    const char *const *prefix = arch->hf_prefixes;
     const pare_tensor *src = find_outer(arch, raw, name);
-    if (src == NULL && prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
-        src = pare_model_find(raw, name + strlen(prefix));
+    bool has_prefix = prefix != NULL && strncmp(name, *prefix, strlen(*prefix)) == 0;
+    for (const char *const *p = prefix; src == NULL && has_prefix && *++p != NULL;) {
+        char other[NAME_BYTES];
+        if ((size_t)snprintf(other, sizeof other, "%s%s", *p, name + strlen(*prefix)) < sizeof other)
+            src = pare_model_find(raw, other);
+    }
     if (src == NULL && arch->gamma_beta) {
         char older[NAME_BYTES];
         size_t stem = strlen(name) - strlen(bias ? "bias" : "weight");

@@ -91,10 +91,16 @@ char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint3
 
 const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp)
 {
-    for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++)
-        if ((c->experts != NULL) == (hp->n_expert > 0))
+    const pare_hf_class *second = NULL;
+    for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++) {
+        if ((c->experts != NULL) != (hp->n_expert > 0))
+            continue;
+        if (!arch->window_key || (c->window != PARE_WINDOW_NONE) == (hp->window > 0))
             return c;
-    return arch->hf_classes;
+        if (second == NULL)
+            second = c;
+    }
+    return second != NULL ? second : arch->hf_classes;
 }
 
 bool pare_arch_needs_experts(const pare_arch *arch)

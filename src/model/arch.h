@@ -193,9 +193,14 @@ typedef struct pare_arch {
     const char *name;                /* general.architecture */
     const pare_hf_class *hf_classes; /* ends with a NULL name; the first is the one written for a GGUF source */
     pare_wiring wiring;
-    bool partial_rotary;    /* RoPE may turn a part of a head: rope.dimension_count says how much */
-    bool window_key;        /* GGUF has attention.sliding_window; which layers it is for follows from window_period */
-    uint32_t window_period; /* hparams.window_period where nothing else says it */
+    bool partial_rotary;     /* RoPE may turn a part of a head: rope.dimension_count says how much */
+    bool window_key;         /* stock's readers of the family know attention.sliding_window (and ..._pattern) */
+    uint32_t window_absent;  /* the window that they take where the key is missing; 0: none */
+    uint32_t window_period;  /* every so-manieth layer sees all where nothing else says it; 0: none does */
+    bool window_pattern_key; /* the converter writes sliding_window_pattern, a bool a layer; else it stands only where
+                              * window_period does not say it */
+    float rope_base_window; /* RoPE's base in layers with a window where a GGUF file says none; 0: that of the others */
+    bool window_rope_plain; /* scaling of RoPE is for the layers that see all */
     bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
     bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
     pare_expert_score expert_score; /* hparams.expert_score where nothing says it; USUAL counts as SOFTMAX */
@@ -204,10 +209,11 @@ typedef struct pare_arch {
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */
-    const char *hf_prefix;        /* leading part of the Hub's names that some files leave out, or NULL */
-    const char *const *hf_outer;  /* leading parts that some files have in front of the Hub's names, NULL-terminated, or
-                                   * NULL */
-    bool gamma_beta;              /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
+    const char *const *hf_prefixes; /* the leading part of the Hub's names, then what may stand in its place ("": it is
+                                     * left out), NULL-terminated; or NULL */
+    const char *const *hf_outer; /* leading parts that some files have in front of the Hub's names, NULL-terminated, or
+                                  * NULL */
+    bool gamma_beta;             /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
     const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
     const char *const
@@ -229,7 +235,8 @@ const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class 
  * where the Hub has a tensor an expert. Returns dst. */
 char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias);
 
-/* The class for a model with these numbers: the family's first that has experts, or has none, as the model. */
+/* The class for a model with these numbers: the family's first that has experts, or has none, as the model; and has a
+ * window as the model, where the family's GGUF files say so. */
 const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp);
 
 /* A family whose every model has experts. */

@@ -109,8 +109,6 @@ static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char
     hp->final_softcap = 30;
     hp->attn_scale = usual_scale(hp);
     hp->embd_scale = sqrtf((float)hp->n_embd);
-    if (pare_meta_find(meta, "gemma2.attention.sliding_window") == NULL)
-        hp->window = DEFAULT_WINDOW;
     pare_status st = meta_float(meta, path, "gemma2.attn_logit_softcapping", &hp->attn_softcap, err);
     if (st == PARE_OK)
         st = meta_float(meta, path, "gemma2.final_logit_softcapping", &hp->final_softcap, err);
@@ -148,6 +146,7 @@ const pare_arch pare_arch_gemma2 = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
     .window_key = true,
+    .window_absent = DEFAULT_WINDOW,
     .window_period = 2,
     .space_prefix_key = true,
     .meta_keys = meta_keys,

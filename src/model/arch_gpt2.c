@@ -9,6 +9,8 @@ static const pare_hf_class classes[] = {
     {0},
 };
 
+static const char *const prefixes[] = {"transformer.", "", NULL};
+
 static const pare_arch_weight weights[] = {
     {PARE_W_TOKEN_EMBD, "transformer.wte", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_POS_EMBD, "transformer.wpe", {PARE_DIM_CTX, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
@@ -89,7 +91,7 @@ const pare_arch pare_arch_gpt2 = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_NONE},
     .meta_keys = meta_keys,
-    .hf_prefix = "transformer.",
+    .hf_prefixes = prefixes,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -47,6 +47,31 @@ typedef enum pare_expert_score {
     PARE_EXPERT_SOFTMAX_CHOSEN
 } pare_expert_score;
 
+enum { PARE_MAX_LAYERS = 4096 };
+
+/* Some of a model's layers. */
+typedef struct pare_layer_set {
+    uint64_t bits[PARE_MAX_LAYERS / 64];
+} pare_layer_set;
+
+static inline bool pare_layers_have(const pare_layer_set *s, uint32_t layer)
+{
+    return layer < PARE_MAX_LAYERS && (s->bits[layer / 64] >> layer % 64 & 1) != 0;
+}
+
+static inline void pare_layers_add(pare_layer_set *s, uint32_t layer)
+{
+    s->bits[layer / 64] |= UINT64_C(1) << layer % 64;
+}
+
+/* Add the layers i of n with (i + 1) % period == 0; period 0: none. */
+static inline void pare_layers_add_every(pare_layer_set *s, uint32_t n, uint32_t period)
+{
+    for (uint32_t i = 0; period != 0 && i < n; i++)
+        if ((i + 1) % period == 0)
+            pare_layers_add(s, i);
+}
+
 /* Units: counts of elements unless said. */
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
@@ -66,12 +91,13 @@ typedef struct pare_hparams {
     bool expert_norm;              /* the weights of the experts used are scaled to a sum of one */
     bool expert_norm_not_in_gguf;  /* no key that stock reads says expert_norm */
     uint32_t window;               /* attention sees this many tokens, itself included; 0: all before */
-    uint32_t window_period;        /* layers i with (i + 1) % period == 0 see all; 0: every layer has the window */
-    uint32_t window_first;         /* layers before this one see all */
+    pare_layer_set full;           /* layers that see all; the others have the window, if there is one */
     bool window_not_in_gguf;       /* stock writes no key for it (mistral): a conversion to GGUF must say so */
     bool residual_in_turn;         /* attention first, although the family's layers are parallel */
     float norm_eps;
     float rope_base;
+    float rope_base_window; /* in layers with the window; 0: rope_base */
+    pare_layer_set no_rope; /* layers whose heads do not turn */
     pare_rope_scaling rope_scaling;
     float rope_factor;                    /* LINEAR, YARN: the scaling factor */
     pare_rope_llama3 rope_llama3;         /* from a config.json; the forward pass reads rope_freqs.weight */
@@ -102,8 +128,7 @@ typedef struct pare_hparams {
 /* Tokens that attention of a layer sees, itself included; 0: all before. */
 static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
 {
-    bool full = layer < hp->window_first || (hp->window_period != 0 && (layer + 1) % hp->window_period == 0);
-    return full ? 0 : hp->window;
+    return pare_layers_have(&hp->full, layer) ? 0 : hp->window;
 }
 
 /* out[n_rot / 2]: the angle of each pair from one position to the next, with linear scaling or YaRN. */

@@ -18,6 +18,7 @@ static const char *const k_heads[] = {"num_attention_heads", "n_head", NULL};
 static const char *const k_heads_kv[] = {"num_key_value_heads", NULL};
 static const char *const k_head_dim[] = {"head_dim", NULL};
 static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};
+static const char *const k_theta_window[] = {"rope_local_base_freq", "local_rope_theta", NULL};
 static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", NULL};
 static const char *const k_vocab[] = {"vocab_size", NULL};
 static const char *const k_used[] = {"num_experts_per_tok", NULL};
@@ -311,6 +312,24 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
     return st;
 }
 
+/* What rope_parameters says of the layers with a window, if it says anything of them alone. */
+static pare_status read_window_rope(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+                                    pare_error *err)
+{
+    pare_str type = {"default", 7};
+    bool found = false;
+    if (!json_is_object(rope))
+        return PARE_OK;
+    pare_status st = get_float(rope, path, "rope_theta", 1e30, &hp->rope_base_window, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_str(rope, path, "rope_type", &type, &found, err);
+    if (st == PARE_OK && arch->window_rope_plain && !pare_str_equal(type, "default"))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: RoPE scaling '%.*s' of 'sliding_attention' layers, which architecture '%s' has without",
+                       path, (int)(type.len < 64 ? type.len : 64), type.data, arch->name);
+    return st;
+}
+
 /* Older files: rope_theta beside rope_scaling; newer ones: all in rope_parameters, there perhaps one object a kind of
  * layer. */
 static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, const json_t *config,
@@ -322,15 +341,21 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
     bool found = false;
     float partial = class->absent.partial_rotary > 0.0f ? class->absent.partial_rotary : 1.0f;
     hp->rope_base = class->absent.rope_base > 0.0f ? class->absent.rope_base : 10000.0f;
+    hp->rope_base_window = arch->rope_base_window;
     pare_status st = get_float(config, path, spelling(config, k_theta), 1e30, &hp->rope_base, &found, err);
     if (st == PARE_OK)
         st = get_float(config, path, spelling(config, k_partial), 1, &partial, &found, err);
+    if (st == PARE_OK)
+        st = get_float(config, path, spelling(config, k_theta_window), 1e30, &hp->rope_base_window, &found, err);
     if (st == PARE_OK && rope != NULL && !json_is_null(rope)) {
         if (!json_is_object(rope))
             return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no object", path, name);
         const json_t *full = json_object_get(rope, "full_attention");
+        st = read_window_rope(hp, arch, json_object_get(rope, "sliding_attention"), path, err);
         if (json_is_object(full))
             rope = full;
+        if (st != PARE_OK)
+            return st;
         st = get_float(rope, path, "rope_theta", 1e30, &hp->rope_base, &found, err);
         if (st == PARE_OK)
             st = get_float(rope, path, spelling(rope, k_partial), 1, &partial, &found, err);
@@ -343,76 +368,6 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
         st = pare_fail(err, PARE_ERR_UNSUPPORTED,
                        "%s: 'partial_rotary_factor' is %g, architecture '%s' is described with 1", path,
                        (double)partial, arch->name);
-    return st;
-}
-
-/* layer_types as "all see all until first, then every period-th sees all"; other patterns are not supported. */
-static pare_status read_layer_types(pare_hparams *hp, const json_t *types, const char *path, pare_error *err)
-{
-    uint32_t n = hp->n_layer, first = n, second_full = 0;
-    if (!json_is_array(types) || json_array_size(types) != n)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: 'layer_types' is no array of %" PRIu32 " entries", path, n);
-    for (uint32_t i = 0; i < n; i++) {
-        const char *type = json_string_value(json_array_get(types, i));
-        bool full = type != NULL && strcmp(type, "full_attention") == 0;
-        if (!full && (type == NULL || strcmp(type, "sliding_attention") != 0))
-            return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                             "%s: 'layer_types' entry %" PRIu32
-                             " is '%s', known are full_attention and sliding_attention",
-                             path, i, type != NULL ? type : "no string");
-        if (!full && first == n)
-            first = i;
-        if (full && first < n && second_full == 0)
-            second_full = i;
-    }
-    hp->window_first = first;
-    hp->window_period = second_full == 0 ? 0 : second_full + 1;
-    if (first == n)
-        hp->window = 0;
-    for (uint32_t i = 0; i < n && first < n; i++) {
-        bool full = strcmp(json_string_value(json_array_get(types, i)), "full_attention") == 0;
-        if (full != (pare_layer_window(hp, i) == 0))
-            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'layer_types' has no regular pattern (entry %" PRIu32 ")",
-                             path, i);
-    }
-    return PARE_OK;
-}
-
-/* True when GGUF's keys say for every layer what it sees. */
-static bool gguf_has_window(const pare_hparams *hp, const pare_arch *arch)
-{
-    pare_hparams said = {.window = hp->window, .window_period = arch->window_period};
-    bool same = arch->window_key || hp->window == 0 || hp->window >= hp->n_ctx_train;
-    for (uint32_t i = 0; arch->window_key && i < hp->n_layer && same; i++)
-        same = pare_layer_window(&said, i) == pare_layer_window(hp, i);
-    return same;
-}
-
-static pare_status read_window(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
-                               const json_t *config, const char *path, pare_error *err)
-{
-    bool found = false, on = class->window == PARE_WINDOW_ALWAYS;
-    uint64_t window = json_object_get(config, "sliding_window") == NULL ? class->absent.window : 0,
-             first = class->absent.window_first;
-    const json_t *types = json_object_get(config, "layer_types");
-    pare_status st = PARE_OK;
-    if (class->window == PARE_WINDOW_NONE)
-        return PARE_OK;
-    if (class->window == PARE_WINDOW_SWITCHED)
-        st = pare_json_bool(config, path, "use_sliding_window", &on, &found, err);
-    if (st != PARE_OK || !on)
-        return st;
-    st = pare_json_u64(config, path, "sliding_window", 1, PARE_MAX_CTX, &window, &found, err);
-    if (st == PARE_OK && class->window == PARE_WINDOW_SWITCHED)
-        st = pare_json_u64(config, path, "max_window_layers", 0, UINT32_MAX, &first, &found, err);
-    hp->window = (uint32_t)window;
-    hp->window_first = (uint32_t)first;
-    hp->window_period = arch->window_period;
-    if (st == PARE_OK && window > 0 && types != NULL && !json_is_null(types))
-        st = read_layer_types(hp, types, path, err);
-    if (hp->window_first >= hp->n_layer)
-        hp->window = 0;
-    hp->window_not_in_gguf = !gguf_has_window(hp, arch);
     return st;
 }
 
@@ -456,7 +411,7 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     if (st == PARE_OK)
         st = read_rope(hp, arch, class, config, path, err);
     if (st == PARE_OK)
-        st = read_window(hp, arch, class, config, path, err);
+        st = pare_window_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK)
         st = read_flags(hp, class, config, path, err);
     if (st == PARE_OK && arch->from_config != NULL)
@@ -562,11 +517,11 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {"attention_bias", json_boolean(hp->attn_bias)},
         {"mlp_bias", json_boolean(hp->ffn_bias)},
     };
-    bool ok = put_experts(hp, arch, class, config);
-    if (arch->window_key && hp->window > 0)
-        ok = ok && json_object_set_new(config, "sliding_window", json_integer(hp->window)) == 0;
+    bool ok = put_experts(hp, arch, class, config) && pare_window_to_config(hp, arch, config);
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         ok = json_object_set_new(config, members[i].key, members[i].value) == 0 && ok;
+    if (hp->rope_base_window != 0)
+        ok = json_object_set_new(config, *k_theta_window, pare_json_float(hp->rope_base_window)) == 0 && ok;
     if (arch->partial_rotary)
         ok = json_object_set_new(config, *k_partial, json_real((double)hp->n_rot / hp->head_dim_k)) == 0 && ok;
     if (hp->head_dim_key || (uint64_t)hp->head_dim_k * hp->n_head != hp->n_embd)

@@ -6,7 +6,6 @@
 #include "model/vocab.h"
 
 enum {
-    PARE_MAX_LAYERS = 4096,
     PARE_MAX_EMBD = 1 << 20,
     PARE_MAX_FF = 1 << 24,
     PARE_MAX_HEADS = 1 << 14,
@@ -19,6 +18,15 @@ enum {
  * divisors, even rotary size, finite and positive floats. The same rules for both sources.
  * Errors: PARE_ERR_RANGE. */
 pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *err);
+
+/* Which layers see how far: hp's window and full, from one source or to the other. The counts of layers and of the
+ * context are there already. */
+pare_status pare_window_from_config(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                                    const json_t *config, const char *path, pare_error *err);
+pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
+                                  pare_error *err);
+pare_status pare_window_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
+bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config); /* false: no memory */
 
 /* True when v, out of a file, is finite and in (0, max]. */
 bool pare_hparams_positive(double v, double max);

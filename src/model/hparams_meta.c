@@ -193,7 +193,10 @@ static pare_status read_rope(source *s, const pare_arch *arch, pare_hparams *hp,
     pare_str type = {"linear", 6};
     bool found = false;
     hp->rope_base = default_rope_base;
+    hp->rope_base_window = arch->rope_base_window;
     pare_status st = get_f32(s, "rope.freq_base", 1e30, &hp->rope_base, err);
+    if (st == PARE_OK)
+        st = get_f32(s, "rope.freq_base_swa", 1e30, &hp->rope_base_window, err);
     if (st == PARE_OK)
         st = get_f32(s, "rope.scale_linear", 1e9, &hp->rope_factor, err);
     if (st == PARE_OK)
@@ -245,9 +248,8 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = read_norm(&s, arch, hp, err);
     if (st == PARE_OK)
         st = read_rope(&s, arch, hp, err);
-    if (st == PARE_OK && arch->window_key)
-        st = get_u32(&s, "attention.sliding_window", 0, PARE_MAX_CTX, &hp->window, err);
-    hp->window_period = arch->window_period;
+    if (st == PARE_OK)
+        st = pare_window_from_meta(hp, arch, meta, path, err);
     const pare_meta_value *tokens = pare_meta_find(meta, "tokenizer.ggml.tokens");
     if (st == PARE_OK && hp->n_vocab == 0 && tokens != NULL && tokens->type == PARE_META_ARRAY &&
         tokens->n <= PARE_MAX_VOCAB)
@@ -437,6 +439,8 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
     bool turns = arch->wiring.rope != PARE_ROPE_NONE;
     if (st == PARE_OK && turns && (lists_key(arch, "rope.freq_base") || hp->rope_base != default_rope_base))
         st = put_f32(arch, meta, "rope.freq_base", hp->rope_base, err);
+    if (st == PARE_OK && turns)
+        st = put_f32(arch, meta, "rope.freq_base_swa", hp->rope_base_window, err);
     if (st == PARE_OK && arch->partial_rotary)
         st = put_u32(arch, meta, "rope.dimension_count", hp->n_rot, err);
     if (st == PARE_OK)
@@ -452,8 +456,8 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = put_u32(arch, meta, "attention.value_length", hp->head_dim_v, err);
     if (st == PARE_OK && lists_key(arch, "general.file_type"))
         st = pare_meta_set_u32(meta, "general.file_type", file_type, err);
-    if (st == PARE_OK && arch->window_key) /* GGUF's way to say "all" is a window over the whole context */
-        st = put_u32(arch, meta, "attention.sliding_window", hp->window > 0 ? hp->window : hp->n_ctx_train, err);
+    if (st == PARE_OK)
+        st = pare_window_to_meta(hp, arch, meta, err);
     if (st == PARE_OK)
         st = write_expert_widths(hp, arch, meta, err);
     if (st == PARE_OK)

@@ -139,7 +139,9 @@ typedef struct variant {
     bool fused_qkv, fused_gate, biases, qk_norms, post_norms, norm_2, no_ffn_norm, positions, embd_norm, tied,
         rope_factors, sinks, shared_expert, expert_norm;
     uint32_t n_expert_used; /* of EXPERTS; 0: a dense FFN */
-    uint32_t window, window_period;
+    uint32_t window, window_period, no_rope_period;
+    float rope_base_window;
+    bool window_rope_plain;
     float embd_scale, residual_scale, logit_scale, attn_scale, attn_softcap, final_softcap, rope_factor,
         rope_attn_factor;
 } variant;
@@ -215,7 +217,7 @@ static void make_model(pare_model *m, pare_arch *arch, const variant *v)
 {
     uint64_t seed = 21;
     pare_error err = {0};
-    *arch = (pare_arch){.name = v->name, .wiring = v->wiring};
+    *arch = (pare_arch){.name = v->name, .wiring = v->wiring, .window_rope_plain = v->window_rope_plain};
     *m = (pare_model){.path = v->name, .arch = arch};
     m->hp = (pare_hparams){.n_vocab = VOCAB,
                            .n_layer = LAYERS,
@@ -234,8 +236,8 @@ static void make_model(pare_model *m, pare_arch *arch, const variant *v)
                            .n_rot = ROT,
                            .norm_eps = 1e-3f,
                            .rope_base = 50,
+                           .rope_base_window = v->rope_base_window,
                            .window = v->window,
-                           .window_period = v->window_period,
                            .embd_scale = v->embd_scale,
                            .residual_scale = v->residual_scale,
                            .logit_scale = v->logit_scale,
@@ -259,6 +261,8 @@ static void make_model(pare_model *m, pare_arch *arch, const variant *v)
         add_weight(m, &seed, v, PARE_W_OUTPUT, 0, VOCAB, EMBD);
     for (uint32_t i = 0; i < LAYERS; i++)
         add_layer(m, &seed, v, i);
+    pare_layers_add_every(&m->hp.full, LAYERS, v->window_period);
+    pare_layers_add_every(&m->hp.no_rope, LAYERS, v->no_rope_period);
 }
 
 static const float *values(const pare_model *m, pare_weight id, uint32_t layer, const char *suffix)
@@ -295,18 +299,21 @@ static void slow_norm(const pare_model *m, pare_weight id, uint32_t layer, doubl
 
 static void slow_heads(const pare_model *m, pare_weight norm, uint32_t layer, int n_head, int t, double *x)
 {
-    const float *factors = toy_values(m, "rope_freqs.weight");
+    bool local = pare_layer_window(&m->hp, layer) > 0, plain = local && m->arch->window_rope_plain;
+    double base = (double)(local && m->hp.rope_base_window != 0 ? m->hp.rope_base_window : m->hp.rope_base);
+    const float *factors = plain ? NULL : toy_values(m, "rope_freqs.weight");
     bool whole = m->arch->wiring.qk_norm_whole;
     for (int h = 0; h < (whole ? 1 : n_head); h++)
         slow_norm(m, norm, layer, x + h * DIM_K, whole ? (size_t)n_head * DIM_K : DIM_K);
-    for (int h = 0; h < n_head && m->arch->wiring.rope != PARE_ROPE_NONE; h++)
+    for (int h = 0; h < n_head && m->arch->wiring.rope != PARE_ROPE_NONE && !pare_layers_have(&m->hp.no_rope, layer);
+         h++)
         for (int i = 0; i < ROT / 2; i++) {
             bool halves = m->arch->wiring.rope == PARE_ROPE_HALVES;
             double *a = x + h * DIM_K + (halves ? i : 2 * i), *b = x + h * DIM_K + (halves ? i + ROT / 2 : 2 * i + 1);
-            double angle = t * pow((double)m->hp.rope_base, -2.0 * i / ROT), was = *a;
+            double angle = t * pow(base, -2.0 * i / ROT), was = *a;
             angle /= factors != NULL ? (double)factors[i] : 1;
-            angle /= m->hp.rope_scaling == PARE_ROPE_LINEAR ? (double)m->hp.rope_factor : 1;
-            double size = m->hp.rope_attn_factor != 0 ? (double)m->hp.rope_attn_factor : 1;
+            angle /= m->hp.rope_scaling == PARE_ROPE_LINEAR && !plain ? (double)m->hp.rope_factor : 1;
+            double size = m->hp.rope_attn_factor != 0 && !plain ? (double)m->hp.rope_attn_factor : 1;
             *a = size * (was * cos(angle) - *b * sin(angle));
             *b = size * (was * sin(angle) + *b * cos(angle));
         }
@@ -322,7 +329,7 @@ static void slow_attention(const pare_model *m, uint32_t layer, slow_state *s)
     const pare_hparams *hp = &m->hp;
     const float *sinks = values(m, PARE_W_ATTN_SINKS, layer, "weight");
     bool fused = values(m, PARE_W_ATTN_QKV, layer, "weight") != NULL;
-    bool windowed = hp->window != 0 && !(hp->window_period != 0 && (layer + 1) % hp->window_period == 0);
+    bool windowed = pare_layer_window(hp, layer) != 0;
     double scale = hp->attn_scale != 0 ? (double)hp->attn_scale : 1 / sqrt(DIM_K);
     for (int t = 0; t < LEN; t++) {
         size_t n_q = HEADS * DIM_K, n_k = KV_HEADS * DIM_K, n_v = KV_HEADS * DIM_V;
@@ -526,6 +533,20 @@ static void every_wiring(void **state)
         {.name = "queries and keys grow with their angles", .wiring = neox, .rope_attn_factor = 1.4f},
         {.name = "window", .wiring = llama, .window = 5},
         {.name = "window with period, sinks", .wiring = neox, .window = 4, .window_period = 2, .sinks = true},
+        {.name = "another base in the window",
+         .wiring = neox,
+         .window = 6,
+         .window_period = 3,
+         .rope_base_window = 700},
+        {.name = "no scaling in the window",
+         .wiring = llama,
+         .window = 6,
+         .window_period = 3,
+         .rope_factors = true,
+         .rope_factor = 3,
+         .rope_attn_factor = 1.2f,
+         .window_rope_plain = true},
+        {.name = "a layer that does not turn", .wiring = neox, .no_rope_period = 2},
         {.name = "q and k norms", .wiring = neox, .qk_norms = true},
         {.name = "norms after, whole q and k norms", .wiring = whole, .qk_norms = true},
         {.name = "sandwich norms, caps, scales",

@@ -664,11 +664,13 @@ static void stacks_and_takes_apart(void **state)
 static void knows_the_window_of_a_layer(void **state)
 {
     (void)state;
-    const pare_hparams every = {.window = 16}, some = {.window = 16, .window_period = 6},
-                       late = {.window = 16, .window_first = 3};
+    pare_hparams every = {.window = 16}, some = every;
+    pare_layers_add_every(&every.full, PARE_MAX_LAYERS, 0);
+    pare_layers_add_every(&some.full, PARE_MAX_LAYERS, 6);
     CHECK(pare_layer_window(&every, 0) == 16 && pare_layer_window(&every, 5) == 16);
     CHECK(pare_layer_window(&some, 4) == 16 && pare_layer_window(&some, 5) == 0 && pare_layer_window(&some, 11) == 0);
-    CHECK(pare_layer_window(&late, 2) == 0 && pare_layer_window(&late, 3) == 16);
+    CHECK(pare_layer_window(&some, 63) == 16 && pare_layer_window(&some, 65) == 0 &&
+          pare_layer_window(&some, PARE_MAX_LAYERS - 4) == 16);
 }
 
 int main(void)

@@ -138,10 +138,11 @@ static void refuses_bad_windows(void **state)
     refused("Qwen2ForCausalLM",
             "{" ON ",\"layer_types\":[\"linear_attention\",\"full_attention\",\"full_attention\",\"full_attention\"]}",
             PARE_ERR_UNSUPPORTED, "linear_attention");
-    refused("Qwen2ForCausalLM",
-            "{" ON
-            ",\"layer_types\":[\"sliding_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
-            PARE_ERR_UNSUPPORTED, "regular");
+    const pare_hparams any = read_ok(
+        "Qwen2ForCausalLM",
+        "{" ON ",\"layer_types\":[\"sliding_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}");
+    CHECK(pare_layer_window(&any, 0) == 16 && pare_layer_window(&any, 1) == 0 && pare_layer_window(&any, 2) == 0 &&
+          pare_layer_window(&any, 3) == 16 && any.window_not_in_gguf);
 #undef ON
 }
 
