@@ -60,6 +60,15 @@ typedef struct pare_norm_op {
     float *y;
 } pare_norm_op;
 
+/* y = g / (1 + e^(-alpha g)) * (u + 1) with g = min(gate, limit) and u = up within [-limit, limit]: the gated unit of
+ * gpt-oss. n elements; y may be gate or up. */
+typedef struct pare_clamped_glu {
+    const float *gate, *up;
+    size_t n;
+    float alpha, limit;
+    float *y;
+} pare_clamped_glu;
+
 /* Hidden states and what makes logits of them: softcap(scale * (x W^T + bias)), softcap(l) = cap * tanh(l / cap). */
 typedef struct pare_score_side {
     const float *x;              /* [n, w->row_len], device memory, behind the last norm */
@@ -125,6 +134,7 @@ struct pare_backend {
     /* y[i] = act(gate[i]) * up[i], or act(up[i]) when gate is NULL; n elements; y may be gate or up */
     pare_status (*activate)(pare_backend *b, pare_activation act, const float *gate, const float *up, size_t n,
                             float *y, pare_error *err);
+    pare_status (*clamped_glu)(pare_backend *b, const pare_clamped_glu *op, pare_error *err);
     pare_status (*add)(pare_backend *b, float *x, const float *y, float y_scale, size_t n,
                        pare_error *err); /* x += y_scale * y */
     /* each of n rows of x += elements [first, first + width) of bias */

@@ -41,21 +41,33 @@ static pare_status cpu_copy(pare_backend *b, void *dst, const void *src, size_t 
     return PARE_OK;
 }
 
-pare_status pare_cpu_vector(const pare_tensor *t, uint64_t n_min, float **owned, const float **out, pare_error *err)
+/* Elements [first, first + n_min) of t and perhaps some before, decoded: *out points to element `first`. */
+static pare_status vector_part(const pare_tensor *t, uint64_t first, uint64_t n_min, float **owned, const float **out,
+                               pare_error *err)
 {
-    size_t n = (size_t)t->n_rows * (size_t)t->row_len, bytes; /* the model checked that the product fits */
+    uint64_t all = t->n_rows * t->row_len; /* the model checked that the product fits */
+    size_t bytes;
     *owned = NULL;
-    if (n < n_min)
-        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %zu elements; the forward pass needs %" PRIu64, t->name,
-                         n, n_min);
-    if (!pare_mul_size(n, sizeof(float), &bytes) || (*owned = malloc(bytes)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu floats", t->name, n);
-    pare_status st = pare_cpu_rows(t, 0, t->n_rows, *owned, out, err);
+    if (n_min == 0 || all < first || all - first < n_min)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %" PRIu64 " elements; the forward pass needs %" PRIu64,
+                         t->name, all, first + n_min);
+    uint64_t row = first / t->row_len, n_rows = (first + n_min - 1) / t->row_len - row + 1;
+    if (!pare_mul_size((size_t)(n_rows * t->row_len), sizeof(float), &bytes) || (*owned = malloc(bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " floats", t->name,
+                         n_rows * t->row_len);
+    pare_status st = pare_cpu_rows(t, row, n_rows, *owned, out, err);
     if (st != PARE_OK || *out != *owned) {
         free(*owned);
         *owned = NULL;
     }
+    if (st == PARE_OK)
+        *out += first - row * t->row_len;
     return st;
+}
+
+pare_status pare_cpu_vector(const pare_tensor *t, uint64_t n_min, float **owned, const float **out, pare_error *err)
+{
+    return vector_part(t, 0, n_min, owned, out, err);
 }
 
 /* An elementwise operation over n units, PIECE elements (or whole rows of about as many) at a time. */
@@ -261,6 +273,20 @@ static pare_status cpu_activate(pare_backend *b, pare_activation act, const floa
     return run_elementwise(&e, 1, err);
 }
 
+static void clamped_glu_piece(const elementwise *e, size_t first, size_t n)
+{
+    const pare_clamped_glu *op = e->op;
+    const pare_clamped_glu part = {op->gate + first, op->up + first, n, op->alpha, op->limit, op->y + first};
+    pare_cpu_clamped_glu(&part);
+}
+
+static pare_status cpu_clamped_glu(pare_backend *b, const pare_clamped_glu *op, pare_error *err)
+{
+    (void)b;
+    elementwise e = {.n = op->n, .apply = clamped_glu_piece, .op = op};
+    return run_elementwise(&e, 1, err);
+}
+
 static void add_piece(const elementwise *e, size_t first, size_t n)
 {
     for (size_t i = first; i < first + n; i++)
@@ -287,10 +313,9 @@ static pare_status cpu_add_row(pare_backend *b, float *x, const pare_tensor *bia
     (void)b;
     elementwise e = {.n = n, .apply = add_rows, .y = x, .width = width};
     float *owned;
-    pare_status st = pare_cpu_vector(bias, first + width, &owned, &e.bias, err);
+    pare_status st = vector_part(bias, first, width, &owned, &e.bias, err); /* of one expert, where it has many rows */
     if (st != PARE_OK)
         return st;
-    e.bias += first;
     st = run_elementwise(&e, width, err);
     free(owned);
     return st;
@@ -358,6 +383,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .rope = cpu_rope,
         .attention = pare_cpu_attention,
         .activate = cpu_activate,
+        .clamped_glu = cpu_clamped_glu,
         .add = cpu_add,
         .add_row = cpu_add_row,
         .scale = cpu_scale,

@@ -123,6 +123,15 @@ CLONES void pare_cpu_layer_norm(const float *x, size_t n, const float *w, const 
     }
 }
 
+CLONES void pare_cpu_clamped_glu(const pare_clamped_glu *op)
+{
+    for (size_t i = 0; i < op->n; i++) {
+        float g = op->gate[i] > op->limit ? op->limit : op->gate[i], u = op->up[i];
+        u = u > op->limit ? op->limit : u < -op->limit ? -op->limit : u;
+        op->y[i] = g / (1.0f + pare_exp_f32(-op->alpha * g)) * (u + 1.0f);
+    }
+}
+
 CLONES void pare_cpu_silu(const float *x, const float *u, size_t n, float *y)
 {
     if (u == NULL)

@@ -6,6 +6,8 @@
 #ifndef PARE_EVAL_CPU_KERNELS_H
 #define PARE_EVAL_CPU_KERNELS_H
 
+#include "eval/backend.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +24,7 @@ void pare_cpu_layer_norm(const float *x, size_t n, const float *w, const float *
 
 /* y[i] = x[i] / (1 + e^(-x[i])) * u[i]; u NULL: 1. y may be x or u; the same for the others. */
 void pare_cpu_silu(const float *x, const float *u, size_t n, float *y);
+void pare_cpu_clamped_glu(const pare_clamped_glu *op);
 void pare_cpu_gelu_tanh(const float *x, const float *u, size_t n,
                         float *y); /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 

@@ -14,7 +14,7 @@ static bool has_shared(const pare_forward_weights *l)
     return l->w[PARE_W_FFN_UP_SHEXP] != NULL;
 }
 
-/* [n_expert, n_rows, row_len] */
+/* [n_expert, n_rows, row_len], and a bias, where there is one, of [n_expert, n_rows] */
 static pare_status want_stack(const pare_forward *f, const pare_forward_weights *l, pare_weight id, uint32_t layer,
                               uint32_t n_rows, uint32_t row_len, pare_error *err)
 {
@@ -26,6 +26,12 @@ static pare_status want_stack(const pare_forward *f, const pare_forward_weights 
                        "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64
                        " matrices; the hyperparameters say %" PRIu32 " experts",
                        f->m->path, t->name, t->offset, pare_tensor_matrices(t), n_expert);
+    const pare_tensor *bias = l->b[id];
+    if (st == PARE_OK && bias != NULL && (bias->n_rows != n_expert || bias->row_len != n_rows))
+        st = pare_fail(err, PARE_ERR_RANGE,
+                       "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows of %" PRIu64
+                       " elements; the hyperparameters say %" PRIu32 " experts of %" PRIu32,
+                       f->m->path, bias->name, bias->offset, bias->n_rows, bias->row_len, n_expert, n_rows);
     return st;
 }
 
@@ -85,22 +91,25 @@ void pare_forward_release_experts(pare_forward *f)
     pare_routing_close(&f->experts.routing);
 }
 
-/* The three matrices of one expert, or of the shared one. */
+/* One expert, or the shared one: its matrices are number `matrix` of these weights. */
 typedef struct expert {
-    const pare_tensor *gate, *up, *down;
+    const pare_forward_weights *l;
+    pare_weight gate, up, down;
     uint32_t matrix, n_ff;
 } expert;
 
-/* y = x W^T with matrix `matrix` of w */
-static pare_status multiply(pare_forward *f, const pare_tensor *w, uint32_t matrix, uint32_t n_rows, const float *x,
+/* y = x W^T + bias with the expert's matrix of that weight */
+static pare_status multiply(pare_forward *f, const expert *e, pare_weight id, uint32_t n_rows, const float *x,
                             uint32_t n, float *y, pare_error *err)
 {
-    pare_status st = f->b->matmul(f->b, w, (uint64_t)matrix * n_rows, n_rows, x, n, y, err);
+    const pare_tensor *w = e->l->w[id], *bias = e->l->b[id];
+    uint64_t first = (uint64_t)e->matrix * n_rows;
+    pare_status st = f->b->matmul(f->b, w, first, n_rows, x, n, y, err);
     if (st == PARE_OK && w->factor != NULL)
-        st = f->b->scale(f->b, y, w->factor[matrix], (size_t)n * n_rows, err);
+        st = f->b->scale(f->b, y, w->factor[e->matrix], (size_t)n * n_rows, err);
     if (st == PARE_OK && f->observe != NULL)
-        st = f->observe(w, matrix, x, n, f->observe_user, err);
-    return st;
+        st = f->observe(w, e->matrix, x, n, f->observe_user, err);
+    return st == PARE_OK && bias != NULL ? f->b->add_row(f->b, y, bias, first, n, n_rows, err) : st;
 }
 
 /* row token[i] of y += weight[i] * the expert's answer to row i of x */
@@ -109,11 +118,10 @@ static pare_status add_expert(pare_forward *f, const expert *e, const float *x, 
 {
     uint32_t n_embd = f->m->hp.n_embd;
     pare_status st;
-    if ((st = multiply(f, e->gate, e->matrix, e->n_ff, x, n, f->gate, err)) != PARE_OK ||
-        (st = multiply(f, e->up, e->matrix, e->n_ff, x, n, f->up, err)) != PARE_OK ||
-        (st = f->b->activate(f->b, f->m->arch->wiring.act, f->gate, f->up, (size_t)n * e->n_ff, f->up, err)) !=
-            PARE_OK ||
-        (st = multiply(f, e->down, e->matrix, n_embd, f->up, n, f->experts.out, err)) != PARE_OK)
+    if ((st = multiply(f, e, e->gate, e->n_ff, x, n, f->gate, err)) != PARE_OK ||
+        (st = multiply(f, e, e->up, e->n_ff, x, n, f->up, err)) != PARE_OK ||
+        (st = pare_forward_activate(f, (size_t)n * e->n_ff, err)) != PARE_OK ||
+        (st = multiply(f, e, e->down, n_embd, f->up, n, f->experts.out, err)) != PARE_OK)
         return st;
     return f->b->scatter_add(f->b, f->experts.out, token, weight, n, n_embd, y, err);
 }
@@ -130,9 +138,10 @@ static pare_status fetch(pare_forward *f, size_t n, const float **out, pare_erro
 static pare_status add_shared(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
                               pare_error *err)
 {
-    const expert e = {.gate = l->w[PARE_W_FFN_GATE_SHEXP],
-                      .up = l->w[PARE_W_FFN_UP_SHEXP],
-                      .down = l->w[PARE_W_FFN_DOWN_SHEXP],
+    const expert e = {.l = l,
+                      .gate = PARE_W_FFN_GATE_SHEXP,
+                      .up = PARE_W_FFN_UP_SHEXP,
+                      .down = PARE_W_FFN_DOWN_SHEXP,
                       .n_ff = f->m->hp.n_ff_shared};
     const float *score;
     pare_status st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP_SHEXP, 0, 1, x, n, f->experts.scores, err);
@@ -167,8 +176,7 @@ pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l,
         return pare_fail(err, st, "%s: %s", f->m->path, inner.text);
     st = f->b->clear(f->b, y, (size_t)n * hp->n_embd, err);
     for (uint32_t i = 0; i < hp->n_expert && st == PARE_OK; i++) {
-        const expert e = {l->w[PARE_W_FFN_GATE_EXPS], l->w[PARE_W_FFN_UP_EXPS], l->w[PARE_W_FFN_DOWN_EXPS], i,
-                          hp->n_ff_expert};
+        const expert e = {l, PARE_W_FFN_GATE_EXPS, PARE_W_FFN_UP_EXPS, PARE_W_FFN_DOWN_EXPS, i, hp->n_ff_expert};
         uint32_t first = r->first[i], n_tokens = r->first[i + 1] - first;
         if (n_tokens == 0)
             continue;

@@ -120,6 +120,9 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
 pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                 const pare_forward_slice *s, const float *x, pare_error *err);
 
+/* up = the gated unit of n elements of gate and up, or act(up) */
+pare_status pare_forward_activate(pare_forward *f, size_t n, pare_error *err);
+
 /* Plan a run: begin, then the sequences one behind the other. A sequence's n tokens stand at positions n_past and up,
  * its keys from kv_row on, in f->k and f->v or in the cache. */
 void pare_forward_begin(pare_forward *f, pare_cache *cache);

@@ -378,6 +378,11 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
                        "%s: attention scores are scaled by %g, for which other programs read no key for architecture "
                        "'%s'; they will scale by the size of a head",
                        path, (double)m->hp.attn_scale, m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.glu_not_in_gguf)
+        st = pare_warn(err,
+                       "%s: the gated unit has the factor %g and the limit %g, for which other programs read no key "
+                       "for architecture '%s'; they will take their own",
+                       path, (double)m->hp.glu_alpha, (double)m->hp.glu_limit, m->arch->name);
     if (st == PARE_OK && m->arch != NULL && m->hp.expert_norm_not_in_gguf)
         st =
             pare_warn(err,

@@ -112,6 +112,7 @@ OPERATION(rope, pare_gpu_rope(g, r, x, err), const pare_rope *r, float *x)
 OPERATION(attention, pare_gpu_attention(g, a, err), const pare_attention *a)
 OPERATION(activate, pare_gpu_activate(g, act, gate, up, n, y, err), pare_activation act, const float *gate,
           const float *up, size_t n, float *y)
+OPERATION(clamped_glu, pare_gpu_clamped_glu(g, op, err), const pare_clamped_glu *op)
 OPERATION(add, pare_gpu_add(g, x, y, y_scale, n, err), float *x, const float *y, float y_scale, size_t n)
 OPERATION(add_row, pare_gpu_add_row(g, x, bias, first, n, width, err), float *x, const pare_tensor *bias,
           uint64_t first, uint32_t n, uint32_t width)
@@ -181,6 +182,7 @@ static void fill_operations(pare_backend *t)
     t->rope = device_rope;
     t->attention = device_attention;
     t->activate = device_activate;
+    t->clamped_glu = device_clamped_glu;
     t->add = device_add;
     t->add_row = device_add_row;
     t->scale = device_scale;

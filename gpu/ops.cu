@@ -33,48 +33,55 @@ static pare_status push(pare_gpu *g, const void *src, size_t bytes, const void *
 
 /* ---- number by number ---- */
 
-typedef float (*map_fn)(float x, float y, float factor);
+typedef float (*map_fn)(float x, float y, float2 k);
 
-static __device__ __forceinline__ float times(float x, float, float factor)
+static __device__ __forceinline__ float times(float x, float, float2 k)
 {
-    return x * factor;
+    return x * k.x;
 }
 
-static __device__ __forceinline__ float plus(float x, float y, float factor)
+static __device__ __forceinline__ float plus(float x, float y, float2 k)
 {
-    return x + factor * y;
+    return x + k.x * y;
 }
 
-static __device__ __forceinline__ float capped(float x, float, float cap)
+static __device__ __forceinline__ float capped(float x, float, float2 k)
 {
-    return cap * tanhf(x / cap);
+    return k.x * tanhf(x / k.x);
 }
 
-static __device__ __forceinline__ float silu(float x, float up, float)
+static __device__ __forceinline__ float silu(float x, float up, float2)
 {
     return x / (1.0f + expf(-x)) * up;
 }
 
-static __device__ __forceinline__ float gelu_erf(float x, float up, float)
+static __device__ __forceinline__ float gelu_erf(float x, float up, float2)
 {
     return 0.5f * x * erfcf(-0.70710678f * x) * up;
 }
 
 /* (1 + tanh t) / 2 = 1 / (1 + e^(-2t)), which loses no digits where tanh is near -1 */
-static __device__ __forceinline__ float gelu_tanh(float x, float up, float)
+static __device__ __forceinline__ float gelu_tanh(float x, float up, float2)
 {
     float t2 = 1.5957691216057308f * (x + 0.044715f * x * x * x); /* 2 sqrt(2 / pi) */
     return x / (1.0f + expf(-t2)) * up;
 }
 
-static __device__ __forceinline__ float relu(float x, float up, float)
+static __device__ __forceinline__ float relu(float x, float up, float2)
 {
     return (x < 0 ? 0.0f : x) * up;
 }
 
-static __device__ __forceinline__ float relu2(float x, float up, float)
+static __device__ __forceinline__ float relu2(float x, float up, float2)
 {
     return (x < 0 ? 0.0f : x * x) * up;
+}
+
+/* k: alpha, limit */
+static __device__ __forceinline__ float clamped_glu(float x, float up, float2 k)
+{
+    float g = x > k.y ? k.y : x, u = up > k.y ? k.y : up < -k.y ? -k.y : up;
+    return g / (1.0f + expf(-k.x * g)) * (u + 1.0f);
 }
 
 static __device__ __forceinline__ uint16_t round_bf16(float v)
@@ -82,22 +89,22 @@ static __device__ __forceinline__ uint16_t round_bf16(float v)
     return (uint16_t)pare_round_bf16_pair(v, 0);
 }
 
-/* out[i] = f(x[i], y[i], factor), y[i] = 1 without y; out may be x or y. The first 4 n_wide by whole words. rounded:
+/* out[i] = f(x[i], y[i], k), y[i] = 1 without y; out may be x or y. The first 4 n_wide by whole words. rounded:
  * out as bfloat16, or NULL. */
 template <map_fn f>
-static __global__ void map_kernel(const float *x, const float *y, float factor, size_t n, size_t n_wide, float *out,
+static __global__ void map_kernel(const float *x, const float *y, float2 factors, size_t n, size_t n_wide, float *out,
                                   uint16_t *rounded)
 {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, step = (size_t)gridDim.x * blockDim.x;
     for (size_t k = i; k < n_wide; k += step) {
         float4 a = ((const float4 *)x)[k], b = y != NULL ? ((const float4 *)y)[k] : make_float4(1, 1, 1, 1);
-        float4 v = make_float4(f(a.x, b.x, factor), f(a.y, b.y, factor), f(a.z, b.z, factor), f(a.w, b.w, factor));
+        float4 v = make_float4(f(a.x, b.x, factors), f(a.y, b.y, factors), f(a.z, b.z, factors), f(a.w, b.w, factors));
         ((float4 *)out)[k] = v;
         if (rounded != NULL)
             ((uint2 *)rounded)[k] = uint2{pare_round_bf16_pair(v.x, v.y), pare_round_bf16_pair(v.z, v.w)};
     }
     for (size_t k = 4 * n_wide + i; k < n; k += step) {
-        float v = f(x[k], y != NULL ? y[k] : 1.0f, factor);
+        float v = f(x[k], y != NULL ? y[k] : 1.0f, factors);
         out[k] = v;
         if (rounded != NULL)
             rounded[k] = round_bf16(v);
@@ -105,47 +112,50 @@ static __global__ void map_kernel(const float *x, const float *y, float factor, 
 }
 
 template <map_fn f>
-static pare_status map(pare_gpu *g, const float *x, const float *y, float factor, size_t n, float *out,
+static pare_status map(pare_gpu *g, const float *x, const float *y, float2 k, size_t n, float *out,
                        uint16_t *rounded, const char *what, pare_error *err)
 {
     bool wide = aligned(x) && aligned(y) && aligned(out);
     auto kernel = map_kernel<f>;
     if (n == 0)
         return PARE_OK;
-    PARE_LAUNCH(kernel, pare_gpu_blocks(n, wide ? 4 * THREADS : THREADS), THREADS, 0, g->stream, x, y, factor, n,
+    PARE_LAUNCH(kernel, pare_gpu_blocks(n, wide ? 4 * THREADS : THREADS), THREADS, 0, g->stream, x, y, k, n,
                 wide ? n / 4 : 0, out, rounded);
     return pare_gpu_launched(g, what, err);
 }
 
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err)
 {
-    return map<times>(g, x, NULL, factor, n, x, NULL, "scale", err);
+    return map<times>(g, x, NULL, make_float2(factor, 0), n, x, NULL, "scale", err);
 }
 
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)
 {
-    return map<capped>(g, x, NULL, cap, n, x, NULL, "soft cap", err);
+    return map<capped>(g, x, NULL, make_float2(cap, 0), n, x, NULL, "soft cap", err);
 }
 
 pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, size_t n, pare_error *err)
 {
-    return map<plus>(g, x, y, y_scale, n, x, NULL, "add", err);
+    return map<plus>(g, x, y, make_float2(y_scale, 0), n, x, NULL, "add", err);
 }
 
 static pare_status activate(pare_gpu *g, pare_activation act, const float *x, const float *up, size_t n, float *y,
                             uint16_t *rounded, pare_error *err)
 {
+    const float2 none = make_float2(0, 0);
     switch (act) {
     case PARE_ACT_SILU:
-        return map<silu>(g, x, up, 0, n, y, rounded, "SiLU", err);
+        return map<silu>(g, x, up, none, n, y, rounded, "SiLU", err);
     case PARE_ACT_GELU_ERF:
-        return map<gelu_erf>(g, x, up, 0, n, y, rounded, "GELU", err);
+        return map<gelu_erf>(g, x, up, none, n, y, rounded, "GELU", err);
     case PARE_ACT_GELU_TANH:
-        return map<gelu_tanh>(g, x, up, 0, n, y, rounded, "GELU", err);
+        return map<gelu_tanh>(g, x, up, none, n, y, rounded, "GELU", err);
     case PARE_ACT_RELU:
-        return map<relu>(g, x, up, 0, n, y, rounded, "ReLU", err);
+        return map<relu>(g, x, up, none, n, y, rounded, "ReLU", err);
     case PARE_ACT_RELU2:
-        return map<relu2>(g, x, up, 0, n, y, rounded, "ReLU squared", err);
+        return map<relu2>(g, x, up, none, n, y, rounded, "ReLU squared", err);
+    case PARE_ACT_CLAMPED_GLU:
+        break; /* an operation of its own */
     }
     return pare_gpu_calls->fail(err, PARE_ERR_UNSUPPORTED, "the CUDA backend has no activation number %d", (int)act);
 }
@@ -158,6 +168,16 @@ pare_status pare_gpu_activate(pare_gpu *g, pare_activation act, const float *gat
     pare_status st = activate(g, act, gate != NULL ? gate : up, gate != NULL ? up : NULL, n, y, rounded, err);
     if (st == PARE_OK && rounded != NULL)
         pare_gpu_rounded_note(g, y, n);
+    return st;
+}
+
+pare_status pare_gpu_clamped_glu(pare_gpu *g, const pare_clamped_glu *op, pare_error *err)
+{
+    uint16_t *rounded = op->n > 0 ? pare_gpu_rounded_place(g, op->n) : NULL;
+    pare_status st = map<clamped_glu>(g, op->gate, op->up, make_float2(op->alpha, op->limit), op->n, op->y, rounded,
+                                      "clamped GLU", err);
+    if (st == PARE_OK && rounded != NULL)
+        pare_gpu_rounded_note(g, op->y, op->n);
     return st;
 }
 

@@ -19,6 +19,7 @@ pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err);
 pare_status pare_gpu_rope(pare_gpu *g, const pare_rope *r, float *x, pare_error *err);
 pare_status pare_gpu_activate(pare_gpu *g, pare_activation act, const float *gate, const float *up, size_t n, float *y,
                               pare_error *err);
+pare_status pare_gpu_clamped_glu(pare_gpu *g, const pare_clamped_glu *op, pare_error *err);
 pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, size_t n, pare_error *err);
 pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uint64_t first, uint32_t n, uint32_t width,
                              pare_error *err);

@@ -68,7 +68,8 @@ typedef enum pare_activation {
     PARE_ACT_GELU_ERF,
     PARE_ACT_GELU_TANH,
     PARE_ACT_RELU,
-    PARE_ACT_RELU2
+    PARE_ACT_RELU2,
+    PARE_ACT_CLAMPED_GLU /* of gate and up together, with hparams.glu_alpha and glu_limit; not a function of one */
 } pare_activation;
 
 typedef enum pare_norm { PARE_NORM_RMS, PARE_NORM_LAYER } pare_norm;

@@ -115,6 +115,8 @@ typedef struct pare_hparams {
     float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
+    float glu_alpha, glu_limit;        /* of PARE_ACT_CLAMPED_GLU */
+    bool glu_not_in_gguf;              /* no key that stock reads says them */
     bool tied_output;                  /* token_embd.weight is the output matrix */
     bool head_dim_key;                 /* the head size is written as a key of its own even where it could be derived */
     bool both_ways;                    /* attention sees the tokens behind as well as those before */

@@ -105,7 +105,8 @@ static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const p
     if (st == PARE_OK)
         st = get_u32(config, path, k_used, hp->n_expert, class->absent.n_expert_used, &hp->n_expert_used, err);
     if (st == PARE_OK && arch->expert_ff_key)
-        st = get_u32(config, path, k_ff_expert, PARE_MAX_FF, class->absent.n_ff_expert, &hp->n_ff_expert, err);
+        st = get_u32(config, path, k_ff_expert, PARE_MAX_FF,
+                     class->absent.n_ff_expert != 0 ? class->absent.n_ff_expert : hp->n_ff, &hp->n_ff_expert, err);
     if (st == PARE_OK && shared)
         st = get_u32(config, path, k_ff_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
     hp->expert_norm = arch->expert_norm && !class->norm_topk_key;
@@ -140,7 +141,7 @@ static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, co
     } acts[] = {
         {"silu", PARE_ACT_SILU},          {"swish", PARE_ACT_SILU},          {"gelu", PARE_ACT_GELU_ERF},
         {"gelu_new", PARE_ACT_GELU_TANH}, {"relu", PARE_ACT_RELU},           {"gelu_pytorch_tanh", PARE_ACT_GELU_TANH},
-        {"relu2", PARE_ACT_RELU2},        {"gelu_fast", PARE_ACT_GELU_TANH},
+        {"relu2", PARE_ACT_RELU2},        {"gelu_fast", PARE_ACT_GELU_TANH}, {"silu", PARE_ACT_CLAMPED_GLU},
     };
     bool found = false;
     pare_str name = {0};
@@ -486,11 +487,9 @@ static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const par
 
 pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err)
 {
-    static const char *const acts[] = {[PARE_ACT_SILU] = "silu",
-                                       [PARE_ACT_GELU_ERF] = "gelu",
-                                       [PARE_ACT_GELU_TANH] = "gelu_pytorch_tanh",
-                                       [PARE_ACT_RELU] = "relu",
-                                       [PARE_ACT_RELU2] = "relu2"};
+    static const char *const acts[] = {
+        [PARE_ACT_SILU] = "silu", [PARE_ACT_GELU_ERF] = "gelu", [PARE_ACT_GELU_TANH] = "gelu_pytorch_tanh",
+        [PARE_ACT_RELU] = "relu", [PARE_ACT_RELU2] = "relu2",   [PARE_ACT_CLAMPED_GLU] = "silu"};
     const pare_hf_class *class = pare_arch_class_for(arch, hp);
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
     if (class->experts != NULL && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)

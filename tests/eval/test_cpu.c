@@ -409,8 +409,35 @@ static double activation(pare_activation act, double x)
         return x > 0 ? x : 0;
     case PARE_ACT_RELU2:
         return x > 0 ? x * x : 0;
+    case PARE_ACT_CLAMPED_GLU:
+        break; /* an operation of its own */
     }
     return NAN;
+}
+
+static void computes_the_clamped_glu(void **state)
+{
+    (void)state;
+    enum { N = 20001 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 8;
+    float *gate = toy_array(&seed, N, 12), *up = toy_array(&seed, N, 12), *y = check_malloc(N * sizeof *y);
+    const double alpha = 1.702, limit = 7;
+    for (int in_place = 0; in_place < 2; in_place++) {
+        memcpy(y, up, N * sizeof *y);
+        const pare_clamped_glu op = {gate, in_place ? y : up, N, (float)alpha, (float)limit, y};
+        CHECK_OK(b->clamped_glu(b, &op, &err), &err);
+        for (int i = 0; i < N; i++) {
+            double g = fmin((double)gate[i], limit), u = fmax(-limit, fmin((double)up[i], limit));
+            double want = g / (1 + exp(-(double)op.alpha * g)) * (u + 1);
+            CHECK(fabs((double)y[i] - want) <= 2e-6 * fabs(want) + 1e-7);
+        }
+    }
+    free(gate);
+    free(up);
+    free(y);
+    b->close(b);
 }
 
 static void activates(void **state)
@@ -664,6 +691,7 @@ int main(void)
         cmocka_unit_test(normalizes),
         cmocka_unit_test(rotates),
         cmocka_unit_test(activates),
+        cmocka_unit_test(computes_the_clamped_glu),
         cmocka_unit_test(adds_scales_caps_and_embeds),
         cmocka_unit_test(gathers_and_scatters_rows),
         cmocka_unit_test(copies_columns),

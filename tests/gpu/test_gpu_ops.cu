@@ -104,6 +104,17 @@ static void activations(void **)
             check_close(take(b.g, du, n), want, 1e-6f);
             take(b.g, dx, n);
         }
+    for (size_t n : {(size_t)1, (size_t)1027, wide.size()}) {
+        std::vector<float> x(wide.begin(), wide.begin() + (long)n), up = noise(n, 3), want(n);
+        for (float &v : up)
+            v *= 10;
+        float *dx = to_device(b.g, x), *du = to_device(b.g, up);
+        const pare_clamped_glu host = {x.data(), up.data(), n, 1.702f, 7, want.data()}, device = {dx, du, n, 1.702f, 7, du};
+        CHECK_OK(pare_gpu_clamped_glu(b.g, &device, &b.err), &b.err);
+        CHECK_OK(b.cpu->clamped_glu(b.cpu, &host, &b.err), &b.err);
+        check_close(take(b.g, du, n), want, 1e-6f);
+        take(b.g, dx, n);
+    }
     CHECK(pare_gpu_activate(b.g, (pare_activation)99, NULL, NULL, 1, NULL, &b.err) == PARE_ERR_UNSUPPORTED);
     close_both(&b);
 }
