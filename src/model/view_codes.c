@@ -12,11 +12,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { WORD_BITS = 32, TERNARY_ROWS = 4, BF16_BITS = 8 };
+enum { TERNARY_ROWS = 4, BF16_BITS = 8 };
 
 typedef struct codes {
     pare_codes how;
-    pare_tensor code, scale, zero;                    /* scale, zero: as matrices of a column a block */
+    pare_tensor code, scale;                          /* scale: as a matrix of a column a block */
     uint64_t row_len, matrix_rows, block_cols, bands; /* bands: blocks one above the other in a matrix */
     size_t scratch;                                   /* of a call, bytes */
 } codes;
@@ -48,90 +48,33 @@ static bool reshape(pare_tensor *t, uint64_t n_rows, uint64_t row_len)
     return pare_tensor_set_shape(t, t->name, NULL) == PARE_OK;
 }
 
-/* How many stored rows, and elements in each, hold the codes. False: a number too large. */
-static bool code_shape(const codes *v, uint64_t n_rows, uint64_t *rows, uint64_t *bytes)
-{
-    const pare_codes *how = &v->how;
-    uint64_t bits = how->kind == PARE_CODE_PLAIN || how->kind == PARE_CODE_TERNARY ? 8
-                    : how->kind == PARE_CODE_E2M1                                  ? 4
-                                                                                   : how->bits;
-    *rows = how->kind == PARE_CODE_TERNARY ? n_rows / TERNARY_ROWS : n_rows;
-    return pare_mul_u64(v->row_len, bits, bytes) && pare_add_u64(*bytes, 7, bytes) && (*bytes /= 8, true);
-}
-
-static pare_status check_codes(codes *v, uint64_t n_rows, pare_error *err)
+/* Whether v->code is the codes of n_rows rows. */
+static pare_status check_codes(const codes *v, uint64_t n_rows, pare_error *err)
 {
     const pare_type_info *info = pare_type_get(v->code.type);
-    uint64_t rows = 0, bytes = 0;
-    bool plain = v->how.kind == PARE_CODE_PLAIN;
-    if (!code_shape(v, n_rows, &rows, &bytes) ||
-        (v->how.kind == PARE_CODE_TERNARY && v->matrix_rows % TERNARY_ROWS != 0))
-        return wrong_shape(&v->code, "the codes", rows, bytes, v, err);
-    if (plain && (info->block_len != 1 || info->decode == NULL))
+    pare_code_kind kind = v->how.kind;
+    uint64_t rows = kind == PARE_CODE_TERNARY ? n_rows / TERNARY_ROWS : n_rows;
+    uint64_t len = kind == PARE_CODE_E2M1 ? v->row_len / 2 : v->row_len;
+    bool bytes = info->block_len == 1 && info->block_bytes == 1;
+    if (info->decode == NULL || !(kind == PARE_CODE_PLAIN ? info->block_len == 1 : bytes))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s' has type %s, which holds no codes", v->code.name,
                          info->name);
-    if (v->code.n_rows != rows)
-        return wrong_shape(&v->code, "the codes", rows, blocks_of(bytes, info->block_bytes), v, err);
-    /* words of 32 bits end behind the last code */
-    if (plain ? v->code.row_len != v->row_len
-              : v->code.row_bytes < bytes || v->code.row_bytes - bytes >= info->block_bytes)
-        return wrong_shape(&v->code, "the codes", rows, blocks_of(bytes, info->block_bytes), v, err);
-    return PARE_OK;
-}
-
-static pare_status check_zeros(codes *v, uint64_t n_bands, pare_error *err)
-{
-    uint64_t rows = v->how.dim[0], bits = 0;
-    if (v->how.zero == NULL)
-        return PARE_OK;
-    if (!v->how.zero_is_packed)
-        return reshape(&v->zero, n_bands, v->block_cols)
-                   ? PARE_OK
-                   : wrong_shape(&v->zero, "the zeros", n_bands, v->block_cols, v, err);
-    if (v->how.n_dims != 2 || v->how.block_rows != 1 || !pare_mul_u64(rows, v->how.bits, &bits) ||
-        v->zero.type != PARE_TYPE_I32 || v->zero.n_rows != blocks_of(bits, WORD_BITS) ||
-        v->zero.row_len != v->block_cols)
-        return wrong_shape(&v->zero, "the zeros", blocks_of(bits, WORD_BITS), v->block_cols, v, err);
+    if (v->code.n_rows != rows || v->code.row_len != len || (kind == PARE_CODE_E2M1 && v->row_len % 2 != 0) ||
+        (kind == PARE_CODE_TERNARY && v->matrix_rows % TERNARY_ROWS != 0))
+        return wrong_shape(&v->code, "the codes", rows, len, v, err);
     return PARE_OK;
 }
 
 /* ---- reading ---- */
 
-/* What a call works in: the stored rows of codes and zeros, and the scales of a band. */
+/* What a call works in: a stored row of codes, and the scales of a band. */
 typedef struct work {
     uint8_t *stored;
-    float *scale, *zero;
-    int32_t *words; /* two rows of packed zeros */
-    uint64_t band;  /* that scale and zero are of; UINT64_MAX: none */
+    float *scale;
+    uint64_t band; /* that scale is of; UINT64_MAX: none */
 } work;
 
-/* Code i of a row that stands in bits b * i and up. */
-static unsigned bits_at(const uint8_t *row, uint64_t i, unsigned bits)
-{
-    uint64_t at = i * bits;
-    unsigned shift = at % 8, word = row[at / 8];
-    if (shift + bits > 8)
-        word |= (unsigned)row[at / 8 + 1] << 8;
-    return word >> shift & ((1u << bits) - 1);
-}
-
-/* A zero for each column of blocks at row r of the matrix, from words that hold them down the columns. */
-static pare_status read_packed_zeros(const codes *v, uint64_t r, work *w, pare_error *err)
-{
-    unsigned bits = v->how.bits;
-    uint64_t at = r * bits, n = v->block_cols;
-    bool split = at % WORD_BITS + bits > WORD_BITS;
-    pare_status st = pare_tensor_read(&v->zero, at / WORD_BITS, split ? 2 : 1, w->words, err);
-    for (uint64_t i = 0; i < n && st == PARE_OK; i++) {
-        uint64_t word = (uint32_t)w->words[i];
-        if (split)
-            word |= (uint64_t)(uint32_t)w->words[n + i] << WORD_BITS;
-        w->zero[i] = (float)(word >> at % WORD_BITS & ((1u << bits) - 1));
-    }
-    return st;
-}
-
-/* The scales, and zeros, that row r of the tensor needs. */
+/* The scales that row r of the tensor needs. */
 static pare_status read_scales(const codes *v, uint64_t r, work *w, pare_error *err)
 {
     uint64_t in_matrix = r % v->matrix_rows, band = r / v->matrix_rows * v->bands + in_matrix / v->how.block_rows;
@@ -146,29 +89,25 @@ static pare_status read_scales(const codes *v, uint64_t r, work *w, pare_error *
             return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': scale %" PRIu64 " of row %" PRIu64 " is %g",
                              v->scale.name, i, r, (double)w->scale[i]);
     }
-    if (st == PARE_OK && v->how.zero != NULL)
-        st = v->how.zero_is_packed ? read_packed_zeros(v, r, w, err)
-                                   : pare_tensor_read_f32(&v->zero, band, 1, w->zero, err);
     return st;
 }
 
-/* The codes of row r as numbers, without what is subtracted. */
+/* The codes of row r as numbers. */
 static pare_status read_code_row(const codes *v, uint64_t r, work *w, float *x, pare_error *err)
 {
     uint64_t n = v->row_len, quarter = v->matrix_rows / TERNARY_ROWS, in_matrix = r % v->matrix_rows;
     if (v->how.kind == PARE_CODE_PLAIN)
         return pare_tensor_read_f32(&v->code, r, 1, x, err);
-    uint64_t from = v->how.kind != PARE_CODE_TERNARY ? r : r / v->matrix_rows * quarter + in_matrix % quarter;
+    bool ternary = v->how.kind == PARE_CODE_TERNARY;
+    uint64_t from = ternary ? r / v->matrix_rows * quarter + in_matrix % quarter : r;
     pare_status st = pare_tensor_read(&v->code, from, 1, w->stored, err);
     if (st != PARE_OK)
         return st;
-    for (uint64_t i = 0; i < n; i++)
-        if (v->how.kind == PARE_CODE_E2M1)
-            x[i] = pare_minifloat(bits_at(w->stored, i, 4), 2, 1, 1);
-        else if (v->how.kind == PARE_CODE_BITS)
-            x[i] = (float)bits_at(w->stored, i, v->how.bits);
-        else
-            x[i] = (float)(w->stored[i] >> 2 * (in_matrix / quarter) & 3);
+    if (ternary)
+        for (uint64_t i = 0; i < n; i++)
+            x[i] = (float)(w->stored[i] >> 2 * (in_matrix / quarter) & 3) - 1.0f;
+    else
+        pare_f4_decode(w->stored, x, (size_t)(n / 2));
     return PARE_OK;
 }
 
@@ -181,23 +120,19 @@ static pare_status read_row(const codes *v, uint64_t r, work *w, float *x, pare_
         return st;
     for (uint64_t block = 0, i = 0; i < v->row_len; block++) {
         uint64_t rest = v->row_len - i, end = i + (rest < v->how.block_cols ? rest : v->how.block_cols);
-        float zero = v->how.zero != NULL ? w->zero[block] : (float)v->how.offset, scale = w->scale[block];
-        for (; i < end; i++) {
-            float q = x[i] - zero;
-            x[i] = (v->how.divide ? q / scale : q * scale) * v->how.factor;
-        }
+        float scale = w->scale[block];
+        for (; i < end; i++)
+            x[i] = (v->how.divide ? x[i] / scale : x[i] * scale) * v->how.factor;
     }
     return PARE_OK;
 }
 
-/* Lay the parts of w out in one piece of memory; bytes: of which v knows the size. */
+/* Lay the parts of w, and a row, out in one piece of memory of v->scratch bytes. */
 static void place_work(const codes *v, uint8_t *memory, work *w, float **x)
 {
     *x = (float *)(void *)memory;
     w->scale = *x + v->row_len;
-    w->zero = w->scale + v->block_cols;
-    w->words = (int32_t *)(void *)(w->zero + v->block_cols);
-    w->stored = (uint8_t *)(w->words + 2 * v->block_cols);
+    w->stored = (uint8_t *)(w->scale + v->block_cols);
     w->band = UINT64_MAX;
 }
 
@@ -236,13 +171,14 @@ static void release_codes(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 
 static pare_status check_how(const pare_codes *how, pare_error *err)
 {
-    bool bits = how->kind != PARE_CODE_BITS || (how->bits >= 1 && how->bits <= 8);
-    for (uint32_t i = 0; i < how->n_dims; i++)
-        bits = bits && how->dim[i] > 0;
-    if (!bits || how->n_dims < 2 || how->n_dims > 3 || how->block_rows == 0 || how->block_cols == 0)
+    bool empty = how->n_dims < 2 || how->n_dims > 3 || how->block_rows == 0 || how->block_cols == 0;
+    for (uint32_t i = 0; i < how->n_dims && !empty; i++)
+        empty = how->dim[i] == 0;
+    if (empty)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "tensor '%s': codes of %u bits in blocks of %" PRIu64 " by %" PRIu64 " make no matrix",
-                         how->code->name, how->bits, how->block_rows, how->block_cols);
+                         "tensor '%s': codes in %" PRIu32 " dimensions, in blocks of %" PRIu64 " by %" PRIu64
+                         ", make no matrix",
+                         how->code->name, how->n_dims, how->block_rows, how->block_cols);
     if (!isfinite(how->factor))
         return pare_fail(err, PARE_ERR_NUMBER, "tensor '%s': its scale is %g", how->code->name, (double)how->factor);
     return PARE_OK;
@@ -268,8 +204,7 @@ static codes *start(pare_arena *arena, pare_tensor *out, const pare_codes *how, 
     }
     *v = (codes){.how = *how};
     if ((*st = borrow(arena, &v->code, how->code, err)) != PARE_OK ||
-        (*st = borrow(arena, &v->scale, how->scale, err)) != PARE_OK ||
-        (how->zero != NULL && (*st = borrow(arena, &v->zero, how->zero, err)) != PARE_OK))
+        (*st = borrow(arena, &v->scale, how->scale, err)) != PARE_OK)
         return NULL;
     v->row_len = how->dim[how->n_dims - 1];
     v->matrix_rows = how->dim[how->n_dims - 2];
@@ -289,9 +224,7 @@ static codes *start(pare_arena *arena, pare_tensor *out, const pare_codes *how, 
         *st = check_codes(v, out->n_rows, err);
     if (*st == PARE_OK && (!pare_mul_u64(matrices, v->bands, &n_bands) || !reshape(&v->scale, n_bands, v->block_cols)))
         *st = wrong_shape(&v->scale, "the scales", n_bands, v->block_cols, v, err);
-    if (*st == PARE_OK)
-        *st = check_zeros(v, n_bands, err);
-    v->scratch = (size_t)(v->row_len * sizeof(float) + 4 * v->block_cols * sizeof(float) + v->code.row_bytes + 1);
+    v->scratch = (size_t)((v->row_len + v->block_cols) * sizeof(float) + v->code.row_bytes);
     out->scratch_bytes = v->code.scratch_bytes + v->scratch;
     return *st == PARE_OK ? v : NULL;
 }
@@ -314,8 +247,10 @@ static pare_status fits_bf16(const codes *v, int code_bits, bool *fits, pare_err
     pare_status st = PARE_OK;
     *fits = code_bits == 1 || v->how.scale_is_exponent || type == PARE_TYPE_F8_E8M0 ||
             (type == PARE_TYPE_F8_E4M3 && code_bits <= 4) || type == PARE_TYPE_F32;
-    if (!*fits || v->how.factor != 1 || (*fits = v->how.zero == NULL && !v->how.divide) == false)
-        return *fits = false, PARE_OK;
+    if (!*fits || v->how.factor != 1 || v->how.divide) {
+        *fits = false;
+        return PARE_OK;
+    }
     if ((row = pare_scratch_alloc((size_t)v->block_cols * sizeof *row)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " scales", v->scale.name,
                          v->block_cols);
@@ -339,8 +274,6 @@ static int code_bits(const codes *v)
         return 2;
     case PARE_CODE_TERNARY:
         return 1;
-    case PARE_CODE_BITS:
-        return (int)v->how.bits;
     case PARE_CODE_PLAIN:
         break;
     }
@@ -428,8 +361,7 @@ bool pare_view_fp4(pare_arena *arena, pare_tensor *out, const pare_codes *how, p
               how->factor == 1;
     bool nv = how->block_cols == 16 && how->scale->type == PARE_TYPE_F8_E4M3;
     uint32_t block = pare_type_get(mx ? PARE_TYPE_MXFP4 : PARE_TYPE_NVFP4)->block_len;
-    if (how->kind != PARE_CODE_E2M1 || how->block_rows != 1 || how->zero != NULL || how->divide || (!mx && !nv) ||
-        row_len % block != 0)
+    if (how->kind != PARE_CODE_E2M1 || how->block_rows != 1 || how->divide || (!mx && !nv) || row_len % block != 0)
         return false;
     codes *v = start(arena, out, how, st, err);
     if (v == NULL)

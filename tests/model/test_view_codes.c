@@ -79,71 +79,6 @@ static void scales_of_each_shape(void **state)
             "are 3 rows of 4");
 }
 
-static void bits_that_cross_bytes(void **state)
-{
-    (void)state;
-    /* 3-bit codes 0 1 2 3 4 5 6 7 twice, then 7 0 7: 57 bits of 64 */
-    uint8_t code[8] = {0};
-    for (unsigned i = 0; i < 19; i++) {
-        unsigned q = i == 17 ? 0 : i >= 16 ? 7 : i % 8;
-        for (unsigned b = 0; b < 3; b++)
-            code[(3 * i + b) / 8] |= (uint8_t)((q >> b & 1) << (3 * i + b) % 8);
-    }
-    const float scale[] = {1, 0.5f, 2};
-    const pare_tensor c = stored("w", PARE_TYPE_I32, 1, 2, code), s = stored("s", PARE_TYPE_F32, 1, 3, scale);
-    pare_codes how = {.kind = PARE_CODE_BITS,
-                      .bits = 3,
-                      .offset = 4,
-                      .n_dims = 2,
-                      .dim = {1, 19},
-                      .block_rows = 1,
-                      .block_cols = 8,
-                      .code = &c,
-                      .scale = &s,
-                      .factor = 1};
-    expect(&how, PARE_TYPE_BF16,
-           (const float[]){-4, -3, -2, -1, 0, 1, 2, 3, -2, -1.5f, -1, -0.5f, 0, 0.5f, 1, 1.5f, 6, -8, 6});
-    how.bits = 9;
-    refused(&how, PARE_ERR_RANGE, "codes of 9 bits");
-    how.bits = 8;
-    refused(&how, PARE_ERR_RANGE, "the codes of a matrix of 1 rows of 19 weights are 1 rows of 5");
-}
-
-static void zeros_packed_down_the_columns(void **state)
-{
-    (void)state;
-    /* 12 rows of one group of two 3-bit codes; the zero of row r is r % 8, so bits 30.. cross into the second word */
-    uint32_t code[12], zero[2] = {0};
-    float want[24], scale[12];
-    for (unsigned r = 0; r < 12; r++) {
-        code[r] = 5 | 2 << 3;
-        scale[r] = 2;
-        uint64_t z = (uint64_t)(r % 8) << 3 * r % 32;
-        zero[3 * r / 32] |= (uint32_t)z;
-        if (3 * r / 32 == 0)
-            zero[1] |= (uint32_t)(z >> 32);
-        want[2 * r] = 2 * (5 - (float)(r % 8));
-        want[2 * r + 1] = 2 * (2 - (float)(r % 8));
-    }
-    const pare_tensor c = stored("w", PARE_TYPE_I32, 12, 1, code), s = stored("s", PARE_TYPE_F32, 12, 1, scale),
-                      z = stored("z", PARE_TYPE_I32, 2, 1, zero);
-    pare_codes how = {.kind = PARE_CODE_BITS,
-                      .bits = 3,
-                      .n_dims = 2,
-                      .dim = {12, 2},
-                      .block_rows = 1,
-                      .block_cols = 2,
-                      .code = &c,
-                      .scale = &s,
-                      .zero = &z,
-                      .zero_is_packed = true,
-                      .factor = 1};
-    expect(&how, PARE_TYPE_F32, want);
-    const pare_tensor longer = stored("z", PARE_TYPE_I32, 1, 2, zero);
-    how.zero = &longer;
-    refused(&how, PARE_ERR_RANGE, "the zeros of a matrix of 12 rows of 2 weights are 2 rows of 1");
-}
-
 static void ternary_planes(void **state)
 {
     (void)state;
@@ -152,7 +87,6 @@ static void ternary_planes(void **state)
     const float scale[] = {4};
     const pare_tensor c = stored("w", PARE_TYPE_U8, 2, 1, code), s = stored("s", PARE_TYPE_F32, 1, 1, scale);
     pare_codes how = {.kind = PARE_CODE_TERNARY,
-                      .offset = 1,
                       .n_dims = 2,
                       .dim = {8, 1},
                       .block_rows = 8,
@@ -264,8 +198,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_of_each_shape),
-        cmocka_unit_test(bits_that_cross_bytes),
-        cmocka_unit_test(zeros_packed_down_the_columns),
         cmocka_unit_test(ternary_planes),
         cmocka_unit_test(fp8_in_bf16_where_that_holds_it),
         cmocka_unit_test(fp4_becomes_blocks),
