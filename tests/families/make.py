@@ -21,6 +21,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
+    # experts [expert, in, out] with gate and up in turn, sinks, a window in every other layer, YaRN
+    "gpt_oss": (
+        "GptOssForCausalLM",
+        "GptOssConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, num_local_experts=5, num_experts_per_tok=2, sliding_window=6,
+             max_position_embeddings=64, swiglu_limit=2.0, swiglu_alpha=1.5, pad_token_id=0, eos_token_id=1,
+             rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, beta_fast=4.0, beta_slow=1.0,
+                                  truncate=True, original_max_position_embeddings=16)),
+    ),
     "bert": (
         "BertModel",
         "BertConfig",
