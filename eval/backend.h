@@ -7,6 +7,7 @@
 #ifndef PARE_EVAL_BACKEND_H
 #define PARE_EVAL_BACKEND_H
 
+#include "core/bytes.h"
 #include "model/model.h"
 
 typedef struct pare_backend pare_backend;
@@ -86,6 +87,52 @@ typedef struct pare_position_score {
     int32_t bad, ref_bad;    /* the first token whose logit is not finite, else -1 */
 } pare_position_score;
 
+/* A layer of linear attention keeps a state in place of keys and values. Of span i it lies in slot slots[i]: it is read
+ * where the span's n_past is not 0, and left there for the tokens that follow; -1: the span is a whole sequence, and
+ * nobody reads its state. spans as in attention (kv_row is not looked at); slots: [n_spans], all different but for -1,
+ * host memory. */
+
+/* y[t][c] = silu(sum over k < kernel of w[c][k] x[t - kernel + 1 + k][c]), x being 0 before a sequence begins: a
+ * convolution over time in each channel by itself. x, y: [rows, width], apart. past: [slots, kernel - 1, width], the
+ * last inputs, oldest first. */
+typedef struct pare_conv {
+    const pare_attention_span *spans;
+    const int32_t *slots;
+    uint32_t n_spans, width, kernel;
+    const float *x;
+    const pare_tensor *w; /* [width, kernel] */
+    float *past, *y;
+} pare_conv;
+
+/* The gated delta rule (Yang, Kautz, Hatamizadeh: Gated Delta Networks, arXiv 2412.06464, equation 10), head by head,
+ * with the state S [dim_k, dim_v] of a head, 0 before a sequence begins:
+ *
+ *   S = e^(a softplus(alpha + dt)) S;  S += k (sigmoid(beta) (v - S^T k))^T;  out = S^T q
+ *
+ * q and k are scaled to length one (x / sqrt(sum of x^2 + PARE_DELTA_EPS)), q then by 1 / sqrt(dim_k). A row of qkv
+ * holds the heads of q, of k (n_head_k each) and of v (n_head_v). alpha, beta: [rows, n_head_v]; a (negative), dt:
+ * [n_head_v]; state: [slots, n_head_v, dim_k, dim_v]; out: [rows, n_head_v, dim_v], apart from qkv. */
+#define PARE_DELTA_EPS 1e-6f
+typedef struct pare_delta {
+    const pare_attention_span *spans;
+    const int32_t *slots;
+    uint32_t n_spans, n_head_k, n_head_v, dim_k, dim_v;
+    bool tiled; /* value head h reads key head h mod n_head_k, else h / (n_head_v / n_head_k) */
+    const float *qkv, *alpha, *beta;
+    const pare_tensor *a, *dt;
+    float *state, *out;
+} pare_delta;
+
+PARE_HD uint32_t pare_delta_key_head(const pare_delta *d, uint32_t h)
+{
+    return d->tiled ? h % d->n_head_k : h / (d->n_head_v / d->n_head_k);
+}
+
+PARE_HD size_t pare_delta_width(const pare_delta *d) /* of a row of qkv */
+{
+    return 2 * (size_t)d->n_head_k * d->dim_k + (size_t)d->n_head_v * d->dim_v;
+}
+
 struct pare_backend {
     const char *name;    /* "cpu", "cuda:0" */
     const char *compute; /* "f32", "bf16", "ggml": how matmul rounds its factors; sums are floats in any case */
@@ -131,6 +178,8 @@ struct pare_backend {
     pare_status (*norm)(pare_backend *b, const pare_norm_op *op, pare_error *err);
     pare_status (*rope)(pare_backend *b, const pare_rope *r, float *x, pare_error *err);
     pare_status (*attention)(pare_backend *b, const pare_attention *a, pare_error *err);
+    pare_status (*conv)(pare_backend *b, const pare_conv *c, pare_error *err);
+    pare_status (*delta)(pare_backend *b, const pare_delta *d, pare_error *err);
     /* y[i] = act(gate[i]) * up[i], or act(up[i]) when gate is NULL; n elements; y may be gate or up */
     pare_status (*activate)(pare_backend *b, pare_activation act, const float *gate, const float *up, size_t n,
                             float *y, pare_error *err);

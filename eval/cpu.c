@@ -382,6 +382,8 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .norm = cpu_norm,
         .rope = cpu_rope,
         .attention = pare_cpu_attention,
+        .conv = pare_cpu_conv,
+        .delta = pare_cpu_delta,
         .activate = cpu_activate,
         .clamped_glu = cpu_clamped_glu,
         .add = cpu_add,

@@ -15,6 +15,8 @@ pare_status pare_cpu_vector(const pare_tensor *t, uint64_t n_min, float **owned,
 pare_status pare_cpu_matmul(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                             uint32_t n, float *y, pare_error *err);
 pare_status pare_cpu_attention(pare_backend *b, const pare_attention *a, pare_error *err);
+pare_status pare_cpu_conv(pare_backend *b, const pare_conv *c, pare_error *err);
+pare_status pare_cpu_delta(pare_backend *b, const pare_delta *d, pare_error *err);
 pare_status pare_cpu_add_columns(pare_backend *b, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,
                                  pare_error *err);
 pare_status pare_cpu_add_gram(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h, pare_error *err);

@@ -3,6 +3,7 @@
 #include "gpu/attention.h"
 #include "gpu/matmul.h"
 #include "gpu/ops.h"
+#include "gpu/recurrence.h"
 #include "gpu/statistics.h"
 #include "gpu/weights.h"
 
@@ -110,6 +111,8 @@ OPERATION(clear, pare_gpu_clear(g, y, n, err), float *y, size_t n)
 OPERATION(norm, pare_gpu_norm(g, op, err), const pare_norm_op *op)
 OPERATION(rope, pare_gpu_rope(g, r, x, err), const pare_rope *r, float *x)
 OPERATION(attention, pare_gpu_attention(g, a, err), const pare_attention *a)
+OPERATION(conv, pare_gpu_conv(g, c, err), const pare_conv *c)
+OPERATION(delta, pare_gpu_delta(g, d, err), const pare_delta *d)
 OPERATION(activate, pare_gpu_activate(g, act, gate, up, n, y, err), pare_activation act, const float *gate,
           const float *up, size_t n, float *y)
 OPERATION(clamped_glu, pare_gpu_clamped_glu(g, op, err), const pare_clamped_glu *op)
@@ -175,6 +178,8 @@ static void fill_operations(pare_backend *t)
     t->matmul_f32 = device_matmul_f32;
     t->embed = device_embed;
     t->gather = device_gather;
+    t->conv = device_conv;
+    t->delta = device_delta;
     t->copy_columns = device_copy_columns;
     t->scatter_add = device_scatter_add;
     t->clear = device_clear;

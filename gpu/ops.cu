@@ -23,8 +23,7 @@ static bool aligned(const void *p)
     return (uintptr_t)p % 16 == 0;
 }
 
-/* A small host array on the device: pare_gpu_push with a status. */
-static pare_status push(pare_gpu *g, const void *src, size_t bytes, const void **out, pare_error *err)
+pare_status pare_gpu_pushed(pare_gpu *g, const void *src, size_t bytes, const void **out, pare_error *err)
 {
     pare_error why = {};
     *out = pare_gpu_push(g, src, bytes, &why);
@@ -228,7 +227,7 @@ pare_status pare_gpu_gather(pare_gpu *g, const float *x, const int32_t *ids, uin
     const void *device_ids;
     if (n == 0 || width == 0)
         return PARE_OK;
-    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    pare_status st = pare_gpu_pushed(g, ids, n * sizeof *ids, &device_ids, err);
     if (st != PARE_OK)
         return st;
     const rows r = {x, (const int32_t *)device_ids, NULL, NULL, n, width, y};
@@ -271,9 +270,9 @@ pare_status pare_gpu_scatter_add(pare_gpu *g, const float *x, const int32_t *ids
     const void *device_ids, *factors;
     if (n == 0 || width == 0)
         return PARE_OK;
-    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    pare_status st = pare_gpu_pushed(g, ids, n * sizeof *ids, &device_ids, err);
     if (st == PARE_OK)
-        st = push(g, weights, n * sizeof *weights, &factors, err);
+        st = pare_gpu_pushed(g, weights, n * sizeof *weights, &factors, err);
     if (st != PARE_OK)
         return st;
     const rows r = {x, (const int32_t *)device_ids, (const float *)factors, NULL, n, width, y};
@@ -305,7 +304,7 @@ pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids
         return PARE_OK;
     if (!pare_gpu_weight_stays(g, w))
         return embed_from_host(g, w, ids, n, y, err);
-    pare_status st = push(g, ids, n * sizeof *ids, &device_ids, err);
+    pare_status st = pare_gpu_pushed(g, ids, n * sizeof *ids, &device_ids, err);
     if (st == PARE_OK)
         st = pare_gpu_weight(g, w, 0, w->n_rows, &table, err);
     if (st == PARE_OK)
@@ -314,8 +313,7 @@ pare_status pare_gpu_embed(pare_gpu *g, const pare_tensor *w, const int32_t *ids
     return st;
 }
 
-/* The elements of a small tensor, which has at least n_min. */
-static pare_status vector_of(pare_gpu *g, const pare_tensor *t, uint64_t n_min, const float **out, pare_error *err)
+pare_status pare_gpu_vector_of(pare_gpu *g, const pare_tensor *t, uint64_t n_min, const float **out, pare_error *err)
 {
     uint64_t n = t->n_rows * t->row_len; /* the model checked that the product fits */
     if (n < n_min)
@@ -337,7 +335,7 @@ pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uin
 {
     rows r = {NULL, NULL, NULL, NULL, n, width, x};
     bool held = pare_gpu_rounded_held(g);
-    pare_status st = vector_of(g, bias, first + width, &r.bias, err);
+    pare_status st = pare_gpu_vector_of(g, bias, first + width, &r.bias, err);
     if (st != PARE_OK || n == 0 || width == 0)
         return st;
     r.bias += first;
@@ -428,9 +426,9 @@ pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
     bool held = pare_gpu_rounded_held(g);
     pare_status st = PARE_OK;
     if (op->weight != NULL)
-        st = vector_of(g, op->weight, op->width, &j.weight, err);
+        st = pare_gpu_vector_of(g, op->weight, op->width, &j.weight, err);
     if (st == PARE_OK && op->bias != NULL)
-        st = vector_of(g, op->bias, op->width, &j.bias, err);
+        st = pare_gpu_vector_of(g, op->bias, op->width, &j.bias, err);
     if (st != PARE_OK || op->n == 0 || op->width == 0)
         return st;
     if (op->y != op->x)
@@ -476,7 +474,7 @@ pare_status pare_gpu_rope(pare_gpu *g, const pare_rope *r, float *x, pare_error 
         return PARE_OK;
     const void *positions;
     bool held = pare_gpu_rounded_held(g);
-    pare_status st = push(g, r->positions, r->n * sizeof *r->positions, &positions, err);
+    pare_status st = pare_gpu_pushed(g, r->positions, r->n * sizeof *r->positions, &positions, err);
     if (st != PARE_OK)
         return st;
     on_device.positions = (const int32_t *)positions;

@@ -30,4 +30,10 @@ pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_er
 pare_status pare_gpu_add_columns(pare_gpu *g, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,
                                  pare_error *err);
 
+/* The elements of a small tensor on the device: at least n_min, else PARE_ERR_RANGE. */
+pare_status pare_gpu_vector_of(pare_gpu *g, const pare_tensor *t, uint64_t n_min, const float **out, pare_error *err);
+
+/* A small host array on the device: pare_gpu_push with a status. */
+pare_status pare_gpu_pushed(pare_gpu *g, const void *src, size_t bytes, const void **out, pare_error *err);
+
 #endif
