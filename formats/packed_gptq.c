@@ -52,17 +52,6 @@ static pare_status start(pare_packed *p, pare_error *err)
     return PARE_OK;
 }
 
-/* Number i of the stream of b-bit numbers in the words at data, `step` words apart. */
-static inline unsigned number_at(const uint8_t *data, uint64_t step, unsigned b, uint64_t i)
-{
-    uint64_t bit = i * b, word = bit / 32;
-    unsigned shift = bit % 32;
-    uint64_t v = pare_load_u32le(data + 4 * word * step);
-    if (shift + b > 32)
-        v |= (uint64_t)pare_load_u32le(data + 4 * (word + 1) * step) << 32;
-    return (unsigned)(v >> shift) & ((1u << b) - 1);
-}
-
 static void read_codes(const pare_grid *g, uint64_t row, int16_t *dst)
 {
     const pare_tensor *codes = &g->part[PART_CODES], *zeros = &g->part[PART_ZEROS];
@@ -71,9 +60,9 @@ static void read_codes(const pare_grid *g, uint64_t row, int16_t *dst)
     for (uint64_t c = 0; c < g->row_len; c++) {
         uint64_t group = g->group_of != NULL ? g->group_of[c] : c / g->group;
         if (group != last)
-            zero = (int)number_at(zeros->data + group * zeros->row_bytes, 1, (unsigned)g->bits, row) + g->zero;
+            zero = (int)pare_grid_number(zeros->data + group * zeros->row_bytes, 1, (unsigned)g->bits, row) + g->zero;
         last = group;
-        dst[c] = (int16_t)((int)number_at(codes->data + 4 * row, codes->row_len, (unsigned)g->bits, c) - zero);
+        dst[c] = (int16_t)((int)pare_grid_number(codes->data + 4 * row, codes->row_len, (unsigned)g->bits, c) - zero);
     }
 }
 
@@ -91,7 +80,7 @@ static void find_bounds(pare_grid *g)
     int least = 255 + g->zero, most = 0;
     for (uint64_t i = 0; i < zeros->n_rows; i++)
         for (uint64_t r = 0; r < g->n_rows; r++) {
-            int zero = (int)number_at(zeros->data + i * zeros->row_bytes, 1, (unsigned)g->bits, r) + g->zero;
+            int zero = (int)pare_grid_number(zeros->data + i * zeros->row_bytes, 1, (unsigned)g->bits, r) + g->zero;
             least = zero < least ? zero : least;
             most = zero > most ? zero : most;
         }

@@ -14,6 +14,16 @@ float pare_grid_float(const pare_tensor *t, uint64_t i)
     return t->type == PARE_TYPE_F16 ? pare_f16_to_f32(h) : pare_bf16_to_f32(h);
 }
 
+unsigned pare_grid_number(const uint8_t *data, uint64_t step, unsigned b, uint64_t i)
+{
+    uint64_t bit = i * b, word = bit / 32;
+    unsigned shift = bit % 32;
+    uint64_t v = pare_load_u32le(data + 4 * word * step);
+    if (shift + b > 32)
+        v |= (uint64_t)pare_load_u32le(data + 4 * (word + 1) * step) << 32;
+    return (unsigned)(v >> shift) & ((1u << b) - 1);
+}
+
 /* Whether every scale is a binary16 number. */
 static bool are_half(const pare_tensor *scales)
 {

@@ -36,4 +36,8 @@ pare_status pare_grid_tensor(pare_arena *arena, const pare_grid *g, const pare_t
 /* Element i, a float, of a tensor in F32, F16 or BF16 whose data is set. */
 float pare_grid_float(const pare_tensor *t, uint64_t i);
 
+/* Number i of the stream of b-bit numbers, b up to 8, in the little-endian 32-bit words at data, `step` words apart:
+ * the first in the lowest bits, and on from word to word. */
+unsigned pare_grid_number(const uint8_t *data, uint64_t step, unsigned b, uint64_t i);
+
 #endif

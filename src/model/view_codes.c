@@ -52,16 +52,13 @@ static bool reshape(pare_tensor *t, uint64_t n_rows, uint64_t row_len)
 static pare_status check_codes(const codes *v, uint64_t n_rows, pare_error *err)
 {
     const pare_type_info *info = pare_type_get(v->code.type);
-    pare_code_kind kind = v->how.kind;
-    uint64_t rows = kind == PARE_CODE_TERNARY ? n_rows / TERNARY_ROWS : n_rows;
-    uint64_t len = kind == PARE_CODE_E2M1 ? v->row_len / 2 : v->row_len;
-    bool bytes = info->block_len == 1 && info->block_bytes == 1;
-    if (info->decode == NULL || !(kind == PARE_CODE_PLAIN ? info->block_len == 1 : bytes))
+    uint64_t rows = v->how.ternary ? n_rows / TERNARY_ROWS : n_rows;
+    if (info->decode == NULL || (v->how.ternary && info->block_bytes != 1))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tensor '%s' has type %s, which holds no codes", v->code.name,
                          info->name);
-    if (v->code.n_rows != rows || v->code.row_len != len || (kind == PARE_CODE_E2M1 && v->row_len % 2 != 0) ||
-        (kind == PARE_CODE_TERNARY && v->matrix_rows % TERNARY_ROWS != 0))
-        return wrong_shape(&v->code, "the codes", rows, len, v, err);
+    if (v->code.n_rows != rows || v->code.row_len != v->row_len ||
+        (v->how.ternary && v->matrix_rows % TERNARY_ROWS != 0))
+        return wrong_shape(&v->code, "the codes", rows, v->row_len, v, err);
     return PARE_OK;
 }
 
@@ -95,20 +92,13 @@ static pare_status read_scales(const codes *v, uint64_t r, work *w, pare_error *
 /* The codes of row r as numbers. */
 static pare_status read_code_row(const codes *v, uint64_t r, work *w, float *x, pare_error *err)
 {
-    uint64_t n = v->row_len, quarter = v->matrix_rows / TERNARY_ROWS, in_matrix = r % v->matrix_rows;
-    if (v->how.kind == PARE_CODE_PLAIN)
+    uint64_t quarter = v->matrix_rows / TERNARY_ROWS, in_matrix = r % v->matrix_rows;
+    if (!v->how.ternary)
         return pare_tensor_read_f32(&v->code, r, 1, x, err);
-    bool ternary = v->how.kind == PARE_CODE_TERNARY;
-    uint64_t from = ternary ? r / v->matrix_rows * quarter + in_matrix % quarter : r;
-    pare_status st = pare_tensor_read(&v->code, from, 1, w->stored, err);
-    if (st != PARE_OK)
-        return st;
-    if (ternary)
-        for (uint64_t i = 0; i < n; i++)
-            x[i] = (float)(w->stored[i] >> 2 * (in_matrix / quarter) & 3) - 1.0f;
-    else
-        pare_f4_decode(w->stored, x, (size_t)(n / 2));
-    return PARE_OK;
+    pare_status st = pare_tensor_read(&v->code, r / v->matrix_rows * quarter + in_matrix % quarter, 1, w->stored, err);
+    for (uint64_t i = 0; i < v->row_len && st == PARE_OK; i++)
+        x[i] = (float)(w->stored[i] >> 2 * (in_matrix / quarter) & 3) - 1.0f;
+    return st;
 }
 
 static pare_status read_row(const codes *v, uint64_t r, work *w, float *x, pare_error *err)
@@ -163,7 +153,7 @@ static pare_status read_codes(const pare_tensor *t, uint64_t row, uint64_t n_row
 static void release_codes(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
     const codes *v = t->ctx;
-    if (v->how.kind != PARE_CODE_TERNARY)
+    if (!v->how.ternary)
         pare_tensor_release(&v->code, row, n_rows);
 }
 
@@ -269,15 +259,26 @@ static pare_status fits_bf16(const codes *v, int code_bits, bool *fits, pare_err
 /* Bits of the largest significand of a code. */
 static int code_bits(const codes *v)
 {
-    switch (v->how.kind) {
-    case PARE_CODE_E2M1:
-        return 2;
-    case PARE_CODE_TERNARY:
-        return 1;
-    case PARE_CODE_PLAIN:
-        break;
-    }
-    return v->code.type == PARE_TYPE_F8_E4M3 ? 4 : 8;
+    static const struct {
+        pare_type type;
+        int bits;
+    } narrow[] = {{PARE_TYPE_F4, 2}, {PARE_TYPE_F8_E5M2, 3}, {PARE_TYPE_F8_E4M3, 4}, {PARE_TYPE_F6_E2M3, 4}};
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
+        if (narrow[i].type == v->code.type)
+            return narrow[i].bits;
+    return v->how.ternary ? 1 : BF16_BITS;
+}
+
+pare_status pare_view_retype(pare_tensor *out, const pare_tensor *t, pare_type type, pare_error *err)
+{
+    const pare_type_info *from = pare_type_get(t->type), *to = pare_type_get(type);
+    *out = *t;
+    out->type = type;
+    if (t->n_dims == 0 || from->block_len != 1 || t->row_bytes % to->block_bytes != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': rows of %" PRIu64 " bytes hold no numbers of type %s",
+                         t->name, t->row_bytes, to->name);
+    out->dim[t->n_dims - 1] = t->row_bytes / to->block_bytes * to->block_len;
+    return pare_tensor_set_shape(out, t->name, err);
 }
 
 pare_status pare_view_codes(pare_arena *arena, pare_tensor *out, const pare_codes *how, pare_error *err)
@@ -361,7 +362,7 @@ bool pare_view_fp4(pare_arena *arena, pare_tensor *out, const pare_codes *how, p
               how->factor == 1;
     bool nv = how->block_cols == 16 && how->scale->type == PARE_TYPE_F8_E4M3;
     uint32_t block = pare_type_get(mx ? PARE_TYPE_MXFP4 : PARE_TYPE_NVFP4)->block_len;
-    if (how->kind != PARE_CODE_E2M1 || how->block_rows != 1 || how->divide || (!mx && !nv) || row_len % block != 0)
+    if (how->code->type != PARE_TYPE_F4 || how->block_rows != 1 || how->divide || (!mx && !nv) || row_len % block != 0)
         return false;
     codes *v = start(arena, out, how, st, err);
     if (v == NULL)

@@ -9,24 +9,22 @@
 
 #include "model/model.h"
 
-typedef enum pare_code_kind {
-    PARE_CODE_PLAIN,  /* an element a weight in its own type: FP8, INT8 */
-    PARE_CODE_E2M1,   /* floats of 4 bits (quant/minifloat.h), the first of a byte in its low nibble */
-    PARE_CODE_TERNARY /* 2 bits that hold a weight plus 1: rows r, r + n, r + 2 n, r + 3 n lie in stored row r of n, the
-                         first in the lowest bits */
-} pare_code_kind;
-
 typedef struct pare_codes {
-    pare_code_kind kind;
     uint32_t n_dims;
     uint64_t dim[3]; /* the matrix, or matrices of one shape one behind the other */
     uint64_t block_rows, block_cols;
-    const pare_tensor *code;  /* its rows are those of the weights, but for TERNARY */
+    const pare_tensor *code;  /* its rows are those of the weights, of a type that has a decoder: FP8, INT8, F4 */
+    bool ternary;             /* code holds bytes, each 4 numbers of 2 bits, weights plus 1: rows r, r + n, r + 2 n and
+                                 r + 3 n lie in stored row r of n, the first in the lowest bits */
     const pare_tensor *scale; /* one a block, in any type that has a decoder; whatever its dimensions */
     bool scale_is_exponent;   /* bytes e that stand for 2^(e - 127) */
     bool divide;              /* by the scale */
     float factor;             /* of all weights; 1 where there is none */
 } pare_codes;
+
+/* t as if stored in type, whose bytes its own are: packed numbers that the container calls bytes.
+ * Errors: PARE_ERR_RANGE (a row is no multiple of a block). */
+pare_status pare_view_retype(pare_tensor *out, const pare_tensor *t, pare_type type, pare_error *err);
 
 /* Make out the matrix in BF16 where all of its weights are sure to be held by that, else in F32, each rounded once.
  * out->name is how->code's. Scales of F32 are read to find out.

@@ -53,14 +53,8 @@ static void scales_of_each_shape(void **state)
     const float one[] = {0.5f}, row[] = {1, 2, 0.25f}, tile[] = {1, 10, 100, 1000};
     const pare_tensor c = stored("w", PARE_TYPE_I8, 3, 3, code), s1 = stored("s", PARE_TYPE_F32, 1, 1, one),
                       s3 = stored("s", PARE_TYPE_F32, 1, 3, row), s4 = stored("s", PARE_TYPE_F32, 2, 2, tile);
-    pare_codes how = {.kind = PARE_CODE_PLAIN,
-                      .n_dims = 2,
-                      .dim = {3, 3},
-                      .block_rows = 3,
-                      .block_cols = 3,
-                      .code = &c,
-                      .scale = &s1,
-                      .factor = 1};
+    pare_codes how = {
+        .n_dims = 2, .dim = {3, 3}, .block_rows = 3, .block_cols = 3, .code = &c, .scale = &s1, .factor = 1};
     expect(&how, PARE_TYPE_F32, (const float[]){0.5f, 1, 1.5f, 2, -2.5f, 3, -64, 63.5f, 4.5f});
     how.scale = &s3; /* a vector counts as a column */
     how.block_rows = 1;
@@ -86,7 +80,7 @@ static void ternary_planes(void **state)
     const uint8_t code[] = {0 | 1 << 2 | 2 << 4 | 0 << 6, 2 | 2 << 2 | 1 << 4 | 0 << 6};
     const float scale[] = {4};
     const pare_tensor c = stored("w", PARE_TYPE_U8, 2, 1, code), s = stored("s", PARE_TYPE_F32, 1, 1, scale);
-    pare_codes how = {.kind = PARE_CODE_TERNARY,
+    pare_codes how = {.ternary = true,
                       .n_dims = 2,
                       .dim = {8, 1},
                       .block_rows = 8,
@@ -107,14 +101,8 @@ static void fp8_in_bf16_where_that_holds_it(void **state)
     const uint8_t code[] = {0x38, 0x3f, 0xc9, 0x01}; /* 1, 1.875, -4.5, 2^-9 */
     float scale[] = {0x1.1p-3f};                     /* 5 bits: 9 with the codes' 4 */
     const pare_tensor c = stored("w", PARE_TYPE_F8_E4M3, 1, 4, code), s = stored("s", PARE_TYPE_F32, 1, 1, scale);
-    pare_codes how = {.kind = PARE_CODE_PLAIN,
-                      .n_dims = 2,
-                      .dim = {1, 4},
-                      .block_rows = 1,
-                      .block_cols = 4,
-                      .code = &c,
-                      .scale = &s,
-                      .factor = 1};
+    pare_codes how = {
+        .n_dims = 2, .dim = {1, 4}, .block_rows = 1, .block_cols = 4, .code = &c, .scale = &s, .factor = 1};
     expect(&how, PARE_TYPE_F32, (const float[]){0x1.1p-3f, 1.875f * 0x1.1p-3f, -4.5f * 0x1.1p-3f, 0x1p-9f * 0x1.1p-3f});
     scale[0] = 0x1.ep-3f; /* 4 bits */
     expect(&how, PARE_TYPE_BF16,
@@ -136,9 +124,8 @@ static void fp4_blocks(bool mx, pare_type scale_type, const uint8_t *scale, uint
     pare_status st = PARE_OK;
     for (unsigned i = 0; i < 32; i++)
         code[i] = (uint8_t)((2 * i % 16) | ((2 * i + 1) % 16) << 4);
-    const pare_tensor c = stored("w", PARE_TYPE_U8, 1, 32, code), s = stored("s", scale_type, 1, 64 / block, scale);
-    const pare_codes how = {.kind = PARE_CODE_E2M1,
-                            .n_dims = 2,
+    const pare_tensor c = stored("w", PARE_TYPE_F4, 1, 64, code), s = stored("s", scale_type, 1, 64 / block, scale);
+    const pare_codes how = {.n_dims = 2,
                             .dim = {1, 64},
                             .block_rows = 1,
                             .block_cols = block,
@@ -176,15 +163,9 @@ static void fp4_scale_without_a_block(void **state)
     pare_error err = {0};
     pare_tensor t;
     pare_status st = PARE_OK;
-    const pare_tensor c = stored("w", PARE_TYPE_U8, 1, 32, code), s = stored("s", PARE_TYPE_F8_E4M3, 1, 4, scale);
-    pare_codes how = {.kind = PARE_CODE_E2M1,
-                      .n_dims = 2,
-                      .dim = {1, 64},
-                      .block_rows = 1,
-                      .block_cols = 16,
-                      .code = &c,
-                      .scale = &s,
-                      .factor = 1};
+    const pare_tensor c = stored("w", PARE_TYPE_F4, 1, 64, code), s = stored("s", PARE_TYPE_F8_E4M3, 1, 4, scale);
+    pare_codes how = {
+        .n_dims = 2, .dim = {1, 64}, .block_rows = 1, .block_cols = 16, .code = &c, .scale = &s, .factor = 1};
     CHECK(pare_view_fp4(&arena, &t, &how, &st, &err));
     CHECK_OK(st, &err);
     CHECK(pare_tensor_read(&t, 0, 1, blocks, &err) == PARE_ERR_NUMBER);
