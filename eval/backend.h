@@ -49,8 +49,9 @@ typedef struct pare_rope {
 } pare_rope;
 
 /* y = (x - mean) / sqrt(variance + eps) * weight + bias (LAYER), or x / sqrt(mean of x^2 + eps) * weight (RMS), over
- * each of n groups of `width` elements; x and y: [n, width], y may be x. weight and bias have `width` elements or are
- * NULL: one, zero. */
+ * each of n groups of `width` elements; x and y: [n, width], y may be x. weight and bias are
+ * NULL: one, zero; or have rows of `width` elements, one for all groups or n_rows for groups in turn: group g takes row
+ * g % n_rows (a norm of its own for each head). */
 typedef struct pare_norm_op {
     pare_norm kind;
     const float *x;

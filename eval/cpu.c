@@ -189,10 +189,12 @@ static void norm_rows(const elementwise *e, size_t first, size_t n)
     for (size_t i = first; i < first + n; i++) {
         const float *x = e->x + i * e->width;
         float *y = e->y + i * e->width;
+        const float *w = e->w != NULL ? e->w + i % op->weight->n_rows * e->width : NULL;
+        const float *bias = e->bias != NULL ? e->bias + i % op->bias->n_rows * e->width : NULL;
         if (op->kind == PARE_NORM_RMS)
-            pare_cpu_rms_norm(x, e->width, e->w, op->eps, y);
+            pare_cpu_rms_norm(x, e->width, w, op->eps, y);
         else
-            pare_cpu_layer_norm(x, e->width, e->w, e->bias, op->eps, y);
+            pare_cpu_layer_norm(x, e->width, w, bias, op->eps, y);
     }
 }
 
@@ -203,9 +205,9 @@ static pare_status cpu_norm(pare_backend *b, const pare_norm_op *op, pare_error 
     float *w_owned = NULL, *b_owned = NULL;
     pare_status st = PARE_OK;
     if (op->weight != NULL)
-        st = pare_cpu_vector(op->weight, op->width, &w_owned, &e.w, err);
+        st = pare_cpu_vector(op->weight, op->width * op->weight->n_rows, &w_owned, &e.w, err);
     if (st == PARE_OK && op->bias != NULL)
-        st = pare_cpu_vector(op->bias, op->width, &b_owned, &e.bias, err);
+        st = pare_cpu_vector(op->bias, op->width * op->bias->n_rows, &b_owned, &e.bias, err);
     if (st == PARE_OK)
         st = run_elementwise(&e, op->width, err);
     free(w_owned);

@@ -96,9 +96,10 @@ pare_status pare_forward_activate(pare_forward *f, size_t n, pare_error *err)
 {
     const pare_wiring *wiring = &f->m->arch->wiring;
     const pare_clamped_glu glu = {f->gate, f->up, n, f->m->hp.glu_alpha, f->m->hp.glu_limit, f->up};
-    if (wiring->act == PARE_ACT_CLAMPED_GLU)
+    pare_activation act = pare_arch_act(f->m->arch, &f->m->hp);
+    if (act == PARE_ACT_CLAMPED_GLU)
         return f->b->clamped_glu(f->b, &glu, err);
-    return f->b->activate(f->b, wiring->act, wiring->gated_ffn ? f->gate : NULL, f->up, n, f->up, err);
+    return f->b->activate(f->b, act, wiring->gated_ffn ? f->gate : NULL, f->up, n, f->up, err);
 }
 
 /* up = act(gate(x)) * up(x) or act(up(x)) for n tokens */
@@ -114,7 +115,10 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
     if (st != PARE_OK ||
         (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK)
         return st;
-    return pare_forward_activate(f, (size_t)n * hp->n_ff, err);
+    st = pare_forward_activate(f, (size_t)n * hp->n_ff, err);
+    if (st == PARE_OK && l->w[PARE_W_FFN_SUB_NORM] != NULL)
+        st = pare_forward_normalize(f, l, PARE_W_FFN_SUB_NORM, f->up, n, hp->n_ff, f->up, err);
+    return st;
 }
 
 static float residual_scale(const pare_forward *f)

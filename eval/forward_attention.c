@@ -88,5 +88,7 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
     if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
         return st;
-    return f->b->attention(f->b, &a, err);
+    if ((st = f->b->attention(f->b, &a, err)) != PARE_OK || l->w[PARE_W_ATTN_SUB_NORM] == NULL)
+        return st;
+    return pare_forward_normalize(f, l, PARE_W_ATTN_SUB_NORM, f->o, s->n, f->n_o, f->o, err);
 }

@@ -30,6 +30,15 @@ pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t
                      f->m->path, t->name, t->offset, t->n_rows, t->row_len, n);
 }
 
+/* A norm of heads that make up n elements: one for all of them, or one each. */
+static pare_status want_head_norm(const pare_forward *f, const pare_tensor *t, uint32_t n_head, uint32_t n,
+                                  pare_error *err)
+{
+    if (t != NULL && t->n_rows == n_head && t->row_len == n / n_head)
+        return PARE_OK;
+    return pare_forward_want_vector(f, t, n / n_head, err);
+}
+
 static pare_status check_attention(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
@@ -51,8 +60,9 @@ static pare_status check_attention(const pare_forward *f, const pare_forward_wei
     }
     if ((st = pare_forward_want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_Q_NORM], whole ? f->n_q : hp->head_dim_k, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_K_NORM], whole ? f->n_k : hp->head_dim_k, err)) != PARE_OK)
+        (st = want_head_norm(f, l->w[PARE_W_ATTN_Q_NORM], whole ? 1 : hp->n_head, f->n_q, err)) != PARE_OK ||
+        (st = want_head_norm(f, l->w[PARE_W_ATTN_K_NORM], whole ? 1 : hp->n_head_kv, f->n_k, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_SUB_NORM], f->n_o, err)) != PARE_OK)
         return st;
     return pare_forward_want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
 }
@@ -72,7 +82,8 @@ static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *
     if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
         (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK)
+        (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_FFN_SUB_NORM], hp->n_ff, err)) != PARE_OK)
         return st;
     if (l->w[PARE_W_FFN_GATE] == NULL)
         return PARE_OK;

@@ -383,6 +383,12 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
                        "%s: the gated unit has the factor %g and the limit %g, for which other programs read no key "
                        "for architecture '%s'; they will take their own",
                        path, (double)m->hp.glu_alpha, (double)m->hp.glu_limit, m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.act_not_in_gguf)
+        st = pare_warn(err,
+                       "%s: the activation is '%s', for which other programs read no key for architecture '%s'; they "
+                       "will take '%s'",
+                       path, pare_activation_name(pare_arch_act(m->arch, &m->hp)), m->arch->name,
+                       pare_activation_name(m->arch->wiring.act));
     if (st == PARE_OK && m->arch != NULL && m->hp.expert_norm_not_in_gguf)
         st =
             pare_warn(err,

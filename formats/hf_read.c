@@ -238,13 +238,15 @@ static pare_status count_tensors(const pare_model *m, const pare_model *raw, con
 {
     bool stack = w->map == PARE_MAP_STACK;
     *n_layers = w->hf == NULL ? 0 : pare_weight_per_layer(w->id) ? m->hp.n_layer : 1;
-    *n_experts = stack ? m->hp.n_expert : 1;
+    *n_experts = (uint32_t)pare_arch_stacked(w, &m->hp);
+    if (!pare_arch_applies(w, &m->hp))
+        *n_layers = 0;
     if (!stack || (uint64_t)*n_layers * *n_experts <= raw->n_tensors)
         return PARE_OK;
-    return pare_fail(err, PARE_ERR_FORMAT,
-                     "%s: config.json says %" PRIu32 " experts in each of %" PRIu32
-                     " layers, but there are only %zu tensors",
-                     m->path, *n_experts, *n_layers, raw->n_tensors);
+    return pare_fail(
+        err, PARE_ERR_FORMAT,
+        "%s: config.json says %" PRIu32 " %s in each of %" PRIu32 " layers, but there are only %zu tensors", m->path,
+        *n_experts, w->dim[0] == PARE_DIM_EXPERT ? "experts" : "heads", *n_layers, raw->n_tensors);
 }
 
 static pare_status match_weights(const pare_model *m, const pare_model *raw, matches *all, name_list *missing,
@@ -324,20 +326,28 @@ static int by_file_and_name(const void *a, const void *b)
     return order != 0 ? order : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
+/* The weights of one layer that stand together: all those of experts, else each by itself. */
+static size_t group_of(const pare_model *m, const entry *e)
+{
+    size_t n = m->arch->n_weights, own = (size_t)(e->weight - m->arch->weights);
+    return e->layer * (n + 1) + (e->weight->dim[0] == PARE_DIM_EXPERT ? n : own);
+}
+
 /* Put the matrices of experts of each layer where the last one stands. */
 static pare_status place_experts(const pare_model *m, entry *entries, size_t n, pare_error *err)
 {
-    const pare_tensor **last = calloc(m->hp.n_layer, sizeof *last);
+    const pare_tensor **last = calloc((size_t)m->hp.n_layer * (m->arch->n_weights + 1), sizeof *last);
     if (last == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " layers", m->path, m->hp.n_layer);
     for (size_t i = 0; i < n; i++) {
         const entry *e = &entries[i];
-        if (e->weight->map == PARE_MAP_STACK && (last[e->layer] == NULL || by_place(last[e->layer], e->src) < 0))
-            last[e->layer] = e->src;
+        if (e->weight->map == PARE_MAP_STACK &&
+            (last[group_of(m, e)] == NULL || by_place(last[group_of(m, e)], e->src) < 0))
+            last[group_of(m, e)] = e->src;
     }
     for (size_t i = 0; i < n; i++)
         if (entries[i].weight->map == PARE_MAP_STACK)
-            entries[i].at = last[entries[i].layer];
+            entries[i].at = last[group_of(m, &entries[i])];
     free(last);
     return PARE_OK;
 }
@@ -392,10 +402,10 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
     return st;
 }
 
-/* The matrices of all experts, e[0 .. n_expert), as one tensor. */
+/* The matrices of all experts, or the vectors of all heads, e[0 .. n), as one tensor. */
 static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pare_error *err)
 {
-    uint32_t n = m->hp.n_expert;
+    uint32_t n = (uint32_t)pare_arch_stacked(e->weight, &m->hp);
     pare_tensor *parts = malloc(n * sizeof *parts);
     pare_status st = PARE_OK;
     if (parts == NULL)
@@ -446,7 +456,7 @@ static pare_status add_mapped(pare_model *m, const entry *e, size_t *n_used, par
     bool stack = e->weight->map == PARE_MAP_STACK;
     pare_tensor t, plain;
     pare_status st = stack ? map_experts(m, e, &t, err) : map_one(m, e, &t, err);
-    *n_used = stack ? m->hp.n_expert : 1;
+    *n_used = (size_t)pare_arch_stacked(e->weight, &m->hp);
     if (st == PARE_OK && t.factor != NULL && (e->bias || !pare_weight_has_factor(id))) {
         st = pare_view_cast(&m->arena, &plain, &t, PARE_TYPE_F32, err);
         t = plain;

@@ -209,29 +209,31 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
     if (weight->flags & PARE_WEIGHT_MADE)
         return PARE_OK; /* stands in config.json */
     pare_status st = PARE_OK;
-    uint32_t n = weight->map == PARE_MAP_STACK ? w->hp.n_expert : 1;
+    uint32_t n = (uint32_t)pare_arch_stacked(weight, &w->hp);
     for (uint32_t expert = 0; expert < n && st == PARE_OK; expert++)
         st = add_one(w, weight, src, layer, expert, bias, err);
     return st;
 }
 
 /* How many tensors the folder has at most. */
-static size_t count_tensors(const pare_model *m)
+static size_t count_tensors(const writer *w)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < m->n_tensors; i++)
-        n += (size_t)pare_tensor_matrices(&m->tensors[i]);
+    const pare_arch *arch = w->m->arch;
+    size_t n = w->m->n_tensors;
+    for (size_t i = 0; i < arch->n_weights; i++)
+        if (arch->weights[i].map == PARE_MAP_STACK)
+            n += (size_t)pare_arch_stacked(&arch->weights[i], &w->hp) * w->hp.n_layer;
     return n;
 }
 
 static pare_status map_tensors(writer *w, pare_error *err)
 {
     const pare_arch *arch = w->m->arch;
-    pare_status st = pare_model_reserve(&w->hub, count_tensors(w->m), err);
+    pare_status st = pare_model_reserve(&w->hub, count_tensors(w), err);
     for (size_t i = 0; i < arch->n_weights && st == PARE_OK; i++) {
         const pare_arch_weight *weight = &arch->weights[i];
         uint32_t n = pare_weight_per_layer(weight->id) ? w->hp.n_layer : 1;
-        for (uint32_t layer = 0; layer < n && st == PARE_OK; layer++) {
+        for (uint32_t layer = 0; pare_arch_applies(weight, &w->hp) && layer < n && st == PARE_OK; layer++) {
             st = add_tensor(w, weight, layer, false, err);
             if (st == PARE_OK && pare_arch_allows(weight, true))
                 st = add_tensor(w, weight, layer, true, err);

@@ -350,7 +350,7 @@ pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uin
 typedef struct norm_job {
     const float *x, *weight, *bias;
     uint64_t n;
-    uint32_t width;
+    uint32_t width, weight_rows, bias_rows;
     float eps;
     bool layer;
     float *y;
@@ -388,6 +388,8 @@ template <int team> static __global__ void norm_kernel(norm_job j)
     for (uint64_t i = (uint64_t)blockIdx.x * teams + threadIdx.x / team; i < j.n; i += (uint64_t)gridDim.x * teams) {
         const float *x = j.x + i * j.width;
         float *y = j.y + i * j.width;
+        const float *weight = j.weight != NULL ? j.weight + i % j.weight_rows * j.width : NULL;
+        const float *bias = j.bias != NULL ? j.bias + i % j.bias_rows * j.width : NULL;
         float2 sum = {0, 0};
         float middle = 0;
         if (j.layer) {
@@ -408,8 +410,8 @@ template <int team> static __global__ void norm_kernel(norm_job j)
         if (isinf(sum.y)) /* squares beyond float32: a NaN is found and told, and zeros would not be */
             factor = sum.y - sum.y;
         for (uint32_t c = me; c < j.width; c += team) {
-            float v = (x[c] - middle - rest) * factor * (j.weight != NULL ? j.weight[c] : 1.0f);
-            v = j.bias != NULL ? v + j.bias[c] : v;
+            float v = (x[c] - middle - rest) * factor * (weight != NULL ? weight[c] : 1.0f);
+            v = bias != NULL ? v + bias[c] : v;
             y[c] = v;
             if (j.rounded != NULL)
                 j.rounded[i * j.width + c] = round_bf16(v);
@@ -421,14 +423,18 @@ template <int team> static __global__ void norm_kernel(norm_job j)
  * lies in the way of no input that others wait for. */
 pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
 {
-    norm_job j = {op->x, NULL, NULL, op->n, op->width, op->eps, op->kind == PARE_NORM_LAYER, op->y, NULL};
+    norm_job j = {op->x, NULL, NULL, op->n, op->width, 1, 1, op->eps, op->kind == PARE_NORM_LAYER, op->y, NULL};
     uint64_t n = op->n * op->width;
     bool held = pare_gpu_rounded_held(g);
     pare_status st = PARE_OK;
-    if (op->weight != NULL)
-        st = pare_gpu_vector_of(g, op->weight, op->width, &j.weight, err);
-    if (st == PARE_OK && op->bias != NULL)
-        st = pare_gpu_vector_of(g, op->bias, op->width, &j.bias, err);
+    if (op->weight != NULL) {
+        j.weight_rows = (uint32_t)op->weight->n_rows;
+        st = pare_gpu_vector_of(g, op->weight, op->width * op->weight->n_rows, &j.weight, err);
+    }
+    if (st == PARE_OK && op->bias != NULL) {
+        j.bias_rows = (uint32_t)op->bias->n_rows;
+        st = pare_gpu_vector_of(g, op->bias, op->width * op->bias->n_rows, &j.bias, err);
+    }
     if (st != PARE_OK || op->n == 0 || op->width == 0)
         return st;
     if (op->y != op->x)

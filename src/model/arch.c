@@ -119,8 +119,22 @@ bool pare_arch_allows(const pare_arch_weight *w, bool bias)
     return !bias || (w->flags & any_bias) != 0;
 }
 
+bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp)
+{
+    unsigned lacking = (hp->norm_pair ? PARE_IF_ONE_NORM : PARE_IF_NORM_PAIR) | (hp->qk_norm ? 0 : PARE_IF_QK_NORM) |
+                       (hp->residual_in_turn ? 0 : PARE_IF_IN_TURN);
+    return (w->flags & lacking) == 0;
+}
+
+uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp)
+{
+    return w->map == PARE_MAP_STACK ? pare_dim_size(w->dim[0], hp) : 1;
+}
+
 bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias)
 {
+    if (!pare_arch_applies(w, hp))
+        return false;
     bool other_kind = (w->flags & (hp->n_expert > 0 ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY)) != 0;
     if (!bias)
         return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
@@ -213,6 +227,8 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
     char name[128];
     pare_weight_name(name, sizeof name, w->id, layer, bias ? "bias" : "weight");
     const pare_tensor *t = pare_model_find(c->m, name);
+    if (!pare_arch_applies(w, &c->m->hp))
+        return PARE_OK; /* another row describes it, or none */
     if (t == NULL)
         return required ? note_missing(c, name, err) : PARE_OK;
     c->n_known++;
@@ -319,15 +335,21 @@ static pare_status check_vocab_rows(pare_model *m, pare_error *err)
 /* What only the tensors say. */
 static void complete_from_tensors(pare_model *m)
 {
-    m->hp.tied_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") == NULL;
-    if (m->hp.rope_scaling == PARE_ROPE_PLAIN && pare_model_weight(m, PARE_W_ROPE_FACTORS_LONG, 0, "weight") != NULL)
-        m->hp.rope_scaling = PARE_ROPE_LONGROPE;
+    pare_hparams *hp = &m->hp;
+    hp->tied_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") == NULL;
+    hp->norm_pair = pare_model_weight(m, PARE_W_ATTN_NORM_2, 0, "weight") != NULL;
+    hp->qk_norm = pare_model_weight(m, PARE_W_ATTN_Q_NORM, 0, "weight") != NULL;
+    if (m->arch->wiring.in_turn_with_ffn_norm)
+        hp->residual_in_turn = pare_model_weight(m, PARE_W_FFN_NORM, 0, "weight") != NULL;
+    if (hp->rope_scaling == PARE_ROPE_PLAIN && pare_model_weight(m, PARE_W_ROPE_FACTORS_LONG, 0, "weight") != NULL)
+        hp->rope_scaling = PARE_ROPE_LONGROPE;
 }
 
 pare_status pare_arch_check(pare_model *m, pare_error *err)
 {
     check c = {.m = m};
     const pare_arch *arch = m->arch;
+    complete_from_tensors(m);
     pare_status st = check_vocab_rows(m, err);
     if (st == PARE_OK)
         st = check_layers(m, err);
@@ -342,8 +364,6 @@ pare_status pare_arch_check(pare_model *m, pare_error *err)
     if (st == PARE_OK && c.n_known < m->n_tensors)
         st = pare_warn(err, "%s: %zu of %zu tensors are no part of architecture '%s' as it is described", m->path,
                        m->n_tensors - c.n_known, m->n_tensors, arch->name);
-    if (st == PARE_OK)
-        complete_from_tensors(m);
     pare_buf_close(&c.missing);
     return st;
 }

@@ -37,6 +37,8 @@
     X(FFN_DOWN, "blk.%u.ffn_down")                                                                                     \
     X(FFN_POST_NORM, "blk.%u.post_ffw_norm")                                                                           \
     X(LAYER_OUT_NORM, "blk.%u.layer_output_norm")                                                                      \
+    X(ATTN_SUB_NORM, "blk.%u.attn_sub_norm")                                                                           \
+    X(FFN_SUB_NORM, "blk.%u.ffn_sub_norm")                                                                             \
     X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
     X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
     X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
@@ -80,12 +82,13 @@ typedef struct pare_wiring {
     pare_norm norm;
     pare_activation act;
     pare_rope_layout rope;
-    bool gated_ffn;           /* down(act(gate(x)) * up(x)), else down(act(up(x))) */
-    bool parallel_residual;   /* attention and FFN read the same residual, both are added */
-    bool norm_after;          /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
-    bool qk_norm_whole;       /* q/k norm across all heads together, else per head */
-    bool post_norm_feeds_ffn; /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
-    bool encoder;             /* no output matrix: states of tokens come out; attention looks both ways */
+    bool gated_ffn;             /* down(act(gate(x)) * up(x)), else down(act(up(x))) */
+    bool parallel_residual;     /* attention and FFN read the same residual, both are added */
+    bool norm_after;            /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
+    bool qk_norm_whole;         /* q/k norm across all heads together, else per head */
+    bool in_turn_with_ffn_norm; /* layers that have a norm before the FFN of its own are not parallel (StableLM) */
+    bool post_norm_feeds_ffn;   /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
+    bool encoder;               /* no output matrix: states of tokens come out; attention looks both ways */
 } pare_wiring;
 
 /* A dimension of a tensor in terms of the hyperparameters. */
@@ -120,7 +123,8 @@ typedef enum pare_weight_map {
     PARE_MAP_TRANSPOSE,  /* stored [in, out], of experts [expert, in, out] */
     PARE_MAP_PLUS_ONE,   /* norm weights stored minus one */
     PARE_MAP_QKV_GROUPS, /* heads fused as [q ... q k v] a kv head become [all q, all k, all v] */
-    PARE_MAP_STACK,      /* the Hub has a matrix an expert (%e in its name), GGUF all of them in one tensor */
+    PARE_MAP_STACK,      /* the Hub has a matrix an expert, or a vector a head (%e in its name), as many as dim[0]
+                          * says, GGUF all of them in one tensor */
     PARE_MAP_ROW,        /* one row, in older GGUF files a vector */
     PARE_MAP_POSITIONS   /* the Hub has hparams.n_pos_skipped rows in front that no text reaches */
 } pare_weight_map;
@@ -135,6 +139,11 @@ enum {
     PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
     PARE_DENSE_ONLY = 128,   /* absent in a mixture of experts */
     PARE_EXPERTS_ONLY = 256, /* only there */
+    /* Only in models for which the hyperparameters say so; other rows may describe the same weight of others: */
+    PARE_IF_NORM_PAIR = 1 << 14, /* norm_pair */
+    PARE_IF_ONE_NORM = 1 << 15,  /* not norm_pair */
+    PARE_IF_QK_NORM = 1 << 16,   /* qk_norm */
+    PARE_IF_IN_TURN = 1 << 17,   /* residual_in_turn */
 };
 
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
@@ -242,6 +251,16 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 
 /* A family whose every model has experts. */
 bool pare_arch_needs_experts(const pare_arch *arch);
+
+/* Whether a model with these numbers has a place for the weight. */
+bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp);
+
+/* The tensors that the Hub has of one weight of one layer: more than one for PARE_MAP_STACK. */
+uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp);
+
+/* What a layer applies between its matrices: the family's, or what the model says instead. */
+pare_activation pare_arch_act(const pare_arch *arch, const pare_hparams *hp);
+const char *pare_activation_name(pare_activation act); /* in config.json */
 
 pare_hf_share pare_arch_share(const pare_arch_weight *w);
 

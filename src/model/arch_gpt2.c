@@ -1,7 +1,7 @@
 /* GPT-2: LayerNorm, learned positions, fused q, k and v, matrices stored [in, out]. Sources: transformers models/gpt2;
  * llama.cpp conversion/gpt2.py. */
-#include "core/json.h"
 #include "model/arch.h"
+#include "model/arch_words.h"
 
 static const pare_hf_class classes[] = {
     {"GPT2LMHeadModel", "gpt2", PARE_WINDOW_NONE,
@@ -46,22 +46,10 @@ static const char *const meta_keys[] = {
 /* Switches for attention of another kind. Stock's converter and GGUF have no word for them. */
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
-    static const struct {
-        const char *key;
-        bool usual;
-    } switches[] = {
+    static const pare_config_switch switches[] = {
         {"scale_attn_weights", true}, {"scale_attn_by_inverse_layer_idx", false}, {"add_cross_attention", false}};
     (void)hp;
-    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
-        bool found = false, on = switches[i].usual;
-        pare_status st = pare_json_bool(config, path, switches[i].key, &on, &found, err);
-        if (st == PARE_OK && on != switches[i].usual)
-            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is %s, which architecture 'gpt2' is not described with",
-                           path, switches[i].key, on ? "true" : "false");
-        if (st != PARE_OK)
-            return st;
-    }
-    return PARE_OK;
+    return pare_config_expect(config, path, "gpt2", switches, sizeof switches / sizeof *switches, err);
 }
 
 /* This family has names of its own, and no rotary positions. */
@@ -73,16 +61,13 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
                                            {"intermediate_size", "n_inner"},
                                            {"num_attention_heads", "n_head"},
                                            {"hidden_act", "activation_function"},
-                                           {"layer_norm_eps", "layer_norm_epsilon"}};
+                                           {"layer_norm_eps", "layer_norm_epsilon"},
+                                           {NULL, NULL}};
     static const char *const not_here[] = {"num_key_value_heads", "rope_theta", "rope_scaling", "attention_bias",
-                                           "mlp_bias"};
+                                           "mlp_bias", NULL};
     bool ok = json_object_set_new(config, "n_ctx", json_integer(hp->n_ctx_train)) == 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        ok = json_object_set(config, names[i][1], json_object_get(config, names[i][0])) == 0 && ok;
-        json_object_del(config, names[i][0]);
-    }
-    for (size_t i = 0; i < sizeof not_here / sizeof *not_here; i++)
-        json_object_del(config, not_here[i]);
+    ok = pare_config_rename(config, names) && ok;
+    pare_config_drop(config, not_here);
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
 

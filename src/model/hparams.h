@@ -94,6 +94,10 @@ typedef struct pare_hparams {
     pare_layer_set full;           /* layers that see all; the others have the window, if there is one */
     bool window_not_in_gguf;       /* stock writes no key for it (mistral): a conversion to GGUF must say so */
     bool residual_in_turn;         /* attention first, although the family's layers are parallel */
+    bool norm_pair;                /* attention and FFN of a parallel layer have a norm each (Falcon) */
+    bool qk_norm;                  /* heads of q and k are normalised, where the family has both kinds of models */
+    uint32_t act;                  /* pare_activation + 1 where it is not the family's, else 0 */
+    bool act_not_in_gguf;          /* no key that stock reads says act */
     float norm_eps;
     float rope_base;
     float rope_base_window; /* in layers with the window; 0: rope_base */

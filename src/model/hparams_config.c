@@ -135,14 +135,6 @@ static pare_status read_heads(pare_hparams *hp, const pare_hf_class *class, cons
 static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                      const json_t *config, const char *path, pare_error *err)
 {
-    static const struct {
-        const char *name;
-        pare_activation act;
-    } acts[] = {
-        {"silu", PARE_ACT_SILU},          {"swish", PARE_ACT_SILU},          {"gelu", PARE_ACT_GELU_ERF},
-        {"gelu_new", PARE_ACT_GELU_TANH}, {"relu", PARE_ACT_RELU},           {"gelu_pytorch_tanh", PARE_ACT_GELU_TANH},
-        {"relu2", PARE_ACT_RELU2},        {"gelu_fast", PARE_ACT_GELU_TANH}, {"silu", PARE_ACT_CLAMPED_GLU},
-    };
     bool found = false;
     pare_str name = {0};
     hp->norm_eps = class->absent.norm_eps;
@@ -151,13 +143,10 @@ static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, co
                   &hp->norm_eps, &found, err);
     if (st == PARE_OK)
         st = pare_json_str(config, path, spelling(config, k_act), &name, &found, err);
-    if (st != PARE_OK || !found)
-        return st;
-    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
-        if (pare_str_equal(name, acts[i].name) && acts[i].act == arch->wiring.act)
-            return PARE_OK;
-    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is '%.*s', which architecture '%s' is not described with",
-                     path, spelling(config, k_act), (int)(name.len < 64 ? name.len : 64), name.data, arch->name);
+    if (st == PARE_OK && found)
+        st = pare_hparams_set_act(hp, arch, name, path, spelling(config, k_act), err);
+    hp->act_not_in_gguf = hp->act != 0;
+    return st;
 }
 
 static pare_status read_llama3(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
@@ -487,9 +476,6 @@ static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const par
 
 pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err)
 {
-    static const char *const acts[] = {
-        [PARE_ACT_SILU] = "silu", [PARE_ACT_GELU_ERF] = "gelu", [PARE_ACT_GELU_TANH] = "gelu_pytorch_tanh",
-        [PARE_ACT_RELU] = "relu", [PARE_ACT_RELU2] = "relu2",   [PARE_ACT_CLAMPED_GLU] = "silu"};
     const pare_hf_class *class = pare_arch_class_for(arch, hp);
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
     if (class->experts != NULL && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)
@@ -508,7 +494,7 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {*k_heads, json_integer(hp->n_head)},
         {*k_heads_kv, json_integer(hp->n_head_kv)},
         {*k_vocab, json_integer(hp->n_vocab)},
-        {*k_act, json_string(acts[arch->wiring.act])},
+        {*k_act, json_string(pare_activation_name(pare_arch_act(arch, hp)))},
         {eps, pare_json_float(hp->norm_eps)},
         {*k_theta, pare_json_float(hp->rope_base)},
         {"rope_scaling", rope_scaling_object(hp)},

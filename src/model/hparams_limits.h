@@ -28,6 +28,10 @@ pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const
 pare_status pare_window_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
 bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config); /* false: no memory */
 
+/* Set hp->act from the name of an activation, out of a file. Errors: PARE_ERR_UNSUPPORTED. */
+pare_status pare_hparams_set_act(pare_hparams *hp, const pare_arch *arch, pare_str name, const char *path,
+                                 const char *key, pare_error *err);
+
 /* True when v, out of a file, is finite and in (0, max]. */
 bool pare_hparams_positive(double v, double max);
 

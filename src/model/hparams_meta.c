@@ -236,6 +236,15 @@ static pare_status read_norm(source *s, const pare_arch *arch, pare_hparams *hp,
     return st;
 }
 
+/* A key of GGUF that stock reads in a few families only; pare writes it where the activation is not the family's. */
+static pare_status read_act(source *s, const pare_arch *arch, pare_hparams *hp, pare_error *err)
+{
+    pare_str name = {0};
+    bool found = false;
+    pare_status st = pare_meta_str(s->meta, s->path, make_key(s, "hidden_activation"), &name, &found, err);
+    return st == PARE_OK && found ? pare_hparams_set_act(hp, arch, name, s->path, s->key, err) : st;
+}
+
 pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
                                    pare_error *err)
 {
@@ -246,6 +255,8 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = read_experts(&s, arch, hp, err);
     if (st == PARE_OK)
         st = read_norm(&s, arch, hp, err);
+    if (st == PARE_OK)
+        st = read_act(&s, arch, hp, err);
     if (st == PARE_OK)
         st = read_rope(&s, arch, hp, err);
     if (st == PARE_OK)
@@ -342,6 +353,13 @@ static pare_status put_f32(const pare_arch *arch, pare_meta *meta, const char *s
     return v == 0.0f ? PARE_OK : pare_meta_set_f32(meta, key, v, err);
 }
 
+static pare_status put_str(const pare_arch *arch, pare_meta *meta, const char *suffix, const char *v, pare_error *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s.%s", arch->name, suffix);
+    return pare_meta_set_str(meta, key, (pare_str){v, strlen(v)}, err);
+}
+
 /* Whether stock's converter writes the key ("block_count", or with "general." in front) for the family. */
 static bool lists_key(const pare_arch *arch, const char *suffix)
 {
@@ -372,15 +390,13 @@ static pare_status write_rope_scaling(const pare_hparams *hp, const pare_arch *a
 {
     static const char *const names[] = {
         [PARE_ROPE_LINEAR] = "linear", [PARE_ROPE_YARN] = "yarn", [PARE_ROPE_LONGROPE] = "longrope"};
-    char key[160];
     if (hp->rope_scaling == PARE_ROPE_PLAIN)
         return PARE_OK;
     const char *name = names[hp->rope_scaling];
     bool longrope = hp->rope_scaling == PARE_ROPE_LONGROPE;
     pare_status st = PARE_OK;
-    snprintf(key, sizeof key, "%s.rope.scaling.type", arch->name);
     if (!longrope || lists_key(arch, "rope.scaling.type")) /* the factors' tensors say it as well */
-        st = pare_meta_set_str(meta, key, (pare_str){name, strlen(name)}, err);
+        st = put_str(arch, meta, "rope.scaling.type", name, err);
     if (st == PARE_OK && !longrope)
         st = put_f32(arch, meta, "rope.scaling.factor", hp->rope_factor, err);
     if (st == PARE_OK && longrope)
@@ -462,6 +478,8 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = write_expert_widths(hp, arch, meta, err);
     if (st == PARE_OK)
         st = pare_hparams_encoder_to_meta(hp, arch, meta, err);
+    if (st == PARE_OK && hp->act != 0)
+        st = put_str(arch, meta, "hidden_activation", pare_activation_name(pare_arch_act(arch, hp)), err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)

@@ -375,15 +375,15 @@ static pare_status show_part(pare_arena *arena, pare_tensor *out, const pare_ten
 
 pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err)
 {
-    if (src->n_dims != 3 || i >= src->dim[0])
-        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions has no matrix %" PRIu64, src->name,
+    if (src->n_dims < 2 || src->n_dims > 3 || i >= src->dim[0])
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' of %" PRIu32 " dimensions has no part %" PRIu64, src->name,
                          src->n_dims, i);
-    pare_status st = show_part(arena, out, src, i * src->dim[1], err);
+    pare_status st = show_part(arena, out, src, i * (src->n_rows / src->dim[0]), err);
     if (st != PARE_OK)
         return st;
     out->factor = src->factor != NULL ? src->factor + i : NULL;
-    out->n_dims = 2;
-    memcpy(out->dim, src->dim + 1, 2 * sizeof *src->dim);
+    out->n_dims = src->n_dims - 1;
+    memcpy(out->dim, src->dim + 1, out->n_dims * sizeof *src->dim);
     return pare_tensor_set_shape(out, src->name, err);
 }
 

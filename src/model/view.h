@@ -36,8 +36,8 @@ pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_
  * is copied. Errors: PARE_ERR_RANGE (another shape), PARE_ERR_UNSUPPORTED (another type), PARE_ERR_MEMORY. */
 pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tensor *parts, uint64_t n, pare_error *err);
 
-/* Back: matrix i of a tensor of three dimensions; i < src->dim[0]. Errors: PARE_ERR_RANGE (other dimensions),
- * PARE_ERR_MEMORY. */
+/* Back: matrix i of a tensor of three dimensions, vector i of one of two; i < src->dim[0]. Errors: PARE_ERR_RANGE
+ * (other dimensions), PARE_ERR_MEMORY. */
 pare_status pare_view_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t i, pare_error *err);
 
 /* One of `count` equal shares of the rows of each matrix of src (of two or three dimensions); per_element: of the

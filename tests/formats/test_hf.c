@@ -674,7 +674,7 @@ static void refuses_bad_configs(void **state)
         {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}}",
          PARE_ERR_RANGE, "llama3"},
         {"{\"partial_rotary_factor\":0.5}", PARE_ERR_UNSUPPORTED, "partial_rotary_factor"},
-        {"{\"hidden_act\":\"gelu\"}", PARE_ERR_UNSUPPORTED, "gelu"},
+        {"{\"hidden_act\":\"quick_gelu\"}", PARE_ERR_UNSUPPORTED, "quick_gelu"},
         {"{\"attention_bias\":true}", PARE_ERR_FORMAT, "q_proj.bias"},
         {"{\"attention_bias\":1}", PARE_ERR_FORMAT, "attention_bias"},
         {"{\"tie_word_embeddings\":false}", PARE_ERR_FORMAT, "lm_head.weight"},

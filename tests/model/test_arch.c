@@ -650,7 +650,10 @@ static void stacks_and_takes_apart(void **state)
     pare_tensor_release(&one, 0, 2);
     CHECK(pare_tensor_read(&one, 1, 2, y, &err) == PARE_ERR_RANGE);
     CHECK(pare_view_part(&arena, &one, &all, 3, &err) == PARE_ERR_RANGE);
-    CHECK(pare_view_part(&arena, &one, &parts[0], 0, &err) == PARE_ERR_RANGE);
+    CHECK_OK(pare_view_part(&arena, &one, &parts[0], 1, &err), &err);
+    CHECK(one.n_dims == 1 && one.n_rows == 1 && one.row_len == 3);
+    CHECK(pare_view_part(&arena, &all, &one, 0, &err) == PARE_ERR_RANGE);
+    CHECK_OK(pare_view_stack(&arena, &all, parts, 3, &err), &err);
     CHECK(pare_view_row(&one, &parts[0], &err) == PARE_ERR_RANGE);
     parts[1].dim[0] = 3;
     CHECK(pare_view_stack(&arena, &all, parts, 3, &err) == PARE_ERR_RANGE);
