@@ -3,6 +3,7 @@
 #define PARE_FORMATS_HF_H
 
 #include "formats/gguf.h"
+#include "formats/pack.h"
 
 /* Fill m from the folder: safetensors mapped to GGUF names through the architecture's description (rows reordered on
  * the fly), metadata as stock's converter writes it, vocabulary, side files. With PARE_OPEN_RAW the Hub's own names and
@@ -11,7 +12,9 @@ pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_e
 
 typedef struct pare_hf_write_options {
     bool force;
-    uint64_t shard_bytes; /* 0: 5 GB, the Hub's custom */
+    uint64_t shard_bytes;         /* 0: 5 GB, the Hub's custom */
+    const pare_pack_format *pack; /* how matrices of the layers are packed; NULL: they are not */
+    pare_pack_options pack_options;
 } pare_hf_write_options;
 
 /* Write m (known architecture) as a Hub folder: tensors that are plain floats keep their type, quantized ones are
@@ -24,5 +27,9 @@ typedef struct pare_hf_write_options {
  * PARE_ERR_USAGE (exists, is the folder of the input), PARE_ERR_IO, PARE_ERR_MEMORY. */
 pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
                           pare_pin *pin, pare_error *err);
+
+/* Bytes of the weights of that folder. Errors: the same, but nothing is written. */
+pare_status pare_hf_size(const pare_model *m, pare_type dtype, const pare_hf_write_options *options, uint64_t *n_bytes,
+                         pare_error *err);
 
 #endif

@@ -7,9 +7,11 @@
 #include "formats/safetensors.h"
 #include "formats/tokenizer_files.h"
 #include "model/view.h"
+#include "quant/preset.h"
 #include "quant/registry.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +27,7 @@ typedef struct writer {
     pare_type type;  /* for weights that are no plain floats */
     const char *dir; /* the temporary folder */
     size_t n_seen;   /* tensors of m that have a form on the Hub */
+    pare_pack pack;  /* how the matrices of the layers are packed */
 } writer;
 
 /* ---- tensors ---- */
@@ -68,8 +71,12 @@ static pare_status fits_exactly(const pare_tensor *src, pare_type type, bool *fi
  * converter widened to F32 go back when that loses nothing, so that a folder of BF16 weights stays one. */
 static pare_status choose_type(const writer *w, const pare_tensor *src, pare_type *type, pare_error *err)
 {
-    bool fits = false;
-    *type = pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT ? src->type : w->type;
+    bool fits = false, is_float = (pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT) != 0;
+    *type = is_float ? src->type : w->type;
+    if (w->pack.format != NULL) {
+        *type = is_float ? w->type : src->type; /* blocks may hold what the format can keep: they are cast later */
+        return PARE_OK;
+    }
     if (src->type != PARE_TYPE_F32 || w->type == PARE_TYPE_F32)
         return PARE_OK;
     pare_status st = fits_exactly(src, w->type, &fits, err);
@@ -92,7 +99,7 @@ static pare_status turn(writer *w, const pare_tensor *src, pare_tensor *t, pare_
     pare_type type = PARE_TYPE_NONE;
     pare_status st = choose_type(w, src, &type, err);
     if (st == PARE_OK)
-        st = cast_to(w, &plain, src, type, err);
+        st = cast_to(w, &plain, src, pare_type_get(type)->block_len == 1 ? type : w->type, err);
     return st == PARE_OK ? pare_view_transpose(&w->hub.arena, t, &plain, (pare_hf_share){0}, err) : st;
 }
 
@@ -124,6 +131,39 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
     return PARE_OK;
 }
 
+/* Whether a tensor of the Hub is the matrix of a linear layer, which formats of packed weights pack. */
+static bool is_linear(const writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *t)
+{
+    char name[NAME_BYTES];
+    return !bias && pare_weight_per_layer(weight->id) && t->n_dims == 2 && t->n_rows > 1 &&
+           weight->map != PARE_MAP_TRANSPOSE && (weight->flags & PARE_NO_SUFFIX) == 0 &&
+           pare_preset_quantizes(w->m->arch->name, pare_weight_name(name, sizeof name, weight->id, 0, "weight"), 2);
+}
+
+/* Add a tensor that is complete but for packing: its name and rows are the Hub's. */
+static pare_status add_made(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *t, pare_error *err)
+{
+    static const char end[] = ".weight";
+    pare_tensor plain = *t;
+    char module[NAME_BYTES];
+    int n = (int)strlen(t->name) - (int)strlen(end);
+    bool has_end = n > 0 && strcmp(t->name + n, end) == 0;
+    if (w->pack.format == NULL)
+        return pare_model_add(&w->hub, t, NULL, err);
+    snprintf(module, sizeof module, "%.*s", n, t->name);
+    if (has_end && is_linear(w, weight, bias, t)) {
+        plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
+        return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add(&w->pack, &w->hub, &plain, module, err);
+    }
+    pare_status st = PARE_OK;
+    if (has_end && pare_weight_per_layer(weight->id) && t->n_dims == 2)
+        st = pare_buf_printf(&w->pack.kept, err, "%s\n", module);
+    if (st == PARE_OK && pare_type_get(t->type)->block_len > 1)
+        st = cast_to(w, &plain, t, w->type, err);
+    plain.name = t->name;
+    return st == PARE_OK ? pare_model_add(&w->hub, &plain, NULL, err) : st;
+}
+
 /* Add one tensor of the Hub: src, or matrix `expert` of it, in the type and under the name that it has there. */
 static pare_status add_one(writer *w, const pare_arch_weight *weight, const pare_tensor *src, uint32_t layer,
                            uint32_t expert, bool bias, pare_error *err)
@@ -145,7 +185,7 @@ static pare_status add_one(writer *w, const pare_arch_weight *weight, const pare
     if (st != PARE_OK)
         return st;
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, expert, bias);
-    return pare_model_add(&w->hub, &t, NULL, err);
+    return add_made(w, weight, bias, &t, err);
 }
 
 /* The weights that share a tensor of the Hub, in the order of their shares. *n: how many there are, all or none. */
@@ -194,7 +234,7 @@ static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_
     if (st == PARE_OK)
         st = unmap(w, weight, bias, &united, &t, err);
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, 0, bias);
-    return st == PARE_OK ? pare_model_add(&w->hub, &t, NULL, err) : st;
+    return st == PARE_OK ? add_made(w, weight, bias, &t, err) : st;
 }
 
 static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
@@ -215,7 +255,7 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
     return st;
 }
 
-/* How many tensors the folder has at most. */
+/* How many tensors the folder has at most: packed, up to five for one. */
 static size_t count_tensors(const writer *w)
 {
     const pare_arch *arch = w->m->arch;
@@ -223,7 +263,7 @@ static size_t count_tensors(const writer *w)
     for (size_t i = 0; i < arch->n_weights; i++)
         if (arch->weights[i].map == PARE_MAP_STACK)
             n += (size_t)pare_arch_stacked(&arch->weights[i], &w->hp) * w->hp.n_layer;
-    return n;
+    return w->pack.format != NULL ? 5 * n : n;
 }
 
 static pare_status map_tensors(writer *w, pare_error *err)
@@ -378,14 +418,17 @@ static pare_status write_config(writer *w, pare_error *err)
     if (st != PARE_OK)
         goto done;
     const char *key = json_object_get(doc, "dtype") != NULL ? "dtype" : "torch_dtype";
-    const char *said = json_string_value(json_object_get(doc, key)), *dtype = dtype_word(main_type(&w->hub));
+    const char *said = json_string_value(json_object_get(doc, key)), *dtype = NULL;
+    bool packed = w->pack.format != NULL;
+    dtype = dtype_word(packed ? w->type : main_type(&w->hub));
     bool still_true = said != NULL ? strcmp(said, dtype) == 0 : main_type(&w->hub) == main_type(w->m);
-    if (old != NULL && still_true && json_object_get(doc, "quantization_config") == NULL) {
+    if (old != NULL && still_true && !packed && json_object_get(doc, "quantization_config") == NULL) {
         st = copy_file(w, old, err);
         goto done;
     }
     json_object_del(doc, "quantization_config");
-    if (json_object_set_new(doc, key, json_string(dtype)) != 0 || (old == NULL && !put_ids(doc, w->m)))
+    bool ok = !packed || json_object_set_new(doc, "quantization_config", w->pack.format->settings(&w->pack)) == 0;
+    if (!ok || json_object_set_new(doc, key, json_string(dtype)) != 0 || (old == NULL && !put_ids(doc, w->m)))
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
     if (st == PARE_OK)
         st = write_json(w, "config.json", doc, err);
@@ -482,23 +525,53 @@ static pare_status refuse_input(const pare_model *m, const char *dir, pare_error
     return PARE_OK;
 }
 
-pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
-                          pare_pin *pin, pare_error *err)
+/* The tensors of the folder: w->hub. */
+static pare_status plan_folder(writer *w, const pare_model *m, pare_type dtype, const pare_hf_write_options *options,
+                               pare_error *err)
 {
-    writer w = {.m = m, .type = dtype == PARE_TYPE_NONE ? main_type(m) : dtype};
-    pare_outdir out = {0};
-    uint64_t shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : DEFAULT_SHARD_BYTES;
+    *w = (writer){.m = m, .hub.path = m->path};
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: its architecture is not described, so its tensors have no names in a folder", m->path);
-    if (w.type != PARE_TYPE_F32 && w.type != PARE_TYPE_F16 && w.type != PARE_TYPE_BF16)
+    if (options->pack != NULL) {
+        w->pack = (pare_pack){.format = options->pack, .options = options->pack_options};
+        dtype = dtype == PARE_TYPE_NONE ? options->pack->dtype : dtype;
+    }
+    w->type = dtype == PARE_TYPE_NONE ? main_type(m) : dtype;
+    if (w->type != PARE_TYPE_F32 && w->type != PARE_TYPE_F16 && w->type != PARE_TYPE_BF16)
         return pare_fail(err, PARE_ERR_USAGE, "weights of a folder are F32, F16 or BF16, not %s",
-                         pare_type_get(w.type)->name);
-    pare_status st = refuse_input(m, dir, err);
+                         pare_type_get(w->type)->name);
+    pare_status st = w->pack.format != NULL ? w->pack.format->check(&w->pack.options, err) : PARE_OK;
     if (st == PARE_OK)
-        st = complete_hparams(&w, err);
+        st = complete_hparams(w, err);
+    return st == PARE_OK ? map_tensors(w, err) : st;
+}
+
+static void writer_close(writer *w)
+{
+    pare_model_close(&w->hub);
+    pare_buf_close(&w->pack.kept);
+}
+
+pare_status pare_hf_size(const pare_model *m, pare_type dtype, const pare_hf_write_options *options, uint64_t *n_bytes,
+                         pare_error *err)
+{
+    writer w;
+    pare_status st = plan_folder(&w, m, dtype, options, err);
+    *n_bytes = st == PARE_OK ? pare_model_n_bytes(&w.hub) : 0;
+    writer_close(&w);
+    return st;
+}
+
+pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype, const pare_hf_write_options *options,
+                          pare_pin *pin, pare_error *err)
+{
+    writer w;
+    pare_outdir out = {0};
+    uint64_t shard_bytes = options->shard_bytes > 0 ? options->shard_bytes : DEFAULT_SHARD_BYTES;
+    pare_status st = plan_folder(&w, m, dtype, options, err);
     if (st == PARE_OK)
-        st = map_tensors(&w, err);
+        st = refuse_input(m, dir, err);
     if (st == PARE_OK)
         st = pare_outdir_open(&out, dir, options->force ? PARE_OUTPUT_FORCE : 0, err);
     w.dir = out.tmp;
@@ -514,8 +587,8 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
     if (st == PARE_OK)
         st = pare_outdir_commit(&out, err);
     pare_outdir_close(&out);
-    pare_model_close(&w.hub);
-    if (st == PARE_ERR_NUMBER || st == PARE_ERR_UNSUPPORTED)
+    writer_close(&w);
+    if (st == PARE_ERR_NUMBER || st == PARE_ERR_UNSUPPORTED || st == PARE_ERR_RANGE)
         st = pare_fail_in(err, st, m->path); /* the input's fault */
     return st;
 }

@@ -12,4 +12,5 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .weight_range = pare_row_weight_range,
                                     .compare = pare_row_compare,
                                     .compare_means = pare_row_compare_means,
-                                    .importance = pare_row_importance};
+                                    .importance = pare_row_importance,
+                                    .group_fit = pare_group_fit};

@@ -3,6 +3,7 @@
 #ifndef PARE_QUANT_PATH_TABLE_H
 #define PARE_QUANT_PATH_TABLE_H
 
+#include "quant/group_fit.h"
 #include "quant/row_passes.h"
 #include "quant/types.h"
 
@@ -15,6 +16,8 @@ typedef struct pare_path_table {
     pare_weight_range (*weight_range)(const float *w, size_t n);
     pare_row_sums (*compare)(const float *x, const float *y, const float *weight, size_t n);
     pare_mean_sums (*compare_means)(const float *x, const float *y, const float *mean, size_t n);
+    bool (*group_fit)(const pare_group_shape *shape, const float *x, size_t n, pare_group *group,
+                      uint8_t *codes); /* quant/group_fit.h */
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 

@@ -11,6 +11,7 @@ typedef struct job {
     const char *output;
     bool to_gguf;
     pare_type dtype; /* NONE: auto */
+    pare_hf_write_options folder;
     pare_model in, out;
     pare_plan plan;
     pare_pin pin;
@@ -23,6 +24,29 @@ static bool ends_in(const char *text, const char *tail)
     return n >= m && strcmp(text + n - m, tail) == 0;
 }
 
+/* How the weights of a folder are packed, if they are. */
+static pare_status choose_packing(job *j, const char *format, pare_error *err)
+{
+    static const cmd_option_id ids[] = {OPT_BITS, OPT_GROUP_SIZE, OPT_WHOLE_ROWS, OPT_SYMMETRIC};
+    const char *symmetric = cmd_text(j->args, OPT_SYMMETRIC);
+    j->folder = (pare_hf_write_options){.force = cmd_has(j->args, OPT_FORCE),
+                                        .shard_bytes = cmd_number(j->args, OPT_SPLIT_SIZE),
+                                        .pack = format != NULL ? pare_pack_find(format) : NULL};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (j->folder.pack == NULL && cmd_has(j->args, ids[i]))
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "convert: --bits, --group-size, --whole-rows and --symmetric are for formats "
+                             "that pack weights, such as --format awq");
+    pare_pack_options *o = &j->folder.pack_options;
+    o->bits = (unsigned)cmd_number(j->args, OPT_BITS);
+    if (symmetric != NULL)
+        o->symmetric = strcmp(symmetric, "yes") == 0 ? 1 : -1;
+    o->group = cmd_has(j->args, OPT_GROUP_SIZE) ? (int64_t)cmd_number(j->args, OPT_GROUP_SIZE) : 0;
+    if (cmd_has(j->args, OPT_WHOLE_ROWS))
+        o->group = -1;
+    return PARE_OK;
+}
+
 static pare_status choose_format(job *j, pare_error *err)
 {
     const char *format = cmd_text(j->args, OPT_FORMAT), *dtype = cmd_text(j->args, OPT_DTYPE);
@@ -33,7 +57,7 @@ static pare_status choose_format(job *j, pare_error *err)
     if (!j->to_gguf && j->dtype != PARE_TYPE_NONE && !(pare_type_get(j->dtype)->traits & PARE_TRAIT_FLOAT))
         return pare_fail(err, PARE_ERR_USAGE,
                          "convert: --dtype %s needs a GGUF output; a folder holds f32, f16 or bf16", dtype);
-    return PARE_OK;
+    return choose_packing(j, format, err);
 }
 
 static pare_status check_outputs(const job *j, pare_error *err)
@@ -46,10 +70,10 @@ static pare_status check_outputs(const job *j, pare_error *err)
     return cmd_outputs_check(&outputs, &j->in, force, err);
 }
 
-/* What blocks are decoded to in a folder, which holds plain floats only. */
+/* What blocks are decoded to in a folder of plain floats; what is not packed in one of packed weights. */
 static pare_type decoded_type(const job *j)
 {
-    return j->dtype != PARE_TYPE_NONE ? j->dtype : PARE_TYPE_BF16;
+    return j->dtype != PARE_TYPE_NONE || j->folder.pack != NULL ? j->dtype : PARE_TYPE_BF16;
 }
 
 /* The model, with its lock and checksums. A GGUF file appears together with them; a folder just before, since they may
@@ -57,16 +81,15 @@ static pare_type decoded_type(const job *j)
 static pare_status write_model(job *j, pare_error *err)
 {
     pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
-    uint64_t split = cmd_number(j->args, OPT_SPLIT_SIZE);
-    bool force = cmd_has(j->args, OPT_FORCE);
     pare_output_set set = {0};
-    const pare_write_options options = {.force = force, .split_bytes = split, .pending = &set};
+    const pare_write_options options = {
+        .force = j->folder.force, .split_bytes = j->folder.shard_bytes, .pending = &set};
     j->pin.files_only = !j->pinning.wanted;
     pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf)
         st = pare_gguf_write(&j->out, j->output, &options, pin, err);
     else if (st == PARE_OK)
-        st = pare_hf_write(&j->out, j->output, decoded_type(j), &(pare_hf_write_options){force, split}, pin, err);
+        st = pare_hf_write(&j->out, j->output, decoded_type(j), &j->folder, pin, err);
     if (st == PARE_OK)
         st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
     if (st == PARE_OK && j->to_gguf) /* a folder is there already, and its lock must follow */
@@ -77,45 +100,30 @@ static pare_status write_model(job *j, pare_error *err)
     return st;
 }
 
-/* Bytes of the weights as they will be stored. */
-static uint64_t stored_bytes(const job *j)
+/* Bytes of the output: of a GGUF file exactly, of a folder those of its weights. *weights: those of the weights. */
+static pare_status planned_bytes(const job *j, uint64_t *n, uint64_t *weights, pare_error *err)
 {
-    uint64_t n = 0, row = 0;
-    for (size_t i = 0; i < j->out.n_tensors; i++) {
-        const pare_tensor *t = &j->out.tensors[i];
-        bool kept = j->to_gguf || (pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT);
-        n += !kept && pare_row_bytes(decoded_type(j), t->row_len, &row) ? row * t->n_rows : t->n_bytes;
-    }
-    return n;
-}
-
-/* Bytes of the output: of a GGUF file exactly, of a folder those of its weights. */
-static pare_status planned_bytes(const job *j, uint64_t *n, pare_error *err)
-{
-    const pare_write_options options = {.split_bytes = cmd_number(j->args, OPT_SPLIT_SIZE)};
+    const pare_write_options options = {.split_bytes = j->folder.shard_bytes};
+    *weights = pare_model_n_bytes(&j->out);
     if (j->to_gguf)
         return pare_gguf_size(&j->out, &options, n, err);
-    *n = stored_bytes(j);
-    return PARE_OK;
-}
-
-static double bits_per_weight(const job *j)
-{
-    uint64_t n = pare_model_n_params(&j->out);
-    return n > 0 ? 8.0 * (double)stored_bytes(j) / (double)n : 0;
+    pare_status st = pare_hf_size(&j->out, decoded_type(j), &j->folder, n, err);
+    *weights = *n;
+    return st;
 }
 
 static pare_status report(const job *j, bool dry, pare_error *err)
 {
-    uint64_t planned = 0;
-    pare_status st = planned_bytes(j, &planned, err);
+    uint64_t planned = 0, weights = 0, n_params = pare_model_n_params(&j->out);
+    pare_status st = planned_bytes(j, &planned, &weights, err);
     if (st != PARE_OK)
         return st;
+    double bits = n_params > 0 ? 8.0 * (double)weights / (double)n_params : 0;
     if (cmd_has(j->args, OPT_JSON)) {
         json_t *doc = json_object();
         json_object_set_new(doc, "output", cmd_json_text(j->output, strlen(j->output)));
         cmd_json_u64(doc, "bytes", dry ? planned : cmd_pin_bytes(&j->pin));
-        cmd_json_real(doc, "bits_per_weight", bits_per_weight(j));
+        cmd_json_real(doc, "bits_per_weight", bits);
         json_object_set_new(doc, "dry_run", json_boolean(dry));
         json_object_set_new(doc, "tensors", cmd_json_plan(&j->plan));
         if (dry)
@@ -129,7 +137,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
     printf("%s: %zu tensors, %s, %.2f bits per weight\n", cmd_safe(j->output, strlen(j->output)), j->out.n_tensors,
-           cmd_bytes(planned), bits_per_weight(j));
+           cmd_bytes(planned), bits);
     if (dry)
         printf("free disk: %s; nothing was written (--dry-run)\n", cmd_bytes(cmd_free_bytes(j->output)));
     else
@@ -149,7 +157,7 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK)
-        st = pare_convert(&j.out, &j.in, j.dtype, &j.plan, err);
+        st = pare_convert(&j.out, &j.in, j.folder.pack == NULL ? j.dtype : PARE_TYPE_NONE, &j.plan, err);
     if (st == PARE_OK && !dry)
         st = write_model(&j, err);
     if (st == PARE_OK)
