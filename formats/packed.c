@@ -11,6 +11,7 @@ enum { NAME_BYTES = 512 };
 
 static const pare_packed_format *const formats[] = {
     &pare_packed_gptq,
+    &pare_packed_mxfp4,
 };
 
 /* Files that say what quantization_config would, from before there was one. */

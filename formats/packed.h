@@ -70,5 +70,6 @@ const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, 
                                       uint64_t n_rows, uint64_t row_len, pare_status *st, pare_error *err);
 
 extern const pare_packed_format pare_packed_gptq;
+extern const pare_packed_format pare_packed_mxfp4;
 
 #endif

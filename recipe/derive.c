@@ -415,6 +415,12 @@ bool pare_derive_keeps_f32(const pare_tensor *t)
 
 uint32_t pare_derive_file_type(pare_type type)
 {
-    const pare_preset *preset = pare_preset_find(pare_type_get(type)->name);
+    const pare_preset *preset = pare_preset_find(pare_type_get(type)->name), *other = NULL;
+    size_t n = 0;
+    for (size_t i = 0; (other = pare_preset_at(i)) != NULL && preset == NULL && n < 2; i++)
+        n += other->base == type;
+    for (size_t i = 0; n == 1 && preset == NULL; i++) /* the only one of this type has another name: mxfp4_moe */
+        if (pare_preset_at(i)->base == type)
+            preset = pare_preset_at(i);
     return preset != NULL ? preset->ftype : 1024; /* LLAMA_FTYPE_GUESSED */
 }

@@ -299,8 +299,11 @@ pare_status pare_view_codes(pare_arena *arena, pare_tensor *out, const pare_code
 /* Nibbles 0..2k-1 of k bytes, the first in the low half, into bytes that hold nibble j below and j + k above. */
 static void regroup(const uint8_t *from, uint8_t *to, size_t k)
 {
-    for (size_t j = 0; j < k; j++)
-        to[j] = (uint8_t)((from[j / 2] >> (j % 2 * 4) & 15) | (from[(j + k) / 2] >> ((j + k) % 2 * 4) & 15) << 4);
+    const uint8_t *low = from, *high = from + k / 2; /* k is even */
+    for (size_t j = 0; j < k / 2; j++) {
+        to[2 * j] = (uint8_t)((low[j] & 15) | high[j] << 4);
+        to[2 * j + 1] = (uint8_t)(low[j] >> 4 | (high[j] & 0xf0));
+    }
 }
 
 static pare_status refuse_scale(const codes *v, uint64_t row, uint64_t i, unsigned byte, pare_error *err)
