@@ -10,6 +10,7 @@
 enum { NAME_BYTES = 512 };
 
 static const pare_packed_format *const formats[] = {
+    &pare_packed_awq,
     &pare_packed_gptq,
     &pare_packed_mxfp4,
 };
@@ -18,6 +19,7 @@ static const pare_packed_format *const formats[] = {
 static const struct {
     const char *file, *method;
 } stand_ins[] = {
+    {"quant_config.json", "awq"},
     {"quantize_config.json", "gptq"},
 };
 
@@ -64,6 +66,26 @@ const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, 
 }
 
 /* ---- settings ---- */
+
+pare_status pare_packed_group_size(const pare_packed *p, const char *key, uint64_t *group, pare_error *err)
+{
+    const json_t *value = json_object_get(p->settings, key);
+    *group = 0;
+    if (json_is_integer(value) && json_integer_value(value) == -1)
+        return PARE_OK;
+    return pare_json_u64(p->settings, p->path, key, 1, UINT32_MAX, group, NULL, err);
+}
+
+pare_status pare_packed_check_group(const pare_packed *p, const pare_tensor *codes, uint64_t row_len, uint64_t group,
+                                    pare_error *err)
+{
+    if (row_len % group == 0)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_RANGE,
+                     "%s: groups of %" PRIu64 " columns ('group_size') do not divide the %" PRIu64
+                     " columns that tensor '%s' holds",
+                     p->path, group, row_len, codes->name);
+}
 
 static pare_status find_format(pare_packed *p, const char *method, pare_error *err)
 {

@@ -69,7 +69,14 @@ const pare_tensor *pare_packed_part(const pare_packed *p, const char *module, co
 const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, const char *end, pare_type type,
                                       uint64_t n_rows, uint64_t row_len, pare_status *st, pare_error *err);
 
-extern const pare_packed_format pare_packed_gptq;
+/* The member `key` of the settings that is a number of columns; -1 there, a whole row, gives 0. */
+pare_status pare_packed_group_size(const pare_packed *p, const char *key, uint64_t *group, pare_error *err);
+
+/* Whether rows of row_len columns are made of groups: PARE_ERR_RANGE if they are not. codes: for the message. */
+pare_status pare_packed_check_group(const pare_packed *p, const pare_tensor *codes, uint64_t row_len, uint64_t group,
+                                    pare_error *err);
+
+extern const pare_packed_format pare_packed_awq, pare_packed_gptq;
 extern const pare_packed_format pare_packed_mxfp4;
 
 #endif

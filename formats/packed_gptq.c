@@ -22,20 +22,33 @@ typedef struct settings {
 
 enum { PART_CODES, PART_ZEROS, PART_SCALES };
 
+/* Rules for single modules: GPTQModel's "-:<expression>" leaves modules unpacked, which their tensors show; settings of
+ * their own, which "+:" or the expression alone gives, are not read. */
+static pare_status check_dynamic(const pare_packed *p, pare_error *err)
+{
+    json_t *dynamic = json_object_get(p->settings, "dynamic"), *rule;
+    const char *key;
+    json_object_foreach(dynamic, key, rule)
+    {
+        if (strncmp(key, "-:", 2) != 0 && json_object_size(rule) > 0)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'dynamic' has settings for modules like '%s'", p->path,
+                             key);
+    }
+    return PARE_OK;
+}
+
 static pare_status start(pare_packed *p, pare_error *err)
 {
     settings *s = pare_arena_alloc(p->arena, sizeof *s, err);
     pare_str version = {"gptq", 4};
-    const json_t *group = json_object_get(p->settings, "group_size"),
-                 *dynamic = json_object_get(p->settings, "dynamic");
     pare_status st = s == NULL ? PARE_ERR_MEMORY : PARE_OK;
     if (st == PARE_OK)
         st = pare_json_u64(p->settings, p->path, "bits", 2, 8, &s->bits, NULL, err);
     if (st == PARE_OK && (s->bits > 4 && s->bits != 8))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'bits' is %" PRIu64 "; GPTQ with 2, 3, 4 or 8 bits is read",
                          p->path, s->bits);
-    if (st == PARE_OK && (!json_is_integer(group) || json_integer_value(group) != -1))
-        st = pare_json_u64(p->settings, p->path, "group_size", 1, UINT32_MAX, &s->group, NULL, err);
+    if (st == PARE_OK)
+        st = pare_packed_group_size(p, "group_size", &s->group, err);
     bool found = false;
     if (st == PARE_OK)
         st = pare_json_str(p->settings, p->path, "checkpoint_format", &version, &found, err);
@@ -45,11 +58,9 @@ static pare_status start(pare_packed *p, pare_error *err)
     if (!second && (version.len != 4 || memcmp(version.data, "gptq", 4) != 0))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'checkpoint_format' is '%.*s'; 'gptq' and 'gptq_v2' are read",
                          p->path, (int)version.len, version.data);
-    if (json_object_size(dynamic) > 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'dynamic' asks for settings of single modules", p->path);
     s->offset = !second;
     p->state = s;
-    return PARE_OK;
+    return check_dynamic(p, err);
 }
 
 static void read_codes(const pare_grid *g, uint64_t row, int16_t *dst)
@@ -128,12 +139,7 @@ static pare_status find_shape(const pare_packed *p, const pare_tensor *codes, pa
     g->n_rows = codes->row_len;
     g->row_len = bits / s->bits;
     g->group = s->group > 0 ? s->group : g->row_len;
-    if (g->row_len % g->group != 0)
-        return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: 'group_size' is %" PRIu64 ", which does not divide the %" PRIu64
-                         " columns that tensor '%s' holds",
-                         p->path, g->group, g->row_len, codes->name);
-    return PARE_OK;
+    return pare_packed_check_group(p, codes, g->row_len, g->group, err);
 }
 
 static pare_status unpack(const pare_packed *p, const pare_tensor *primary, const char *module, pare_tensor *out,

@@ -25,6 +25,7 @@ typedef struct pare_grid {
     /* For these two; they mean what the format says. Parts lie in mapped files: data is set. */
     pare_tensor part[PARE_GRID_PARTS];
     int bits, zero;
+    bool by_rows;
 } pare_grid;
 
 /* Complete *out, whose name, file and offset are set: a matrix that g describes. g is copied to the arena. scales:

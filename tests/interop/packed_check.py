@@ -90,5 +90,66 @@ def gptq():
                 same_values(work / name, truth, name)
 
 
+def awq():
+    rng = np.random.default_rng(2)
+    for version in 'gemm', 'gemv':
+        for group in 32, 64, 128, -1:
+            name = f'awq_{version}g{group}'
+
+            def pack(w):
+                q, z, s, group_of = packed.quantize(w, 4, group, rng)
+                parts = packed.pack_awq(q, z, s) if version == 'gemm' else packed.pack_awq_gemv(q, z, s, group)
+                return parts, packed.values(q, z, s, group_of)
+            settings = {'quant_method': 'awq', 'bits': 4, 'group_size': group, 'zero_point': True, 'version': version}
+            truth = make(work / name, models / 'llama', pack, settings)
+            same_values(work / name, truth, name)
+
+
+def decoded(folder):
+    """The values of a folder that pare wrote, by the decoders here."""
+    config = json.loads((folder / 'config.json').read_text())
+    settings, tensors = config['quantization_config'], load(folder / 'model.safetensors')
+    out = {}
+    for name, t in tensors.items():
+        if not name.endswith(('.qweight', '.qzeros', '.scales', '.g_idx')):
+            out[name] = t.astype(np.float32)
+        elif name.endswith('.qweight'):
+            module = name.removesuffix('qweight')
+            parts = {end: tensors[module + end] for end in ('qweight', 'qzeros', 'scales', 'g_idx') if module + end in tensors}
+            if settings['quant_method'] == 'awq':
+                in_features = len(parts['qweight'])
+                group = settings['group_size'] if settings['group_size'] > 0 else in_features
+                out[module + 'weight'] = packed.values(*packed.unpack_awq(parts, group))
+            else:
+                out[module + 'weight'] = packed.values(*packed.unpack_gptq(parts, settings['bits']))
+    return out
+
+
+def written():
+    """What pare packs: nearer to the source than plain rounding, and read back as the decoders here read it."""
+    rng = np.random.default_rng(3)
+    source = {k: v.astype(np.float32) for k, v in load(models / 'llama' / 'model.safetensors').items()}
+    for args in (['awq'], ['awq', '--group-size', '32'], ['awq', '--symmetric', 'yes'], ['gptq'],
+                 *(['gptq', '--bits', b, '--symmetric', s, '--group-size', '64'] for b in (2, 3, 4, 8) for s in ('yes', 'no')),
+                 ['gptq', '--whole-rows']):
+        folder = work / ('out_' + '_'.join(map(str, args)).replace('--', ''))
+        run('convert', models / 'llama', '-o', folder, '--format', *args)
+        got = decoded(folder)
+        check(got.keys() == source.keys(), f'{args}: names')
+        settings = json.loads((folder / 'config.json').read_text())['quantization_config']
+        error = plain = 0
+        for name, w in source.items():
+            if '_proj.weight' in name:
+                q, z, s, group_of = packed.quantize(w, settings['bits'], settings['group_size'], rng,
+                                                    settings.get('sym', 'symmetric' in folder.name and 'yes' in folder.name))
+                plain += ((packed.values(q, z, s, group_of) - w) ** 2).sum()
+                error += ((got[name] - w) ** 2).sum()
+        print(f'{folder.name}: {error / plain:.3f} of the squared error of plain rounding')
+        check(error < plain, f'{args}: error {error} against {plain}')
+        same_values(folder, got, str(args))
+
+
 gptq()
+awq()
+written()
 print(f'packed: {N_CHECKS} checks passed')
