@@ -280,10 +280,15 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
                                  pare_error *err)
 {
     name_list missing = {0}, strange = {0};
+    size_t n_left_out = 0;
     pare_status st = match_weights(m, raw, all, &missing, err);
     for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++) {
         const char *name = raw->tensors[i].name;
-        if (!all->known[i] && !is_ignored(name, ignored) && !is_ignored(name, m->arch->hf_ignored))
+        if (all->known[i] || is_ignored(name, ignored) || is_ignored(name, m->arch->hf_ignored))
+            continue;
+        if (is_ignored(name, m->arch->hf_left_out))
+            n_left_out++;
+        else
             st = list_name(&strange, name, err);
     }
     if (st == PARE_OK && missing.n > 0)
@@ -293,6 +298,8 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
     if (st == PARE_OK && strange.n > 0)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: %zu tensors are no part of architecture '%s': %s", p->weights,
                        strange.n, m->arch->name, strange.text.data);
+    if (st == PARE_OK && n_left_out > 0)
+        st = pare_warn(err, "%s: %zu tensors of parts beside the language model are left out", p->weights, n_left_out);
     pare_buf_close(&missing.text);
     pare_buf_close(&strange.text);
     return st;

@@ -403,6 +403,14 @@ static bool put_ids(json_t *doc, const pare_model *m)
     return ok;
 }
 
+/* Does the source's config.json describe further parts beside the language model, which the folder is without? */
+static bool has_further_parts(const json_t *config)
+{
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const pare_hf_class *class = NULL;
+    return name != NULL && pare_arch_find_class(name, &class) != NULL && class->section != NULL;
+}
+
 /* config.json: the source's with the dtype that now is true, or one made from the hyperparameters. */
 static pare_status write_config(writer *w, pare_error *err)
 {
@@ -411,7 +419,12 @@ static pare_status write_config(writer *w, pare_error *err)
     pare_status st = PARE_OK;
     if (old != NULL)
         st = pare_json_load(&doc, old->path, PARE_HF_CONFIG_BYTES, true, err);
-    else if ((doc = json_object()) == NULL)
+    if (st == PARE_OK && has_further_parts(doc)) {
+        json_decref(doc);
+        doc = NULL;
+        old = NULL;
+    }
+    if (st == PARE_OK && old == NULL && (doc = json_object()) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
     if (st == PARE_OK && old == NULL)
         st = pare_hparams_to_config(&w->hp, w->m->arch, doc, err);

@@ -186,12 +186,15 @@ typedef struct pare_hf_class {
     struct {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
         uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
+        uint32_t n_vocab, n_head;
         uint32_t ff_factor; /* the FFN is so many times as wide as the model */
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
-    bool head_dim_key;        /* transformers fills in head_dim: key_length and value_length are always written */
-    const char *experts;      /* key of the number of experts: "num_experts"; NULL: a dense model */
+    bool head_dim_key;     /* transformers fills in head_dim: key_length and value_length are always written */
+    const char *experts;   /* key of the number of experts: "num_experts"; NULL: a dense model */
+    const char *section;   /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
+    const char *act_alias; /* a further word for the family's activation: "gelu" for what Gemma makes of it */
     bool skips_pad_positions; /* positions of a text count from pad_token_id + 1 */
     bool norm_topk_key; /* norm_topk_prob says whether experts' weights are normalised (absent: no), else the family */
 } pare_hf_class;
@@ -228,6 +231,9 @@ typedef struct pare_arch {
     size_t n_weights;
     const char *const
         *hf_ignored; /* fnmatch patterns of further Hub tensors that are no weights, NULL-terminated, may be NULL */
+
+    const char *const
+        *hf_left_out; /* the same for parts beside the language model (sight, hearing): a warning says so */
 
     /* What the common rules (hparams_*.c) do not cover; each may be NULL and runs after them. path names the file. */
     pare_status (*from_config)(pare_hparams *hp, const json_t *config, const char *path, pare_error *err);

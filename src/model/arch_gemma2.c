@@ -1,10 +1,9 @@
 /* Gemma 2: norms before and after attention and FFN, stored minus one; soft caps on attention scores and logits; every
  * other layer sees a window; embeddings times sqrt(width). Sources: transformers models/gemma2; llama.cpp
  * conversion/gemma.py, src/models/gemma2.cpp. */
-#include "core/json.h"
 #include "model/arch.h"
+#include "model/arch_words.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 /* The 27B model divides queries by the square root of width / heads, not of the head size; a GGUF file tells it by its
@@ -53,90 +52,39 @@ static const char *const meta_keys[] = {"gemma2.context_length",
                                         "general.quantization_version",
                                         NULL};
 
-/* What q.k is multiplied by when only the shapes are known. */
-static float usual_scale(const pare_hparams *hp)
-{
-    uint32_t n = hp->n_layer == LAYERS_27B ? hp->n_embd / hp->n_head : hp->head_dim_k;
-    return n > 0 ? (float)(1.0 / sqrt((double)n)) : 0;
-}
-
-/* A cap: absent gives the default, null none. */
-static pare_status read_cap(const json_t *config, const char *path, const char *key, double usual, float *out,
-                            pare_error *err)
-{
-    bool found = false;
-    double cap = json_object_get(config, key) == NULL ? usual : 0;
-    pare_status st = pare_json_f64(config, path, key, &cap, &found, err);
-    if (st == PARE_OK && !(cap >= 0 && cap <= 1e9))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are 0 to 1e9", path, key, cap);
-    *out = (float)cap;
-    return st;
-}
-
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
-    bool found = false;
-    double scalar = 256;
-    pare_status st = read_cap(config, path, "attn_logit_softcapping", 50, &hp->attn_softcap, err);
+    pare_status st = pare_config_cap(config, path, "attn_logit_softcapping", 50, &hp->attn_softcap, err);
     if (st == PARE_OK)
-        st = read_cap(config, path, "final_logit_softcapping", 30, &hp->final_softcap, err);
-    if (st == PARE_OK)
-        st = pare_json_f64(config, path, "query_pre_attn_scalar", &scalar, &found, err);
-    if (st == PARE_OK && !(scalar > 0 && scalar <= 1e9))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: 'query_pre_attn_scalar' is %g, allowed is above 0 up to 1e9", path,
-                         scalar);
-    hp->attn_scale = (float)(1.0 / sqrt(scalar));
-    hp->attn_scale_not_in_gguf = hp->attn_scale != usual_scale(hp);
+        st = pare_config_cap(config, path, "final_logit_softcapping", 30, &hp->final_softcap, err);
     hp->embd_scale = sqrtf((float)hp->n_embd);
-    return st;
-}
-
-/* Absent: no cap. */
-static pare_status meta_float(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err)
-{
-    bool found = false;
-    double v = (double)*out;
-    pare_status st = pare_meta_f64(meta, path, key, &v, &found, err);
-    if (st == PARE_OK && !(v >= 0 && v <= 1e9))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are 0 to 1e9", path, key, v);
-    *out = (float)v;
-    return st;
+    return st == PARE_OK ? pare_query_scalar_from_config(hp, config, path, 256, LAYERS_27B, err) : st;
 }
 
 static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
 {
     hp->attn_softcap = 50;
     hp->final_softcap = 30;
-    hp->attn_scale = usual_scale(hp);
     hp->embd_scale = sqrtf((float)hp->n_embd);
-    pare_status st = meta_float(meta, path, "gemma2.attn_logit_softcapping", &hp->attn_softcap, err);
+    pare_status st = pare_meta_cap(meta, path, "gemma2.attn_logit_softcapping", &hp->attn_softcap, err);
     if (st == PARE_OK)
-        st = meta_float(meta, path, "gemma2.final_logit_softcapping", &hp->final_softcap, err);
-    return st == PARE_OK ? meta_float(meta, path, "gemma2.attention.scale", &hp->attn_scale, err) : st;
+        st = pare_meta_cap(meta, path, "gemma2.final_logit_softcapping", &hp->final_softcap, err);
+    return st == PARE_OK ? pare_query_scalar_from_meta(hp, meta, path, "gemma2.attention.scale", LAYERS_27B, err) : st;
 }
 
-/* attention.scale is one of GGUF's keys that stock does not read for this family; it stands only where it is needed. */
 static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
 {
     pare_status st = pare_meta_set_f32(meta, "gemma2.attn_logit_softcapping", hp->attn_softcap, err);
     if (st == PARE_OK)
         st = pare_meta_set_f32(meta, "gemma2.final_logit_softcapping", hp->final_softcap, err);
-    if (st == PARE_OK && hp->attn_scale != usual_scale(hp))
-        st = pare_meta_set_f32(meta, "gemma2.attention.scale", hp->attn_scale, err);
-    return st;
+    return st == PARE_OK ? pare_query_scalar_to_meta(hp, meta, "gemma2.attention.scale", LAYERS_27B, err) : st;
 }
 
 static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
 {
-    double scalar = 1.0 / ((double)hp->attn_scale * (double)hp->attn_scale), whole = round(scalar);
-    bool is_whole = fabs(scalar - whole) < 1e-4 * whole; /* but for a float's rounding; transformers wants an integer */
-    json_t *caps[2] = {hp->attn_softcap > 0 ? pare_json_float(hp->attn_softcap) : json_null(),
-                       hp->final_softcap > 0 ? pare_json_float(hp->final_softcap) : json_null()};
-    bool ok = json_object_set_new(config, "attn_logit_softcapping", caps[0]) == 0;
-    ok = json_object_set_new(config, "final_logit_softcapping", caps[1]) == 0 && ok;
-    ok = json_object_set_new(config, "query_pre_attn_scalar",
-                             is_whole ? json_integer((json_int_t)whole) : json_real(scalar)) == 0 &&
-         ok;
+    bool ok = pare_cap_to_config(config, "attn_logit_softcapping", hp->attn_softcap);
+    ok = pare_cap_to_config(config, "final_logit_softcapping", hp->final_softcap) && ok;
+    ok = pare_query_scalar_to_config(hp, config) && ok;
     ok = json_object_set_new(config, "hidden_activation", json_string("gelu_pytorch_tanh")) == 0 && ok;
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }

@@ -2,6 +2,8 @@
 #include "core/json.h"
 #include "model/hparams_limits.h"
 
+#include <math.h>
+
 pare_status pare_config_expect(const json_t *config, const char *path, const char *arch_name,
                                const pare_config_switch *switches, size_t n, pare_error *err)
 {
@@ -56,4 +58,86 @@ void pare_config_drop(json_t *config, const char *const *keys)
 {
     for (; *keys != NULL; keys++)
         json_object_del(config, *keys);
+}
+
+static pare_status check_cap(double cap, const char *path, const char *key, float *out, pare_error *err)
+{
+    if (!(cap >= 0 && cap <= 1e9))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are 0 to 1e9", path, key, cap);
+    *out = (float)cap;
+    return PARE_OK;
+}
+
+pare_status pare_config_cap(const json_t *config, const char *path, const char *key, double usual, float *out,
+                            pare_error *err)
+{
+    bool found = false;
+    double cap = json_object_get(config, key) == NULL ? usual : 0;
+    pare_status st = pare_json_f64(config, path, key, &cap, &found, err);
+    return st == PARE_OK ? check_cap(cap, path, key, out, err) : st;
+}
+
+pare_status pare_meta_cap(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err)
+{
+    bool found = false;
+    double cap = (double)*out;
+    pare_status st = pare_meta_f64(meta, path, key, &cap, &found, err);
+    return st == PARE_OK ? check_cap(cap, path, key, out, err) : st;
+}
+
+bool pare_cap_to_config(json_t *config, const char *key, float cap)
+{
+    return json_object_set_new(config, key, cap > 0 ? pare_json_float(cap) : json_null()) == 0;
+}
+
+/* What q.k is multiplied by when only the shapes are known. */
+static float usual_scale(const pare_hparams *hp, uint32_t other_layers)
+{
+    uint32_t n = hp->n_layer == other_layers ? hp->n_embd / hp->n_head : hp->head_dim_k;
+    return n > 0 ? (float)(1.0 / sqrt((double)n)) : 0;
+}
+
+pare_status pare_query_scalar_from_config(pare_hparams *hp, const json_t *config, const char *path, double usual,
+                                          uint32_t other_layers, pare_error *err)
+{
+    static const char key[] = "query_pre_attn_scalar";
+    bool found = false;
+    double scalar = usual;
+    pare_status st = pare_json_f64(config, path, key, &scalar, &found, err);
+    if (st == PARE_OK && !(scalar > 0 && scalar <= 1e9))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed is above 0 up to 1e9", path, key, scalar);
+    hp->attn_scale = (float)(1.0 / sqrt(scalar));
+    hp->attn_scale_not_in_gguf = hp->attn_scale != usual_scale(hp, other_layers);
+    return st;
+}
+
+pare_status pare_query_scalar_from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, const char *key,
+                                        uint32_t other_layers, pare_error *err)
+{
+    hp->attn_scale = usual_scale(hp, other_layers);
+    return pare_meta_cap(meta, path, key, &hp->attn_scale, err);
+}
+
+pare_status pare_query_scalar_to_meta(const pare_hparams *hp, pare_meta *meta, const char *key, uint32_t other_layers,
+                                      pare_error *err)
+{
+    bool usual = hp->attn_scale == usual_scale(hp, other_layers);
+    return usual ? PARE_OK : pare_meta_set_f32(meta, key, hp->attn_scale, err);
+}
+
+bool pare_query_scalar_to_config(const pare_hparams *hp, json_t *config)
+{
+    double scalar = 1.0 / ((double)hp->attn_scale * (double)hp->attn_scale), whole = round(scalar);
+    bool is_whole = fabs(scalar - whole) < 1e-4 * whole; /* but for a float's rounding; transformers wants an integer */
+    return json_object_set_new(config, "query_pre_attn_scalar",
+                               is_whole ? json_integer((json_int_t)whole) : json_real(scalar)) == 0;
+}
+
+pare_status pare_config_want_tied(const pare_hparams *hp, const char *path, pare_error *err)
+{
+    if (hp->tied_output)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                     "%s: 'tie_word_embeddings' is false, but models of this family have no output matrix of their own",
+                     path);
 }

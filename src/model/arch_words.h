@@ -22,4 +22,25 @@ pare_status pare_meta_positive(const pare_meta *meta, const char *path, const ch
 bool pare_config_rename(json_t *config, const char *const (*names)[2]);
 void pare_config_drop(json_t *config, const char *const *keys);
 
+/* A number from 0 (none) to 1e9, a cap or a limit. In config.json absent gives `usual` and null none; in metadata
+ * absent leaves *out. Errors: PARE_ERR_RANGE, PARE_ERR_FORMAT. */
+pare_status pare_config_cap(const json_t *config, const char *path, const char *key, double usual, float *out,
+                            pare_error *err);
+pare_status pare_meta_cap(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err);
+bool pare_cap_to_config(json_t *config, const char *key, float cap); /* false: no memory */
+
+/* query_pre_attn_scalar of Gemma 2 and 3, s: hp->attn_scale is 1 / sqrt(s). Stock's runtime reads no key for it: it
+ * takes the size of a head, or width / heads in the model of `other_layers` layers. Where that is wrong, key (which
+ * only pare reads) has the scale. */
+pare_status pare_query_scalar_from_config(pare_hparams *hp, const json_t *config, const char *path, double usual,
+                                          uint32_t other_layers, pare_error *err);
+pare_status pare_query_scalar_from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, const char *key,
+                                        uint32_t other_layers, pare_error *err);
+pare_status pare_query_scalar_to_meta(const pare_hparams *hp, pare_meta *meta, const char *key, uint32_t other_layers,
+                                      pare_error *err);
+bool pare_query_scalar_to_config(const pare_hparams *hp, json_t *config); /* false: no memory */
+
+/* The word vectors are the output matrix in every model of the family. Errors: PARE_ERR_UNSUPPORTED. */
+pare_status pare_config_want_tied(const pare_hparams *hp, const char *path, pare_error *err);
+
 #endif

@@ -74,9 +74,9 @@ static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, con
     if (st == PARE_OK)
         st = get_u32(config, path, k_ff, PARE_MAX_FF, class->absent.ff_factor * hp->n_embd, &hp->n_ff, err);
     if (st == PARE_OK)
-        st = get_u32(config, path, k_heads, PARE_MAX_HEADS, 0, &hp->n_head, err);
+        st = get_u32(config, path, k_heads, PARE_MAX_HEADS, class->absent.n_head, &hp->n_head, err);
     if (st == PARE_OK)
-        st = get_u32(config, path, k_vocab, PARE_MAX_VOCAB, 0, &hp->n_vocab, err);
+        st = get_u32(config, path, k_vocab, PARE_MAX_VOCAB, class->absent.n_vocab, &hp->n_vocab, err);
     return st;
 }
 
@@ -143,7 +143,7 @@ static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, co
                   &hp->norm_eps, &found, err);
     if (st == PARE_OK)
         st = pare_json_str(config, path, spelling(config, k_act), &name, &found, err);
-    if (st == PARE_OK && found)
+    if (st == PARE_OK && found && (class->act_alias == NULL || !pare_str_equal(name, class->act_alias)))
         st = pare_hparams_set_act(hp, arch, name, path, spelling(config, k_act), err);
     hp->act_not_in_gguf = hp->act != 0;
     return st;
@@ -389,6 +389,11 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
 {
     const pare_hf_class *class = class_of(arch, config);
     *hp = (pare_hparams){0};
+    if (class->section != NULL)
+        config = json_object_get(config, class->section);
+    if (!json_is_object(config))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no object", path,
+                         class->section != NULL ? class->section : "config");
     pare_status st = read_counts(hp, class, config, path, err);
     if (st == PARE_OK)
         st = pare_hparams_encoder_from_config(hp, arch, class, config, path, err);

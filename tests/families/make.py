@@ -102,6 +102,34 @@ FAMILIES = {
              rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=8.0, mscale=0.7, mscale_all_dim=1.2,
                                   original_max_position_embeddings=12)),
     ),
+    "gemma": (
+        "GemmaForCausalLM",
+        "GemmaConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=1, head_dim=16, max_position_embeddings=64),
+    ),
+    # windows where no period has them, two bases, scaling of the layers that see all alone
+    "gemma3": (
+        "Gemma3ForCausalLM",
+        "Gemma3TextConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, max_position_embeddings=64, sliding_window=7,
+             query_pre_attn_scalar=24, final_logit_softcapping=10.0,
+             layer_types=["full_attention", "sliding_attention", "full_attention", "sliding_attention"],
+             rope_parameters=dict(full_attention=dict(rope_type="linear", factor=2.0, rope_theta=5000.0),
+                                  sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+    ),
+    # the numbers in text_config, other names, a part that sees
+    "gemma3_sight": (
+        "Gemma3ForConditionalGeneration",
+        "Gemma3Config",
+        dict(text_config=dict(vocab_size=80, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+                              num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=64,
+                              sliding_window=7, sliding_window_pattern=3, query_pre_attn_scalar=16),
+             vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                image_size=16, patch_size=8), mm_tokens_per_image=4, boi_token_index=3,
+             eoi_token_index=4, image_token_index=5),
+    ),
 }
 
 
@@ -149,7 +177,7 @@ def make(name, dtype=torch.bfloat16):
     with open(path, "w") as f:
         json.dump(text, f, indent=1, sort_keys=True)
         f.write("\n")
-    tokens = numpy.random.default_rng(3).integers(0, config.vocab_size, (SEQUENCES, TOKENS), dtype=numpy.int32)
+    tokens = numpy.random.default_rng(3).integers(0, getattr(config, "text_config", config).vocab_size, (SEQUENCES, TOKENS), dtype=numpy.int32)
     if model.base_model_prefix in ("roberta",):  # a padding token has no position of its own
         tokens[tokens == config.pad_token_id] += 1
     with torch.no_grad():
