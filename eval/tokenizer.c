@@ -2,6 +2,7 @@
 
 #include "core/checked.h"
 #include "eval/tokenizer_impl.h"
+#include "eval/unicode_form.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,15 +21,22 @@ static pare_status open_kind(pare_tokenizer *t, pare_error *err)
                      (int)v->model.len, v->model.len > 0 ? v->model.data : "");
 }
 
+/* Normalize a stretch into w->text. */
 static pare_status normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
-    return w->t->v->kind == PARE_VOCAB_BPE ? pare_bpe_normalize(w, text, len, err)
-                                           : pare_spm_normalize(w, text, len, at_start, err);
+    const pare_tokenizer *t = w->t;
+    w->text.len = 0;
+    if (t->v->kind != PARE_VOCAB_SPM || t->late_marks)
+        return pare_unicode_form(t->normalizer, text, len, &w->text, err);
+    w->mapped.len = 0;
+    pare_status st = pare_unicode_form(t->normalizer, text, len, &w->mapped, err);
+    return st == PARE_OK ? pare_spm_mark(t, w->mapped.data, w->mapped.len, at_start, &w->text, err) : st;
 }
 
-static pare_status encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
+static pare_status encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
-    return w->t->v->kind == PARE_VOCAB_BPE ? pare_bpe_encode(w, text, len, err) : pare_spm_encode(w, text, len, err);
+    return w->t->v->kind == PARE_VOCAB_BPE ? pare_bpe_encode(w, text, len, err)
+                                           : pare_spm_encode(w, text, len, at_start, err);
 }
 
 pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err)
@@ -129,6 +137,7 @@ static pare_status collect_added(pare_tokenizer *t, pare_error *err)
             st = add_token(&t->normalized, w.text.data, w.text.len, (int32_t)i, err);
     }
     pare_buf_close(&w.text);
+    pare_buf_close(&w.mapped);
     return st;
 }
 
@@ -203,9 +212,11 @@ static bool word_char(const char *s, size_t len)
     return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) || k == UTF8PROC_CATEGORY_PC;
 }
 
-/* An added token in text: [start, end), with the white space that it takes. id PARE_TOKEN_NONE: none. */
+/* An added token in text: [start, end), with the white space that it takes; the search for the next one goes on at
+ * `next`, where its text ends, as in `tokenizers`: white space that it took may be a token too, which then comes behind
+ * it, and what that one left of the white space again. id PARE_TOKEN_NONE: none. */
 typedef struct hit {
-    size_t start, end;
+    size_t start, end, next;
     int32_t id;
 } hit;
 
@@ -213,12 +224,12 @@ typedef struct hit {
 static hit longest_at(const pare_tokenizer *t, const pare_added *a, const char *text, size_t len, size_t i,
                       bool special)
 {
-    hit best = {i, i, PARE_TOKEN_NONE};
+    hit best = {i, i, i, PARE_TOKEN_NONE};
     int32_t node = a->first[(uint8_t)text[i]];
     for (size_t end = i + 1; node >= 0; end++) {
         int32_t id = a->nodes[node].id;
         if (id >= 0 && (special || pare_vocab_type(t->v, (uint32_t)id) == PARE_TOKEN_USER_DEFINED))
-            best = (hit){i, end, id};
+            best = (hit){i, end, end, id};
         if (end == len)
             break;
         node = child_of(a, node, (uint8_t)text[end]);
@@ -226,11 +237,11 @@ static hit longest_at(const pare_tokenizer *t, const pare_added *a, const char *
     return best;
 }
 
-/* The next added token in text[from, len); the leftmost, and the longest there. */
-static hit next_added(const pare_tokenizer *t, const pare_added *a, const char *text, size_t len, size_t from,
+/* The added token behind the one before, which ended at last.end; the leftmost, and the longest there. */
+static hit next_added(const pare_tokenizer *t, const pare_added *a, const char *text, size_t len, hit last,
                       bool special)
 {
-    for (size_t i = from; a->n > 0 && i < len; i++) {
+    for (size_t i = last.next; a->n > 0 && i < len; i++) {
         if (a->first[(uint8_t)text[i]] < 0)
             continue;
         hit h = longest_at(t, a, text, len, i, special);
@@ -245,33 +256,34 @@ static hit next_added(const pare_tokenizer *t, const pare_added *a, const char *
                 continue;
             }
         }
-        while ((attrs & PARE_TOKEN_LSTRIP) != 0 && h.start > from) {
-            size_t before = char_before(text, from, h.start);
+        while ((attrs & PARE_TOKEN_LSTRIP) != 0 && h.start > last.end) {
+            size_t before = char_before(text, last.end, h.start);
             if (space_at(text + before, h.start - before) != h.start - before)
                 break;
             h.start = before;
         }
         for (size_t n = 1; (attrs & PARE_TOKEN_RSTRIP) != 0 && n > 0; h.end += n)
             n = space_at(text + h.end, len - h.end);
+        if (h.start < last.end && (attrs & PARE_TOKEN_LSTRIP) != 0)
+            h.start = last.end;
         return h;
     }
-    return (hit){len, len, PARE_TOKEN_NONE};
+    return (hit){len, len, len, PARE_TOKEN_NONE};
 }
 
 /* Text without raw added tokens: normalize it, cut it at normalized added tokens, encode what is between. */
 static pare_status encode_stretch(pare_tokenize_work *w, const char *text, size_t len, bool at_start, unsigned flags,
                                   pare_error *err)
 {
-    if (len == 0)
-        return PARE_OK;
     pare_status st = normalize(w, text, len, at_start, err);
-    for (size_t done = 0; st == PARE_OK && done < w->text.len;) {
-        hit h =
-            next_added(w->t, &w->t->normalized, w->text.data, w->text.len, done, (flags & PARE_TOKENIZE_SPECIAL) != 0);
-        st = encode(w, w->text.data + done, h.start - done, err);
+    const char *s = w->text.data;
+    size_t n = w->text.len, done = 0;
+    for (hit h = {.id = 0}; st == PARE_OK && n > 0 && h.id >= 0; done = h.end) {
+        h = next_added(w->t, &w->t->normalized, s, n, h, (flags & PARE_TOKENIZE_SPECIAL) != 0);
+        if (h.start > done)
+            st = encode(w, s + done, h.start - done, at_start && done == 0, err);
         if (st == PARE_OK && h.id >= 0)
             st = pare_ids_put(w->out, h.id, err);
-        done = h.end;
     }
     return st;
 }
@@ -298,6 +310,7 @@ static void close_work(pare_tokenize_work *w)
     pare_merge_work_close(&w->merge);
     pare_buf_close(&w->text);
     pare_buf_close(&w->mapped);
+    pare_buf_close(&w->prefixed);
     pcre2_jit_stack_free(w->stack);
     pcre2_match_context_free(w->context);
     pcre2_match_data_free(w->match);
@@ -321,12 +334,13 @@ pare_status pare_tokenize(const pare_tokenizer *t, const char *text, size_t len,
     pare_status st = open_work(&w, t, out, err);
     if (st == PARE_OK)
         st = put_edge(t, edges && t->add_bos, t->v->bos, "BOS", out, err);
-    for (size_t done = 0; done < len && st == PARE_OK;) {
-        hit h = next_added(t, &t->raw, text, len, done, (flags & PARE_TOKENIZE_SPECIAL) != 0);
-        st = encode_stretch(&w, text + done, h.start - done, done == 0, flags, err);
+    size_t done = 0;
+    for (hit h = {.id = 0}; len > 0 && h.id >= 0 && st == PARE_OK; done = h.end) {
+        h = next_added(t, &t->raw, text, len, h, (flags & PARE_TOKENIZE_SPECIAL) != 0);
+        if (h.start > done)
+            st = encode_stretch(&w, text + done, h.start - done, done == 0, flags, err);
         if (st == PARE_OK && h.id >= 0)
             st = pare_ids_put(out, h.id, err);
-        done = h.end;
     }
     if (st == PARE_OK)
         st = put_edge(t, edges && t->add_eos, t->v->eos, "EOS", out, err);

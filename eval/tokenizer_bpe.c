@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static pare_status compile(pare_pattern *p, const pare_pre_step *step, pare_error *err)
 {
@@ -36,7 +35,7 @@ pare_status pare_bpe_open(pare_tokenizer *t, pare_error *err)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not supported",
                          (int)v->pre.len, v->pre.len > 0 ? v->pre.data : "");
     t->ignore_merges = v->ignore_merges < 0 ? t->pre->ignore_merges : v->ignore_merges != 0;
-    t->nfc = v->nfc < 0 ? t->pre->nfc : v->nfc != 0;
+    t->normalizer = v->normalizer < 0 ? t->pre->normalizer : (pare_normalizer)v->normalizer;
     t->add_bos = v->add_bos < 0 ? t->pre->add_bos && v->bos >= 0 : v->add_bos != 0;
     memset(t->byte_of, -1, sizeof t->byte_of);
     for (int b = 0; b < 256; b++) {
@@ -64,39 +63,6 @@ static size_t good_part(const char *text, size_t len, size_t *n_bad)
     return good;
 }
 
-static pare_status compose(pare_buf *out, const char *text, size_t len, pare_error *err)
-{
-    utf8proc_uint8_t *composed = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &composed,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0)
-        return pare_fail(err, n == UTF8PROC_ERROR_NOMEM ? PARE_ERR_MEMORY : PARE_ERR_FORMAT, "NFC of %zu bytes: %s",
-                         len, utf8proc_errmsg(n));
-    pare_status st = pare_buf_put(out, composed, (size_t)n, err);
-    free(composed);
-    return st;
-}
-
-pare_status pare_bpe_normalize(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
-{
-    bool ascii = true;
-    for (size_t i = 0; i < len && ascii; i++)
-        ascii = (unsigned char)text[i] < 0x80;
-    w->text.len = 0;
-    if (!w->t->nfc || ascii)
-        return pare_buf_put(&w->text, text, len, err);
-    pare_status st = PARE_OK;
-    while (len > 0 && st == PARE_OK) {
-        size_t bad = 0, good = good_part(text, len, &bad);
-        st = compose(&w->text, text, good, err);
-        if (st == PARE_OK)
-            st = pare_buf_put(&w->text, text + good, bad, err);
-        text += good + bad;
-        len -= good + bad;
-    }
-    return st;
-}
-
 /* The ids of one piece, written in the alphabet. */
 static pare_status merge_piece(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
 {
@@ -113,6 +79,8 @@ static pare_status merge_piece(pare_tokenize_work *w, const char *text, size_t l
         n = pare_utf8_next(text + i, len - i, &cp);
         /* A byte without a token: `tokenizers` leaves it out when the model names no unknown token, and so do we. */
         int32_t id = t->byte_id[t->byte_of[cp]];
+        if (id < 0)
+            id = (int32_t)t->v->missing;
         if (id >= 0)
             st = pare_merge_put(&w->merge, id, (uint32_t)i, (uint32_t)n, err);
     }
@@ -186,11 +154,22 @@ static pare_status next_step(pare_tokenize_work *w, size_t step, const char *tex
 static pare_status cut(pare_tokenize_work *w, size_t step, const char *text, size_t len, pare_error *err)
 {
     const pare_pattern *p = &w->t->patterns[step];
-    if (w->t->pre->steps[step].kind == PARE_PRE_END)
+    pare_pre_step_kind kind = w->t->pre->steps[step].kind;
+    pare_status st = PARE_OK;
+    if (kind == PARE_PRE_END)
         return merge_piece(w, text, len, err);
+    if (kind == PARE_PRE_BYTE_LEVEL && w->t->v->byte_prefix == 1 && text[0] != ' ') {
+        w->prefixed.len = 0; /* a row has one such step: nothing below uses it again */
+        st = pare_buf_puts(&w->prefixed, " ", err);
+        if (st == PARE_OK)
+            st = pare_buf_put(&w->prefixed, text, len, err);
+        text = w->prefixed.data;
+        len++;
+    }
+    if (st != PARE_OK)
+        return st;
     if (p->code == NULL)
         return next_step(w, step, text, len, err);
-    pare_status st = PARE_OK;
     for (size_t done = 0; done < len && st == PARE_OK;) {
         size_t start = 0, end = 0;
         st = find(w, p, text, len, done, &start, &end, err);

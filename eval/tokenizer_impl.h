@@ -36,18 +36,21 @@ struct pare_tokenizer {
     bool has_merges;
     pare_merge_table merges;
     bool add_bos, add_eos;
+    pare_normalizer normalizer;
 
     /* byte-level BPE */
     const pare_pretokenizer *pre;
     pare_pattern patterns[PARE_PRE_MAX_STEPS];
     uint32_t alphabet[256];
     int16_t byte_of[512]; /* code point of the alphabet -> byte or -1 */
-    bool ignore_merges, nfc;
+    bool ignore_merges;
 
     /* SentencePiece */
     uint32_t *rank; /* [n_tokens] order of the scores, 0 the best; equal scores share a rank */
     bool add_prefix, words_apart;
-    int32_t unk; /* for what has no bytes, or PARE_TOKEN_NONE */
+    bool late_marks; /* spaces become marks behind the search for normalized added tokens */
+    int32_t unk;     /* for what has no bytes, or PARE_TOKEN_NONE */
+    bool drops;      /* neither unknown token nor bytes: what is no token vanishes before merging */
 };
 
 /* What one call of pare_tokenize needs; the tokenizer itself stays as it is. */
@@ -55,7 +58,7 @@ typedef struct pare_tokenize_work {
     const pare_tokenizer *t;
     pare_ids *out;
     pare_merge_work merge;
-    pare_buf text, mapped;
+    pare_buf text, mapped, prefixed;
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
@@ -68,14 +71,14 @@ bool pare_token_is_added(pare_token_type type);
 pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err);
 
 pare_status pare_bpe_open(pare_tokenizer *t, pare_error *err);
-/* Normalize len bytes of UTF-8 into w->text. */
-pare_status pare_bpe_normalize(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
 /* Append the ids of normalized text. */
 pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
 
 pare_status pare_spm_open(pare_tokenizer *t, pare_error *err);
-/* at_start: nothing of the text lies before this stretch. */
-pare_status pare_spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
-pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+/* Spaces to marks, and one in front where the vocabulary wants it, appended to out. at_start: nothing of the text lies
+ * before this stretch. */
+pare_status pare_spm_mark(const pare_tokenizer *t, const char *text, size_t len, bool at_start, pare_buf *out,
+                          pare_error *err);
+pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
 
 #endif

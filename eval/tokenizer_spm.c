@@ -73,6 +73,8 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
     const pare_vocab *v = t->v;
     t->add_bos = v->add_bos < 0 ? v->bos >= 0 : v->add_bos != 0;
     t->add_prefix = v->add_space_prefix != 0;
+    t->late_marks = v->prefix_rule != PARE_PREFIX_EACH;
+    t->normalizer = v->normalizer < 0 ? PARE_NORMALIZE_NONE : (pare_normalizer)v->normalizer;
     t->words_apart = true;
     t->unk = (int32_t)v->unk;
     t->has_merges = v->n_merges > 0;
@@ -87,6 +89,9 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
         else if (t->words_apart && (type == PARE_TOKEN_NORMAL || type == PARE_TOKEN_USER_DEFINED))
             t->words_apart = !mark_inside(v->tokens[i]);
     }
+    t->drops = t->has_merges && t->unk < 0;
+    for (int b = 0; b < 256; b++)
+        t->drops = t->drops && t->byte_id[b] < 0;
     return t->has_merges ? pare_merge_table_open(&t->merges, v, &t->ids, err) : rank_scores(t, err);
 }
 
@@ -117,25 +122,29 @@ static pare_status mark_spaces(pare_buf *out, const char *text, size_t len, bool
     return st;
 }
 
-pare_status pare_spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
+pare_status pare_spm_mark(const pare_tokenizer *t, const char *text, size_t len, bool at_start, pare_buf *out,
+                          pare_error *err)
 {
-    const pare_vocab *v = w->t->v;
+    const pare_vocab *v = t->v;
+    pare_buf squeezed = {0};
     pare_status st = PARE_OK;
-    w->mapped.len = w->text.len = 0;
     if (v->remove_extra_whitespaces == 1) {
-        st = squeeze(&w->mapped, text, len, err);
-        text = w->mapped.data;
-        len = w->mapped.len;
+        st = squeeze(&squeezed, text, len, err);
+        text = squeezed.data;
+        len = squeezed.len;
     }
-    if (st != PARE_OK || len == 0)
-        return st;
-    bool has_space = text[0] == ' ' || is_mark(text, len);
-    bool prefix = w->t->add_prefix && (v->prefix_rule == PARE_PREFIX_EACH || !has_space) &&
-                  (v->prefix_rule != PARE_PREFIX_FIRST || at_start);
-    return mark_spaces(&w->text, text, len, prefix, err);
+    if (st == PARE_OK && len > 0) {
+        bool has_space = text[0] == ' ' || is_mark(text, len);
+        bool prefix = t->add_prefix && (v->prefix_rule == PARE_PREFIX_EACH || !has_space) &&
+                      (v->prefix_rule != PARE_PREFIX_FIRST || at_start);
+        st = mark_spaces(out, text, len, prefix, err);
+    }
+    pare_buf_close(&squeezed);
+    return st;
 }
 
-/* A symbol that is no token: its bytes, or one unknown for all such neighbours, or nothing when there is none. */
+/* A symbol that is no token: its bytes, or an unknown (one for all such neighbours, unless the vocabulary wants one
+ * each), or nothing when there is none. */
 static pare_status put_unknown(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
 {
     const pare_tokenizer *t = w->t;
@@ -145,7 +154,7 @@ static pare_status put_unknown(pare_tokenize_work *w, const char *text, size_t l
         bytes = bytes && t->byte_id[(uint8_t)text[i]] >= 0;
     for (size_t i = 0; bytes && i < len && st == PARE_OK; i++)
         st = pare_ids_put(w->out, t->byte_id[(uint8_t)text[i]], err);
-    if (!bytes && !w->last_unk && t->unk >= 0)
+    if (!bytes && (!w->last_unk || t->v->unk_each == 1) && t->unk >= 0)
         st = pare_ids_put(w->out, t->unk, err);
     w->last_unk = !bytes;
     return st;
@@ -162,6 +171,8 @@ static pare_status merge_word(pare_tokenize_work *w, const char *text, size_t le
         n = pare_utf8_next(text + i, len - i, NULL);
         n = n == 0 ? 1 : n; /* a byte that is not UTF-8 */
         int64_t id = pare_index_find(&t->ids, (pare_str){text + i, n});
+        if (id < 0 && t->drops)
+            continue;
         st = pare_merge_put(&w->merge, (int32_t)id, (uint32_t)i, (uint32_t)n, err);
     }
     if (st == PARE_OK)
@@ -179,12 +190,18 @@ static pare_status merge_word(pare_tokenize_work *w, const char *text, size_t le
     return st;
 }
 
-pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
+pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
     const pare_tokenizer *t = w->t;
     pare_status st = PARE_OK;
     size_t from = 0;
     w->last_unk = false;
+    if (t->late_marks) {
+        w->mapped.len = 0;
+        st = pare_spm_mark(t, text, len, at_start, &w->mapped, err);
+        text = w->mapped.data;
+        len = w->mapped.len;
+    }
     /* Where no token holds a mark behind another character nothing merges across the start of a word, so that words
      * can be merged one by one: the same ids, and memory for one word and not for the whole text. */
     for (size_t i = 1; i < len && st == PARE_OK; i++) {

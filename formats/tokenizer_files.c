@@ -221,6 +221,36 @@ static void note_keys(pare_vocab *v)
         pare_vocab_note_key(v, keys[i]);
 }
 
+/* What stands for text without tokens: the unknown token that the model names. */
+static pare_status set_unknown(pare_vocab *v, const pare_tokenizer_rules *rules, const char *path, pare_error *err)
+{
+    pare_index ids = {0};
+    pare_status st = PARE_OK;
+    size_t n_bytes = 0;
+    for (uint32_t i = 0; i < v->n_tokens && st == PARE_OK; i++)
+        st = pare_index_add(&ids, v->tokens[i], i, NULL, err);
+    int64_t unk = rules->unk.data == NULL ? PARE_INDEX_NONE : pare_index_find(&ids, rules->unk);
+    for (int b = 0; b < 256; b++) {
+        char text[4];
+        pare_str one = {text, pare_utf8_put(text, pare_byte_alphabet((uint8_t)b))};
+        n_bytes += pare_index_find(&ids, one) != PARE_INDEX_NONE;
+    }
+    pare_index_close(&ids);
+    if (st != PARE_OK || unk == PARE_INDEX_NONE)
+        return st;
+    if (v->kind == PARE_VOCAB_SPM) {
+        v->unk = v->unk < 0 ? unk : v->unk;
+        v->unk_each = rules->fuse_unk || rules->byte_fallback ? -1 : 1;
+    } else if (n_bytes < 256) {
+        if (rules->fuse_unk)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: model.fuse_unk beside %zu bytes without tokens is not supported", path,
+                             256 - n_bytes);
+        v->missing = unk;
+    }
+    return PARE_OK;
+}
+
 static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, pare_error *err)
 {
     if (v->kind == PARE_VOCAB_BPE) {
@@ -244,6 +274,8 @@ static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *
     if (st == PARE_OK)
         st = pare_tokenizer_specials(v, &from, err);
     pare_vocab_complete(v);
+    if (st == PARE_OK && f->model.data == NULL)
+        st = set_unknown(v, &f->rules, path, err);
     if (st == PARE_OK)
         st = pare_vocab_check(v, path, err);
     return st == PARE_OK ? name_kind(v, f, path, err) : st;

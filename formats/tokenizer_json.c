@@ -68,6 +68,14 @@ static pare_status read_base(pare_vocab *v, pare_token_rows *rows, const json_t 
     return PARE_OK;
 }
 
+static bool has_mark(pare_str s)
+{
+    for (size_t i = 0; i + 3 <= s.len; i++)
+        if (memcmp(s.data + i, "\xe2\x96\x81", 3) == 0)
+            return true;
+    return false;
+}
+
 /* An added token of the vocabulary keeps its id there; a second id, or another text at its id, is a clash. */
 static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_index *base, const json_t *entry,
                               const char *path, clashes *clash, pare_error *err)
@@ -95,8 +103,10 @@ static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_i
     bool byte = v->kind == PARE_VOCAB_SPM && pare_byte_token_value(added.content) >= 0;
     row->type = byte ? PARE_TOKEN_BYTE : control ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
     row->attrs = added.attrs;
+    if (!control && v->kind == PARE_VOCAB_BPE && has_mark(added.content))
+        row->attrs |= PARE_TOKEN_MARKED;
     row->score = -1000.0F;
-    row->text = pare_vocab_text(v, added.content, !control && v->kind == PARE_VOCAB_BPE, err);
+    row->text = pare_vocab_text(v, added.content, false, err);
     return row->text.data == NULL ? PARE_ERR_MEMORY : PARE_OK;
 }
 
@@ -191,17 +201,18 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
         st = refuse_member(model, path, refused[i], err);
     if (st != PARE_OK)
         return st;
+    const json_t *unk = json_object_get(model, "unk_token");
+    rules->unk = (pare_str){json_string_value(unk), json_string_length(unk)};
+    rules->fuse_unk = json_is_true(json_object_get(model, "fuse_unk"));
     rules->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     rules->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     bool marks = rules->metaspace || rules->replace_spaces;
     if (rules->byte_level == marks)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: BPE that is neither byte-level nor with U+2581 for spaces",
                          path);
-    if (marks && (rules->nfc || rules->n_steps > 0 || rules->ignore_merges))
+    if (marks && (rules->n_steps > 0 || rules->ignore_merges))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s beside U+2581 for spaces is not supported", path,
-                         rules->nfc           ? "NFC"
-                         : rules->n_steps > 0 ? "a pre_tokenizer"
-                                              : "ignore_merges");
+                         rules->n_steps > 0 ? "a pre_tokenizer" : "ignore_merges");
     v->kind = marks ? PARE_VOCAB_SPM : PARE_VOCAB_BPE;
     return PARE_OK;
 }

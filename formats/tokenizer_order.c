@@ -88,16 +88,16 @@ pare_status pare_tokenizer_json_name(pare_vocab *v, const pare_tokenizer_rules *
                                      pare_error *err)
 {
     const pare_pretokenizer *row =
-        pare_pretokenizer_match(rules->steps, rules->ignore_merges, rules->nfc, v->add_bos > 0);
+        pare_pretokenizer_match(rules->steps, rules->ignore_merges, rules->normalizer, v->add_bos > 0);
     pare_status st = PARE_OK;
     if (row == NULL)
         return unknown_steps(rules, path, err);
     v->pre = (pare_str){row->name, strlen(row->name)};
-    v->nfc = row->nfc == rules->nfc ? -1 : rules->nfc;
+    v->normalizer = row->normalizer == rules->normalizer ? -1 : (int)rules->normalizer;
     v->ignore_merges = row->ignore_merges == rules->ignore_merges ? -1 : rules->ignore_merges;
-    if (row->nfc != rules->nfc)
-        st = pare_warn(err, "%s: normalizer NFC is %s, but pre-tokenizer '%s' has it %s", path,
-                       rules->nfc ? "on" : "off", row->name, row->nfc ? "on" : "off");
+    if (row->normalizer != rules->normalizer)
+        st = pare_warn(err, "%s: the normalizer is %s, but that of pre-tokenizer '%s' is %s", path,
+                       pare_normalizer_name(rules->normalizer), row->name, pare_normalizer_name(row->normalizer));
     if (st == PARE_OK && rules->ignore_merges && !row->ignore_merges)
         st = pare_warn(err, "%s: ignore_merges is set, but pre-tokenizer '%s' merges", path, row->name);
     if (st == PARE_OK && row->ignore_merges && !rules->ignore_merges)
@@ -180,6 +180,14 @@ static bool score_merges(const pare_vocab *v, const pare_index *ids, made *of, f
     return same;
 }
 
+static bool has_bytes(const pare_vocab *v)
+{
+    for (uint32_t i = 0; i < v->n_tokens; i++)
+        if (pare_vocab_type(v, i) == PARE_TOKEN_BYTE)
+            return true;
+    return false;
+}
+
 pare_status pare_tokenizer_json_scores(pare_vocab *v, pare_error *err)
 {
     pare_index ids = {0};
@@ -195,7 +203,7 @@ pare_status pare_tokenizer_json_scores(pare_vocab *v, pare_error *err)
         st = pare_merge_table_open(&table, v, &ids, err);
     if (st == PARE_OK) {
         memcpy(scores, v->scores, v->n_tokens * sizeof *scores);
-        bool same = score_merges(v, &ids, of, scores);
+        bool same = score_merges(v, &ids, of, scores) && (v->unk >= 0 || has_bytes(v));
         for (uint32_t i = 0; i < v->n_tokens && same; i++)
             same = !is_piece(v, i) || all_cuts_merge(v, &ids, &table, i);
         v->scores = scores;

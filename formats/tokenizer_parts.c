@@ -51,6 +51,58 @@ static bool is_ascii(pare_str s)
     return true;
 }
 
+static bool is_added(const pare_token_row *row)
+{
+    return row->text.data != NULL &&
+           (row->type == PARE_TOKEN_CONTROL || row->type == PARE_TOKEN_USER_DEFINED || row->type == PARE_TOKEN_UNKNOWN);
+}
+
+/* True when both can be found in one place of a text: one holds the other, or starts with its end. */
+static bool overlap(pare_str a, pare_str b)
+{
+    enum { LONG = 256 };
+    if (a.len > LONG || b.len > LONG)
+        return true;
+    for (size_t i = 0; i < a.len; i++) {
+        size_t n = a.len - i < b.len ? a.len - i : b.len;
+        if (memcmp(a.data + i, b.data, n) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < b.len; i++) {
+        size_t n = b.len - i < a.len ? b.len - i : a.len;
+        if (memcmp(b.data + i, a.data, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Added tokens that are looked for in the normalized text come behind all others. Whether that is another result than
+ * one search for all: some of either kind, with flags, or texts that get into each other's way. */
+static bool order_matters(const pare_token_rows *t)
+{
+    enum { FLAGS = PARE_TOKEN_LSTRIP | PARE_TOKEN_RSTRIP | PARE_TOKEN_SINGLE_WORD, MAX_PAIRS = 1 << 20 };
+    size_t n[2] = {0}, work = 0;
+    uint8_t flags = 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (is_added(&t->rows[i])) {
+            n[(t->rows[i].attrs & PARE_TOKEN_NORMALIZED) != 0]++;
+            flags |= t->rows[i].attrs & FLAGS;
+        }
+    if (n[0] == 0 || n[1] == 0)
+        return false;
+    if (flags != 0 || n[0] > MAX_PAIRS / n[1])
+        return true;
+    for (size_t i = 0; i < t->n; i++) {
+        if (!is_added(&t->rows[i]) || (t->rows[i].attrs & PARE_TOKEN_NORMALIZED) == 0)
+            continue;
+        for (size_t k = 0; k < t->n && work <= 64 * (size_t)MAX_PAIRS; k++, work++)
+            if (is_added(&t->rows[k]) && (t->rows[k].attrs & PARE_TOKEN_NORMALIZED) == 0 &&
+                overlap(t->rows[i].text, t->rows[k].text))
+                return true;
+    }
+    return work > 64 * (size_t)MAX_PAIRS;
+}
+
 pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n_vocab, const char *path,
                                    pare_error *err)
 {
@@ -64,6 +116,7 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
     if (st != PARE_OK)
         return st;
     size_t n = t->n;
+    bool one_search = v->kind == PARE_VOCAB_BPE && !order_matters(t);
     pare_str *tokens = pare_arena_alloc(&v->arena, n * sizeof *tokens, err);
     int32_t *types = pare_arena_alloc(&v->arena, n * sizeof *types, err);
     float *scores = pare_arena_alloc(&v->arena, n * sizeof *scores, err);
@@ -72,8 +125,8 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
         return PARE_ERR_MEMORY;
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         types[i] = t->rows[i].type;
-        /* Byte-level text is normalized by NFC at most, which leaves ASCII as it is. */
-        bool plain = v->kind == PARE_VOCAB_BPE && is_ascii(t->rows[i].text);
+        /* A form of Unicode leaves ASCII as it is. */
+        bool plain = one_search && is_ascii(t->rows[i].text);
         attrs[i] = t->rows[i].attrs & (plain ? ~PARE_TOKEN_NORMALIZED : ~0);
         scores[i] = t->rows[i].text.data == NULL ? -10000.0F : t->rows[i].score;
         st = fill_row(v, &t->rows[i], (uint32_t)i, &tokens[i], err);

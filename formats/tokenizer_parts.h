@@ -50,12 +50,15 @@ pare_str pare_vocab_text(pare_vocab *v, pare_str s, bool plain_spaces, pare_erro
 typedef struct pare_tokenizer_rules {
     pare_pre_step steps[PARE_PRE_MAX_STEPS + 1];
     size_t n_steps;
-    bool nfc, replace_spaces, prepend; /* normalizer */
-    bool metaspace;                    /* the spaces are replaced by the pre-tokenizer */
-    int prefix;                        /* metaspace: -1 nothing in front */
+    pare_normalizer normalizer;
+    bool replace_spaces, prepend; /* normalizers too */
+    bool metaspace;               /* the spaces are replaced by the pre-tokenizer */
+    int prefix;                   /* metaspace: -1 nothing in front */
     pare_prefix_rule prefix_rule;
     bool split_spaces;
-    bool byte_level, byte_fallback, ignore_merges;
+    bool byte_level, byte_prefix; /* byte_prefix: ByteLevel puts a space in front */
+    bool byte_fallback, ignore_merges, fuse_unk;
+    pare_str unk; /* model.unk_token, data NULL: none */
 } pare_tokenizer_rules;
 
 /* Check normalizer, pre_tokenizer, decoder, post_processor. Errors: PARE_ERR_UNSUPPORTED naming the part. */

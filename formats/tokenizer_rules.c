@@ -54,11 +54,14 @@ static pare_status each_part(const json_t *part, const char *path, const char *w
 
 static pare_status read_normalizer(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
 {
-    if (is_text(part, "type", "NFC")) {
-        out->nfc = true;
-        return PARE_OK;
-    }
-    if (is_text(part, "type", "Prepend") && is_text(part, "prepend", mark) && !out->replace_spaces) {
+    /* One form, and in front: NFKC behind Replace would make spaces that are no marks. */
+    for (int form = PARE_NORMALIZE_NFC; form <= PARE_NORMALIZE_MAX; form++)
+        if (is_text(part, "type", pare_normalizer_name((pare_normalizer)form)) &&
+            out->normalizer == PARE_NORMALIZE_NONE && !out->replace_spaces) {
+            out->normalizer = (pare_normalizer)form;
+            return PARE_OK;
+        }
+    if (is_text(part, "type", "Prepend") && is_text(part, "prepend", mark)) {
         out->prepend = true;
         return PARE_OK;
     }
@@ -125,8 +128,9 @@ static pare_status read_pre_tokenizer(const json_t *part, const char *path, pare
     if (is_text(part, "type", "Punctuation") &&
         (json_object_get(part, "behavior") == NULL || is_text(part, "behavior", "Isolated")))
         return add_step(out, part, (pare_pre_step){PARE_PRE_PUNCTUATION, false, NULL}, path, err);
-    if (is_text(part, "type", "ByteLevel") && json_is_false(json_object_get(part, "add_prefix_space"))) {
+    if (is_text(part, "type", "ByteLevel") && !out->byte_level) {
         out->byte_level = true;
+        out->byte_prefix = !json_is_false(json_object_get(part, "add_prefix_space"));
         return add_step(out, part,
                         (pare_pre_step){PARE_PRE_BYTE_LEVEL, !json_is_false(json_object_get(part, "use_regex")), NULL},
                         path, err);
@@ -176,11 +180,13 @@ pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare
 void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v)
 {
     v->split_spaces = rules->split_spaces ? 1 : -1;
+    v->normalizer = (int)rules->normalizer;
     if (v->kind == PARE_VOCAB_BPE) {
-        v->nfc = rules->nfc;
         v->ignore_merges = rules->ignore_merges;
+        v->byte_prefix = rules->byte_prefix ? 1 : -1;
         return;
     }
+    v->normalizer = rules->normalizer == PARE_NORMALIZE_NONE ? -1 : v->normalizer;
     bool prefix = rules->metaspace ? rules->prefix != 0 : rules->prepend;
     v->prefix_rule = rules->metaspace ? rules->prefix_rule : PARE_PREFIX_EACH;
     v->add_space_prefix = prefix ? -1 : 0;

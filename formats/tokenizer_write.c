@@ -39,9 +39,64 @@ static uint32_t n_real_tokens(const pare_vocab *v)
     return n;
 }
 
+static bool is_added(pare_token_type type)
+{
+    return type == PARE_TOKEN_CONTROL || type == PARE_TOKEN_USER_DEFINED || type == PARE_TOKEN_UNKNOWN;
+}
+
+/* in[id] for tokens that are a piece of a merge or made by one. */
+static pare_status mark_merged(const pare_vocab *v, bool *in, pare_error *err)
+{
+    pare_index ids = {0};
+    pare_buf joined = {0};
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < v->n_tokens && st == PARE_OK; i++)
+        st = pare_index_add(&ids, v->tokens[i], i, NULL, err);
+    for (uint32_t i = 0; i < v->n_merges && st == PARE_OK; i++) {
+        pare_str m = v->merges[i];
+        size_t left = (size_t)((const char *)memchr(m.data, ' ', m.len) - m.data); /* checked when it was read */
+        joined.len = 0;
+        st = pare_buf_put(&joined, m.data, left, err);
+        if (st == PARE_OK)
+            st = pare_buf_put(&joined, m.data + left + 1, m.len - left - 1, err);
+        if (st != PARE_OK)
+            break;
+        const pare_str texts[] = {{m.data, left}, {m.data + left + 1, m.len - left - 1}, {joined.data, joined.len}};
+        for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
+            int64_t id = pare_index_find(&ids, texts[k]);
+            if (id >= 0)
+                in[id] = true;
+        }
+    }
+    pare_buf_close(&joined);
+    pare_index_close(&ids);
+    return st;
+}
+
+/* Added tokens behind all others that no merge knows stand outside of a byte-level model, as in published files: with
+ * ignore_merges a pre-token would become one of them otherwise. */
+static pare_status n_model_tokens(const pare_vocab *v, uint32_t *n, pare_error *err)
+{
+    *n = n_real_tokens(v);
+    if (v->kind != PARE_VOCAB_BPE)
+        return PARE_OK;
+    bool *merged = calloc(v->n_tokens, sizeof *merged);
+    if (merged == NULL)
+        return no_memory(err);
+    pare_status st = mark_merged(v, merged, err);
+    while (st == PARE_OK && *n > 1 && is_added(pare_vocab_type(v, *n - 1)) && !merged[*n - 1])
+        --*n;
+    free(merged);
+    return st;
+}
+
 static pare_status put_vocab(const pare_vocab *v, json_t *vocab, pare_error *err)
 {
-    for (uint32_t i = 0, n = n_real_tokens(v); i < n; i++) {
+    uint32_t n = 0;
+    pare_status st = n_model_tokens(v, &n, err);
+    if (st != PARE_OK)
+        return st;
+    for (uint32_t i = 0; i < n; i++) {
         pare_str s = v->tokens[i];
         size_t bad = 0;
         if (!pare_utf8_valid(s.data, s.len, &bad))
@@ -55,11 +110,6 @@ static pare_status put_vocab(const pare_vocab *v, json_t *vocab, pare_error *err
             return no_memory(err);
     }
     return PARE_OK;
-}
-
-static bool is_added(pare_token_type type)
-{
-    return type == PARE_TOKEN_CONTROL || type == PARE_TOKEN_USER_DEFINED || type == PARE_TOKEN_UNKNOWN;
 }
 
 static json_t *added_token(const pare_vocab *v, uint32_t id, bool with_id)
@@ -185,13 +235,18 @@ static pare_status scored_merges(const pare_vocab *v, json_t **out, pare_error *
     return st;
 }
 
+static json_t *form_json(pare_normalizer form)
+{
+    return form == PARE_NORMALIZE_NONE ? json_null() : json_pack("{s:s}", "type", pare_normalizer_name(form));
+}
+
 static json_t *byte_level(bool prefix, bool use_regex)
 {
     return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets", 1,
                      "use_regex", use_regex);
 }
 
-static json_t *step_json(const pare_pre_step *s)
+static json_t *step_json(const pare_vocab *v, const pare_pre_step *s)
 {
     switch (s->kind) {
     case PARE_PRE_SPLIT:
@@ -202,18 +257,18 @@ static json_t *step_json(const pare_pre_step *s)
     case PARE_PRE_PUNCTUATION:
         return json_pack("{s:s, s:s}", "type", "Punctuation", "behavior", s->flag ? "Contiguous" : "Isolated");
     case PARE_PRE_BYTE_LEVEL:
-        return byte_level(false, s->flag);
+        return byte_level(v->byte_prefix == 1, s->flag);
     case PARE_PRE_END:
         break;
     }
     return NULL;
 }
 
-static json_t *steps_json(const pare_pretokenizer *row)
+static json_t *steps_json(const pare_vocab *v, const pare_pretokenizer *row)
 {
     json_t *list = json_array();
     for (const pare_pre_step *s = row->steps; s->kind != PARE_PRE_END && list != NULL; s++)
-        list = with(list, step_json(s));
+        list = with(list, step_json(v, s));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
@@ -223,34 +278,47 @@ static json_t *replace_spaces(bool back)
                      back ? " " : mark);
 }
 
+/* One part as it is, several as a Sequence, none as null. */
+static json_t *sequence(const char *name, json_t *parts)
+{
+    size_t n = json_array_size(parts);
+    json_t *one = n == 1 ? json_incref(json_array_get(parts, 0)) : NULL;
+    if (parts != NULL && n > 1)
+        return json_pack("{s:s, s:o}", "type", "Sequence", name, parts);
+    json_decref(parts);
+    return parts == NULL ? NULL : n == 0 ? json_null() : one;
+}
+
 /* normalizer, pre_tokenizer and decoder of a SentencePiece vocabulary into doc. */
 static int put_spm_rules(const pare_vocab *v, json_t *doc)
 {
     static const char *const schemes[] = {
         [PARE_PREFIX_EACH] = "always", [PARE_PREFIX_MISSING] = "always", [PARE_PREFIX_FIRST] = "first"};
-    bool prefix = v->add_space_prefix != 0;
-    json_t *normalizer = json_null(), *pre = json_null(), *decoders;
-    if (v->split_spaces == 1 || (prefix && v->prefix_rule != PARE_PREFIX_EACH))
+    bool prefix = v->add_space_prefix != 0, late = v->prefix_rule != PARE_PREFIX_EACH;
+    json_t *normalizers = json_array(), *pre = json_null(), *decoders;
+    if (v->normalizer > PARE_NORMALIZE_NONE)
+        normalizers = with(normalizers, form_json((pare_normalizer)v->normalizer));
+    if (late || v->split_spaces == 1)
         pre = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
                         prefix ? schemes[v->prefix_rule] : "never", "split", v->split_spaces == 1);
     else if (prefix)
-        normalizer = json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend",
-                               "prepend", mark, replace_spaces(false));
-    else
-        normalizer = replace_spaces(false);
+        normalizers = with(normalizers, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", mark));
+    if (json_is_null(pre))
+        normalizers = with(normalizers, replace_spaces(false));
     decoders = json_pack("[o, {s:s}, {s:s}]", replace_spaces(true), "type", "ByteFallback", "type", "Fuse");
     if (prefix)
         decoders =
             with(decoders, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
-    return json_object_set_new(doc, "normalizer", normalizer) | json_object_set_new(doc, "pre_tokenizer", pre) |
+    return json_object_set_new(doc, "normalizer", sequence("normalizers", normalizers)) |
+           json_object_set_new(doc, "pre_tokenizer", pre) |
            json_object_set_new(doc, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
 }
 
 static int put_bpe_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc)
 {
-    bool nfc = v->nfc < 0 ? row->nfc : v->nfc != 0;
-    return json_object_set_new(doc, "normalizer", nfc ? json_pack("{s:s}", "type", "NFC") : json_null()) |
-           json_object_set_new(doc, "pre_tokenizer", steps_json(row)) |
+    pare_normalizer form = v->normalizer < 0 ? row->normalizer : (pare_normalizer)v->normalizer;
+    return json_object_set_new(doc, "normalizer", form_json(form)) |
+           json_object_set_new(doc, "pre_tokenizer", steps_json(v, row)) |
            json_object_set_new(doc, "decoder", byte_level(true, true));
 }
 
@@ -315,10 +383,10 @@ static pare_status model_json(const pare_vocab *v, const pare_pretokenizer *row,
         json_decref(vocab);
         return st;
     }
-    *out =
-        json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
-                  spm ? special(v, v->unk) : json_null(), "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                  spm, "byte_fallback", bytes, "ignore_merges", ignore, "vocab", vocab, "merges", merges);
+    *out = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+                     special(v, spm ? v->unk : v->missing), "continuing_subword_prefix", "end_of_word_suffix",
+                     "fuse_unk", spm && v->unk_each != 1, "byte_fallback", bytes, "ignore_merges", ignore, "vocab",
+                     vocab, "merges", merges);
     return *out == NULL ? no_memory(err) : PARE_OK;
 }
 

@@ -104,7 +104,10 @@ static const pare_pretokenizer rows[] = {
          ALIASES{"phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum",
                  "jina-v1-en", "jina-v2-code", "roberta-bpe", "jais", "exaone4", "trillion", "granite-docling", NULL},
      .steps = {BYTES_GPT2}},
-    {.name = "olmo", .aliases = ALIASES{"mpt", "modern-bert", NULL}, .steps = {BYTES_GPT2}, .nfc = true},
+    {.name = "olmo",
+     .aliases = ALIASES{"mpt", "modern-bert", NULL},
+     .steps = {BYTES_GPT2},
+     .normalizer = PARE_NORMALIZE_NFC},
     {.name = "llama-bpe",
      .aliases =
          ALIASES{"llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", NULL},
@@ -116,16 +119,16 @@ static const pare_pretokenizer rows[] = {
     {.name = "qwen2",
      .aliases = ALIASES{"deepseek-r1-qwen", "megrez", "kormo", "f2llmv2", NULL},
      .steps = {SPLIT(qwen2_pattern), BYTES},
-     .nfc = true},
+     .normalizer = PARE_NORMALIZE_NFC},
     {.name = "stablelm2",
      .aliases = ALIASES{"hunyuan", "solar-open", "grok-2", NULL},
      .steps = {SPLIT(qwen2_pattern), BYTES}},
-    {.name = "qwen35", .steps = {SPLIT(qwen35_pattern), BYTES}, .nfc = true},
+    {.name = "qwen35", .steps = {SPLIT(qwen35_pattern), BYTES}, .normalizer = PARE_NORMALIZE_NFC},
     {.name = "falcon", .steps = {PUNCTUATION_RUNS, BYTES_GPT2, DIGITS_RUNS, SPLIT("[0-9][0-9][0-9]")}},
     {.name = "starcoder",
      .aliases = ALIASES{"refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2", NULL},
      .steps = {DIGITS_ALONE, BYTES_GPT2}},
-    {.name = "command-r", .steps = {DIGITS_ALONE, BYTES_GPT2}, .nfc = true},
+    {.name = "command-r", .steps = {DIGITS_ALONE, BYTES_GPT2}, .normalizer = PARE_NORMALIZE_NFC},
     {.name = "deepseek-llm",
      .steps = {SPLIT("[\r\n]"), SPLIT(deepseek_letters), SPLIT(deepseek_marks), SPLIT("\\s+$"), SPLIT(deepseek_cjk),
                DIGITS_ALONE, BYTES}},
@@ -143,6 +146,12 @@ static const pare_pretokenizer rows[] = {
      .aliases = ALIASES{"bailingmoe2", "llada-moe", NULL},
      .steps = {SPLIT(bailing_pattern), BYTES}},
 };
+
+const char *pare_normalizer_name(pare_normalizer form)
+{
+    static const char *const names[] = {"none", "NFC", "NFD", "NFKC", "NFKD"};
+    return names[form];
+}
 
 const pare_pretokenizer *pare_pretokenizer_at(size_t i)
 {
@@ -182,14 +191,16 @@ static bool same_steps(const pare_pre_step *a, const pare_pre_step *b)
     return b->kind == PARE_PRE_END;
 }
 
-const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, bool ignore_merges, bool nfc, bool add_bos)
+const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, bool ignore_merges,
+                                                 pare_normalizer normalizer, bool add_bos)
 {
-    /* What changes ids weighs more than what metadata says anyway: NFC, a lost ignore_merges, BOS, a gained one. */
+    /* What changes ids weighs more than what metadata says anyway: Unicode form, a lost ignore_merges, BOS, a gained
+     * one. */
     const pare_pretokenizer *best = NULL;
     unsigned best_cost = 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const pare_pretokenizer *p = &rows[i];
-        unsigned cost = 8u * (p->nfc != nfc) + 4u * (ignore_merges && !p->ignore_merges) +
+        unsigned cost = 8u * (p->normalizer != normalizer) + 4u * (ignore_merges && !p->ignore_merges) +
                         2u * (p->add_bos != add_bos) + (p->ignore_merges && !ignore_merges);
         if (!same_steps(steps, p->steps) || (best != NULL && cost >= best_cost))
             continue;

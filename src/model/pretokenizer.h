@@ -5,7 +5,7 @@
 #ifndef PARE_MODEL_PRETOKENIZER_H
 #define PARE_MODEL_PRETOKENIZER_H
 
-#include "core/text.h"
+#include "model/vocab.h"
 
 enum { PARE_PRE_MAX_STEPS = 8 };
 
@@ -29,17 +29,19 @@ typedef struct pare_pretokenizer {
     const char *const *aliases; /* further names that stock runs by the same rule, NULL-terminated, may be NULL */
     pare_pre_step steps[PARE_PRE_MAX_STEPS + 1];
     bool ignore_merges; /* a pre-token that is a token is taken as it is */
-    bool nfc;           /* normalizer NFC comes first */
-    bool add_bos;       /* BOS when the metadata does not say */
+    pare_normalizer normalizer;
+    bool add_bos; /* BOS when the metadata does not say */
 } pare_pretokenizer;
+
+const char *pare_normalizer_name(pare_normalizer form); /* its "type" in tokenizer.json; "none" */
 
 const pare_pretokenizer *pare_pretokenizer_at(size_t i);        /* NULL behind the last */
 const pare_pretokenizer *pare_pretokenizer_find(pare_str name); /* by name or alias; NULL unknown */
 
 /* The row whose steps are these (ended by PARE_PRE_END), and among such rows the one that differs least in the rest.
  * NULL: no row has these steps. */
-const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, bool ignore_merges, bool nfc,
-                                                 bool add_bos);
+const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, bool ignore_merges,
+                                                 pare_normalizer normalizer, bool add_bos);
 
 /* The pattern of a step for PCRE2 (UTF, UCP, MULTILINE) appended to out; nothing when the step has none. */
 pare_status pare_pre_step_pcre(const pare_pre_step *step, pare_buf *out, pare_error *err);

@@ -16,6 +16,7 @@
 #define PARE "tokenizer.pare."
 static const char template_key[] = "tokenizer.chat_template";
 static const char template_list_key[] = "tokenizer.chat_templates";
+static const char space_mark[] = "\xe2\x96\x81"; /* U+2581 */
 
 typedef struct key_row key_row;
 typedef pare_status read_value(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
@@ -101,9 +102,48 @@ static pare_status read_tokens(pare_vocab *v, const key_row *row, const pare_met
     return PARE_OK;
 }
 
+/* The tokens with those that have PARE_TOKEN_MARKED changed: each `from` in them becomes `to`. NULL: no memory. */
+static const pare_str *swap_marks(const pare_vocab *v, const char *from, const char *to, pare_arena *arena,
+                                  pare_error *err)
+{
+    size_t n_from = strlen(from), n_to = strlen(to);
+    pare_str *tokens = pare_arena_alloc(arena, v->n_tokens * sizeof *tokens, err);
+    for (uint32_t i = 0; tokens != NULL && i < v->n_tokens; i++) {
+        pare_str s = tokens[i] = v->tokens[i];
+        char *text = NULL;
+        size_t n = 0;
+        if ((v->attrs[i] & PARE_TOKEN_MARKED) == 0)
+            continue;
+        if (s.len > SIZE_MAX / 3 || (text = pare_arena_alloc(arena, 3 * s.len + 1, err)) == NULL)
+            return NULL;
+        for (size_t k = 0; k < s.len;) {
+            bool match = s.len - k >= n_from && memcmp(s.data + k, from, n_from) == 0;
+            memcpy(text + n, match ? to : s.data + k, match ? n_to : 1);
+            n += match ? n_to : 1;
+            k += match ? n_from : 1;
+        }
+        tokens[i] = (pare_str){text, n};
+    }
+    return tokens;
+}
+
+static bool has_marks(const pare_vocab *v)
+{
+    for (uint32_t i = 0; v->attrs != NULL && i < v->n_tokens; i++)
+        if ((v->attrs[i] & PARE_TOKEN_MARKED) != 0)
+            return true;
+    return false;
+}
+
 static pare_status write_tokens(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
 {
-    return v->n_tokens == 0 ? PARE_OK : pare_meta_set_strs(meta, row->key, v->tokens, v->n_tokens, err);
+    pare_arena arena = {0};
+    if (v->n_tokens == 0)
+        return PARE_OK;
+    const pare_str *tokens = has_marks(v) ? swap_marks(v, space_mark, " ", &arena, err) : v->tokens;
+    pare_status st = tokens == NULL ? PARE_ERR_MEMORY : pare_meta_set_strs(meta, row->key, tokens, v->n_tokens, err);
+    pare_arena_close(&arena);
+    return st;
 }
 
 static pare_status read_scores(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
@@ -272,6 +312,13 @@ static pare_status write_charsmap(const pare_vocab *v, const key_row *row, pare_
                                : pare_meta_set_array(meta, row->key, PARE_META_U8, v->charsmap, v->charsmap_bytes, err);
 }
 
+static pare_status restore_marks(pare_vocab *v, pare_error *err)
+{
+    if (has_marks(v))
+        v->tokens = swap_marks(v, " ", space_mark, &v->arena, err);
+    return v->tokens == NULL ? PARE_ERR_MEMORY : PARE_OK;
+}
+
 static pare_status read_attrs(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
                               pare_error *err)
 {
@@ -286,7 +333,7 @@ static pare_status read_attrs(pare_vocab *v, const key_row *row, const pare_meta
                            "%s: key '%.*s' at offset %" PRIu64 ": element %" PRIu32 " is %u, allowed 0 to %d", path,
                            (int)m->key.len, m->key.data, m->offset, i, attrs[i], PARE_TOKEN_ATTR_MAX);
     v->attrs = attrs;
-    return st;
+    return st == PARE_OK ? restore_marks(v, err) : st;
 }
 
 static pare_status write_attrs(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
@@ -297,17 +344,40 @@ static pare_status write_attrs(const pare_vocab *v, const key_row *row, pare_met
     return PARE_OK;
 }
 
+/* A u32 that chooses, 0 to max. */
+static pare_status read_choice(const pare_meta_value *m, const char *path, int max, pare_error *err)
+{
+    if (m->type != PARE_META_U32)
+        return wrong_type(m, path, "u32", err);
+    if (m->v.u > (uint64_t)max)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: key '%.*s' at offset %" PRIu64 ": %" PRIu64 ", allowed 0 to %d",
+                         path, (int)m->key.len, m->key.data, m->offset, m->v.u, max);
+    return PARE_OK;
+}
+
 static pare_status read_prefix_rule(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
                                     pare_error *err)
 {
     (void)row;
-    if (m->type != PARE_META_U32)
-        return wrong_type(m, path, "u32", err);
-    if (m->v.u > PARE_PREFIX_FIRST)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: key '%.*s' at offset %" PRIu64 ": %" PRIu64 ", allowed 0 to %d",
-                         path, (int)m->key.len, m->key.data, m->offset, m->v.u, PARE_PREFIX_FIRST);
-    v->prefix_rule = (pare_prefix_rule)m->v.u;
-    return PARE_OK;
+    pare_status st = read_choice(m, path, PARE_PREFIX_FIRST, err);
+    if (st == PARE_OK)
+        v->prefix_rule = (pare_prefix_rule)m->v.u;
+    return st;
+}
+
+static pare_status read_normalizer(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
+                                   pare_error *err)
+{
+    (void)row;
+    pare_status st = read_choice(m, path, PARE_NORMALIZE_MAX, err);
+    if (st == PARE_OK)
+        v->normalizer = (int)m->v.u;
+    return st;
+}
+
+static pare_status write_normalizer(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    return v->normalizer < 0 ? PARE_OK : pare_meta_set_u32(meta, row->key, (uint32_t)v->normalizer, err);
 }
 
 static pare_status write_prefix_rule(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
@@ -372,8 +442,11 @@ static const key_row rows[] = {
     {PARE "token_attrs", AT(attrs), read_attrs, write_attrs},
     {PARE "prefix_rule", AT(prefix_rule), read_prefix_rule, write_prefix_rule},
     {PARE "ignore_merges", AT(ignore_merges), read_flag, write_flag},
-    {PARE "nfc", AT(nfc), read_flag, write_flag},
+    {PARE "normalizer", AT(normalizer), read_normalizer, write_normalizer},
     {PARE "split_spaces", AT(split_spaces), read_flag, write_flag},
+    {PARE "unk_each", AT(unk_each), read_flag, write_flag},
+    {PARE "byte_prefix", AT(byte_prefix), read_flag, write_flag},
+    {PARE "missing_token_id", AT(missing), read_id, write_id},
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 static_assert(sizeof rows / sizeof rows[0] <= PARE_VOCAB_KEY_ROOM, "key_order has room for every row");
@@ -395,7 +468,7 @@ void pare_vocab_note_key(pare_vocab *v, const char *key)
 
 void pare_vocab_init(pare_vocab *v)
 {
-    *v = (pare_vocab){.kind = PARE_VOCAB_UNKNOWN};
+    *v = (pare_vocab){.kind = PARE_VOCAB_UNKNOWN, .normalizer = -1};
     for (size_t i = 0; i < N_ROWS; i++) {
         if (rows[i].read == read_id)
             *(int64_t *)((char *)v + rows[i].field) = PARE_TOKEN_NONE;

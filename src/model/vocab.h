@@ -31,17 +31,29 @@ typedef enum pare_token_attr {
     PARE_TOKEN_RSTRIP = 2,      /* white space behind it belongs to it */
     PARE_TOKEN_NORMALIZED = 4,  /* looked for in the normalized text */
     PARE_TOKEN_SINGLE_WORD = 8, /* only where no word character is beside it */
-    PARE_TOKEN_ATTR_MAX = 15
+    PARE_TOKEN_MARKED = 16, /* GGUF has spaces in the place of the U+2581 in its text, as stock's converter writes */
+    PARE_TOKEN_ATTR_MAX = 31
 } pare_token_attr;
 
-/* Where a SentencePiece vocabulary puts its leading space, when add_space_prefix is not 0. */
+/* What is done to text first: a form of Unicode. */
+typedef enum pare_normalizer {
+    PARE_NORMALIZE_NONE,
+    PARE_NORMALIZE_NFC,
+    PARE_NORMALIZE_NFD,
+    PARE_NORMALIZE_NFKC,
+    PARE_NORMALIZE_NFKD,
+    PARE_NORMALIZE_MAX = PARE_NORMALIZE_NFKD
+} pare_normalizer;
+
+/* Where a SentencePiece vocabulary puts its leading space, when add_space_prefix is not 0. The first rule is part of
+ * normalization; the others come behind it, when added tokens have been cut out of the normalized text too. */
 typedef enum pare_prefix_rule {
     PARE_PREFIX_EACH,    /* before each stretch of text between special tokens, whatever it starts with */
     PARE_PREFIX_MISSING, /* the same, unless the stretch starts with a space */
     PARE_PREFIX_FIRST    /* unless it starts with a space, and only at the very start of the text */
 } pare_prefix_rule;
 
-enum { PARE_TOKEN_NONE = -1, PARE_MAX_VOCAB = 1 << 24, PARE_MAX_CHAT_TEMPLATE = 1 << 20, PARE_VOCAB_KEY_ROOM = 32 };
+enum { PARE_TOKEN_NONE = -1, PARE_MAX_VOCAB = 1 << 24, PARE_MAX_CHAT_TEMPLATE = 1 << 20, PARE_VOCAB_KEY_ROOM = 40 };
 
 typedef struct pare_chat_template {
     pare_str name, text;
@@ -69,8 +81,12 @@ typedef struct pare_vocab {
      * GGUF reader takes for granted it is written as tokenizer.pare.*, which others ignore. */
     const uint8_t *attrs; /* [n_tokens] pare_token_attr flags or NULL: none */
     pare_prefix_rule prefix_rule;
-    int ignore_merges, nfc; /* -1: as the row of the pre-tokenizer says, 0, 1 */
-    int split_spaces;       /* 1: SentencePiece pieces do not reach across the start of a word */
+    int ignore_merges; /* -1: as the row of the pre-tokenizer says, 0, 1 */
+    int normalizer;    /* a pare_normalizer, or -1: as the row of the pre-tokenizer says, none for SentencePiece */
+    int split_spaces;  /* 1: SentencePiece pieces do not reach across the start of a word */
+    int unk_each;      /* 1: SentencePiece neighbours without tokens give an unknown token each, else one for all */
+    int byte_prefix;   /* 1: byte-level text that does not start with a space gets one */
+    int64_t missing;   /* byte-level: for a byte without a token, or PARE_TOKEN_NONE: left out */
 
     /* The keys present, in the order in which they stood or shall be written; indices into a table in vocab.c. */
     uint8_t key_order[PARE_VOCAB_KEY_ROOM];
@@ -91,8 +107,8 @@ void pare_vocab_note_key(pare_vocab *v, const char *key);
  * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with key, index, value and limit; PARE_ERR_NUMBER for a score. */
 pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const char *path, bool *found, pare_error *err);
 
-/* Give a SentencePiece vocabulary that names no BOS or EOS Llama's, tokens 1 and 2, where those are control tokens: what
- * stock's runtime takes for granted. pare_vocab_from_meta does it by itself. */
+/* Give a SentencePiece vocabulary that names no BOS or EOS Llama's, tokens 1 and 2, where those are control tokens:
+ * what stock's runtime takes for granted. pare_vocab_from_meta does it by itself. */
 void pare_vocab_complete(pare_vocab *v);
 
 /* The checks of pare_vocab_from_meta that concern content and not metadata, for readers of other files. */

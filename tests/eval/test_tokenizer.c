@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static pare_error err;
 
@@ -65,31 +66,52 @@ static void check_back(const pare_tokenizer *t, const char *text, size_t len, co
     free(ids.ids);
 }
 
-/* Vocabularies that lie in the repository, with ids stored from the `tokenizers` package. */
+static void check_cases(const pare_vocab *v, const json_t *cases, bool back)
+{
+    pare_tokenizer *t = NULL;
+    CHECK_OK(pare_tokenizer_open(&t, v, &err), &err);
+    CHECK(json_array_size(cases) > 20);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *text = json_object_get(json_array_get(cases, i), "text");
+        int32_t *want = NULL;
+        size_t n = ids_of(json_object_get(json_array_get(cases, i), "ids"), &want);
+        check_ids(t, json_string_value(text), json_string_length(text), PARE_TOKENIZE_SPECIAL | PARE_TOKENIZE_BOS, want,
+                  n);
+        if (back)
+            check_back(t, json_string_value(text), json_string_length(text), "");
+        free(want);
+    }
+    pare_tokenizer_close(t);
+}
+
+/* Vocabularies that lie in the repository, with ids stored from the `tokenizers` package: as they were read, through
+ * GGUF's keys, and written and read again. */
 static void gives_stored_ids(void **state)
 {
     (void)state;
     json_t *doc = load(source_path("tests/data/tokenizer/expected.json")), *cases;
     const char *file;
+    int n_files = 0;
     json_object_foreach(json_object_get(doc, "files"), file, cases)
     {
-        pare_vocab v;
-        pare_tokenizer *t = NULL;
+        char dir[4200];
+        snprintf(dir, sizeof dir, "%s/%d", temp_dir(), n_files++);
+        CHECK(mkdir(dir, 0777) == 0);
+        pare_vocab v, through, again;
+        pare_meta meta = {0};
+        bool found = false;
         read_file(source_path(file), &v);
-        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
-        CHECK(json_array_size(cases) > 20);
-        for (size_t i = 0; i < json_array_size(cases); i++) {
-            const json_t *text = json_object_get(json_array_get(cases, i), "text");
-            int32_t *want = NULL;
-            size_t n = ids_of(json_object_get(json_array_get(cases, i), "ids"), &want);
-            check_ids(t, json_string_value(text), json_string_length(text), PARE_TOKENIZE_SPECIAL | PARE_TOKENIZE_BOS,
-                      want, n);
-            if (strstr(file, "demo") != NULL)
-                check_back(t, json_string_value(text), json_string_length(text), "");
-            free(want);
-        }
-        pare_tokenizer_close(t);
+        check_cases(&v, cases, strstr(file, "demo") != NULL);
+        CHECK_OK(pare_vocab_to_meta(&v, &meta, &err), &err);
+        CHECK_OK(pare_vocab_from_meta(&through, &meta, file, &found, &err), &err);
+        check_cases(&through, cases, false);
+        CHECK_OK(pare_tokenizer_files_write(&through, dir, &err), &err);
+        CHECK_OK(pare_tokenizer_files_read(&again, dir, NULL, 0, &found, &err), &err);
+        check_cases(&again, cases, false);
         pare_vocab_close(&v);
+        pare_vocab_close(&through);
+        pare_vocab_close(&again);
+        pare_meta_close(&meta);
     }
     json_decref(doc);
 }

@@ -257,12 +257,18 @@ static void refuses_bad_ids(void **state)
 static void names_what_it_does_not_know(void **state)
 {
     (void)state;
-    refuses(&(parts){.normalizer = "{\"type\":\"NFKC\"}"}, PARE_ERR_UNSUPPORTED, "NFKC");
+    refuses(&(parts){.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFKD\"}]}"},
+            PARE_ERR_UNSUPPORTED, "NFKD");
+    refuses(&(parts){.normalizer = "{\"type\":\"Nmt\"}"}, PARE_ERR_UNSUPPORTED, "Nmt");
     refuses(&(parts){.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"},
             PARE_ERR_UNSUPPORTED, "Lowercase");
     refuses(&(parts){.pre = "{\"type\":\"Whitespace\"}"}, PARE_ERR_UNSUPPORTED, "Whitespace");
-    refuses(&(parts){.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"}, PARE_ERR_UNSUPPORTED,
-            "add_prefix_space");
+    refuses(
+        &(parts){.pre =
+                     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}"},
+        PARE_ERR_UNSUPPORTED, "ByteLevel");
+    refuses(&(parts){.model = "\"type\":\"BPE\",\"unk_token\":\"c\",\"fuse_unk\":true"}, PARE_ERR_UNSUPPORTED,
+            "fuse_unk");
     refuses(&(parts){.pre = "null"}, PARE_ERR_UNSUPPORTED, "BPE");
     refuses(
         &(parts){.pre =

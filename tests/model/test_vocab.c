@@ -120,7 +120,7 @@ static void keeps_what_gguf_lacks(void **state)
     CHECK(out.n == in.n + 4);
     CHECK_OK(pare_vocab_from_meta(&back, &out, "t.gguf", &found, &err), &err);
     CHECK(memcmp(back.attrs, attrs, sizeof attrs) == 0 && back.prefix_rule == PARE_PREFIX_FIRST);
-    CHECK(back.split_spaces == 1 && back.ignore_merges == 0 && back.nfc == -1);
+    CHECK(back.split_spaces == 1 && back.ignore_merges == 0 && back.normalizer == -1);
     pare_vocab_close(&back);
     pare_vocab_close(&v);
     pare_meta_close(&in);
@@ -273,7 +273,7 @@ static void rows_are_found_by_name_and_steps(void **state)
     const pare_pretokenizer *p;
     for (size_t i = 0; (p = pare_pretokenizer_at(i)) != NULL; i++) {
         CHECK(pare_pretokenizer_find(str(p->name)) == p);
-        CHECK(pare_pretokenizer_match(p->steps, p->ignore_merges, p->nfc, p->add_bos) == p);
+        CHECK(pare_pretokenizer_match(p->steps, p->ignore_merges, p->normalizer, p->add_bos) == p);
         for (const char *const *a = p->aliases; a != NULL && *a != NULL; a++)
             CHECK(pare_pretokenizer_find(str(*a)) == p);
     }
