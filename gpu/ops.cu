@@ -125,23 +125,23 @@ static pare_status map(pare_gpu *g, const float *x, const float *y, float2 k, si
 
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err)
 {
-    return map<times>(g, x, NULL, make_float2(factor, 0), n, x, NULL, "scale", err);
+    return map<times>(g, x, NULL, float2{factor, 0}, n, x, NULL, "scale", err);
 }
 
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)
 {
-    return map<capped>(g, x, NULL, make_float2(cap, 0), n, x, NULL, "soft cap", err);
+    return map<capped>(g, x, NULL, float2{cap, 0}, n, x, NULL, "soft cap", err);
 }
 
 pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, size_t n, pare_error *err)
 {
-    return map<plus>(g, x, y, make_float2(y_scale, 0), n, x, NULL, "add", err);
+    return map<plus>(g, x, y, float2{y_scale, 0}, n, x, NULL, "add", err);
 }
 
 static pare_status activate(pare_gpu *g, pare_activation act, const float *x, const float *up, size_t n, float *y,
                             uint16_t *rounded, pare_error *err)
 {
-    const float2 none = make_float2(0, 0);
+    const float2 none = float2{0, 0};
     switch (act) {
     case PARE_ACT_SILU:
         return map<silu>(g, x, up, none, n, y, rounded, "SiLU", err);
@@ -173,7 +173,7 @@ pare_status pare_gpu_activate(pare_gpu *g, pare_activation act, const float *gat
 pare_status pare_gpu_clamped_glu(pare_gpu *g, const pare_clamped_glu *op, pare_error *err)
 {
     uint16_t *rounded = op->n > 0 ? pare_gpu_rounded_place(g, op->n) : NULL;
-    pare_status st = map<clamped_glu>(g, op->gate, op->up, make_float2(op->alpha, op->limit), op->n, op->y, rounded,
+    pare_status st = map<clamped_glu>(g, op->gate, op->up, float2{op->alpha, op->limit}, op->n, op->y, rounded,
                                       "clamped GLU", err);
     if (st == PARE_OK && rounded != NULL)
         pare_gpu_rounded_note(g, op->y, op->n);

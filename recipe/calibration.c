@@ -16,29 +16,41 @@ static double count_of(const pare_imatrix_entry *e, uint64_t i)
     return e->counts[e->n_counts == 1 ? 0 : i];
 }
 
-/* Experts that saw no token, and columns that were always zero in those that did. */
+/* Columns that were always zero in the experts that saw a token. */
 static pare_status check_values(const pare_imatrix *im, const pare_imatrix_entry *e, pare_error *err)
 {
-    uint64_t n_unseen = 0, n_zero = 0, n_columns = 0;
+    uint64_t n_zero = 0, n_columns = 0;
     for (uint64_t i = 0; i < e->n_experts; i++) {
-        if (!(count_of(e, i) > 0)) {
-            n_unseen++;
+        if (!(count_of(e, i) > 0))
             continue;
-        }
         n_columns += e->n_columns;
         n_zero += count_zeros(e, i);
     }
-    pare_status st = PARE_OK;
     if (n_zero == n_columns)
         return pare_warn(err, "%s: tensor '%s': every importance is zero; its columns count alike", im->path, e->name);
-    if (n_unseen > 0)
-        st = pare_warn(err,
-                       "%s: tensor '%s': %" PRIu64 " of %" PRIu64
-                       " experts saw no token; they get the mean importances of the others",
-                       im->path, e->name, n_unseen, e->n_experts);
-    if (st == PARE_OK && n_zero > 0)
-        st = pare_warn(err, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " columns have no importance", im->path, e->name,
-                       n_zero, n_columns);
+    if (n_zero > 0)
+        return pare_warn(err, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " columns have no importance", im->path,
+                         e->name, n_zero, n_columns);
+    return PARE_OK;
+}
+
+/* One warning a layer, with the experts that no token reached. */
+static pare_status warn_of_unseen(const pare_imatrix *im, pare_error *err)
+{
+    const pare_imatrix_entry *e;
+    uint32_t layer = 0;
+    uint64_t n = 0;
+    pare_status st = PARE_OK;
+    for (size_t at = 0; st == PARE_OK && (e = pare_imatrix_next_experts(im, &at, &layer)) != NULL;) {
+        pare_buf list = {0};
+        st = pare_imatrix_unseen(e, &n, &list, err);
+        if (st == PARE_OK && n > 0 && n < e->n_experts)
+            st = pare_warn(err,
+                           "%s: layer %" PRIu32 ": %" PRIu64 " of %" PRIu64
+                           " experts saw no token; they get the mean importances of the others: %s",
+                           im->path, layer, n, e->n_experts, list.data);
+        pare_buf_close(&list);
+    }
     return st;
 }
 
@@ -66,6 +78,8 @@ pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, 
         else if (n_strangers++ == 0)
             stranger = &im->entries[i];
     }
+    if (st == PARE_OK && n_strangers < im->n)
+        st = warn_of_unseen(im, err);
     if (st != PARE_OK || n_strangers == 0)
         return st;
     if (n_strangers == im->n)

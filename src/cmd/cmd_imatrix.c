@@ -10,6 +10,7 @@
 #include "recipe/calibration.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,6 +94,56 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
     return st;
 }
 
+/* Tokens that each expert of each layer saw. */
+static json_t *json_experts(const pare_imatrix *im)
+{
+    const pare_imatrix_entry *e;
+    uint32_t layer = 0;
+    json_t *all = json_array();
+    for (size_t at = 0; (e = pare_imatrix_next_experts(im, &at, &layer)) != NULL;) {
+        json_t *row = json_object(), *tokens = json_array(), *unseen = json_array();
+        for (uint64_t i = 0; i < e->n_counts; i++) {
+            json_array_append_new(tokens, json_integer((json_int_t)e->counts[i]));
+            if (!(e->counts[i] > 0))
+                json_array_append_new(unseen, json_integer((json_int_t)i));
+        }
+        json_object_set_new(row, "layer", json_integer(layer));
+        json_object_set_new(row, "tokens", tokens);
+        json_object_set_new(row, "unseen", unseen);
+        json_array_append_new(all, row);
+    }
+    return all;
+}
+
+/* How the tokens spread over the experts, and by layer the experts that none of them reached. */
+static pare_status print_experts(const pare_imatrix *im, pare_error *err)
+{
+    const pare_imatrix_entry *e;
+    uint32_t layer = 0;
+    uint64_t n = 0, n_experts = 0, n_unseen = 0;
+    double least = INFINITY, most = 0;
+    pare_buf lines = {0};
+    pare_status st = PARE_OK;
+    for (size_t at = 0; st == PARE_OK && (e = pare_imatrix_next_experts(im, &at, &layer)) != NULL;) {
+        pare_buf list = {0};
+        for (uint64_t i = 0; i < e->n_counts; i++) {
+            least = fmin(least, e->counts[i]);
+            most = fmax(most, e->counts[i]);
+        }
+        st = pare_imatrix_unseen(e, &n, &list, err);
+        if (st == PARE_OK && n > 0)
+            st = pare_buf_printf(&lines, err, "  layer %" PRIu32 ": %s\n", layer, list.data);
+        n_experts += e->n_experts;
+        n_unseen += n;
+        pare_buf_close(&list);
+    }
+    if (st == PARE_OK && n_experts > 0)
+        printf("%" PRIu64 " experts in all layers saw %.0f to %.0f tokens; %" PRIu64 " saw none%s\n%s", n_experts,
+               least, most, n_unseen, n_unseen > 0 ? ":" : "", lines.len > 0 ? lines.data : "");
+    pare_buf_close(&lines);
+    return st;
+}
+
 static pare_status report(const job *j, pare_error *err)
 {
     const char *output = cmd_text(j->args, OPT_OUTPUT);
@@ -105,6 +156,8 @@ static pare_status report(const job *j, pare_error *err)
         for (size_t i = 0; i < j->all.n_datasets; i++)
             json_array_append_new(datasets, cmd_json_text(j->all.datasets[i].data, j->all.datasets[i].len));
         json_object_set_new(doc, "datasets", datasets);
+        if (j->model.hp.n_expert > 0)
+            json_object_set_new(doc, "experts", json_experts(&j->all));
         cmd_json_u64(doc, "bytes", cmd_pin_bytes(&j->pin));
         cmd_json_files(doc, &j->pin);
         cmd_json_resources(doc);
@@ -113,8 +166,9 @@ static pare_status report(const job *j, pare_error *err)
     cmd_progress_clear();
     printf("%s: %zu tensors, %" PRIu32 " windows of %" PRIu32 " tokens, %s\n", cmd_safe(output, strlen(output)),
            j->all.n, j->all.chunk_count, j->all.chunk_size, cmd_bytes(cmd_pin_bytes(&j->pin)));
+    pare_status st = print_experts(&j->all, err);
     printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
-    return PARE_OK;
+    return st;
 }
 
 static pare_status run(job *j, pare_error *err)

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -221,4 +222,47 @@ bool pare_imatrix_mean(const pare_imatrix_entry *e, uint64_t expert, float *out)
     for (uint64_t c = 0; c < e->n_columns; c++)
         out[c] = (float)((double)e->sum[expert * e->n_columns + c] / count);
     return true;
+}
+
+/* The layer of a tensor of experts with counts of their own; false: it is no such entry. */
+static bool experts_layer(const pare_imatrix_entry *e, uint32_t *layer)
+{
+    return e->n_experts > 1 && e->n_counts == e->n_experts && sscanf(e->name, "blk.%" SCNu32 ".", layer) == 1;
+}
+
+const pare_imatrix_entry *pare_imatrix_next_experts(const pare_imatrix *im, size_t *at, uint32_t *layer)
+{
+    while (*at < im->n) {
+        size_t i = (*at)++;
+        const pare_imatrix_entry *e = &im->entries[i];
+        bool told = false;
+        uint32_t other;
+        if (!experts_layer(e, layer))
+            continue;
+        for (size_t j = i; j > 0 && !told; j--) {
+            const pare_imatrix_entry *before = &im->entries[j - 1];
+            told = experts_layer(before, &other) && other == *layer && before->n_experts == e->n_experts &&
+                   memcmp(before->counts, e->counts, (size_t)e->n_counts * sizeof *e->counts) == 0;
+        }
+        if (!told)
+            return e;
+    }
+    return NULL;
+}
+
+pare_status pare_imatrix_unseen(const pare_imatrix_entry *e, uint64_t *n, pare_buf *list, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    *n = 0;
+    for (uint64_t i = 0, end = 0; i < e->n_counts && st == PARE_OK; i = end + 1) {
+        for (end = i; end < e->n_counts && !(e->counts[end] > 0);)
+            end++;
+        const char *comma = *n > 0 ? ", " : "";
+        *n += end - i;
+        if (list == NULL || end == i)
+            continue;
+        st = end - i == 1 ? pare_buf_printf(list, err, "%s%" PRIu64, comma, i)
+                          : pare_buf_printf(list, err, "%s%" PRIu64 "-%" PRIu64, comma, i, end - 1);
+    }
+    return st;
 }

@@ -51,6 +51,13 @@ bool pare_imatrix_reshape(pare_imatrix_entry *e, uint64_t n_experts, uint64_t n_
  * Errors: PARE_ERR_RANGE (an entry has another shape; a sum is no longer finite), PARE_ERR_MEMORY. */
 pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_error *err);
 
+/* The entries of experts, one a layer: each call gives the next one, from *at = 0 on, whose layer ("blk.3.") or tokens
+ * are others than those of the entries before; gate, up and down of a layer see the same tokens. NULL: no more. */
+const pare_imatrix_entry *pare_imatrix_next_experts(const pare_imatrix *im, size_t *at, uint32_t *layer);
+
+/* How many experts saw no token, and which: "5, 17, 100-103" is put into list, unless that is NULL. */
+pare_status pare_imatrix_unseen(const pare_imatrix_entry *e, uint64_t *n, pare_buf *list, pare_error *err);
+
 /* The mean square of each column over the tokens of all experts: out [n_columns]. False when there is nothing but
  * zeros: then there are no importances. */
 bool pare_imatrix_pooled(const pare_imatrix_entry *e, float *out);

@@ -29,6 +29,34 @@ static void reports_what_it_wrote(void **state)
     cli_expect(0, "rm two.gguf again.gguf");
 }
 
+/* Eight experts, of which a token takes two: a window of eight tokens does not reach all of them. */
+static void lists_experts_that_no_token_reached(void **state)
+{
+    (void)state;
+    const char *mixture = shared_path("oracle/models/mixtral");
+    cli_result r = cli_expect(0, "$PARE imatrix %s -f $TEXT -o few.gguf -c 8 --chunks 1 --json", mixture);
+    json_t *doc = cli_json(&r), *layer, *tokens, *n;
+    size_t i, k, n_unseen = 0;
+    CHECK(json_array_size(json_object_get(doc, "experts")) == 2);
+    json_array_foreach(json_object_get(doc, "experts"), i, layer)
+    {
+        json_int_t sum = 0;
+        CHECK(json_integer_value(json_object_get(layer, "layer")) == (json_int_t)i);
+        json_array_foreach(tokens = json_object_get(layer, "tokens"), k, n) sum += json_integer_value(n);
+        CHECK(json_array_size(tokens) == 8 && sum == 16);
+        json_array_foreach(json_object_get(layer, "unseen"), k, n)
+            CHECK(json_integer_value(json_array_get(tokens, (size_t)json_integer_value(n))) == 0);
+        n_unseen += json_array_size(json_object_get(layer, "unseen"));
+    }
+    CHECK(n_unseen > 0);
+    json_decref(doc);
+    r = cli_expect(0, "$PARE imatrix %s -f $TEXT -o few.gguf -c 8 --chunks 1 --force", mixture);
+    CHECK(cli_contains(r.out, "16 experts in all layers saw 0 to ") && cli_contains(r.out, "saw none:\n  layer 0: "));
+    r = cli_expect(0, "$PARE quantize %s -t q4_0 --imatrix few.gguf -o few-q4_0.gguf", mixture);
+    CHECK(cli_contains(r.err, "layer 0: ") && cli_contains(r.err, " of 8 experts saw no token"));
+    cli_expect(0, "rm few.gguf few-q4_0.gguf");
+}
+
 static void quantize_uses_it(void **state)
 {
     (void)state;
@@ -79,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reports_what_it_wrote),
+        cmocka_unit_test(lists_experts_that_no_token_reached),
         cmocka_unit_test(quantize_uses_it),
         cmocka_unit_test(wrong_files_are_named),
     };
