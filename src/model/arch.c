@@ -158,6 +158,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_QKV] = q + k + v,
         [PARE_DIM_HEAD_K] = hp->head_dim_k,
         [PARE_DIM_HEAD] = hp->n_head,
+        [PARE_DIM_HEAD_KV] = hp->n_head_kv,
         [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
         [PARE_DIM_CTX] = hp->n_ctx_train,
         [PARE_DIM_TOKEN_TYPES] = hp->n_token_types,

@@ -104,6 +104,7 @@ typedef enum pare_dim {
     PARE_DIM_QKV /* Q + K + V */,
     PARE_DIM_HEAD_K,
     PARE_DIM_HEAD,
+    PARE_DIM_HEAD_KV,
     PARE_DIM_ROT_HALF,
     PARE_DIM_CTX,
     PARE_DIM_TOKEN_TYPES,

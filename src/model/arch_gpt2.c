@@ -63,8 +63,8 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
                                            {"hidden_act", "activation_function"},
                                            {"layer_norm_eps", "layer_norm_epsilon"},
                                            {NULL, NULL}};
-    static const char *const not_here[] = {"num_key_value_heads", "rope_theta", "rope_scaling", "attention_bias",
-                                           "mlp_bias", NULL};
+    static const char *const not_here[] = {"num_key_value_heads", "rope_theta", "rope_scaling",
+                                           "attention_bias",      "mlp_bias",   NULL};
     bool ok = json_object_set_new(config, "n_ctx", json_integer(hp->n_ctx_train)) == 0;
     ok = pare_config_rename(config, names) && ok;
     pare_config_drop(config, not_here);

@@ -19,13 +19,13 @@ static const char *const k_heads_kv[] = {"num_key_value_heads", NULL};
 static const char *const k_head_dim[] = {"head_dim", NULL};
 static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};
 static const char *const k_theta_window[] = {"rope_local_base_freq", "local_rope_theta", NULL};
-static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", NULL};
+static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", "rope_pct", NULL};
 static const char *const k_vocab[] = {"vocab_size", NULL};
 static const char *const k_used[] = {"num_experts_per_tok", NULL};
 static const char *const k_ff_expert[] = {"moe_intermediate_size", NULL};
 static const char *const k_ff_shared[] = {"shared_expert_intermediate_size", NULL};
 static const char *const k_norm_topk[] = {"norm_topk_prob", NULL};
-static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", NULL};
+static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", "activation", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
 static const char *const k_layer_eps[] = {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", NULL};
 

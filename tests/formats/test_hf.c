@@ -17,7 +17,7 @@
 
 static const char *const oracles[] = {"llama",   "llama_rope", "mistral", "qwen2",       "qwen3", "qwen3_tiny",
                                       "olmo2",   "starcoder2", "gemma2",  "gemma3_text", "gpt2",  "gpt_neox",
-                                      "mixtral", "qwen3_moe",  "phi3",    "gpt_oss"};
+                                      "mixtral", "qwen3_moe",  "phi3",    "gpt_oss",     "falcon"};
 enum { N_ORACLES = sizeof oracles / sizeof *oracles };
 
 static const char *oracle(const char *name, const char *file)

@@ -55,6 +55,17 @@ static void check_shares(const pare_arch *arch, const pare_arch_weight *w)
     CHECK(share.count == 0 ? n == 1 : n == share.count && seen == (1u << share.count) - 1);
 }
 
+/* Of the rows of a weight one at most is for each kind of model. */
+static void check_once(const pare_arch *arch, const pare_arch_weight *w)
+{
+    for (unsigned kind = 0; kind < 8; kind++) {
+        const pare_hparams hp = {
+            .norm_pair = kind & 1, .qk_norm = (kind & 2) != 0, .residual_in_turn = (kind & 4) != 0};
+        for (const pare_arch_weight *other = w + 1; other < arch->weights + arch->n_weights; other++)
+            CHECK(other->id != w->id || !pare_arch_applies(w, &hp) || !pare_arch_applies(other, &hp));
+    }
+}
+
 static void describes_every_family_once(void **state)
 {
     (void)state;
@@ -68,10 +79,11 @@ static void describes_every_family_once(void **state)
               (arch->wiring.encoder || pare_arch_weight_of(arch, PARE_W_OUTPUT_NORM) != NULL));
         for (size_t k = 0; k < arch->n_weights; k++) {
             const pare_arch_weight *w = &arch->weights[k];
-            CHECK(pare_arch_weight_of(arch, w->id) == w); /* once only */
+            check_once(arch, w);
             CHECK((w->hf == NULL) == ((w->flags & PARE_WEIGHT_MADE) != 0));
             CHECK(w->hf == NULL || (strstr(w->hf, "%e") != NULL) == (w->map == PARE_MAP_STACK));
-            CHECK(w->map != PARE_MAP_STACK || (w->dim[0] == PARE_DIM_EXPERT && w->dim[2] != PARE_DIM_NONE));
+            CHECK(w->map != PARE_MAP_STACK || (w->dim[0] == PARE_DIM_EXPERT && w->dim[2] != PARE_DIM_NONE) ||
+                  ((w->dim[0] == PARE_DIM_HEAD || w->dim[0] == PARE_DIM_HEAD_KV) && w->dim[1] == PARE_DIM_HEAD_K));
             CHECK(w->dim[0] != PARE_DIM_NONE);
             check_shares(arch, w);
             if (w->hf != NULL) { /* one Hub tensor a layer exactly where GGUF has one */
