@@ -40,7 +40,10 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, n_seq);
     uint64_t n_rows = (uint64_t)n_seq * c->n_ctx;
     for (uint32_t i = 0; i < n_layer && st == PARE_OK; i++)
-        if ((st = reserve(c, &c->k[i], n_rows, f->n_k, err)) == PARE_OK)
+        if (pare_forward_is_recurrent(&f->layers[i])) {
+            if ((st = reserve(c, &c->k[i], n_seq, pare_forward_past_size(f), err)) == PARE_OK)
+                st = reserve(c, &c->v[i], n_seq, pare_forward_state_size(f), err);
+        } else if ((st = reserve(c, &c->k[i], n_rows, f->n_k, err)) == PARE_OK)
             st = reserve(c, &c->v[i], n_rows, f->n_v, err);
     if (st != PARE_OK)
         pare_cache_close(c);
@@ -63,23 +66,47 @@ void pare_cache_close(pare_cache *c)
     *c = (pare_cache){0};
 }
 
-void pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n)
+bool pare_cache_keeps_states(const pare_cache *c)
 {
-    if (seq < c->n_seq && n < c->n[seq])
-        c->n[seq] = n;
+    return c->f->m->hp.linear.n_head_v > 0;
+}
+
+pare_status pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n, pare_error *err)
+{
+    if (seq >= c->n_seq || n >= c->n[seq])
+        return PARE_OK;
+    if (n > 0 && pare_cache_keeps_states(c))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: linear attention keeps one state a sequence, which cannot go back from %" PRIu32
+                         " tokens to %" PRIu32,
+                         c->f->m->path, c->n[seq], n);
+    c->n[seq] = n;
+    return PARE_OK;
+}
+
+/* Keys and values of the first n tokens, or the state behind all of them. */
+static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint32_t to, uint32_t n, pare_error *err)
+{
+    pare_backend *b = c->f->b;
+    bool state = pare_forward_is_recurrent(&c->f->layers[layer]);
+    size_t n_k = state ? pare_forward_past_size(c->f) : c->f->n_k;
+    size_t n_v = state ? pare_forward_state_size(c->f) : c->f->n_v;
+    size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;
+    pare_status st = b->copy(b, c->k[layer] + dst * n_k, c->k[layer] + src * n_k, rows * n_k * sizeof(float), err);
+    if (st == PARE_OK)
+        st = b->copy(b, c->v[layer] + dst * n_v, c->v[layer] + src * n_v, rows * n_v * sizeof(float), err);
+    return st;
 }
 
 pare_status pare_cache_copy(pare_cache *c, uint32_t from, uint32_t to, uint32_t n, pare_error *err)
 {
-    pare_backend *b = c->f->b;
-    size_t n_k = c->f->n_k, n_v = c->f->n_v, src = (size_t)from * c->n_ctx, dst = (size_t)to * c->n_ctx;
-    if (from >= c->n_seq || to >= c->n_seq || from == to || n > c->n[from])
+    bool part = n > 0 && from < c->n_seq && n != c->n[from] && pare_cache_keeps_states(c);
+    if (from >= c->n_seq || to >= c->n_seq || from == to || n > c->n[from] || part)
         return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " tokens of sequence %" PRIu32 " copied to %" PRIu32,
                          c->f->m->path, n, from, to);
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < c->f->m->hp.n_layer && st == PARE_OK && n > 0; i++)
-        if ((st = b->copy(b, c->k[i] + dst * n_k, c->k[i] + src * n_k, n * n_k * sizeof(float), err)) == PARE_OK)
-            st = b->copy(b, c->v[i] + dst * n_v, c->v[i] + src * n_v, n * n_v * sizeof(float), err);
+        st = copy_layer(c, i, from, to, n, err);
     c->n[to] = st == PARE_OK ? n : 0;
     return st;
 }

@@ -12,7 +12,8 @@ typedef struct pare_cache {
     pare_forward *f; /* borrowed; it must outlive the cache */
     uint32_t n_seq, n_ctx;
     uint32_t *n;    /* [n_seq] tokens that each sequence has */
-    float **k, **v; /* [n_layer]: [n_seq, n_ctx, n_head_kv * head_dim], device memory */
+    float **k, **v; /* [n_layer]: [n_seq, n_ctx, n_head_kv * head_dim], device memory; of a layer of linear attention
+                     * the last inputs of its convolution, and its state: a row a sequence */
     uint32_t *last; /* [n_last] rows of the last tokens of the last extension, ascending */
     uint32_t n_last;
     uint64_t n_bytes; /* of keys and values */
@@ -23,10 +24,15 @@ typedef struct pare_cache {
 pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare_error *err);
 void pare_cache_close(pare_cache *c); /* zeroed is closed */
 
-/* Forget all tokens of sequence seq behind the first n; n is at most what it has. */
-void pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n);
+/* A model with linear attention has a state behind the last token in place of what tokens leave behind: its sequences
+ * can be emptied and copied as a whole, not in part. */
+bool pare_cache_keeps_states(const pare_cache *c);
 
-/* Make the first n tokens of sequence `from`, which has so many, all that sequence `to` has. */
+/* Forget all tokens of sequence seq behind the first n; n is at most what it has. Errors: PARE_ERR_UNSUPPORTED (see
+ * above) */
+pare_status pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n, pare_error *err);
+
+/* Make the first n tokens of sequence `from`, which has so many, all that sequence `to` has. Errors: PARE_ERR_USAGE */
 pare_status pare_cache_copy(pare_cache *c, uint32_t from, uint32_t to, uint32_t n, pare_error *err);
 
 /* The next n > 0 tokens of a sequence. */

@@ -261,13 +261,19 @@ static void relu2_piece(const elementwise *e, size_t first, size_t n)
         e->y[i] = (e->x[i] < 0 ? 0.0f : e->x[i] * e->x[i]) * (e->w != NULL ? e->w[i] : 1.0f);
 }
 
+static void sigmoid_piece(const elementwise *e, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++)
+        e->y[i] = (e->w != NULL ? e->w[i] : 1.0f) / (1.0f + expf(-e->x[i]));
+}
+
 static pare_status cpu_activate(pare_backend *b, pare_activation act, const float *gate, const float *up, size_t n,
                                 float *y, pare_error *err)
 {
     (void)b;
     static void (*const apply[])(const elementwise *, size_t, size_t) = {
         [PARE_ACT_SILU] = silu_piece, [PARE_ACT_GELU_ERF] = gelu_erf_piece, [PARE_ACT_GELU_TANH] = gelu_tanh_piece,
-        [PARE_ACT_RELU] = relu_piece, [PARE_ACT_RELU2] = relu2_piece,
+        [PARE_ACT_RELU] = relu_piece, [PARE_ACT_RELU2] = relu2_piece,       [PARE_ACT_SIGMOID] = sigmoid_piece,
     };
     if ((size_t)act >= sizeof apply / sizeof apply[0] || apply[act] == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "the CPU backend has no activation number %d", (int)act);

@@ -207,6 +207,23 @@ static pare_status run_ffn(pare_forward *f, const pare_forward_weights *l, const
     return st == PARE_OK ? add_product(f, l, PARE_W_FFN_DOWN, f->up, PARE_W_FFN_POST_NORM, s, err) : st;
 }
 
+/* A layer whose tokens see those before through a state: none can be left out before it has been updated. */
+static pare_status run_recurrent_layer(pare_forward *f, uint32_t layer, pare_forward_slice *s, pare_error *err)
+{
+    const pare_forward_weights *l = &f->layers[layer];
+    const float *in;
+    pare_status st;
+    if ((st = part_input(f, l, PARE_W_ATTN_NORM, s, &in, err)) != PARE_OK ||
+        (st = pare_forward_recur(f, l, layer, s, in, err)) != PARE_OK ||
+        (st = add_product(f, l, PARE_W_SSM_OUT, f->o, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK)
+        return st;
+    if (layer + 1 == f->m->hp.n_layer && f->first > 0)
+        if ((st = drop_tokens(f, s, err)) != PARE_OK || s->n == 0)
+            return st;
+    st = part_input(f, l, PARE_W_FFN_NORM, s, &in, err);
+    return st == PARE_OK ? run_ffn(f, l, in, s, err) : st;
+}
+
 static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
@@ -216,6 +233,8 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice
     pare_weight ffn_norm = parallel && l->w[PARE_W_FFN_NORM] == NULL ? PARE_W_ATTN_NORM : PARE_W_FFN_NORM;
     const float *in;
     pare_status st;
+    if (pare_forward_is_recurrent(l))
+        return run_recurrent_layer(f, layer, s, err);
     if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK ||
         (st = pare_forward_make_keys(f, l, layer, s, in, err)) != PARE_OK)
         return st;

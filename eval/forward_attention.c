@@ -51,6 +51,19 @@ static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_sli
     return st;
 }
 
+/* f->q = queries of x; with gates between them, f->gates = these */
+static pare_status make_queries(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                const float *x, pare_error *err)
+{
+    uint32_t dim = f->m->hp.head_dim_k, heads = s->n * f->m->hp.n_head;
+    if (!f->m->arch->wiring.attn_gated)
+        return project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err);
+    pare_status st = project(f, l, PARE_W_ATTN_Q, 0, 2 * f->n_q, s, x, f->q_gate, err);
+    if (st == PARE_OK)
+        st = f->b->copy_columns(f->b, f->q_gate, 2 * dim, 0, heads, dim, f->q, dim, 0, err);
+    return st == PARE_OK ? f->b->copy_columns(f->b, f->q_gate, 2 * dim, dim, heads, dim, f->gates, dim, 0, err) : st;
+}
+
 pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                    const pare_forward_slice *s, const float *x, pare_error *err)
 {
@@ -85,10 +98,13 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
         .out = f->o,
     };
     pare_status st;
-    if ((st = project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err)) != PARE_OK ||
-        (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK)
+    if ((st = make_queries(f, l, s, x, err)) != PARE_OK ||
+        (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
+        (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
-    if ((st = f->b->attention(f->b, &a, err)) != PARE_OK || l->w[PARE_W_ATTN_SUB_NORM] == NULL)
+    if (f->m->arch->wiring.attn_gated)
+        st = f->b->activate(f->b, PARE_ACT_SIGMOID, f->gates, f->o, (size_t)s->n * f->n_o, f->o, err);
+    if (st != PARE_OK || l->w[PARE_W_ATTN_SUB_NORM] == NULL)
         return st;
     return pare_forward_normalize(f, l, PARE_W_ATTN_SUB_NORM, f->o, s->n, f->n_o, f->o, err);
 }

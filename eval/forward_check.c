@@ -47,7 +47,7 @@ static pare_status check_attention(const pare_forward *f, const pare_forward_wei
     const struct {
         pare_weight id;
         uint32_t n_rows;
-    } parts[] = {{PARE_W_ATTN_Q, f->n_q},
+    } parts[] = {{PARE_W_ATTN_Q, f->m->arch->wiring.attn_gated ? 2 * f->n_q : f->n_q},
                  {PARE_W_ATTN_K, f->n_k},
                  {PARE_W_ATTN_V, f->n_v},
                  {PARE_W_ATTN_QKV, f->n_q + f->n_k + f->n_v}};
@@ -102,7 +102,8 @@ static pare_status check_layer(const pare_forward *f, const pare_forward_weights
         if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
             (st = pare_forward_want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
             return st;
-    if ((st = check_attention(f, l, i, err)) != PARE_OK)
+    st = pare_forward_is_recurrent(l) ? pare_forward_check_recurrent(f, l, i, err) : check_attention(f, l, i, err);
+    if (st != PARE_OK)
         return st;
     return check_ffn(f, l, i, err);
 }

@@ -105,11 +105,12 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     uint64_t tokens = f->max_tokens, slice = f->slice_tokens;
     uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
     widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
+    uint32_t linear = hp->linear.n_head_v * hp->linear.head_dim_v, widest_heads = linear > f->n_o ? linear : f->n_o;
     const struct {
         float **buffer;
         uint64_t n_rows, width;
-    } shared[] = {{&f->k, tokens, f->n_k}, {&f->v, tokens, f->n_v},  {&f->h, slice, hp->n_embd},
-                  {&f->q, slice, f->n_q},  {&f->o, slice, f->n_o},   {&f->branch, slice, hp->n_embd},
+    } shared[] = {{&f->k, tokens, f->n_k}, {&f->v, tokens, f->n_v},      {&f->h, slice, hp->n_embd},
+                  {&f->q, slice, f->n_q},  {&f->o, slice, widest_heads}, {&f->branch, slice, hp->n_embd},
                   {&f->up, slice, widest}, {&f->gate, slice, widest}};
     pare_status st = reserve(f, &f->x, tokens, hp->n_embd, err);
     if (st == PARE_OK)
@@ -120,6 +121,12 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
         st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
     if (st == PARE_OK)
         st = pare_forward_reserve_experts(f, slice, err);
+    if (st == PARE_OK)
+        st = pare_forward_reserve_recurrent(f, slice, err);
+    if (st == PARE_OK && f->m->arch->wiring.attn_gated)
+        st = pare_forward_share(f, &f->q_gate, slice, 2 * (uint64_t)f->n_q, err);
+    if (st == PARE_OK && f->m->arch->wiring.attn_gated)
+        st = pare_forward_share(f, &f->gates, slice, f->n_q, err);
     return st == PARE_OK ? reserve_workspace(f, err) : st;
 }
 
@@ -251,6 +258,7 @@ void pare_forward_close(pare_forward *f)
     f->b->release(f->b, f->cos_sin);
     f->b->release(f->b, f->cos_sin_window);
     pare_forward_release_experts(f);
+    free(f->linear.slots);
     free(f->layers);
     free(f->spans);
     free(f->positions);

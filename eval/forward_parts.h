@@ -19,7 +19,7 @@ typedef struct pare_forward_weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
 } pare_forward_weights;
 
-enum { PARE_FORWARD_SHARED = 11 }; /* buffers in the workspace */
+enum { PARE_FORWARD_SHARED = 24 }; /* buffers in the workspace */
 
 struct pare_forward {
     const pare_model *m;
@@ -57,7 +57,17 @@ struct pare_forward {
         int32_t *every;  /* 0, 1, 2, ...: the tokens of the shared expert */
         float *share;    /* [slice] their weights, host memory */
         pare_routing routing;
-    } experts; /* NULL in a dense model */
+    } experts;     /* NULL in a dense model */
+    float *q_gate; /* [slice, 2 n_q]: queries with their gates, then [slice, n_q]: the gates; see wiring.attn_gated */
+    float *gates;
+    struct {
+        float *qkv, *mixed; /* [slice, heads of q, k and v] before and behind the convolution */
+        float *z;           /* [slice, heads of v]: the gate of what comes out */
+        float *pair;        /* [slice, 2 n_head_v]: beta and alpha as their weight has them */
+        float *alpha, *beta;
+        float *past, *state; /* of the sequence that a slice has the first or last part of, without a cache */
+        int32_t *slots;      /* [slice] */
+    } linear;                /* of models with linear attention */
     struct {
         float **buffer;
         size_t offset;
@@ -122,6 +132,17 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
 
 /* up = the gated unit of n elements of gate and up, or act(up) */
 pare_status pare_forward_activate(pare_forward *f, size_t n, pare_error *err);
+
+/* Layers of linear attention, as their tensors say. Sizes in floats: of the last inputs of the convolution, and of the
+ * state, of one sequence. recur: f->o = the layer's heads for x, its input, behind norm and gate. */
+bool pare_forward_is_recurrent(const pare_forward_weights *l);
+size_t pare_forward_past_size(const pare_forward *f);
+size_t pare_forward_state_size(const pare_forward *f);
+pare_status pare_forward_check_recurrent(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                         pare_error *err);
+pare_status pare_forward_reserve_recurrent(pare_forward *f, uint64_t slice, pare_error *err);
+pare_status pare_forward_recur(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                               const pare_forward_slice *s, const float *x, pare_error *err);
 
 /* Plan a run: begin, then the sequences one behind the other. A sequence's n tokens stand at positions n_past and up,
  * its keys from kv_row on, in f->k and f->v or in the cache. */

@@ -112,8 +112,9 @@ static pare_status finish(run *r, slot *s, pare_ending ending, pare_error *err)
     pare_completion *c = &r->out[s->prompt];
     c->ending = ending;
     s->busy = false;
-    pare_cache_cut(&r->cache, (uint32_t)(s - r->slots), 0);
-    pare_status st = send(r, s, c->text.len, err);
+    pare_status st = pare_cache_cut(&r->cache, (uint32_t)(s - r->slots), 0, err);
+    if (st == PARE_OK)
+        st = send(r, s, c->text.len, err);
     return st == PARE_OK && r->job->done != NULL ? r->job->done(s->prompt, c, r->job->user, err) : st;
 }
 

@@ -54,6 +54,11 @@ static __device__ __forceinline__ float silu(float x, float up, float2)
     return x / (1.0f + expf(-x)) * up;
 }
 
+static __device__ __forceinline__ float sigmoid(float x, float up, float2)
+{
+    return up / (1.0f + expf(-x));
+}
+
 static __device__ __forceinline__ float gelu_erf(float x, float up, float2)
 {
     return 0.5f * x * erfcf(-0.70710678f * x) * up;
@@ -111,8 +116,8 @@ static __global__ void map_kernel(const float *x, const float *y, float2 factors
 }
 
 template <map_fn f>
-static pare_status map(pare_gpu *g, const float *x, const float *y, float2 k, size_t n, float *out,
-                       uint16_t *rounded, const char *what, pare_error *err)
+static pare_status map(pare_gpu *g, const float *x, const float *y, float2 k, size_t n, float *out, uint16_t *rounded,
+                       const char *what, pare_error *err)
 {
     bool wide = aligned(x) && aligned(y) && aligned(out);
     auto kernel = map_kernel<f>;
@@ -153,6 +158,8 @@ static pare_status activate(pare_gpu *g, pare_activation act, const float *x, co
         return map<relu>(g, x, up, none, n, y, rounded, "ReLU", err);
     case PARE_ACT_RELU2:
         return map<relu2>(g, x, up, none, n, y, rounded, "ReLU squared", err);
+    case PARE_ACT_SIGMOID:
+        return map<sigmoid>(g, x, up, none, n, y, rounded, "sigmoid", err);
     case PARE_ACT_CLAMPED_GLU:
         break; /* an operation of its own */
     }

@@ -65,10 +65,13 @@ bool pare_weight_per_layer(pare_weight id)
 
 char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, const char *suffix)
 {
+    const char *name = weight_names[id] + (pare_weight_per_layer(id) ? sizeof layer_prefix - 1 : 0);
+    int n = (int)strcspn(name, "!");
+    bool bare = name[n] == '!' && strcmp(suffix, "weight") == 0;
+    char prefix[32] = "";
     if (pare_weight_per_layer(id))
-        snprintf(dst, size, "blk.%" PRIu32 ".%s.%s", layer, weight_names[id] + sizeof layer_prefix - 1, suffix);
-    else
-        snprintf(dst, size, "%s.%s", weight_names[id], suffix);
+        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", layer);
+    snprintf(dst, size, "%s%.*s%s%s", prefix, n, name, bare ? "" : ".", bare ? "" : suffix);
     return dst;
 }
 

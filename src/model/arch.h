@@ -8,7 +8,8 @@
 
 #include "model/hparams.h"
 
-/* What a weight is. id, name in GGUF without the suffix (".weight", ".bias"); %u is the layer. */
+/* What a weight is. id, name in GGUF without the suffix (".weight", ".bias"), or, before an exclamation mark,
+ * all of it; %u is the layer. */
 #define PARE_WEIGHTS(X)                                                                                                \
     X(TOKEN_EMBD, "token_embd")                                                                                        \
     X(TOKEN_EMBD_NORM, "token_embd_norm")                                                                              \
@@ -46,7 +47,14 @@
     X(FFN_GATE_INP_SHEXP, "blk.%u.ffn_gate_inp_shexp")                                                                 \
     X(FFN_GATE_SHEXP, "blk.%u.ffn_gate_shexp")                                                                         \
     X(FFN_UP_SHEXP, "blk.%u.ffn_up_shexp")                                                                             \
-    X(FFN_DOWN_SHEXP, "blk.%u.ffn_down_shexp")
+    X(FFN_DOWN_SHEXP, "blk.%u.ffn_down_shexp")                                                                         \
+    X(ATTN_GATE, "blk.%u.attn_gate")                                                                                   \
+    X(SSM_CONV1D, "blk.%u.ssm_conv1d")                                                                                 \
+    X(SSM_DT, "blk.%u.ssm_dt")                                                                                         \
+    X(SSM_A, "blk.%u.ssm_a!")                                                                                          \
+    X(SSM_BETA_ALPHA, "blk.%u.ssm_ba")                                                                                 \
+    X(SSM_NORM, "blk.%u.ssm_norm")                                                                                     \
+    X(SSM_OUT, "blk.%u.ssm_out")
 
 typedef enum pare_weight {
 #define PARE_WEIGHT_ENUM(id, gguf) PARE_W_##id,
@@ -71,6 +79,7 @@ typedef enum pare_activation {
     PARE_ACT_GELU_TANH,
     PARE_ACT_RELU,
     PARE_ACT_RELU2,
+    PARE_ACT_SIGMOID,
     PARE_ACT_CLAMPED_GLU /* of gate and up together, with hparams.glu_alpha and glu_limit; not a function of one */
 } pare_activation;
 
@@ -88,7 +97,8 @@ typedef struct pare_wiring {
     bool qk_norm_whole;         /* q/k norm across all heads together, else per head */
     bool in_turn_with_ffn_norm; /* layers that have a norm before the FFN of its own are not parallel (StableLM) */
     bool post_norm_feeds_ffn;   /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
-    bool encoder;               /* no output matrix: states of tokens come out; attention looks both ways */
+    bool attn_gated; /* a head's query comes with a gate behind it; what it attends to is times sigmoid(gate) */
+    bool encoder;    /* no output matrix: states of tokens come out; attention looks both ways */
 } pare_wiring;
 
 /* A dimension of a tensor in terms of the hyperparameters. */

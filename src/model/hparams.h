@@ -72,6 +72,14 @@ static inline void pare_layers_add_every(pare_layer_set *s, uint32_t n, uint32_t
             pare_layers_add(s, i);
 }
 
+/* Layers with linear attention by the gated delta rule in place of attention. */
+typedef struct pare_linear_attention {
+    uint32_t n_head_k, n_head_v; /* of queries and keys, and of values; 0: there are no such layers */
+    uint32_t head_dim_k, head_dim_v;
+    uint32_t kernel; /* tokens that the convolution looks at, the own included */
+    pare_layer_set layers;
+} pare_linear_attention;
+
 /* Units: counts of elements unless said. */
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
@@ -98,6 +106,7 @@ typedef struct pare_hparams {
     bool qk_norm;                  /* heads of q and k are normalised, where the family has both kinds of models */
     uint32_t act;                  /* pare_activation + 1 where it is not the family's, else 0 */
     bool act_not_in_gguf;          /* no key that stock reads says act */
+    pare_linear_attention linear;
     float norm_eps;
     float rope_base;
     float rope_base_window; /* in layers with the window; 0: rope_base */

@@ -227,9 +227,9 @@ static void check_norms(check *c)
 
 static void check_activations(check *c)
 {
-    static const char *const names[] = {"silu", "gelu", "gelu tanh", "relu", "relu2"};
+    static const char *const names[] = {"silu", "gelu", "gelu tanh", "relu", "relu2", "sigmoid"};
     char name[64];
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 12; i++) {
         const activation_kind k = {(pare_activation)(i / 2), i % 2 == 1};
         const in_place_row row = {activate, 12, &k};
         snprintf(name, sizeof name, "activate %s%s", names[i / 2], k.gated ? ", gated" : "");

@@ -42,8 +42,20 @@ void check_extending(const pare_model *m, const int32_t *ids, uint32_t n_seq, ui
                 size = fmax(size, fabs(expected));
             }
     }
-    CHECK_OK(pare_cache_copy(&c, 0, n_seq, len - 2, &err), &err);
-    pare_cache_cut(&c, n_seq, len - 4);
+    if (pare_cache_keeps_states(&c)) {
+        CHECK(pare_cache_copy(&c, 0, n_seq, len - 2, &err) == PARE_ERR_USAGE);
+        CHECK(pare_cache_cut(&c, 0, len - 4, &err) == PARE_ERR_UNSUPPORTED);
+        CHECK_OK(pare_cache_cut(&c, 0, 0, &err), &err);
+        for (uint32_t at = 0, step; at < len - 4; at += step) {
+            step = len - 4 - at < 5 ? len - 4 - at : 5;
+            CHECK_OK(pare_cache_extend(&c, &(pare_extension){0, step, ids + at}, 1, &err), &err);
+        }
+        CHECK_OK(pare_cache_copy(&c, 0, n_seq, len - 4, &err), &err);
+        CHECK_OK(pare_cache_cut(&c, 0, 0, &err), &err);
+    } else {
+        CHECK_OK(pare_cache_copy(&c, 0, n_seq, len - 2, &err), &err);
+        CHECK_OK(pare_cache_cut(&c, n_seq, len - 4, &err), &err);
+    }
     CHECK_OK(pare_cache_extend(&c, &(pare_extension){n_seq, 4, ids + len - 4}, 1, &err), &err);
     CHECK_OK(pare_cache_logits(&c, got, &err), &err);
     for (size_t v = 0; v < n_vocab; v++)

@@ -409,6 +409,8 @@ static double activation(pare_activation act, double x)
         return x > 0 ? x : 0;
     case PARE_ACT_RELU2:
         return x > 0 ? x * x : 0;
+    case PARE_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     case PARE_ACT_CLAMPED_GLU:
         break; /* an operation of its own */
     }
@@ -448,7 +450,7 @@ static void activates(void **state)
     pare_error err = {0};
     uint64_t seed = 7;
     float *gate = toy_array(&seed, N, 12), *up = toy_array(&seed, N, 2), *y = check_malloc(N * sizeof *y);
-    for (int act = PARE_ACT_SILU; act <= PARE_ACT_RELU2; act++) {
+    for (int act = PARE_ACT_SILU; act <= PARE_ACT_SIGMOID; act++) {
         CHECK_OK(b->activate(b, (pare_activation)act, gate, up, N, y, &err), &err);
         for (int i = 0; i < N; i++) {
             double want = activation((pare_activation)act, (double)gate[i]) * (double)up[i];

@@ -91,7 +91,7 @@ static void activations(void **)
     wide[0] = 0;
     wide[1] = 80;
     wide[2] = -80;
-    for (int act = PARE_ACT_SILU; act <= PARE_ACT_RELU2; act++)
+    for (int act = PARE_ACT_SILU; act <= PARE_ACT_SIGMOID; act++)
         for (size_t n : {(size_t)1, (size_t)1027, wide.size()}) {
             std::vector<float> x(wide.begin(), wide.begin() + (long)n), up = noise(n, 2), want(n);
             float *dx = to_device(b.g, x), *du = to_device(b.g, up), *dy = to_device(b.g, std::vector<float>(n));
