@@ -237,8 +237,8 @@ static size_t count_hub_tensors(const pare_model *m)
     for (size_t i = 0; i < m->arch->n_weights; i++) {
         const pare_arch_weight *w = &m->arch->weights[i];
         uint32_t n_layers = pare_weight_per_layer(w->id) ? m->hp.n_layer : 1;
-        size_t n_matrices = w->map == PARE_MAP_STACK ? m->hp.n_expert : 1;
-        if ((w->flags & PARE_WEIGHT_MADE) || pare_arch_share(w).index > 0)
+        size_t n_matrices = (size_t)pare_arch_stacked(w, &m->hp);
+        if ((w->flags & PARE_WEIGHT_MADE) || !pare_arch_applies(w, &m->hp) || pare_arch_share(w).index > 0)
             continue;
         for (uint32_t layer = 0; layer < n_layers; layer++)
             n += (pare_model_weight(m, w->id, layer, "weight") != NULL ? n_matrices : 0) +
