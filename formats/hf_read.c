@@ -545,11 +545,12 @@ static pare_status map_tensors(pare_model *m, pare_model *raw, const place *p, p
     return st;
 }
 
-/* The type that most of the weights have, as stock's converter guesses it: that of the first matrix. */
+/* The type that most of the weights have, as stock's converter guesses it: that of the first matrix. Of those that were
+ * not packed: what is packed has no float type. */
 static pare_type main_type(const pare_model *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++)
-        if (m->tensors[i].n_dims > 1)
+        if (m->tensors[i].n_dims > 1 && !m->tensors[i].packed)
             return m->tensors[i].type;
     return PARE_TYPE_F32;
 }

@@ -6,19 +6,17 @@
 #include "model/model.h"
 
 typedef enum pare_open_flags {
-    PARE_OPEN_RAW = 1,          /* tensors named and laid out as in the file; no architecture, no tokenizer needed */
-    PARE_OPEN_REQUANTIZE = 2,   /* accept a Hub folder whose config says quantization_config */
-    PARE_OPEN_NO_VOCAB = 4,     /* do not read the tokenizer */
-    PARE_OPEN_PARTIAL = 8       /* a GGUF file that proves bad leaves in *m what was read before the error; to look at,
-                                 * not to read weights from, and the caller closes it */
+    PARE_OPEN_RAW = 1,      /* tensors named and laid out as in the file; no architecture, no tokenizer needed */
+    PARE_OPEN_NO_VOCAB = 2, /* do not read the tokenizer */
+    PARE_OPEN_PARTIAL = 4   /* a GGUF file that proves bad leaves in *m what was read before the error; to look at,
+                             * not to read weights from, and the caller closes it */
 } pare_open_flags;
 
 /* Find out what path is from its content (magic, config.json), not from its name, and open it. Without PARE_OPEN_RAW
  * a Hub folder is mapped to GGUF's names; its architecture must be known. A GGUF file of an unknown architecture opens
  * with arch NULL. A single .safetensors file opens raw, unless a config.json lies beside it.
- * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, PARE_ERR_UNSUPPORTED (old format, big endian, Git-LFS pointer names the cure),
- * PARE_ERR_IO, PARE_ERR_MEMORY. On error *m is closed, except
- * with PARE_OPEN_PARTIAL. */
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE, PARE_ERR_UNSUPPORTED (old format, big endian, Git-LFS pointer names the
+ * cure), PARE_ERR_IO, PARE_ERR_MEMORY. On error *m is closed, except with PARE_OPEN_PARTIAL. */
 pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err);
 
 #endif

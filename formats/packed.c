@@ -147,6 +147,7 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
     snprintf(name, sizeof name, "%s%s", module, p->format->result);
     pare_tensor made = {.name = name, .file = t->file, .offset = t->offset};
     pare_status st = p->format->unpack(p, t, module, &made, err);
+    made.packed = made.data == NULL; /* else it is a tensor of the files as it lies there */
     return st == PARE_OK ? pare_model_add(out, &made, NULL, err) : st;
 }
 

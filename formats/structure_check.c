@@ -75,7 +75,7 @@ pare_status pare_structure_check(const char *path, pare_structure_counts *counts
     pare_model m = {0};
     pare_error why = {0};
     *counts = (pare_structure_counts){0};
-    pare_status st = pare_model_open(&m, path, PARE_OPEN_REQUANTIZE, &why);
+    pare_status st = pare_model_open(&m, path, 0, &why);
     if (st == PARE_ERR_UNSUPPORTED)
         st = pare_model_open(&m, path, PARE_OPEN_RAW, &why);
     if (st != PARE_OK) {

@@ -122,15 +122,13 @@ static bool are_multiples(const float *x, size_t n, float step, float slack)
     return true;
 }
 
-/* A zero point for weights of low..high steps; false: there is none. */
+/* A zero point for weights of low..high steps; false: there is none. The lowest that serves: rounding by the usual rule
+ * gives code 0 to the lowest weight, so it is most often the one that the weights were made with. */
 static bool place_zero(const pare_group_shape *shape, float low, float high, int *zero)
 {
-    int top = (1 << shape->bits) - 1, middle = 1 << (shape->bits - 1);
-    float least = fmaxf((float)shape->zero_low, -low), most = fminf((float)shape->zero_high, (float)top - high);
-    if (least > most)
-        return false;
-    *zero = clamp_int((float)middle, (int)least, (int)most);
-    return true;
+    float top = (float)((1 << shape->bits) - 1), least = fmaxf((float)shape->zero_low, -low);
+    *zero = (int)least;
+    return least <= fminf((float)shape->zero_high, top - high);
 }
 
 /* Steps that put the peak on level 1, 2, ...: the first, largest one of which all weights are multiples. Codes of more

@@ -6,6 +6,7 @@
 
 #include "quant/types.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,5 +19,9 @@ enum { PARE_INT_BLOCK_MAX = 256 };
 
 /* Make one block of a type that pare_int_block_type gave: codes[i] * d, codes within the bounds, d a binary16. */
 void pare_int_block_put(pare_type type, const int16_t *codes, uint16_t d, void *block);
+
+/* Whether every block of type `from`, which pare_int_block_type may have given, has an equal of type `to`, which the
+ * search of `to` finds: docs/methods/BLOCK32.md, integers come back. */
+bool pare_int_block_holds(pare_type from, pare_type to);
 
 #endif

@@ -1,6 +1,7 @@
 #include "recipe/calibration.h"
 #include "recipe/derive.h"
 #include "recipe/meta_edit.h"
+#include "quant/int_block.h"
 #include "recipe/type_rules.h"
 
 #include <stdio.h>
@@ -108,18 +109,34 @@ static pare_status require_importance(planner *p, const pare_tensor *t, pare_typ
                                         : ", and the imatrix has none for it");
 }
 
+/* What is quantized already becomes another type where that keeps its values, else only if the user says so. */
+static pare_status check_source(const planner *p, const pare_tensor *t, pare_type to, pare_error *err)
+{
+    const pare_type_info *from = pare_type_get(t->type);
+    bool quantized = !(from->traits & PARE_TRAIT_FLOAT) || t->packed;
+    bool kept = t->packed && ((pare_type_get(to)->traits & PARE_TRAIT_FLOAT) || pare_int_block_holds(t->type, to));
+    if (!quantized || p->options->allow_requantize || (kept && p->options->effort != PARE_EFFORT_RTN))
+        return PARE_OK;
+    if (t->packed)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: tensor '%s' was packed by another program ('quantization_config') and is read as %s; as "
+                         "%s it would lose more: give --requantize to do it, or convert it without loss (pare convert)",
+                         p->in->path, t->name, from->name, pare_type_get(to)->name);
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "%s: tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to "
+                     "do it",
+                     p->in->path, t->name, from->name);
+}
+
 /* May this tensor become `to`? */
 static pare_status check_change(planner *p, const pare_tensor *t, pare_type to, pare_error *err)
 {
-    const pare_type_info *from = pare_type_get(t->type), *info = pare_type_get(to);
+    const pare_type_info *info = pare_type_get(to);
     if (to == t->type)
         return PARE_OK;
-    if (!(from->traits & PARE_TRAIT_FLOAT) && !p->options->allow_requantize)
-        return pare_fail(
-            err, PARE_ERR_USAGE,
-            "%s: tensor '%s' is quantized already (%s); its error would add up: give --allow-requantize to "
-            "do it",
-            p->in->path, t->name, from->name);
+    pare_status st = check_source(p, t, to, err);
+    if (st != PARE_OK)
+        return st;
     if (p->options->effort == PARE_EFFORT_RTN && (info->traits & PARE_TRAIT_CODEBOOK))
         return pare_fail(err, PARE_ERR_USAGE,
                          "tensor '%s': --method rtn rounds weight by weight, and %s stores entries of a codebook: it "

@@ -70,10 +70,22 @@ static pare_status check_outputs(const job *j, pare_error *err)
     return cmd_outputs_check(&outputs, &j->in, force, err);
 }
 
-/* What blocks are decoded to in a folder of plain floats; what is not packed in one of packed weights. */
+/* What blocks are decoded to in a folder of plain floats; what is not packed in one of packed weights. Beside packed
+ * weights a folder has matrices that are floats, such as the embedding, in the type that its weights were packed from.
+ */
 static pare_type decoded_type(const job *j)
 {
-    return j->dtype != PARE_TYPE_NONE || j->folder.pack != NULL ? j->dtype : PARE_TYPE_BF16;
+    pare_type type = PARE_TYPE_BF16;
+    bool packed = false;
+    if (j->dtype != PARE_TYPE_NONE || j->folder.pack != NULL)
+        return j->dtype;
+    for (size_t i = j->in.n_tensors; i-- > 0;) {
+        const pare_tensor *t = &j->in.tensors[i];
+        packed = packed || t->packed;
+        if (t->n_dims > 1 && !t->packed && (t->type == PARE_TYPE_F16 || t->type == PARE_TYPE_F32))
+            type = t->type;
+    }
+    return packed ? type : PARE_TYPE_BF16;
 }
 
 /* The model, with its lock and checksums. A GGUF file appears together with them; a folder just before, since they may

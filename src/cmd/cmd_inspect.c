@@ -67,7 +67,7 @@ static void look_at_folder(job *j)
 static void look_at_known(job *j)
 {
     pare_error err = {0};
-    pare_status st = pare_model_open(&j->known, j->raw.path, PARE_OPEN_REQUANTIZE, &err);
+    pare_status st = pare_model_open(&j->known, j->raw.path, 0, &err);
     if (st == PARE_OK) {
         j->meta = &j->known.meta;
         j->vocab = j->known.has_vocab ? &j->known.vocab : NULL;

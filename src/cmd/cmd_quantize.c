@@ -82,12 +82,11 @@ static pare_status write_and_report(job *j, pare_error *err)
 pare_status cmd_quantize(const cmd_args *args, pare_error *err)
 {
     job j = {.args = args, .output = cmd_text(args, OPT_OUTPUT)};
-    unsigned flags = cmd_has(args, OPT_ALLOW_REQUANTIZE) ? PARE_OPEN_REQUANTIZE : 0;
     pare_status st = cmd_quantize_options_parse(&j.given, args, err);
     if (st == PARE_OK)
         st = cmd_pinning_open(&j.pinning, args, j.output, false, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j.in, args->operands[0], flags, err);
+        st = pare_model_open(&j.in, args->operands[0], 0, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK)

@@ -149,7 +149,41 @@ def written():
         same_values(folder, got, str(args))
 
 
+def lattices():
+    """Packed weights keep their codes through GGUF and back: values, and here the very bytes."""
+    rng = np.random.default_rng(4)
+
+    def pack(w):
+        q, z, s, group_of = packed.quantize(w, 4, 64, rng)
+        return packed.pack_awq(q, z, s), packed.values(q, z, s, group_of)
+
+    def pack_symmetric(w):
+        q, z, s, group_of = packed.quantize(w, 4, 64, rng, symmetric=True)
+        return packed.pack_gptq(q, z, s, group_of, 4), packed.values(q, z, s, group_of)
+    make(work / 'awq', models / 'llama', pack, {'quant_method': 'awq', 'bits': 4, 'group_size': 64, 'version': 'gemm'})
+    make(work / 'gptq', models / 'llama', pack_symmetric,
+         {'quant_method': 'gptq', 'bits': 4, 'group_size': 64, 'sym': True, 'desc_act': False})
+    for method, types in ('awq', ('auto', 'q5_1', 'q8_0')), ('gptq', ('auto', 'q4_1', 'q5_0', 'q5_1', 'q8_0')):
+        original = load(work / method / 'model.safetensors')
+        for kind in types:
+            middle, back = work / f'{method}_{kind}.gguf', work / f'{method}_{kind}'
+            if kind == 'auto':
+                run('convert', work / method, '-o', middle)
+            else:
+                run('quantize', work / method, '-t', kind, '--pure', '--embedding-type', 'f32', '--output-type', 'f32',
+                    '-o', middle)
+            run('convert', middle, '-o', back, '--format', method, '--group-size', '64', '--dtype', 'f32')
+            again = load(back / 'model.safetensors')
+            check(original.keys() == again.keys(), f'{method} by {kind}: names')
+            for name, t in original.items():
+                check(np.array_equal(t, again[name]), f'{method} by {kind}: {name}')
+    why = run('quantize', work / 'awq', '-t', 'q4_k_m', '-o', work / 'never.gguf', code=4)
+    check('quantization_config' in why and '--requantize' in why, 'packed weights are quantized again only if asked for')
+    run('quantize', work / 'awq', '-t', 'q4_k_m', '-o', work / 'again.gguf', '--requantize')
+
+
 gptq()
 awq()
 written()
+lattices()
 print(f'packed: {N_CHECKS} checks passed')
