@@ -9,14 +9,40 @@
 #include <string.h>
 #include <utf8proc.h>
 
+static pare_status bpe_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
+{
+    (void)at_start;
+    w->text.len = 0;
+    return pare_unicode_form(w->t->normalizer, text, len, &w->text, err);
+}
+
+static pare_status spm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
+{
+    const pare_tokenizer *t = w->t;
+    if (t->late_marks)
+        return bpe_normalize(w, text, len, at_start, err);
+    w->mapped.len = w->text.len = 0;
+    pare_status st = pare_unicode_form(t->normalizer, text, len, &w->mapped, err);
+    return st == PARE_OK ? pare_spm_mark(t, w->mapped.data, w->mapped.len, at_start, &w->text, err) : st;
+}
+
 /* What each kind of vocabulary does. */
+static const struct {
+    pare_status (*open)(pare_tokenizer *t, pare_error *err);
+    pare_status (*normalize)(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+    pare_status (*encode)(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+} kinds[] = {
+    [PARE_VOCAB_BPE] = {pare_bpe_open, bpe_normalize, pare_bpe_encode},
+    [PARE_VOCAB_SPM] = {pare_spm_open, spm_normalize, pare_spm_encode},
+    [PARE_VOCAB_UGM] = {pare_ugm_open, pare_ugm_normalize, pare_ugm_encode},
+    [PARE_VOCAB_WPM] = {pare_wpm_open, pare_wpm_normalize, pare_wpm_encode},
+};
+
 static pare_status open_kind(pare_tokenizer *t, pare_error *err)
 {
     const pare_vocab *v = t->v;
-    if (v->kind == PARE_VOCAB_BPE)
-        return pare_bpe_open(t, err);
-    if (v->kind == PARE_VOCAB_SPM)
-        return pare_spm_open(t, err);
+    if (v->kind != PARE_VOCAB_UNKNOWN)
+        return kinds[v->kind].open(t, err);
     return pare_fail(err, PARE_ERR_UNSUPPORTED, "tokenizer '%.*s' (tokenizer.ggml.model) is not supported",
                      (int)v->model.len, v->model.len > 0 ? v->model.data : "");
 }
@@ -24,19 +50,12 @@ static pare_status open_kind(pare_tokenizer *t, pare_error *err)
 /* Normalize a stretch into w->text. */
 static pare_status normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
-    const pare_tokenizer *t = w->t;
-    w->text.len = 0;
-    if (t->v->kind != PARE_VOCAB_SPM || t->late_marks)
-        return pare_unicode_form(t->normalizer, text, len, &w->text, err);
-    w->mapped.len = 0;
-    pare_status st = pare_unicode_form(t->normalizer, text, len, &w->mapped, err);
-    return st == PARE_OK ? pare_spm_mark(t, w->mapped.data, w->mapped.len, at_start, &w->text, err) : st;
+    return kinds[w->t->v->kind].normalize(w, text, len, at_start, err);
 }
 
 static pare_status encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
-    return w->t->v->kind == PARE_VOCAB_BPE ? pare_bpe_encode(w, text, len, err)
-                                           : pare_spm_encode(w, text, len, at_start, err);
+    return kinds[w->t->v->kind].encode(w, text, len, at_start, err);
 }
 
 pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err)
@@ -109,11 +128,13 @@ static pare_status index_tokens(pare_tokenizer *t, pare_error *err)
 {
     const pare_vocab *v = t->v;
     pare_status st = PARE_OK;
-    /* Merging may pass through any token of a byte-level vocabulary; of a SentencePiece one only through pieces. */
+    /* Merging may pass through any token of a byte-level vocabulary; of another one only through pieces. */
     for (uint32_t i = 0; i < v->n_tokens && st == PARE_OK; i++) {
         pare_token_type type = pare_vocab_type(v, i);
-        if (v->kind == PARE_VOCAB_BPE || type == PARE_TOKEN_NORMAL || type == PARE_TOKEN_USER_DEFINED)
-            st = pare_index_add(&t->ids, v->tokens[i], i, NULL, err);
+        if (v->kind != PARE_VOCAB_BPE && type != PARE_TOKEN_NORMAL && type != PARE_TOKEN_USER_DEFINED)
+            continue;
+        st = pare_index_add(&t->ids, v->tokens[i], i, NULL, err);
+        t->longest = v->tokens[i].len > t->longest ? v->tokens[i].len : t->longest;
     }
     return st;
 }
@@ -128,6 +149,8 @@ static pare_status collect_added(pare_tokenizer *t, pare_error *err)
         pare_str s = v->tokens[i];
         if (!pare_token_is_added(pare_vocab_type(v, i)))
             continue;
+        if (v->kind == PARE_VOCAB_WPM && pare_vocab_type(v, i) == PARE_TOKEN_USER_DEFINED)
+            s = pare_wpm_text(s);
         if (v->attrs == NULL || (v->attrs[i] & PARE_TOKEN_NORMALIZED) == 0) {
             st = add_token(&t->raw, s.data, s.len, (int32_t)i, err);
             continue;
@@ -178,15 +201,18 @@ void pare_tokenizer_close(pare_tokenizer *t)
     free(t);
 }
 
-/* Length of the white space character at s, 0 when there is none: the property White_Space. */
+bool pare_is_white_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* Length of the white space character at s, 0 when there is none. */
 static size_t space_at(const char *s, size_t len)
 {
     uint32_t c = 0;
     size_t n = len > 0 ? pare_utf8_next(s, len, &c) : 0;
-    bool space = (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-                 (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
-                 c == 0x3000;
-    return n > 0 && space ? n : 0;
+    return n > 0 && pare_is_white_space(c) ? n : 0;
 }
 
 /* Start of the character that ends before text[end]. */
@@ -311,6 +337,7 @@ static void close_work(pare_tokenize_work *w)
     pare_buf_close(&w->text);
     pare_buf_close(&w->mapped);
     pare_buf_close(&w->prefixed);
+    free(w->cells);
     pcre2_jit_stack_free(w->stack);
     pcre2_match_context_free(w->context);
     pcre2_match_data_free(w->match);
@@ -381,13 +408,13 @@ pare_status pare_detokenize(const pare_tokenizer *t, int32_t id, bool special, p
                          t->v->n_tokens);
     pare_str s = t->v->tokens[id];
     pare_token_type type = pare_vocab_type(t->v, (uint32_t)id);
-    if (type == PARE_TOKEN_BYTE && t->v->kind == PARE_VOCAB_SPM) {
+    if (type == PARE_TOKEN_BYTE && t->v->kind != PARE_VOCAB_BPE) {
         uint8_t byte = (uint8_t)pare_byte_token_value(s);
         return pare_buf_put(out, &byte, 1, err);
     }
     if (type == PARE_TOKEN_CONTROL || type == PARE_TOKEN_UNKNOWN || type == PARE_TOKEN_UNUSED)
         return special ? pare_buf_put(out, s.data, s.len, err) : PARE_OK;
-    if (t->v->kind == PARE_VOCAB_SPM)
+    if (t->v->kind != PARE_VOCAB_BPE)
         return put_spaces(s, out, err);
     return type == PARE_TOKEN_USER_DEFINED ? pare_buf_put(out, s.data, s.len, err) : put_alphabet(t, s, out, err);
 }

@@ -182,8 +182,9 @@ static pare_status cut(pare_tokenize_work *w, size_t step, const char *text, siz
     return st;
 }
 
-pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
+pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
+    (void)at_start;
     pare_status st = PARE_OK;
     while (len > 0 && st == PARE_OK) {
         size_t bad = 0, good = good_part(text, len, &bad);

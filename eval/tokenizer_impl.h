@@ -31,6 +31,7 @@ typedef struct pare_pattern {
 struct pare_tokenizer {
     const pare_vocab *v;
     pare_index ids; /* text -> id of the tokens that merging may give */
+    size_t longest; /* bytes of the longest of them */
     pare_added raw, normalized;
     int32_t byte_id[256];
     bool has_merges;
@@ -51,7 +52,24 @@ struct pare_tokenizer {
     bool late_marks; /* spaces become marks behind the search for normalized added tokens */
     int32_t unk;     /* for what has no bytes, or PARE_TOKEN_NONE */
     bool drops;      /* neither unknown token nor bytes: what is no token vanishes before merging */
+
+    /* SentencePiece unigram: the character map, and the score of a character that is no piece */
+    size_t n_units, replacement_bytes;
+    const char *replacements;
+    double unknown_score;
+
+    /* WordPiece */
+    bool lowercase, strip_accents;
+    size_t max_word; /* characters */
 };
+
+/* The best way from the start of a text to one of its bytes. */
+typedef struct pare_path_cell {
+    double score;
+    size_t from; /* where the last piece begins */
+    int32_t id;  /* of it; PARE_TOKEN_NONE: an unknown character */
+} pare_path_cell;
+enum { PARE_PATH_OPEN = -2 }; /* id of a byte that no piece has reached */
 
 /* What one call of pare_tokenize needs; the tokenizer itself stays as it is. */
 typedef struct pare_tokenize_work {
@@ -62,7 +80,9 @@ typedef struct pare_tokenize_work {
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
-    bool last_unk; /* SentencePiece: the last id is a fused unknown */
+    bool last_unk;         /* SentencePiece: the last id is a fused unknown */
+    pare_path_cell *cells; /* [n_cells] */
+    size_t n_cells;
 } pare_tokenize_work;
 
 /* Found in text as it is written, before any merging. */
@@ -72,7 +92,7 @@ pare_status pare_ids_put(pare_ids *out, int32_t id, pare_error *err);
 
 pare_status pare_bpe_open(pare_tokenizer *t, pare_error *err);
 /* Append the ids of normalized text. */
-pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+pare_status pare_bpe_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
 
 pare_status pare_spm_open(pare_tokenizer *t, pare_error *err);
 /* Spaces to marks, and one in front where the vocabulary wants it, appended to out. at_start: nothing of the text lies
@@ -80,5 +100,25 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err);
 pare_status pare_spm_mark(const pare_tokenizer *t, const char *text, size_t len, bool at_start, pare_buf *out,
                           pare_error *err);
 pare_status pare_spm_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+
+/* True when a mark behind another character is inside a piece. */
+bool pare_spm_mark_inside(pare_str piece);
+/* A symbol that is no token: its bytes, or an unknown (one for all such neighbours, unless the vocabulary wants one
+ * each), or nothing when there is none. */
+pare_status pare_spm_put_unknown(pare_tokenize_work *w, const char *text, size_t len, pare_error *err);
+
+pare_status pare_ugm_open(pare_tokenizer *t, pare_error *err);
+pare_status pare_ugm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+pare_status pare_ugm_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+
+pare_status pare_wpm_open(pare_tokenizer *t, pare_error *err);
+pare_status pare_wpm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+pare_status pare_wpm_encode(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err);
+
+/* A token without the mark of a word's start. */
+pare_str pare_wpm_text(pare_str token);
+
+/* The property White_Space. */
+bool pare_is_white_space(uint32_t c);
 
 #endif

@@ -59,8 +59,7 @@ static bool join_by_score(const void *tokenizer, const char *text, const pare_sy
     return true;
 }
 
-/* True when a mark behind another character is inside a token that merging can give. */
-static bool mark_inside(pare_str s)
+bool pare_spm_mark_inside(pare_str s)
 {
     for (size_t i = 1; i + MARK <= s.len; i++)
         if (is_mark(s.data + i, s.len - i) && !(i >= MARK && is_mark(s.data + i - MARK, MARK)))
@@ -87,7 +86,7 @@ pare_status pare_spm_open(pare_tokenizer *t, pare_error *err)
         else if (type == PARE_TOKEN_UNKNOWN && t->unk < 0)
             t->unk = (int32_t)i;
         else if (t->words_apart && (type == PARE_TOKEN_NORMAL || type == PARE_TOKEN_USER_DEFINED))
-            t->words_apart = !mark_inside(v->tokens[i]);
+            t->words_apart = !pare_spm_mark_inside(v->tokens[i]);
     }
     t->drops = t->has_merges && t->unk < 0;
     for (int b = 0; b < 256; b++)
@@ -143,9 +142,7 @@ pare_status pare_spm_mark(const pare_tokenizer *t, const char *text, size_t len,
     return st;
 }
 
-/* A symbol that is no token: its bytes, or an unknown (one for all such neighbours, unless the vocabulary wants one
- * each), or nothing when there is none. */
-static pare_status put_unknown(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
+pare_status pare_spm_put_unknown(pare_tokenize_work *w, const char *text, size_t len, pare_error *err)
 {
     const pare_tokenizer *t = w->t;
     pare_status st = PARE_OK;
@@ -181,7 +178,7 @@ static pare_status merge_word(pare_tokenize_work *w, const char *text, size_t le
     for (int32_t i = w->merge.n > 0 ? 0 : -1; i >= 0 && st == PARE_OK; i = w->merge.symbols[i].next) {
         const pare_symbol *s = &w->merge.symbols[i];
         if (s->id < 0) {
-            st = put_unknown(w, text + s->start, s->len, err);
+            st = pare_spm_put_unknown(w, text + s->start, s->len, err);
             continue;
         }
         w->last_unk = false;

@@ -2,6 +2,7 @@
 #include "formats/hf.h"
 #include "formats/hf_files.h"
 #include "formats/hf_meta.h"
+#include "formats/hf_pooling.h"
 #include "formats/open.h"
 #include "formats/packed.h"
 #include "formats/safe_path.h"
@@ -596,6 +597,8 @@ static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pa
     json_t *config = NULL;
     pare_model raw = {0};
     pare_status st = read_config(m, p, &config, err);
+    if (st == PARE_OK)
+        st = pare_hf_read_pooling(&m->hp, p->dir, err);
     if (st == PARE_OK)
         st = open_weights(&raw, p, err);
     if (st == PARE_OK)

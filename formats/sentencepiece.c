@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { UNIGRAM = 1, BPE = 2 }; /* model_type */
+
 typedef enum wire { WIRE_VARINT = 0, WIRE_8 = 1, WIRE_BYTES = 2, WIRE_4 = 5 } wire;
 
 typedef struct field {
@@ -126,6 +128,7 @@ static pare_status read_piece(pare_vocab *v, pare_token_rows *rows, reader r, pa
 static pare_status read_trainer(reader r, uint64_t *model_type, pare_error *err)
 {
     pare_status st = PARE_OK;
+    *model_type = UNIGRAM; /* the default of the format */
     while (r.at < r.end && st == PARE_OK) {
         field f;
         st = read_field(&r, &f, err);
@@ -147,8 +150,12 @@ static pare_status read_normalizer(pare_vocab *v, reader r, pare_error *err)
         st = read_field(&r, &f, err);
         if (st != PARE_OK)
             return st;
-        if (is_field(&r, &f, 2, WIRE_BYTES, &st, err) && f.len > 0)
-            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: normalizer with a precompiled character map", r.path);
+        if (is_field(&r, &f, 2, WIRE_BYTES, &st, err) && f.len > 0) {
+            v->charsmap = (const uint8_t *)pare_arena_copy(&v->arena, (const char *)f.data, f.len, err);
+            v->charsmap_bytes = (uint32_t)f.len; /* files are smaller than 4 GiB */
+            if (v->charsmap == NULL)
+                return PARE_ERR_MEMORY;
+        }
         if (is_field(&r, &f, 3, WIRE_VARINT, &st, err))
             v->add_space_prefix = f.value != 0;
         if (is_field(&r, &f, 4, WIRE_VARINT, &st, err))
@@ -174,10 +181,10 @@ static pare_status warn_raw_bytes(const pare_token_rows *rows, const char *path,
 pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const void *bytes, size_t n, const char *path,
                                     pare_error *err)
 {
-    static const char *const kinds[] = {"0", "unigram", "BPE", "word", "char"};
+    static const char *const kinds[] = {"none (no trainer specification)", "unigram", "BPE", "word", "char"};
     const uint8_t *data = bytes;
     reader r = {data, data, data + n, path};
-    uint64_t model_type = 1; /* the default of the format is unigram */
+    uint64_t model_type = 0;
     pare_status st = PARE_OK;
     v->kind = PARE_VOCAB_SPM;
     v->add_space_prefix = v->remove_extra_whitespaces = 1; /* defaults of the format */
@@ -193,9 +200,16 @@ pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const 
         else if (is_field(&r, &f, 3, WIRE_BYTES, &st, err))
             st = read_normalizer(v, inside(&r, &f), err);
     }
-    if (st == PARE_OK && model_type != 2)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: SentencePiece model of type %s, supported is BPE", path,
-                         model_type < sizeof kinds / sizeof kinds[0] ? kinds[model_type] : "unknown");
+    if (st == PARE_OK && model_type != UNIGRAM && model_type != BPE)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: SentencePiece model of type %s, supported are unigram and BPE",
+                         path, model_type < sizeof kinds / sizeof kinds[0] ? kinds[model_type] : "unknown");
+    if (st == PARE_OK && model_type == UNIGRAM) { /* the converter says all of a unigram vocabulary */
+        v->kind = PARE_VOCAB_UGM;
+        v->prefix_rule = PARE_PREFIX_EACH;
+        return warn_raw_bytes(rows, path, err);
+    }
+    if (st == PARE_OK && v->charsmap != NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: normalizer with a precompiled character map", path);
     /* What GGUF readers take for granted is not said there. */
     v->add_space_prefix = v->add_space_prefix == 1 ? -1 : 0;
     v->remove_extra_whitespaces = v->remove_extra_whitespaces == 1 ? 1 : -1;
@@ -210,7 +224,7 @@ pare_status pare_sentencepiece_parse(pare_vocab *v, const void *bytes, size_t n,
     if (st == PARE_OK)
         st = pare_token_rows_finish(&rows, v, 0, path, err);
     if (st == PARE_OK) {
-        v->model = (pare_str){"llama", 5};
+        v->model = v->kind == PARE_VOCAB_UGM ? (pare_str){"t5", 2} : (pare_str){"llama", 5};
         v->pre = (pare_str){"default", 7};
         st = pare_vocab_check(v, path, err);
     }

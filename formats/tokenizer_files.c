@@ -185,8 +185,9 @@ static pare_status read_sentencepiece(pare_vocab *v, folder *f, const char *path
     if (st == PARE_OK && f->tokenizer != NULL) {
         st = pare_tokenizer_rules_read(f->tokenizer, path, &f->rules, err);
         if (st == PARE_OK) {
-            pare_tokenizer_rules_apply(&f->rules, v);
-            v->remove_extra_whitespaces = -1;
+            st = pare_tokenizer_rules_apply(&f->rules, v, path, err);
+            if (v->kind != PARE_VOCAB_UGM)
+                v->remove_extra_whitespaces = -1;
         }
     }
     return st;
@@ -208,9 +209,18 @@ static pare_status read_tokens(pare_vocab *v, folder *f, const char *path, pare_
     if (f->model.data != NULL)
         return read_sentencepiece(v, f, path, err);
     pare_status st = pare_tokenizer_json_fill(v, &f->rows, f->tokenizer, path, &f->rules, err);
-    if (st == PARE_OK)
-        pare_tokenizer_rules_apply(&f->rules, v);
-    return st;
+    return st == PARE_OK ? pare_tokenizer_rules_apply(&f->rules, v, path, err) : st;
+}
+
+/* The unknown token where no companion file names it. */
+static void find_unknown(pare_vocab *v, const pare_tokenizer_rules *rules)
+{
+    pare_str text = rules->unk;
+    for (uint32_t i = 0; i < v->n_tokens && v->unk == PARE_TOKEN_NONE; i++)
+        if (v->kind == PARE_VOCAB_UGM
+                ? pare_vocab_type(v, i) == PARE_TOKEN_UNKNOWN
+                : text.len > 0 && v->tokens[i].len == text.len && memcmp(v->tokens[i].data, text.data, text.len) == 0)
+            v->unk = i;
 }
 
 static void note_keys(pare_vocab *v)
@@ -259,6 +269,15 @@ static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, p
     }
     v->model = (pare_str){"llama", 5};
     v->pre = (pare_str){"default", 7};
+    if (v->kind == PARE_VOCAB_WPM) {
+        v->model = (pare_str){"bert", 4};
+        v->pre = (pare_str){"bert-bge", 8}; /* of all WordPiece vocabularies: the name says nothing */
+        return PARE_OK;
+    }
+    if (v->kind == PARE_VOCAB_UGM) {
+        v->model = (pare_str){"t5", 2};
+        return PARE_OK;
+    }
     return f->model.data != NULL ? PARE_OK : pare_tokenizer_json_scores(v, err);
 }
 
@@ -274,7 +293,10 @@ static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *
     if (st == PARE_OK)
         st = pare_tokenizer_specials(v, &from, err);
     pare_vocab_complete(v);
-    if (st == PARE_OK && f->model.data == NULL)
+    bool merges = v->kind == PARE_VOCAB_BPE || v->kind == PARE_VOCAB_SPM;
+    if (!merges)
+        find_unknown(v, &f->rules);
+    if (st == PARE_OK && f->model.data == NULL && merges)
         st = set_unknown(v, &f->rules, path, err);
     if (st == PARE_OK)
         st = pare_vocab_check(v, path, err);

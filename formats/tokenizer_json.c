@@ -4,6 +4,7 @@
 #include "model/merges.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,44 @@ static bool has_mark(pare_str s)
     return false;
 }
 
+/* [piece, score] one behind the other: the place is the id. */
+static pare_status read_pieces(pare_vocab *v, pare_token_rows *rows, const json_t *vocab, bool bytes, const char *path,
+                               pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (!json_is_array(vocab))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: model.vocab is no array", path);
+    for (size_t i = 0; i < json_array_size(vocab) && st == PARE_OK; i++) {
+        const json_t *entry = json_array_get(vocab, i), *text = json_array_get(entry, 0),
+                     *score = json_array_get(entry, 1);
+        pare_token_row *row = NULL;
+        if (!json_is_string(text) || !json_is_number(score))
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: model.vocab: entry %zu is no [piece, score]", path, i);
+        if ((st = pare_token_row_at(rows, i, path, &row, err)) != PARE_OK)
+            return st;
+        row->text = pare_vocab_text(v, (pare_str){json_string_value(text), json_string_length(text)}, false, err);
+        if (row->text.data == NULL)
+            return PARE_ERR_MEMORY;
+        row->score = (float)json_number_value(score);
+        row->type = bytes && pare_byte_token_value(row->text) >= 0 ? PARE_TOKEN_BYTE : PARE_TOKEN_NORMAL;
+        if (!isfinite(row->score))
+            return pare_fail(err, PARE_ERR_NUMBER, "%s: model.vocab: the score of entry %zu is not finite", path, i);
+    }
+    return st;
+}
+
+/* The piece for what is no piece. */
+static pare_status read_unknown(pare_token_rows *rows, const json_t *model, const char *path, pare_error *err)
+{
+    const json_t *id = json_object_get(model, "unk_id");
+    if (id == NULL || json_is_null(id))
+        return PARE_OK;
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || (uint64_t)json_integer_value(id) >= rows->n)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: model.unk_id is no id of the %zu pieces", path, rows->n);
+    rows->rows[json_integer_value(id)].type = PARE_TOKEN_UNKNOWN;
+    return PARE_OK;
+}
+
 /* An added token of the vocabulary keeps its id there; a second id, or another text at its id, is a clash. */
 static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_index *base, const json_t *entry,
                               const char *path, clashes *clash, pare_error *err)
@@ -105,7 +144,8 @@ static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_i
     row->attrs = added.attrs;
     if (!control && v->kind == PARE_VOCAB_BPE && has_mark(added.content))
         row->attrs |= PARE_TOKEN_MARKED;
-    row->score = -1000.0F;
+    if (v->kind != PARE_VOCAB_UGM || row->text.data == NULL)
+        row->score = v->kind == PARE_VOCAB_UGM ? 0 : -1000.0F;
     row->text = pare_vocab_text(v, added.content, false, err);
     return row->text.data == NULL ? PARE_ERR_MEMORY : PARE_OK;
 }
@@ -185,6 +225,40 @@ static pare_status refuse_member(const json_t *model, const char *path, const ch
     return empty ? PARE_OK : pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model.%s is not supported", path, key);
 }
 
+static pare_status wrong_parts(const char *path, const char *type, const char *wanted, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: a %s model without %s is not supported", path, type, wanted);
+}
+
+static pare_status read_word_piece(pare_vocab *v, const json_t *model, const char *path, pare_tokenizer_rules *rules,
+                                   pare_error *err)
+{
+    pare_str prefix = {"##", 2};
+    uint64_t most = PARE_WORD_CHARS;
+    bool found = false;
+    v->kind = PARE_VOCAB_WPM;
+    pare_status st = pare_json_str(model, path, "continuing_subword_prefix", &prefix, &found, err);
+    if (st == PARE_OK && !pare_str_equal(prefix, "##"))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model.continuing_subword_prefix is '%.*s', supported is '##'",
+                       path, (int)(prefix.len < 64 ? prefix.len : 64), prefix.data);
+    if (st == PARE_OK)
+        st = pare_json_u64(model, path, "max_input_chars_per_word", 1, UINT32_MAX, &most, &found, err);
+    if (st == PARE_OK && !rules->bert_words)
+        st = wrong_parts(path, "WordPiece", "BertPreTokenizer", err);
+    v->max_word_chars = most == PARE_WORD_CHARS ? 0 : (uint32_t)most;
+    return st;
+}
+
+static pare_status read_unigram(pare_vocab *v, const char *path, const pare_tokenizer_rules *rules, pare_error *err)
+{
+    v->kind = PARE_VOCAB_UGM;
+    if (rules->normalizer != PARE_NORMALIZE_NONE || rules->n_steps > 0 || rules->bert_normalizer || rules->bert_words)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: a Unigram model with %s is not supported", path,
+                         rules->normalizer != PARE_NORMALIZE_NONE ? "a Unicode form"
+                                                                  : "a pre_tokenizer beside Metaspace");
+    return rules->metaspace || rules->replace_spaces ? PARE_OK : wrong_parts(path, "Unigram", "U+2581 for spaces", err);
+}
+
 static pare_status read_kind(pare_vocab *v, const json_t *model, const char *path, pare_tokenizer_rules *rules,
                              pare_error *err)
 {
@@ -192,6 +266,14 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
     static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     if (!json_is_object(model))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: there is no model", path);
+    const json_t *unk = json_object_get(model, "unk_token");
+    rules->unk = (pare_str){json_string_value(unk), json_string_length(unk)};
+    rules->fuse_unk = json_is_true(json_object_get(model, "fuse_unk"));
+    rules->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
+    if (type != NULL && strcmp(type, "WordPiece") == 0)
+        return read_word_piece(v, model, path, rules, err);
+    if (type != NULL && strcmp(type, "Unigram") == 0)
+        return read_unigram(v, path, rules, err);
     /* Files of before 2020 have no type: merges tell. */
     if (type == NULL ? !json_is_array(json_object_get(model, "merges")) : strcmp(type, "BPE") != 0)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model type '%s' is not supported", path,
@@ -201,12 +283,14 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
         st = refuse_member(model, path, refused[i], err);
     if (st != PARE_OK)
         return st;
-    const json_t *unk = json_object_get(model, "unk_token");
-    rules->unk = (pare_str){json_string_value(unk), json_string_length(unk)};
-    rules->fuse_unk = json_is_true(json_object_get(model, "fuse_unk"));
-    rules->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     rules->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     bool marks = rules->metaspace || rules->replace_spaces;
+    if (rules->charsmap != NULL || rules->squeeze_spaces || rules->bert_normalizer || rules->bert_words)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: a BPE model with %s is not supported", path,
+                         rules->charsmap != NULL  ? "a precompiled character map"
+                         : rules->squeeze_spaces  ? "spaces taken together"
+                         : rules->bert_normalizer ? "BertNormalizer"
+                                                  : "BertPreTokenizer");
     if (rules->byte_level == marks)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: BPE that is neither byte-level nor with U+2581 for spaces",
                          path);
@@ -235,14 +319,17 @@ pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const
 {
     const json_t *model = json_object_get(root, "model");
     clashes clash = {.n_tokens = json_object_size(json_object_get(model, "vocab")) +
+                                 json_array_size(json_object_get(model, "vocab")) +
                                  json_array_size(json_object_get(root, "added_tokens"))};
     if (!json_is_object(root))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path);
     pare_status st = pare_tokenizer_rules_read(root, path, rules, err);
     if (st == PARE_OK)
         st = read_kind(v, model, path, rules, err);
+    const json_t *vocab = json_object_get(model, "vocab");
     if (st == PARE_OK)
-        st = read_base(v, rows, json_object_get(model, "vocab"), path, &clash, err);
+        st = v->kind == PARE_VOCAB_UGM ? read_pieces(v, rows, vocab, rules->byte_fallback, path, err)
+                                       : read_base(v, rows, vocab, path, &clash, err);
     for (size_t i = 0; i < rows->n && st == PARE_OK && v->kind == PARE_VOCAB_SPM && rules->byte_fallback; i++)
         if (rows->rows[i].text.data != NULL && pare_byte_token_value(rows->rows[i].text) >= 0)
             rows->rows[i].type = PARE_TOKEN_BYTE;
@@ -250,7 +337,9 @@ pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const
         st = read_all_added(v, rows, root, path, &clash, err);
     if (st == PARE_OK)
         st = check_ids(rows, &clash, path, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && v->kind == PARE_VOCAB_UGM)
+        st = read_unknown(rows, model, path, err);
+    else if (st == PARE_OK && v->kind != PARE_VOCAB_WPM)
         st = read_merges(v, model, path, err);
     pare_buf_close(&clash.text);
     return st;

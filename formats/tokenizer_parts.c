@@ -32,15 +32,36 @@ pare_status pare_token_row_at(pare_token_rows *t, uint64_t id, const char *path,
     return PARE_OK;
 }
 
+/* GGUF marks pieces that begin a word, the Hub those that do not; special tokens have no mark. */
+static pare_status mark_word(pare_vocab *v, pare_str *token, pare_error *err)
+{
+    bool inside = token->len > 2 && token->data[0] == '#' && token->data[1] == '#';
+    if (inside) {
+        *token = (pare_str){token->data + 2, token->len - 2};
+        return PARE_OK;
+    }
+    pare_buf text = {0};
+    pare_status st = pare_buf_puts(&text, "\xe2\x96\x81", err);
+    if (st == PARE_OK)
+        st = pare_buf_put(&text, token->data, token->len, err);
+    if (st == PARE_OK)
+        *token = pare_vocab_text(v, (pare_str){text.data, text.len}, false, err);
+    pare_buf_close(&text);
+    return st == PARE_OK && token->data == NULL ? PARE_ERR_MEMORY : st;
+}
+
 static pare_status fill_row(pare_vocab *v, const pare_token_row *row, uint32_t id, pare_str *token, pare_error *err)
 {
     char text[32];
     *token = row->text;
-    if (row->text.data != NULL)
-        return PARE_OK;
-    int n = snprintf(text, sizeof text, "[PAD%" PRIu32 "]", id);
-    *token = pare_vocab_text(v, (pare_str){text, (size_t)n}, false, err);
-    return token->data == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (row->text.data == NULL) {
+        int n = snprintf(text, sizeof text, "[PAD%" PRIu32 "]", id);
+        *token = pare_vocab_text(v, (pare_str){text, (size_t)n}, false, err);
+        if (token->data == NULL)
+            return PARE_ERR_MEMORY;
+    }
+    bool marked = v->kind == PARE_VOCAB_WPM && row->type != PARE_TOKEN_CONTROL;
+    return marked ? mark_word(v, token, err) : PARE_OK;
 }
 
 static bool is_ascii(pare_str s)
@@ -135,7 +156,7 @@ pare_status pare_token_rows_finish(pare_token_rows *t, pare_vocab *v, uint32_t n
     v->tokens = tokens;
     v->types = types;
     v->attrs = attrs;
-    v->scores = v->kind == PARE_VOCAB_SPM ? scores : NULL;
+    v->scores = v->kind == PARE_VOCAB_SPM || v->kind == PARE_VOCAB_UGM ? scores : NULL;
     return st;
 }
 

@@ -58,14 +58,21 @@ typedef struct pare_tokenizer_rules {
     bool split_spaces;
     bool byte_level, byte_prefix; /* byte_prefix: ByteLevel puts a space in front */
     bool byte_fallback, ignore_merges, fuse_unk;
-    pare_str unk; /* model.unk_token, data NULL: none */
+    pare_str unk;                     /* model.unk_token, data NULL: none */
+    const char *charsmap;             /* base64, or NULL */
+    bool squeeze_spaces;              /* no spaces at the edges of text, one where there are several */
+    bool bert_normalizer, bert_words; /* BertNormalizer with the next four; BertPreTokenizer */
+    int lowercase, strip_accents;     /* -1: as lowercase */
+    bool clean_text, split_ideographs;
 } pare_tokenizer_rules;
 
 /* Check normalizer, pre_tokenizer, decoder, post_processor. Errors: PARE_ERR_UNSUPPORTED naming the part. */
 pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare_tokenizer_rules *out, pare_error *err);
 
-/* Set how v is run from the rules (not the pre-tokenizer's name). */
-void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v);
+/* Set how v is run from the rules (not the pre-tokenizer's name). Errors: PARE_ERR_FORMAT (the character map is no
+ * base64), PARE_ERR_MEMORY. */
+pare_status pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v, const char *path,
+                                       pare_error *err);
 
 /* tokenizer.json, parsed, to rows, merges and rules of v. */
 pare_status pare_tokenizer_json_fill(pare_vocab *v, pare_token_rows *rows, const json_t *root, const char *path,
@@ -83,6 +90,16 @@ pare_status pare_tokenizer_json_scores(pare_vocab *v, pare_error *err);
 /* A SentencePiece model to rows of v. */
 pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const void *bytes, size_t n, const char *path,
                                     pare_error *err);
+
+/* What tokenizer.json says of a WordPiece vocabulary, and of a unigram one. NULL or not 0: no memory.
+ *   hub_tokens  give v (a copy) the Hub's spelling of tokens, "##" before those that do not begin a word
+ *   model       takes vocab, an object text -> id;  of a unigram vocabulary of the first n tokens
+ *   rules       normalizer, pre_tokenizer and decoder into doc */
+pare_status pare_wordpiece_hub_tokens(pare_vocab *v, pare_arena *arena, pare_error *err);
+json_t *pare_wordpiece_model(const pare_vocab *v, json_t *vocab);
+int pare_wordpiece_rules(const pare_vocab *v, json_t *doc);
+pare_status pare_unigram_model(const pare_vocab *v, uint32_t n, json_t **out, pare_error *err);
+int pare_unigram_rules(const pare_vocab *v, json_t *doc);
 
 /* Special ids, add_* flags and chat templates, from the documents of a folder (any may be NULL), with the keys in the
  * order in which stock's converter writes them. */

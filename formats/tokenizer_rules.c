@@ -2,6 +2,8 @@
  * The parts and their fields: huggingface/tokenizers, src/normalizers, pre_tokenizers, decoders, processors. */
 #include "formats/tokenizer_parts.h"
 
+#include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char mark[] = "\xe2\x96\x81"; /* U+2581 */
@@ -52,6 +54,40 @@ static pare_status each_part(const json_t *part, const char *path, const char *w
     return st;
 }
 
+static bool flag(const json_t *part, const char *key, bool absent)
+{
+    const json_t *v = json_object_get(part, key);
+    return json_is_boolean(v) ? json_is_true(v) : absent;
+}
+
+static void read_bert_normalizer(const json_t *part, pare_tokenizer_rules *out)
+{
+    out->bert_normalizer = true;
+    out->clean_text = flag(part, "clean_text", true);
+    out->split_ideographs = flag(part, "handle_chinese_chars", true);
+    out->lowercase = flag(part, "lowercase", true);
+    out->strip_accents =
+        json_is_boolean(json_object_get(part, "strip_accents")) ? flag(part, "strip_accents", false) : -1;
+}
+
+/* What a SentencePiece model's own normalizer is taken apart into. */
+static bool read_spm_normalizer(const json_t *part, pare_tokenizer_rules *out)
+{
+    const json_t *pattern = json_object_get(part, "pattern");
+    if (is_text(part, "type", "Precompiled")) {
+        out->charsmap = json_string_value(json_object_get(part, "precompiled_charsmap"));
+        return out->charsmap != NULL;
+    }
+    if (is_text(part, "type", "Strip"))
+        return flag(part, "strip_right", true);
+    if (is_text(part, "type", "Replace") && (is_text(pattern, "Regex", " {2,}") || is_text(pattern, "String", "  ")) &&
+        (is_text(part, "content", mark) || is_text(part, "content", " "))) {
+        out->squeeze_spaces = true;
+        return true;
+    }
+    return false;
+}
+
 static pare_status read_normalizer(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
 {
     /* One form, and in front: NFKC behind Replace would make spaces that are no marks. */
@@ -70,7 +106,11 @@ static pare_status read_normalizer(const json_t *part, const char *path, pare_to
         out->replace_spaces = true;
         return PARE_OK;
     }
-    return unsupported(part, path, "normalizer", err);
+    if (is_text(part, "type", "BertNormalizer")) {
+        read_bert_normalizer(part, out);
+        return PARE_OK;
+    }
+    return read_spm_normalizer(part, out) ? PARE_OK : unsupported(part, path, "normalizer", err);
 }
 
 static pare_status add_step(pare_tokenizer_rules *out, const json_t *part, pare_pre_step step, const char *path,
@@ -119,6 +159,14 @@ static pare_status read_pre_tokenizer(const json_t *part, const char *path, pare
         return read_split(part, path, out, err);
     if (is_text(part, "type", "Metaspace"))
         return read_metaspace(part, path, out, err);
+    if (is_text(part, "type", "BertPreTokenizer")) {
+        out->bert_words = true;
+        return PARE_OK;
+    }
+    if (is_text(part, "type", "WhitespaceSplit")) {
+        out->squeeze_spaces = true;
+        return PARE_OK;
+    }
     if (is_text(part, "type", "Digits"))
         return add_step(
             out, part, (pare_pre_step){PARE_PRE_DIGITS, json_is_true(json_object_get(part, "individual_digits")), NULL},
@@ -149,14 +197,15 @@ static pare_status known_type(const json_t *part, const char *path, const char *
 
 static pare_status read_decoder(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
 {
-    static const char *const known[] = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace", NULL};
+    static const char *const known[] = {"ByteLevel", "Replace",   "ByteFallback", "Fuse",
+                                        "Strip",     "Metaspace", "WordPiece",    NULL};
     (void)out;
     return known_type(part, path, "decoder", known, err);
 }
 
 static pare_status read_processor(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
 {
-    static const char *const known[] = {"ByteLevel", "TemplateProcessing", NULL};
+    static const char *const known[] = {"ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing", NULL};
     (void)out;
     return known_type(part, path, "post_processor", known, err);
 }
@@ -177,17 +226,46 @@ pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare
     return st;
 }
 
-void pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v)
+static pare_status decode_map(const char *text, pare_vocab *v, const char *path, pare_error *err)
 {
+    size_t n = strlen(text), n_pad = n > 1 ? (size_t)(text[n - 1] == '=') + (text[n - 2] == '=') : 0;
+    if (n == 0)
+        return PARE_OK;
+    uint8_t *bytes = n < INT32_MAX ? pare_arena_alloc(&v->arena, n, err) : NULL;
+    if (bytes == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a character map of %zu bytes", path, n);
+    int decoded = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)n);
+    if (decoded < (int)n_pad)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: normalizer: precompiled_charsmap is no base64", path);
+    v->charsmap = bytes;
+    v->charsmap_bytes = (uint32_t)decoded - (uint32_t)n_pad;
+    return PARE_OK;
+}
+
+pare_status pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_vocab *v, const char *path,
+                                       pare_error *err)
+{
+    if (v->kind == PARE_VOCAB_WPM) {
+        v->lowercase = rules->lowercase;
+        v->strip_accents = rules->strip_accents;
+        v->clean_text = rules->clean_text ? -1 : 0;
+        v->split_ideographs = rules->split_ideographs ? -1 : 0;
+        return PARE_OK;
+    }
     v->split_spaces = rules->split_spaces ? 1 : -1;
     v->normalizer = (int)rules->normalizer;
     if (v->kind == PARE_VOCAB_BPE) {
         v->ignore_merges = rules->ignore_merges;
         v->byte_prefix = rules->byte_prefix ? 1 : -1;
-        return;
+        return PARE_OK;
     }
     v->normalizer = rules->normalizer == PARE_NORMALIZE_NONE ? -1 : v->normalizer;
     bool prefix = rules->metaspace ? rules->prefix != 0 : rules->prepend;
     v->prefix_rule = rules->metaspace ? rules->prefix_rule : PARE_PREFIX_EACH;
     v->add_space_prefix = prefix ? -1 : 0;
+    if (v->kind != PARE_VOCAB_UGM)
+        return PARE_OK;
+    v->add_space_prefix = prefix;
+    v->remove_extra_whitespaces = rules->squeeze_spaces;
+    return rules->charsmap != NULL ? decode_map(rules->charsmap, v, path, err) : PARE_OK;
 }

@@ -168,6 +168,19 @@ static pare_status check_single(const json_t *single, const char *path, pare_err
                  : pare_warn(err, "%s: post_processor: only one token before and one behind a text can be kept", path);
 }
 
+/* The older form of a template with one token before and one behind: "cls" and "sep" are [text, id]. */
+static void read_edges(state *s, const json_t *p)
+{
+    pare_str first = string_of(json_array_get(json_object_get(p, "cls"), 0));
+    pare_str last = string_of(json_array_get(json_object_get(p, "sep"), 0));
+    if (first.len > 0)
+        read_first(s, first);
+    if (last.len > 0)
+        read_last(s, last);
+    if (strcmp(json_string_value(json_object_get(p, "type")), "RobertaProcessing") == 0)
+        set_add(s, SEP, true);
+}
+
 static pare_status read_processor(state *s, const json_t *p, const char *path, pare_error *err)
 {
     const char *type = json_string_value(json_object_get(p, "type"));
@@ -175,6 +188,10 @@ static pare_status read_processor(state *s, const json_t *p, const char *path, p
         for (int i = BOS; i <= EOS; i++)
             if (s->add[i] < 0)
                 set_add(s, i, false);
+        return PARE_OK;
+    }
+    if (type != NULL && (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0)) {
+        read_edges(s, p);
         return PARE_OK;
     }
     if (type == NULL || strcmp(type, "TemplateProcessing") != 0)
@@ -218,7 +235,7 @@ static pare_status set_id(state *s, int type, const json_t *id, const char *dir,
     if ((uint64_t)value >= s->v->n_tokens)
         return pare_warn(err, "%s: %s token id %" PRId64 " is outside of the %" PRIu32 " tokens and left out", dir,
                          specials[type].name, (int64_t)value, s->v->n_tokens);
-    if (*field >= 0)
+    if (*field >= 0 || (type == CLS && value == s->v->bos)) /* the same by another name: stock's converter writes one */
         return PARE_OK;
     *field = value;
     pare_vocab_note_key(s->v, specials[type].id_key);
@@ -377,6 +394,8 @@ pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *f
     }
     if (st == PARE_OK)
         st = read_templates(v, from, err);
+    pare_vocab_note_key(v, "tokenizer.ggml.normalizer.lowercase");
+    pare_vocab_note_key(v, "tokenizer.ggml.normalizer.strip_accents");
     pare_vocab_note_key(v, "tokenizer.chat_template");
     return st;
 }

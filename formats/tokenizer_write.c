@@ -355,7 +355,7 @@ static json_t *processor_json(const pare_vocab *v, bool add_bos)
 {
     bool bos = add_bos && v->bos >= 0, eos = v->add_eos > 0 && v->eos >= 0;
     json_t *edges = bos || eos ? template_json(v, bos, eos) : NULL;
-    if (v->kind == PARE_VOCAB_SPM)
+    if (v->kind != PARE_VOCAB_BPE)
         return edges == NULL ? json_null() : edges;
     json_t *bytes = byte_level(true, true);
     return edges == NULL ? bytes : json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", bytes, edges);
@@ -370,8 +370,12 @@ static json_t *special(const pare_vocab *v, int64_t id)
 static pare_status model_json(const pare_vocab *v, const pare_pretokenizer *row, json_t **out, pare_error *err)
 {
     bool spm = v->kind == PARE_VOCAB_SPM, bytes = false;
+    if (v->kind == PARE_VOCAB_UGM)
+        return pare_unigram_model(v, n_real_tokens(v), out, err);
     json_t *vocab = json_object(), *merges = NULL;
     pare_status st = vocab == NULL ? no_memory(err) : put_vocab(v, vocab, err);
+    if (st == PARE_OK && v->kind == PARE_VOCAB_WPM)
+        return (*out = pare_wordpiece_model(v, vocab)) != NULL ? PARE_OK : no_memory(err);
     for (uint32_t i = 0; i < v->n_tokens && spm && !bytes; i++)
         bytes = pare_vocab_type(v, i) == PARE_TOKEN_BYTE;
     if (st == PARE_OK && spm && v->n_merges == 0)
@@ -403,16 +407,26 @@ static pare_status write_json(const char *dir, const char *name, const json_t *d
     return st;
 }
 
+static int put_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc)
+{
+    if (v->kind == PARE_VOCAB_BPE)
+        return put_bpe_rules(v, row, doc);
+    return v->kind == PARE_VOCAB_SPM   ? put_spm_rules(v, doc)
+           : v->kind == PARE_VOCAB_UGM ? pare_unigram_rules(v, doc)
+                                       : pare_wordpiece_rules(v, doc);
+}
+
 static pare_status write_tokenizer(const pare_vocab *v, const pare_pretokenizer *row, const char *dir, pare_error *err)
 {
-    bool add_bos = v->add_bos < 0 ? v->kind == PARE_VOCAB_SPM || row->add_bos : v->add_bos != 0;
+    bool usual_bos = v->kind == PARE_VOCAB_SPM || (row != NULL && row->add_bos);
+    bool add_bos = v->add_bos < 0 ? usual_bos : v->add_bos != 0;
     json_t *model = NULL, *doc = NULL;
     pare_status st = model_json(v, row, &model, err);
     if (st != PARE_OK)
         return st;
     doc = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding", "added_tokens",
                     added_tokens(v), "post_processor", processor_json(v, add_bos), "model", model);
-    if (doc == NULL || (v->kind == PARE_VOCAB_SPM ? put_spm_rules(v, doc) : put_bpe_rules(v, row, doc)) != 0)
+    if (doc == NULL || put_rules(v, row, doc) != 0)
         st = no_memory(err);
     if (st == PARE_OK)
         st = write_json(dir, "tokenizer.json", doc, err);
@@ -471,14 +485,21 @@ static pare_status write_config(const pare_vocab *v, const char *dir, pare_error
 pare_status pare_tokenizer_files_write(const pare_vocab *v, const char *dir, pare_error *err)
 {
     const pare_pretokenizer *row = v->kind == PARE_VOCAB_BPE ? pare_pretokenizer_find(v->pre) : NULL;
-    if (v->kind != PARE_VOCAB_BPE && v->kind != PARE_VOCAB_SPM)
+    pare_vocab hub = *v; /* with the Hub's spelling of tokens */
+    pare_arena spelled = {0};
+    if (v->kind == PARE_VOCAB_UNKNOWN || (v->kind == PARE_VOCAB_UGM && v->scores == NULL))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "tokenizer '%.*s' cannot be written as tokenizer.json",
                          (int)v->model.len, v->model.len > 0 ? v->model.data : "");
     if (v->kind == PARE_VOCAB_BPE && row == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "pre-tokenizer '%.*s' cannot be written as tokenizer.json",
                          (int)v->pre.len, v->pre.len > 0 ? v->pre.data : "");
-    if (v->remove_extra_whitespaces == 1)
+    if (v->kind == PARE_VOCAB_SPM && v->remove_extra_whitespaces == 1)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "remove_extra_whitespaces cannot be written as tokenizer.json");
-    pare_status st = write_tokenizer(v, row, dir, err);
-    return st == PARE_OK ? write_config(v, dir, err) : st;
+    pare_status st = v->kind == PARE_VOCAB_WPM ? pare_wordpiece_hub_tokens(&hub, &spelled, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = write_tokenizer(&hub, row, dir, err);
+    if (st == PARE_OK)
+        st = write_config(&hub, dir, err);
+    pare_arena_close(&spelled);
+    return st;
 }

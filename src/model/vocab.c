@@ -386,6 +386,21 @@ static pare_status write_prefix_rule(const pare_vocab *v, const key_row *row, pa
                                               : pare_meta_set_u32(meta, row->key, (uint32_t)v->prefix_rule, err);
 }
 
+static pare_status read_word_chars(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
+                                   pare_error *err)
+{
+    (void)row;
+    if (m->type != PARE_META_U32)
+        return wrong_type(m, path, "u32", err);
+    v->max_word_chars = (uint32_t)m->v.u;
+    return PARE_OK;
+}
+
+static pare_status write_word_chars(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    return v->max_word_chars == 0 ? PARE_OK : pare_meta_set_u32(meta, row->key, v->max_word_chars, err);
+}
+
 /* Named templates, then their list, then the default one, as stock's writer does. */
 static pare_status write_templates(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
 {
@@ -435,6 +450,8 @@ static const key_row rows[] = {
     {GGML "add_bos_token", AT(add_bos), read_flag, write_flag},
     {GGML "add_eos_token", AT(add_eos), read_flag, write_flag},
     {GGML "add_sep_token", AT(add_sep), read_flag, write_flag},
+    {GGML "normalizer.lowercase", AT(lowercase), read_flag, write_flag},
+    {GGML "normalizer.strip_accents", AT(strip_accents), read_flag, write_flag},
     {template_key, AT(chat_template), read_template, write_templates},
     {GGML "add_space_prefix", AT(add_space_prefix), read_flag, write_flag},
     {GGML "remove_extra_whitespaces", AT(remove_extra_whitespaces), read_flag, write_flag},
@@ -447,6 +464,9 @@ static const key_row rows[] = {
     {PARE "unk_each", AT(unk_each), read_flag, write_flag},
     {PARE "byte_prefix", AT(byte_prefix), read_flag, write_flag},
     {PARE "missing_token_id", AT(missing), read_id, write_id},
+    {PARE "clean_text", AT(clean_text), read_flag, write_flag},
+    {PARE "split_ideographs", AT(split_ideographs), read_flag, write_flag},
+    {PARE "max_word_chars", AT(max_word_chars), read_word_chars, write_word_chars},
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 static_assert(sizeof rows / sizeof rows[0] <= PARE_VOCAB_KEY_ROOM, "key_order has room for every row");

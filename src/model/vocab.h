@@ -53,7 +53,13 @@ typedef enum pare_prefix_rule {
     PARE_PREFIX_FIRST    /* unless it starts with a space, and only at the very start of the text */
 } pare_prefix_rule;
 
-enum { PARE_TOKEN_NONE = -1, PARE_MAX_VOCAB = 1 << 24, PARE_MAX_CHAT_TEMPLATE = 1 << 20, PARE_VOCAB_KEY_ROOM = 40 };
+enum {
+    PARE_TOKEN_NONE = -1,
+    PARE_MAX_VOCAB = 1 << 24,
+    PARE_MAX_CHAT_TEMPLATE = 1 << 20,
+    PARE_WORD_CHARS = 100,
+    PARE_VOCAB_KEY_ROOM = 64
+};
 
 typedef struct pare_chat_template {
     pare_str name, text;
@@ -87,6 +93,12 @@ typedef struct pare_vocab {
     int unk_each;      /* 1: SentencePiece neighbours without tokens give an unknown token each, else one for all */
     int byte_prefix;   /* 1: byte-level text that does not start with a space gets one */
     int64_t missing;   /* byte-level: for a byte without a token, or PARE_TOKEN_NONE: left out */
+
+    /* WordPiece: what is done to text before it is cut into words. The first two are keys of GGUF; -1 counts as 1, for
+     * strip_accents as lowercase. */
+    int lowercase, strip_accents;
+    int clean_text, split_ideographs; /* -1 counts as 1 */
+    uint32_t max_word_chars;          /* longer words are unknown; 0 counts as PARE_WORD_CHARS */
 
     /* The keys present, in the order in which they stood or shall be written; indices into a table in vocab.c. */
     uint8_t key_order[PARE_VOCAB_KEY_ROOM];

@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const oracles[] = {"llama",   "llama_rope", "mistral", "qwen2",       "qwen3", "qwen3_tiny",
-                                      "olmo2",   "starcoder2", "gemma2",  "gemma3_text", "gpt2",  "gpt_neox",
-                                      "mixtral", "qwen3_moe",  "phi3",    "gpt_oss",     "falcon"};
+static const char *const oracles[] = {"bert",       "llama",   "llama_rope", "mistral", "qwen2",       "qwen3",
+                                      "qwen3_tiny", "olmo2",   "starcoder2", "gemma2",  "gemma3_text", "gpt2",
+                                      "gpt_neox",   "mixtral", "qwen3_moe",  "phi3",    "gpt_oss",     "falcon"};
 enum { N_ORACLES = sizeof oracles / sizeof *oracles };
 
 static const char *oracle(const char *name, const char *file)

@@ -279,10 +279,24 @@ static void names_what_it_does_not_know(void **state)
     refuses(
         &(parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Removed\",\"invert\":false}"},
         PARE_ERR_UNSUPPORTED, "Removed");
-    refuses(&(parts){.decoder = "{\"type\":\"WordPiece\"}"}, PARE_ERR_UNSUPPORTED, "WordPiece");
-    refuses(&(parts){.post = "{\"type\":\"BertProcessing\"}"}, PARE_ERR_UNSUPPORTED, "BertProcessing");
+    refuses(&(parts){.decoder = "{\"type\":\"CTC\"}"}, PARE_ERR_UNSUPPORTED, "CTC");
+    refuses(&(parts){.post = "{\"type\":\"Sandwich\"}"}, PARE_ERR_UNSUPPORTED, "Sandwich");
     refuses(&(parts){.post = "{\"no\":1}"}, PARE_ERR_FORMAT, "post_processor");
+    refuses(&(parts){.model = "\"type\":\"WordLevel\""}, PARE_ERR_UNSUPPORTED, "WordLevel");
     refuses(&(parts){.model = "\"type\":\"Unigram\""}, PARE_ERR_UNSUPPORTED, "Unigram");
+    refuses(&(parts){.model = "\"type\":\"WordPiece\""}, PARE_ERR_UNSUPPORTED, "WordPiece");
+    refuses(&(parts){.normalizer = "{\"type\":\"BertNormalizer\"}"}, PARE_ERR_UNSUPPORTED, "BertNormalizer");
+    refuses(&(parts){.pre = "{\"type\":\"BertPreTokenizer\"}",
+                     .model = "\"type\":\"WordPiece\",\"continuing_subword_prefix\":\"@\""},
+            PARE_ERR_UNSUPPORTED, "'@'");
+    refuses(&(parts){.pre = "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}",
+                     .model = "\"type\":\"Unigram\",\"unk_id\":2",
+                     .vocab = "[[\"a\",-1.0],[\"b\",-2.0]]"},
+            PARE_ERR_RANGE, "unk_id");
+    refuses(&(parts){.pre = "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}",
+                     .model = "\"type\":\"Unigram\"",
+                     .vocab = "[[\"a\"],[\"b\",-2.0]]"},
+            PARE_ERR_FORMAT, "entry 0");
     refuses(&(parts){.model = "\"type\":\"BPE\",\"dropout\":0.1"}, PARE_ERR_UNSUPPORTED, "dropout");
     refuses(&(parts){.model = "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\""}, PARE_ERR_UNSUPPORTED,
             "end_of_word_suffix");
