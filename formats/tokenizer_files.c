@@ -294,7 +294,7 @@ static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *
         st = pare_tokenizer_specials(v, &from, err);
     pare_vocab_complete(v);
     bool merges = v->kind == PARE_VOCAB_BPE || v->kind == PARE_VOCAB_SPM;
-    if (!merges)
+    if (st == PARE_OK && !merges)
         find_unknown(v, &f->rules);
     if (st == PARE_OK && f->model.data == NULL && merges)
         st = set_unknown(v, &f->rules, path, err);
