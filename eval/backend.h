@@ -191,6 +191,7 @@ struct pare_backend {
     pare_status (*add_row)(pare_backend *b, float *x, const pare_tensor *bias, uint64_t first, uint32_t n,
                            uint32_t width, pare_error *err);
     pare_status (*scale)(pare_backend *b, float *x, float factor, size_t n, pare_error *err);
+    pare_status (*clamp)(pare_backend *b, float *x, float limit, size_t n, pare_error *err); /* to -limit .. limit */
     pare_status (*softcap)(pare_backend *b, float *x, float cap, size_t n, pare_error *err); /* cap * tanh(x / cap) */
 
     /* Sums over the n rows of x [n, width] in their order, in double: sum[c] += x[t][c], sum2[c] += x[t][c]^2; sum and

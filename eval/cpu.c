@@ -342,6 +342,20 @@ static pare_status cpu_scale(pare_backend *b, float *x, float factor, size_t n, 
     return run_elementwise(&e, 1, err);
 }
 
+static void clamp_piece(const elementwise *e, size_t first, size_t n)
+{
+    float limit = e->factor;
+    for (size_t i = first; i < first + n; i++)
+        e->y[i] = e->y[i] > limit ? limit : e->y[i] < -limit ? -limit : e->y[i]; /* a NaN stays */
+}
+
+static pare_status cpu_clamp(pare_backend *b, float *x, float limit, size_t n, pare_error *err)
+{
+    (void)b;
+    elementwise e = {.n = n, .apply = clamp_piece, .y = x, .factor = limit};
+    return run_elementwise(&e, 1, err);
+}
+
 static void softcap_piece(const elementwise *e, size_t first, size_t n)
 {
     for (size_t i = first; i < first + n; i++)
@@ -397,6 +411,7 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
         .add = cpu_add,
         .add_row = cpu_add_row,
         .scale = cpu_scale,
+        .clamp = cpu_clamp,
         .softcap = cpu_softcap,
         .add_columns = pare_cpu_add_columns,
         .add_gram = pare_cpu_add_gram,

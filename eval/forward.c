@@ -154,8 +154,9 @@ static pare_status add_product(pare_forward *f, const pare_forward_weights *l, p
 static pare_status part_input(pare_forward *f, const pare_forward_weights *l, pare_weight norm,
                               const pare_forward_slice *s, const float **in, pare_error *err)
 {
-    *in = l->w[norm] != NULL ? f->h : slice_x(f, s);
-    if (l->w[norm] == NULL)
+    bool normal = l->w[norm] != NULL || f->m->arch->wiring.bare_norms;
+    *in = normal ? f->h : slice_x(f, s);
+    if (!normal)
         return PARE_OK;
     return pare_forward_normalize(f, l, norm, slice_x(f, s), s->n, f->m->hp.n_embd, f->h, err);
 }

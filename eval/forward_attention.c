@@ -8,7 +8,9 @@ static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_
                            uint32_t n_rows, const pare_forward_slice *s, const float *x, float *y, pare_error *err)
 {
     bool fused = l->w[PARE_W_ATTN_QKV] != NULL;
-    return pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : id, fused ? row : 0, n_rows, x, s->n, y, err);
+    float clamp = f->m->hp.qkv_clamp;
+    pare_status st = pare_forward_linear(f, l, fused ? PARE_W_ATTN_QKV : id, fused ? row : 0, n_rows, x, s->n, y, err);
+    return st == PARE_OK && clamp != 0 ? f->b->clamp(f->b, y, clamp, (size_t)s->n * n_rows, err) : st;
 }
 
 /* Norm of each head (or of all together), then RoPE, on q or k. */

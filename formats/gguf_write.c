@@ -373,6 +373,11 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
             " tokens have no key in GGUF for architecture '%s'; programs that run the file will see all tokens "
             "before, which differs from the source in contexts longer than that",
             path, m->hp.window, m->arch->name);
+    if (st == PARE_OK && m->arch != NULL && m->hp.no_rope_not_in_gguf)
+        st = pare_warn(err,
+                       "%s: no key that other programs read says which layers of this model are without RoPE; stock "
+                       "llama.cpp takes other layers",
+                       path);
     if (st == PARE_OK && m->arch != NULL && m->hp.attn_scale_not_in_gguf)
         st = pare_warn(err,
                        "%s: attention scores are scaled by %g, for which other programs read no key for architecture "

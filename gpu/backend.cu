@@ -120,6 +120,7 @@ OPERATION(add, pare_gpu_add(g, x, y, y_scale, n, err), float *x, const float *y,
 OPERATION(add_row, pare_gpu_add_row(g, x, bias, first, n, width, err), float *x, const pare_tensor *bias,
           uint64_t first, uint32_t n, uint32_t width)
 OPERATION(scale, pare_gpu_scale(g, x, factor, n, err), float *x, float factor, size_t n)
+OPERATION(clamp, pare_gpu_clamp(g, x, limit, n, err), float *x, float limit, size_t n)
 OPERATION(softcap, pare_gpu_softcap(g, x, cap, n, err), float *x, float cap, size_t n)
 OPERATION(add_columns, pare_gpu_add_columns(g, x, n, width, sum, sum2, err), const float *x, uint32_t n, uint32_t width,
           double *sum, double *sum2)
@@ -191,6 +192,7 @@ static void fill_operations(pare_backend *t)
     t->add = device_add;
     t->add_row = device_add_row;
     t->scale = device_scale;
+    t->clamp = device_clamp;
     t->softcap = device_softcap;
     t->add_columns = device_add_columns;
     t->add_gram = device_add_gram;

@@ -44,6 +44,11 @@ static __device__ __forceinline__ float plus(float x, float y, float2 k)
     return x + k.x * y;
 }
 
+static __device__ __forceinline__ float clamped(float x, float, float2 k)
+{
+    return x > k.x ? k.x : x < -k.x ? -k.x : x;
+}
+
 static __device__ __forceinline__ float capped(float x, float, float2 k)
 {
     return k.x * tanhf(x / k.x);
@@ -131,6 +136,11 @@ static pare_status map(pare_gpu *g, const float *x, const float *y, float2 k, si
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err)
 {
     return map<times>(g, x, NULL, float2{factor, 0}, n, x, NULL, "scale", err);
+}
+
+pare_status pare_gpu_clamp(pare_gpu *g, float *x, float limit, size_t n, pare_error *err)
+{
+    return map<clamped>(g, x, NULL, make_float2(limit, 0), n, x, NULL, "clamp", err);
 }
 
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)

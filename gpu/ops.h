@@ -24,6 +24,7 @@ pare_status pare_gpu_add(pare_gpu *g, float *x, const float *y, float y_scale, s
 pare_status pare_gpu_add_row(pare_gpu *g, float *x, const pare_tensor *bias, uint64_t first, uint32_t n, uint32_t width,
                              pare_error *err);
 pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_error *err);
+pare_status pare_gpu_clamp(pare_gpu *g, float *x, float limit, size_t n, pare_error *err);
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err);
 
 /* sum[c] += x[t][c], sum2[c] += x[t][c]^2 over n rows in their order, in double; x [n, width] */

@@ -98,6 +98,7 @@ typedef struct pare_wiring {
     bool in_turn_with_ffn_norm; /* layers that have a norm before the FFN of its own are not parallel (StableLM) */
     bool post_norm_feeds_ffn;   /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
     bool attn_gated; /* a head's query comes with a gate behind it; what it attends to is times sigmoid(gate) */
+    bool bare_norms; /* norms have no weights (OLMo 1) */
     bool encoder;    /* no output matrix: states of tokens come out; attention looks both ways */
 } pare_wiring;
 

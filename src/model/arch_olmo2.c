@@ -1,9 +1,12 @@
-/* OLMo 2: norms after attention and FFN instead of before, and one RMS norm over all q (and all k) heads together.
- * Source: transformers models/olmo2. */
+/* OLMo 2: norms after attention and FFN instead of before, and one RMS norm over all q (and all k) heads together. OLMo
+ * 3 has a window in three of four layers, which scaling of RoPE leaves alone. Sources: transformers models/olmo2,
+ * models/olmo3; llama.cpp conversion/olmo.py, src/models/olmo2.cpp. */
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
     {"Olmo2ForCausalLM", "olmo2", PARE_WINDOW_NONE, .absent = {.n_ctx = 2048, .norm_eps = 1e-5f}},
+    {"Olmo3ForCausalLM", "olmo3", PARE_WINDOW_ALWAYS,
+     .absent = {.n_ctx = 2048, .norm_eps = 1e-5f, .rope_base = 500000, .window = 4096}},
     {0},
 };
 
@@ -33,6 +36,10 @@ const pare_arch pare_arch_olmo2 = {
                .gated_ffn = true,
                .norm_after = true,
                .qk_norm_whole = true},
+    .window_key = true,
+    .window_period = 4,
+    .window_pattern_key = true,
+    .window_rope_plain = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
 };

@@ -109,8 +109,9 @@ typedef struct pare_hparams {
     pare_linear_attention linear;
     float norm_eps;
     float rope_base;
-    float rope_base_window; /* in layers with the window; 0: rope_base */
-    pare_layer_set no_rope; /* layers whose heads do not turn */
+    float rope_base_window;   /* in layers with the window; 0: rope_base */
+    pare_layer_set no_rope;   /* layers whose heads do not turn */
+    bool no_rope_not_in_gguf; /* no key that stock reads says which */
     pare_rope_scaling rope_scaling;
     float rope_factor;                    /* LINEAR, YARN: the scaling factor */
     pare_rope_llama3 rope_llama3;         /* from a config.json; the forward pass reads rope_freqs.weight */
@@ -127,6 +128,7 @@ typedef struct pare_hparams {
     float logit_divisor;               /* and divided by this; 0 counts as 1 */
     float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
+    float qkv_clamp;                   /* queries, keys and values lie between minus it and it; 0: wherever they do */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
     float glu_alpha, glu_limit;        /* of PARE_ACT_CLAMPED_GLU */
     bool glu_not_in_gguf;              /* no key that stock reads says them */

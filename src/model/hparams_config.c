@@ -507,7 +507,7 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {"attention_bias", json_boolean(hp->attn_bias)},
         {"mlp_bias", json_boolean(hp->ffn_bias)},
     };
-    bool ok = put_experts(hp, arch, class, config) && pare_window_to_config(hp, arch, config);
+    bool ok = put_experts(hp, arch, class, config) && pare_window_to_config(hp, arch, class, config);
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         ok = json_object_set_new(config, members[i].key, members[i].value) == 0 && ok;
     if (hp->rope_base_window != 0)

@@ -19,6 +19,13 @@ enum {
  * Errors: PARE_ERR_RANGE. */
 pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *err);
 
+/* A set of layers as an array of bools (or integers), one a layer: true for those that are in it (`in`), or for the
+ * others. Errors: PARE_ERR_RANGE (fewer elements than layers, another type). */
+pare_status pare_layers_from_meta(pare_layer_set *s, const pare_meta_value *v, bool in, uint32_t n_layer,
+                                  const char *path, pare_error *err);
+pare_status pare_layers_to_meta(const pare_layer_set *s, bool in, uint32_t n_layer, pare_meta *meta, const char *key,
+                                pare_error *err);
+
 /* Which layers see how far: hp's window and full, from one source or to the other. The counts of layers and of the
  * context are there already. */
 pare_status pare_window_from_config(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
@@ -26,7 +33,8 @@ pare_status pare_window_from_config(pare_hparams *hp, const pare_arch *arch, con
 pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
                                   pare_error *err);
 pare_status pare_window_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
-bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config); /* false: no memory */
+bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                           json_t *config); /* false: no memory */
 
 /* Set hp->act from the name of an activation, out of a file. Errors: PARE_ERR_UNSUPPORTED. */
 pare_status pare_hparams_set_act(pare_hparams *hp, const pare_arch *arch, pare_str name, const char *path,

@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A window that no layer has is none. */
@@ -95,11 +94,11 @@ pare_status pare_window_from_config(pare_hparams *hp, const pare_arch *arch, con
     return st;
 }
 
-bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config)
+bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class, json_t *config)
 {
     json_t *window = hp->window > 0 ? json_integer(hp->window) : json_null(), *types = NULL;
     bool ok = window != NULL;
-    if (!arch->window_key) {
+    if (!arch->window_key || class->window == PARE_WINDOW_NONE) {
         json_decref(window);
         return true;
     }
@@ -113,22 +112,32 @@ bool pare_window_to_config(const pare_hparams *hp, const pare_arch *arch, json_t
     return json_object_set_new(config, "layer_types", types) == 0 && ok;
 }
 
-/* The pattern as an array: of bools, or of integers that are 0 or not. */
-static pare_status read_flags(pare_hparams *hp, const pare_meta_value *v, const char *path, pare_error *err)
+pare_status pare_layers_from_meta(pare_layer_set *s, const pare_meta_value *v, bool in, uint32_t n_layer,
+                                  const char *path, pare_error *err)
 {
-    size_t size = v->elem == PARE_META_STRING ? 0 : pare_meta_type_size(v->elem);
-    if (v->n < hp->n_layer || size == 0 || v->elem == PARE_META_F32 || v->elem == PARE_META_F64)
+    static const uint8_t zero[8] = {0};
+    bool array = v->type == PARE_META_ARRAY && v->elem != PARE_META_STRING;
+    size_t size = array ? pare_meta_type_size(v->elem) : 0;
+    if (!array || v->n < n_layer || v->elem == PARE_META_F32 || v->elem == PARE_META_F64)
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: offset %" PRIu64 ": '%.*s' has %" PRIu64 " elements of type %s, there are %" PRIu32
                          " layers, with a bool each",
-                         path, v->offset, (int)v->key.len, v->key.data, v->n, pare_meta_type_name(v->elem),
-                         hp->n_layer);
-    for (uint32_t i = 0; i < hp->n_layer; i++) {
-        static const uint8_t zero[8] = {0};
-        if (memcmp((const uint8_t *)v->v.data + i * size, zero, size) == 0)
-            pare_layers_add(&hp->full, i);
-    }
+                         path, v->offset, (int)v->key.len, v->key.data, v->n,
+                         pare_meta_type_name(v->type == PARE_META_ARRAY ? v->elem : v->type), n_layer);
+    *s = (pare_layer_set){0};
+    for (uint32_t i = 0; i < n_layer; i++)
+        if ((memcmp((const uint8_t *)v->v.data + i * size, zero, size) != 0) == in)
+            pare_layers_add(s, i);
     return PARE_OK;
+}
+
+pare_status pare_layers_to_meta(const pare_layer_set *s, bool in, uint32_t n_layer, pare_meta *meta, const char *key,
+                                pare_error *err)
+{
+    uint8_t flags[PARE_MAX_LAYERS];
+    for (uint32_t i = 0; i < n_layer; i++)
+        flags[i] = pare_layers_have(s, i) == in;
+    return pare_meta_set_array(meta, key, PARE_META_BOOL, flags, n_layer, err);
 }
 
 pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
@@ -147,7 +156,7 @@ pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const
     snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch->name);
     const pare_meta_value *v = pare_meta_find(meta, key);
     if (v != NULL && v->type == PARE_META_ARRAY)
-        st = read_flags(hp, v, path, err);
+        st = pare_layers_from_meta(&hp->full, v, false, hp->n_layer, path, err);
     else if ((st = pare_meta_u64(meta, path, key, 0, UINT32_MAX, &period, &found, err)) == PARE_OK)
         pare_layers_add_every(&hp->full, hp->n_layer, (uint32_t)period);
     settle(hp);
@@ -159,23 +168,16 @@ pare_status pare_window_from_meta(pare_hparams *hp, const pare_arch *arch, const
 pare_status pare_window_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err)
 {
     char key[160];
-    pare_hparams usual = {.window = hp->window};
-    bool pattern = arch->window_pattern_key;
-    uint8_t *flags = NULL;
+    pare_layer_set full = hp->full, usual = {0};
     if (!arch->window_key || (hp->window == 0 && arch->window_absent == 0))
         return PARE_OK;
+    if (hp->window == 0)
+        pare_layers_add_every(&full, hp->n_layer, 1);
+    pare_layers_add_every(&usual, hp->n_layer, arch->window_period);
     snprintf(key, sizeof key, "%s.attention.sliding_window", arch->name);
     pare_status st = pare_meta_set_u32(meta, key, hp->window > 0 ? hp->window : hp->n_ctx_train, err);
-    if (st != PARE_OK || (flags = malloc(hp->n_layer)) == NULL)
-        return st != PARE_OK ? st : pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " layers", hp->n_layer);
-    pare_layers_add_every(&usual.full, hp->n_layer, arch->window_period);
-    for (uint32_t i = 0; i < hp->n_layer; i++) {
-        flags[i] = pare_layer_window(hp, i) > 0;
-        pattern = pattern || flags[i] != (pare_layer_window(&usual, i) > 0);
-    }
     snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch->name);
-    if (pattern)
-        st = pare_meta_set_array(meta, key, PARE_META_BOOL, flags, hp->n_layer, err);
-    free(flags);
+    if (st == PARE_OK && (arch->window_pattern_key || memcmp(&full, &usual, sizeof full) != 0))
+        st = pare_layers_to_meta(&full, false, hp->n_layer, meta, key, err);
     return st;
 }

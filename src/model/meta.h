@@ -29,15 +29,15 @@ size_t pare_meta_type_size(pare_meta_type type);
 typedef struct pare_meta_value {
     pare_str key;
     pare_meta_type type;
-    pare_meta_type elem;  /* of an ARRAY: any type but ARRAY */
-    uint64_t n;           /* elements of an ARRAY, else 1 */
-    uint64_t offset;      /* where the value stood in its file, for messages; 0 when it was computed */
+    pare_meta_type elem; /* of an ARRAY: any type but ARRAY */
+    uint64_t n;          /* elements of an ARRAY, else 1 */
+    uint64_t offset;     /* where the value stood in its file, for messages; 0 when it was computed */
     union {
-        uint64_t u;       /* U8..U64 and BOOL (0 or 1) */
-        int64_t i;        /* I8..I64 */
-        double f;         /* F32 (exactly representable) and F64 */
-        pare_str s;       /* STRING */
-        const void *data; /* ARRAY of numbers: n little-endian elements, any alignment */
+        uint64_t u;              /* U8..U64 and BOOL (0 or 1) */
+        int64_t i;               /* I8..I64 */
+        double f;                /* F32 (exactly representable) and F64 */
+        pare_str s;              /* STRING */
+        const void *data;        /* ARRAY of numbers: n little-endian elements, any alignment */
         const pare_str *strings; /* ARRAY of STRING: n views */
     } v;
 } pare_meta_value;
@@ -70,7 +70,8 @@ pare_status pare_meta_set_bool(pare_meta *m, const char *key, bool v, pare_error
 pare_status pare_meta_set_str(pare_meta *m, const char *key, pare_str v, pare_error *err);
 pare_status pare_meta_set_strs(pare_meta *m, const char *key, const pare_str *v, size_t n, pare_error *err);
 /* n elements of a scalar type, little endian as in a file */
-pare_status pare_meta_set_array(pare_meta *m, const char *key, pare_meta_type elem, const void *data, size_t n, pare_error *err);
+pare_status pare_meta_set_array(pare_meta *m, const char *key, pare_meta_type elem, const void *data, size_t n,
+                                pare_error *err);
 bool pare_meta_remove(pare_meta *m, const char *key); /* true when it was there */
 
 /* A deep copy of all values of src, appended to the empty dst. */
@@ -81,10 +82,14 @@ const pare_meta_value *pare_meta_find(const pare_meta *m, const char *key); /* N
 /* Typed access. Any integer type serves for u64, any number for f64. Absent: *out stays and *found (may be NULL) is
  * false; when found is NULL the key is required. Errors: PARE_ERR_FORMAT (absent or wrong type), PARE_ERR_RANGE;
  * the message has path, key, offset, value and limits. */
-pare_status pare_meta_u64(const pare_meta *m, const char *path, const char *key, uint64_t min, uint64_t max, uint64_t *out, bool *found, pare_error *err);
-pare_status pare_meta_f64(const pare_meta *m, const char *path, const char *key, double *out, bool *found, pare_error *err);
-pare_status pare_meta_bool(const pare_meta *m, const char *path, const char *key, bool *out, bool *found, pare_error *err);
-pare_status pare_meta_str(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found, pare_error *err);
+pare_status pare_meta_u64(const pare_meta *m, const char *path, const char *key, uint64_t min, uint64_t max,
+                          uint64_t *out, bool *found, pare_error *err);
+pare_status pare_meta_f64(const pare_meta *m, const char *path, const char *key, double *out, bool *found,
+                          pare_error *err);
+pare_status pare_meta_bool(const pare_meta *m, const char *path, const char *key, bool *out, bool *found,
+                           pare_error *err);
+pare_status pare_meta_str(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found,
+                          pare_error *err);
 
 /* The bytes that stand for the value in a GGUF file (type, then content) appended to out: what is written, and what
  * the hash of the metadata is taken over. */

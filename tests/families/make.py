@@ -181,6 +181,52 @@ FAMILIES = {
                                 image_size=16, patch_size=8), mm_tokens_per_image=4, boi_token_index=3,
              eoi_token_index=4, image_token_index=5),
     ),
+    "command_r": (
+        "CohereForCausalLM",
+        "CohereConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, logit_scale=0.25, use_qk_norm=True, bos_token_id=1,
+             eos_token_id=2),
+    ),
+    "cohere2": (
+        "Cohere2ForCausalLM",
+        "Cohere2Config",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, logit_scale=0.5, sliding_window=7, bos_token_id=1,
+             eos_token_id=2, rotary_pct=1.0),
+    ),
+    "olmo": (
+        "OlmoForCausalLM",
+        "OlmoConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, clip_qkv=1.5, pad_token_id=1, eos_token_id=2),
+    ),
+    # YaRN in the layers that see all, none in those with a window
+    "olmo3": (
+        "Olmo3ForCausalLM",
+        "Olmo3Config",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=4, max_position_embeddings=64, sliding_window=7, pad_token_id=1, eos_token_id=2,
+             rope_parameters=dict(full_attention=dict(rope_type="yarn", rope_theta=500.0, factor=4.0, beta_fast=4.0,
+                                                      beta_slow=1.0, attention_factor=1.2,
+                                                      original_max_position_embeddings=16),
+                                  sliding_attention=dict(rope_type="default", rope_theta=500.0))),
+    ),
+    "smollm3": (
+        "SmolLM3ForCausalLM",
+        "SmolLM3Config",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, no_rope_layers=[1, 0, 1], bos_token_id=1,
+             eos_token_id=2, pad_token_id=0, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
+    ),
+    "exaone4": (
+        "Exaone4ForCausalLM",
+        "Exaone4Config",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, sliding_window=7, sliding_window_pattern=4,
+             rope_parameters=dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0,
+                                  high_freq_factor=4.0, original_max_position_embeddings=32)),
+    ),
 }
 
 

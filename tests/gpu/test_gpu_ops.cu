@@ -70,6 +70,9 @@ static void numbers_one_by_one(void **)
             CHECK_OK(pare_gpu_add(b.g, dx + shift, dy + shift, 0.3f, n, &b.err), &b.err);
             CHECK_OK(b.cpu->add(b.cpu, x.data() + shift, y.data() + shift, 0.3f, n, &b.err), &b.err);
             check_close(from_device(b.g, dx, n + shift), x, 0);
+            CHECK_OK(pare_gpu_clamp(b.g, dx + shift, 0.7f, n, &b.err), &b.err);
+            CHECK_OK(b.cpu->clamp(b.cpu, x.data() + shift, 0.7f, n, &b.err), &b.err);
+            check_close(from_device(b.g, dx, n + shift), x, 0);
             CHECK_OK(pare_gpu_softcap(b.g, dx + shift, 1.5f, n, &b.err), &b.err);
             CHECK_OK(b.cpu->softcap(b.cpu, x.data() + shift, 1.5f, n, &b.err), &b.err);
             check_close(from_device(b.g, dx, n + shift), x, 1e-6f);

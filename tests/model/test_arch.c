@@ -75,8 +75,9 @@ static void describes_every_family_once(void **state)
         const pare_hf_class *class = NULL;
         CHECK(pare_arch_find(arch->name) == arch);
         CHECK(pare_arch_find_class(arch->hf_classes[0].name, &class) == arch && class == arch->hf_classes);
-        CHECK(pare_arch_weight_of(arch, PARE_W_TOKEN_EMBD) != NULL &&
-              (arch->wiring.encoder || pare_arch_weight_of(arch, PARE_W_OUTPUT_NORM) != NULL));
+        CHECK(
+            pare_arch_weight_of(arch, PARE_W_TOKEN_EMBD) != NULL &&
+            (arch->wiring.encoder || arch->wiring.bare_norms || pare_arch_weight_of(arch, PARE_W_OUTPUT_NORM) != NULL));
         for (size_t k = 0; k < arch->n_weights; k++) {
             const pare_arch_weight *w = &arch->weights[k];
             check_once(arch, w);

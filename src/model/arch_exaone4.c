@@ -1,0 +1,103 @@
+/* EXAONE 4: norms after attention and FFN instead of before, a norm on each q and k head, three layers with a window
+ * for one that sees all; where there are windows, the layers without turn no heads. Stock's runtime has windows in the
+ * model of 64 layers alone. Sources: transformers models/exaone4; llama.cpp conversion/exaone.py,
+ * src/models/exaone4.cpp.
+ */
+#include "model/arch.h"
+#include "model/arch_words.h"
+
+enum { LAYERS_32B = 64 };
+
+static const pare_hf_class classes[] = {
+    {"Exaone4ForCausalLM", "exaone4", PARE_WINDOW_ALWAYS,
+     .absent = {.n_ctx = 2048, .norm_eps = 1e-5f, .n_head_kv = 32, .window = 4096}},
+    {0},
+};
+
+static const pare_arch_weight weights[] = {
+    {PARE_W_ROPE_FREQS, NULL, {PARE_DIM_ROT_HALF}, PARE_MAP_SAME, PARE_WEIGHT_MADE},
+    {PARE_W_TOKEN_EMBD, "model.embed_tokens", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
+    {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_Q_NORM, "model.layers.%u.self_attn.q_norm", {PARE_DIM_HEAD_K}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_K_NORM, "model.layers.%u.self_attn.k_norm", {PARE_DIM_HEAD_K}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_POST_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_GATE, "model.layers.%u.mlp.gate_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_UP, "model.layers.%u.mlp.up_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_DOWN, "model.layers.%u.mlp.down_proj", {PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_POST_NORM, "model.layers.%u.post_feedforward_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+};
+
+static const char *const meta_keys[] = {"exaone4.block_count",
+                                        "exaone4.context_length",
+                                        "exaone4.embedding_length",
+                                        "exaone4.feed_forward_length",
+                                        "exaone4.attention.head_count",
+                                        "exaone4.attention.head_count_kv",
+                                        "exaone4.rope.scaling.type",
+                                        "exaone4.rope.scaling.factor",
+                                        "exaone4.rope.scaling.original_context_length",
+                                        "exaone4.rope.scaling.yarn_attn_factor",
+                                        "exaone4.rope.scaling.yarn_beta_fast",
+                                        "exaone4.rope.scaling.yarn_beta_slow",
+                                        "exaone4.rope.freq_base",
+                                        "exaone4.attention.layer_norm_rms_epsilon",
+                                        "exaone4.attention.key_length",
+                                        "exaone4.attention.value_length",
+                                        "general.file_type",
+                                        "exaone4.vocab_size",
+                                        "exaone4.attention.sliding_window",
+                                        "exaone4.attention.sliding_window_pattern",
+                                        "general.quantization_version",
+                                        NULL};
+
+static void turn_windowed_alone(pare_hparams *hp)
+{
+    for (uint32_t i = 0; hp->window > 0 && i < hp->n_layer; i++)
+        if (pare_layer_window(hp, i) == 0)
+            pare_layers_add(&hp->no_rope, i);
+}
+
+static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
+{
+    (void)config;
+    (void)path;
+    (void)err;
+    turn_windowed_alone(hp);
+    hp->window_not_in_gguf = hp->window > 0 && hp->n_layer != LAYERS_32B;
+    return PARE_OK;
+}
+
+static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
+{
+    (void)meta;
+    (void)path;
+    (void)err;
+    turn_windowed_alone(hp);
+    return PARE_OK;
+}
+
+static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
+{
+    return pare_meta_set_u32(meta, "exaone4.vocab_size", hp->n_vocab, err);
+}
+
+const pare_arch pare_arch_exaone4 = {
+    .name = "exaone4",
+    .hf_classes = classes,
+    .wiring =
+        {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true, .norm_after = true},
+    .window_key = true,
+    .window_period = 4,
+    .window_pattern_key = true,
+    .meta_keys = meta_keys,
+    .weights = weights,
+    .n_weights = sizeof weights / sizeof *weights,
+    .from_config = from_config,
+    .from_meta = from_meta,
+    .to_meta = to_meta,
+};
