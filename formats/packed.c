@@ -10,9 +10,8 @@
 enum { NAME_BYTES = 512 };
 
 static const pare_packed_format *const formats[] = {
-    &pare_packed_awq,
-    &pare_packed_gptq,
-    &pare_packed_mxfp4,
+    &pare_packed_awq,   &pare_packed_gptq,   &pare_packed_mxfp4,    &pare_packed_compressed, &pare_packed_fp8,
+    &pare_packed_mxfp8, &pare_packed_fbgemm, &pare_packed_modelopt, &pare_packed_bitnet,     &pare_packed_bnb,
 };
 
 /* Files that say what quantization_config would, from before there was one. */
@@ -21,6 +20,7 @@ static const struct {
 } stand_ins[] = {
     {"quant_config.json", "awq"},
     {"quantize_config.json", "gptq"},
+    {"hf_quant_config.json", "modelopt"},
 };
 
 /* ---- names ---- */
@@ -132,9 +132,12 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
     char module[NAME_BYTES], name[NAME_BYTES];
     size_t primary = module_length(t->name, p->format->primaries),
            n = primary > 0 ? primary : module_length(t->name, p->format->parts);
+    const char *result = p->format->result != NULL ? p->format->result : t->name + n;
+    if (primary == 0 && p->format->runtime != NULL && module_length(t->name, p->format->runtime) > 0)
+        return PARE_OK;
     if (n == 0)
         return pare_model_add(out, t, NULL, err);
-    if (strlen(t->name) + strlen(p->format->result) >= sizeof name)
+    if (strlen(t->name) + strlen(result) >= sizeof name)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s': its name is too long", p->path, t->name);
     memcpy(module, t->name, n);
     module[n] = '\0';
@@ -144,7 +147,7 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
             taken = pare_packed_part(p, module, *end) != NULL;
         return taken ? PARE_OK : pare_model_add(out, t, NULL, err);
     }
-    snprintf(name, sizeof name, "%s%s", module, p->format->result);
+    snprintf(name, sizeof name, "%s%s", module, result);
     pare_tensor made = {.name = name, .file = t->file, .offset = t->offset};
     pare_status st = p->format->unpack(p, t, module, &made, err);
     made.packed = made.data == NULL; /* else it is a tensor of the files as it lies there */

@@ -42,7 +42,10 @@ typedef struct pare_packed_format {
      * takes the place of that end in the weight's name. Those that end like `parts` go where their primary went. */
     const char *const *primaries;
     const char *const *parts;
-    const char *result;
+    const char *result; /* NULL: the name stays */
+
+    /* Ends of names of what says how a runtime stores activations or its cache: left out. NULL: nothing is. */
+    const char *const *runtime;
 
     /* Check the settings and keep what unpack needs in p->state. NULL: nothing to check. */
     pare_status (*start)(pare_packed *p, pare_error *err);
@@ -76,7 +79,7 @@ pare_status pare_packed_group_size(const pare_packed *p, const char *key, uint64
 pare_status pare_packed_check_group(const pare_packed *p, const pare_tensor *codes, uint64_t row_len, uint64_t group,
                                     pare_error *err);
 
-extern const pare_packed_format pare_packed_awq, pare_packed_gptq;
-extern const pare_packed_format pare_packed_mxfp4;
+extern const pare_packed_format pare_packed_awq, pare_packed_gptq, pare_packed_mxfp4, pare_packed_compressed,
+    pare_packed_fp8, pare_packed_mxfp8, pare_packed_fbgemm, pare_packed_modelopt, pare_packed_bitnet, pare_packed_bnb;
 
 #endif

@@ -357,6 +357,19 @@ static pare_status read_fp4(const pare_tensor *t, uint64_t row, uint64_t n_rows,
     return st;
 }
 
+/* The factor of all matrices that out has. */
+static pare_status keep_factor(pare_arena *arena, pare_tensor *out, float factor, pare_error *err)
+{
+    uint64_t n = pare_tensor_matrices(out);
+    if (factor == 1)
+        return PARE_OK;
+    float *all = pare_arena_alloc(arena, (size_t)n * sizeof *all, err); /* less than the weights */
+    for (uint64_t i = 0; i < n && all != NULL; i++)
+        all[i] = factor;
+    out->factor = all;
+    return all != NULL ? PARE_OK : PARE_ERR_MEMORY;
+}
+
 bool pare_view_fp4(pare_arena *arena, pare_tensor *out, const pare_codes *how, pare_status *st, pare_error *err)
 {
     uint64_t row_len = how->n_dims > 0 ? how->dim[how->n_dims - 1] : 0;
@@ -374,5 +387,7 @@ bool pare_view_fp4(pare_arena *arena, pare_tensor *out, const pare_codes *how, p
     out->read = read_fp4;
     out->scratch_bytes = v->code.scratch_bytes + (size_t)(v->code.row_bytes + v->scale.row_bytes);
     *st = pare_tensor_set_shape(out, how->code->name, err);
+    if (*st == PARE_OK)
+        *st = keep_factor(arena, out, how->factor, err);
     return true;
 }

@@ -136,7 +136,7 @@ static void fp4_blocks(bool mx, pare_type scale_type, const uint8_t *scale, uint
     CHECK(pare_view_fp4(&arena, &t, &how, &st, &err));
     CHECK_OK(st, &err);
     CHECK(t.type == (mx ? PARE_TYPE_MXFP4 : PARE_TYPE_NVFP4));
-    t.factor = &factor;
+    CHECK((t.factor == NULL) == (factor == 1));
     CHECK_OK(pare_view_codes(&arena, &plain, &how, &err), &err);
     CHECK_OK(pare_tensor_read_f32(&plain, 0, 1, want, &err), &err);
     CHECK_OK(pare_tensor_read_f32(&t, 0, 1, got, &err), &err);
