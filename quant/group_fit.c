@@ -150,9 +150,55 @@ static bool find_lattice(const pare_group_shape *shape, const float *x, size_t n
     return false;
 }
 
+/* The greatest common divisor; 0 of zeros. */
+static int divisor(int a, int b)
+{
+    for (b = b < 0 ? -b : b; b != 0;) {
+        int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static bool is_half(float d)
+{
+    return pare_f16_to_f32(pare_f32_to_f16(d)) == d && isfinite(d);
+}
+
+static float step_of(float x, float d, float least, float most)
+{
+    float v = x / d;
+    return pare_lattice_whole(v > least ? v < most ? v : most : least);
+}
+
+/* Codes of the weights under d in -zero .. top - zero, in the one form that find_lattice would give them: the largest
+ * step, the lowest zero point. */
+static void finish(const pare_group_shape *shape, const float *x, size_t n, float d, int zero, pare_group *group,
+                   uint8_t *codes)
+{
+    float least = (float)-zero, most = (float)((1 << shape->bits) - 1 - zero), low = 0, high = 0;
+    int common = 0;
+    for (size_t i = 0; i < n; i++) {
+        float k = step_of(x[i], d, least, most);
+        low = k < low ? k : low;
+        high = k > high ? k : high;
+        common = divisor(common, (int)k);
+    }
+    int step = common;
+    while (step > 1 && (common % step != 0 || !is_half(d * (float)step)))
+        step--;
+    step = step > 0 ? step : 1;
+    place_zero(shape, low / (float)step, high / (float)step, &zero);
+    for (size_t i = 0; i < n; i++) {
+        codes[i] = (uint8_t)((int)step_of(x[i], d, least, most) / step + zero);
+    }
+    *group = (pare_group){pare_f32_to_f16(d * (float)step), (uint8_t)zero};
+}
+
 bool pare_group_fit(const pare_group_shape *shape, const float *x, size_t n, pare_group *group, uint8_t *codes)
 {
-    float low = 0, high = 0, top = (float)((1 << shape->bits) - 1), d = 0x1p-14f;
+    float low = 0, high = 0, d = 0x1p-14f;
     trial best = {.error = INFINITY};
     for (size_t i = 0; i < n; i++) {
         low = x[i] < low ? x[i] : low;
@@ -172,10 +218,6 @@ bool pare_group_fit(const pare_group_shape *shape, const float *x, size_t n, par
     }
     if (!(d > 0))
         return false;
-    *group = (pare_group){pare_f32_to_f16(d), (uint8_t)best.zero};
-    for (size_t i = 0; i < n; i++) {
-        float v = x[i] / d + (float)best.zero;
-        codes[i] = (uint8_t)pare_lattice_whole(v > 0 ? v < top ? v : top : 0);
-    }
+    finish(shape, x, n, d, best.zero, group, codes);
     return true;
 }
