@@ -229,30 +229,63 @@ static int significant_bits(float x)
     return x == 0 ? 0 : n;
 }
 
-/* Whether 8 bits of significand are enough for codes of code_bits times any scale, and no product is subnormal. */
+/* Whether the codes of block `column` of a band are all 0, so that its scale says nothing. */
+static pare_status is_zero_block(const codes *v, uint64_t band, uint64_t column, bool *zero, pare_error *err)
+{
+    uint64_t first = band / v->bands * v->matrix_rows + band % v->bands * v->how.block_rows, from, to;
+    uint64_t rest = v->matrix_rows - first % v->matrix_rows, n = rest < v->how.block_rows ? rest : v->how.block_rows;
+    size_t bytes = (size_t)v->row_len * sizeof(float);
+    float *x = v->how.ternary ? NULL : pare_scratch_alloc(bytes);
+    pare_status st = PARE_OK;
+    *zero = x != NULL;
+    if (x == NULL)
+        return v->how.ternary ? PARE_OK
+                              : pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row", v->code.name);
+    from = column * v->how.block_cols;
+    to = v->row_len - from < v->how.block_cols ? v->row_len : from + v->how.block_cols;
+    for (uint64_t r = first; r < first + n && *zero && st == PARE_OK; r++) {
+        st = pare_tensor_read_f32(&v->code, r, 1, x, err);
+        for (uint64_t c = from; c < to && st == PARE_OK; c++)
+            *zero = *zero && x[c] == 0;
+    }
+    pare_scratch_free(x, bytes);
+    return st;
+}
+
+/* Whether 8 bits of significand are enough for codes of code_bits times these scales of a band, and no product is
+ * subnormal. */
+static pare_status band_fits(const codes *v, int code_bits, uint64_t band, const float *scales, bool *fits,
+                             pare_error *err)
+{
+    pare_status st = PARE_OK;
+    *fits = true;
+    for (uint64_t i = 0; i < v->block_cols && *fits && st == PARE_OK; i++) {
+        float scale = v->how.scale_is_exponent ? pare_f8_e8m0_to_f32((uint8_t)scales[i]) : scales[i];
+        *fits = isfinite(scale) && significant_bits(scale) + code_bits <= BF16_BITS;
+        if (*fits && scale != 0 && fabsf(scale) < 0x1p-100f)
+            st = is_zero_block(v, band, i, fits, err);
+    }
+    return st;
+}
+
 static pare_status fits_bf16(const codes *v, int code_bits, bool *fits, pare_error *err)
 {
     pare_type type = v->scale.type;
-    float *row = NULL;
+    size_t bytes = (size_t)v->block_cols * sizeof(float);
     pare_status st = PARE_OK;
     *fits = code_bits == 1 || v->how.scale_is_exponent || type == PARE_TYPE_F8_E8M0 ||
-            (type == PARE_TYPE_F8_E4M3 && code_bits <= 4) || type == PARE_TYPE_F32;
-    if (!*fits || v->how.factor != 1 || v->how.divide) {
-        *fits = false;
+            (type == PARE_TYPE_F8_E4M3 && code_bits <= 4) || type == PARE_TYPE_F32; /* others have too many bits */
+    *fits = *fits && v->how.factor == 1 && !v->how.divide;
+    if (!*fits)
         return PARE_OK;
-    }
-    if ((row = pare_scratch_alloc((size_t)v->block_cols * sizeof *row)) == NULL)
+    float *scales = pare_scratch_alloc(bytes);
+    if (scales == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " scales", v->scale.name,
                          v->block_cols);
-    for (uint64_t r = 0; r < v->scale.n_rows && *fits && st == PARE_OK; r++) {
-        st = pare_tensor_read_f32(&v->scale, r, 1, row, err);
-        for (uint64_t i = 0; i < v->block_cols && *fits && st == PARE_OK; i++) {
-            float scale = v->how.scale_is_exponent ? pare_f8_e8m0_to_f32((uint8_t)row[i]) : row[i];
-            *fits = scale == 0 ||
-                    (isfinite(scale) && fabsf(scale) > 0x1p-100f && significant_bits(scale) + code_bits <= BF16_BITS);
-        }
-    }
-    pare_scratch_free(row, (size_t)v->block_cols * sizeof *row);
+    for (uint64_t band = 0; band < v->scale.n_rows && *fits && st == PARE_OK; band++)
+        if ((st = pare_tensor_read_f32(&v->scale, band, 1, scales, err)) == PARE_OK)
+            st = band_fits(v, code_bits, band, scales, fits, err);
+    pare_scratch_free(scales, bytes);
     return st;
 }
 
