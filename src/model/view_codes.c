@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TERNARY_ROWS = 4, BF16_BITS = 8 };
+enum { TERNARY_ROWS = 4, BF16_BITS = 8, FLOAT_BITS = 24 };
 
 typedef struct codes {
     pare_codes how;
@@ -229,6 +229,12 @@ static int significant_bits(float x)
     return x == 0 ? 0 : n;
 }
 
+/* Bits of the significand of a product. A power of two, which has one, adds none. */
+static int product_bits(int a, int b)
+{
+    return a <= 1 ? b : b <= 1 ? a : a + b;
+}
+
 /* Whether the codes of block `column` of a band are all 0, so that its scale says nothing. */
 static pare_status is_zero_block(const codes *v, uint64_t band, uint64_t column, bool *zero, pare_error *err)
 {
@@ -261,7 +267,7 @@ static pare_status band_fits(const codes *v, int code_bits, uint64_t band, const
     *fits = true;
     for (uint64_t i = 0; i < v->block_cols && *fits && st == PARE_OK; i++) {
         float scale = v->how.scale_is_exponent ? pare_f8_e8m0_to_f32((uint8_t)scales[i]) : scales[i];
-        *fits = isfinite(scale) && significant_bits(scale) + code_bits <= BF16_BITS;
+        *fits = isfinite(scale) && product_bits(significant_bits(scale), code_bits) <= BF16_BITS;
         if (*fits && scale != 0 && fabsf(scale) < 0x1p-100f)
             st = is_zero_block(v, band, i, fits, err);
     }
@@ -299,7 +305,7 @@ static int code_bits(const codes *v)
     for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
         if (narrow[i].type == v->code.type)
             return narrow[i].bits;
-    return v->how.ternary ? 1 : BF16_BITS;
+    return v->how.ternary ? 1 : pare_type_get(v->code.type)->block_bytes == 1 ? BF16_BITS : FLOAT_BITS;
 }
 
 pare_status pare_view_retype(pare_tensor *out, const pare_tensor *t, pare_type type, pare_error *err)

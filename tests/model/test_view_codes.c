@@ -55,10 +55,10 @@ static void scales_of_each_shape(void **state)
                       s3 = stored("s", PARE_TYPE_F32, 1, 3, row), s4 = stored("s", PARE_TYPE_F32, 2, 2, tile);
     pare_codes how = {
         .n_dims = 2, .dim = {3, 3}, .block_rows = 3, .block_cols = 3, .code = &c, .scale = &s1, .factor = 1};
-    expect(&how, PARE_TYPE_F32, (const float[]){0.5f, 1, 1.5f, 2, -2.5f, 3, -64, 63.5f, 4.5f});
+    expect(&how, PARE_TYPE_BF16, (const float[]){0.5f, 1, 1.5f, 2, -2.5f, 3, -64, 63.5f, 4.5f});
     how.scale = &s3; /* a vector counts as a column */
     how.block_rows = 1;
-    expect(&how, PARE_TYPE_F32, (const float[]){1, 2, 3, 8, -10, 12, -32, 31.75f, 2.25f});
+    expect(&how, PARE_TYPE_BF16, (const float[]){1, 2, 3, 8, -10, 12, -32, 31.75f, 2.25f});
     how.scale = &s4; /* tiles of 2 by 2, cut at the edges */
     how.block_rows = how.block_cols = 2;
     expect(&how, PARE_TYPE_F32, (const float[]){1, 2, 30, 4, -5, 60, -12800, 12700, 9000});
