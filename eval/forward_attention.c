@@ -71,11 +71,22 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
 {
     float *k = f->k + s->first * f->n_k, *v = f->v + s->first * f->n_v;
     pare_status st;
+    if (pare_forward_is_latent(f)) {
+        st = pare_forward_latent_keys(f, l, s, x, k, v, err);
+        return st == PARE_OK && f->cache != NULL ? store(f, layer, s, err) : st;
+    }
     if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
         (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
         return st;
     return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
+}
+
+static float score_scale(const pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    double scale = hp->attn_scale != 0 ? (double)hp->attn_scale : 1.0 / sqrt((double)hp->head_dim_k);
+    return (float)(f->m->arch->yarn_scores ? scale * pare_rope_score_scale(hp) : scale);
 }
 
 pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
@@ -91,7 +102,7 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
         .head_dim_v = hp->head_dim_v,
         .window = pare_layer_window(hp, layer),
         .causal = !hp->both_ways,
-        .scale = hp->attn_scale != 0 ? hp->attn_scale : (float)(1.0 / sqrt((double)hp->head_dim_k)),
+        .scale = score_scale(f),
         .softcap = hp->attn_softcap,
         .q = f->q,
         .k = f->cache != NULL ? f->cache->k[layer] : f->k,
@@ -100,6 +111,12 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
         .out = f->o,
     };
     pare_status st;
+    if (pare_forward_is_latent(f)) {
+        if ((st = pare_forward_latent_queries(f, l, s, x, &a, err)) != PARE_OK ||
+            (st = f->b->attention(f->b, &a, err)) != PARE_OK)
+            return st;
+        return pare_forward_latent_values(f, l, s, err);
+    }
     if ((st = make_queries(f, l, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)

@@ -102,7 +102,12 @@ static pare_status check_layer(const pare_forward *f, const pare_forward_weights
         if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
             (st = pare_forward_want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
             return st;
-    st = pare_forward_is_recurrent(l) ? pare_forward_check_recurrent(f, l, i, err) : check_attention(f, l, i, err);
+    if (pare_forward_is_recurrent(l))
+        st = pare_forward_check_recurrent(f, l, i, err);
+    else if (pare_forward_is_latent(f))
+        st = pare_forward_check_latent(f, l, i, err);
+    else
+        st = check_attention(f, l, i, err);
     if (st != PARE_OK)
         return st;
     return check_ffn(f, l, i, err);
@@ -119,6 +124,12 @@ pare_status pare_forward_check_supported(const pare_model *m, pare_error *err)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: %" PRIu32 " heads of %" PRIu32 " and %" PRIu32 " elements; up to %d in all are possible",
                          m->path, m->hp.n_head, m->hp.head_dim_k, m->hp.head_dim_v, MAX_WIDTH);
+    if (m->arch->latent && ((uint64_t)m->hp.n_head * ((uint64_t)m->hp.n_lora_kv + m->hp.n_rot) > MAX_WIDTH ||
+                            m->hp.n_lora_kv == 0 || m->hp.n_rot >= m->hp.head_dim_k || m->hp.n_rot == 0))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: latent attention of %" PRIu32 " heads over %" PRIu32 " + %" PRIu32
+                         " elements, with keys of %" PRIu32,
+                         m->path, m->hp.n_head, m->hp.n_lora_kv, m->hp.n_rot, m->hp.head_dim_k);
     if (m->hp.n_rot > m->hp.head_dim_k || m->hp.n_rot % 2 != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: RoPE over %" PRIu32 " of %" PRIu32 " elements of a head", m->path,
                          m->hp.n_rot, m->hp.head_dim_k);

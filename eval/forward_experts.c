@@ -49,12 +49,15 @@ pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: experts without a gate cannot be evaluated", f->m->path);
     if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP, layer, hp->n_expert, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE_INP], hp->n_expert, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->b[PARE_W_EXPERT_BIAS], hp->n_expert, err)) != PARE_OK ||
         (st = want_stack(f, l, PARE_W_FFN_GATE_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
         (st = want_stack(f, l, PARE_W_FFN_UP_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
         (st = want_stack(f, l, PARE_W_FFN_DOWN_EXPS, layer, hp->n_embd, ff, err)) != PARE_OK || !has_shared(l))
         return st;
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP_SHEXP, layer, 1, hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_SHEXP, layer, shared, hp->n_embd, err)) != PARE_OK ||
+    if (l->w[PARE_W_FFN_GATE_INP_SHEXP] != NULL &&
+        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP_SHEXP, layer, 1, hp->n_embd, err)) != PARE_OK)
+        return st;
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_SHEXP, layer, shared, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP_SHEXP, layer, shared, hp->n_embd, err)) != PARE_OK)
         return st;
     return pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN_SHEXP, layer, hp->n_embd, shared, err);
@@ -75,7 +78,9 @@ pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_e
     f->experts.share = malloc((size_t)slice * sizeof *f->experts.share);
     if (!f->b->host_memory)
         f->experts.host = malloc((size_t)slice * hp->n_expert * sizeof *f->experts.host); /* reserved before: it fits */
-    if (f->experts.every == NULL || f->experts.share == NULL || (!f->b->host_memory && f->experts.host == NULL))
+    f->experts.bias = malloc((size_t)hp->n_expert * sizeof *f->experts.bias);
+    if (f->experts.bias == NULL || f->experts.every == NULL || f->experts.share == NULL ||
+        (!f->b->host_memory && f->experts.host == NULL))
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for the scores of %" PRIu32 " experts", f->m->path,
                          hp->n_expert);
     for (uint64_t i = 0; i < slice; i++)
@@ -88,6 +93,7 @@ void pare_forward_release_experts(pare_forward *f)
     free(f->experts.host);
     free(f->experts.every);
     free(f->experts.share);
+    free(f->experts.bias);
     pare_routing_close(&f->experts.routing);
 }
 
@@ -143,13 +149,32 @@ static pare_status add_shared(pare_forward *f, const pare_forward_weights *l, co
                       .up = PARE_W_FFN_UP_SHEXP,
                       .down = PARE_W_FFN_DOWN_SHEXP,
                       .n_ff = f->m->hp.n_ff_shared};
-    const float *score;
-    pare_status st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP_SHEXP, 0, 1, x, n, f->experts.scores, err);
-    if (st == PARE_OK)
+    bool gated = l->w[PARE_W_FFN_GATE_INP_SHEXP] != NULL;
+    const float *score = NULL;
+    pare_status st = PARE_OK;
+    if (gated)
+        st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP_SHEXP, 0, 1, x, n, f->experts.scores, err);
+    if (st == PARE_OK && gated)
         st = fetch(f, n, &score, err);
     for (uint32_t i = 0; st == PARE_OK && i < n; i++)
-        f->experts.share[i] = 1 / (1 + expf(-score[i]));
+        f->experts.share[i] = gated ? 1 / (1 + expf(-score[i])) : 1;
     return st == PARE_OK ? add_expert(f, &e, x, f->experts.every, f->experts.share, n, y, err) : st;
+}
+
+/* How the layer chooses. */
+static pare_status make_rule(pare_forward *f, const pare_forward_weights *l, pare_route_rule *rule, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_tensor *bias = l->b[PARE_W_EXPERT_BIAS];
+    const pare_expert_score score = pare_arch_expert_score(f->m->arch, hp);
+    *rule = (pare_route_rule){.score = score,
+                              .norm = hp->expert_norm || score == PARE_EXPERT_SOFTMAX_CHOSEN,
+                              .scale = hp->expert_scale,
+                              .n_group = hp->n_expert_group,
+                              .n_group_used = hp->n_expert_group_used,
+                              .group_best = hp->expert_group_best != 0 ? hp->expert_group_best : 2,
+                              .bias = bias != NULL ? f->experts.bias : NULL};
+    return bias != NULL ? pare_tensor_read_f32(bias, 0, 1, f->experts.bias, err) : PARE_OK;
 }
 
 pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
@@ -164,13 +189,9 @@ pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l,
             PARE_OK ||
         (st = fetch(f, (size_t)n * hp->n_expert, &scores, err)) != PARE_OK)
         return st;
-    const pare_route_rule rule = {.score = hp->expert_score != PARE_EXPERT_USUAL ? hp->expert_score
-                                                                                 : f->m->arch->expert_score,
-                                  .norm = hp->expert_norm || hp->expert_score == PARE_EXPERT_SOFTMAX_CHOSEN,
-                                  .scale = hp->expert_scale,
-                                  .n_group = hp->n_expert_group,
-                                  .n_group_used = hp->n_expert_group_used,
-                                  .group_best = hp->expert_group_best != 0 ? hp->expert_group_best : 2};
+    pare_route_rule rule;
+    if ((st = make_rule(f, l, &rule, err)) != PARE_OK)
+        return st;
     st = pare_route(&f->experts.routing, &rule, scores, n, l->w[PARE_W_FFN_GATE_INP]->name, &inner);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s: %s", f->m->path, inner.text);

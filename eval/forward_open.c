@@ -120,6 +120,8 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     for (size_t i = 0; st == PARE_OK && i < sizeof shared / sizeof shared[0]; i++)
         st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
     if (st == PARE_OK)
+        st = pare_forward_reserve_latent(f, slice, err);
+    if (st == PARE_OK)
         st = pare_forward_reserve_experts(f, slice, err);
     if (st == PARE_OK)
         st = pare_forward_reserve_recurrent(f, slice, err);
@@ -212,6 +214,8 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
     f->n_k = hp->n_head_kv * hp->head_dim_k;
     f->n_v = hp->n_head_kv * hp->head_dim_v;
     f->n_o = hp->n_head * hp->head_dim_v;
+    if (pare_forward_is_latent(f))
+        pare_forward_latent_widths(f);
     find_weights(m, 0, false, &f->model);
     for (uint32_t i = 0; i < hp->n_layer; i++)
         find_weights(m, i, true, &f->layers[i]);

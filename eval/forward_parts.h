@@ -19,7 +19,7 @@ typedef struct pare_forward_weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
 } pare_forward_weights;
 
-enum { PARE_FORWARD_SHARED = 24 }; /* buffers in the workspace */
+enum { PARE_FORWARD_SHARED = 30 }; /* buffers in the workspace */
 
 struct pare_forward {
     const pare_model *m;
@@ -51,11 +51,19 @@ struct pare_forward {
     float *q, *o;      /* [slice, n_q], [slice, n_o] */
     float *gate, *up;  /* [slice, the widest FFN] */
     struct {
+        float *a;     /* [slice, n_lora_q, or n_lora_kv + n_rot]: the compressed */
+        float *q;     /* [slice, n_head, head_dim_k] */
+        float *rot;   /* [slice, n_head, n_rot]: what RoPE turns */
+        float *heads; /* [slice, n_head, n_lora_kv]: sums of latent values; or keys and values that are made together */
+        float *in, *out; /* [slice, one head] */
+    } latent;            /* NULL in models without */
+    struct {
         float *scores;   /* [slice, n_expert] */
         float *in, *out; /* [slice, n_embd] of the tokens of one expert */
         float *host;     /* the scores in host memory, or NULL where they are there already */
         int32_t *every;  /* 0, 1, 2, ...: the tokens of the shared expert */
         float *share;    /* [slice] their weights, host memory */
+        float *bias;     /* [n_expert] for the choice, of the layer, host memory */
         pare_routing routing;
     } experts;     /* NULL in a dense model */
     float *q_gate; /* [slice, 2 n_q]: queries with their gates, then [slice, n_q]: the gates; see wiring.attn_gated */
@@ -151,6 +159,22 @@ void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_ro
 
 /* Run the tokens of the plan through all layers. On error there is no last run. */
 pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err);
+
+/* Latent attention (forward_latent.c): widths of queries, keys and values as the cache holds them; memory; weights. */
+bool pare_forward_is_latent(const pare_forward *f);
+void pare_forward_latent_widths(pare_forward *f);
+pare_status pare_forward_reserve_latent(pare_forward *f, uint64_t slice, pare_error *err);
+pare_status pare_forward_check_latent(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                      pare_error *err);
+
+/* Keys and values of x into k and v; queries of x, and what *a needs besides its spans, keys and values; and what comes
+ * behind attention, into f->o. */
+pare_status pare_forward_latent_keys(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                     const float *x, float *k, float *v, pare_error *err);
+pare_status pare_forward_latent_queries(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                        const float *x, pare_attention *a, pare_error *err);
+pare_status pare_forward_latent_values(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                       pare_error *err);
 
 /* Whether the layer has experts, as its tensors say; a model that says so has them where no dense FFN is. */
 bool pare_forward_has_experts(const pare_forward *f, const pare_forward_weights *l);

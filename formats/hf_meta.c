@@ -299,7 +299,8 @@ static void size_of(const pare_model *m, char dst[PARE_MODEL_ID_TEXT])
     size_t at = 0;
     for (size_t i = 0; i < m->n_tensors; i++) {
         const pare_tensor *t = &m->tensors[i];
-        n_params += t->n_rows * t->row_len / pare_tensor_matrices(t);
+        bool expert = strstr(t->name, "_exps.") != NULL;
+        n_params += t->n_rows * t->row_len / (expert ? pare_tensor_matrices(t) : 1);
     }
     if (m->hp.n_expert > 0)
         at = (size_t)snprintf(dst, PARE_MODEL_ID_TEXT, "%" PRIu32 "x", m->hp.n_expert);

@@ -227,7 +227,7 @@ static pare_status match_one(const pare_model *m, const pare_model *raw, matches
     if (src == NULL && pare_arch_share(w).index > 0)
         return PARE_OK;
     if (src == NULL)
-        return pare_arch_requires(w, &m->hp, bias) || untied ? list_name(missing, name, err) : PARE_OK;
+        return pare_arch_requires(w, &m->hp, layer, bias) || untied ? list_name(missing, name, err) : PARE_OK;
     all->known[src - raw->tensors] = true;
     return add_match(all, &(entry){src, src, w, layer, expert, bias}, err);
 }
@@ -242,7 +242,9 @@ static pare_status count_tensors(const pare_model *m, const pare_model *raw, con
     *n_experts = (uint32_t)pare_arch_stacked(w, &m->hp);
     if (!pare_arch_applies(w, &m->hp))
         *n_layers = 0;
-    if (!stack || (uint64_t)*n_layers * *n_experts <= raw->n_tensors)
+    bool mixed = w->dim[0] == PARE_DIM_EXPERT;
+    uint64_t n_dense = mixed && m->hp.n_layer_dense < *n_layers ? m->hp.n_layer_dense : mixed ? *n_layers : 0;
+    if (!stack || (*n_layers - n_dense) * *n_experts <= raw->n_tensors)
         return PARE_OK;
     return pare_fail(
         err, PARE_ERR_FORMAT,
@@ -259,7 +261,9 @@ static pare_status match_weights(const pare_model *m, const pare_model *raw, mat
         uint32_t n_layers = 0, n_experts = 0;
         st = count_tensors(m, raw, w, &n_layers, &n_experts, err);
         for (uint32_t layer = 0; layer < n_layers && st == PARE_OK; layer++) {
-            for (uint32_t expert = 0; expert < n_experts && st == PARE_OK; expert++)
+            bool mixed = w->dim[0] == PARE_DIM_EXPERT,
+                 here = pare_arch_allows(w, false) && (!mixed || pare_layer_has_experts(&m->hp, layer));
+            for (uint32_t expert = 0; here && expert < n_experts && st == PARE_OK; expert++)
                 st = match_one(m, raw, all, w, layer, expert, false, missing, err);
             if (st == PARE_OK && pare_arch_allows(w, true))
                 st = match_one(m, raw, all, w, layer, 0, true, missing, err);
@@ -276,12 +280,25 @@ static bool is_ignored(const char *name, const char *const *patterns)
     return false;
 }
 
+/* Of a layer behind the last one that the config promises, "model.layers.61.", as its weights of layers are called. */
+static bool is_extra_layer(const pare_model *m, const char *name)
+{
+    const pare_arch_weight *w = pare_arch_weight_of(m->arch, PARE_W_ATTN_NORM);
+    size_t stem = w != NULL && w->hf != NULL ? strcspn(w->hf, "%") : 0;
+    char *end = NULL;
+    if (m->hp.n_layer_extra == 0 || stem == 0 || strncmp(name, w->hf, stem) != 0 || name[stem] < '0' ||
+        name[stem] > '9')
+        return false;
+    unsigned long layer = strtoul(name + stem, &end, 10);
+    return *end == '.' && layer >= m->hp.n_layer && layer - m->hp.n_layer < m->hp.n_layer_extra;
+}
+
 /* Find out what every tensor is. Errors name all that is missing and all that is not expected. */
 static pare_status match_tensors(const pare_model *m, const pare_model *raw, const place *p, matches *all,
                                  pare_error *err)
 {
     name_list missing = {0}, strange = {0};
-    size_t n_left_out = 0;
+    size_t n_left_out = 0, n_extra = 0;
     pare_status st = match_weights(m, raw, all, &missing, err);
     for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++) {
         const char *name = raw->tensors[i].name;
@@ -289,6 +306,8 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
             continue;
         if (is_ignored(name, m->arch->hf_left_out))
             n_left_out++;
+        else if (is_extra_layer(m, name))
+            n_extra++;
         else
             st = list_name(&strange, name, err);
     }
@@ -301,6 +320,8 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
                        strange.n, m->arch->name, strange.text.data);
     if (st == PARE_OK && n_left_out > 0)
         st = pare_warn(err, "%s: %zu tensors of parts beside the language model are left out", p->weights, n_left_out);
+    if (st == PARE_OK && n_extra > 0)
+        st = pare_warn(err, "%s: %zu tensors of layers that predict further tokens are left out", p->weights, n_extra);
     pare_buf_close(&missing.text);
     pare_buf_close(&strange.text);
     return st;
@@ -386,6 +407,8 @@ static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_
         return pare_view_transpose(&m->arena, t, src, share, err);
     if (e->weight->map == PARE_MAP_POSITIONS)
         return pare_view_rows(&m->arena, t, src, m->hp.n_pos_skipped, err);
+    if (e->weight->map == PARE_MAP_LATENT_K || e->weight->map == PARE_MAP_LATENT_V)
+        return pare_view_latent_part(&m->arena, t, src, &m->hp, e->weight->map == PARE_MAP_LATENT_K, err);
     return share.count > 0 ? pare_view_share(&m->arena, t, src, share, e->bias, err) : PARE_OK;
 }
 

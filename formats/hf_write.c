@@ -123,6 +123,8 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         return pare_view_row(t, src, err);
     case PARE_MAP_POSITIONS:
         return pare_view_zeros_before(&w->hub.arena, t, src, w->hp.n_pos_skipped, err);
+    case PARE_MAP_LATENT_K:
+    case PARE_MAP_LATENT_V:
     case PARE_MAP_STACK:
     case PARE_MAP_SAME:
         break;
@@ -230,7 +232,10 @@ static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_
         st = cast_to(w, &parts[i], src[i], first, err);
     if (st != PARE_OK || n == 0)
         return st;
-    st = pare_view_unite(&w->hub.arena, &united, parts, share, bias, err);
+    if (weight->map == PARE_MAP_LATENT_K)
+        st = pare_view_latent_unite(&w->hub.arena, &united, &parts[0], &parts[1], err);
+    else
+        st = pare_view_unite(&w->hub.arena, &united, parts, share, bias, err);
     if (st == PARE_OK)
         st = unmap(w, weight, bias, &united, &t, err);
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, 0, bias);
@@ -274,7 +279,8 @@ static pare_status map_tensors(writer *w, pare_error *err)
         const pare_arch_weight *weight = &arch->weights[i];
         uint32_t n = pare_weight_per_layer(weight->id) ? w->hp.n_layer : 1;
         for (uint32_t layer = 0; pare_arch_applies(weight, &w->hp) && layer < n && st == PARE_OK; layer++) {
-            st = add_tensor(w, weight, layer, false, err);
+            if (pare_arch_allows(weight, false))
+                st = add_tensor(w, weight, layer, false, err);
             if (st == PARE_OK && pare_arch_allows(weight, true))
                 st = add_tensor(w, weight, layer, true, err);
         }

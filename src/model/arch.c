@@ -77,8 +77,8 @@ char *pare_weight_name(char *dst, size_t size, pare_weight id, uint32_t layer, c
 
 char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias)
 {
-    bool bare = (w->flags & PARE_NO_SUFFIX) != 0;
-    const char *suffix = bias ? (bare ? "_bias" : ".bias") : bare ? "" : ".weight";
+    bool bare = (w->flags & PARE_NO_SUFFIX) != 0, alone = (w->flags & PARE_BIAS_ALONE) != 0;
+    const char *suffix = bias && !(bare && alone) ? (bare ? "_bias" : ".bias") : bare ? "" : ".weight";
     size_t n = 0;
     for (const char *p = w->hf; *p != '\0' && n + 1 < size;) {
         if (p[0] == '%') { /* %u or %e */
@@ -96,7 +96,8 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 {
     const pare_hf_class *second = NULL;
     for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++) {
-        if ((c->experts != NULL) != (hp->n_expert > 0))
+        if ((c->experts != NULL) != (hp->n_expert > 0) ||
+            (c->expert_score != PARE_EXPERT_USUAL && c->expert_score != pare_arch_expert_score(arch, hp)))
             continue;
         if (!arch->window_key || (c->window != PARE_WINDOW_NONE) == (hp->window > 0))
             return c;
@@ -104,6 +105,13 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
             second = c;
     }
     return second != NULL ? second : arch->hf_classes;
+}
+
+pare_expert_score pare_arch_expert_score(const pare_arch *arch, const pare_hparams *hp)
+{
+    if (hp->expert_score != PARE_EXPERT_USUAL)
+        return hp->expert_score;
+    return arch->expert_score != PARE_EXPERT_USUAL ? arch->expert_score : PARE_EXPERT_SOFTMAX;
 }
 
 bool pare_arch_needs_experts(const pare_arch *arch)
@@ -118,6 +126,8 @@ pare_hf_share pare_arch_share(const pare_arch_weight *w)
 
 bool pare_arch_allows(const pare_arch_weight *w, bool bias)
 {
+    if (w->flags & PARE_BIAS_ALONE)
+        return bias;
     const unsigned any_bias = PARE_BIAS_OPTIONAL | PARE_BIAS_REQUIRED | PARE_BIAS_ATTN | PARE_BIAS_FFN;
     return !bias || (w->flags & any_bias) != 0;
 }
@@ -125,7 +135,9 @@ bool pare_arch_allows(const pare_arch_weight *w, bool bias)
 bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp)
 {
     unsigned lacking = (hp->norm_pair ? PARE_IF_ONE_NORM : PARE_IF_NORM_PAIR) | (hp->qk_norm ? 0 : PARE_IF_QK_NORM) |
-                       (hp->residual_in_turn ? 0 : PARE_IF_IN_TURN);
+                       (hp->residual_in_turn ? 0 : PARE_IF_IN_TURN) | (hp->n_ff_shared > 0 ? 0 : PARE_IF_SHARED) |
+                       (hp->n_lora_q > 0 ? PARE_IF_Q_WHOLE : PARE_IF_Q_COMPRESSED) |
+                       (hp->latent_whole ? PARE_IF_KV_SPLIT : PARE_IF_KV_WHOLE);
     return (w->flags & lacking) == 0;
 }
 
@@ -134,13 +146,16 @@ uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp)
     return w->map == PARE_MAP_STACK ? pare_dim_size(w->dim[0], hp) : 1;
 }
 
-bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias)
+bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint32_t layer, bool bias)
 {
+    unsigned others = pare_layer_has_experts(hp, layer) ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY;
+    bool other_kind = (w->flags & others) != 0;
     if (!pare_arch_applies(w, hp))
         return false;
-    bool other_kind = (w->flags & (hp->n_expert > 0 ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY)) != 0;
     if (!bias)
-        return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE)) == 0;
+        return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE | PARE_BIAS_ALONE)) == 0;
+    if (other_kind)
+        return false;
     return (w->flags & PARE_BIAS_REQUIRED) || ((w->flags & PARE_BIAS_ATTN) && hp->attn_bias) ||
            ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
 }
@@ -149,6 +164,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
 {
     uint64_t q = (uint64_t)hp->n_head * hp->head_dim_k, k = (uint64_t)hp->n_head_kv * hp->head_dim_k;
     uint64_t v = (uint64_t)hp->n_head_kv * hp->head_dim_v;
+    uint64_t plain = hp->head_dim_k - hp->n_rot;
     const uint64_t sizes[] = {
         [PARE_DIM_NONE] = 1,
         [PARE_DIM_VOCAB] = hp->n_vocab,
@@ -160,6 +176,12 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_O] = (uint64_t)hp->n_head * hp->head_dim_v,
         [PARE_DIM_QKV] = q + k + v,
         [PARE_DIM_HEAD_K] = hp->head_dim_k,
+        [PARE_DIM_HEAD_V] = hp->head_dim_v,
+        [PARE_DIM_HEAD_PLAIN] = plain,
+        [PARE_DIM_LORA_Q] = hp->n_lora_q,
+        [PARE_DIM_LORA_KV] = hp->n_lora_kv,
+        [PARE_DIM_LATENT] = (uint64_t)hp->n_lora_kv + hp->n_rot,
+        [PARE_DIM_KV_B] = hp->n_head * (plain + hp->head_dim_v),
         [PARE_DIM_HEAD] = hp->n_head,
         [PARE_DIM_HEAD_KV] = hp->n_head_kv,
         [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
@@ -284,11 +306,13 @@ static pare_status link_factor(check *c, const pare_arch_weight *w, uint32_t lay
 
 static pare_status check_weight(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
 {
-    pare_status st = check_one(c, w, layer, false, pare_arch_requires(w, &c->m->hp, false), err);
+    pare_status st = PARE_OK;
+    if (pare_arch_allows(w, false))
+        st = check_one(c, w, layer, false, pare_arch_requires(w, &c->m->hp, layer, false), err);
     if (st == PARE_OK)
         st = link_factor(c, w, layer, err);
     if (st == PARE_OK && pare_arch_allows(w, true))
-        st = check_one(c, w, layer, true, pare_arch_requires(w, &c->m->hp, true), err);
+        st = check_one(c, w, layer, true, pare_arch_requires(w, &c->m->hp, layer, true), err);
     return st;
 }
 

@@ -26,6 +26,14 @@
     X(ATTN_K, "blk.%u.attn_k")                                                                                         \
     X(ATTN_V, "blk.%u.attn_v")                                                                                         \
     X(ATTN_QKV, "blk.%u.attn_qkv")                                                                                     \
+    X(ATTN_Q_A, "blk.%u.attn_q_a")                                                                                     \
+    X(ATTN_Q_A_NORM, "blk.%u.attn_q_a_norm")                                                                           \
+    X(ATTN_Q_B, "blk.%u.attn_q_b")                                                                                     \
+    X(ATTN_KV_A, "blk.%u.attn_kv_a_mqa")                                                                               \
+    X(ATTN_KV_A_NORM, "blk.%u.attn_kv_a_norm")                                                                         \
+    X(ATTN_KV_B, "blk.%u.attn_kv_b")                                                                                   \
+    X(ATTN_K_B, "blk.%u.attn_k_b")                                                                                     \
+    X(ATTN_V_B, "blk.%u.attn_v_b")                                                                                     \
     X(ATTN_OUT, "blk.%u.attn_output")                                                                                  \
     X(ATTN_Q_NORM, "blk.%u.attn_q_norm")                                                                               \
     X(ATTN_K_NORM, "blk.%u.attn_k_norm")                                                                               \
@@ -41,6 +49,7 @@
     X(ATTN_SUB_NORM, "blk.%u.attn_sub_norm")                                                                           \
     X(FFN_SUB_NORM, "blk.%u.ffn_sub_norm")                                                                             \
     X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
+    X(EXPERT_BIAS, "blk.%u.exp_probs_b")                                                                               \
     X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
     X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
     X(FFN_DOWN_EXPS, "blk.%u.ffn_down_exps")                                                                           \
@@ -114,6 +123,12 @@ typedef enum pare_dim {
     PARE_DIM_O /* n_head * head_dim_v */,
     PARE_DIM_QKV /* Q + K + V */,
     PARE_DIM_HEAD_K,
+    PARE_DIM_HEAD_V,
+    PARE_DIM_HEAD_PLAIN /* head_dim_k - n_rot: what RoPE leaves of a key of latent attention */,
+    PARE_DIM_LORA_Q,
+    PARE_DIM_LORA_KV,
+    PARE_DIM_LATENT /* LORA_KV + n_rot */,
+    PARE_DIM_KV_B /* n_head * (HEAD_PLAIN + HEAD_V) */,
     PARE_DIM_HEAD,
     PARE_DIM_HEAD_KV,
     PARE_DIM_ROT_HALF,
@@ -138,6 +153,8 @@ typedef enum pare_weight_map {
     PARE_MAP_STACK,      /* the Hub has a matrix an expert, or a vector a head (%e in its name), as many as dim[0]
                           * says, GGUF all of them in one tensor */
     PARE_MAP_ROW,        /* one row, in older GGUF files a vector */
+    PARE_MAP_LATENT_K,   /* latent attention's share of a Hub matrix that makes keys (model/view.h), */
+    PARE_MAP_LATENT_V,   /* and values: flags PARE_SHARE(0, 2) and PARE_SHARE(1, 2) */
     PARE_MAP_POSITIONS   /* the Hub has hparams.n_pos_skipped rows in front that no text reaches */
 } pare_weight_map;
 
@@ -149,13 +166,19 @@ enum {
     PARE_BIAS_FFN = 16,      /* the same with ffn_bias */
     PARE_NO_SUFFIX = 32,     /* the Hub's tensor has no ".weight", and its bias "_bias" in place of ".bias" */
     PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
-    PARE_DENSE_ONLY = 128,   /* absent in a mixture of experts */
+    PARE_DENSE_ONLY = 128,   /* absent in a layer with experts */
     PARE_EXPERTS_ONLY = 256, /* only there */
     /* Only in models for which the hyperparameters say so; other rows may describe the same weight of others: */
-    PARE_IF_NORM_PAIR = 1 << 14, /* norm_pair */
-    PARE_IF_ONE_NORM = 1 << 15,  /* not norm_pair */
-    PARE_IF_QK_NORM = 1 << 16,   /* qk_norm */
-    PARE_IF_IN_TURN = 1 << 17,   /* residual_in_turn */
+    PARE_IF_SHARED = 1 << 9,        /* experts have a shared one beside them: n_ff_shared */
+    PARE_IF_Q_WHOLE = 1 << 10,      /* not n_lora_q: queries are made in one step */
+    PARE_IF_Q_COMPRESSED = 1 << 11, /* n_lora_q */
+    PARE_IF_KV_WHOLE = 1 << 12,     /* latent_whole */
+    PARE_IF_KV_SPLIT = 1 << 13,     /* not latent_whole */
+    PARE_IF_NORM_PAIR = 1 << 14,    /* norm_pair */
+    PARE_IF_ONE_NORM = 1 << 15,     /* not norm_pair */
+    PARE_IF_QK_NORM = 1 << 16,      /* qk_norm */
+    PARE_IF_IN_TURN = 1 << 17,      /* residual_in_turn */
+    PARE_BIAS_ALONE = 1 << 18,      /* there is a bias and no weight; with PARE_NO_SUFFIX its name is whole */
 };
 
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
@@ -199,7 +222,11 @@ typedef struct pare_hf_class {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
         uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
         uint32_t n_vocab, n_head;
-        uint32_t ff_factor; /* the FFN is so many times as wide as the model */
+        uint32_t n_layer_dense, n_expert_shared, n_expert_group, n_expert_group_used; /* of pare_arch.routing_keys */
+        float expert_scale;
+        bool norm_topk;
+        uint32_t lora_q, lora_kv, head_rot, head_plain, head_v; /* of pare_arch.latent */
+        uint32_t ff_factor;                                     /* the FFN is so many times as wide as the model */
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
@@ -207,8 +234,11 @@ typedef struct pare_hf_class {
     const char *experts;   /* key of the number of experts: "num_experts"; NULL: a dense model */
     const char *section;   /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
     const char *act_alias; /* a further word for the family's activation: "gelu" for what Gemma makes of it */
-    bool skips_pad_positions; /* positions of a text count from pad_token_id + 1 */
-    bool norm_topk_key; /* norm_topk_prob says whether experts' weights are normalised (absent: no), else the family */
+    pare_expert_score expert_score; /* of this class; USUAL: the family's */
+    uint32_t expert_group_best;     /* hparams.expert_group_best; 0: two */
+    bool skips_pad_positions;       /* positions of a text count from pad_token_id + 1 */
+    bool norm_topk_key; /* norm_topk_prob says whether experts' weights are normalised (absent: absent.norm_topk), else
+                           the family */
 } pare_hf_class;
 
 struct pare_model;
@@ -229,8 +259,12 @@ typedef struct pare_arch {
     bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
     bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
     pare_expert_score expert_score; /* hparams.expert_score where nothing says it; USUAL counts as SOFTMAX */
-    bool yarn_scores;               /* YaRN's mscale_all_dim scales the scores; GGUF has a tenth of it */
-    bool space_prefix_key;          /* the converter says add_space_prefix behind all other keys of the tokenizer */
+    bool latent; /* keys and values are made of a latent vector a token: q_lora_rank and so on (hparams_latent.c) */
+    bool routing_keys; /* DeepSeek's words for experts, which stock reads too: groups, shared and dense ones, scores,
+                        * weights' norm and scale (hparams_routing.c) */
+    bool extra_layers; /* layers behind the last one predict further tokens: they are left out */
+    bool yarn_scores;  /* YaRN's mscale_all_dim scales the scores; GGUF has a tenth of it */
+    bool space_prefix_key;        /* the converter says add_space_prefix behind all other keys of the tokenizer */
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */
@@ -263,9 +297,10 @@ const pare_arch *pare_arch_find_class(const char *hf_class, const pare_hf_class 
  * where the Hub has a tensor an expert. Returns dst. */
 char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint32_t layer, uint32_t expert, bool bias);
 
-/* The class for a model with these numbers: the family's first that has experts, or has none, as the model; and has a
- * window as the model, where the family's GGUF files say so. */
+/* The class for a model with these numbers: the family's first that has experts, or has none, as the model, and scores
+ * them as it does; and has a window as the model, where the family's GGUF files say so. */
 const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp);
+pare_expert_score pare_arch_expert_score(const pare_arch *arch, const pare_hparams *hp); /* never USUAL */
 
 /* A family whose every model has experts. */
 bool pare_arch_needs_experts(const pare_arch *arch);
@@ -282,9 +317,9 @@ const char *pare_activation_name(pare_activation act); /* in config.json */
 
 pare_hf_share pare_arch_share(const pare_arch_weight *w);
 
-/* Whether a model with these numbers may have, and must have, the weight (or its bias). */
+/* Whether a model with these numbers may have, and in this layer must have, the weight (or its bias). */
 bool pare_arch_allows(const pare_arch_weight *w, bool bias);
-bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, bool bias);
+bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint32_t layer, bool bias);
 
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);

@@ -84,8 +84,13 @@ typedef struct pare_linear_attention {
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
     uint32_t n_layer, n_ctx_train, n_embd, n_ff, n_head, n_head_kv;
-    uint32_t head_dim_k, head_dim_v;  /* elements of a key head and of a value head */
-    uint32_t n_rot;                   /* leading elements of a head that RoPE turns, even */
+    uint32_t head_dim_k, head_dim_v; /* elements of a key head and of a value head */
+    uint32_t n_lora_q, n_lora_kv;    /* latent attention: widths of what queries (0: they are not), and keys and values,
+                                      * are compressed to; the last n_rot elements of a head are turned */
+    bool latent_whole;               /* keys and values are made by one tensor, as in older GGUF files */
+    float latent_norm_eps;           /* of the norms on the compressed; 0: norm_eps */
+    uint32_t n_layer_extra;          /* layers behind the last one that a folder may have, and that are left out */
+    uint32_t n_rot;                  /* leading elements of a head that RoPE turns, even */
     uint32_t n_expert, n_expert_used; /* 0: a dense FFN */
     uint32_t n_ff_expert;             /* width of one expert's FFN */
     uint32_t n_ff_shared;             /* width of the FFN beside the experts that every token goes through */
@@ -120,9 +125,10 @@ typedef struct pare_hparams {
     float rope_attn_factor;               /* cosines and sines are multiplied by it; 0: what the scaling says */
     float yarn_beta_fast, yarn_beta_slow; /* 0: the default of the method */
     float yarn_attn_key; /* YARN: attention_factor of a config.json, which stock's converter carries; 0: none */
-    float yarn_log_mul; /* YARN: mscale_all_dim, by which latent attention's scores grow (model/rope_yarn.c); 0: none */
-    bool yarn_exact;    /* YARN: the band between the two scalings ends at fractions of a pair */
-    float embd_scale;   /* token embeddings are multiplied by it; 0 counts as 1 */
+    double
+        yarn_log_mul; /* YARN: mscale_all_dim, by which latent attention's scores grow (model/rope_yarn.c); 0: none */
+    bool yarn_exact;  /* YARN: the band between the two scalings ends at fractions of a pair */
+    float embd_scale; /* token embeddings are multiplied by it; 0 counts as 1 */
     float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
     float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
     float logit_divisor;               /* and divided by this; 0 counts as 1 */
@@ -141,6 +147,11 @@ typedef struct pare_hparams {
     uint32_t n_pos_skipped;   /* leading rows of the Hub's table of positions that no text reaches */
     bool attn_bias, ffn_bias; /* the config promises biases of the attention and of the FFN projections */
 } pare_hparams;
+
+static inline bool pare_layer_has_experts(const pare_hparams *hp, uint32_t layer)
+{
+    return hp->n_expert > 0 && layer >= hp->n_layer_dense;
+}
 
 /* Tokens that attention of a layer sees, itself included; 0: all before. */
 static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)

@@ -1,6 +1,6 @@
 #include "core/json.h"
 #include "model/hparams_encoder.h"
-#include "model/hparams_limits.h"
+#include "model/hparams_parts.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -107,12 +107,14 @@ static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const p
     if (st == PARE_OK && arch->expert_ff_key)
         st = get_u32(config, path, k_ff_expert, PARE_MAX_FF,
                      class->absent.n_ff_expert != 0 ? class->absent.n_ff_expert : hp->n_ff, &hp->n_ff_expert, err);
-    if (st == PARE_OK && shared)
+    if (st == PARE_OK && shared && !arch->routing_keys)
         st = get_u32(config, path, k_ff_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
-    hp->expert_norm = arch->expert_norm && !class->norm_topk_key;
+    hp->expert_norm = class->norm_topk_key ? class->absent.norm_topk : arch->expert_norm;
     if (st == PARE_OK && class->norm_topk_key)
         st = pare_json_bool(config, path, *k_norm_topk, &hp->expert_norm, &found, err);
-    hp->expert_norm_not_in_gguf = hp->expert_norm != arch->expert_norm;
+    hp->expert_norm_not_in_gguf = hp->expert_norm != arch->expert_norm && !arch->routing_keys;
+    if (st == PARE_OK)
+        st = pare_routing_from_config(hp, arch, class, config, path, err);
     return st == PARE_OK ? check_sparse_layers(config, path, err) : st;
 }
 
@@ -216,7 +218,7 @@ static pare_status read_yarn(pare_hparams *hp, const pare_arch *arch, const json
     if (hp->rope_attn_factor == 0 && mscale != 0 && all != 0)
         hp->rope_attn_factor = (float)pare_yarn_magnitude(hp, mscale, all);
     if (arch->yarn_scores)
-        hp->yarn_log_mul = (float)all;
+        hp->yarn_log_mul = all;
     return st;
 }
 
@@ -361,6 +363,19 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
     return st;
 }
 
+/* One, where the config does not say. */
+static pare_status read_extra_layers(pare_hparams *hp, const pare_arch *arch, const json_t *config, const char *path,
+                                     pare_error *err)
+{
+    uint64_t n = arch->extra_layers ? 1 : 0;
+    bool found = false;
+    pare_status st = PARE_OK;
+    if (arch->extra_layers)
+        st = pare_json_u64(config, path, "num_nextn_predict_layers", 0, PARE_MAX_LAYERS, &n, &found, err);
+    hp->n_layer_extra = (uint32_t)n;
+    return st;
+}
+
 static pare_status read_flags(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
                               pare_error *err)
 {
@@ -405,6 +420,10 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
         st = read_norm_and_act(hp, arch, class, config, path, err);
     if (st == PARE_OK)
         st = read_rope(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
+        st = pare_latent_from_config(hp, arch, class, config, path, err);
+    if (st == PARE_OK)
+        st = read_extra_layers(hp, arch, config, path, err);
     if (st == PARE_OK)
         st = pare_window_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK)
@@ -451,8 +470,8 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
     } extra[] = {{"attention_factor", hp->rope_attn_factor},
                  {"beta_fast", hp->yarn_beta_fast},
                  {"beta_slow", hp->yarn_beta_slow},
-                 {"mscale", hp->yarn_log_mul},
-                 {"mscale_all_dim", hp->yarn_log_mul}};
+                 {"mscale", (float)hp->yarn_log_mul},
+                 {"mscale_all_dim", (float)hp->yarn_log_mul}};
     if (hp->rope_ctx_orig != 0)
         json_object_set_new(yarn, "original_max_position_embeddings", json_integer(hp->rope_ctx_orig));
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++)
@@ -472,7 +491,7 @@ static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const par
     ok = json_object_set_new(config, *k_used, json_integer(hp->n_expert_used)) == 0 && ok;
     if (arch->expert_ff_key)
         ok = json_object_set_new(config, *k_ff_expert, json_integer(hp->n_ff_expert)) == 0 && ok;
-    if (hp->n_ff_shared > 0)
+    if (hp->n_ff_shared > 0 && !arch->routing_keys)
         ok = json_object_set_new(config, *k_ff_shared, json_integer(hp->n_ff_shared)) == 0 && ok;
     if (class->norm_topk_key)
         ok = json_object_set_new(config, *k_norm_topk, json_boolean(hp->expert_norm)) == 0 && ok;
@@ -519,5 +538,12 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
     if (!ok)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
     pare_status st = pare_hparams_encoder_to_config(hp, config, err);
+    if (st == PARE_OK)
+        st = pare_latent_to_config(hp, arch, config, err);
+    if (st == PARE_OK)
+        st = pare_routing_to_config(hp, arch, config, err);
+    if (st == PARE_OK && arch->extra_layers &&
+        json_object_set_new(config, "num_nextn_predict_layers", json_integer(0)) != 0)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
     return st == PARE_OK && arch->to_config != NULL ? arch->to_config(hp, config, err) : st;
 }

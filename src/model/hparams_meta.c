@@ -1,5 +1,5 @@
 #include "model/hparams_encoder.h"
-#include "model/hparams_limits.h"
+#include "model/hparams_parts.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const float default_rope_base = 10000.0f; /* where a file says none */
-static const float yarn_log_unit = 0.1f;         /* rope.scaling.yarn_log_multiplier of mscale_all_dim 1 */
+static const double yarn_log_unit = 0.1;         /* rope.scaling.yarn_log_multiplier of mscale_all_dim 1 */
 
 /* Where values come from: "<arch>.<suffix>" in meta. */
 typedef struct source {
@@ -178,7 +178,8 @@ static pare_status read_yarn_magnitude(source *s, const pare_arch *arch, pare_hp
         pare_meta_f64(s->meta, s->path, make_key(s, "rope.scaling.yarn_log_multiplier"), &log_mul, &found, err);
     if (st == PARE_OK && !(fabs(log_mul) <= 1e3))
         return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed are -1000 to 1000", s->path, s->key, log_mul);
-    pare_yarn_from_stock(hp, attn_factor, log_mul / (double)yarn_log_unit);
+    double mul = log_mul / yarn_log_unit, decimal = round(mul * 1e6) / 1e6; /* as a config.json had it, most likely */
+    pare_yarn_from_stock(hp, attn_factor, (float)(yarn_log_unit * decimal) == (float)log_mul ? decimal : mul);
     return st;
 }
 
@@ -261,11 +262,15 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = read_rope(&s, arch, hp, err);
     if (st == PARE_OK)
         st = pare_window_from_meta(hp, arch, meta, path, err);
+    if (st == PARE_OK)
+        st = pare_latent_from_meta(hp, arch, meta, path, err);
+    if (st == PARE_OK)
+        st = pare_routing_from_meta(hp, arch, meta, path, err);
     const pare_meta_value *tokens = pare_meta_find(meta, "tokenizer.ggml.tokens");
     if (st == PARE_OK && hp->n_vocab == 0 && tokens != NULL && tokens->type == PARE_META_ARRAY &&
         tokens->n <= PARE_MAX_VOCAB)
         hp->n_vocab = (uint32_t)tokens->n;
-    hp->head_dim_key = pare_meta_find(meta, make_key(&s, "attention.key_length")) != NULL;
+    hp->head_dim_key = !arch->latent && pare_meta_find(meta, make_key(&s, "attention.key_length")) != NULL;
     if (st == PARE_OK)
         st = pare_hparams_settle(hp, path, err);
     if (st == PARE_OK)
@@ -382,7 +387,7 @@ static pare_status write_yarn_magnitude(const pare_hparams *hp, const pare_arch 
     if (fabs(attn_factor - 1) > 1e-6)
         st = put_f32(arch, meta, "rope.scaling.attn_factor", (float)attn_factor, err);
     return st == PARE_OK
-               ? put_f32(arch, meta, "rope.scaling.yarn_log_multiplier", (float)((double)yarn_log_unit * log_mul), err)
+               ? put_f32(arch, meta, "rope.scaling.yarn_log_multiplier", (float)(yarn_log_unit * log_mul), err)
                : st;
 }
 
@@ -427,7 +432,7 @@ static pare_status write_expert_widths(const pare_hparams *hp, const pare_arch *
         return PARE_OK;
     if (arch->expert_ff_key)
         st = put_u32(arch, meta, "expert_feed_forward_length", hp->n_ff_expert, err);
-    if (st == PARE_OK && hp->n_ff_shared > 0)
+    if (st == PARE_OK && hp->n_ff_shared > 0 && !arch->routing_keys)
         st = put_u32(arch, meta, "expert_shared_feed_forward_length", hp->n_ff_shared, err);
     if (st == PARE_OK && hp->expert_norm != arch->expert_norm)
         st = pare_meta_set_bool(meta, key, hp->expert_norm, err);
@@ -444,12 +449,13 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         {"block_count", hp->n_layer},      {"context_length", hp->n_ctx_train},  {"embedding_length", hp->n_embd},
         {"feed_forward_length", hp->n_ff}, {"attention.head_count", hp->n_head},
     };
-    bool rms = arch->wiring.norm == PARE_NORM_RMS;
+    bool rms = arch->wiring.norm == PARE_NORM_RMS, shared_head = arch->latent && !hp->latent_whole;
+    uint32_t n_head_kv = shared_head ? 1 : hp->n_head_kv;
     pare_status st = PARE_OK;
     for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
         st = put_u32(arch, meta, counts[i].suffix, counts[i].v, err);
     if (st == PARE_OK && (lists_key(arch, "attention.head_count_kv") || hp->n_head_kv != hp->n_head))
-        st = put_u32(arch, meta, "attention.head_count_kv", hp->n_head_kv, err);
+        st = put_u32(arch, meta, "attention.head_count_kv", n_head_kv, err);
     if (st == PARE_OK)
         st = write_rope_scaling(hp, arch, meta, err);
     bool turns = arch->wiring.rope != PARE_ROPE_NONE;
@@ -480,6 +486,10 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = pare_hparams_encoder_to_meta(hp, arch, meta, err);
     if (st == PARE_OK && hp->act != 0)
         st = put_str(arch, meta, "hidden_activation", pare_activation_name(pare_arch_act(arch, hp)), err);
+    if (st == PARE_OK)
+        st = pare_latent_to_meta(hp, arch, meta, err);
+    if (st == PARE_OK)
+        st = pare_routing_to_meta(hp, arch, meta, err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)

@@ -71,7 +71,7 @@ double pare_rope_magnitude(const pare_hparams *hp)
 
 double pare_rope_score_scale(const pare_hparams *hp)
 {
-    double growth = hp->rope_scaling == PARE_ROPE_YARN ? yarn_growth(hp, (double)hp->yarn_log_mul) : 1;
+    double growth = hp->rope_scaling == PARE_ROPE_YARN ? yarn_growth(hp, hp->yarn_log_mul) : 1;
     return growth * growth;
 }
 
@@ -83,9 +83,9 @@ void pare_yarn_to_stock(const pare_hparams *hp, double *attn_factor, double *log
 {
     double magnitude = pare_rope_magnitude(hp), usual = yarn_growth(hp, 1);
     *attn_factor = magnitude;
-    *log_mul = (double)hp->yarn_log_mul;
+    *log_mul = hp->yarn_log_mul;
     if (fabs(magnitude - 1) > 1e-6 && usual > 1)
-        *log_mul = (yarn_growth(hp, (double)hp->yarn_log_mul) / magnitude - 1) / (usual - 1);
+        *log_mul = (yarn_growth(hp, hp->yarn_log_mul) / magnitude - 1) / (usual - 1);
     if (*log_mul == 0 && usual > 1) /* without the key */
         *attn_factor = magnitude / usual;
 }
@@ -94,7 +94,9 @@ void pare_yarn_from_stock(pare_hparams *hp, double attn_factor, double log_mul)
 {
     double usual = yarn_growth(hp, 1), growth = attn_factor * (log_mul != 0 ? yarn_growth(hp, log_mul) : usual);
     hp->rope_attn_factor = (float)(log_mul != 0 ? attn_factor : attn_factor * usual);
-    hp->yarn_log_mul = usual > 1 ? (float)((growth - 1) / (usual - 1)) : 0;
+    hp->yarn_log_mul = usual > 1 ? (growth - 1) / (usual - 1) : 0;
+    if (fabs(hp->yarn_log_mul) < 1e-6) /* what rounding leaves of none */
+        hp->yarn_log_mul = 0;
     if (attn_factor == 1)
-        hp->yarn_log_mul = (float)(log_mul != 0 ? log_mul : 1);
+        hp->yarn_log_mul = log_mul != 0 ? log_mul : 1;
 }

@@ -62,6 +62,19 @@ pare_status pare_view_zeros_before(pare_arena *arena, pare_tensor *out, const pa
  * Errors: PARE_ERR_RANGE (more than one row). */
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err);
 
+/* Latent attention's keys, or values, of a matrix of the Hub that makes both, head by head:
+ *
+ *   Hub    [n_head (n_k + n_v), rank]     for each head its rows for keys without rotation, then those for values
+ *   GGUF   [n_head, rank, n_k]            keys, each head transposed: it turns queries into the latent space
+ *          [n_head, n_v, rank]            values
+ *
+ * n_k is head_dim_k - n_rot, n_v head_dim_v of hp. Keys of a block type are decoded to F32. unite goes back, from two
+ * tensors of one plain type. Errors: PARE_ERR_RANGE (shapes, types), PARE_ERR_MEMORY. */
+pare_status pare_view_latent_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                                  bool keys, pare_error *err);
+pare_status pare_view_latent_unite(pare_arena *arena, pare_tensor *out, const pare_tensor *keys,
+                                   const pare_tensor *values, pare_error *err);
+
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
 pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
 

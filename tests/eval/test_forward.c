@@ -98,7 +98,7 @@ static void every_family_of_the_table(void **state)
     static const char *const folders[] = {"llama",      "llama_rope",    "mistral",    "qwen2",     "qwen3",
                                           "qwen3_tiny", "olmo2",         "starcoder2", "gemma2",    "gemma3_text",
                                           "gpt2",       "gpt_neox",      "mixtral",    "qwen3_moe", "phi3",
-                                          "gpt_oss",    "gpt_oss_mxfp4", "falcon"};
+                                          "gpt_oss",    "gpt_oss_mxfp4", "falcon",    "deepseek_v2"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         check_oracle_folder(folders[i]);
 }

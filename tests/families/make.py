@@ -19,6 +19,18 @@ import transformers
 SEQUENCES, TOKENS = 2, 24
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+DEEPSEEK = dict(vocab_size=80, hidden_size=32, intermediate_size=48, moe_intermediate_size=16, num_hidden_layers=3,
+                num_attention_heads=2, num_key_value_heads=2, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=16,
+                v_head_dim=12, n_shared_experts=1, first_k_dense_replace=1, max_position_embeddings=64)
+
+
+def bias_of_choice(model):
+    generator = torch.Generator().manual_seed(11)
+    for name, b in sorted(model.named_buffers()):
+        if name.endswith("e_score_correction_bias"):
+            b.copy_(0.2 * torch.randn(b.shape, generator=generator))
+
+
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
     # experts [expert, in, out] with gate and up in turn, sinks, a window in every other layer, YaRN
@@ -226,6 +238,35 @@ FAMILIES = {
              num_key_value_heads=2, max_position_embeddings=64, sliding_window=7, sliding_window_pattern=4,
              rope_parameters=dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0,
                                   high_freq_factor=4.0, original_max_position_embeddings=32)),
+    ),
+    # latent attention with compressed queries, groups, a bias for the choice, a layer that predicts further tokens
+    "deepseek_v3": (
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3Config",
+        dict(DEEPSEEK, q_lora_rank=20, n_group=4, topk_group=2, n_routed_experts=12, num_experts_per_tok=3,
+             routed_scaling_factor=2.5, norm_topk_prob=True, num_mtp_layers=0,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=1.0,
+                                  original_max_position_embeddings=16, beta_fast=2.0, beta_slow=0.1)),
+        bias_of_choice,
+    ),
+    # whole queries, no groups, weights as they are, YaRN whose magnitudes are not said
+    "deepseek_v3_lite": (
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3Config",
+        dict(DEEPSEEK, q_lora_rank=None, n_group=1, topk_group=1, n_routed_experts=4, num_experts_per_tok=2,
+             routed_scaling_factor=1.5, norm_topk_prob=False, num_mtp_layers=0, tie_word_embeddings=True,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0,
+                                  original_max_position_embeddings=16)),
+        bias_of_choice,
+    ),
+    # another magnitude for RoPE than for scores
+    "deepseek_v2": (
+        "DeepseekV2ForCausalLM",
+        "DeepseekV2Config",
+        dict(DEEPSEEK, q_lora_rank=24, n_group=3, topk_group=2, topk_method="greedy",
+             n_routed_experts=6, num_experts_per_tok=2, routed_scaling_factor=3.0, n_shared_experts=2,
+             rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=0.5,
+                                  original_max_position_embeddings=16)),
     ),
 }
 

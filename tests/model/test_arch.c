@@ -47,8 +47,12 @@ static void check_shares(const pare_arch *arch, const pare_arch_weight *w)
         const pare_arch_weight *other = &arch->weights[i];
         if (other->hf == NULL || strcmp(other->hf, w->hf) != 0)
             continue;
+        if (((w->flags ^ other->flags) & (PARE_IF_KV_WHOLE | PARE_IF_KV_SPLIT)) != 0)
+            continue; /* a model has the one or the others */
         CHECK(pare_arch_share(other).count == share.count && pare_arch_share(other).in_turn == share.in_turn);
-        CHECK(other->map == w->map && (share.count == 0 || other->map != PARE_MAP_STACK));
+        CHECK(share.count == 0 || other->map != PARE_MAP_STACK);
+        CHECK(other->map == w->map || (w->map == PARE_MAP_LATENT_K && other->map == PARE_MAP_LATENT_V) ||
+              (w->map == PARE_MAP_LATENT_V && other->map == PARE_MAP_LATENT_K));
         seen |= 1u << pare_arch_share(other).index;
         n++;
     }
@@ -328,7 +332,7 @@ static void make_model(pare_model *m, const char *skip, uint32_t n_layer)
         const pare_arch_weight *w = &m->arch->weights[i];
         for (uint32_t layer = 0; layer < (pare_weight_per_layer(w->id) ? n_layer : 1); layer++) {
             pare_weight_name(name, sizeof name, w->id, layer, "weight");
-            if (pare_arch_requires(w, &m->hp, false) && (skip == NULL || strcmp(name, skip) != 0))
+            if (pare_arch_requires(w, &m->hp, layer, false) && (skip == NULL || strcmp(name, skip) != 0))
                 add(m, name, pare_dim_size(w->dim[0], &m->hp),
                     w->dim[1] == PARE_DIM_NONE ? 0 : pare_dim_size(w->dim[1], &m->hp));
         }
@@ -384,8 +388,8 @@ static void wants_experts_or_a_dense_ffn(void **state)
     const pare_hparams dense = {0}, mixture = {.n_expert = 8, .n_expert_used = 2};
     const pare_arch_weight *up = pare_arch_weight_of(llama, PARE_W_FFN_UP),
                            *exps = pare_arch_weight_of(llama, PARE_W_FFN_UP_EXPS);
-    CHECK(pare_arch_requires(up, &dense, false) && !pare_arch_requires(up, &mixture, false));
-    CHECK(!pare_arch_requires(exps, &dense, false) && pare_arch_requires(exps, &mixture, false));
+    CHECK(pare_arch_requires(up, &dense, 0, false) && !pare_arch_requires(up, &mixture, 0, false));
+    CHECK(!pare_arch_requires(exps, &dense, 0, false) && pare_arch_requires(exps, &mixture, 0, false));
 }
 
 static void guesses_counts_of_an_unknown_architecture(void **state)
