@@ -428,7 +428,7 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
         st = pare_view_rope(&m->arena, t, &src, m->hp.head_dim_k, true, err);
     else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
         st = pare_view_qkv(&m->arena, t, &src, &m->hp, true, err);
-    else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE)
+    else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE && !e->bias)
         st = pare_view_add(&m->arena, t, &src, 1.0f, err);
     return st;
 }

@@ -118,7 +118,9 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
     case PARE_MAP_QKV_GROUPS:
         return pare_view_qkv(&w->hub.arena, t, src, &w->hp, false, err);
     case PARE_MAP_PLUS_ONE:
-        return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
+        if (!bias)
+            return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
+        break;
     case PARE_MAP_ROW:
         return pare_view_row(t, src, err);
     case PARE_MAP_POSITIONS:

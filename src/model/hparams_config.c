@@ -27,7 +27,7 @@ static const char *const k_ff_shared[] = {"shared_expert_intermediate_size", NUL
 static const char *const k_norm_topk[] = {"norm_topk_prob", NULL};
 static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", "activation", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
-static const char *const k_layer_eps[] = {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", NULL};
+static const char *const k_layer_eps[] = {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps", NULL};
 
 /* The spelling that obj uses (with a value that is not null), else the first one. */
 static const char *spelling(const json_t *obj, keys names)

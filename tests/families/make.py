@@ -149,6 +149,71 @@ FAMILIES = {
              intermediate_size=64, num_key_value_heads=2, tie_word_embeddings=True, hidden_act="silu",
              bos_token_id=1, eos_token_id=2),
     ),
+    "phi2": (
+        "PhiForCausalLM",
+        "PhiConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2),
+    ),
+    "nemotron": (
+        "NemotronForCausalLM",
+        "NemotronConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, attention_bias=True, bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    "starcoder": (
+        "GPTBigCodeForCausalLM",
+        "GPTBigCodeConfig",
+        dict(vocab_size=80, n_embd=48, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2),
+    ),
+    "glm4": (
+        "Glm4ForCausalLM",
+        "Glm4Config",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16,
+             bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    "chatglm": (
+        "GlmForCausalLM",
+        "GlmConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=12,
+             tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    "seed_oss": (
+        "SeedOssForCausalLM",
+        "SeedOssConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16,
+             bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    "arcee": (
+        "ArceeForCausalLM",
+        "ArceeConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    "gptj": (
+        "GPTJForCausalLM",
+        "GPTJConfig",
+        dict(vocab_size=80, n_embd=48, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2, rotary_dim=8),
+    ),
+    "ernie4_5": (
+        "Ernie4_5ForCausalLM",
+        "Ernie4_5Config",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16,
+             bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
+    # a class of its own that transformers has not: Granite computes the same with these factors (REWRITE)
+    "minicpm": (
+        "GraniteForCausalLM",
+        "GraniteConfig",
+        dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2,
+             attention_multiplier=12 ** -0.5, embedding_multiplier=12.0, residual_multiplier=1.4 / 2 ** 0.5,
+             logits_scaling=2.0, bos_token_id=1, eos_token_id=2, pad_token_id=0),
+    ),
     "llama_yarn": (
         "LlamaForCausalLM",
         "LlamaConfig",
@@ -271,6 +336,16 @@ FAMILIES = {
 }
 
 
+def minicpm(config):
+    for key in ("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"):
+        del config[key]
+    config.update(architectures=["MiniCPMForCausalLM"], model_type="minicpm", scale_emb=12, scale_depth=1.4,
+                  dim_model_base=24)
+
+
+REWRITE = {"minicpm": minicpm}  # config.json for another class
+
+
 def scramble(model):
     """Values with structure: matrices of unit gain, norms around one, biases that are not zero."""
     generator = torch.Generator().manual_seed(7)
@@ -312,6 +387,7 @@ def make(name, dtype=torch.bfloat16):
     path = os.path.join(folder, "config.json")
     with open(path) as f:
         text = json.load(f)
+    REWRITE.get(name, lambda config: None)(text)
     with open(path, "w") as f:
         json.dump(text, f, indent=1, sort_keys=True)
         f.write("\n")
