@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 static const char space_mark[] = "\xe2\x96\x81"; /* U+2581 */
 enum { MARK = sizeof space_mark - 1 };
@@ -57,15 +58,15 @@ static pare_status open_map(pare_tokenizer *t, pare_error *err)
     return PARE_OK;
 }
 
-/* The longest prefix of text that the map replaces: its length, 0 for none. An index outside of the trie, or a value
- * outside of the replacements, ends the search: the file's fault, without effect. */
-static size_t find_replacement(const pare_tokenizer *t, const char *text, size_t len, const char **out)
+/* The longest (or the shortest) beginning of text that the map replaces: its length, 0 for none. An index outside of
+ * the trie, or a value outside of the replacements, ends the search: the file's fault, without effect. */
+static size_t find_replacement(const pare_tokenizer *t, const char *text, size_t len, bool shortest, const char **out)
 {
     size_t longest = 0;
     if (t->n_units == 0)
         return 0;
     size_t at = offset_of(unit_at(t, 0));
-    for (size_t i = 0; i < len && text[i] != 0; i++) {
+    for (size_t i = 0; i < len && text[i] != 0 && !(shortest && longest > 0); i++) {
         uint8_t c = (uint8_t)text[i];
         at ^= c;
         if (at >= t->n_units || (unit_at(t, at) & (1u << 31 | 0xff)) != c)
@@ -83,18 +84,63 @@ static size_t find_replacement(const pare_tokenizer *t, const char *text, size_t
     return longest;
 }
 
-static pare_status map_chars(const pare_tokenizer *t, pare_buf *out, const char *text, size_t len, pare_error *err)
+/* One character, or the byte that is none. */
+static pare_status map_char(const pare_tokenizer *t, pare_buf *out, const char *text, size_t len, pare_error *err)
+{
+    const char *to = NULL;
+    if (find_replacement(t, text, len, true, &to) > 0)
+        return pare_buf_puts(out, to, err);
+    bool good = pare_utf8_next(text, len, NULL) > 0;
+    return good ? pare_buf_put(out, text, len, err) : pare_buf_puts(out, "\xef\xbf\xbd", err);
+}
+
+/* Bytes of the grapheme that text begins with. */
+static size_t grapheme_at(const char *text, size_t len)
+{
+    utf8proc_int32_t state = 0;
+    uint32_t last = 0, next = 0;
+    size_t n = pare_utf8_next(text, len, &last), more;
+    for (; n > 0 && n < len && (more = pare_utf8_next(text + n, len - n, &next)) > 0; n += more, last = next)
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)last, (utf8proc_int32_t)next, &state))
+            break;
+    return n > 0 ? n : 1;
+}
+
+/* As the Hub's library does it (spm_precompiled): a short grapheme becomes what its shortest known beginning stands
+ * for, even where that is not all of it. */
+static pare_status map_graphemes(const pare_tokenizer *t, pare_buf *out, const char *text, size_t len, pare_error *err)
+{
+    enum { SHORT = 5 };
+    pare_status st = PARE_OK;
+    for (size_t i = 0, n; i < len && st == PARE_OK; i += n) {
+        const char *to = NULL;
+        n = grapheme_at(text + i, len - i);
+        if (n <= SHORT && find_replacement(t, text + i, n, true, &to) > 0) {
+            st = pare_buf_puts(out, to, err);
+            continue;
+        }
+        for (size_t k = 0, one; k < n && st == PARE_OK; k += one) {
+            one = pare_utf8_next(text + i + k, n - k, NULL);
+            one = one > 0 ? one : 1;
+            st = map_char(t, out, text + i + k, one, err);
+        }
+    }
+    return st;
+}
+
+/* As SentencePiece does it. */
+static pare_status map_longest(const pare_tokenizer *t, pare_buf *out, const char *text, size_t len, pare_error *err)
 {
     pare_status st = PARE_OK;
     for (size_t i = 0, n; i < len && st == PARE_OK; i += n) {
         const char *to = NULL;
-        if ((n = find_replacement(t, text + i, len - i, &to)) > 0) {
+        if ((n = find_replacement(t, text + i, len - i, false, &to)) > 0) {
             st = pare_buf_puts(out, to, err);
             continue;
         }
         n = pare_utf8_next(text + i, len - i, NULL);
-        st = n > 0 ? pare_buf_put(out, text + i, n, err) : pare_buf_puts(out, "\xef\xbf\xbd", err);
         n = n > 0 ? n : 1;
+        st = map_char(t, out, text + i, n, err);
     }
     return st;
 }
@@ -128,26 +174,51 @@ pare_status pare_ugm_open(pare_tokenizer *t, pare_error *err)
     return open_map(t, err);
 }
 
-/* A mark in front of the text, or of each of its words, and for each space. */
+/* Bytes of the space that text begins with, 0: none. */
+static size_t space_at(const pare_tokenizer *t, const char *text, size_t len)
+{
+    uint32_t c = 0;
+    size_t n = len > 0 ? pare_utf8_next(text, len, &c) : 0;
+    return n > 0 && (c == ' ' || (t->v->split_whites == 1 && pare_is_white_space(c))) ? n : 0;
+}
+
+/* White space of any kind at the end goes with the spaces that are taken together. */
+static size_t trimmed(const char *text, size_t len)
+{
+    for (size_t i = len; i > 0;) {
+        uint32_t c = 0;
+        for (i--; i > 0 && ((unsigned char)text[i] & 0xc0) == 0x80;)
+            i--;
+        if (pare_utf8_next(text + i, len - i, &c) != len - i || !pare_is_white_space(c))
+            return len;
+        len = i;
+    }
+    return len;
+}
+
+/* A mark in front of the text, and for each space, or for each run of them. */
 static pare_status mark_words(const pare_tokenizer *t, pare_buf *out, const char *text, size_t len, bool at_start,
                               pare_error *err)
 {
     const pare_vocab *v = t->v;
-    bool squeeze = v->remove_extra_whitespaces == 1;
+    bool squeeze = v->remove_extra_whitespaces == 1, behind_space = false;
+    size_t n = 1;
     pare_status st = PARE_OK;
-    while (squeeze && len > 0 && (text[0] == ' ' || text[len - 1] == ' ')) {
-        text += text[0] == ' ';
-        len--;
-    }
+    if (squeeze)
+        len = trimmed(text, len);
+    for (; squeeze && (n = space_at(t, text, len)) > 0; len -= n)
+        text += n;
     bool has_mark = len > 0 && (text[0] == ' ' || is_mark(text, len));
     if (len > 0 && t->add_prefix && (v->prefix_rule == PARE_PREFIX_EACH || !has_mark) &&
         (v->prefix_rule != PARE_PREFIX_FIRST || at_start))
         st = pare_buf_put(out, space_mark, MARK, err);
-    for (size_t i = 0; i < len && st == PARE_OK; i++) {
-        if (text[i] != ' ')
+    for (size_t i = 0; i < len && st == PARE_OK; i += n > 0 ? n : 1) {
+        n = space_at(t, text + i, len - i);
+        if (n == 0)
             st = pare_buf_put(out, text + i, 1, err);
-        else if (!squeeze || text[i - 1] != ' ') /* squeezed text begins with something else */
+        else if (!squeeze || !behind_space)
             st = pare_buf_put(out, space_mark, MARK, err);
+        behind_space = n > 0;
     }
     return st;
 }
@@ -155,7 +226,8 @@ static pare_status mark_words(const pare_tokenizer *t, pare_buf *out, const char
 pare_status pare_ugm_normalize(pare_tokenize_work *w, const char *text, size_t len, bool at_start, pare_error *err)
 {
     w->mapped.len = w->text.len = 0;
-    pare_status st = map_chars(w->t, &w->mapped, text, len, err);
+    bool graphemes = w->t->v->map_graphemes == 1;
+    pare_status st = (graphemes ? map_graphemes : map_longest)(w->t, &w->mapped, text, len, err);
     return st == PARE_OK ? mark_words(w->t, &w->text, w->mapped.data, w->mapped.len, at_start, err) : st;
 }
 

@@ -108,6 +108,8 @@ int pare_unigram_rules(const pare_vocab *v, json_t *doc)
     }
     json_t *space = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
                               scheme, "split", v->split_spaces == 1);
+    if (v->split_whites == 1)
+        space = json_pack("{s:s, s:[{s:s}, o]}", "type", "Sequence", "pretokenizers", "type", "WhitespaceSplit", space);
     json_t *decoder = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
                                 scheme, "split", 1);
     return bad |

@@ -164,7 +164,7 @@ static pare_status read_pre_tokenizer(const json_t *part, const char *path, pare
         return PARE_OK;
     }
     if (is_text(part, "type", "WhitespaceSplit")) {
-        out->squeeze_spaces = true;
+        out->squeeze_spaces = out->split_whites = true;
         return PARE_OK;
     }
     if (is_text(part, "type", "Digits"))
@@ -267,5 +267,7 @@ pare_status pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_v
         return PARE_OK;
     v->add_space_prefix = prefix;
     v->remove_extra_whitespaces = rules->squeeze_spaces;
+    v->split_whites = rules->split_whites ? 1 : -1;
+    v->map_graphemes = rules->charsmap != NULL ? 1 : -1;
     return rules->charsmap != NULL ? decode_map(rules->charsmap, v, path, err) : PARE_OK;
 }

@@ -94,6 +94,11 @@ typedef struct pare_vocab {
     int byte_prefix;   /* 1: byte-level text that does not start with a space gets one */
     int64_t missing;   /* byte-level: for a byte without a token, or PARE_TOKEN_NONE: left out */
 
+    /* Unigram, as the Hub's library runs it: -1 counts as 0. */
+    int map_graphemes; /* 1: the character map is asked for a grapheme of up to 5 bytes, else character by character; 0:
+                        * for the longest piece of text that it knows */
+    int split_whites;  /* 1: all white space stands between words, not only spaces */
+
     /* WordPiece: what is done to text before it is cut into words. The first two are keys of GGUF; -1 counts as 1, for
      * strip_accents as lowercase. */
     int lowercase, strip_accents;
