@@ -182,7 +182,7 @@ static size_t space_at(const pare_tokenizer *t, const char *text, size_t len)
     return n > 0 && (c == ' ' || (t->v->split_whites == 1 && pare_is_white_space(c))) ? n : 0;
 }
 
-/* White space of any kind at the end goes with the spaces that are taken together. */
+/* The length of text without white space of any kind at its end. */
 static size_t trimmed(const char *text, size_t len)
 {
     for (size_t i = len; i > 0;) {
@@ -204,8 +204,10 @@ static pare_status mark_words(const pare_tokenizer *t, pare_buf *out, const char
     bool squeeze = v->remove_extra_whitespaces == 1, behind_space = false;
     size_t n = 1;
     pare_status st = PARE_OK;
-    if (squeeze)
+    if (v->trim_whites == 1 || v->split_whites == 1)
         len = trimmed(text, len);
+    while (squeeze && len > 0 && text[len - 1] == ' ')
+        len--;
     for (; squeeze && (n = space_at(t, text, len)) > 0; len -= n)
         text += n;
     bool has_mark = len > 0 && (text[0] == ' ' || is_mark(text, len));

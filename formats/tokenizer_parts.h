@@ -60,6 +60,7 @@ typedef struct pare_tokenizer_rules {
     bool byte_fallback, ignore_merges, fuse_unk;
     pare_str unk;                     /* model.unk_token, data NULL: none */
     const char *charsmap;             /* base64, or NULL */
+    bool trim_whites;                 /* white space of every kind is left out at the end */
     bool split_whites;                /* white space of every kind stands between words */
     bool squeeze_spaces;              /* no spaces at the edges of text, one where there are several */
     bool bert_normalizer, bert_words; /* BertNormalizer with the next four; BertPreTokenizer */

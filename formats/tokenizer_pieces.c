@@ -91,6 +91,11 @@ static json_t *map_json(const pare_vocab *v)
     return out;
 }
 
+static json_t *replace_regex(const char *regex, const char *content)
+{
+    return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", regex, "content", content);
+}
+
 int pare_unigram_rules(const pare_vocab *v, json_t *doc)
 {
     static const char *const schemes[] = {
@@ -100,11 +105,12 @@ int pare_unigram_rules(const pare_vocab *v, json_t *doc)
     int bad = steps == NULL;
     if (v->charsmap != NULL && v->charsmap_bytes > 0)
         bad |= json_array_append_new(steps, map_json(v));
-    if (v->remove_extra_whitespaces == 1) {
+    if (v->trim_whites == 1)
         bad |= json_array_append_new(steps,
-                                     json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
-        bad |= json_array_append_new(
-            steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", " {2,}", "content", " "));
+                                     json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 0, "strip_right", 1));
+    if (v->remove_extra_whitespaces == 1) {
+        bad |= json_array_append_new(steps, replace_regex("^ +| +$", ""));
+        bad |= json_array_append_new(steps, replace_regex(" {2,}", " "));
     }
     json_t *space = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
                               scheme, "split", v->split_spaces == 1);

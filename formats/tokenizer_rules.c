@@ -79,7 +79,9 @@ static bool read_spm_normalizer(const json_t *part, pare_tokenizer_rules *out)
         return out->charsmap != NULL;
     }
     if (is_text(part, "type", "Strip"))
-        return flag(part, "strip_right", true);
+        return out->trim_whites = flag(part, "strip_right", true);
+    if (is_text(part, "type", "Replace") && is_text(pattern, "Regex", "^ +| +$") && is_text(part, "content", ""))
+        return out->squeeze_spaces = true;
     if (is_text(part, "type", "Replace") && (is_text(pattern, "Regex", " {2,}") || is_text(pattern, "String", "  ")) &&
         (is_text(part, "content", mark) || is_text(part, "content", " "))) {
         out->squeeze_spaces = true;
@@ -268,6 +270,7 @@ pare_status pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_v
     v->add_space_prefix = prefix;
     v->remove_extra_whitespaces = rules->squeeze_spaces;
     v->split_whites = rules->split_whites ? 1 : -1;
+    v->trim_whites = rules->trim_whites ? 1 : -1;
     v->map_graphemes = rules->charsmap != NULL ? 1 : -1;
     return rules->charsmap != NULL ? decode_map(rules->charsmap, v, path, err) : PARE_OK;
 }

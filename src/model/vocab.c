@@ -466,6 +466,7 @@ static const key_row rows[] = {
     {PARE "missing_token_id", AT(missing), read_id, write_id},
     {PARE "map_graphemes", AT(map_graphemes), read_flag, write_flag},
     {PARE "split_whites", AT(split_whites), read_flag, write_flag},
+    {PARE "trim_whites", AT(trim_whites), read_flag, write_flag},
     {PARE "clean_text", AT(clean_text), read_flag, write_flag},
     {PARE "split_ideographs", AT(split_ideographs), read_flag, write_flag},
     {PARE "max_word_chars", AT(max_word_chars), read_word_chars, write_word_chars},

@@ -98,6 +98,7 @@ typedef struct pare_vocab {
     int map_graphemes; /* 1: the character map is asked for a grapheme of up to 5 bytes, else character by character; 0:
                         * for the longest piece of text that it knows */
     int split_whites;  /* 1: all white space stands between words, not only spaces */
+    int trim_whites;   /* 1: all white space is left out at the end of text, not only spaces */
 
     /* WordPiece: what is done to text before it is cut into words. The first two are keys of GGUF; -1 counts as 1, for
      * strip_accents as lowercase. */
