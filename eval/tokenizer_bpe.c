@@ -103,14 +103,16 @@ static pare_status put_bytes(pare_tokenize_work *w, const char *text, size_t len
     return st;
 }
 
+/* The next match from `from` on that is not an empty one there, which would be the last one again. */
 static pare_status find(pare_tokenize_work *w, const pare_pattern *p, const char *text, size_t len, size_t from,
                         size_t *start, size_t *end, pare_error *err)
 {
     int rc = PCRE2_ERROR_JIT_STACKLIMIT;
     if (p->jit)
-        rc = pcre2_jit_match(p->code, (PCRE2_SPTR)text, len, from, 0, w->match, w->context);
+        rc = pcre2_jit_match(p->code, (PCRE2_SPTR)text, len, from, PCRE2_NOTEMPTY_ATSTART, w->match, w->context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(p->code, (PCRE2_SPTR)text, len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, w->match, w->context);
+        rc = pcre2_match(p->code, (PCRE2_SPTR)text, len, from,
+                         PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT | PCRE2_NOTEMPTY_ATSTART, w->match, w->context);
     if (rc == PCRE2_ERROR_NOMATCH) {
         *start = *end = len;
         return PARE_OK;

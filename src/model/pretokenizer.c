@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-/* what ByteLevel with use_regex splits by (openai/gpt-2, encoder.py) */
-static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+"
-                                   "|\\s+(?!\\S)|\\s+";
+const char pare_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+"
+                                 "|\\s+(?!\\S)|\\s+";
 
 /* meta-llama/Meta-Llama-3-8B */
 static const char llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
@@ -70,6 +69,72 @@ static const char bailing_pattern[] = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N
                                       "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)"
                                       "|\\s+";
 
+/* bigscience/bloom, LumiOpen/Poro-34B-chat */
+static const char bloom_pattern[] = " ?[^(\\s|[.,!?…。，、।۔،])]+";
+
+/* inceptionai/Jais-2-8B-Chat */
+static const char jais2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+                                    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+                                    "|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)"
+                                    "|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}";
+
+/* XHToken/Spark-X2.5-1.7B */
+static const char spark_pattern[] =
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+|[\r\n]|\\s+(?!\\S)|\\s+";
+
+/* tencent/Youtu-LLM-2B */
+static const char youtu_scripts[] =
+    "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+";
+static const char youtu_pattern[] =
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s"
+    "|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo"
+    "}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
+    "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* CohereLabs/tiny-aya-base; digits in threes from the right */
+static const char threes_pattern[] = "\\d{1,3}(?=(?:\\d{3})*\\b)";
+
+/* arcee-ai/Trinity-Tokenizer: the same for all numbers, and the scripts without spaces */
+static const char afmoe_numbers[] = "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))";
+static const char afmoe_scripts[] =
+    "[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+";
+static const char afmoe_pattern[] =
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* moonshotai/Kimi-K2-Base, tokenization_kimi.py */
+static const char kimi_pattern[] =
+    "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*"
+    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+"
+    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* ufakai/ufakzeka-1: Qwen 2 without the English endings */
+static const char ufakzeka_pattern[] = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+                                       "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* LGAI-EXAONE/K-EXAONE-236B-A23B */
+static const char exaone_moe_pattern[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+"
+    "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
+
+/* openbmb/MiniCPM5-1B */
+static const char minicpm5_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+                                       "|\\p{N}+| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+                                       "|\\s+(?!\\S)|\\s+";
+
+/* Other spellings of patterns above that match the same. */
+static const struct {
+    const char *spelling, *pattern;
+} spellings[] = {
+    /* cl100k_base as openai/tiktoken has it */
+    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*"
+     "|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+     llama3_pattern},
+};
+
 #define SPLIT(text)                                                                                                    \
     {                                                                                                                  \
         PARE_PRE_SPLIT, false, text                                                                                    \
@@ -81,6 +146,10 @@ static const char bailing_pattern[] = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N
 #define DIGITS_RUNS                                                                                                    \
     {                                                                                                                  \
         PARE_PRE_DIGITS, false, NULL                                                                                   \
+    }
+#define PUNCTUATION_ALONE                                                                                              \
+    {                                                                                                                  \
+        PARE_PRE_PUNCTUATION, false, NULL                                                                              \
     }
 #define PUNCTUATION_RUNS                                                                                               \
     {                                                                                                                  \
@@ -145,6 +214,31 @@ static const pare_pretokenizer rows[] = {
     {.name = "bailingmoe",
      .aliases = ALIASES{"bailingmoe2", "llada-moe", NULL},
      .steps = {SPLIT(bailing_pattern), BYTES}},
+    {.name = "bloom", .aliases = ALIASES{"poro-chat", "gpt3-finnish", NULL}, .steps = {SPLIT(bloom_pattern), BYTES}},
+    {.name = "viking", .steps = {SPLIT(bloom_pattern), DIGITS_ALONE, BYTES}},
+    {.name = "chameleon",
+     .steps = {SPLIT("<sentinel:[0-9]+>"), SPLIT("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"), SPLIT("([\\t\\n]|    |  )"),
+               DIGITS_ALONE, PUNCTUATION_ALONE, BYTES_GPT2},
+     .add_bos = true},
+    {.name = "jais-2", .steps = {SPLIT(jais2_pattern), BYTES}},
+    {.name = "spark2_5",
+     .steps = {SPLIT("\\p{N}{1,3}"), SPLIT(cjk_pattern), SPLIT(spark_pattern), DIGITS_ALONE, BYTES}},
+    {.name = "youtu", .steps = {SPLIT(youtu_scripts), SPLIT(youtu_pattern), BYTES}, .ignore_merges = true},
+    {.name = "granite-embed-multi-97m", .steps = {SPLIT(gpt4o_pattern), BYTES}, .ignore_merges = true},
+    {.name = "tiny_aya",
+     .aliases = ALIASES{"cohere2moe", NULL},
+     .steps = {SPLIT(threes_pattern), SPLIT(gpt4o_pattern), BYTES}},
+    {.name = "kimi-k2", .steps = {SPLIT(kimi_pattern), BYTES}},
+    {.name = "superbpe", .steps = {SPLIT("\\p{N}+"), SPLIT("(?=(\\d{3})+(?!\\d))"), BYTES}},
+    {.name = "ufakzeka", .steps = {SPLIT(ufakzeka_pattern), BYTES}},
+    {.name = "afmoe", .steps = {SPLIT(afmoe_numbers), SPLIT(afmoe_scripts), SPLIT(afmoe_pattern), BYTES}},
+    {.name = "laguna", .steps = {SPLIT("[^\\n]+|[\\n]+"), SPLIT(qwen2_pattern), BYTES}},
+    {.name = "exaone-moe", .steps = {SPLIT(exaone_moe_pattern), BYTES}},
+    {.name = "minicpm5", .steps = {SPLIT("\\p{N}{1,3}"), SPLIT(minicpm5_pattern), BYTES}, .ignore_merges = true},
+    /* what stock runs when a converter did not know better */
+    {.name = "default",
+     .steps = {SPLIT("[\\p{P}\\$\\+<=>\\^~\\|]+"), SPLIT(pare_gpt2_pattern), SPLIT("\\p{N}+"), SPLIT("[0-9][0-9][0-9]"),
+               BYTES}},
 };
 
 const char *pare_normalizer_name(pare_normalizer form)
@@ -170,14 +264,25 @@ const pare_pretokenizer *pare_pretokenizer_find(pare_str name)
     return NULL;
 }
 
-/* The step at *p, which moves behind it. GPT-2's pattern as a Split in front of ByteLevel is ByteLevel with its own. */
+/* The step at *p, which moves behind it. GPT-2's pattern as a Split in front of ByteLevel is ByteLevel with its own,
+ * and a Split at numbers is Digits. */
 static pare_pre_step take_step(const pare_pre_step **p)
 {
     const pare_pre_step *a = (*p)++;
-    if (a->kind == PARE_PRE_SPLIT && strcmp(a->pattern, gpt2_pattern) == 0 && a[1].kind == PARE_PRE_BYTE_LEVEL &&
+    if (a->kind == PARE_PRE_SPLIT && strcmp(a->pattern, "\\p{N}") == 0)
+        return (pare_pre_step)DIGITS_ALONE;
+    if (a->kind == PARE_PRE_SPLIT && strcmp(a->pattern, pare_gpt2_pattern) == 0 && a[1].kind == PARE_PRE_BYTE_LEVEL &&
         !a[1].flag)
         return (pare_pre_step){.kind = ((*p)++)->kind, .flag = true};
     return *a;
+}
+
+static const char *canonical(const char *pattern)
+{
+    for (size_t i = 0; pattern != NULL && i < sizeof spellings / sizeof spellings[0]; i++)
+        if (strcmp(pattern, spellings[i].spelling) == 0)
+            return spellings[i].pattern;
+    return pattern;
 }
 
 static bool same_steps(const pare_pre_step *a, const pare_pre_step *b)
@@ -185,7 +290,7 @@ static bool same_steps(const pare_pre_step *a, const pare_pre_step *b)
     while (a->kind != PARE_PRE_END) {
         pare_pre_step x = take_step(&a), y = take_step(&b);
         if (x.kind != y.kind || x.flag != y.flag || (x.pattern == NULL) != (y.pattern == NULL) ||
-            (x.pattern != NULL && strcmp(x.pattern, y.pattern) != 0))
+            (x.pattern != NULL && strcmp(canonical(x.pattern), y.pattern) != 0))
             return false;
     }
     return b->kind == PARE_PRE_END;
@@ -208,56 +313,6 @@ const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, boo
         best_cost = cost;
     }
     return best;
-}
-
-/* Punctuation that Unicode got after version 8, whose tables `tokenizers` uses (crate unicode_categories). Found by
- * asking version 0.23.3 for every character. */
-#define NEWER_PUNCTUATION                                                                                              \
-    "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b7d}-\\x{1b7e}\\x{2e43}-\\x{2e4f}"                                   \
-    "\\x{2e52}-\\x{2e5d}\\x{10ead}\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}"                                          \
-    "\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145b}\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}"                              \
-    "\\x{1183b}\\x{11944}-\\x{11946}\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11a9c}"                              \
-    "\\x{11a9e}-\\x{11aa2}\\x{11c41}-\\x{11c45}\\x{11c70}-\\x{11c71}\\x{11ef7}-\\x{11ef8}"                             \
-    "\\x{11fff}\\x{12ff1}-\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e95e}-\\x{1e95f}"
-
-/* PCRE2's \s under UCP takes U+180E, which has not been white space since Unicode 6.3 and is none in Oniguruma. */
-static pare_status translate(const char *pattern, pare_buf *out, pare_error *err)
-{
-    pare_status st = PARE_OK;
-    for (const char *p = pattern; *p != 0 && st == PARE_OK; p++) {
-        if (p[0] != '\\') {
-            st = pare_buf_put(out, p, 1, err);
-            continue;
-        }
-        if (p[1] == 's' || p[1] == 'S')
-            st = pare_buf_puts(out, p[1] == 's' ? "\\p{White_Space}" : "\\P{White_Space}", err);
-        else
-            st = pare_buf_put(out, p, 2, err);
-        p++;
-    }
-    return st;
-}
-
-pare_status pare_pre_step_pcre(const pare_pre_step *step, pare_buf *out, pare_error *err)
-{
-    /* U+166D and U+111C9 were punctuation then. */
-    static const char punctuation[] = "(?![" NEWER_PUNCTUATION "])[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]";
-    switch (step->kind) {
-    case PARE_PRE_SPLIT:
-        /* \s+$ tried at every space of a long run is quadratic; a match can only start where the run does. */
-        if (strcmp(step->pattern, "\\s+$") == 0)
-            return translate("(?<!\\s)\\s+$", out, err);
-        return translate(step->pattern, out, err);
-    case PARE_PRE_DIGITS:
-        return pare_buf_puts(out, step->flag ? "\\p{N}" : "\\p{N}+", err);
-    case PARE_PRE_PUNCTUATION:
-        return pare_buf_printf(out, err, step->flag ? "(?:%s)++" : "%s", punctuation);
-    case PARE_PRE_BYTE_LEVEL:
-        return step->flag ? translate(gpt2_pattern, out, err) : PARE_OK;
-    case PARE_PRE_END:
-        break;
-    }
-    return PARE_OK;
 }
 
 /* Bytes that print stand for themselves; the others follow each other from U+0100. */

@@ -43,6 +43,8 @@ const pare_pretokenizer *pare_pretokenizer_find(pare_str name); /* by name or al
 const pare_pretokenizer *pare_pretokenizer_match(const pare_pre_step *steps, bool ignore_merges,
                                                  pare_normalizer normalizer, bool add_bos);
 
+extern const char pare_gpt2_pattern[]; /* what ByteLevel with use_regex splits by (openai/gpt-2, encoder.py) */
+
 /* The pattern of a step for PCRE2 (UTF, UCP, MULTILINE) appended to out; nothing when the step has none. */
 pare_status pare_pre_step_pcre(const pare_pre_step *step, pare_buf *out, pare_error *err);
 

@@ -335,6 +335,11 @@ static void gives_ids_of_reference_models(void **state)
         check_folder(names[i]);
 }
 
+static pare_str arena_text(pare_vocab *v, const char *text, size_t n)
+{
+    return (pare_str){pare_arena_copy(&v->arena, text, n, &err), n};
+}
+
 /* A vocabulary of the 256 bytes, with the rule of row p. */
 static void byte_vocab(pare_vocab *v, const pare_pretokenizer *p)
 {
@@ -342,13 +347,64 @@ static void byte_vocab(pare_vocab *v, const pare_pretokenizer *p)
     pare_str *tokens = pare_arena_alloc(&v->arena, 256 * sizeof *tokens, &err);
     for (uint32_t b = 0; b < 256; b++) {
         char text[4];
-        size_t n = pare_utf8_put(text, pare_byte_alphabet((uint8_t)b));
-        tokens[b] = (pare_str){pare_arena_copy(&v->arena, text, n, &err), n};
+        tokens[b] = arena_text(v, text, pare_utf8_put(text, pare_byte_alphabet((uint8_t)b)));
     }
     v->kind = PARE_VOCAB_BPE;
     v->pre = (pare_str){p->name, strlen(p->name)};
     v->tokens = tokens;
     v->n_tokens = 256;
+}
+
+/* The bytes and all pairs of them, merged in the order of the bytes: any two neighbours in a piece merge, so that ids
+ * show where pieces end. */
+static void pair_vocab(pare_vocab *v, const pare_pretokenizer *p)
+{
+    enum { N = 256 + 65536 };
+    byte_vocab(v, p);
+    const pare_str *bytes = v->tokens;
+    pare_str *tokens = pare_arena_alloc(&v->arena, N * sizeof *tokens, &err);
+    pare_str *merges = pare_arena_alloc(&v->arena, 65536 * sizeof *merges, &err);
+    memcpy(tokens, bytes, 256 * sizeof *tokens);
+    for (uint32_t i = 0; i < 65536; i++) {
+        char text[16];
+        pare_str a = bytes[i >> 8], b = bytes[i & 255];
+        int n = snprintf(text, sizeof text, "%.*s%.*s", (int)a.len, a.data, (int)b.len, b.data);
+        tokens[256 + i] = arena_text(v, text, (size_t)n);
+        n = snprintf(text, sizeof text, "%.*s %.*s", (int)a.len, a.data, (int)b.len, b.data);
+        merges[i] = arena_text(v, text, (size_t)n);
+    }
+    v->tokens = tokens;
+    v->n_tokens = N;
+    v->merges = merges;
+    v->n_merges = 65536;
+}
+
+/* Every row cuts text as `tokenizers` does with the same pre_tokenizer. */
+static void rows_cut_as_published(void **state)
+{
+    (void)state;
+    json_t *doc = load(source_path("tests/data/tokenizer/rows.json"));
+    const json_t *texts = json_object_get(doc, "texts");
+    const pare_pretokenizer *p;
+    CHECK(json_array_size(texts) > 10);
+    for (size_t row = 0; (p = pare_pretokenizer_at(row)) != NULL; row++) {
+        const json_t *cases = json_object_get(json_object_get(doc, "rows"), p->name);
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        pair_vocab(&v, p);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        CHECK(json_array_size(cases) == json_array_size(texts));
+        for (size_t i = 0; i < json_array_size(texts); i++) {
+            const json_t *text = json_array_get(texts, i);
+            int32_t *want = NULL;
+            size_t n = ids_of(json_array_get(cases, i), &want);
+            check_ids(t, json_string_value(text), json_string_length(text), 0, want, n);
+            free(want);
+        }
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+    }
+    json_decref(doc);
 }
 
 /* Runs of one character, alone and with another end, through every rule: each must finish within the match limit. */
@@ -466,6 +522,7 @@ int main(void)
         cmocka_unit_test(edges_follow_the_vocabulary),
         cmocka_unit_test(gives_published_vectors),
         cmocka_unit_test(gives_ids_of_reference_models),
+        cmocka_unit_test(rows_cut_as_published),
         cmocka_unit_test(long_runs_finish),
         cmocka_unit_test(long_runs_merge),
         cmocka_unit_test(odd_bytes_survive),
