@@ -1,4 +1,5 @@
 #include "formats/pack_rows.h"
+#include "core/checked.h"
 #include "core/scratch.h"
 #include "quant/path_table.h"
 
@@ -23,14 +24,12 @@ typedef struct making {
     pare_error why;
 } making;
 
-static pare_status make_row(const making *m, const pare_tensor *t, uint64_t row, float *x, uint8_t *codes,
+/* Fit and put one row of the weight, x. */
+static pare_status make_row(const making *m, const pare_tensor *t, uint64_t row, const float *x, uint8_t *codes,
                             uint8_t *whole, pare_error *err)
 {
     const pare_path_table *path = pare_path_now();
     pare_pack_item item = {.row = row, .codes = codes, .n = m->group, .bits = m->shape.bits};
-    pare_status st = pare_tensor_read_f32(&m->weight, row, 1, x, err);
-    if (st != PARE_OK)
-        return st;
     size_t bad = path->find_above(x, (size_t)m->weight.row_len, FLT_MAX);
     if (bad < m->weight.row_len)
         return pare_fail(err, PARE_ERR_NUMBER,
@@ -47,19 +46,25 @@ static pare_status make_row(const making *m, const pare_tensor *t, uint64_t row,
     return PARE_OK;
 }
 
-/* Rows row .. row + PARE_PACK_UNIT. On error *row is the one that failed. */
-static pare_status make_unit(const making *m, const pare_tensor *t, uint64_t *row, uint8_t *whole, pare_error *err)
+/* n rows from *row on. On error *row is the one that failed. They are read at once: what is read row by row leaves its
+ * pages behind. */
+static pare_status make_unit(const making *m, const pare_tensor *t, uint64_t *row, uint64_t n, uint8_t *whole,
+                             pare_error *err)
 {
-    uint64_t first = *row, end = first + PARE_PACK_UNIT < m->weight.n_rows ? first + PARE_PACK_UNIT : m->weight.n_rows;
-    size_t n = (size_t)m->weight.row_len, bytes = n * sizeof(float) + (size_t)m->group;
-    float *x = pare_scratch_alloc(bytes);
+    uint64_t first = *row;
+    size_t row_len = (size_t)m->weight.row_len, bytes = 0;
+    float *x = NULL;
+    if (pare_mul_size((size_t)n * sizeof *x, row_len, &bytes) && pare_add_size(bytes, (size_t)m->group, &bytes))
+        x = pare_scratch_alloc(bytes);
     if (x == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %zu weights", m->weight.name, n);
-    pare_status st = PARE_OK;
-    for (; *row < end && st == PARE_OK; *row += st == PARE_OK)
-        st = make_row(m, t, *row, x, (uint8_t *)(x + n), whole, err);
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for rows of %zu weights", m->weight.name,
+                         row_len);
+    uint8_t *codes = (uint8_t *)(x + n * row_len);
+    pare_status st = pare_tensor_read_f32(&m->weight, first, n, x, err);
+    for (; *row < first + n && st == PARE_OK; *row += st == PARE_OK)
+        st = make_row(m, t, *row, x + (*row - first) * row_len, codes, whole, err);
     pare_scratch_free(x, bytes);
-    pare_tensor_release(&m->weight, first, end - first);
+    pare_tensor_release(&m->weight, first, n);
     return st;
 }
 
@@ -68,13 +73,13 @@ static void make_whole(making *m, const pare_tensor *t)
 {
     while (m->next < m->weight.n_rows && m->st == PARE_OK) {
         pare_error why = {0};
-        uint64_t row = m->next;
-        m->next += PARE_PACK_UNIT;
+        uint64_t row = m->next, left = m->weight.n_rows - row, n = left < PARE_PACK_UNIT ? left : PARE_PACK_UNIT;
+        m->next += n;
         m->n_begun++;
         pthread_mutex_unlock(&m->lock);
         pare_status st = pare_check_interrupt(&why);
         if (st == PARE_OK)
-            st = make_unit(m, t, &row, m->whole, &why);
+            st = make_unit(m, t, &row, n, m->whole, &why);
         pthread_mutex_lock(&m->lock);
         m->n_begun--;
         if (st != PARE_OK && (m->st == PARE_OK || row < m->bad_row)) {
