@@ -409,6 +409,10 @@ static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_
         return pare_view_rows(&m->arena, t, src, m->hp.n_pos_skipped, err);
     if (e->weight->map == PARE_MAP_LATENT_K || e->weight->map == PARE_MAP_LATENT_V)
         return pare_view_latent_part(&m->arena, t, src, &m->hp, e->weight->map == PARE_MAP_LATENT_K, err);
+    if (e->weight->map == PARE_MAP_LINEAR)
+        return pare_view_linear_part(&m->arena, t, src, &m->hp, share.index == 1, err);
+    if (e->weight->map == PARE_MAP_SQUEEZE)
+        return pare_view_squeeze(t, src, err);
     return share.count > 0 ? pare_view_share(&m->arena, t, src, share, e->bias, err) : PARE_OK;
 }
 
@@ -428,6 +432,8 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
         st = pare_view_rope(&m->arena, t, &src, m->hp.head_dim_k, true, err);
     else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
         st = pare_view_qkv(&m->arena, t, &src, &m->hp, true, err);
+    else if (st == PARE_OK && map == PARE_MAP_MINUS_EXP)
+        st = pare_view_minus_exp(&m->arena, t, &src, true, err);
     else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE && !e->bias)
         st = pare_view_add(&m->arena, t, &src, 1.0f, err);
     return st;

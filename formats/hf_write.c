@@ -121,12 +121,17 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         if (!bias)
             return pare_view_add(&w->hub.arena, t, src, -1.0f, err);
         break;
+    case PARE_MAP_SQUEEZE:
+        return pare_view_unsqueeze(t, src, err);
+    case PARE_MAP_MINUS_EXP:
+        return pare_view_minus_exp(&w->hub.arena, t, src, false, err);
     case PARE_MAP_ROW:
         return pare_view_row(t, src, err);
     case PARE_MAP_POSITIONS:
         return pare_view_zeros_before(&w->hub.arena, t, src, w->hp.n_pos_skipped, err);
     case PARE_MAP_LATENT_K:
     case PARE_MAP_LATENT_V:
+    case PARE_MAP_LINEAR:
     case PARE_MAP_STACK:
     case PARE_MAP_SAME:
         break;
@@ -236,6 +241,8 @@ static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_
         return st;
     if (weight->map == PARE_MAP_LATENT_K)
         st = pare_view_latent_unite(&w->hub.arena, &united, &parts[0], &parts[1], err);
+    else if (weight->map == PARE_MAP_LINEAR)
+        st = pare_view_linear_unite(&w->hub.arena, &united, parts, &w->hp, err);
     else
         st = pare_view_unite(&w->hub.arena, &united, parts, share, bias, err);
     if (st == PARE_OK)

@@ -149,6 +149,7 @@ uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp)
 bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint32_t layer, bool bias)
 {
     unsigned others = pare_layer_has_experts(hp, layer) ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY;
+    others |= pare_layers_have(&hp->linear.layers, layer) ? PARE_ATTENTION_ONLY : PARE_LINEAR_ONLY;
     bool other_kind = (w->flags & others) != 0;
     if (!pare_arch_applies(w, hp))
         return false;
@@ -165,6 +166,8 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
     uint64_t q = (uint64_t)hp->n_head * hp->head_dim_k, k = (uint64_t)hp->n_head_kv * hp->head_dim_k;
     uint64_t v = (uint64_t)hp->n_head_kv * hp->head_dim_v;
     uint64_t plain = hp->head_dim_k - hp->n_rot;
+    const pare_linear_attention *linear = &hp->linear;
+    uint64_t linear_v = (uint64_t)linear->n_head_v * linear->head_dim_v;
     const uint64_t sizes[] = {
         [PARE_DIM_NONE] = 1,
         [PARE_DIM_VOCAB] = hp->n_vocab,
@@ -191,6 +194,13 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_EXPERT] = hp->n_expert,
         [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,
         [PARE_DIM_FF_SHARED] = hp->n_ff_shared,
+        [PARE_DIM_Q_GATED] = 2 * q,
+        [PARE_DIM_LINEAR_QKV] = 2 * (uint64_t)linear->n_head_k * linear->head_dim_k + linear_v,
+        [PARE_DIM_LINEAR_V] = linear_v,
+        [PARE_DIM_LINEAR_HEADS] = linear->n_head_v,
+        [PARE_DIM_LINEAR_HEADS2] = 2 * (uint64_t)linear->n_head_v,
+        [PARE_DIM_LINEAR_HEAD_V] = linear->head_dim_v,
+        [PARE_DIM_LINEAR_KERNEL] = linear->kernel,
         [PARE_DIM_ONE] = 1,
     };
     return sizes[dim];

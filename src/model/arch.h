@@ -138,6 +138,13 @@ typedef enum pare_dim {
     PARE_DIM_EXPERT,
     PARE_DIM_FF_EXPERT,
     PARE_DIM_FF_SHARED,
+    PARE_DIM_Q_GATED /* 2 Q */,
+    PARE_DIM_LINEAR_QKV /* of linear attention: heads of q, k and v together */,
+    PARE_DIM_LINEAR_V /* heads of v */,
+    PARE_DIM_LINEAR_HEADS,
+    PARE_DIM_LINEAR_HEADS2 /* 2 LINEAR_HEADS */,
+    PARE_DIM_LINEAR_HEAD_V,
+    PARE_DIM_LINEAR_KERNEL,
     PARE_DIM_ONE /* first only: a GGUF file may leave it out */
 } pare_dim;
 uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp); /* 1 for NONE */
@@ -155,6 +162,9 @@ typedef enum pare_weight_map {
     PARE_MAP_ROW,        /* one row, in older GGUF files a vector */
     PARE_MAP_LATENT_K,   /* latent attention's share of a Hub matrix that makes keys (model/view.h), */
     PARE_MAP_LATENT_V,   /* and values: flags PARE_SHARE(0, 2) and PARE_SHARE(1, 2) */
+    PARE_MAP_LINEAR,     /* linear attention's heads, or their gate, of a Hub matrix that makes both: shares as above */
+    PARE_MAP_SQUEEZE,    /* the Hub has a dimension of one in the middle */
+    PARE_MAP_MINUS_EXP,  /* -e^x of the Hub's values */
     PARE_MAP_POSITIONS   /* the Hub has hparams.n_pos_skipped rows in front that no text reaches */
 } pare_weight_map;
 
@@ -162,12 +172,14 @@ enum {
     PARE_WEIGHT_OPTIONAL = 1,
     PARE_BIAS_OPTIONAL = 2,
     PARE_BIAS_REQUIRED = 4,
-    PARE_BIAS_ATTN = 8,      /* optional, but required where hparams.attn_bias says so */
-    PARE_BIAS_FFN = 16,      /* the same with ffn_bias */
-    PARE_NO_SUFFIX = 32,     /* the Hub's tensor has no ".weight", and its bias "_bias" in place of ".bias" */
-    PARE_WEIGHT_MADE = 64,   /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
-    PARE_DENSE_ONLY = 128,   /* absent in a layer with experts */
-    PARE_EXPERTS_ONLY = 256, /* only there */
+    PARE_BIAS_ATTN = 8,         /* optional, but required where hparams.attn_bias says so */
+    PARE_BIAS_FFN = 16,         /* the same with ffn_bias */
+    PARE_NO_SUFFIX = 32,        /* the Hub's tensor has no ".weight", and its bias "_bias" in place of ".bias" */
+    PARE_WEIGHT_MADE = 64,      /* not on the Hub (hf is NULL): the converter computes it, where the model needs it */
+    PARE_DENSE_ONLY = 128,      /* absent in a layer with experts */
+    PARE_EXPERTS_ONLY = 256,    /* only there */
+    PARE_LINEAR_ONLY = 1 << 19, /* only in a layer with linear attention */
+    PARE_ATTENTION_ONLY = 1 << 29, /* absent there */
     /* Only in models for which the hyperparameters say so; other rows may describe the same weight of others: */
     PARE_IF_SHARED = 1 << 9,        /* experts have a shared one beside them: n_ff_shared */
     PARE_IF_Q_WHOLE = 1 << 10,      /* not n_lora_q: queries are made in one step */

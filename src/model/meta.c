@@ -79,7 +79,8 @@ pare_status pare_meta_add(pare_meta *m, const char *path, const pare_meta_value 
         return st;
     if (old != PARE_INDEX_NONE)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: key '%.*s' twice, at offsets %" PRIu64 " and %" PRIu64, path,
-                         value->key.len < 200 ? (int)value->key.len : 200, value->key.data, m->values[old].offset, value->offset);
+                         value->key.len < 200 ? (int)value->key.len : 200, value->key.data, m->values[old].offset,
+                         value->offset);
     return append(m, value, err);
 }
 

@@ -75,6 +75,23 @@ pare_status pare_view_latent_part(pare_arena *arena, pare_tensor *out, const par
 pare_status pare_view_latent_unite(pare_arena *arena, pare_tensor *out, const pare_tensor *keys,
                                    const pare_tensor *values, pare_error *err);
 
+/* Of linear attention (hparams.linear): the Hub's weight has the rows of each key head's group together, [q k v z] with
+ * the value heads that it serves, GGUF one tensor of all q, all k, all v (gate: of all z) of it. unite: back, from the
+ * two. Errors: PARE_ERR_RANGE (shape), PARE_ERR_MEMORY. */
+pare_status pare_view_linear_part(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                                  bool gate, pare_error *err);
+pare_status pare_view_linear_unite(pare_arena *arena, pare_tensor *out, const pare_tensor parts[2],
+                                   const pare_hparams *hp, pare_error *err);
+
+/* -e^x of each element in F32; to_gguf false: back, log(-x). Errors: PARE_ERR_MEMORY; reading back gives
+ * PARE_ERR_NUMBER for what is not negative. */
+pare_status pare_view_minus_exp(pare_arena *arena, pare_tensor *out, const pare_tensor *src, bool to_gguf,
+                                pare_error *err);
+
+/* [n, 1, m] as [n, m], what is one already as it is; and back. Nothing moves. Errors: PARE_ERR_RANGE (other shapes). */
+pare_status pare_view_squeeze(pare_tensor *out, const pare_tensor *src, pare_error *err);
+pare_status pare_view_unsqueeze(pare_tensor *out, const pare_tensor *src, pare_error *err);
+
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
 pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
 

@@ -69,6 +69,15 @@ FAMILIES = {
              num_key_value_heads=2, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=16,
              shared_expert_intermediate_size=40, max_position_embeddings=64),
     ),
+    "qwen3_next": (
+        "Qwen3NextForCausalLM",
+        "Qwen3NextConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, linear_conv_kernel_dim=4, linear_key_head_dim=16,
+             linear_value_head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, num_experts=6,
+             num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=24,
+             max_position_embeddings=64, layer_types=["linear_attention", "full_attention"] * 2),
+    ),
     "qwen3": (
         "Qwen3ForCausalLM",
         "Qwen3Config",
