@@ -313,7 +313,7 @@ static pare_status open_run(run *r, pare_error *err)
     pare_status st = pare_forward_open_tokens(&r->f, job->m, job->b, n_rows, BATCH_TOKENS, err);
     if (st != PARE_OK)
         return st;
-    uint64_t width = (uint64_t)hp->n_head_kv * (hp->head_dim_k + hp->head_dim_v), bytes = 0;
+    uint64_t width = pare_cache_width(hp), bytes = 0;
     if (!pare_mul_u64(width, sizeof(float) * (uint64_t)n_rows, &bytes) || !pare_mul_u64(bytes, hp->n_layer, &bytes))
         bytes = MAX_CACHE_BYTES;
     uint64_t fit = bytes > 0 ? MAX_CACHE_BYTES / bytes : MAX_SEQUENCES;

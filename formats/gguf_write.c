@@ -362,6 +362,25 @@ static pare_status write_part(job *j, size_t i, const char *path, pare_output_se
     return pare_output_set_add(set, w.out, err);
 }
 
+/* Of YaRN stock's runtime takes the paper's betas, and whole pairs. */
+static pare_status warn_of_yarn(const pare_hparams *hp, const char *path, pare_error *err)
+{
+    float fast = hp->yarn_beta_fast != 0 ? hp->yarn_beta_fast : 32,
+          slow = hp->yarn_beta_slow != 0 ? hp->yarn_beta_slow : 1;
+    pare_status st = PARE_OK;
+    if (hp->rope_scaling != PARE_ROPE_YARN)
+        return PARE_OK;
+    if (hp->yarn_exact)
+        st = pare_warn(err,
+                       "%s: YaRN ends its band at fractions of a pair ('truncate' is false), for which GGUF has no "
+                       "key; programs that run the file will round them",
+                       path);
+    if (st == PARE_OK && (fast != 32 || slow != 1))
+        st = pare_warn(err, "%s: YaRN's betas are %g and %g; most programs that run the file will take 32 and 1", path,
+                       (double)fast, (double)slow);
+    return st;
+}
+
 /* What the source says and stock's keys do not: its runtime then computes something else. */
 static pare_status warn_of_losses(const pare_model *m, const char *path, pare_error *err)
 {
@@ -400,11 +419,13 @@ static pare_status warn_of_losses(const pare_model *m, const char *path, pare_er
                       "%s: the weights of the experts are %s to a sum of one, for which other programs read no key for "
                       "architecture '%s'; they will do the opposite",
                       path, m->hp.expert_norm ? "scaled" : "not scaled", m->arch->name);
-    if (st == PARE_OK && m->arch != NULL && m->hp.yarn_exact)
+    if (st == PARE_OK && m->arch != NULL)
+        st = warn_of_yarn(&m->hp, path, err);
+    if (st == PARE_OK && m->arch != NULL && m->hp.latent_norm_eps != 0 && m->hp.latent_norm_eps != m->hp.norm_eps)
         st = pare_warn(err,
-                       "%s: YaRN ends its band at fractions of a pair ('truncate' is false), for which GGUF has no "
-                       "key; programs that run the file will round them",
-                       path);
+                       "%s: norms inside of latent attention add %g, others %g; GGUF has one key for both, so programs "
+                       "that run the file will add the second",
+                       path, (double)m->hp.latent_norm_eps, (double)m->hp.norm_eps);
     if (st == PARE_OK && m->arch != NULL && m->hp.expert_group_not_in_gguf)
         st = pare_warn(err,
                        "%s: groups of experts are chosen by the best %" PRIu32 " of each, for which GGUF has no key; "

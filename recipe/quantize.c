@@ -189,7 +189,7 @@ static pare_preset_model describe(planner *p)
         pare_hparams_guess(&hp, p->arch, &in->meta);
     m.n_layer = hp.n_layer;
     m.n_head = hp.n_head;
-    m.n_head_kv = hp.n_head_kv;
+    m.n_head_kv = pare_stored_heads(&hp);
     m.n_expert = hp.n_expert;
     return m;
 }

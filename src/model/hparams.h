@@ -153,6 +153,20 @@ static inline bool pare_layer_has_experts(const pare_hparams *hp, uint32_t layer
     return hp->n_expert > 0 && layer >= hp->n_layer_dense;
 }
 
+/* Key/value heads as a GGUF file counts them and a cache holds them: latent attention has one for all. */
+static inline uint32_t pare_stored_heads(const pare_hparams *hp)
+{
+    return hp->n_lora_kv > 0 && !hp->latent_whole ? 1 : hp->n_head_kv;
+}
+
+/* Elements that a cache holds of a token in a layer with attention, keys and values together. */
+static inline uint64_t pare_cache_width(const pare_hparams *hp)
+{
+    bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
+    return latent ? 2 * (uint64_t)hp->n_lora_kv + hp->n_rot
+                  : (uint64_t)hp->n_head_kv * ((uint64_t)hp->head_dim_k + hp->head_dim_v);
+}
+
 /* Tokens that attention of a layer sees, itself included; 0: all before. */
 static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
 {

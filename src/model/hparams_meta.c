@@ -449,13 +449,12 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         {"block_count", hp->n_layer},      {"context_length", hp->n_ctx_train},  {"embedding_length", hp->n_embd},
         {"feed_forward_length", hp->n_ff}, {"attention.head_count", hp->n_head},
     };
-    bool rms = arch->wiring.norm == PARE_NORM_RMS, shared_head = arch->latent && !hp->latent_whole;
-    uint32_t n_head_kv = shared_head ? 1 : hp->n_head_kv;
+    bool rms = arch->wiring.norm == PARE_NORM_RMS;
     pare_status st = PARE_OK;
     for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
         st = put_u32(arch, meta, counts[i].suffix, counts[i].v, err);
     if (st == PARE_OK && (lists_key(arch, "attention.head_count_kv") || hp->n_head_kv != hp->n_head))
-        st = put_u32(arch, meta, "attention.head_count_kv", n_head_kv, err);
+        st = put_u32(arch, meta, "attention.head_count_kv", pare_stored_heads(hp), err);
     if (st == PARE_OK)
         st = write_rope_scaling(hp, arch, meta, err);
     bool turns = arch->wiring.rope != PARE_ROPE_NONE;

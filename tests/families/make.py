@@ -28,7 +28,7 @@ def bias_of_choice(model):
     generator = torch.Generator().manual_seed(11)
     for name, b in sorted(model.named_buffers()):
         if name.endswith("e_score_correction_bias"):
-            b.copy_(0.2 * torch.randn(b.shape, generator=generator))
+            b.copy_((0.2 * torch.randn(b.shape, generator=generator)).to(torch.bfloat16))
 
 
 # name: (class of the model, class of its config, keyword arguments of the config)
@@ -229,7 +229,16 @@ FAMILIES = {
         dict(vocab_size=80, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=64,
              rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, attention_factor=1.3,
-                                  original_max_position_embeddings=16, beta_fast=2.5, beta_slow=0.2)),
+                                  original_max_position_embeddings=16)),
+    ),
+    # betas of its own, which stock reads no key for
+    "qwen3_yarn": (
+        "Qwen3ForCausalLM",
+        "Qwen3Config",
+        dict(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+             num_key_value_heads=1, head_dim=32, max_position_embeddings=64,
+             rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, beta_fast=2.5, beta_slow=0.2,
+                                  original_max_position_embeddings=16)),
     ),
     "qwen2_yarn": (
         "Qwen2ForCausalLM",
@@ -320,7 +329,7 @@ FAMILIES = {
         dict(DEEPSEEK, q_lora_rank=20, n_group=4, topk_group=2, n_routed_experts=12, num_experts_per_tok=3,
              routed_scaling_factor=2.5, norm_topk_prob=True, num_mtp_layers=0,
              rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=1.0,
-                                  original_max_position_embeddings=16, beta_fast=2.0, beta_slow=0.1)),
+                                  original_max_position_embeddings=16)),
         bias_of_choice,
     ),
     # whole queries, no groups, weights as they are, YaRN whose magnitudes are not said
