@@ -13,7 +13,19 @@ static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_
     return st == PARE_OK && clamp != 0 ? f->b->clamp(f->b, y, clamp, (size_t)s->n * n_rows, err) : st;
 }
 
-/* Norm of each head (or of all together), then RoPE, on q or k. */
+/* Norm of each head, or of all together, of q or k. */
+static pare_status normalize_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
+                                   const pare_forward_slice *s, float *x, pare_error *err)
+{
+    uint32_t dim = f->m->hp.head_dim_k;
+    if (l->w[norm_id] == NULL)
+        return PARE_OK;
+    if (f->m->arch->wiring.qk_norm_whole)
+        return pare_forward_normalize(f, l, norm_id, x, s->n, n_head * dim, x, err);
+    return pare_forward_normalize(f, l, norm_id, x, (uint64_t)s->n * n_head, dim, x, err);
+}
+
+/* Norm, then RoPE (or the other way round), on q or k. */
 static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight norm_id, uint32_t n_head,
                                  const pare_forward_slice *s, float *x, pare_error *err)
 {
@@ -21,22 +33,20 @@ static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight no
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
     bool windowed = f->cos_sin_window != NULL && pare_layer_window(hp, layer) > 0;
+    bool turns = wiring->rope != PARE_ROPE_NONE && hp->n_rot > 0 && !pare_layers_have(&hp->no_rope, layer);
+    const pare_rope rope = {.positions = s->positions,
+                            .n = s->n,
+                            .n_head = n_head,
+                            .head_dim = hp->head_dim_k,
+                            .n_rot = hp->n_rot,
+                            .layout = wiring->rope,
+                            .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
     pare_status st = PARE_OK;
-    if (l->w[norm_id] != NULL) {
-        uint64_t groups = wiring->qk_norm_whole ? s->n : (uint64_t)s->n * n_head;
-        uint32_t width = wiring->qk_norm_whole ? n_head * hp->head_dim_k : hp->head_dim_k;
-        st = pare_forward_normalize(f, l, norm_id, x, groups, width, x, err);
-    }
-    if (st != PARE_OK || wiring->rope == PARE_ROPE_NONE || hp->n_rot == 0 || pare_layers_have(&hp->no_rope, layer))
-        return st;
-    pare_rope rope = {.positions = s->positions,
-                      .n = s->n,
-                      .n_head = n_head,
-                      .head_dim = hp->head_dim_k,
-                      .n_rot = hp->n_rot,
-                      .layout = wiring->rope,
-                      .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
-    return f->b->rope(f->b, &rope, x, err);
+    if (!wiring->qk_norm_last)
+        st = normalize_heads(f, l, norm_id, n_head, s, x, err);
+    if (st == PARE_OK && turns)
+        st = f->b->rope(f->b, &rope, x, err);
+    return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, s, x, err) : st;
 }
 
 /* Keys and values of the slice from f->k and f->v to their places in the cache. */

@@ -113,10 +113,15 @@ static pare_status check_layer(const pare_forward *f, const pare_forward_weights
     return check_ffn(f, l, i, err);
 }
 
-pare_status pare_forward_check_supported(const pare_model *m, pare_error *err)
+pare_status pare_forward_check_supported(const pare_model *m, uint32_t n_ctx, pare_error *err)
 {
     if (m->arch == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
+    if (m->hp.attn_steeper > 0 && m->hp.rope_ctx_orig > 0 && n_ctx > m->hp.rope_ctx_orig)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: windows of %" PRIu32 " tokens; this model's are evaluated up to %" PRIu32
+                         ", behind which it scales queries",
+                         m->path, n_ctx, m->hp.rope_ctx_orig);
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);

@@ -225,7 +225,7 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
 pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
                                      uint32_t n_tokens, pare_error *err)
 {
-    pare_status st = pare_forward_check_supported(m, err);
+    pare_status st = pare_forward_check_supported(m, n_ctx, err);
     if (st != PARE_OK)
         return st;
     if (n_ctx == 0 || n_ctx > INT32_MAX || n_tokens == 0 || n_tokens > INT32_MAX)

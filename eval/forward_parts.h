@@ -88,7 +88,7 @@ struct pare_forward {
 
 /* What the pass cannot compute yet. Each is a part of a layer of its own: a second form of attention or of the
  * feed-forward part, chosen by the weights that are there. */
-pare_status pare_forward_check_supported(const pare_model *m, pare_error *err);
+pare_status pare_forward_check_supported(const pare_model *m, uint32_t n_ctx, pare_error *err);
 
 /* Are all weights there that the pass reads, with the shapes that the hyperparameters say? */
 pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err);

@@ -104,6 +104,7 @@ typedef struct pare_wiring {
     bool parallel_residual;     /* attention and FFN read the same residual, both are added */
     bool norm_after;            /* norms only after attention and FFN (OLMo 2): no attn_norm / ffn_norm */
     bool qk_norm_whole;         /* q/k norm across all heads together, else per head */
+    bool qk_norm_last;          /* q/k norm behind RoPE */
     bool in_turn_with_ffn_norm; /* layers that have a norm before the FFN of its own are not parallel (StableLM) */
     bool post_norm_feeds_ffn;   /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
     bool attn_gated; /* a head's query comes with a gate behind it; what it attends to is times sigmoid(gate) */

@@ -35,6 +35,17 @@ pare_status pare_config_positive(const json_t *config, const char *path, const c
     return st == PARE_OK && found ? check_positive(v, path, key, out, err) : st;
 }
 
+pare_status pare_config_not_negative(const json_t *config, const char *path, const char *key, float *out,
+                                     pare_error *err)
+{
+    const json_t *v = json_object_get(config, key);
+    if (v != NULL && json_is_number(v) && json_number_value(v) == 0) {
+        *out = 0;
+        return PARE_OK;
+    }
+    return pare_config_positive(config, path, key, out, err);
+}
+
 pare_status pare_meta_positive(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err)
 {
     bool found = false;

@@ -18,6 +18,10 @@ pare_status pare_config_expect(const json_t *config, const char *path, const cha
 pare_status pare_config_positive(const json_t *config, const char *path, const char *key, float *out, pare_error *err);
 pare_status pare_meta_positive(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err);
 
+/* The same from 0 on. */
+pare_status pare_config_not_negative(const json_t *config, const char *path, const char *key, float *out,
+                                     pare_error *err);
+
 /* Give members other names, {from, to}; take members out. NULL-terminated. False: no memory. */
 bool pare_config_rename(json_t *config, const char *const (*names)[2]);
 void pare_config_drop(json_t *config, const char *const *keys);

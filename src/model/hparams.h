@@ -129,10 +129,11 @@ typedef struct pare_hparams {
         yarn_log_mul; /* YARN: mscale_all_dim, by which latent attention's scores grow (model/rope_yarn.c); 0: none */
     bool yarn_exact;  /* YARN: the band between the two scalings ends at fractions of a pair */
     float embd_scale; /* token embeddings are multiplied by it; 0 counts as 1 */
-    float residual_scale;              /* each branch is multiplied by it before it is added; 0 counts as 1 */
-    float logit_scale;                 /* logits are multiplied by it; 0 counts as 1 */
-    float logit_divisor;               /* and divided by this; 0 counts as 1 */
-    float attn_scale;                  /* of q.k; 0: 1 / sqrt(head_dim_k) */
+    float residual_scale; /* each branch is multiplied by it before it is added; 0 counts as 1 */
+    float logit_scale;    /* logits are multiplied by it; 0 counts as 1 */
+    float logit_divisor;  /* and divided by this; 0 counts as 1 */
+    float attn_scale;     /* of q.k; 0: 1 / sqrt(head_dim_k) */
+    float attn_steeper;   /* queries at position p are multiplied by 1 + this * ln(1 + floor(p / rope_ctx_orig)) */
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
     float qkv_clamp;                   /* queries, keys and values lie between minus it and it; 0: wherever they do */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */

@@ -270,6 +270,21 @@ static pare_status read_longrope(pare_hparams *hp, const pare_arch *arch, const 
     return st;
 }
 
+/* Hunyuan's 'dynamic' raises the base once and for all. */
+static pare_status read_alpha(pare_hparams *hp, const json_t *rope, const char *path, pare_error *err)
+{
+    bool found = false;
+    float alpha = 1;
+    double dim = hp->head_dim_k > 0 ? hp->head_dim_k : hp->n_embd / hp->n_head;
+    pare_status st = get_float(rope, path, "alpha", 1e9, &alpha, &found, err);
+    if (st == PARE_OK && found && dim > 2)
+        hp->rope_base = (float)((double)hp->rope_base * pow((double)alpha, dim / (dim - 2)));
+    if (st == PARE_OK && !pare_hparams_positive((double)hp->rope_base, 1e30))
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: 'alpha' of %g makes RoPE's base %g", path, (double)alpha,
+                       (double)hp->rope_base);
+    return st;
+}
+
 static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const json_t *config, const json_t *rope,
                                 const char *path, pare_error *err)
 {
@@ -283,6 +298,8 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
         return read_llama3(hp, arch, rope, path, err);
     if (pare_str_equal(type, "longrope") || pare_str_equal(type, "su"))
         return read_longrope(hp, arch, config, rope, path, err);
+    if (pare_str_equal(type, "dynamic") && json_object_get(rope, "alpha") != NULL)
+        return read_alpha(hp, rope, path, err);
     if (pare_str_equal(type, "dynamic"))
         return pare_warn(err, "%s: RoPE scaling 'dynamic' acts only beyond max_position_embeddings and is left out",
                          path);
