@@ -342,6 +342,45 @@ static inline size_t find_scale(const scale_fields *where, size_t n_bytes, const
     return SIZE_MAX;
 }
 
+/* Whether one of n plain numbers of 2 or 4 bytes is not finite: without an end in the middle, it becomes vectors. */
+static bool any_2(const uint8_t *src, size_t n, const uint8_t *mask, const uint8_t *value)
+{
+    uint16_t m, v, x, bad = 0;
+    memcpy(&m, mask, sizeof m);
+    memcpy(&v, value, sizeof v);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&x, src + i * sizeof x, sizeof x);
+        bad = (uint16_t)(bad | ((x & m) == v));
+    }
+    return bad != 0;
+}
+
+static bool any_4(const uint8_t *src, size_t n, const uint8_t *mask, const uint8_t *value)
+{
+    uint32_t m, v, x, bad = 0;
+    memcpy(&m, mask, sizeof m);
+    memcpy(&v, value, sizeof v);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&x, src + i * sizeof x, sizeof x);
+        bad |= (x & m) == v;
+    }
+    return bad != 0;
+}
+
+/* The first of n plain numbers that is not finite, or n; it is looked for in the piece that has one. */
+static size_t skip_finite(const scale_fields *where, const uint8_t *src, size_t n_bytes, size_t n)
+{
+    enum { PIECE = 4096 };
+    bool (*any)(const uint8_t *, size_t, const uint8_t *, const uint8_t *) = n_bytes == 2 ? any_2 : any_4;
+    uint8_t mask[8], value[8]; /* in the order of the bytes in memory, which are what is compared */
+    pare_store_u64le(mask, where->format->mask);
+    pare_store_u64le(value, where->format->value);
+    for (size_t i = 0; i < n; i += PIECE)
+        if (any(src + i * n_bytes, n - i < PIECE ? n - i : PIECE, mask, value))
+            return i;
+    return n;
+}
+
 bool pare_scale_blocks(pare_type type, void *blocks, size_t n_blocks, float factor)
 {
     const scale_fields *where = &scales[type];
@@ -361,6 +400,11 @@ size_t pare_find_nonfinite_block(pare_type type, const void *src, size_t n_block
     size_t n_bytes = where->format->n_bytes, stride = infos[type].block_bytes;
     if (where->n == 0)
         return SIZE_MAX;
+    if (stride == n_bytes && (n_bytes == 2 || n_bytes == 4)) {
+        size_t skip = skip_finite(where, field, n_bytes, n_blocks);
+        size_t bad = find_scale(where, n_bytes, field + skip * stride, stride, n_blocks - skip);
+        return bad == SIZE_MAX ? bad : skip + bad;
+    }
     if (n_bytes == 2)
         return find_scale(where, 2, field, stride, n_blocks);
     if (n_bytes == 4)

@@ -217,6 +217,14 @@ static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t 
     return st;
 }
 
+/* The pages of the matrices whose last row is among these: those before have been read. */
+static void release_transposed(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const transposed *v = t->ctx;
+    for (uint64_t m = row / v->n_out; (m + 1) * v->n_out <= row + n_rows; m++)
+        pare_tensor_release(&v->src, m * v->n_in, v->n_in);
+}
+
 pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
                                 pare_error *err)
 {
@@ -237,7 +245,7 @@ pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_
     *out = *src;
     out->data = NULL;
     out->read = read_transposed;
-    out->release = NULL;
+    out->release = release_transposed;
     out->ctx = v;
     out->base = &v->src;
     out->scratch_bytes = src->scratch_bytes + (size_t)src->row_bytes;
@@ -418,6 +426,20 @@ static pare_status read_share(const pare_tensor *t, uint64_t row, uint64_t n_row
     return st;
 }
 
+/* The pages of all shares of these rows: another share that is read later finds them in the page cache. */
+static void release_share(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const sharing *s = t->ctx;
+    uint64_t count = s->share.count, first = row / s->n, last = n_rows > 0 ? (row + n_rows - 1) / s->n : first;
+    if (n_rows == 0)
+        return;
+    for (uint64_t m = first; m <= last; m++) {
+        uint64_t from = m == first ? row % s->n : 0, to = m == last ? (row + n_rows - 1) % s->n + 1 : s->n;
+        uint64_t at = m * s->n * count + (s->share.in_turn ? from * count : s->share.index * s->n + from);
+        pare_tensor_release(&s->src, at, (to - from) * (s->share.in_turn ? count : 1));
+    }
+}
+
 static pare_status read_shared_elements(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     const sharing *s = t->ctx;
@@ -459,7 +481,7 @@ pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tens
     *out = *src;
     out->data = NULL;
     out->read = per_element ? read_shared_elements : read_share;
-    out->release = NULL;
+    out->release = per_element ? NULL : release_share;
     out->ctx = s;
     out->base = &s->src;
     out->scratch_bytes = src->scratch_bytes + (per_element ? (size_t)src->row_bytes : 0);

@@ -336,7 +336,7 @@ pare_status pare_view_codes(pare_arena *arena, pare_tensor *out, const pare_code
 /* ---- FP4 ---- */
 
 /* Nibbles 0..2k-1 of k bytes, the first in the low half, into bytes that hold nibble j below and j + k above. */
-static void regroup(const uint8_t *from, uint8_t *to, size_t k)
+static inline void regroup(const uint8_t *restrict from, uint8_t *restrict to, size_t k)
 {
     const uint8_t *low = from, *high = from + k / 2; /* k is even */
     for (size_t j = 0; j < k / 2; j++) {
@@ -379,6 +379,13 @@ static pare_status regroup_row(const pare_tensor *t, uint64_t row, const uint8_t
     return PARE_OK;
 }
 
+/* A stored row where it is mapped, else read to room. */
+static pare_status stored_row(const pare_tensor *t, uint64_t row, uint8_t *room, const uint8_t **out, pare_error *err)
+{
+    *out = t->data != NULL ? t->data + row * t->row_bytes : room;
+    return t->data != NULL ? PARE_OK : pare_tensor_read(t, row, 1, room, err);
+}
+
 static pare_status read_fp4(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     const codes *v = t->ctx;
@@ -388,9 +395,10 @@ static pare_status read_fp4(const pare_tensor *t, uint64_t row, uint64_t n_rows,
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", t->name, bytes);
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
-        if ((st = pare_tensor_read(&v->code, row + i, 1, stored, err)) == PARE_OK &&
-            (st = pare_tensor_read(&v->scale, row + i, 1, stored + code_bytes, err)) == PARE_OK)
-            st = regroup_row(t, row + i, stored, stored + code_bytes, (uint8_t *)dst + i * t->row_bytes, err);
+        const uint8_t *code, *scale;
+        if ((st = stored_row(&v->code, row + i, stored, &code, err)) == PARE_OK &&
+            (st = stored_row(&v->scale, row + i, stored + code_bytes, &scale, err)) == PARE_OK)
+            st = regroup_row(t, row + i, code, scale, (uint8_t *)dst + i * t->row_bytes, err);
     }
     pare_scratch_free(stored, bytes);
     return st;
