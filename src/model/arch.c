@@ -92,12 +92,21 @@ char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint3
     return dst;
 }
 
+const char *pare_arch_shared_key(const pare_arch *arch, const pare_hf_class *class)
+{
+    const pare_arch_weight *up = pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP);
+    if (class->shared != NULL || up == NULL || arch->routing_keys || (up->flags & PARE_IF_SHARED))
+        return class->shared;
+    return "shared_expert_intermediate_size";
+}
+
 const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp)
 {
     const pare_hf_class *second = NULL;
     for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++) {
         if ((c->experts != NULL) != (hp->n_expert > 0) ||
-            (c->expert_score != PARE_EXPERT_USUAL && c->expert_score != pare_arch_expert_score(arch, hp)))
+            (c->expert_score != PARE_EXPERT_USUAL && c->expert_score != pare_arch_expert_score(arch, hp)) ||
+            (c->experts != NULL && pare_arch_shared_key(arch, c) == NULL && hp->n_ff_shared > 0 && !arch->routing_keys))
             continue;
         if (!arch->window_key || (c->window != PARE_WINDOW_NONE) == (hp->window > 0))
             return c;

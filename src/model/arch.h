@@ -245,6 +245,8 @@ typedef struct pare_hf_class {
     } absent;
     bool head_dim_key;     /* transformers fills in head_dim: key_length and value_length are always written */
     const char *experts;   /* key of the number of experts: "num_experts"; NULL: a dense model */
+    const char *shared;    /* key of the width of a shared expert; NULL: shared_expert_intermediate_size where every
+                            * model of the family has one, else none (PARE_IF_SHARED) */
     const char *section;   /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
     const char *act_alias; /* a further word for the family's activation: "gelu" for what Gemma makes of it */
     pare_expert_score expert_score; /* of this class; USUAL: the family's */
@@ -314,6 +316,9 @@ char *pare_arch_hf_name(char *dst, size_t size, const pare_arch_weight *w, uint3
  * them as it does; and has a window as the model, where the family's GGUF files say so. */
 const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hparams *hp);
 pare_expert_score pare_arch_expert_score(const pare_arch *arch, const pare_hparams *hp); /* never USUAL */
+
+/* The key of config.json for the width of the shared expert; NULL: there is none. */
+const char *pare_arch_shared_key(const pare_arch *arch, const pare_hf_class *class);
 
 /* A family whose every model has experts. */
 bool pare_arch_needs_experts(const pare_arch *arch);

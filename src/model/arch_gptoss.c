@@ -3,6 +3,7 @@
  * rows. Sources: transformers models/gpt_oss; llama.cpp conversion/gpt_oss.py, src/models/openai-moe.cpp. */
 #include "core/json.h"
 #include "model/arch.h"
+#include "model/arch_words.h"
 
 #define USUAL_ALPHA 1.702f /* what stock's runtime computes with */
 #define USUAL_LIMIT 7.0f
@@ -54,18 +55,6 @@ static const pare_arch_weight weights[] = {
      PARE_NO_SUFFIX | PARE_BIAS_REQUIRED},
 };
 
-/* A number above 0; absent leaves it. */
-static pare_status read_number(const json_t *config, const char *path, const char *key, float *out, pare_error *err)
-{
-    bool found = false;
-    double v = (double)*out;
-    pare_status st = pare_json_f64(config, path, key, &v, &found, err);
-    if (st == PARE_OK && !(v > 0 && v <= 1e9))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed is above 0 up to 1e9", path, key, v);
-    *out = (float)v;
-    return st;
-}
-
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
     bool found = false;
@@ -74,21 +63,10 @@ static pare_status from_config(pare_hparams *hp, const json_t *config, const cha
     hp->attn_bias = true; /* where the config does not say */
     pare_status st = pare_json_bool(config, path, "attention_bias", &hp->attn_bias, &found, err);
     if (st == PARE_OK)
-        st = read_number(config, path, "swiglu_alpha", &hp->glu_alpha, err);
+        st = pare_config_positive(config, path, "swiglu_alpha", &hp->glu_alpha, err);
     if (st == PARE_OK)
-        st = read_number(config, path, "swiglu_limit", &hp->glu_limit, err);
+        st = pare_config_positive(config, path, "swiglu_limit", &hp->glu_limit, err);
     hp->glu_not_in_gguf = hp->glu_alpha != USUAL_ALPHA || hp->glu_limit != USUAL_LIMIT;
-    return st;
-}
-
-static pare_status meta_number(const pare_meta *meta, const char *path, const char *key, float *out, pare_error *err)
-{
-    bool found = false;
-    double v = (double)*out;
-    pare_status st = pare_meta_f64(meta, path, key, &v, &found, err);
-    if (st == PARE_OK && !(v > 0 && v <= 1e9))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed is above 0 up to 1e9", path, key, v);
-    *out = (float)v;
     return st;
 }
 
@@ -96,8 +74,8 @@ static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char
 {
     hp->glu_alpha = USUAL_ALPHA;
     hp->glu_limit = USUAL_LIMIT;
-    pare_status st = meta_number(meta, path, "gpt-oss.swiglu_alpha", &hp->glu_alpha, err);
-    return st == PARE_OK ? meta_number(meta, path, "gpt-oss.swiglu_limit", &hp->glu_limit, err) : st;
+    pare_status st = pare_meta_positive(meta, path, "gpt-oss.swiglu_alpha", &hp->glu_alpha, err);
+    return st == PARE_OK ? pare_meta_positive(meta, path, "gpt-oss.swiglu_limit", &hp->glu_limit, err) : st;
 }
 
 /* Keys that stock does not read: they stand only where they are needed. */

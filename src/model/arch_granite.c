@@ -1,10 +1,7 @@
 /* Granite 3: Llama with factors for the embeddings, the attention scores, the branches of a layer and the logits.
  * Sources: transformers models/granite; llama.cpp conversion/granite.py, src/models/granite.cpp. */
-#include "core/json.h"
 #include "model/arch.h"
 #include "model/arch_words.h"
-
-#include <math.h>
 
 static const pare_hf_class classes[] = {
     {"GraniteForCausalLM", "granite", PARE_WINDOW_NONE, .absent = {.n_ctx = 2048, .norm_eps = 1e-6f}},
@@ -27,62 +24,14 @@ static const pare_arch_weight weights[] = {
     {PARE_W_FFN_DOWN, "model.layers.%u.mlp.down_proj", {PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, PARE_BIAS_FFN},
 };
 
-/* The factors, where each stands on both sides. What a config leaves out is 1, for the scores as well. */
-enum { N_FACTORS = 4 };
-static const struct {
-    const char *config, *meta;
-} factors[N_FACTORS] = {{"attention_multiplier", "granite.attention.scale"},
-                        {"embedding_multiplier", "granite.embedding_scale"},
-                        {"residual_multiplier", "granite.residual_scale"},
-                        {"logits_scaling", "granite.logit_scale"}};
-
-static float *factor_of(pare_hparams *hp, int i)
-{
-    float *const at[N_FACTORS] = {&hp->attn_scale, &hp->embd_scale, &hp->residual_scale, &hp->logit_divisor};
-    return at[i];
-}
-
-static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
-{
-    pare_status st = PARE_OK;
-    for (int i = 0; i < N_FACTORS && st == PARE_OK; i++) {
-        *factor_of(hp, i) = 1;
-        st = pare_config_positive(config, path, factors[i].config, factor_of(hp, i), err);
-    }
-    return st;
-}
-
 static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
 {
-    pare_status st = PARE_OK;
-    for (int i = 0; i < N_FACTORS && st == PARE_OK; i++)
-        st = pare_meta_positive(meta, path, factors[i].meta, factor_of(hp, i), err);
-    return st;
+    return pare_multipliers_from_meta(hp, meta, "granite", path, err);
 }
 
 static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
 {
-    pare_hparams copy = *hp;
-    pare_status st = pare_meta_set_u32(meta, "granite.vocab_size", hp->n_vocab, err);
-    if (st == PARE_OK)
-        st = pare_meta_set_u32(meta, "granite.rope.dimension_count", hp->n_rot, err);
-    for (int i = 0; i < N_FACTORS && st == PARE_OK; i++)
-        if (*factor_of(&copy, i) != 0)
-            st = pare_meta_set_f32(meta, factors[i].meta, *factor_of(&copy, i), err);
-    return st;
-}
-
-/* A file without a scale of scores has the usual one, a config without it 1. */
-static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
-{
-    pare_hparams copy = *hp;
-    bool ok = true;
-    if (hp->attn_scale == 0)
-        copy.attn_scale = (float)(1.0 / sqrt((double)hp->head_dim_k));
-    for (int i = 0; i < N_FACTORS; i++)
-        if (*factor_of(&copy, i) != 0)
-            ok = ok && json_object_set_new(config, factors[i].config, pare_json_float(*factor_of(&copy, i))) == 0;
-    return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+    return pare_multipliers_to_meta(hp, meta, "granite", err);
 }
 
 const pare_arch pare_arch_granite = {
@@ -91,8 +40,8 @@ const pare_arch pare_arch_granite = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
-    .from_config = from_config,
+    .from_config = pare_multipliers_from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,
-    .to_config = to_config,
+    .to_config = pare_multipliers_to_config,
 };

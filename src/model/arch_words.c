@@ -3,6 +3,7 @@
 #include "model/hparams_limits.h"
 
 #include <math.h>
+#include <stdio.h>
 
 pare_status pare_config_expect(const json_t *config, const char *path, const char *arch_name,
                                const pare_config_switch *switches, size_t n, pare_error *err)
@@ -151,4 +152,69 @@ pare_status pare_config_want_tied(const pare_hparams *hp, const char *path, pare
     return pare_fail(err, PARE_ERR_UNSUPPORTED,
                      "%s: 'tie_word_embeddings' is false, but models of this family have no output matrix of their own",
                      path);
+}
+
+enum { N_MULTIPLIERS = 4 };
+static const struct {
+    const char *config, *meta;
+} multipliers[N_MULTIPLIERS] = {{"attention_multiplier", "attention.scale"},
+                                {"embedding_multiplier", "embedding_scale"},
+                                {"residual_multiplier", "residual_scale"},
+                                {"logits_scaling", "logit_scale"}};
+
+static float *multiplier(pare_hparams *hp, int i)
+{
+    float *const at[N_MULTIPLIERS] = {&hp->attn_scale, &hp->embd_scale, &hp->residual_scale, &hp->logit_divisor};
+    return at[i];
+}
+
+pare_status pare_multipliers_from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (int i = 0; i < N_MULTIPLIERS && st == PARE_OK; i++) {
+        *multiplier(hp, i) = 1;
+        st = pare_config_positive(config, path, multipliers[i].config, multiplier(hp, i), err);
+    }
+    return st;
+}
+
+pare_status pare_multipliers_from_meta(pare_hparams *hp, const pare_meta *meta, const char *arch_name, const char *path,
+                                       pare_error *err)
+{
+    char key[128];
+    pare_status st = PARE_OK;
+    for (int i = 0; i < N_MULTIPLIERS && st == PARE_OK; i++) {
+        snprintf(key, sizeof key, "%s.%s", arch_name, multipliers[i].meta);
+        st = pare_meta_positive(meta, path, key, multiplier(hp, i), err);
+    }
+    return st;
+}
+
+pare_status pare_multipliers_to_meta(const pare_hparams *hp, pare_meta *meta, const char *arch_name, pare_error *err)
+{
+    char key[128];
+    pare_hparams copy = *hp;
+    snprintf(key, sizeof key, "%s.vocab_size", arch_name);
+    pare_status st = pare_meta_set_u32(meta, key, hp->n_vocab, err);
+    snprintf(key, sizeof key, "%s.rope.dimension_count", arch_name);
+    if (st == PARE_OK)
+        st = pare_meta_set_u32(meta, key, hp->n_rot, err);
+    for (int i = 0; i < N_MULTIPLIERS && st == PARE_OK; i++) {
+        snprintf(key, sizeof key, "%s.%s", arch_name, multipliers[i].meta);
+        if (*multiplier(&copy, i) != 0)
+            st = pare_meta_set_f32(meta, key, *multiplier(&copy, i), err);
+    }
+    return st;
+}
+
+pare_status pare_multipliers_to_config(const pare_hparams *hp, json_t *config, pare_error *err)
+{
+    pare_hparams copy = *hp;
+    bool ok = true;
+    if (hp->attn_scale == 0)
+        copy.attn_scale = (float)(1.0 / sqrt((double)hp->head_dim_k));
+    for (int i = 0; i < N_MULTIPLIERS; i++)
+        if (*multiplier(&copy, i) != 0)
+            ok = ok && json_object_set_new(config, multipliers[i].config, pare_json_float(*multiplier(&copy, i))) == 0;
+    return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }

@@ -23,7 +23,6 @@ static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", "
 static const char *const k_vocab[] = {"vocab_size", NULL};
 static const char *const k_used[] = {"num_experts_per_tok", NULL};
 static const char *const k_ff_expert[] = {"moe_intermediate_size", NULL};
-static const char *const k_ff_shared[] = {"shared_expert_intermediate_size", NULL};
 static const char *const k_norm_topk[] = {"norm_topk_prob", NULL};
 static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", "activation", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
@@ -97,8 +96,9 @@ static pare_status check_sparse_layers(const json_t *config, const char *path, p
 static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                 const json_t *config, const char *path, pare_error *err)
 {
-    const char *const k_experts[] = {class->experts, NULL};
-    bool found = false, shared = pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP) != NULL;
+    const char *const k_experts[] = {class->experts, NULL}, *const k_shared[] = {pare_arch_shared_key(arch, class),
+                                                                                 NULL};
+    bool found = false;
     if (class->experts == NULL)
         return PARE_OK;
     pare_status st = get_u32(config, path, k_experts, PARE_MAX_EXPERTS, class->absent.n_expert, &hp->n_expert, err);
@@ -107,8 +107,8 @@ static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const p
     if (st == PARE_OK && arch->expert_ff_key)
         st = get_u32(config, path, k_ff_expert, PARE_MAX_FF,
                      class->absent.n_ff_expert != 0 ? class->absent.n_ff_expert : hp->n_ff, &hp->n_ff_expert, err);
-    if (st == PARE_OK && shared && !arch->routing_keys)
-        st = get_u32(config, path, k_ff_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
+    if (st == PARE_OK && *k_shared != NULL)
+        st = get_u32(config, path, k_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
     hp->expert_norm = class->norm_topk_key ? class->absent.norm_topk : arch->expert_norm;
     if (st == PARE_OK && class->norm_topk_key)
         st = pare_json_bool(config, path, *k_norm_topk, &hp->expert_norm, &found, err);
@@ -508,8 +508,8 @@ static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const par
     ok = json_object_set_new(config, *k_used, json_integer(hp->n_expert_used)) == 0 && ok;
     if (arch->expert_ff_key)
         ok = json_object_set_new(config, *k_ff_expert, json_integer(hp->n_ff_expert)) == 0 && ok;
-    if (hp->n_ff_shared > 0 && !arch->routing_keys)
-        ok = json_object_set_new(config, *k_ff_shared, json_integer(hp->n_ff_shared)) == 0 && ok;
+    if (pare_arch_shared_key(arch, class) != NULL)
+        ok = json_object_set_new(config, pare_arch_shared_key(arch, class), json_integer(hp->n_ff_shared)) == 0 && ok;
     if (class->norm_topk_key)
         ok = json_object_set_new(config, *k_norm_topk, json_boolean(hp->expert_norm)) == 0 && ok;
     return ok;

@@ -153,8 +153,9 @@ static pare_status read_experts(source *s, const pare_arch *arch, pare_hparams *
         hp->n_ff_expert = hp->n_expert_used > 0 ? hp->n_ff / hp->n_expert_used : 0;
         st = get_u32(s, "expert_feed_forward_length", 1, PARE_MAX_FF, &hp->n_ff_expert, err);
     }
-    if (st == PARE_OK && pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP) != NULL) {
-        hp->n_ff_shared = hp->n_ff;
+    const pare_arch_weight *shared = pare_arch_weight_of(arch, PARE_W_FFN_UP_SHEXP);
+    if (st == PARE_OK && shared != NULL) {
+        hp->n_ff_shared = shared->flags & PARE_IF_SHARED ? 0 : hp->n_ff;
         st = get_u32(s, "expert_shared_feed_forward_length", 1, PARE_MAX_FF, &hp->n_ff_shared, err);
     }
     hp->expert_norm = arch->expert_norm;

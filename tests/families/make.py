@@ -33,6 +33,22 @@ def bias_of_choice(model):
 
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
+    # gate and up of all experts in one tensor; factors; with a shared expert the same again
+    "granitemoe": (
+        "GraniteMoeForCausalLM",
+        "GraniteMoeConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, num_local_experts=5, num_experts_per_tok=2, max_position_embeddings=64,
+             embedding_multiplier=1.7, logits_scaling=2.5, residual_multiplier=0.6, attention_multiplier=0.3,
+             tie_word_embeddings=True, pad_token_id=0),
+    ),
+    "granitemoe_shared": (
+        "GraniteMoeSharedForCausalLM",
+        "GraniteMoeSharedConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=4, num_local_experts=4, num_experts_per_tok=3, shared_intermediate_size=40,
+             max_position_embeddings=64, attention_multiplier=0.2, logits_scaling=0.5, pad_token_id=0),
+    ),
     # experts [expert, in, out] with gate and up in turn, sinks, a window in every other layer, YaRN
     "gpt_oss": (
         "GptOssForCausalLM",
