@@ -13,7 +13,8 @@ static pare_status want_output(const pare_forward *f, pare_error *err)
     if (!f->m->arch->wiring.encoder)
         return PARE_OK;
     return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                     "%s: architecture '%s' is an encoder: its result are states of tokens, not logits of a next one",
+                     "%s: architecture '%s' is an encoder: its result are states of tokens, not logits of a next one; "
+                     "'pare compare --embedding' measures them",
                      f->m->path, f->m->arch->name);
 }
 

@@ -263,6 +263,7 @@ pare_status pare_content_build(pare_page *page, const pare_report_input *in, par
     add_models(&c);
     pare_content_figures(&c);
     pare_content_plots(&c);
+    pare_content_embeddings(&c);
     pare_content_tasks(&c);
     pare_content_first_tokens(&c);
     pare_content_tensors(&c);

@@ -28,6 +28,7 @@ pare_status pare_content_build(pare_page *page, const pare_report_input *in, par
 /* Its parts, in order; each adds nothing when there is nothing to say. */
 void pare_content_figures(const pare_content *c);
 void pare_content_plots(const pare_content *c);
+void pare_content_embeddings(const pare_content *c);
 void pare_content_tasks(const pare_content *c);
 void pare_content_first_tokens(const pare_content *c);
 void pare_content_tensors(const pare_content *c);

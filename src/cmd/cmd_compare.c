@@ -21,7 +21,7 @@ static pare_status open_candidates(cmd_comparison *c, pare_error *err)
     for (size_t k = 0; k < c->n && st == PARE_OK; k++) {
         c->models[k] = &c->candidates[k].model;
         st = pare_model_open(&c->candidates[k].model, c->args->operands[k + 1], 0, err);
-        if (st == PARE_OK && c->n_texts + c->tasks.n > 0)
+        if (st == PARE_OK && c->n_texts + c->n_pair_files + c->tasks.n > 0)
             st = cmd_check_vocabularies(&c->reference, &c->candidates[k].model, err);
     }
     return st;
@@ -49,15 +49,17 @@ static pare_status open_tasks(cmd_comparison *c, pare_error *err)
 
 static pare_status open_all(cmd_comparison *c, pare_error *err)
 {
-    c->n_texts = cmd_count(c->args, OPT_FILE);
+    c->n_texts = cmd_has(c->args, OPT_EMBEDDING) ? 0 : cmd_count(c->args, OPT_FILE);
     pare_status st = open_tasks(c, err); /* before any model runs, so that a wrong file is told at once */
+    if (st == PARE_OK)
+        st = cmd_open_pairs(c, err);
     if (st == PARE_OK)
         st = cmd_devices_open(&c->devices, c->args, CMD_MAX_DEVICES, err);
     if (st == PARE_OK)
         st = pare_model_open(&c->reference, c->args->operands[0], 0, err);
     if (st == PARE_OK)
         st = open_candidates(c, err);
-    if (st == PARE_OK && c->n_texts + c->tasks.n > 0)
+    if (st == PARE_OK && c->n_texts + c->n_pair_files + c->tasks.n > 0)
         st = cmd_open_tokenizer(&c->tokenizer, &c->reference, &c->run.bos, err);
     return st;
 }
@@ -174,11 +176,25 @@ static void check_drops(const cmd_comparison *c, json_t *failures)
         }
 }
 
+static void check_cosines(const cmd_comparison *c, json_t *failures)
+{
+    const double limit = cmd_real(c->args, OPT_FAIL_UNDER);
+    for (size_t k = 0; k < c->n && cmd_has(c->args, OPT_FAIL_UNDER); k++)
+        for (size_t i = 0; i < c->n_pair_files; i++) {
+            const pare_embedding_drift *d = &c->candidates[k].embeddings[i];
+            if (!(d->cosine.value >= limit))
+                add_failure(failures, "%s: %s: mean cosine %.6f is below the limit %.6g", c->models[k]->path,
+                            c->pair_files[i].file.name, d->cosine.value, limit);
+        }
+}
+
 static pare_status check_limits(const cmd_comparison *c, json_t *failures, pare_error *err)
 {
     pare_status st = check_divergence(c, failures, err);
     if (st == PARE_OK)
         check_drops(c, failures);
+    if (st == PARE_OK)
+        check_cosines(c, failures);
     return st;
 }
 
@@ -220,8 +236,10 @@ static void close_all(cmd_comparison *c)
         pare_weight_drift_close(&candidate->weights);
         free(candidate->first);
         free(candidate->tasks);
+        free(candidate->embeddings);
         pare_model_close(&candidate->model);
     }
+    cmd_close_pairs(c);
     cmd_tasks_close(&c->tasks);
     pare_tokenizer_close(c->tokenizer);
     pare_model_close(&c->reference);
@@ -232,6 +250,13 @@ static void close_all(cmd_comparison *c)
 
 static pare_status check_options(const cmd_args *args, pare_error *err)
 {
+    if (cmd_has(args, OPT_EMBEDDING) && !cmd_has(args, OPT_FILE))
+        return pare_fail(err, PARE_ERR_USAGE, "compare: --embedding needs -f TEXT");
+    if ((cmd_has(args, OPT_FAIL_UNDER) || cmd_has(args, OPT_POOLING)) && !cmd_has(args, OPT_EMBEDDING))
+        return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-under and --pooling need --embedding");
+    if (cmd_has(args, OPT_FAIL_OVER) && cmd_has(args, OPT_EMBEDDING))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "compare: --fail-over is a limit of divergence; of embeddings there is --fail-under COSINE");
     if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_FILE))
         return pare_fail(err, PARE_ERR_USAGE, "compare: --fail-over needs -f TEXT");
     if (cmd_has(args, OPT_FAIL_DROP) && !cmd_has(args, OPT_TASK))
@@ -251,6 +276,8 @@ pare_status cmd_compare(const cmd_args *args, pare_error *err)
         st = cmd_check_report(&c, err);
     if (st == PARE_OK)
         st = compare_texts(&c, err);
+    if (st == PARE_OK)
+        st = cmd_compare_embeddings(&c, err);
     if (st == PARE_OK)
         st = cmd_compare_tasks(&c, err);
     if (st == PARE_OK)

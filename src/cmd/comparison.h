@@ -2,9 +2,11 @@
 #ifndef PARE_CMD_COMPARISON_H
 #define PARE_CMD_COMPARISON_H
 
+#include "cmd/pair_file.h"
 #include "cmd/task_report.h"
 #include "cmd/text_run.h"
 #include "eval/drift.h"
+#include "eval/embedding.h"
 #include "eval/first_token.h"
 #include "eval/weight_drift.h"
 
@@ -18,11 +20,19 @@ typedef struct cmd_task_drift {
     pare_first_token first_token;
 } cmd_task_drift;
 
+/* Texts whose embeddings are compared. */
+typedef struct cmd_pairs {
+    cmd_pair_file file;
+    pare_text_ids ids; /* of its texts */
+    pare_pooling pooling;
+} cmd_pairs;
+
 typedef struct cmd_candidate {
     pare_model model;
-    pare_moments *first;   /* [n_texts] KL divergence at the first scored position of each window */
-    cmd_task_drift *tasks; /* [tasks.n] */
-    cmd_task_drift all;    /* of all tasks together; no first_token */
+    pare_moments *first;              /* [n_texts] KL divergence at the first scored position of each window */
+    cmd_task_drift *tasks;            /* [tasks.n] */
+    cmd_task_drift all;               /* of all tasks together; no first_token */
+    pare_embedding_drift *embeddings; /* [n_pair_files] */
     bool has_weights;
     pare_weight_drift weights;
     char why_not[PARE_ERROR_TEXT]; /* weights were wanted, and could not be compared */
@@ -41,7 +51,17 @@ typedef struct cmd_comparison {
     size_t n_texts, text;      /* text: which is being measured */
     pare_eval_result *results; /* [n_texts, n] */
     cmd_tasks tasks;
+    cmd_pairs *pair_files; /* [n_pair_files] the texts, with --embedding */
+    size_t n_pair_files;
 } cmd_comparison;
+
+/* The texts of --embedding: read, before any model runs; their vectors by every model. Errors: those of
+ * cmd_pair_file_open, pare_embed and pare_embedding_drift_measure */
+pare_status cmd_open_pairs(cmd_comparison *c, pare_error *err);
+pare_status cmd_compare_embeddings(cmd_comparison *c, pare_error *err);
+void cmd_close_pairs(cmd_comparison *c);
+void cmd_print_embeddings(const cmd_comparison *c, size_t k);
+json_t *cmd_json_embeddings(const cmd_comparison *c, size_t k);
 
 /* Answer every task with every model. Errors: those of reading and scoring */
 pare_status cmd_compare_tasks(cmd_comparison *c, pare_error *err);

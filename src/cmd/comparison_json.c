@@ -205,6 +205,8 @@ static pare_status put_candidate(json_t *doc, const cmd_comparison *c, size_t k,
     cmd_json_real(doc, "bits_per_weight", cmd_bits_per_weight(&candidate->model));
     if (c->n_texts > 0)
         st = put_texts(doc, c, k, err);
+    if (c->n_pair_files > 0)
+        json_object_set_new(doc, "embeddings", cmd_json_embeddings(c, k));
     if (c->tasks.n > 0)
         json_object_set_new(doc, "tasks", json_tasks(c, candidate));
     if (c->tasks.n > 1)

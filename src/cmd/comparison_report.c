@@ -40,11 +40,12 @@ pare_status cmd_check_report(const cmd_comparison *c, pare_error *err)
         return PARE_OK;
     if (renderer_of(path) == NULL)
         return pare_fail(err, PARE_ERR_USAGE, "%s: expected a name that ends in .html, .md or .json", path);
-    const char **inputs = calloc(c->n_texts + c->tasks.n + 2, sizeof *inputs);
+    size_t n_files = cmd_count(c->args, OPT_FILE);
+    const char **inputs = calloc(n_files + c->tasks.n + 2, sizeof *inputs);
     if (inputs == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", c->n_texts + c->tasks.n);
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", n_files + c->tasks.n);
     cmd_outputs outputs = {.inputs = inputs};
-    for (size_t i = 0; i < c->n_texts; i++)
+    for (size_t i = 0; i < n_files; i++)
         inputs[outputs.n_inputs++] = cmd_nth(c->args, OPT_FILE, i);
     for (size_t i = 0; i < c->tasks.n; i++)
         inputs[outputs.n_inputs++] = cmd_nth(c->args, OPT_TASK, i);

@@ -178,6 +178,7 @@ pare_status cmd_print_comparison(const cmd_comparison *c, pare_error *err)
         const cmd_candidate *candidate = &c->candidates[k];
         printf("\nmodel %s\n", safe(candidate->model.path));
         st = print_texts(c, k, err);
+        cmd_print_embeddings(c, k);
         print_tasks(c, candidate);
         if (candidate->has_weights)
             print_weights(&candidate->weights);
