@@ -151,10 +151,11 @@ static void add_introduction(const pare_content *c)
             reference = NULL;
     }
     if (reference != NULL)
-        pare_page_add(
-            c->page, PARE_BLOCK_TEXT,
-            pare_page_text(c->page, "Compared with %s; divergence is that from it, at every scored position of a text.",
-                           reference));
+        pare_page_add(c->page, PARE_BLOCK_TEXT,
+                      pare_page_text(c->page, "Compared with %s%s.", reference,
+                                     c->entries[0].figures != NULL
+                                         ? "; divergence is that from it, at every scored position of a text"
+                                         : ""));
 }
 
 /* What the keys stand for, where no table of figures says it. */

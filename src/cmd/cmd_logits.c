@@ -7,8 +7,9 @@
 #include "core/checked.h"
 #include "core/output.h"
 #include "core/progress.h"
-#include "eval/forward.h"
+#include "eval/embedding.h"
 #include "formats/open.h"
+#include "model/hparams_encoder.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -21,8 +22,10 @@ typedef struct job {
     pare_forward *forward;
     pare_output *out;
     int32_t *ids;
-    float *logits; /* of `slice` positions */
+    float *values; /* of `slice` positions */
     uint32_t n_sequences, length, slice;
+    uint32_t width;         /* of a position: the vocabulary, or a state */
+    bool states, embedding; /* of each token, or one vector a sequence */
 } job;
 
 /* The ids: whole sequences of --length tokens. */
@@ -58,59 +61,98 @@ static pare_status open_output(job *j, uint64_t *n_bytes, pare_error *err)
     const char *path = cmd_text(j->args, OPT_OUTPUT);
     size_t bytes = 0;
     enum { SLICE_BYTES = 8 << 20 };
-    size_t row = (size_t)j->model.hp.n_vocab * sizeof(float);
-    if (!pare_mul_u64((uint64_t)j->n_sequences * j->length, row, n_bytes))
-        return pare_fail(err, PARE_ERR_RANGE, "%s: the logits overflow", path);
-    j->slice = row < SLICE_BYTES ? (uint32_t)(SLICE_BYTES / row) : 1;
-    if (!pare_mul_size(j->slice, row, &bytes) || (j->logits = malloc(bytes)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the logits of %" PRIu32 " positions", j->slice);
+    size_t row = (size_t)j->width * sizeof(float);
+    if (!pare_mul_u64((uint64_t)j->n_sequences * (j->embedding ? 1 : j->length), row, n_bytes))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: the values overflow", path);
+    j->slice = j->embedding ? j->n_sequences : row < SLICE_BYTES ? (uint32_t)(SLICE_BYTES / row) : 1;
+    if (!pare_mul_size(j->slice, row, &bytes) || (j->values = malloc(bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the values of %" PRIu32 " positions", j->slice);
     return pare_output_open(&j->out, path, *n_bytes, flags, err);
+}
+
+static pare_status put(job *j, uint32_t n, pare_error *err)
+{
+    size_t n_values = (size_t)n * j->width;
+    for (size_t i = 0; i < n_values; i++)
+        pare_store_f32le(j->values + i, j->values[i]);
+    return pare_output_write(j->out, j->values, n_values * sizeof(float), err);
 }
 
 static pare_status write_sequence(job *j, uint32_t sequence, pare_error *err)
 {
-    size_t n_vocab = j->model.hp.n_vocab;
     pare_status st = pare_forward_run(j->forward, j->ids + (size_t)sequence * j->length, 1, j->length, err);
     for (uint32_t at = 0; at < j->length && st == PARE_OK; at += j->slice) {
         uint32_t n = j->length - at < j->slice ? j->length - at : j->slice;
-        if ((st = pare_forward_logits(j->forward, 0, at, n, j->logits, err)) != PARE_OK)
-            break;
-        for (size_t i = 0; i < n * n_vocab; i++)
-            pare_store_f32le(j->logits + i, j->logits[i]);
-        st = pare_output_write(j->out, j->logits, n * n_vocab * sizeof(float), err);
+        st = (j->states ? pare_forward_states : pare_forward_logits)(j->forward, 0, at, n, j->values, err);
+        if (st == PARE_OK)
+            st = put(j, n, err);
     }
     return st == PARE_OK ? pare_check_interrupt(err) : st;
 }
 
-static pare_status run(job *j, pare_error *err)
+static pare_status write_positions(job *j, pare_error *err)
 {
-    uint64_t n_bytes = 0;
     pare_status st = pare_forward_open(&j->forward, &j->model, j->devices.backend[0], j->length, 1, err);
-    if (st == PARE_OK)
-        st = open_output(j, &n_bytes, err);
     for (uint32_t i = 0; i < j->n_sequences && st == PARE_OK; i++) {
         pare_progress("sequences", i, j->n_sequences, "");
         st = write_sequence(j, i, err);
     }
+    return st;
+}
+
+static pare_status write_embeddings(job *j, pare_error *err)
+{
+    pare_text_ids texts = {0};
+    pare_pooling pooling = pare_pooling_of(&j->model, pare_pooling_find(cmd_text(j->args, OPT_POOLING)));
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < j->n_sequences && st == PARE_OK; i++)
+        st = pare_text_ids_add(&texts, j->ids + (size_t)i * j->length, j->length, j->length, false, err);
     if (st == PARE_OK)
-        st = pare_output_commit(j->out, err);
-    if (st != PARE_OK)
-        return st;
+        st = pare_embed(&j->model, j->devices.backend[0], pooling, &texts, j->values, NULL, NULL, err);
+    pare_text_ids_close(&texts);
+    return st == PARE_OK ? put(j, j->n_sequences, err) : st;
+}
+
+static pare_status describe(const job *j, uint64_t n_bytes, pare_error *err)
+{
     const char *path = cmd_text(j->args, OPT_OUTPUT);
     if (cmd_has(j->args, OPT_JSON)) {
-        json_t *doc = json_object();
+        json_t *doc = json_object(), *shape = json_pack("[I]", (json_int_t)j->n_sequences);
         json_object_set_new(doc, "output", cmd_json_text(path, strlen(path)));
-        json_object_set_new(
-            doc, "shape",
-            json_pack("[I, I, I]", (json_int_t)j->n_sequences, (json_int_t)j->length, (json_int_t)j->model.hp.n_vocab));
+        if (!j->embedding)
+            json_array_append_new(shape, json_integer(j->length));
+        json_array_append_new(shape, json_integer(j->width));
+        json_object_set_new(doc, "shape", shape);
+        json_object_set_new(doc, "values", json_string(j->embedding ? "embeddings" : j->states ? "states" : "logits"));
         cmd_json_u64(doc, "bytes", n_bytes);
         cmd_json_resources(doc);
         return cmd_print_json(j->args, doc, err);
     }
     cmd_progress_clear();
-    printf("%s: float32 [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], %s\n", cmd_safe(path, strlen(path)), j->n_sequences,
-           j->length, j->model.hp.n_vocab, cmd_bytes(n_bytes));
+    printf("%s: float32 [%" PRIu32, cmd_safe(path, strlen(path)), j->n_sequences);
+    if (!j->embedding)
+        printf(", %" PRIu32, j->length);
+    printf(", %" PRIu32 "]%s, %s\n", j->width, j->states ? " of states" : "", cmd_bytes(n_bytes));
     return PARE_OK;
+}
+
+static pare_status run(job *j, pare_error *err)
+{
+    uint64_t n_bytes = 0;
+    j->embedding = cmd_has(j->args, OPT_EMBEDDING);
+    if (j->model.arch == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model",
+                         j->model.path);
+    j->states = j->embedding || j->model.arch->wiring.encoder;
+    j->width = j->states ? j->model.hp.n_embd : j->model.hp.n_vocab;
+    if (cmd_has(j->args, OPT_POOLING) && !j->embedding)
+        return pare_fail(err, PARE_ERR_USAGE, "logits: --pooling needs --embedding");
+    pare_status st = open_output(j, &n_bytes, err);
+    if (st == PARE_OK)
+        st = j->embedding ? write_embeddings(j, err) : write_positions(j, err);
+    if (st == PARE_OK)
+        st = pare_output_commit(j->out, err);
+    return st == PARE_OK ? describe(j, n_bytes, err) : st;
 }
 
 pare_status cmd_logits(const cmd_args *args, pare_error *err)
@@ -132,7 +174,7 @@ pare_status cmd_logits(const cmd_args *args, pare_error *err)
     pare_forward_close(j.forward);
     cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
-    free(j.logits);
+    free(j.values);
     free(j.ids);
     return st;
 }

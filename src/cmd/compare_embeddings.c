@@ -8,15 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pare_pooling wanted_pooling(const cmd_args *args)
-{
-    const char *name = cmd_text(args, OPT_POOLING);
-    for (int p = PARE_POOLING_MEAN; name != NULL && p <= PARE_POOLING_LAST; p++)
-        if (strcmp(name, pare_pooling_name((pare_pooling)p)) == 0)
-            return (pare_pooling)p;
-    return PARE_POOLING_NONE;
-}
-
 pare_status cmd_open_pairs(cmd_comparison *c, pare_error *err)
 {
     size_t n = cmd_has(c->args, OPT_EMBEDDING) ? cmd_count(c->args, OPT_FILE) : 0;
@@ -91,7 +82,7 @@ static pare_status compare_file(cmd_comparison *c, size_t i, pare_error *err)
 {
     cmd_pairs *p = &c->pair_files[i];
     pare_vectors reference = {0}, model = {0};
-    pare_pooling wanted = wanted_pooling(c->args);
+    pare_pooling wanted = pare_pooling_find(cmd_text(c->args, OPT_POOLING));
     if (wanted == PARE_POOLING_NONE &&
         !c->reference.hp.has_pooling) /* the model may know what the reference does not */
         for (size_t k = 0; k < c->n && wanted == PARE_POOLING_NONE; k++)

@@ -26,7 +26,7 @@ static const cmd_option table[] = {
     {OPT_OUTPUT, "output", 'o', "LOCK", CMD_KIND_PATH, NULL, "pare.lock",
      "the lock file to write; what is pinned must lie in its folder or below", V(PIN), 0},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
-     "where to write the logits: float32 little endian [sequences, length, vocabulary]", V(LOGITS), CMD_REQUIRED},
+     "where to write the logits: float32 little endian [sequences, length, vocabulary]; of an encoder its states [sequences, length, width]", V(LOGITS), CMD_REQUIRED},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "the GGUF file of statistics to write; llama-quantize reads it too", V(IMATRIX), CMD_REQUIRED},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,

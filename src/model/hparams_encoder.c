@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { MAX_TOKEN_TYPES = 1 << 16, USUAL_TOKEN_TYPES = 2, USUAL_PAD = 1 /* RoBERTa's */ };
 
@@ -15,6 +16,14 @@ const char *pare_pooling_name(pare_pooling pooling)
     static const char *const names[] = {
         [PARE_POOLING_MEAN] = "mean", [PARE_POOLING_CLS] = "cls", [PARE_POOLING_LAST] = "last"};
     return (size_t)pooling < sizeof names / sizeof *names ? names[pooling] : NULL;
+}
+
+pare_pooling pare_pooling_find(const char *name)
+{
+    for (int p = PARE_POOLING_MEAN; name != NULL && p <= PARE_POOLING_LAST; p++)
+        if (strcmp(name, pare_pooling_name((pare_pooling)p)) == 0)
+            return (pare_pooling)p;
+    return PARE_POOLING_NONE;
 }
 
 /* RoBERTa's positions: a text's first token stands at pad_token_id + 1. */

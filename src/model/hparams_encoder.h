@@ -20,5 +20,6 @@ pare_status pare_hparams_encoder_to_config(const pare_hparams *hp, json_t *confi
 
 /* "mean", "cls", "last"; NULL for the others. */
 const char *pare_pooling_name(pare_pooling pooling);
+pare_pooling pare_pooling_find(const char *name); /* NONE for NULL and for what is no such name */
 
 #endif
