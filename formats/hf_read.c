@@ -403,7 +403,8 @@ static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_
 {
     pare_hf_share share = pare_arch_share(e->weight);
     *t = *src;
-    if (e->weight->map == PARE_MAP_TRANSPOSE && !e->bias && !is_blocks(e))
+    bool turned = src->packed && src->n_dims == 2; /* programs pack such a matrix as they do others: [out, in] */
+    if (e->weight->map == PARE_MAP_TRANSPOSE && !e->bias && !is_blocks(e) && !turned)
         return pare_view_transpose(&m->arena, t, src, share, err);
     if (e->weight->map == PARE_MAP_POSITIONS)
         return pare_view_rows(&m->arena, t, src, m->hp.n_pos_skipped, err);

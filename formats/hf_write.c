@@ -27,7 +27,8 @@ typedef struct writer {
     pare_type type;  /* for weights that are no plain floats */
     const char *dir; /* the temporary folder */
     size_t n_seen;   /* tensors of m that have a form on the Hub */
-    pare_pack pack;  /* how the matrices of the layers are packed */
+    pare_pack pack;  /* how the matrices of the layers are packed, */
+    size_t n_packed; /* and how many */
 } writer;
 
 /* ---- tensors ---- */
@@ -112,7 +113,7 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
     case PARE_MAP_ROPE_K:
         return pare_view_rope(&w->hub.arena, t, src, w->hp.head_dim_k, false, err);
     case PARE_MAP_TRANSPOSE:
-        if (!bias)
+        if (!bias && (w->pack.format == NULL || src->n_dims != 2)) /* matrices are packed as others are: [out, in] */
             return turn(w, src, t, err);
         break;
     case PARE_MAP_QKV_GROUPS:
@@ -145,7 +146,7 @@ static bool is_linear(const writer *w, const pare_arch_weight *weight, bool bias
 {
     char name[NAME_BYTES];
     return !bias && pare_weight_per_layer(weight->id) && t->n_dims == 2 && t->n_rows > 1 &&
-           weight->map != PARE_MAP_TRANSPOSE && (weight->flags & PARE_NO_SUFFIX) == 0 &&
+           (weight->flags & PARE_NO_SUFFIX) == 0 &&
            pare_preset_quantizes(w->m->arch->name, pare_weight_name(name, sizeof name, weight->id, 0, "weight"), 2);
 }
 
@@ -162,6 +163,7 @@ static pare_status add_made(writer *w, const pare_arch_weight *weight, bool bias
     snprintf(module, sizeof module, "%.*s", n, t->name);
     if (has_end && is_linear(w, weight, bias, t)) {
         plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
+        w->n_packed++;
         return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add(&w->pack, &w->hub, &plain, module, err);
     }
     pare_status st = PARE_OK;
@@ -572,7 +574,12 @@ static pare_status plan_folder(writer *w, const pare_model *m, pare_type dtype, 
     pare_status st = w->pack.format != NULL ? w->pack.format->check(&w->pack.options, err) : PARE_OK;
     if (st == PARE_OK)
         st = complete_hparams(w, err);
-    return st == PARE_OK ? map_tensors(w, err) : st;
+    if (st == PARE_OK)
+        st = map_tensors(w, err);
+    if (st == PARE_OK && w->pack.format != NULL && w->n_packed == 0)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: architecture '%s' has no matrix that '%s' packs", m->path,
+                       m->arch->name, w->pack.format->name);
+    return st;
 }
 
 static void writer_close(writer *w)

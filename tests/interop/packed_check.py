@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import packed
 
-pare, work, models = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+pare, work, model = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 N_CHECKS = 0
 
 
@@ -86,7 +86,7 @@ def gptq():
                     return packed.pack_gptq(q, z, s, group_of, bits, version), packed.values(q, z, s, group_of)
                 settings = {'quant_method': 'gptq', 'bits': bits, 'group_size': group, 'sym': symmetric,
                             'desc_act': act_order, 'checkpoint_format': 'gptq' if version == 1 else 'gptq_v2'}
-                truth = make(work / name, models / 'llama', pack, settings)
+                truth = make(work / name, model, pack, settings)
                 same_values(work / name, truth, name)
 
 
@@ -101,7 +101,7 @@ def awq():
                 parts = packed.pack_awq(q, z, s) if version == 'gemm' else packed.pack_awq_gemv(q, z, s, group)
                 return parts, packed.values(q, z, s, group_of)
             settings = {'quant_method': 'awq', 'bits': 4, 'group_size': group, 'zero_point': True, 'version': version}
-            truth = make(work / name, models / 'llama', pack, settings)
+            truth = make(work / name, model, pack, settings)
             same_values(work / name, truth, name)
 
 
@@ -128,12 +128,12 @@ def decoded(folder):
 def written():
     """What pare packs: nearer to the source than plain rounding, and read back as the decoders here read it."""
     rng = np.random.default_rng(3)
-    source = {k: v.astype(np.float32) for k, v in load(models / 'llama' / 'model.safetensors').items()}
+    source = {k: v.astype(np.float32) for k, v in load(model / 'model.safetensors').items()}
     for args in (['awq'], ['awq', '--group-size', '32'], ['awq', '--symmetric', 'yes'], ['gptq'],
                  *(['gptq', '--bits', b, '--symmetric', s, '--group-size', '64'] for b in (2, 3, 4, 8) for s in ('yes', 'no')),
                  ['gptq', '--whole-rows']):
         folder = work / ('out_' + '_'.join(map(str, args)).replace('--', ''))
-        run('convert', models / 'llama', '-o', folder, '--format', *args)
+        run('convert', model, '-o', folder, '--format', *args)
         got = decoded(folder)
         check(got.keys() == source.keys(), f'{args}: names')
         settings = json.loads((folder / 'config.json').read_text())['quantization_config']
@@ -160,8 +160,8 @@ def lattices():
     def pack_symmetric(w):
         q, z, s, group_of = packed.quantize(w, 4, 64, rng, symmetric=True)
         return packed.pack_gptq(q, z, s, group_of, 4), packed.values(q, z, s, group_of)
-    make(work / 'awq', models / 'llama', pack, {'quant_method': 'awq', 'bits': 4, 'group_size': 64, 'version': 'gemm'})
-    make(work / 'gptq', models / 'llama', pack_symmetric,
+    make(work / 'awq', model, pack, {'quant_method': 'awq', 'bits': 4, 'group_size': 64, 'version': 'gemm'})
+    make(work / 'gptq', model, pack_symmetric,
          {'quant_method': 'gptq', 'bits': 4, 'group_size': 64, 'sym': True, 'desc_act': False})
     for method, types in ('awq', ('auto', 'q5_1', 'q8_0')), ('gptq', ('auto', 'q4_1', 'q5_0', 'q5_1', 'q8_0')):
         original = load(work / method / 'model.safetensors')

@@ -16,3 +16,12 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$venv/bin/python" tests/interop/check.py "$pare" "$work" tests/data/demo "${PARE_SHARED:-../shared}"
+mkdir "$work/packed"
+"$venv/bin/python" tests/interop/packed_check.py "$pare" "$work/packed" tests/data/demo
+# gptqmodel brings torch and compiles kernels on first use: only where it is installed already.
+python=${PARE_GPTQMODEL_PYTHON:-$venv/bin/python}
+if "$python" -c 'import gptqmodel, transformers' 2>/dev/null; then
+    "$python" tests/interop/gptqmodel_check.py "$pare" "$work/packed" tests/data/demo
+else
+    echo "SKIP packed folders in transformers: gptqmodel and transformers are not installed (PARE_GPTQMODEL_PYTHON)"
+fi
