@@ -6,7 +6,7 @@
 
 #define ABSENT                                                                                                         \
     {                                                                                                                  \
-        .n_ctx = 2048, .norm_eps = 1e-6f, .n_expert = 8, .n_expert_used = 2, .n_ff_shared = 1024                       \
+        .n_ctx = 2048, .norm_eps = 1e-6f, .n_expert = 8, .n_expert_used = 2                                            \
     }
 
 static const pare_hf_class classes[] = {

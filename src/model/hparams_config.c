@@ -92,6 +92,14 @@ static pare_status check_sparse_layers(const json_t *config, const char *path, p
     return st;
 }
 
+/* In a class whose shared expert goes by a key of its own, nothing or zero there says that the model has none. */
+static bool lacks_shared(const pare_hf_class *class, const json_t *config)
+{
+    const json_t *width = class->shared != NULL ? json_object_get(config, class->shared) : NULL;
+    return class->shared != NULL &&
+           (width == NULL || json_is_null(width) || (json_is_integer(width) && json_integer_value(width) == 0));
+}
+
 /* Counts and widths of experts, of the classes that have them. */
 static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                 const json_t *config, const char *path, pare_error *err)
@@ -107,7 +115,7 @@ static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const p
     if (st == PARE_OK && arch->expert_ff_key)
         st = get_u32(config, path, k_ff_expert, PARE_MAX_FF,
                      class->absent.n_ff_expert != 0 ? class->absent.n_ff_expert : hp->n_ff, &hp->n_ff_expert, err);
-    if (st == PARE_OK && *k_shared != NULL)
+    if (st == PARE_OK && *k_shared != NULL && !lacks_shared(class, config))
         st = get_u32(config, path, k_shared, PARE_MAX_FF, class->absent.n_ff_shared, &hp->n_ff_shared, err);
     hp->expert_norm = class->norm_topk_key ? class->absent.norm_topk : arch->expert_norm;
     if (st == PARE_OK && class->norm_topk_key)

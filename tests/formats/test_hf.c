@@ -541,7 +541,8 @@ static const char *make_mixture(const char *class_name, const char *patch, const
         ramp[i] = (float)i;
     snprintf(text, sizeof text,
              "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"%s\":3,\"num_experts_per_tok\":2,"
-             "\"moe_intermediate_size\":6,\"shared_expert_intermediate_size\":10,\"norm_topk_prob\":true}",
+             "\"moe_intermediate_size\":6,\"shared_expert_intermediate_size\":10,\"shared_intermediate_size\":10,"
+             "\"norm_topk_prob\":true}",
              class_name, class->model_type, class->experts);
     json_t *config = patched(text), *changes = json_loads(patch, 0, NULL);
     CHECK_OK(pare_hparams_from_config(&hp, arch, config, "mixture", &err), &err);
