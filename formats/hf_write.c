@@ -75,7 +75,7 @@ static pare_status choose_type(const writer *w, const pare_tensor *src, pare_typ
     bool fits = false, is_float = (pare_type_get(src->type)->traits & PARE_TRAIT_FLOAT) != 0;
     *type = is_float ? src->type : w->type;
     if (w->pack.format != NULL) {
-        *type = is_float ? w->type : src->type; /* blocks may hold what the format can keep: they are cast later */
+        *type = src->type; /* may hold what the format can keep: what is not packed is cast later */
         return PARE_OK;
     }
     if (src->type != PARE_TYPE_F32 || w->type == PARE_TYPE_F32)
@@ -169,7 +169,7 @@ static pare_status add_made(writer *w, const pare_arch_weight *weight, bool bias
     pare_status st = PARE_OK;
     if (has_end && pare_weight_per_layer(weight->id) && t->n_dims == 2)
         st = pare_buf_printf(&w->pack.kept, err, "%s\n", module);
-    if (st == PARE_OK && pare_type_get(t->type)->block_len > 1)
+    if (st == PARE_OK)
         st = cast_to(w, &plain, t, w->type, err);
     plain.name = t->name;
     return st == PARE_OK ? pare_model_add(&w->hub, &plain, NULL, err) : st;
@@ -236,6 +236,8 @@ static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_
     for (uint8_t i = 0; i < n && st == PARE_OK; i++) {
         st = choose_type(w, src[i], &type, err);
         first = i == 0 || first == type ? type : w->type;
+        bool factors_differ = w->pack.format != NULL && i > 0 && (src[i]->factor != NULL || src[0]->factor != NULL);
+        first = factors_differ ? PARE_TYPE_F32 : first; /* one tensor has one */
     }
     for (uint8_t i = 0; i < n && st == PARE_OK; i++)
         st = cast_to(w, &parts[i], src[i], first, err);

@@ -57,6 +57,7 @@ pare_status pare_pack_group(const pare_pack *pack, const pare_tensor *weight, ui
 /* Add <module><end>, t with this shape and type, to hub. */
 pare_status pare_pack_add(pare_model *hub, const pare_tensor *t, const char *module, const char *end, pare_error *err);
 
-extern const pare_pack_format pare_pack_awq, pare_pack_gptq;
+extern const pare_pack_format pare_pack_awq, pare_pack_gptq, pare_pack_compressed, pare_pack_fp8, pare_pack_nvfp4,
+    pare_pack_mxfp4;
 
 #endif

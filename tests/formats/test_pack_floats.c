@@ -1,0 +1,177 @@
+/* Folders that other packages packed, opened and packed again: the same weights, and the same bytes where the format
+ * leaves no choice. And what the rounding of F8_E4M3 is. */
+#include "check.h"
+#include "core/half.h"
+#include "formats/hf.h"
+#include "formats/open.h"
+#include "formats/safetensors.h"
+#include "quant/f8_fit.h"
+#include "quant/minifloat.h"
+#include "quant/registry.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *folder, *format;
+    pare_pack_options options;
+    bool same_bytes;
+} cases[] = {
+    {"ct_w4", "compressed-tensors", {.group = 32}, false},
+    {"ct_w4_asymmetric", "compressed-tensors", {.group = 32, .symmetric = -1}, false},
+    {"ct_w8", "compressed-tensors", {.bits = 8, .group = -1}, false},
+    {"ct_fp8_channel", "fp8", {0}, false}, /* scales are BF16 there */
+    {"fp8_tensor", "fp8", {0}, false},     /* and one for all here */
+    {"ct_mxfp4", "mxfp4", {0}, true},
+    {"ct_nvfp4", "nvfp4", {0}, true},
+};
+
+static const char *packed_path(const char *folder, const char *file)
+{
+    char path[512];
+    snprintf(path, sizeof path, "tests/packed/%s%s", folder, file);
+    return source_path(path);
+}
+
+static void expect_same(const pare_tensor *a, const pare_tensor *b)
+{
+    pare_error err = {0};
+    size_t n = (size_t)(a->n_rows * a->row_len);
+    CHECK(b != NULL && b->n_rows == a->n_rows && b->row_len == a->row_len);
+    float *x = check_malloc(n * sizeof *x), *y = check_malloc(n * sizeof *y);
+    CHECK_OK(pare_tensor_read_f32(a, 0, a->n_rows, x, &err), &err);
+    CHECK_OK(pare_tensor_read_f32(b, 0, b->n_rows, y, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        if (x[i] != y[i])
+            print_error("%s at %zu: %.9g, was %.9g\n", a->name, i, (double)y[i], (double)x[i]);
+        CHECK(x[i] == y[i]);
+    }
+    free(x);
+    free(y);
+}
+
+/* Every tensor of the old file is in the new one, byte for byte. Several floats have one reciprocal, which is what
+ * counts of a global scale. */
+static void expect_same_bytes(const char *folder, const char *dir)
+{
+    char path[4400];
+    pare_error err = {0};
+    pare_model was = {0}, is = {0};
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    CHECK_OK(pare_safetensors_open(&was, packed_path(folder, "/model.safetensors"), &err), &err);
+    CHECK_OK(pare_safetensors_open(&is, path, &err), &err);
+    for (size_t i = 0; i < was.n_tensors; i++) {
+        const pare_tensor *a = &was.tensors[i], *b = pare_model_find(&is, a->name);
+        CHECK(b != NULL && b->type == a->type && b->n_bytes == a->n_bytes);
+        if (strstr(a->name, "global_scale") != NULL) {
+            CHECK(1 / pare_load_f32le(a->data) == 1 / pare_load_f32le(b->data));
+            continue;
+        }
+        if (memcmp(a->data, b->data, (size_t)a->n_bytes) != 0)
+            print_error("%s: %s differs\n", folder, a->name);
+        CHECK(memcmp(a->data, b->data, (size_t)a->n_bytes) == 0);
+    }
+    CHECK(was.n_tensors == is.n_tensors);
+    pare_model_close(&was);
+    pare_model_close(&is);
+}
+
+static void packed_again(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char dir[4300];
+        pare_error err = {0};
+        pare_model in = {0}, back = {0};
+        const pare_hf_write_options how = {.pack = pare_pack_find(cases[i].format), .pack_options = cases[i].options};
+        snprintf(dir, sizeof dir, "%s/%s", temp_dir(), cases[i].folder);
+        CHECK(how.pack != NULL);
+        CHECK_OK(pare_model_open(&in, packed_path(cases[i].folder, ""), 0, &err), &err);
+        CHECK_OK(pare_hf_write(&in, dir, PARE_TYPE_NONE, &how, NULL, &err), &err);
+        CHECK_OK(pare_model_open(&back, dir, 0, &err), &err);
+        for (size_t k = 0; k < in.n_tensors; k++)
+            if (in.tensors[k].n_dims == 2)
+                expect_same(&in.tensors[k], pare_model_find(&back, in.tensors[k].name));
+        if (cases[i].same_bytes)
+            expect_same_bytes(cases[i].folder, dir);
+        pare_model_close(&in);
+        pare_model_close(&back);
+    }
+}
+
+static void what_a_format_has_not(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *format;
+        pare_pack_options options;
+    } bad[] = {{"fp8", {.bits = 4}},
+               {"nvfp4", {.group = 32}},
+               {"mxfp4", {.symmetric = -1}},
+               {"compressed-tensors", {.bits = 3}}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        pare_pack_options o = bad[i].options;
+        pare_error err = {0};
+        CHECK(pare_pack_find(bad[i].format)->check(&o, &err) == PARE_ERR_USAGE);
+        CHECK(err.text[0] != '\0');
+    }
+}
+
+/* The code of least distance, the even one of two. */
+static void nearest_code(void **state)
+{
+    (void)state;
+    uint32_t seed = 1;
+    for (int i = 0; i < 20000; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float v =
+            i < 256 ? pare_f8_e4m3_to_f32((uint8_t)i) : ldexpf((float)(seed >> 9) / 8388608.0f, (int)(seed % 21) - 11);
+        if (i >= 256 && i % 3 == 0) /* middles */
+            v = 0.5f * (pare_f8_e4m3_to_f32((uint8_t)(seed >> 8 & 0x7d)) +
+                        pare_f8_e4m3_to_f32((uint8_t)((seed >> 8 & 0x7d) + 1)));
+        if (isnan(v))
+            continue;
+        uint8_t code = pare_f8_e4m3_nearest(v);
+        float least = fabsf(pare_f8_e4m3_to_f32(code) - v);
+        CHECK(v == 0 || (code >> 7 != 0) == (v < 0));
+        for (unsigned other = 0; other < 0x7f; other++) {
+            float d = fabsf(pare_f8_e4m3_to_f32((uint8_t)(other | (v < 0 ? 0x80u : 0))) - v);
+            CHECK(d >= least);
+            CHECK(d > least || (other & 1) == (code & 1u) || (code & 1) == 0);
+        }
+    }
+    CHECK(pare_f8_e4m3_nearest(1e9f) == 0x7e && pare_f8_e4m3_nearest(-460.0f) == 0xfe);
+}
+
+/* Codes times a scale that is no power of two come back, wherever the largest code is. */
+static void lattice_is_found(void **state)
+{
+    (void)state;
+    uint8_t codes[5];
+    for (unsigned top = 0x28; top < 0x7f; top++) {
+        const unsigned code[] = {top, 0x80 | (top - 9), 0x11, 0, 0x23};
+        float x[5], scale = 0.0123456789f;
+        for (int i = 0; i < 5; i++)
+            x[i] = pare_f8_e4m3_to_f32((uint8_t)code[i]) * scale;
+        float found = pare_f8_e4m3_fit(x, 5, codes);
+        for (int i = 0; i < 5; i++)
+            CHECK(pare_f8_e4m3_to_f32(codes[i]) * found == x[i]);
+    }
+    const float none[3] = {0};
+    CHECK(pare_f8_e4m3_fit(none, 3, codes) == 1 && codes[0] == 0);
+    const float any[3] = {1, 0.3f, -0.7123f};
+    CHECK(pare_f8_e4m3_fit(any, 3, codes) == 1.0f / 448 && codes[0] == 0x7e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_again),
+        cmocka_unit_test(what_a_format_has_not),
+        cmocka_unit_test(nearest_code),
+        cmocka_unit_test(lattice_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
