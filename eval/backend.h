@@ -10,6 +10,8 @@
 #include "core/bytes.h"
 #include "model/model.h"
 
+#include <math.h>
+
 typedef struct pare_backend pare_backend;
 
 /* The queries of one sequence: rows [row, row + n) of q and out, at positions n_past, n_past + 1, ... of the sequence,
@@ -24,18 +26,31 @@ typedef struct pare_attention_span {
  * stored as type_k and type_v, one behind the other: floats, or blocks of a type whose length divides a row. The query
  * at position i of a sequence sees its keys j with j <= i (causal) and i - j < window (window 0: no limit). Query head
  * h reads key/value head h / (n_head / n_head_kv). Scores are scale * q.k, then softcap * tanh(s / softcap) where
- * softcap is not 0. sinks: [n_head] logits that take part in the softmax without a value, or NULL. */
+ * softcap is not 0, then plus (j - i) pare_alibi_slope(alibi, n_head, h) where alibi is not 0. sinks: [n_head] logits
+ * that take part in the softmax without a value, or NULL. */
 typedef struct pare_attention {
     const pare_attention_span *spans;
     uint32_t n_spans, n_head, n_head_kv, head_dim_k, head_dim_v, window;
     bool causal;
-    float scale, softcap;
+    float scale, softcap, alibi;
     pare_type type_k, type_v; /* PARE_TYPE_F32, which is 0, unless the cache is quantized */
     const float *q;
     const void *k, *v;
     const pare_tensor *sinks;
     float *out;
 } pare_attention;
+
+/* How much less a head likes each token farther away (Press, Smith, Lewis: Train Short, Test Long, arXiv 2108.12409):
+ * in powers of 2^(-bias_max / n) for the first n heads, n being the largest power of two; the others lie between them.
+ */
+PARE_HD float pare_alibi_slope(float bias_max, uint32_t n_head, uint32_t head)
+{
+    uint32_t n = 1;
+    while (2 * n <= n_head)
+        n *= 2;
+    return head < n ? exp2f(-bias_max * (float)(head + 1) / (float)n)
+                    : exp2f(-bias_max * (float)(2 * (head - n) + 1) / (float)(2 * n));
+}
 
 /* Rotary embedding of x: [n, n_head, head_dim] in place; row r is at positions[r]. The first n_rot elements of a head
  * turn: pair i (interleaved: elements 2i and 2i + 1; halves: i and i + n_rot / 2) by the angle whose cosine and sine

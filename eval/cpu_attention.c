@@ -46,6 +46,7 @@ typedef struct piece {
     size_t q_row, o_row; /* floats from a row to the next */
     uint32_t q0, n_q;    /* position of the first query, number of queries */
     uint32_t lo, hi;     /* keys */
+    float slope;         /* of ALiBi, or 0 */
     float *s;            /* [LONG_TILE, CHUNK] */
     float max[LONG_TILE], sum[LONG_TILE];
 } piece;
@@ -72,6 +73,9 @@ static void weigh_row(piece *p, uint32_t r, float *s, uint32_t lo, uint32_t hi)
     if (a->softcap != 0)
         for (uint32_t j = 0; j < last - first; j++)
             s[j] = a->softcap * tanhf(s[j] / a->softcap);
+    if (p->slope != 0)
+        for (uint32_t j = first; j < last; j++)
+            s[j - first] += p->slope * ((float)j - (float)i);
     float shrink = pare_cpu_softmax_part(s, last - first, &p->max[r], &p->sum[r]);
     float *out = p->out + r * p->o_row;
     for (uint32_t d = 0; shrink != 1 && d < a->head_dim_v; d++)
@@ -186,6 +190,7 @@ static pare_status attend_tile(size_t index, int thread, void *ctx, pare_error *
                .q0 = span->n_past + from,
                .n_q = span->n - from < size ? span->n - from : size,
                .sink = w->sinks != NULL ? w->sinks + head : NULL,
+               .slope = a->alibi != 0 ? pare_alibi_slope(a->alibi, a->n_head, (uint32_t)head) : 0,
                .s = w->scores[thread]};
     p.lo = a->window != 0 && p.q0 >= a->window ? p.q0 - a->window + 1 : 0;
     p.hi = a->causal ? p.q0 + p.n_q : span->n_past + span->n;

@@ -143,6 +143,7 @@ static attention_job job_of(const pare_attention *a)
     job.causal = a->causal;
     job.scale = a->scale;
     job.softcap = a->softcap;
+    job.alibi = a->alibi;
     return job;
 }
 
@@ -150,7 +151,7 @@ pare_status pare_gpu_attention(pare_gpu *g, const pare_attention *a, pare_error 
 {
     if (a->n_spans == 0)
         return PARE_OK;
-    const attention_form *form = g->f32 ? NULL : pare_gpu_attention_form(a->head_dim_k, a->head_dim_v);
+    const attention_form *form = g->f32 || a->alibi != 0 ? NULL : pare_gpu_attention_form(a->head_dim_k, a->head_dim_v);
     attention_job job = job_of(a);
     held_rows *rows = (held_rows *)malloc(a->n_spans * sizeof *rows);
     if (rows == NULL)

@@ -65,8 +65,8 @@ static __device__ void float_scores(const attention_job *job, const query_tile *
 
 /* Turn a row of scores into weights e^(s - max); the calling warp's. Returns what sums before have to be multiplied
  * with. */
-static __device__ float float_weights(const attention_job *job, float *s, uint32_t at, uint32_t j0, uint32_t n_keys,
-                                      float *max, float *sum)
+static __device__ float float_weights(const attention_job *job, float *s, uint32_t at, float slope, uint32_t j0,
+                                      uint32_t n_keys, float *max, float *sum)
 {
     uint32_t lane = threadIdx.x % PARE_WARP, first = first_key(job, at);
     float x[2], most = *max;
@@ -74,7 +74,7 @@ static __device__ float float_weights(const attention_job *job, float *s, uint32
     for (int i = 0; i < 2; i++) {
         uint32_t c = lane + PARE_WARP * i, j = j0 + c;
         bool seen = c < n_keys && j >= first && (!job->causal || j <= at);
-        x[i] = seen ? capped(s[c], job->softcap) : -INFINITY;
+        x[i] = seen ? capped(s[c], job->softcap) + slope * ((float)j - (float)at) : -INFINITY;
         most = fmaxf(most, x[i]);
     }
     for (int d = PARE_WARP / 2; d > 0; d /= 2)
@@ -139,7 +139,9 @@ template <int PARTS> static __global__ void __launch_bounds__(THREADS) attention
         PARE_UNROLL
         for (int i = 0; i < 4; i++) {
             uint32_t r = 4 * warp + i, at = t.n_past + (t.first + r) / job.group;
-            float shrink = float_weights(&job, m->s + r * STRIDE_S, at, j0, n_keys, &max[i], &sum[i]);
+            uint32_t head = blockIdx.y * job.group + (t.first + r) % job.group;
+            float slope = job.alibi != 0 ? pare_alibi_slope(job.alibi, job.n_head, head) : 0;
+            float shrink = float_weights(&job, m->s + r * STRIDE_S, at, slope, j0, n_keys, &max[i], &sum[i]);
             PARE_UNROLL
             for (int c = 0; c < 2 * PARTS; c++)
                 acc[c / 2][i][c % 2] *= shrink;

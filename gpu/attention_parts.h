@@ -32,7 +32,7 @@ typedef struct attention_job {
     uint64_t kv_rows; /* of packed keys and values */
     uint32_t n_head, n_head_kv, group, dim_k, dim_v, window;
     bool causal;
-    float scale, softcap;
+    float scale, softcap, alibi;
 } attention_job;
 
 /* The first key that the query at a position sees. */

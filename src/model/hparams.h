@@ -135,6 +135,7 @@ typedef struct pare_hparams {
     float attn_scale;     /* of q.k; 0: 1 / sqrt(head_dim_k) */
     float attn_steeper;   /* queries at position p are multiplied by 1 + this * ln(1 + floor(p / rope_ctx_orig)) */
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
+    float alibi_max;                   /* ALiBi's largest bias a token (eval/backend.h); 0: none */
     float qkv_clamp;                   /* queries, keys and values lie between minus it and it; 0: wherever they do */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
     float glu_alpha, glu_limit;        /* of PARE_ACT_CLAMPED_GLU */

@@ -11,10 +11,10 @@
 /* The Hub's families agree on most names; these are the spellings of each value, first found wins. */
 typedef const char *const *keys;
 static const char *const k_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
-static const char *const k_ctx[] = {"max_position_embeddings", "n_positions", "n_ctx", NULL};
-static const char *const k_embd[] = {"hidden_size", "n_embd", NULL};
+static const char *const k_ctx[] = {"max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", NULL};
+static const char *const k_embd[] = {"hidden_size", "n_embd", "n_embed", "d_model", NULL};
 static const char *const k_ff[] = {"intermediate_size", "n_inner", NULL};
-static const char *const k_heads[] = {"num_attention_heads", "n_head", NULL};
+static const char *const k_heads[] = {"num_attention_heads", "n_head", "n_heads", NULL};
 static const char *const k_heads_kv[] = {"num_key_value_heads", NULL};
 static const char *const k_head_dim[] = {"head_dim", NULL};
 static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};

@@ -121,6 +121,8 @@ static void attend_slowly(const pare_attention *a, const float *sinks, const par
         s[j] *= (double)a->scale;
         if (a->softcap != 0)
             s[j] = (double)a->softcap * tanh(s[j] / (double)a->softcap);
+        if (a->alibi != 0) /* four heads: 2^-2, 2^-4, 2^-6, 2^-8 */
+            s[j] += pow(2, -2.0 * (h + 1)) * ((double)j - (double)at);
         if ((a->causal && j > at) || (a->window != 0 && (int64_t)at - (int64_t)j >= (int64_t)a->window))
             s[j] = -INFINITY;
         max = fmax(max, s[j]);
@@ -201,6 +203,9 @@ static void attends(void **state)
         a.softcap = 2;
         check_attention(a, NULL);
         a.softcap = 0;
+        a.alibi = 8;
+        check_attention(a, sinks);
+        a.alibi = 0;
         for (uint32_t window = 1; window < 140; window = window * 2 + 1) {
             a.window = window;
             check_attention(a, NULL);

@@ -200,8 +200,18 @@ FAMILIES = {
         "HunYuanDenseV1Config",
         dict(vocab_size=80, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, head_dim=16,
-             attention_bias=True, tie_word_embeddings=True,
+             tie_word_embeddings=True,
              rope_parameters=dict(rope_type="dynamic", rope_theta=100.0, alpha=20.0, factor=1.0)),
+    ),
+    "bloom": (  # a number of heads that is no power of two
+        "BloomForCausalLM",
+        "BloomConfig",
+        dict(vocab_size=80, hidden_size=48, n_layer=2, n_head=6),
+    ),
+    "mpt": (
+        "MptForCausalLM",
+        "MptConfig",
+        dict(vocab_size=80, d_model=48, n_layers=2, n_heads=4, max_seq_len=64, attn_config=dict(clip_qkv=1.5)),
     ),
     "phi2": (
         "PhiForCausalLM",

@@ -88,6 +88,8 @@ static void attend_slowly(const attention_case &c, const pare_attention_span &s,
         w[j] *= (double)a.scale;
         if (a.softcap != 0)
             w[j] = (double)a.softcap * tanh(w[j] / (double)a.softcap);
+        if (a.alibi != 0) /* of six heads: 2^-2, 2^-4, 2^-6, 2^-8, then 2^-1, 2^-3 */
+            w[j] += pow(2, -(h < 4 ? 2.0 * (h + 1) : 2.0 * (h - 4) + 1)) * ((double)j - (double)at);
         max = fmax(max, w[j]);
     }
     for (double &x : w)
@@ -204,6 +206,18 @@ static void head_dims_on_tensor_cores(void **)
     c.a.softcap = 1.5f;
     check_case(g, c);
     pare_gpu_close(g);
+}
+
+/* Heads that like what is near, the more the smaller their number, of a number that is no power of two. */
+static void heads_with_alibi(void **)
+{
+    for (bool f32 : {false, true}) {
+        pare_gpu *g = open_device(f32);
+        attention_case c = make_case(shape(6, 2, 64, 64), mixed, 3);
+        c.a.alibi = 8;
+        check_case(g, c);
+        pare_gpu_close(g);
+    }
 }
 
 /* Latent attention has one head of keys, wider than its values; a part of the values' columns a block beyond 512. */
@@ -382,7 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variants_in_floats),
         cmocka_unit_test(variants_on_tensor_cores),
-        cmocka_unit_test(head_dims_on_tensor_cores),
+        cmocka_unit_test(head_dims_on_tensor_cores), cmocka_unit_test(heads_with_alibi),
         cmocka_unit_test(large_heads_in_floats),
         cmocka_unit_test(edges_of_tiles),
         cmocka_unit_test(many_sequences),
