@@ -318,7 +318,7 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 pare_expert_score pare_arch_expert_score(const pare_arch *arch, const pare_hparams *hp); /* never USUAL */
 
 /* The key of config.json for the width of the shared expert; NULL: there is none. */
-const char *pare_arch_shared_key(const pare_arch *arch, const pare_hf_class *class);
+const char *pare_arch_shared_key(const pare_arch *arch, const pare_hf_class *hf_class);
 
 /* A family whose every model has experts. */
 bool pare_arch_needs_experts(const pare_arch *arch);
