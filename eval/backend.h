@@ -209,6 +209,19 @@ struct pare_backend {
     pare_status (*clamp)(pare_backend *b, float *x, float limit, size_t n, pare_error *err); /* to -limit .. limit */
     pare_status (*softcap)(pare_backend *b, float *x, float cap, size_t n, pare_error *err); /* cap * tanh(x / cap) */
 
+    /* Rows of x and y: [n, width].
+     * row i of x += (weights[i * stride] + offset) * row i of y; weights in device memory */
+    pare_status (*add_weighted)(pare_backend *b, float *x, const float *y, const float *weights, uint32_t stride,
+                                float offset, uint32_t n, uint32_t width, pare_error *err);
+    /* column c of x times element c of w */
+    pare_status (*scale_columns)(pare_backend *b, float *x, const pare_tensor *w, uint32_t n, uint32_t width,
+                                 pare_error *err);
+    /* each row of x scaled to the mean square of the row of `like`; its own counts as `least` at least */
+    pare_status (*match_rms)(pare_backend *b, float *x, const float *like, float least, uint32_t n, uint32_t width,
+                             pare_error *err);
+    /* x = max(0, x - mean - deviations * standard deviation) over each row, that of all its elements */
+    pare_status (*sparsify)(pare_backend *b, float *x, float deviations, uint32_t n, uint32_t width, pare_error *err);
+
     /* Sums over the n rows of x [n, width] in their order, in double: sum[c] += x[t][c], sum2[c] += x[t][c]^2; sum and
      * sum2: [width] in device memory. */
     pare_status (*add_columns)(pare_backend *b, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,

@@ -43,7 +43,7 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
         if (pare_forward_is_recurrent(&f->layers[i])) {
             if ((st = reserve(c, &c->k[i], n_seq, pare_forward_past_size(f), err)) == PARE_OK)
                 st = reserve(c, &c->v[i], n_seq, pare_forward_state_size(f), err);
-        } else if ((st = reserve(c, &c->k[i], n_rows, f->n_k, err)) == PARE_OK)
+        } else if (pare_layer_of_keys(&f->m->hp, i) == i && (st = reserve(c, &c->k[i], n_rows, f->n_k, err)) == PARE_OK)
             st = reserve(c, &c->v[i], n_rows, f->n_v, err);
     if (st != PARE_OK)
         pare_cache_close(c);
@@ -89,6 +89,8 @@ static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint
 {
     pare_backend *b = c->f->b;
     bool state = pare_forward_is_recurrent(&c->f->layers[layer]);
+    if (c->k[layer] == NULL) /* it has none of its own */
+        return PARE_OK;
     size_t n_k = state ? pare_forward_past_size(c->f) : c->f->n_k;
     size_t n_v = state ? pare_forward_state_size(c->f) : c->f->n_v;
     size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;

@@ -21,4 +21,13 @@ pare_status pare_cpu_add_columns(pare_backend *b, const float *x, uint32_t n, ui
                                  pare_error *err);
 pare_status pare_cpu_add_gram(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h, pare_error *err);
 
+/* eval/cpu_rows.c */
+pare_status pare_cpu_add_weighted(pare_backend *b, float *x, const float *y, const float *weights, uint32_t stride,
+                                  float offset, uint32_t n, uint32_t width, pare_error *err);
+pare_status pare_cpu_scale_columns(pare_backend *b, float *x, const pare_tensor *w, uint32_t n, uint32_t width,
+                                   pare_error *err);
+pare_status pare_cpu_match_rms(pare_backend *b, float *x, const float *like, float least, uint32_t n, uint32_t width,
+                               pare_error *err);
+pare_status pare_cpu_sparsify(pare_backend *b, float *x, float deviations, uint32_t n, uint32_t width, pare_error *err);
+
 #endif

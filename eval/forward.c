@@ -112,6 +112,8 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
     pare_status st = PARE_OK;
     if (wiring->gated_ffn)
         st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, hp->n_ff, x, n, f->gate, err);
+    if (st == PARE_OK && pare_layers_have(&hp->sparse, (uint32_t)(l - f->layers)))
+        st = f->b->sparsify(f->b, f->gate, hp->ffn_sparsity, n, hp->n_ff, err);
     if (st != PARE_OK ||
         (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK)
         return st;
@@ -236,10 +238,12 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice
     pare_status st;
     if (pare_forward_is_recurrent(l))
         return run_recurrent_layer(f, layer, s, err);
-    if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK ||
+    if ((st = pare_forward_predict(f, l, s, err)) != PARE_OK ||
+        (st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK ||
         (st = pare_forward_make_keys(f, l, layer, s, in, err)) != PARE_OK)
         return st;
-    if (layer + 1 == f->m->hp.n_layer && f->first > 0) {
+    bool last = layer + 1 == f->m->hp.n_layer && f->first > 0, closes = pare_forward_closes_layers(f);
+    if (last && !closes) {
         if ((st = drop_tokens(f, s, err)) != PARE_OK || s->n == 0)
             return st;
         if ((st = part_input(f, l, attn_norm, s, &in, err)) != PARE_OK)
@@ -250,12 +254,16 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice
     if (parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
     if ((st = add_product(f, l, PARE_W_ATTN_OUT, f->o, PARE_W_ATTN_POST_NORM, s, err)) != PARE_OK ||
-        (st = normalize_stream(f, l, PARE_W_ATTN_OUT_NORM, s, err)) != PARE_OK)
+        (st = normalize_stream(f, l, PARE_W_ATTN_OUT_NORM, s, err)) != PARE_OK ||
+        (st = pare_forward_laurel(f, l, in, s, err)) != PARE_OK)
         return st;
     if (!parallel && (st = part_input(f, l, ffn_norm, s, &in, err)) != PARE_OK)
         return st;
-    st = run_ffn(f, l, in, s, err);
-    return st == PARE_OK ? normalize_stream(f, l, PARE_W_LAYER_OUT_NORM, s, err) : st;
+    if ((st = run_ffn(f, l, in, s, err)) != PARE_OK ||
+        (st = normalize_stream(f, l, PARE_W_LAYER_OUT_NORM, s, err)) != PARE_OK ||
+        (st = closes ? pare_forward_close_layer(f, l, layer, s, err) : PARE_OK) != PARE_OK)
+        return st;
+    return last && closes ? drop_tokens(f, s, err) : PARE_OK;
 }
 
 /* x += the learned embeddings of the slice's positions */
@@ -280,7 +288,7 @@ static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const pare_
         st = f->b->add_row(f->b, x, f->model.w[PARE_W_TOKEN_TYPES], 0, n, hp->n_embd, err);
     if (st == PARE_OK && f->model.w[PARE_W_TOKEN_EMBD_NORM] != NULL)
         st = pare_forward_normalize(f, &f->model, PARE_W_TOKEN_EMBD_NORM, x, n, hp->n_embd, x, err);
-    return st;
+    return st == PARE_OK ? pare_forward_spread(f, ids, s, err) : st;
 }
 
 pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err)

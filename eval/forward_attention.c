@@ -49,16 +49,51 @@ static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight no
     return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, s, x, err) : st;
 }
 
-/* Keys and values of the slice from f->k and f->v to their places in the cache. */
+/* Where keys that later layers share are kept; -1: nobody shares those of this layer. */
+static int kept(const pare_forward *f, uint32_t layer)
+{
+    const pare_hparams *hp = &f->m->hp;
+    uint32_t from = pare_layer_of_keys(hp, layer);
+    for (uint32_t i = hp->n_layer - hp->n_layer_shared_kv; i < hp->n_layer; i++)
+        if (pare_layer_of_keys(hp, i) == from)
+            return pare_layer_window(hp, from) > 0;
+    return -1;
+}
+
+static float *keys(const pare_forward *f, uint32_t layer)
+{
+    int i = kept(f, layer);
+    return i < 0 ? f->k : f->kept_k[i];
+}
+
+static float *values(const pare_forward *f, uint32_t layer)
+{
+    int i = kept(f, layer);
+    return i < 0 ? f->v : f->kept_v[i];
+}
+
+static pare_status normalize_values(pare_forward *f, uint64_t n, float *v, pare_error *err)
+{
+    const pare_hparams *hp = &f->m->hp;
+    return f->b->norm(
+        f->b,
+        &(pare_norm_op){
+            .kind = f->m->arch->wiring.norm, .x = v, .n = n, .width = hp->head_dim_v, .eps = hp->norm_eps, .y = v},
+        err);
+}
+
+/* Keys and values of the slice from where they were made to their places in the cache. */
 static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
 {
     pare_backend *b = f->b;
     pare_status st = PARE_OK;
     for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++) {
         size_t from = s->first + p->row, to = p->kv_row + p->n_past;
-        st = b->copy(b, f->cache->k[layer] + to * f->n_k, f->k + from * f->n_k, p->n * sizeof(float) * f->n_k, err);
+        st = b->copy(b, f->cache->k[layer] + to * f->n_k, keys(f, layer) + from * f->n_k, p->n * sizeof(float) * f->n_k,
+                     err);
         if (st == PARE_OK)
-            st = b->copy(b, f->cache->v[layer] + to * f->n_v, f->v + from * f->n_v, p->n * sizeof(float) * f->n_v, err);
+            st = b->copy(b, f->cache->v[layer] + to * f->n_v, values(f, layer) + from * f->n_v,
+                         p->n * sizeof(float) * f->n_v, err);
     }
     return st;
 }
@@ -79,15 +114,22 @@ static pare_status make_queries(pare_forward *f, const pare_forward_weights *l, 
 pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                    const pare_forward_slice *s, const float *x, pare_error *err)
 {
-    float *k = f->k + s->first * f->n_k, *v = f->v + s->first * f->n_v;
+    const pare_hparams *hp = &f->m->hp;
+    float *k = keys(f, layer) + s->first * f->n_k, *v = values(f, layer) + s->first * f->n_v;
     pare_status st;
+    if (pare_layer_of_keys(hp, layer) != layer)
+        return PARE_OK;
     if (pare_forward_is_latent(f)) {
         st = pare_forward_latent_keys(f, l, s, x, k, v, err);
         return st == PARE_OK && f->cache != NULL ? store(f, layer, s, err) : st;
     }
     if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
         (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
-        (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, f->m->hp.n_head_kv, s, k, err)) != PARE_OK)
+        (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, hp->n_head_kv, s, k, err)) != PARE_OK)
+        return st;
+    if (f->m->arch->wiring.v_norm)
+        st = normalize_values(f, (uint64_t)s->n * hp->n_head_kv, v, err);
+    if (st != PARE_OK)
         return st;
     return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
 }
@@ -116,8 +158,8 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
         .softcap = hp->attn_softcap,
         .alibi = hp->alibi_max,
         .q = f->q,
-        .k = f->cache != NULL ? f->cache->k[layer] : f->k,
-        .v = f->cache != NULL ? f->cache->v[layer] : f->v,
+        .k = f->cache != NULL ? f->cache->k[pare_layer_of_keys(hp, layer)] : keys(f, layer),
+        .v = f->cache != NULL ? f->cache->v[pare_layer_of_keys(hp, layer)] : values(f, layer),
         .sinks = l->w[PARE_W_ATTN_SINKS],
         .out = f->o,
     };

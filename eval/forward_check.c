@@ -54,6 +54,8 @@ static pare_status check_attention(const pare_forward *f, const pare_forward_wei
     for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
         if ((parts[p].id == PARE_W_ATTN_QKV) != (l->w[PARE_W_ATTN_QKV] != NULL))
             continue; /* either the three, or the fused one */
+        if (parts[p].id != PARE_W_ATTN_Q && l->w[parts[p].id] == NULL && pare_layer_of_keys(hp, i) != i)
+            continue;
         if ((st = pare_forward_want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
             (st = pare_forward_want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
             return st;
@@ -170,6 +172,8 @@ pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err)
     }
     if (st == PARE_OK && f->model.w[PARE_W_TOKEN_TYPES] != NULL)
         st = pare_forward_want_matrix(f, &f->model, PARE_W_TOKEN_TYPES, 0, hp->n_token_types, hp->n_embd, err);
+    if (st == PARE_OK)
+        st = pare_forward_check_streams(f, err);
     for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++)
         st = check_layer(f, &f->layers[i], i, err);
     return st;

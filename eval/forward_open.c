@@ -121,6 +121,11 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
         st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
     if (st == PARE_OK)
         st = pare_forward_reserve_latent(f, slice, err);
+    for (int i = 0; i < 2 && hp->n_layer_shared_kv > 0 && st == PARE_OK; i++)
+        if ((st = pare_forward_share(f, &f->kept_k[i], tokens, f->n_k, err)) == PARE_OK)
+            st = pare_forward_share(f, &f->kept_v[i], tokens, f->n_v, err);
+    if (st == PARE_OK)
+        st = pare_forward_reserve_streams(f, err);
     if (st == PARE_OK)
         st = pare_forward_reserve_experts(f, slice, err);
     if (st == PARE_OK)

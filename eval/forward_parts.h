@@ -44,7 +44,18 @@ struct pare_forward {
     float *x;                    /* [tokens, n_embd]: the residual stream; behind a pass what goes to the output */
     bool x_is_normal;            /* behind the last norm: pare_forward_score_side has been called for the last run */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
-    float *cos_sin_window;       /* the same for layers with a window; NULL: no other angles than those */
+    struct {
+        float *inputs;            /* [tokens, n_layer * n_embd_layer] */
+        float *inputs_made;       /* [slice, the same] */
+        float *input, *gate;      /* [slice, n_embd_layer] */
+        float *more;              /* [n_stream - 1][tokens, n_embd] */
+        float *predicted;         /* [n_stream][slice, n_embd] */
+        float *scores;            /* [slice, n_stream] */
+        float *coefficients;      /* [slice, n_stream^2] */
+        float *low;               /* [slice, laurel_rank] */
+    } streams;                    /* in the workspace; forward_streams.c */
+    float *kept_k[2], *kept_v[2]; /* in the workspace: keys and values that later layers share; 1: with a window */
+    float *cos_sin_window;        /* the same for layers with a window; NULL: no other angles than those */
     /* In the workspace that the passes of a backend share: */
     float *k, *v;      /* [tokens, n_k], [tokens, n_v] of one layer */
     float *h, *branch; /* [slice, n_embd]: input and output of a part of a layer */
@@ -133,6 +144,19 @@ typedef struct pare_forward_slice {
 
 /* Keys and values of x, the input of the layer's attention, behind those of the tokens before it; then
  * f->o = attention of x to all keys that are there. */
+/* forward_streams.c. Memory; behind the embeddings; before a layer; behind its attention, whose input was `in`; behind
+ * the layer. Each does nothing where the model has no such part; the last one's work needs every token. */
+pare_status pare_forward_reserve_streams(pare_forward *f, pare_error *err);
+pare_status pare_forward_check_streams(const pare_forward *f, pare_error *err);
+pare_status pare_forward_spread(pare_forward *f, const int32_t *ids, const pare_forward_slice *s, pare_error *err);
+pare_status pare_forward_predict(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                 pare_error *err);
+pare_status pare_forward_laurel(pare_forward *f, const pare_forward_weights *l, const float *in,
+                                const pare_forward_slice *s, pare_error *err);
+pare_status pare_forward_close_layer(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                     const pare_forward_slice *s, pare_error *err);
+bool pare_forward_closes_layers(const pare_forward *f);
+
 pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                    const pare_forward_slice *s, const float *x, pare_error *err);
 pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, uint32_t layer,

@@ -408,6 +408,8 @@ static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_
         return pare_view_transpose(&m->arena, t, src, share, err);
     if (e->weight->map == PARE_MAP_POSITIONS)
         return pare_view_rows(&m->arena, t, src, m->hp.n_pos_skipped, err);
+    if (e->weight->map == PARE_MAP_FILL_ROWS)
+        return pare_view_fill_rows(&m->arena, t, src, m->hp.n_vocab, err);
     if (e->weight->map == PARE_MAP_LATENT_K || e->weight->map == PARE_MAP_LATENT_V)
         return pare_view_latent_part(&m->arena, t, src, &m->hp, e->weight->map == PARE_MAP_LATENT_K, err);
     if (e->weight->map == PARE_MAP_LINEAR)

@@ -130,6 +130,11 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
         return pare_view_row(t, src, err);
     case PARE_MAP_POSITIONS:
         return pare_view_zeros_before(&w->hub.arena, t, src, w->hp.n_pos_skipped, err);
+    case PARE_MAP_FILL_ROWS:
+        *t = *src;
+        if (t->n_dims == 2 && w->hp.n_vocab_layer > 0 && w->hp.n_vocab_layer < t->dim[0])
+            t->dim[0] = w->hp.n_vocab_layer;
+        return pare_tensor_set_shape(t, src->name, err);
     case PARE_MAP_LATENT_K:
     case PARE_MAP_LATENT_V:
     case PARE_MAP_LINEAR:

@@ -3,6 +3,7 @@
 #include "gpu/attention.h"
 #include "gpu/matmul.h"
 #include "gpu/ops.h"
+#include "gpu/rows.h"
 #include "gpu/recurrence.h"
 #include "gpu/statistics.h"
 #include "gpu/weights.h"
@@ -120,6 +121,14 @@ OPERATION(add, pare_gpu_add(g, x, y, y_scale, n, err), float *x, const float *y,
 OPERATION(add_row, pare_gpu_add_row(g, x, bias, first, n, width, err), float *x, const pare_tensor *bias,
           uint64_t first, uint32_t n, uint32_t width)
 OPERATION(scale, pare_gpu_scale(g, x, factor, n, err), float *x, float factor, size_t n)
+OPERATION(add_weighted, pare_gpu_add_weighted(g, x, y, weights, stride, offset, n, width, err), float *x,
+          const float *y, const float *weights, uint32_t stride, float offset, uint32_t n, uint32_t width)
+OPERATION(scale_columns, pare_gpu_scale_columns(g, x, w, n, width, err), float *x, const pare_tensor *w, uint32_t n,
+          uint32_t width)
+OPERATION(match_rms, pare_gpu_match_rms(g, x, like, least, n, width, err), float *x, const float *like, float least,
+          uint32_t n, uint32_t width)
+OPERATION(sparsify, pare_gpu_sparsify(g, x, deviations, n, width, err), float *x, float deviations, uint32_t n,
+          uint32_t width)
 OPERATION(clamp, pare_gpu_clamp(g, x, limit, n, err), float *x, float limit, size_t n)
 OPERATION(softcap, pare_gpu_softcap(g, x, cap, n, err), float *x, float cap, size_t n)
 OPERATION(add_columns, pare_gpu_add_columns(g, x, n, width, sum, sum2, err), const float *x, uint32_t n, uint32_t width,
@@ -193,6 +202,10 @@ static void fill_operations(pare_backend *t)
     t->add_row = device_add_row;
     t->scale = device_scale;
     t->clamp = device_clamp;
+    t->add_weighted = device_add_weighted;
+    t->scale_columns = device_scale_columns;
+    t->match_rms = device_match_rms;
+    t->sparsify = device_sparsify;
     t->softcap = device_softcap;
     t->add_columns = device_add_columns;
     t->add_gram = device_add_gram;

@@ -1,4 +1,5 @@
 #include "model/arch.h"
+#include "model/hparams_limits.h"
 #include "model/model.h"
 
 #include <inttypes.h>
@@ -160,7 +161,7 @@ bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint3
     unsigned others = pare_layer_has_experts(hp, layer) ? PARE_DENSE_ONLY : PARE_EXPERTS_ONLY;
     others |= pare_layers_have(&hp->linear.layers, layer) ? PARE_ATTENTION_ONLY : PARE_LINEAR_ONLY;
     bool other_kind = (w->flags & others) != 0;
-    if (!pare_arch_applies(w, hp))
+    if (!pare_arch_applies(w, hp) || ((w->flags & PARE_OWN_KEYS) && pare_layer_of_keys(hp, layer) != layer))
         return false;
     if (!bias)
         return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE | PARE_BIAS_ALONE)) == 0;
@@ -196,6 +197,12 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_KV_B] = hp->n_head * (plain + hp->head_dim_v),
         [PARE_DIM_HEAD] = hp->n_head,
         [PARE_DIM_HEAD_KV] = hp->n_head_kv,
+        [PARE_DIM_EMBD_LAYER] = hp->n_embd_layer,
+        [PARE_DIM_EMBD_LAYERS] = (uint64_t)hp->n_layer * hp->n_embd_layer,
+        [PARE_DIM_STREAM] = hp->n_stream,
+        [PARE_DIM_STREAM_PAIR] = (uint64_t)hp->n_stream * hp->n_stream,
+        [PARE_DIM_STREAM_MORE] = hp->n_stream > 0 ? hp->n_stream - 1 : 0,
+        [PARE_DIM_LAUREL] = hp->laurel_rank,
         [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
         [PARE_DIM_CTX] = hp->n_ctx_train,
         [PARE_DIM_TOKEN_TYPES] = hp->n_token_types,
@@ -386,6 +393,9 @@ static void complete_from_tensors(pare_model *m)
     hp->tied_output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight") == NULL;
     hp->norm_pair = pare_model_weight(m, PARE_W_ATTN_NORM_2, 0, "weight") != NULL;
     hp->qk_norm = pare_model_weight(m, PARE_W_ATTN_Q_NORM, 0, "weight") != NULL;
+    const pare_tensor *low = pare_model_weight(m, PARE_W_LAUREL_L, 0, "weight");
+    if (low != NULL && low->n_rows <= PARE_MAX_EMBD)
+        hp->laurel_rank = (uint32_t)low->n_rows;
     if (m->arch->wiring.in_turn_with_ffn_norm)
         hp->residual_in_turn = pare_model_weight(m, PARE_W_FFN_NORM, 0, "weight") != NULL;
     if (hp->rope_scaling == PARE_ROPE_PLAIN && pare_model_weight(m, PARE_W_ROPE_FACTORS_LONG, 0, "weight") != NULL)

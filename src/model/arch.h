@@ -63,7 +63,23 @@
     X(SSM_A, "blk.%u.ssm_a!")                                                                                          \
     X(SSM_BETA_ALPHA, "blk.%u.ssm_ba")                                                                                 \
     X(SSM_NORM, "blk.%u.ssm_norm")                                                                                     \
-    X(SSM_OUT, "blk.%u.ssm_out")
+    X(SSM_OUT, "blk.%u.ssm_out")                                                                                       \
+    X(LAYER_EMBD, "per_layer_token_embd")                                                                              \
+    X(LAYER_MODEL_PROJ, "per_layer_model_proj")                                                                        \
+    X(LAYER_PROJ_NORM, "per_layer_proj_norm")                                                                          \
+    X(ALTUP_PROJ, "altup_proj")                                                                                        \
+    X(ALTUP_UNEMBD, "altup_unembd_proj")                                                                               \
+    X(LAYER_GATE, "blk.%u.inp_gate")                                                                                   \
+    X(LAYER_PROJ, "blk.%u.proj")                                                                                       \
+    X(LAYER_INPUT_NORM, "blk.%u.post_norm")                                                                            \
+    X(ALTUP_ROUTER, "blk.%u.altup_router")                                                                             \
+    X(ALTUP_ROUTER_NORM, "blk.%u.altup_router_norm")                                                                   \
+    X(ALTUP_PREDICT, "blk.%u.altup_predict_coef")                                                                      \
+    X(ALTUP_CORRECT, "blk.%u.altup_correct_coef")                                                                      \
+    X(ALTUP_SCALE, "blk.%u.altup_correct_scale")                                                                       \
+    X(LAUREL_L, "blk.%u.laurel_l")                                                                                     \
+    X(LAUREL_R, "blk.%u.laurel_r")                                                                                     \
+    X(LAUREL_NORM, "blk.%u.laurel_post_norm")
 
 typedef enum pare_weight {
 #define PARE_WEIGHT_ENUM(id, gguf) PARE_W_##id,
@@ -108,6 +124,7 @@ typedef struct pare_wiring {
     bool in_turn_with_ffn_norm; /* layers that have a norm before the FFN of its own are not parallel (StableLM) */
     bool post_norm_feeds_ffn;   /* GGUF's post_attention_norm is the norm of the FFN's input: there is no ffn_norm */
     bool attn_gated; /* a head's query comes with a gate behind it; what it attends to is times sigmoid(gate) */
+    bool v_norm;     /* heads of v are normalised, without a weight */
     bool bare_norms; /* norms have no weights (OLMo 1) */
     bool encoder;    /* no output matrix: states of tokens come out; attention looks both ways */
 } pare_wiring;
@@ -132,6 +149,12 @@ typedef enum pare_dim {
     PARE_DIM_KV_B /* n_head * (HEAD_PLAIN + HEAD_V) */,
     PARE_DIM_HEAD,
     PARE_DIM_HEAD_KV,
+    PARE_DIM_EMBD_LAYER,  /* n_embd_layer */
+    PARE_DIM_EMBD_LAYERS, /* n_layer * n_embd_layer */
+    PARE_DIM_STREAM,      /* n_stream */
+    PARE_DIM_STREAM_PAIR, /* n_stream * n_stream */
+    PARE_DIM_STREAM_MORE, /* n_stream - 1 */
+    PARE_DIM_LAUREL,      /* laurel_rank */
     PARE_DIM_ROT_HALF,
     PARE_DIM_CTX,
     PARE_DIM_TOKEN_TYPES,
@@ -166,6 +189,7 @@ typedef enum pare_weight_map {
     PARE_MAP_LINEAR,     /* linear attention's heads, or their gate, of a Hub matrix that makes both: shares as above */
     PARE_MAP_SQUEEZE,    /* the Hub has a dimension of one in the middle */
     PARE_MAP_MINUS_EXP,  /* -e^x of the Hub's values */
+    PARE_MAP_FILL_ROWS,  /* the Hub has hparams.n_vocab_layer rows; GGUF n_vocab, of which those behind are the first */
     PARE_MAP_POSITIONS   /* the Hub has hparams.n_pos_skipped rows in front that no text reaches */
 } pare_weight_map;
 
@@ -181,6 +205,7 @@ enum {
     PARE_EXPERTS_ONLY = 256,    /* only there */
     PARE_LINEAR_ONLY = 1 << 19, /* only in a layer with linear attention */
     PARE_ATTENTION_ONLY = 1 << 29, /* absent there */
+    PARE_OWN_KEYS = 1 << 30, /* optional in layers that attend to another one's keys (hparams.n_layer_shared_kv) */
     /* Only in models for which the hyperparameters say so; other rows may describe the same weight of others: */
     PARE_IF_SHARED = 1 << 9,        /* experts have a shared one beside them: n_ff_shared */
     PARE_IF_Q_WHOLE = 1 << 10,      /* not n_lora_q: queries are made in one step */
@@ -234,7 +259,7 @@ typedef struct pare_hf_class {
     struct {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
         uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
-        uint32_t n_vocab, n_head;
+        uint32_t n_vocab, n_head, n_ff;
         uint32_t n_layer_dense, n_expert_shared, n_expert_group, n_expert_group_used; /* of pare_arch.routing_keys */
         float expert_scale;
         bool norm_topk;

@@ -137,6 +137,13 @@ typedef struct pare_hparams {
     bool attn_scale_not_in_gguf;       /* no key that stock reads says attn_scale */
     float alibi_max;                   /* ALiBi's largest bias a token (eval/backend.h); 0: none */
     float qkv_clamp;                   /* queries, keys and values lie between minus it and it; 0: wherever they do */
+    uint32_t n_layer_shared_kv;        /* so many last layers attend to the keys of an earlier one */
+    uint32_t n_embd_layer;             /* width of the vectors that each layer gets of each token; 0: none */
+    uint32_t n_vocab_layer;            /* tokens that have such vectors of their own, on the Hub; 0: all */
+    uint32_t n_stream;                 /* streams that AltUp keeps, the residual stream among them; 0: no AltUp */
+    uint32_t laurel_rank;              /* 0: no LAuReL */
+    float ffn_sparsity;                /* a gate is cut so many standard deviations above its mean ... */
+    pare_layer_set sparse;             /* ... in these layers */
     float attn_softcap, final_softcap; /* cap * tanh(x / cap); 0: none */
     float glu_alpha, glu_limit;        /* of PARE_ACT_CLAMPED_GLU */
     bool glu_not_in_gguf;              /* no key that stock reads says them */
@@ -189,6 +196,19 @@ double pare_yarn_magnitude(const pare_hparams *hp, double mscale, double mscale_
  * factor of the logarithm (0: the key is missing). */
 void pare_yarn_to_stock(const pare_hparams *hp, double *attn_factor, double *log_mul);
 void pare_yarn_from_stock(pare_hparams *hp, double attn_factor, double log_mul);
+
+/* The layer whose keys and values this one attends to: itself, or the last one before those without keys that has a
+ * window as this one has, or none as it has none. */
+static inline uint32_t pare_layer_of_keys(const pare_hparams *hp, uint32_t layer)
+{
+    uint32_t first = hp->n_layer - (hp->n_layer_shared_kv < hp->n_layer ? hp->n_layer_shared_kv : hp->n_layer);
+    if (layer < first || hp->n_layer_shared_kv == 0)
+        return layer;
+    for (uint32_t i = first; i-- > 0;)
+        if ((pare_layer_window(hp, i) > 0) == (pare_layer_window(hp, layer) > 0))
+            return i;
+    return layer;
+}
 
 /* Fill out[n_rot / 2] with the divisors of rope_freqs.weight for llama3 scaling. */
 void pare_rope_llama3_factors(const pare_hparams *hp, float *out);

@@ -62,6 +62,28 @@ static pare_status get_float(const json_t *obj, const char *path, const char *ke
     return st;
 }
 
+/* The width of the FFN, once or a list with one a layer, which must be the same. */
+static pare_status read_ff(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
+                           pare_error *err)
+{
+    const char *key = spelling(config, k_ff);
+    const json_t *list = json_object_get(config, key);
+    uint32_t absent = class->absent.n_ff > 0 ? class->absent.n_ff : class->absent.ff_factor * hp->n_embd;
+    if (!json_is_array(list))
+        return get_u32(config, path, k_ff, PARE_MAX_FF, absent, &hp->n_ff, err);
+    json_int_t first = json_integer_value(json_array_get(list, 0));
+    if (json_array_size(list) != hp->n_layer || first < 1 || first > PARE_MAX_FF)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is no list of %" PRIu32 " widths from 1 to %d", path, key,
+                         hp->n_layer, PARE_MAX_FF);
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        if (!json_is_integer(json_array_get(list, i)) || json_integer_value(json_array_get(list, i)) != first)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: '%s' differs from layer to layer (entry %" PRIu32 "), which is not supported", path,
+                             key, i);
+    hp->n_ff = (uint32_t)first;
+    return PARE_OK;
+}
+
 static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
                                pare_error *err)
 {
@@ -71,7 +93,7 @@ static pare_status read_counts(pare_hparams *hp, const pare_hf_class *class, con
     if (st == PARE_OK)
         st = get_u32(config, path, k_embd, PARE_MAX_EMBD, 0, &hp->n_embd, err);
     if (st == PARE_OK)
-        st = get_u32(config, path, k_ff, PARE_MAX_FF, class->absent.ff_factor * hp->n_embd, &hp->n_ff, err);
+        st = read_ff(hp, class, config, path, err);
     if (st == PARE_OK)
         st = get_u32(config, path, k_heads, PARE_MAX_HEADS, class->absent.n_head, &hp->n_head, err);
     if (st == PARE_OK)

@@ -331,6 +331,18 @@ pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: RoPE over %" PRIu32 " elements of heads of %" PRIu32 ", must be even and not more", path,
                          hp->n_rot, hp->head_dim_k);
+    if (hp->n_layer_shared_kv >= hp->n_layer && hp->n_layer_shared_kv > 0)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " layers without keys of their own", path,
+                         hp->n_layer_shared_kv, hp->n_layer);
+    for (uint32_t i = hp->n_layer - hp->n_layer_shared_kv; i < hp->n_layer; i++)
+        if (pare_layer_of_keys(hp, i) == i)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: layer %" PRIu32 " has no earlier one of its kind to share keys with", path, i);
+    if ((uint64_t)hp->n_layer * hp->n_embd_layer > PARE_MAX_FF)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: inputs of %" PRIu32 " elements for each of %" PRIu32
+                         " layers; up to %d in all are allowed",
+                         path, hp->n_embd_layer, hp->n_layer, PARE_MAX_FF);
     if ((hp->n_expert == 0) != (hp->n_expert_used == 0) || hp->n_expert_used > hp->n_expert)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " experts used", path, hp->n_expert_used,
                          hp->n_expert);

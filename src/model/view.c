@@ -609,6 +609,41 @@ pare_status pare_view_zeros_before(pare_arena *arena, pare_tensor *out, const pa
     return st == PARE_OK ? pare_tensor_set_shape(out, src->name, err) : st;
 }
 
+static pare_status read_filled(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const part *p = t->ctx; /* first: the rows that src has */
+    uint64_t n = row >= p->first ? 0 : p->first - row < n_rows ? p->first - row : n_rows;
+    pare_status st = n > 0 ? pare_tensor_read(&p->src, row, n, dst, err) : PARE_OK;
+    for (; n < n_rows && st == PARE_OK; n++)
+        st = pare_tensor_read(&p->src, 0, 1, (uint8_t *)dst + n * t->row_bytes, err);
+    return st;
+}
+
+static void release_filled(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    const part *p = t->ctx;
+    if (row < p->first)
+        pare_tensor_release(&p->src, row, p->first - row < n_rows ? p->first - row : n_rows);
+}
+
+pare_status pare_view_fill_rows(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t n_rows,
+                                pare_error *err)
+{
+    *out = *src;
+    if (src->n_dims != 2 || src->n_rows == 0 || src->n_rows > n_rows)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s' of %" PRIu32 " dimensions with %" PRIu64 " rows, of which %" PRIu64
+                         " are to be made",
+                         src->name, src->n_dims, src->n_rows, n_rows);
+    if (src->n_rows == n_rows)
+        return PARE_OK;
+    pare_status st = show_part(arena, out, src, src->n_rows, err);
+    out->read = read_filled;
+    out->release = release_filled;
+    out->dim[0] = n_rows;
+    return st == PARE_OK ? pare_tensor_set_shape(out, src->name, err) : st;
+}
+
 pare_status pare_view_row(pare_tensor *out, const pare_tensor *src, pare_error *err)
 {
     if (src->n_rows != 1)

@@ -92,6 +92,11 @@ pare_status pare_view_minus_exp(pare_arena *arena, pare_tensor *out, const pare_
 pare_status pare_view_squeeze(pare_tensor *out, const pare_tensor *src, pare_error *err);
 pare_status pare_view_unsqueeze(pare_tensor *out, const pare_tensor *src, pare_error *err);
 
+/* A matrix of n_rows rows: src's, then its first row again and again; n_rows is not below src's. Errors: PARE_ERR_RANGE
+ * (no matrix, more rows), PARE_ERR_MEMORY. */
+pare_status pare_view_fill_rows(pare_arena *arena, pare_tensor *out, const pare_tensor *src, uint64_t n_rows,
+                                pare_error *err);
+
 /* src + add in F32, whatever the type of src. Errors: PARE_ERR_MEMORY. */
 pare_status pare_view_add(pare_arena *arena, pare_tensor *out, const pare_tensor *src, float add, pare_error *err);
 

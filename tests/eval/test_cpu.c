@@ -505,6 +505,54 @@ static void adds_scales_caps_and_embeds(void **state)
     b->close(b);
 }
 
+static void works_on_whole_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, WIDE = 40, STRIDE = 2 };
+    pare_backend *b = open_cpu();
+    pare_error err = {0};
+    uint64_t seed = 12;
+    float *x = toy_array(&seed, ROWS * WIDE, 1), *y = toy_array(&seed, ROWS * WIDE, 1), was[ROWS * WIDE];
+    float *k = toy_array(&seed, ROWS * STRIDE, 1), *w = toy_array(&seed, WIDE, 1);
+    pare_tensor columns = toy_tensor("w", w, 0, WIDE);
+    memcpy(was, x, sizeof was);
+    CHECK_OK(b->add_weighted(b, x, y, k + 1, STRIDE, 2, ROWS, WIDE, &err), &err);
+    CHECK_OK(b->scale_columns(b, x, &columns, ROWS, WIDE, &err), &err);
+    for (int i = 0; i < ROWS * WIDE; i++)
+        CHECK(fabs((double)x[i] - (double)w[i % WIDE] *
+                                      ((double)was[i] + ((double)k[i / WIDE * STRIDE + 1] + 2) * (double)y[i])) < 1e-5);
+    memset(x, 0, WIDE * sizeof *x); /* its square counts as least */
+    x[3] = 1e-4f;
+    memcpy(was, x, sizeof was);
+    CHECK_OK(b->match_rms(b, x, y, 0.25f, ROWS, WIDE, &err), &err);
+    for (int r = 0; r < ROWS; r++) {
+        double own = 0, other = 0;
+        for (int c = 0; c < WIDE; c++) {
+            own += (double)was[r * WIDE + c] * (double)was[r * WIDE + c] / WIDE;
+            other += (double)y[r * WIDE + c] * (double)y[r * WIDE + c] / WIDE;
+        }
+        for (int c = 0; c < WIDE; c++)
+            CHECK(fabs((double)x[r * WIDE + c] - (double)was[r * WIDE + c] * sqrt(other / fmax(own, 0.25))) < 1e-5);
+    }
+    memcpy(was, y, sizeof was);
+    CHECK_OK(b->sparsify(b, y, 0.5f, ROWS, WIDE, &err), &err);
+    for (int r = 0; r < ROWS; r++) {
+        double mean = 0, square = 0;
+        for (int c = 0; c < WIDE; c++)
+            mean += (double)was[r * WIDE + c] / WIDE;
+        for (int c = 0; c < WIDE; c++)
+            square += ((double)was[r * WIDE + c] - mean) * ((double)was[r * WIDE + c] - mean) / WIDE;
+        for (int c = 0; c < WIDE; c++)
+            CHECK(fabs((double)y[r * WIDE + c] - fmax(0, (double)was[r * WIDE + c] - mean - 0.5 * sqrt(square))) <
+                  1e-6);
+    }
+    free(x);
+    free(y);
+    free(k);
+    free(w);
+    b->close(b);
+}
+
 static void gathers_and_scatters_rows(void **state)
 {
     (void)state;
@@ -702,6 +750,7 @@ int main(void)
         cmocka_unit_test(activates),
         cmocka_unit_test(computes_the_clamped_glu),
         cmocka_unit_test(adds_scales_caps_and_embeds),
+        cmocka_unit_test(works_on_whole_rows),
         cmocka_unit_test(gathers_and_scatters_rows),
         cmocka_unit_test(copies_columns),
         cmocka_unit_test(sums_logits),

@@ -406,6 +406,19 @@ FAMILIES = {
              rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, mscale=1.0, mscale_all_dim=0.5,
                                   original_max_position_embeddings=16)),
     ),
+    # all of its parts; some tokens without layer inputs of their own
+    "gemma3n": (
+        "Gemma3nForCausalLM",
+        "Gemma3nTextConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=48, num_hidden_layers=5, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8, max_position_embeddings=64, sliding_window=7,
+             vocab_size_per_layer_input=72, hidden_size_per_layer_input=8, altup_num_inputs=3,
+             num_kv_shared_layers=2, laurel_rank=8, activation_sparsity_pattern=[0.8, 0.8, 0.0, 0.0, 0.0],
+             layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention",
+                          "full_attention"],
+             rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=5000.0),
+                                  sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+    ),
 }
 
 

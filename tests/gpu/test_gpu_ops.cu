@@ -2,6 +2,7 @@
 #include "gpu_check.h"
 
 #include "gpu/ops.h"
+#include "gpu/rows.h"
 
 #include <string>
 
@@ -85,6 +86,35 @@ static void numbers_one_by_one(void **)
     close_both(&b);
 }
 
+/* Rows of fewer elements than a block has threads, and of more. */
+static void whole_rows(void **)
+{
+    both b = open_both();
+    enum { N = 5 };
+    for (size_t width : {(size_t)1, (size_t)33, (size_t)700}) {
+        std::vector<float> x = noise(N * width, 1), y = noise(N * width, 2), w = noise(width, 3), k = noise(N * 7, 4);
+        pare_tensor columns = vector_tensor("w", w);
+        float *dx = to_device(b.g, x), *dy = to_device(b.g, y), *dk = to_device(b.g, k);
+        uint32_t n = (uint32_t)width;
+        CHECK_OK(pare_gpu_add_weighted(b.g, dx, dy, dk + 2, 7, 1, N, n, &b.err), &b.err);
+        CHECK_OK(b.cpu->add_weighted(b.cpu, x.data(), y.data(), k.data() + 2, 7, 1, N, n, &b.err), &b.err);
+        CHECK_OK(pare_gpu_scale_columns(b.g, dx, &columns, N, n, &b.err), &b.err);
+        CHECK_OK(b.cpu->scale_columns(b.cpu, x.data(), &columns, N, n, &b.err), &b.err);
+        check_close(from_device(b.g, dx, x.size()), x, 0);
+        CHECK_OK(pare_gpu_match_rms(b.g, dx, dy, 1e-5f, N, n, &b.err), &b.err);
+        CHECK_OK(b.cpu->match_rms(b.cpu, x.data(), y.data(), 1e-5f, N, n, &b.err), &b.err);
+        check_close(from_device(b.g, dx, x.size()), x, 2e-6f);
+        CHECK_OK(pare_gpu_sparsify(b.g, dy, 0.4f, N, n, &b.err), &b.err);
+        CHECK_OK(b.cpu->sparsify(b.cpu, y.data(), 0.4f, N, n, &b.err), &b.err);
+        std::vector<float> got = take(b.g, dy, y.size());
+        for (size_t i = 0; i < y.size(); i++)
+            CHECK(fabsf(got[i] - y[i]) <= 1e-6f);
+        take(b.g, dx, x.size());
+        take(b.g, dk, k.size());
+    }
+    close_both(&b);
+}
+
 static void activations(void **)
 {
     both b = open_both();
@@ -112,7 +142,8 @@ static void activations(void **)
         for (float &v : up)
             v *= 10;
         float *dx = to_device(b.g, x), *du = to_device(b.g, up);
-        const pare_clamped_glu host = {x.data(), up.data(), n, 1.702f, 7, want.data()}, device = {dx, du, n, 1.702f, 7, du};
+        const pare_clamped_glu host = {x.data(), up.data(), n, 1.702f, 7, want.data()},
+                               device = {dx, du, n, 1.702f, 7, du};
         CHECK_OK(pare_gpu_clamped_glu(b.g, &device, &b.err), &b.err);
         CHECK_OK(b.cpu->clamped_glu(b.cpu, &host, &b.err), &b.err);
         check_close(take(b.g, du, n), want, 1e-6f);
@@ -333,6 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_one_by_one),
+        cmocka_unit_test(whole_rows),
         cmocka_unit_test(activations),
         cmocka_unit_test(rows_by_number),
         cmocka_unit_test(embeds),

@@ -87,7 +87,8 @@ static void describes_every_family_once(void **state)
             check_once(arch, w);
             CHECK((w->hf == NULL) == ((w->flags & PARE_WEIGHT_MADE) != 0));
             CHECK(w->hf == NULL || (strstr(w->hf, "%e") != NULL) == (w->map == PARE_MAP_STACK));
-            CHECK(w->map != PARE_MAP_STACK || (w->dim[0] == PARE_DIM_EXPERT && w->dim[2] != PARE_DIM_NONE) ||
+            CHECK(w->map != PARE_MAP_STACK ||
+                  ((w->dim[0] == PARE_DIM_EXPERT || w->dim[0] == PARE_DIM_STREAM_MORE) && w->dim[2] != PARE_DIM_NONE) ||
                   ((w->dim[0] == PARE_DIM_HEAD || w->dim[0] == PARE_DIM_HEAD_KV) && w->dim[1] == PARE_DIM_HEAD_K));
             CHECK(w->dim[0] != PARE_DIM_NONE);
             check_shares(arch, w);
