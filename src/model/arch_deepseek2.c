@@ -103,7 +103,7 @@ static const pare_arch_weight weights[] = {
      "model.layers.%u.mlp.gate.e_score_correction_bias",
      {PARE_DIM_EXPERT},
      PARE_MAP_SAME,
-     PARE_BIAS_ALONE | PARE_BIAS_OPTIONAL | PARE_NO_SUFFIX},
+     PARE_EXPERTS_ONLY | PARE_BIAS_ALONE | PARE_BIAS_OPTIONAL | PARE_NO_SUFFIX},
     {PARE_W_FFN_GATE_EXPS,
      "model.layers.%u.mlp.experts.%e.gate_proj",
      {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT, PARE_DIM_EMBD},

@@ -57,7 +57,7 @@ static pare_status check_word(const json_t *config, const char *path, const char
 static pare_status read_score(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
                               pare_error *err)
 {
-    static const char *const scores[] = {"softmax", "sigmoid", NULL};
+    static const char *const scores[] = {"softmax", "sigmoid", "noaux_tc", NULL};
     size_t score = 0;
     pare_status st = check_word(config, path, "scoring_func", scores, &score, err);
     hp->expert_score = class->expert_score;

@@ -24,6 +24,11 @@ DEEPSEEK = dict(vocab_size=80, hidden_size=32, intermediate_size=48, moe_interme
                 v_head_dim=12, n_shared_experts=1, first_k_dense_replace=1, max_position_embeddings=64)
 
 
+MIXTURE = dict(vocab_size=72, hidden_size=32, intermediate_size=40, moe_intermediate_size=16, num_hidden_layers=3,
+               num_attention_heads=2, n_shared_experts=1, n_routed_experts=6, num_experts_per_tok=2,
+               first_k_dense_replace=1, max_position_embeddings=64)
+
+
 def bias_of_choice(model):
     generator = torch.Generator().manual_seed(11)
     for name, b in sorted(model.named_buffers()):
@@ -33,6 +38,21 @@ def bias_of_choice(model):
 
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
+    # RoPE on half of a head, biases, norms on q and k, groups
+    "glm4_moe": (
+        "Glm4MoeForCausalLM",
+        "Glm4MoeConfig",
+        dict(MIXTURE, num_key_value_heads=1, attention_bias=True, use_qk_norm=True, n_group=2, topk_group=1,
+             routed_scaling_factor=1.5, head_dim=16),
+        bias_of_choice,
+    ),
+    "dots1": (
+        "Dots1ForCausalLM",
+        "Dots1Config",
+        dict(MIXTURE, num_key_value_heads=2, n_group=1, topk_group=1, routed_scaling_factor=2.5, norm_topk_prob=True,
+             n_shared_experts=2),
+        bias_of_choice,
+    ),
     # gate and up of all experts in one tensor; factors; with a shared expert the same again
     "granitemoe": (
         "GraniteMoeForCausalLM",
