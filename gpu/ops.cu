@@ -140,7 +140,7 @@ pare_status pare_gpu_scale(pare_gpu *g, float *x, float factor, size_t n, pare_e
 
 pare_status pare_gpu_clamp(pare_gpu *g, float *x, float limit, size_t n, pare_error *err)
 {
-    return map<clamped>(g, x, NULL, make_float2(limit, 0), n, x, NULL, "clamp", err);
+    return map<clamped>(g, x, NULL, float2{limit, 0}, n, x, NULL, "clamp", err);
 }
 
 pare_status pare_gpu_softcap(pare_gpu *g, float *x, float cap, size_t n, pare_error *err)
