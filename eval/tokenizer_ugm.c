@@ -202,12 +202,13 @@ static pare_status mark_words(const pare_tokenizer *t, pare_buf *out, const char
 {
     const pare_vocab *v = t->v;
     bool squeeze = v->remove_extra_whitespaces == 1, behind_space = false;
+    bool hub = v->trim_whites == 1 || v->split_whites == 1; /* the Hub's library, which keeps them */
     size_t n = 1;
     pare_status st = PARE_OK;
-    if (v->trim_whites == 1 || v->split_whites == 1)
+    if (hub)
         len = trimmed(text, len);
-    while (squeeze && len > 0 && text[len - 1] == ' ')
-        len--;
+    for (n = 1; squeeze && n > 0; len -= n) /* marks of the text's own go with the spaces, as in SentencePiece */
+        n = len > 0 && text[len - 1] == ' ' ? 1 : !hub && len >= MARK && is_mark(text + len - MARK, MARK) ? MARK : 0;
     for (; squeeze && (n = space_at(t, text, len)) > 0; len -= n)
         text += n;
     bool has_mark = len > 0 && (text[0] == ' ' || is_mark(text, len));
@@ -216,10 +217,11 @@ static pare_status mark_words(const pare_tokenizer *t, pare_buf *out, const char
         st = pare_buf_put(out, space_mark, MARK, err);
     for (size_t i = 0; i < len && st == PARE_OK; i += n > 0 ? n : 1) {
         n = space_at(t, text + i, len - i);
-        if (n == 0)
-            st = pare_buf_put(out, text + i, 1, err);
-        else if (!squeeze || !behind_space)
+        bool marked = v->split_whites == 1 && is_mark(text + i, len - i); /* a word with a mark of its own */
+        if (squeeze ? n == 0 && behind_space && !marked : n > 0)
             st = pare_buf_put(out, space_mark, MARK, err);
+        if (st == PARE_OK && n == 0)
+            st = pare_buf_put(out, text + i, 1, err);
         behind_space = n > 0;
     }
     return st;

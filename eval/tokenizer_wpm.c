@@ -154,6 +154,9 @@ pare_status pare_wpm_normalize(pare_tokenize_work *w, const char *text, size_t l
  * of a word's first piece. */
 static int32_t longest_piece(const pare_tokenizer *t, const char *word, size_t len, size_t from, size_t *end)
 {
+    *end = from;
+    if (from > 0 && len - from >= MARK && memcmp(word + from, word_mark, MARK) == 0)
+        return PARE_TOKEN_NONE; /* a mark of the text's own begins no word */
     size_t last = len - from > t->longest ? from + t->longest : len;
     for (*end = last; *end > from + (from == 0 ? MARK : 0); --*end) {
         if (*end < len && ((unsigned char)word[*end] & 0xc0) == 0x80)

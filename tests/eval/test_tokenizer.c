@@ -116,6 +116,32 @@ static void gives_stored_ids(void **state)
     json_decref(doc);
 }
 
+/* Models of SentencePiece with the ids of its own program. */
+static void gives_ids_of_sentencepiece(void **state)
+{
+    (void)state;
+    json_t *doc = load(source_path("tests/data/tokenizer/expected.json")), *cases;
+    const char *file;
+    json_object_foreach(json_object_get(doc, "sentencepiece"), file, cases)
+    {
+        pare_vocab v, through;
+        pare_meta meta = {0};
+        bool found = false;
+        size_t n = 0;
+        uint8_t *bytes = check_read_file(source_path(file), &n);
+        CHECK_OK(pare_sentencepiece_parse(&v, bytes, n, file, &err), &err);
+        check_cases(&v, cases, false);
+        CHECK_OK(pare_vocab_to_meta(&v, &meta, &err), &err);
+        CHECK_OK(pare_vocab_from_meta(&through, &meta, file, &found, &err), &err);
+        check_cases(&through, cases, false);
+        pare_vocab_close(&v);
+        pare_vocab_close(&through);
+        pare_meta_close(&meta);
+        free(bytes);
+    }
+    json_decref(doc);
+}
+
 /* The same ids when the vocabulary went through GGUF's keys: what they lack travels beside them. */
 static void keeps_ids_through_metadata(void **state)
 {
@@ -311,6 +337,8 @@ static void check_folder(const char *name)
         CHECK_OK(pare_tokenize(t, json_string_value(text), json_string_length(text),
                                PARE_TOKENIZE_BOS | PARE_TOKENIZE_SPECIAL, &ids, &err),
                  &err);
+        if (v.add_eos == 1 && ids.n > 48) /* cut as the Hub's library cuts: the closing token stays */
+            ids.ids[47] = ids.ids[ids.n - 1];
         CHECK(ids.n >= 48 && memcmp(ids.ids, want + 48 * i, 48 * sizeof *want) == 0);
         free(ids.ids);
     }
@@ -326,10 +354,10 @@ static void check_folder(const char *name)
 static void gives_ids_of_reference_models(void **state)
 {
     (void)state;
-    static const char *const names[] = {"llama",       "llama_rope", "mistral",     "qwen2",        "qwen3",
-                                        "qwen3_moe",   "qwen3_tiny", "mixtral",     "gemma2",       "phi3",
-                                        "gpt2",        "gpt_neox",   "starcoder2",  "falcon",       "olmo2",
-                                        "deepseek_v2", "gpt_oss",    "gemma3_text", "gpt_oss_mxfp4"};
+    static const char *const names[] = {"llama",     "llama_rope",  "mistral",    "qwen2",       "qwen3",
+                                        "qwen3_moe", "qwen3_tiny",  "mixtral",    "gemma2",      "phi3",
+                                        "gpt2",      "gpt_neox",    "starcoder2", "falcon",      "olmo2",
+                                        "bert",      "deepseek_v2", "gpt_oss",    "gemma3_text", "gpt_oss_mxfp4"};
     shared_path("oracle/models");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         check_folder(names[i]);
@@ -516,6 +544,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_stored_ids),
+        cmocka_unit_test(gives_ids_of_sentencepiece),
         cmocka_unit_test(keeps_ids_through_metadata),
         cmocka_unit_test(squeezes_spaces),
         cmocka_unit_test(special_tokens_are_text_unless_asked_for),
