@@ -64,6 +64,29 @@ static const pare_arch_weight weights[] = {
      PARE_IF_SHARED},
 };
 
+static const char *const meta_keys[] = {"granitemoe.block_count",
+                                        "granitemoe.context_length",
+                                        "granitemoe.embedding_length",
+                                        "granitemoe.feed_forward_length",
+                                        "granitemoe.attention.head_count",
+                                        "granitemoe.attention.head_count_kv",
+                                        "granitemoe.rope.scaling.type",
+                                        "granitemoe.rope.scaling.factor",
+                                        "granitemoe.rope.freq_base",
+                                        "granitemoe.attention.layer_norm_rms_epsilon",
+                                        "granitemoe.expert_count",
+                                        "granitemoe.expert_used_count",
+                                        "general.file_type",
+                                        "granitemoe.vocab_size",
+                                        "granitemoe.rope.dimension_count",
+                                        "granitemoe.attention.scale",
+                                        "granitemoe.embedding_scale",
+                                        "granitemoe.residual_scale",
+                                        "granitemoe.logit_scale",
+                                        "granitemoe.expert_shared_feed_forward_length",
+                                        "general.quantization_version",
+                                        NULL};
+
 static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
 {
     return pare_multipliers_from_meta(hp, meta, "granitemoe", path, err);
@@ -79,6 +102,7 @@ const pare_arch pare_arch_granitemoe = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
     .expert_norm = true,
+    .meta_keys = meta_keys,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = pare_multipliers_from_config,
