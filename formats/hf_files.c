@@ -72,3 +72,15 @@ const pare_side_file *pare_hf_find_file(const pare_model *m, const char *name)
                 return &m->side_files[i];
     return NULL;
 }
+
+pare_status pare_hf_refuse_pickle(const char *dir, const char *name, pare_error *err)
+{
+    return pare_fail(
+        err, PARE_ERR_UNSUPPORTED,
+        "%s%s%s: is a Python pickle, which may run code when it is read, so it is not. This makes safetensors "
+        "of it without running any: python3 -c \"import sys, torch, safetensors.torch as s; "
+        "w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+        "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2])\" %s "
+        "model.safetensors",
+        dir, *dir != '\0' ? "/" : "", name, name);
+}

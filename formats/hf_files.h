@@ -20,4 +20,8 @@ pare_status pare_hf_list_files(pare_model *m, const char *dir, pare_error *err);
 /* The side file of this name of m or of the model that m derives from; NULL: there is none. */
 const pare_side_file *pare_hf_find_file(const pare_model *m, const char *name);
 
+/* PARE_ERR_UNSUPPORTED for weights that are a Python pickle, with a way to make safetensors of them that runs none of
+ * the code that a pickle may carry. dir: of the file, or "". */
+pare_status pare_hf_refuse_pickle(const char *dir, const char *name, pare_error *err);
+
 #endif

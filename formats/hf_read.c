@@ -60,8 +60,7 @@ static pare_status find_weights(place *p, pare_error *err)
     }
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
         if (pare_path_look(p->dir, pickles[i], why, sizeof why) != PARE_PATH_ABSENT)
-            return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                             "%s: weights as '%s' (a Python pickle) are not read; safetensors are", p->dir, pickles[i]);
+            return pare_hf_refuse_pickle(p->dir, pickles[i], err);
     return pare_fail(err, PARE_ERR_FORMAT, "%s: neither model.safetensors.index.json nor model.safetensors is there",
                      p->dir);
 }

@@ -2,6 +2,7 @@
 #include "core/bytes.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
+#include "formats/hf_files.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors.h"
 
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX } kind;
+typedef enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX, KIND_PICKLE } kind;
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -36,6 +37,9 @@ static kind kind_of(const pare_map *f, const char *path)
         return KIND_SAFETENSORS;
     if (ends_with(path, ".safetensors"))
         return KIND_SAFETENSORS;
+    if (f->size >= 4 &&
+        (memcmp(f->data, "PK\3\4", 4) == 0 || (f->data[0] == 0x80 && f->data[1] >= 2 && f->data[1] <= 5)))
+        return KIND_PICKLE; /* in a zip archive, as PyTorch writes it, or bare: protocol 2 to 5 */
     return opens_object(f, 0) || ends_with(path, ".json") ? KIND_INDEX : KIND_GGUF;
 }
 
@@ -81,5 +85,7 @@ pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, par
     pare_status st = look_inside(path, &k, err);
     if (st != PARE_OK)
         return st;
+    if (k == KIND_PICKLE)
+        return pare_hf_refuse_pickle("", path, err);
     return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, flags, err);
 }

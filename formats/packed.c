@@ -1,5 +1,6 @@
 #include "formats/packed.h"
 #include "formats/hf_files.h"
+#include "formats/packed_named.h"
 #include "formats/safe_path.h"
 
 #include <inttypes.h>
@@ -97,13 +98,17 @@ static pare_status find_format(pare_packed *p, const char *method, pare_error *e
         if (named->is == NULL || named->is(p->settings))
             p->format = named;
     }
-    if (p->format == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: quantization method '%s'%s is not supported", p->path, method,
-                         named != NULL ? ", in this variant," : "");
-    if (p->format->unpack == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: weights packed by %s are recognised, but not decoded", p->path,
-                         p->format->name);
-    return PARE_OK;
+    if (p->format != NULL)
+        return PARE_OK;
+    const char *known = named == NULL ? pare_packed_known_name(method) : NULL;
+    if (known != NULL)
+        return pare_fail(
+            err, PARE_ERR_UNSUPPORTED,
+            "%s: weights packed by %s are recognised, but not decoded; take the folder that they were made "
+            "from",
+            p->path, known);
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: quantization method '%s'%s is not supported", p->path, method,
+                     named != NULL ? ", in this variant," : "");
 }
 
 /* A file that stands in for quantization_config. *file stays NULL: there is none. The caller frees it and *path. */
@@ -187,6 +192,8 @@ pare_status pare_packed_open(pare_model *raw, pare_arena *arena, const char *dir
         p.settings = file;
     } else
         method = json_string_value(json_object_get(p.settings, "quant_method"));
+    if (st == PARE_OK && p.settings == NULL)
+        st = pare_packed_refuse_traces(raw, config_path, err);
     if (st != PARE_OK || p.settings == NULL)
         goto done;
     p.path = path != NULL ? path : config_path;

@@ -51,8 +51,7 @@ typedef struct pare_packed_format {
     pare_status (*start)(pare_packed *p, pare_error *err);
 
     /* Make *out, whose name is set already, from the primary and the parts of its module (pare_packed_part). An
-     * ordinary tensor whose name only looks like a primary, such as ".weight" without a scale: *out = *primary.
-     * NULL: the format is known, but not decoded. */
+     * ordinary tensor whose name only looks like a primary, such as ".weight" without a scale: *out = *primary. */
     pare_status (*unpack)(const pare_packed *p, const pare_tensor *primary, const char *module, pare_tensor *out,
                           pare_error *err);
 } pare_packed_format;

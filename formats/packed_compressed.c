@@ -182,7 +182,7 @@ static pare_status take_scales(const pare_packed *p, const pare_tensor *scale, u
     g->zero = whole ? (int)g->n_rows : 1;
     g->group = whole ? g->row_len : g->row_len / groups;
     g->part[PART_SCALES] = *scale;
-    if (said > 0 && groups > 1 && g->group != said)
+    if (said > 0 && g->row_len / g->group != g->row_len / said + (g->row_len % said != 0))
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: 'group_size' is %" PRIu64 ", but tensor '%s' has scales for groups of %" PRIu64, p->path,
                          said, scale->name, g->group);

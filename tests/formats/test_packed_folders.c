@@ -33,15 +33,15 @@ typedef struct folder {
     json_t *config;
 } folder;
 
-static pare_status open_folder(folder *f, const char *dir, pare_error *err)
+/* config: 4300 bytes for the path of config.json */
+static void load_folder(folder *f, const char *dir, char *config, pare_error *err)
 {
-    char path[4200], config[4200];
+    char path[4300];
     *f = (folder){0};
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    snprintf(config, sizeof config, "%s/config.json", dir);
+    snprintf(config, 4300, "%s/config.json", dir);
     CHECK_OK(pare_safetensors_open(&f->model, path, err), err);
     CHECK_OK(pare_json_load(&f->config, config, 1 << 20, true, err), err);
-    return pare_packed_open(&f->model, &f->arena, dir, f->config, config, err);
 }
 
 static void close_folder(folder *f)
@@ -84,12 +84,13 @@ static void expect_type(const char *name, pare_type found)
 
 static void check_folder(const char *name)
 {
-    char path[4200], want[65], module[256], tensor[512], got[65];
+    char path[4200], config[4300], want[65], module[256], tensor[512], got[65];
     folder f;
     pare_error err = {0};
     size_t n = 0;
     snprintf(path, sizeof path, "tests/packed/%s", name);
-    CHECK_OK(open_folder(&f, source_path(path), &err), &err);
+    load_folder(&f, source_path(path), config, &err);
+    CHECK_OK(pare_packed_open(&f.model, &f.arena, source_path(path), f.config, config, &err), &err);
     CHECK(f.model.n_tensors == N_MATRICES + 4); /* nothing but weights is left */
     snprintf(path, sizeof path, "tests/packed/%s/weights.sha256", name);
     FILE *list = fopen(source_path(path), "r");
@@ -124,10 +125,165 @@ static void every_folder(void **state)
     CHECK(n >= 24);
 }
 
+/* ---- what must be refused ---- */
+
+/* The folder with one tensor removed, or given other dimensions, and settings replaced. */
+typedef struct damage {
+    const char *folder;
+    const char *tensor;   /* NULL: none */
+    uint64_t dim[2];      /* of as many elements or fewer; 0: the tensor is removed */
+    const char *settings; /* members of quantization_config; NULL: as they are */
+    pare_status status;
+    const char *says[2];
+} damage;
+
+#define Q "model.layers.0.self_attn.q_proj."
+
+static const damage damages[] = {
+    {"ct_w4", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {Q "weight_scale' is missing", Q "weight_packed"}},
+    {"ct_w4", Q "weight_scale", {64, 1}, NULL, PARE_ERR_RANGE, {"'group_size' is 32", "groups of 64"}},
+    {"ct_w4",
+     Q "weight_scale",
+     {3, 5},
+     NULL,
+     PARE_ERR_RANGE,
+     {Q "weight_scale' of 3 rows of 5", "64 rows of 64 weights"}},
+    {"ct_w4", Q "weight_shape", {0}, NULL, PARE_ERR_FORMAT, {Q "weight_shape' is missing", ""}},
+    {"ct_w4", Q "weight_packed", {32, 8}, NULL, PARE_ERR_RANGE, {"64 rows of 64 weights", "32 rows of 8 words"}},
+    {"ct_w4",
+     NULL,
+     {0},
+     "{\"config_groups\": {\"a\": {\"weights\": {\"num_bits\": 5}}}}",
+     PARE_ERR_RANGE,
+     {"16 words a row of 128", "says 5"}},
+    {"ct_w4", NULL, {0}, "{\"config_groups\": {}}", PARE_ERR_FORMAT, {"'config_groups'", "1 to 64"}},
+    {"ct_w4",
+     NULL,
+     {0},
+     "{\"config_groups\": {\"a\": {\"weights\": {\"num_bits\": 99}}}}",
+     PARE_ERR_RANGE,
+     {"num_bits", "99"}},
+    {"ct_w4",
+     NULL,
+     {0},
+     "{\"transform_config\": {\"config_groups\": {\"u\": {}}}}",
+     PARE_ERR_UNSUPPORTED,
+     {"transform_config", ""}},
+    {"ct_w4",
+     NULL,
+     {0},
+     "{\"sparsity_config\": {\"format\": \"sparse-24-bitmask\"}}",
+     PARE_ERR_UNSUPPORTED,
+     {"sparse-24-bitmask", "dense"}},
+    {"ct_w4_asymmetric",
+     Q "weight_zero_point",
+     {4, 2},
+     NULL,
+     PARE_ERR_RANGE,
+     {Q "weight_zero_point' of 4 rows of 2 i32", "groups of 32"}},
+    {"ct_fp8_block", Q "weight_scale", {1, 1}, NULL, PARE_OK, {NULL}},
+    {"ct_fp8_block", Q "weight_scale", {3, 1}, NULL, PARE_ERR_RANGE, {"3 rows of 1 scales", "64 rows of 64 codes"}},
+    {"ct_nvfp4", Q "weight_scale", {64, 3}, NULL, PARE_ERR_RANGE, {"64 rows of 3 scales", "64 rows of 64 codes"}},
+    {"ct_nvfp4", Q "weight_packed", {31, 32}, NULL, PARE_ERR_RANGE, {"scales does not go with", "31 rows"}},
+    {"fp8_tile", NULL, {0}, "{\"weight_block_size\": [0, 128]}", PARE_ERR_RANGE, {"weight_block_size", "two numbers"}},
+    {"fp8_tile", NULL, {0}, "{\"weight_block_size\": [128, 128]}", PARE_ERR_RANGE, {"2 rows of 4 scales", "64 rows of 128"}},
+    {"fp8_tile", Q "weight_scale_inv", {0}, NULL, PARE_ERR_FORMAT, {Q "weight' has type f8_e4m3", "no scale"}},
+    {"bnb_nf4", Q "weight.absmax", {1, 63}, NULL, PARE_ERR_RANGE, {"63 elements", "expected 64"}},
+    {"bnb_nf4", Q "weight.quant_map", {0}, NULL, PARE_ERR_FORMAT, {"weight.quant_map' is missing", ""}},
+    {"bnb_nf4", Q "weight", {1, 2047}, NULL, PARE_ERR_RANGE, {"2047 bytes", "64 rows of 64"}},
+    {"bnb_nf4", Q "weight.quant_state.bitsandbytes__nf4", {0}, NULL, PARE_ERR_FORMAT, {Q "weight'", "quant_state"}},
+    {"bnb_nf4_nested", Q "weight.nested_absmax", {1, 0}, NULL, PARE_ERR_RANGE, {"expected 1", "f32"}},
+    {"bnb_int8", Q "SCB", {1, 63}, NULL, PARE_ERR_RANGE, {"63 scales", "64 rows of 64 codes"}},
+    {"bitnet", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {"weight_scale' is missing", ""}},
+    {"bitnet", NULL, {0}, "{\"linear_class\": \"other\"}", PARE_ERR_UNSUPPORTED, {"linear_class", "'other'"}},
+    {"bitnet", NULL, {0}, "{\"quant_method\": \"exl3\"}", PARE_ERR_UNSUPPORTED, {"EXL3 (ExLlamaV3)", "not decoded"}},
+    {"bitnet", NULL, {0}, "{\"quant_method\": \"of_1999\"}", PARE_ERR_UNSUPPORTED, {"'of_1999'", "not supported"}},
+};
+
+static void damage_tensor(pare_model *m, const damage *d)
+{
+    pare_model kept = {.files = m->files, .n_files = m->n_files};
+    pare_error err = {0};
+    CHECK_OK(pare_model_reserve(&kept, m->n_tensors, &err), &err);
+    bool removed = d->dim[0] == 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        pare_tensor t = m->tensors[i];
+        if (strcmp(t.name, d->tensor) == 0) {
+            t.n_dims = 2;
+            memcpy(t.dim, d->dim, sizeof d->dim);
+            CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+            CHECK(t.n_bytes <= m->tensors[i].n_bytes);
+            if (removed)
+                continue;
+        }
+        CHECK_OK(pare_model_add(&kept, &t, NULL, &err), &err);
+    }
+    CHECK(kept.n_tensors == m->n_tensors - removed);
+    m->files = NULL;
+    m->n_files = 0;
+    pare_model_close(m);
+    *m = kept;
+}
+
+static void refuses_damage(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        const damage *d = &damages[i];
+        char dir[4200], config[4300];
+        folder f = {0};
+        pare_error err = {0};
+        snprintf(dir, sizeof dir, "tests/packed/%s", d->folder);
+        load_folder(&f, source_path(dir), config, &err);
+        if (d->tensor != NULL)
+            damage_tensor(&f.model, d);
+        if (d->settings != NULL) {
+            json_t *settings = json_object_get(f.config, "quantization_config"), *other = NULL;
+            CHECK_OK(pare_json_parse(&other, "test", d->settings, strlen(d->settings), false, &err), &err);
+            CHECK(json_object_update(settings, other) == 0);
+            json_decref(other);
+        }
+        pare_status st = pare_packed_open(&f.model, &f.arena, temp_dir(), f.config, config, &err);
+        bool said = st != PARE_OK && strstr(err.text, d->says[0]) != NULL && strstr(err.text, d->says[1]) != NULL;
+        if (st != d->status || (st != PARE_OK && !said))
+            print_error("%s, case %zu: status %d: %s\n", d->folder, i, (int)st, err.text);
+        CHECK(st == d->status);
+        CHECK(st == PARE_OK || said);
+        close_folder(&f);
+    }
+}
+
+/* Without settings, what tensors are called tells what packed them. */
+static void traces_are_named(void **state)
+{
+    (void)state;
+    const char *const names[][2] = {{"model.layers.0.mlp.up_proj.q_weight", "EXL2"},
+                                    {"model.layers.0.mlp.up_proj.trellis", "EXL3"},
+                                    {"model.layers.0.mlp.up_proj.qweight", "GPTQ or AWQ"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const float data[1] = {0};
+        pare_tensor t = {.name = names[i][0], .n_dims = 1, .dim = {1}, .data = (const uint8_t *)data};
+        pare_model m = {0};
+        pare_arena arena = {0};
+        pare_error err = {0};
+        json_t *config = json_object();
+        CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+        CHECK_OK(pare_model_reserve(&m, 1, &err), &err);
+        CHECK_OK(pare_model_add(&m, &t, NULL, &err), &err);
+        CHECK(pare_packed_open(&m, &arena, temp_dir(), config, "config.json", &err) == PARE_ERR_UNSUPPORTED);
+        CHECK(strstr(err.text, names[i][0]) != NULL && strstr(err.text, names[i][1]) != NULL);
+        pare_model_close(&m);
+        pare_arena_close(&arena);
+        json_decref(config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_folder),
+        cmocka_unit_test(refuses_damage),
+        cmocka_unit_test(traces_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
