@@ -45,7 +45,6 @@ pare_status pare_forward_check_recurrent(const pare_forward *f, const pare_forwa
         uint64_t n_rows, row_len;
     } matrices[] = {{PARE_W_ATTN_QKV, width_of(h), f->m->hp.n_embd},
                     {PARE_W_ATTN_GATE, inner_of(h), f->m->hp.n_embd},
-                    {PARE_W_SSM_BETA_ALPHA, 2 * (uint64_t)h->n_head_v, f->m->hp.n_embd},
                     {PARE_W_SSM_CONV1D, width_of(h), h->kernel},
                     {PARE_W_SSM_NORM, 1, h->head_dim_v},
                     {PARE_W_SSM_A, 1, h->n_head_v},
@@ -54,6 +53,13 @@ pare_status pare_forward_check_recurrent(const pare_forward *f, const pare_forwa
         if ((st = pare_forward_want_matrix(f, l, matrices[i].id, layer, matrices[i].n_rows, matrices[i].row_len,
                                            err)) != PARE_OK)
             return st;
+    bool pair = l->w[PARE_W_SSM_BETA_ALPHA] != NULL;
+    st = pare_forward_want_matrix(f, l, pair ? PARE_W_SSM_BETA_ALPHA : PARE_W_SSM_BETA, layer,
+                                  (uint64_t)h->n_head_v * (pair ? 2 : 1), f->m->hp.n_embd, err);
+    if (st == PARE_OK && !pair)
+        st = pare_forward_want_matrix(f, l, PARE_W_SSM_ALPHA, layer, h->n_head_v, f->m->hp.n_embd, err);
+    if (st != PARE_OK)
+        return st;
     if (l->b[PARE_W_SSM_DT] == NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor 'blk.%" PRIu32 ".ssm_dt.bias' is missing", f->m->path,
                          layer);
@@ -92,13 +98,23 @@ static void find_slots(pare_forward *f, const pare_forward_slice *s)
         f->linear.slots[i] = f->cache != NULL ? (int32_t)(s->spans[i].kv_row / f->cache->n_ctx) : i == 0 ? 0 : -1;
 }
 
-/* beta and alpha of each value head, which the weight has key head by key head: [beta ... alpha ...]. */
-static pare_status split_pair(pare_forward *f, uint32_t n, pare_error *err)
+/* beta and alpha of each value head; one weight for both has them key head by key head: [beta ... alpha ...]. */
+static pare_status make_rates(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n,
+                              pare_error *err)
 {
     const pare_linear_attention *h = &f->m->hp.linear;
+    pare_status st;
+    if (l->w[PARE_W_SSM_BETA_ALPHA] == NULL) {
+        st = pare_forward_linear(f, l, PARE_W_SSM_BETA, 0, h->n_head_v, x, n, f->linear.beta, err);
+        if (st != PARE_OK)
+            return st;
+        return pare_forward_linear(f, l, PARE_W_SSM_ALPHA, 0, h->n_head_v, x, n, f->linear.alpha, err);
+    }
+    st = pare_forward_linear(f, l, PARE_W_SSM_BETA_ALPHA, 0, 2 * h->n_head_v, x, n, f->linear.pair, err);
+    if (st != PARE_OK)
+        return st;
     uint32_t share = h->n_head_v / h->n_head_k, groups = n * h->n_head_k;
-    pare_status st =
-        f->b->copy_columns(f->b, f->linear.pair, 2 * share, 0, groups, share, f->linear.beta, share, 0, err);
+    st = f->b->copy_columns(f->b, f->linear.pair, 2 * share, 0, groups, share, f->linear.beta, share, 0, err);
     if (st != PARE_OK)
         return st;
     return f->b->copy_columns(f->b, f->linear.pair, 2 * share, share, groups, share, f->linear.alpha, share, 0, err);
@@ -125,6 +141,7 @@ static pare_status mix_tokens(pare_forward *f, const pare_forward_weights *l, ui
                               .n_head_v = h->n_head_v,
                               .dim_k = h->head_dim_k,
                               .dim_v = h->head_dim_v,
+                              .tiled = h->tiled,
                               .qkv = f->linear.mixed,
                               .alpha = f->linear.alpha,
                               .beta = f->linear.beta,
@@ -145,9 +162,7 @@ pare_status pare_forward_recur(pare_forward *f, const pare_forward_weights *l, u
     pare_status st;
     if ((st = pare_forward_linear(f, l, PARE_W_ATTN_QKV, 0, width_of(h), x, n, f->linear.qkv, err)) != PARE_OK ||
         (st = pare_forward_linear(f, l, PARE_W_ATTN_GATE, 0, inner_of(h), x, n, f->linear.z, err)) != PARE_OK ||
-        (st = pare_forward_linear(f, l, PARE_W_SSM_BETA_ALPHA, 0, 2 * h->n_head_v, x, n, f->linear.pair, err)) !=
-            PARE_OK ||
-        (st = split_pair(f, n, err)) != PARE_OK || (st = mix_tokens(f, l, layer, s, err)) != PARE_OK ||
+        (st = make_rates(f, l, x, n, err)) != PARE_OK || (st = mix_tokens(f, l, layer, s, err)) != PARE_OK ||
         (st = pare_forward_normalize(f, l, PARE_W_SSM_NORM, f->o, n_heads, h->head_dim_v, f->o, err)) != PARE_OK)
         return st;
     return f->b->activate(f->b, PARE_ACT_SILU, f->linear.z, f->o, n_heads * h->head_dim_v, f->o, err);

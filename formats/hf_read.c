@@ -438,6 +438,11 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
         st = pare_view_minus_exp(&m->arena, t, &src, true, err);
     else if (st == PARE_OK && map == PARE_MAP_PLUS_ONE && !e->bias)
         st = pare_view_add(&m->arena, t, &src, 1.0f, err);
+    for (int columns = 0; m->hp.linear.tiled && columns < 2 && st == PARE_OK; columns++)
+        if (pare_arch_has_value_heads(e->weight, columns == 1)) {
+            src = *t;
+            st = pare_view_linear_tiles(&m->arena, t, &src, &m->hp, columns == 1, true, err);
+        }
     return st;
 }
 

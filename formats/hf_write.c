@@ -104,10 +104,33 @@ static pare_status turn(writer *w, const pare_tensor *src, pare_tensor *t, pare_
     return st == PARE_OK ? pare_view_transpose(&w->hub.arena, t, &plain, (pare_hf_share){0}, err) : st;
 }
 
+/* src, or its value heads in the Hub's order. Columns move element by element, so those of a type that stores blocks
+ * are decoded to the folder's type before. */
+static pare_status untile(writer *w, const pare_arch_weight *weight, const pare_tensor *src, pare_tensor *t,
+                          pare_error *err)
+{
+    pare_tensor plain = *src;
+    pare_status st = PARE_OK;
+    *t = *src;
+    for (int columns = 0; w->hp.linear.tiled && columns < 2 && st == PARE_OK; columns++) {
+        if (!pare_arch_has_value_heads(weight, columns == 1))
+            continue;
+        if (columns == 1 && pare_type_get(src->type)->block_len != 1)
+            st = cast_to(w, &plain, src, w->type, err);
+        if (st == PARE_OK)
+            st = pare_view_linear_tiles(&w->hub.arena, t, &plain, &w->hp, columns == 1, false, err);
+    }
+    return st;
+}
+
 /* The inverse of what the reader of folders does. */
-static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *src, pare_tensor *t,
+static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *from, pare_tensor *t,
                          pare_error *err)
 {
+    pare_tensor plain, *src = &plain;
+    pare_status st = untile(w, weight, from, &plain, err);
+    if (st != PARE_OK)
+        return st;
     switch (weight->map) {
     case PARE_MAP_ROPE_Q:
     case PARE_MAP_ROPE_K:

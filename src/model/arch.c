@@ -151,6 +151,12 @@ bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp)
     return (w->flags & lacking) == 0;
 }
 
+bool pare_arch_has_value_heads(const pare_arch_weight *w, bool columns)
+{
+    pare_dim dim = w->dim[columns ? 1 : 0];
+    return dim == PARE_DIM_LINEAR_V || dim == PARE_DIM_LINEAR_QKV || dim == PARE_DIM_LINEAR_HEADS;
+}
+
 uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp)
 {
     return w->map == PARE_MAP_STACK ? pare_dim_size(w->dim[0], hp) : 1;

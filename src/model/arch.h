@@ -61,6 +61,8 @@
     X(SSM_CONV1D, "blk.%u.ssm_conv1d")                                                                                 \
     X(SSM_DT, "blk.%u.ssm_dt")                                                                                         \
     X(SSM_A, "blk.%u.ssm_a!")                                                                                          \
+    X(SSM_BETA, "blk.%u.ssm_beta")                                                                                     \
+    X(SSM_ALPHA, "blk.%u.ssm_alpha")                                                                                   \
     X(SSM_BETA_ALPHA, "blk.%u.ssm_ba")                                                                                 \
     X(SSM_NORM, "blk.%u.ssm_norm")                                                                                     \
     X(SSM_OUT, "blk.%u.ssm_out")                                                                                       \
@@ -363,6 +365,10 @@ pare_hf_share pare_arch_share(const pare_arch_weight *w);
 /* Whether a model with these numbers may have, and in this layer must have, the weight (or its bias). */
 bool pare_arch_allows(const pare_arch_weight *w, bool bias);
 bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint32_t layer, bool bias);
+
+/* Whether rows (or elements of a vector), or columns, of the weight are value heads of linear attention, whose order
+ * GGUF may turn around (hparams.linear.tiled). */
+bool pare_arch_has_value_heads(const pare_arch_weight *w, bool columns);
 
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);

@@ -46,7 +46,8 @@ bool pare_query_scalar_to_config(const pare_hparams *hp, json_t *config); /* fal
 
 /* Granite's factors of the embeddings, the scores, the branches of a layer and the logits, and the two counts that its
  * converter writes before them. What a config leaves out is 1, for the scores as well; a file without a scale of scores
- * has the usual one. arch_name begins the keys of metadata. Errors: PARE_ERR_RANGE, PARE_ERR_FORMAT, PARE_ERR_MEMORY. */
+ * has the usual one. arch_name begins the keys of metadata. Errors: PARE_ERR_RANGE, PARE_ERR_FORMAT, PARE_ERR_MEMORY.
+ */
 pare_status pare_multipliers_from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err);
 pare_status pare_multipliers_from_meta(pare_hparams *hp, const pare_meta *meta, const char *arch_name, const char *path,
                                        pare_error *err);

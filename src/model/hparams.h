@@ -77,6 +77,7 @@ typedef struct pare_linear_attention {
     uint32_t n_head_k, n_head_v; /* of queries and keys, and of values; 0: there are no such layers */
     uint32_t head_dim_k, head_dim_v;
     uint32_t kernel; /* tokens that the convolution looks at, the own included */
+    bool tiled;      /* value head h reads key head h mod n_head_k, else h / (n_head_v / n_head_k) */
     pare_layer_set layers;
 } pare_linear_attention;
 
@@ -115,6 +116,7 @@ typedef struct pare_hparams {
     float norm_eps;
     float rope_base;
     float rope_base_window;   /* in layers with the window; 0: rope_base */
+    int32_t rope_sections[4]; /* carried: of positions in time, height, width, which a text has alike */
     pare_layer_set no_rope;   /* layers whose heads do not turn */
     bool no_rope_not_in_gguf; /* no key that stock reads says which */
     pare_rope_scaling rope_scaling;

@@ -83,6 +83,13 @@ pare_status pare_view_linear_part(pare_arena *arena, pare_tensor *out, const par
 pare_status pare_view_linear_unite(pare_arena *arena, pare_tensor *out, const pare_tensor parts[2],
                                    const pare_hparams *hp, pare_error *err);
 
+/* Where GGUF has the value heads of linear attention in another order (hparams.linear.tiled): head v of key head k,
+ * which stands at k share + v on the Hub, at v n_head_k + k. They are the last rows of src, or its last elements: of
+ * each row (columns) or of a vector. Errors: PARE_ERR_RANGE (shape), PARE_ERR_UNSUPPORTED (elements of a block type),
+ * PARE_ERR_MEMORY. */
+pare_status pare_view_linear_tiles(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                                   bool columns, bool to_gguf, pare_error *err);
+
 /* -e^x of each element in F32; to_gguf false: back, log(-x). Errors: PARE_ERR_MEMORY; reading back gives
  * PARE_ERR_NUMBER for what is not negative. */
 pare_status pare_view_minus_exp(pare_arena *arena, pare_tensor *out, const pare_tensor *src, bool to_gguf,

@@ -1,5 +1,7 @@
 /* Weights of linear attention between the Hub's form and GGUF's. */
+#include "core/scratch.h"
 #include "model/view.h"
+#include "quant/registry.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -168,5 +170,80 @@ pare_status pare_view_unsqueeze(pare_tensor *out, const pare_tensor *src, pare_e
     out->n_dims = 3;
     out->dim[1] = 1;
     out->dim[2] = src->dim[1];
+    return PARE_OK;
+}
+
+/* ---- value heads in another order ---- */
+
+typedef struct tiles {
+    pare_tensor src;
+    uint64_t lead, unit; /* rows, or elements, before the value heads, and of a head */
+    uint32_t n_head_k, share;
+    bool to_gguf;
+} tiles;
+
+/* Where row or element r stands in src. */
+static uint64_t tile_source(const tiles *t, uint64_t r)
+{
+    if (r < t->lead)
+        return r;
+    uint64_t head = (r - t->lead) / t->unit, at = (r - t->lead) % t->unit;
+    uint64_t from = t->to_gguf ? head % t->n_head_k * t->share + head / t->n_head_k
+                               : head % t->share * t->n_head_k + head / t->share;
+    return t->lead + from * t->unit + at;
+}
+
+static pare_status read_tiled_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const tiles *v = t->ctx;
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
+        st = pare_tensor_read(&v->src, tile_source(v, row + i), 1, (uint8_t *)dst + i * t->row_bytes, err);
+    return st;
+}
+
+static pare_status read_tiled_elements(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    const tiles *v = t->ctx;
+    size_t size = (size_t)(t->row_bytes / t->row_len); /* of an element: the type stores no blocks */
+    uint8_t *scratch = pare_scratch_alloc((size_t)t->row_bytes);
+    pare_status st = scratch != NULL ? PARE_OK
+                                     : pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes",
+                                                 t->name, t->row_bytes);
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        uint8_t *to = (uint8_t *)dst + i * t->row_bytes;
+        st = pare_tensor_read(&v->src, row + i, 1, scratch, err);
+        for (uint64_t c = 0; st == PARE_OK && c < t->row_len; c++)
+            memcpy(to + c * size, scratch + tile_source(v, c) * size, size);
+    }
+    pare_scratch_free(scratch, (size_t)t->row_bytes);
+    return st;
+}
+
+pare_status pare_view_linear_tiles(pare_arena *arena, pare_tensor *out, const pare_tensor *src, const pare_hparams *hp,
+                                   bool columns, bool to_gguf, pare_error *err)
+{
+    const pare_linear_attention *a = &hp->linear;
+    bool elements = columns || src->n_dims == 1;
+    uint64_t n = elements ? src->row_len : src->n_rows, heads = (uint64_t)a->n_head_v * a->head_dim_v;
+    uint64_t lead = n == heads || n == a->n_head_v ? 0 : 2 * (uint64_t)a->n_head_k * a->head_dim_k;
+    if (elements && pare_type_get(src->type)->block_len != 1)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "tensor '%s': the inputs of weights of type %s cannot be put into another order", src->name,
+                         pare_type_get(src->type)->name);
+    if (n - lead != heads && n - lead != a->n_head_v)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s' has %" PRIu64 " %s for %" PRIu32 " value heads of %" PRIu32,
+                         src->name, n, elements ? "elements" : "rows", a->n_head_v, a->head_dim_v);
+    tiles *t = pare_arena_alloc(arena, sizeof *t, err);
+    if (t == NULL)
+        return PARE_ERR_MEMORY;
+    *t = (tiles){*src, lead, (n - lead) / a->n_head_v, a->n_head_k, a->n_head_v / a->n_head_k, to_gguf};
+    *out = *src;
+    out->data = NULL;
+    out->release = NULL;
+    out->ctx = t;
+    out->base = &t->src;
+    out->read = elements ? read_tiled_elements : read_tiled_rows;
+    out->scratch_bytes = src->scratch_bytes + (elements ? (size_t)src->row_bytes : 0);
     return PARE_OK;
 }
