@@ -184,33 +184,34 @@ static pare_status list_name(name_list *list, const char *name, pare_error *err)
     return pare_buf_printf(&list->text, err, "%s'%s'", list->text.len > 0 ? ", " : "", name);
 }
 
-/* Under this name, or with one of the parts in front that some files have. */
-static const pare_tensor *find_outer(const pare_arch *arch, const pare_model *raw, const char *name)
-{
-    char longer[NAME_BYTES];
-    const pare_tensor *src = pare_model_find(raw, name);
-    for (const char *const *outer = arch->hf_outer; src == NULL && outer != NULL && *outer != NULL; outer++)
-        if ((size_t)snprintf(longer, sizeof longer, "%s%s", *outer, name) < sizeof longer)
-            src = pare_model_find(raw, longer);
-    return src;
-}
-
-/* The tensor of this name in one of the spellings that files of the family use; NULL: there is none. */
-static const pare_tensor *find_spelled(const pare_arch *arch, const pare_model *raw, const char *name, bool bias)
+/* Under this name, or with another leading part that some files have. */
+static const pare_tensor *find_prefixed(const pare_arch *arch, const pare_model *raw, const char *name)
 {
     const char *const *prefix = arch->hf_prefixes;
-    const pare_tensor *src = find_outer(arch, raw, name);
+    const pare_tensor *src = pare_model_find(raw, name);
     bool has_prefix = prefix != NULL && strncmp(name, *prefix, strlen(*prefix)) == 0;
     for (const char *const *p = prefix; src == NULL && has_prefix && *++p != NULL;) {
         char other[NAME_BYTES];
         if ((size_t)snprintf(other, sizeof other, "%s%s", *p, name + strlen(*prefix)) < sizeof other)
             src = pare_model_find(raw, other);
     }
+    for (const char *const *outer = arch->hf_outer; src == NULL && outer != NULL && *outer != NULL; outer++) {
+        char longer[NAME_BYTES];
+        if ((size_t)snprintf(longer, sizeof longer, "%s%s", *outer, name) < sizeof longer)
+            src = pare_model_find(raw, longer);
+    }
+    return src;
+}
+
+/* The tensor of this name in one of the spellings that files of the family use; NULL: there is none. */
+static const pare_tensor *find_spelled(const pare_arch *arch, const pare_model *raw, const char *name, bool bias)
+{
+    const pare_tensor *src = find_prefixed(arch, raw, name);
     if (src == NULL && arch->gamma_beta) {
         char older[NAME_BYTES];
         size_t stem = strlen(name) - strlen(bias ? "bias" : "weight");
         snprintf(older, sizeof older, "%.*s%s", (int)stem, name, bias ? "beta" : "gamma");
-        src = find_outer(arch, raw, older);
+        src = find_prefixed(arch, raw, older);
     }
     return src;
 }

@@ -9,9 +9,16 @@ static pare_status find(pare_activation *out, pare_str name, const char *path, c
         const char *name;
         pare_activation act;
     } acts[] = {
-        {"silu", PARE_ACT_SILU},          {"swish", PARE_ACT_SILU},          {"gelu", PARE_ACT_GELU_ERF},
-        {"gelu_new", PARE_ACT_GELU_TANH}, {"relu", PARE_ACT_RELU},           {"gelu_pytorch_tanh", PARE_ACT_GELU_TANH},
-        {"relu2", PARE_ACT_RELU2},        {"gelu_fast", PARE_ACT_GELU_TANH}, {"silu", PARE_ACT_CLAMPED_GLU},
+        {"silu", PARE_ACT_SILU},
+        {"swish", PARE_ACT_SILU},
+        {"gelu", PARE_ACT_GELU_ERF},
+        {"swiglu", PARE_ACT_SILU},
+        {"gelu_new", PARE_ACT_GELU_TANH},
+        {"relu", PARE_ACT_RELU},
+        {"gelu_pytorch_tanh", PARE_ACT_GELU_TANH},
+        {"relu2", PARE_ACT_RELU2},
+        {"gelu_fast", PARE_ACT_GELU_TANH},
+        {"silu", PARE_ACT_CLAMPED_GLU},
     };
     for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
         if (pare_str_equal(name, acts[i].name)) {

@@ -310,11 +310,11 @@ typedef struct pare_arch {
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */
-    const char *const *hf_prefixes; /* the leading part of the Hub's names, then what may stand in its place ("": it is
-                                     * left out), NULL-terminated; or NULL */
+    const char *const *hf_prefixes;  /* the leading part of the Hub's names, then what may stand in its place ("": it is
+                                      * left out), NULL-terminated; or NULL */
     const char *const *hf_outer; /* leading parts that some files have in front of the Hub's names, NULL-terminated, or
                                   * NULL */
-    bool gamma_beta;             /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
+    bool gamma_beta;                 /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
     const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
     const char *const

@@ -4,8 +4,7 @@
  * camembert; llama.cpp conversion/bert.py, src/models/bert.cpp. */
 #include "core/json.h"
 #include "model/arch.h"
-
-#include <string.h>
+#include "model/arch_words.h"
 
 #define USUAL .absent = {.n_ctx = 512, .norm_eps = 1e-12f, .tied = true}
 
@@ -38,7 +37,7 @@ static const pare_arch_weight weights[] = {
     {PARE_W_LAYER_OUT_NORM, LAYER "output.LayerNorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
 };
 
-static const char *const outer[] = {"bert.", "roberta.", NULL};
+static const char *const prefixes[] = {"", "bert.", "roberta.", NULL};
 static const char *const ignored[] = {
     "*embeddings.position_ids", "*embeddings.token_type_ids", "*pooler.dense.*", "cls.*", "lm_head.*", NULL};
 
@@ -54,34 +53,28 @@ static const char *const meta_keys[] = {"bert.block_count",
                                         "general.quantization_version",
                                         NULL};
 
+static const pare_config_switch encoder[] = {{"is_decoder", false}, {"add_cross_attention", false}};
+
 /* Attention of another kind, which GGUF has no word for. */
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
     (void)hp;
-    static const char *const switches[] = {"is_decoder", "add_cross_attention"};
-    bool on = false, found = false;
+    bool found = false;
     pare_str kind = {"absolute", 8};
     pare_status st = pare_json_str(config, path, "position_embedding_type", &kind, &found, err);
     if (st == PARE_OK && !pare_str_equal(kind, "absolute"))
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'position_embedding_type' is '%.*s', supported is absolute",
                        path, (int)(kind.len < 64 ? kind.len : 64), kind.data);
-    for (size_t i = 0; i < sizeof switches / sizeof *switches && st == PARE_OK; i++) {
-        st = pare_json_bool(config, path, switches[i], &on, &found, err);
-        if (st == PARE_OK && found && on)
-            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: '%s' is true: only encoders of this class are supported",
-                           path, switches[i]);
-    }
-    return st;
+    return st == PARE_OK ? pare_config_expect(config, path, "bert", encoder, 2, err) : st;
 }
 
 /* Numbers that the class knows nothing of. */
 static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
 {
-    static const char *const unknown[] = {"num_key_value_heads", "rope_theta", "rope_scaling", "attention_bias",
-                                          "mlp_bias"};
+    static const char *const unknown[] = {"num_key_value_heads", "rope_theta", "rope_scaling",
+                                          "attention_bias",      "mlp_bias",   NULL};
     (void)hp;
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        json_object_del(config, unknown[i]);
+    pare_config_drop(config, unknown);
     bool ok = json_object_set_new(config, "position_embedding_type", json_string("absolute")) == 0;
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
@@ -91,7 +84,7 @@ const pare_arch pare_arch_bert = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_ERF, .encoder = true},
     .meta_keys = meta_keys,
-    .hf_outer = outer,
+    .hf_prefixes = prefixes,
     .gamma_beta = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,

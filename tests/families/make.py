@@ -85,6 +85,12 @@ FAMILIES = {
         dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
              max_position_embeddings=40, type_vocab_size=2),
     ),
+    "nomic_bert": (
+        "NomicBertModel",
+        "NomicBertConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+             max_position_embeddings=64),
+    ),
     "roberta": (
         "RobertaModel",
         "RobertaConfig",
