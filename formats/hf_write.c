@@ -123,6 +123,13 @@ static pare_status untile(writer *w, const pare_arch_weight *weight, const pare_
     return st;
 }
 
+/* Whether this weight, which floats store [in, out] or [expert, in, out], is packed. */
+static bool packs_rows(const writer *w, const pare_tensor *src)
+{
+    const pare_pack_format *format = w->pack.format;
+    return format != NULL && (src->n_dims == 2 ? format->add != NULL : format->add_experts != NULL);
+}
+
 /* The inverse of what the reader of folders does. */
 static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *from, pare_tensor *t,
                          pare_error *err)
@@ -136,7 +143,7 @@ static pare_status unmap(writer *w, const pare_arch_weight *weight, bool bias, c
     case PARE_MAP_ROPE_K:
         return pare_view_rope(&w->hub.arena, t, src, w->hp.head_dim_k, false, err);
     case PARE_MAP_TRANSPOSE:
-        if (!bias && (w->pack.format == NULL || src->n_dims != 2)) /* matrices are packed as others are: [out, in] */
+        if (!bias && !packs_rows(w, src)) /* what is packed is [out, in] */
             return turn(w, src, t, err);
         break;
     case PARE_MAP_QKV_GROUPS:
@@ -189,7 +196,12 @@ static pare_status add_made(writer *w, const pare_arch_weight *weight, bool bias
     if (w->pack.format == NULL)
         return pare_model_add(&w->hub, t, NULL, err);
     snprintf(module, sizeof module, "%.*s", n, t->name);
-    if (has_end && is_linear(w, weight, bias, t)) {
+    if (!bias && t->n_dims == 3 && weight->map == PARE_MAP_TRANSPOSE && packs_rows(w, t)) {
+        w->n_packed++;
+        plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
+        return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add_experts(&w->hub, &plain, plain.name, err);
+    }
+    if (w->pack.format->add != NULL && has_end && is_linear(w, weight, bias, t)) {
         plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
         w->n_packed++;
         return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add(&w->pack, &w->hub, &plain, module, err);

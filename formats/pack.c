@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const pare_pack_format *const formats[] = {
-    &pare_pack_awq, &pare_pack_gptq, &pare_pack_compressed, &pare_pack_fp8, &pare_pack_nvfp4, &pare_pack_mxfp4,
+    &pare_pack_awq,   &pare_pack_gptq,  &pare_pack_compressed,    &pare_pack_fp8,
+    &pare_pack_nvfp4, &pare_pack_mxfp4, &pare_pack_mxfp4_experts,
 };
 
 const pare_pack_format *pare_pack_find(const char *name)

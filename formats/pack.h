@@ -39,6 +39,10 @@ typedef struct pare_pack_format {
     pare_status (*add)(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err);
 
+    /* Add what stands for the experts of a layer in one tensor, which in floats would be [expert, in, out]: weight is
+     * [expert, out, in]. NULL: they stay floats. A format without `add` packs nothing else. */
+    pare_status (*add_experts)(pare_model *hub, const pare_tensor *weight, const char *name, pare_error *err);
+
     /* A new object for quantization_config. NULL: no memory. */
     json_t *(*settings)(const pare_pack *pack);
 } pare_pack_format;
@@ -58,6 +62,6 @@ pare_status pare_pack_group(const pare_pack *pack, const pare_tensor *weight, ui
 pare_status pare_pack_add(pare_model *hub, const pare_tensor *t, const char *module, const char *end, pare_error *err);
 
 extern const pare_pack_format pare_pack_awq, pare_pack_gptq, pare_pack_compressed, pare_pack_fp8, pare_pack_nvfp4,
-    pare_pack_mxfp4;
+    pare_pack_mxfp4, pare_pack_mxfp4_experts;
 
 #endif
