@@ -11,6 +11,9 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { TERNARY_ROWS = 4, BF16_BITS = 8, FLOAT_BITS = 24 };
 
@@ -345,6 +348,20 @@ static inline void regroup(const uint8_t *restrict from, uint8_t *restrict to, s
     }
 }
 
+/* The same for a block of MXFP4, which is a third of what reading one costs otherwise. */
+static inline void regroup_mxfp4(const uint8_t *restrict from, uint8_t *restrict to)
+{
+#ifdef __SSE2__
+    const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)from), high = _mm_srli_si128(low, 8);
+    const __m128i nibble = _mm_set1_epi8(15);
+    __m128i even = _mm_or_si128(_mm_and_si128(low, nibble), _mm_slli_epi16(_mm_and_si128(high, nibble), 4));
+    __m128i odd = _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble), _mm_andnot_si128(nibble, high));
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi8(even, odd));
+#else
+    regroup(from, to, 16);
+#endif
+}
+
 static pare_status refuse_scale(const codes *v, uint64_t row, uint64_t i, unsigned byte, pare_error *err)
 {
     return pare_fail(err, PARE_ERR_NUMBER,
@@ -364,7 +381,7 @@ static pare_status regroup_row(const pare_tensor *t, uint64_t row, const uint8_t
             if (scale[i] == 0xff)
                 return refuse_scale(v, row, i, scale[i], err);
             block->e = scale[i];
-            regroup(code + i * sizeof block->qs, block->qs, sizeof block->qs);
+            regroup_mxfp4(code + i * sizeof block->qs, block->qs);
         }
         return PARE_OK;
     }

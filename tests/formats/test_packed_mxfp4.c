@@ -135,12 +135,55 @@ static void gpt_oss_keeps_every_bit(void **state)
     pare_model_close(&hub);
 }
 
+/* From the folder, and from a GGUF file, the folder that the weights came from; BF16 experts as they are quantized. */
+static void goes_out_as_it_came(void **state)
+{
+    (void)state;
+    pare_model hub, m;
+    pare_plan plan = {0};
+    pare_error err = {0};
+    char dir[4200], path[4300];
+    const pare_hf_write_options options = {.force = true, .pack = pare_pack_find("mxfp4-experts")};
+    size_t n[2] = {0};
+    uint8_t *want = check_read_file(shared_path("oracle/models/gpt_oss_mxfp4/model.safetensors"), &n[0]);
+    snprintf(dir, sizeof dir, "%s/out", temp_dir());
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    CHECK_OK(pare_hf_open(&hub, shared_path("oracle/models/gpt_oss_mxfp4"), 0, &err), &err);
+    CHECK_OK(pare_convert(&m, &hub, PARE_TYPE_NONE, &plan, &err), &err);
+    for (int derived = 0; derived < 2; derived++) {
+        CHECK_OK(pare_hf_write(derived ? &m : &hub, dir, PARE_TYPE_NONE, &options, NULL, &err), &err);
+        uint8_t *got = check_read_file(path, &n[1]);
+        CHECK(n[0] == n[1] && memcmp(got, want, n[0]) == 0);
+        free(got);
+    }
+    pare_model_close(&m);
+    pare_model_close(&hub);
+    free(want);
+    CHECK_OK(pare_hf_open(&hub, shared_path("oracle/models/gpt_oss"), 0, &err), &err);
+    CHECK_OK(pare_hf_write(&hub, dir, PARE_TYPE_NONE, &options, NULL, &err), &err);
+    CHECK_OK(pare_hf_open(&m, dir, 0, &err), &err);
+    const pare_tensor *from = pare_model_find(&hub, "blk.1.ffn_up_exps.weight");
+    const pare_tensor *to = pare_model_find(&m, "blk.1.ffn_up_exps.weight");
+    float x[64];
+    uint8_t wanted[34], got[34];
+    for (uint64_t row = 0; row < 256; row += 37) {
+        CHECK_OK(pare_tensor_read_f32(from, row, 1, x, &err), &err);
+        CHECK_OK(pare_encode_rows(PARE_TYPE_MXFP4, x, 1, 64, NULL, PARE_EFFORT_DEFAULT, wanted, &err), &err);
+        CHECK(to->type == PARE_TYPE_MXFP4);
+        CHECK_OK(pare_tensor_read(to, row, 1, got, &err), &err);
+        CHECK(memcmp(got, wanted, sizeof got) == 0);
+    }
+    pare_model_close(&m);
+    pare_model_close(&hub);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unpacks_blocks_without_rounding),
         cmocka_unit_test(refuses_shapes_that_contradict),
         cmocka_unit_test(gpt_oss_keeps_every_bit),
+        cmocka_unit_test(goes_out_as_it_came),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
