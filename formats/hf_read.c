@@ -216,6 +216,22 @@ static const pare_tensor *find_spelled(const pare_arch *arch, const pare_model *
     return src;
 }
 
+/* AutoGPTQ gave every module that it packed a bias, of zeros where the model has none. */
+static bool is_empty_bias(const pare_model *raw, const pare_tensor *t)
+{
+    static const char end[] = ".bias";
+    char name[NAME_BYTES];
+    size_t n = strlen(t->name), k = sizeof end - 1;
+    if (!ends_with(t->name, end) || n + sizeof ".weight" >= sizeof name || t->data == NULL)
+        return false;
+    snprintf(name, sizeof name, "%.*s.weight", (int)(n - k), t->name);
+    const pare_tensor *weight = pare_model_find(raw, name);
+    bool zero = weight != NULL && weight->packed;
+    for (uint64_t i = 0; i < t->n_bytes && zero; i++)
+        zero = t->data[i] == 0;
+    return zero;
+}
+
 /* Note the Hub's tensor of a weight; without one, its name when the model needs it: once, where several share it. */
 static pare_status match_one(const pare_model *m, const pare_model *raw, matches *all, const pare_arch_weight *w,
                              uint32_t layer, uint32_t expert, bool bias, name_list *missing, pare_error *err)
@@ -225,6 +241,8 @@ static pare_status match_one(const pare_model *m, const pare_model *raw, matches
         find_spelled(m->arch, raw, pare_arch_hf_name(name, sizeof name, w, layer, expert, bias), bias);
     bool untied = w->id == PARE_W_OUTPUT && !bias && !m->hp.tied_output;
     if (src == NULL && pare_arch_share(w).index > 0)
+        return PARE_OK;
+    if (src != NULL && bias && !pare_arch_requires(w, &m->hp, layer, bias) && is_empty_bias(raw, src))
         return PARE_OK;
     if (src == NULL)
         return pare_arch_requires(w, &m->hp, layer, bias) || untied ? list_name(missing, name, err) : PARE_OK;
@@ -302,7 +320,8 @@ static pare_status match_tensors(const pare_model *m, const pare_model *raw, con
     pare_status st = match_weights(m, raw, all, &missing, err);
     for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++) {
         const char *name = raw->tensors[i].name;
-        if (all->known[i] || is_ignored(name, ignored) || is_ignored(name, m->arch->hf_ignored))
+        if (all->known[i] || is_ignored(name, ignored) || is_ignored(name, m->arch->hf_ignored) ||
+            is_empty_bias(raw, &raw->tensors[i]))
             continue;
         if (is_ignored(name, m->arch->hf_left_out))
             n_left_out++;

@@ -83,7 +83,10 @@ def gptq():
 
                 def pack(w):
                     q, z, s, group_of = packed.quantize(w, bits, group, rng, symmetric, act_order)
-                    return packed.pack_gptq(q, z, s, group_of, bits, version), packed.values(q, z, s, group_of)
+                    parts = packed.pack_gptq(q, z, s, group_of, bits, version)
+                    if version == 1:  # as AutoGPTQ did
+                        parts['bias'] = np.zeros(len(w), np.float16)
+                    return parts, packed.values(q, z, s, group_of)
                 settings = {'quant_method': 'gptq', 'bits': bits, 'group_size': group, 'sym': symmetric,
                             'desc_act': act_order, 'checkpoint_format': 'gptq' if version == 1 else 'gptq_v2'}
                 truth = make(work / name, model, pack, settings)
