@@ -184,11 +184,68 @@ static void what_makes_no_sense_is_refused(void **state)
     cli_expect(0, "$PARE eval $DEMO --reference other -f text.txt -c 64 --chunks 1");
 }
 
+/* Any model has vectors of texts; an encoder has nothing else. */
+static void embeddings_of_texts_and_pairs(void **state)
+{
+    (void)state;
+    cli_expect(0, "printf 'the red fox\\nthe old man\\n\\nthree houses\\r\\nof the list\\n' >texts.txt && "
+                  "printf 'a fox\\ta dog\\t3.5\\na man\\ta list\\t1\\nthe red\\tred the\\t4\\n' >pairs.tsv");
+    cli_result r = cli_expect(0, "$PARE compare $DEMO demo.gguf q2.gguf --embedding -f texts.txt -f pairs.tsv "
+                                 "--no-weights --json --report emb.md");
+    json_t *doc = cli_json(&r);
+    CHECK(json_array_size(at(doc, "models.1.embeddings")) == 2 && at(doc, "models.1.texts") == NULL);
+    CHECK(number_at(doc, "models.0.embeddings.0.n_texts") == 4 && number_at(doc, "models.0.embeddings.0.n_pairs") == 6);
+    CHECK(number_at(doc, "models.0.embeddings.0.cosine_min") > 1 - 1e-12);
+    CHECK(number_at(doc, "models.0.embeddings.0.spearman") > 1 - 1e-12);
+    CHECK(number_at(doc, "models.1.embeddings.0.cosine_mean") < 1);
+    CHECK(number_at(doc, "models.1.embeddings.1.n_pairs") == 3 &&
+          number_at(doc, "models.1.embeddings.1.n_scored") == 3);
+    CHECK(isfinite(number_at(doc, "models.1.embeddings.1.reference_score_spearman")));
+    CHECK(strcmp(json_string_value(at(doc, "models.1.embeddings.0.pooling")), "mean") == 0);
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(0, "cat emb.md").out, "## Embeddings"));
+    r = cli_expect(1,
+                   "$PARE compare $DEMO q2.gguf --embedding -f texts.txt --pooling last --no-weights --fail-under 1");
+    CHECK(cli_contains(r.err, "below the limit") && cli_contains(r.out, "last pooling") &&
+          cli_contains(r.out, "line "));
+    r = cli_expect(0, "$PARE compare $DEMO q2.gguf --embedding -f texts.txt -c 2 --no-weights");
+    CHECK(cli_contains(r.out, "were cut"));
+    CHECK(cli_contains(cli_expect(2, "$PARE compare $DEMO q2.gguf --embedding").err, "needs -f"));
+    CHECK(cli_contains(cli_expect(2, "$PARE compare $DEMO q2.gguf -f texts.txt --pooling cls").err, "--embedding"));
+    CHECK(cli_contains(cli_expect(2, "$PARE compare $DEMO q2.gguf --embedding -f texts.txt --fail-over 1").err,
+                       "--fail-under"));
+    cli_expect(
+        0, "printf 'a\\tb\\nonly one\\n' >bad.tsv && printf 'a\\tb\\tmuch\\n' >words.tsv && printf 'one\\n' >one.txt");
+    CHECK(cli_contains(cli_expect(3, "$PARE compare $DEMO q2.gguf --embedding -f bad.tsv").err, "line 2"));
+    CHECK(cli_contains(cli_expect(3, "$PARE compare $DEMO q2.gguf --embedding -f words.tsv").err, "line 1"));
+    CHECK(cli_contains(cli_expect(3, "$PARE compare $DEMO q2.gguf --embedding -f one.txt").err, "1 texts"));
+}
+
+/* A tiny encoder: what there is to say of it, and what not. */
+static void an_encoder_is_told_apart(void **state)
+{
+    (void)state;
+    char command[4600];
+    snprintf(
+        command, sizeof command,
+        "$PARE convert %s -o bert.gguf && $PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 -o states.f32 && "
+        "$PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 --embedding -o vectors.f32",
+        source_path("tests/families/bert"), source_path("tests/families/bert"), source_path("tests/families/bert"));
+    cli_result r = cli_expect(0, command);
+    CHECK(cli_contains(r.out, "[2, 24, 32] of states") && cli_contains(r.out, "[2, 32] of states"));
+    r = cli_expect(2, "$PARE logits bert.gguf --tokens states.f32 --pooling cls -o x.f32");
+    CHECK(cli_contains(r.err, "--embedding"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_of_several_models), cmocka_unit_test(a_model_beside_itself_drifts_by_nothing),
-        cmocka_unit_test(tasks_are_paired),        cmocka_unit_test(limits_give_exit_1),
-        cmocka_unit_test(reports_are_written),     cmocka_unit_test(what_makes_no_sense_is_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(embeddings_of_texts_and_pairs),
+                                       cmocka_unit_test(an_encoder_is_told_apart),
+                                       cmocka_unit_test(texts_of_several_models),
+                                       cmocka_unit_test(a_model_beside_itself_drifts_by_nothing),
+                                       cmocka_unit_test(tasks_are_paired),
+                                       cmocka_unit_test(limits_give_exit_1),
+                                       cmocka_unit_test(reports_are_written),
+                                       cmocka_unit_test(what_makes_no_sense_is_refused)};
     return cmocka_run_group_tests(tests, make_models_once, NULL);
 }
