@@ -73,7 +73,7 @@ static const cmd_option table[] = {
      "set a value of the metadata; TYPE is int, float, bool, str or one of GGUF's: u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 string. May be repeated", V(QUANTIZE), CMD_REPEATS | CMD_SHAPES_BYTES},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "accept a source that is quantized already; its errors add up", V(QUANTIZE), CMD_SHAPES_BYTES},
-    {OPT_ALLOW_REQUANTIZE, "requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+    {OPT_REQUANTIZE, "requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "the same as --allow-requantize", V(QUANTIZE), CMD_HIDDEN | CMD_SHAPES_BYTES},
     {OPT_ALLOW_NONFINITE, "allow-nonfinite", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), CMD_SHAPES_BYTES},

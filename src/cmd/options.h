@@ -26,6 +26,7 @@ typedef enum cmd_option_id {
     OPT_SPLIT_SIZE,
     OPT_KEEP_SPLIT,
     OPT_ALLOW_REQUANTIZE,
+    OPT_REQUANTIZE,
     OPT_ALLOW_NONFINITE,
     OPT_DRY_RUN,
     OPT_FORCE,

@@ -110,9 +110,10 @@ static pare_status parse_effort(cmd_quantize_options *q, const cmd_args *args, p
 
 pare_status cmd_quantize_options_parse(cmd_quantize_options *q, const cmd_args *args, pare_error *err)
 {
-    *q = (cmd_quantize_options){.options = {.allow_requantize = cmd_has(args, OPT_ALLOW_REQUANTIZE),
-                                            .allow_nonfinite = cmd_has(args, OPT_ALLOW_NONFINITE),
-                                            .plan_only = cmd_has(args, OPT_DRY_RUN)}};
+    *q = (cmd_quantize_options){
+        .options = {.allow_requantize = cmd_has(args, OPT_ALLOW_REQUANTIZE) || cmd_has(args, OPT_REQUANTIZE),
+                    .allow_nonfinite = cmd_has(args, OPT_ALLOW_NONFINITE),
+                    .plan_only = cmd_has(args, OPT_DRY_RUN)}};
     pare_status st = parse_type(q, args, err);
     if (st == PARE_OK)
         st = parse_effort(q, args, err);
