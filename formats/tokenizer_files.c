@@ -278,7 +278,13 @@ static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, p
         v->model = (pare_str){"t5", 2};
         return PARE_OK;
     }
-    return f->model.data != NULL ? PARE_OK : pare_tokenizer_json_scores(v, err);
+    pare_status st = f->model.data != NULL ? PARE_OK : pare_tokenizer_json_scores(v, err);
+    if (st != PARE_OK || v->n_merges == 0 || v->add_space_prefix != 0)
+        return st;
+    /* Scores cannot say what these merges do: other readers follow the merges under this name. */
+    v->add_bos = v->add_bos < 0 ? v->bos >= 0 : v->add_bos;
+    v->model = v->pre = (pare_str){"gemma4", 6};
+    return PARE_OK;
 }
 
 static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *err)

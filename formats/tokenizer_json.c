@@ -285,12 +285,21 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
         return st;
     rules->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     bool marks = rules->metaspace || rules->replace_spaces;
-    if (rules->charsmap != NULL || rules->squeeze_spaces || rules->bert_normalizer || rules->bert_words)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: a BPE model with %s is not supported", path,
-                         rules->charsmap != NULL  ? "a precompiled character map"
-                         : rules->squeeze_spaces  ? "spaces taken together"
-                         : rules->bert_normalizer ? "BertNormalizer"
-                                                  : "BertPreTokenizer");
+    const struct {
+        bool there;
+        const char *what;
+    } others[] = {{rules->charsmap != NULL, "a precompiled character map"},
+                  {rules->squeeze_spaces, "spaces taken together"},
+                  {rules->trim_whites, "normalizer Strip"},
+                  {rules->split_whites, "pre_tokenizer WhitespaceSplit"},
+                  {rules->bert_normalizer, "BertNormalizer"},
+                  {rules->bert_words, "BertPreTokenizer"},
+                  {rules->prepend && rules->byte_level, "Prepend in front of ByteLevel"},
+                  {rules->prepend && rules->metaspace, "Prepend in front of Metaspace"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i].there)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: a BPE model with %s is not supported", path,
+                             others[i].what);
     if (rules->byte_level == marks)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: BPE that is neither byte-level nor with U+2581 for spaces",
                          path);

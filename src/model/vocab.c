@@ -506,6 +506,18 @@ void pare_vocab_close(pare_vocab *v)
     *v = (pare_vocab){0};
 }
 
+/* Pre-tokenizers that stock runs on text with U+2581 and not on bytes. */
+static bool is_marked_pre(pare_str pre)
+{
+    return pare_str_equal(pre, "gemma4") || pare_str_equal(pre, "sarvam-moe") ||
+           pare_str_equal(pre, "granite-embed-multi-311m");
+}
+
+bool pare_vocab_is_marked_bpe(const pare_vocab *v)
+{
+    return pare_str_equal(v->model, "gemma4") || (pare_str_equal(v->model, "gpt2") && is_marked_pre(v->pre));
+}
+
 static pare_vocab_kind kind_of(pare_str model)
 {
     static const struct {
@@ -680,6 +692,27 @@ static pare_status add_name_attrs(pare_vocab *v, const pare_meta *meta, pare_err
     return PARE_OK;
 }
 
+/* What stock takes for granted. Its converter writes spaces for the marks of user-defined tokens under "gpt2", so that
+ * merges do not know them: the marks come back. */
+static pare_status fill_marked_bpe(pare_vocab *v, const char *path, pare_error *err)
+{
+    if (v->n_merges == 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: tokenizer '%.*s' without tokenizer.ggml.merges", path,
+                         (int)v->model.len, v->model.data);
+    v->add_space_prefix = v->add_space_prefix < 0 ? 0 : v->add_space_prefix;
+    v->add_bos = v->add_bos < 0 ? 0 : v->add_bos;
+    if (v->attrs != NULL || !pare_str_equal(v->model, "gpt2"))
+        return PARE_OK;
+    uint8_t *attrs = pare_arena_alloc(&v->arena, v->n_tokens, err);
+    if (attrs == NULL)
+        return PARE_ERR_MEMORY;
+    for (uint32_t i = 0; i < v->n_tokens; i++)
+        if (pare_vocab_type(v, i) == PARE_TOKEN_USER_DEFINED && memchr(v->tokens[i].data, ' ', v->tokens[i].len))
+            attrs[i] = PARE_TOKEN_MARKED;
+    v->attrs = attrs;
+    return restore_marks(v, err);
+}
+
 static pare_status fill(pare_vocab *v, const pare_meta *meta, const char *path, pare_error *err)
 {
     pare_status st = PARE_OK;
@@ -688,13 +721,15 @@ static pare_status fill(pare_vocab *v, const pare_meta *meta, const char *path, 
         if (m != NULL)
             st = rows[i].read(v, &rows[i], m, path, err);
         if (st == PARE_OK && rows[i].read == read_str)
-            v->kind = kind_of(v->model);
+            v->kind = pare_vocab_is_marked_bpe(v) ? PARE_VOCAB_SPM : kind_of(v->model);
         if (st == PARE_OK && rows[i].read == read_tokens && m == NULL && v->kind != PARE_VOCAB_UNKNOWN)
             st = pare_fail(err, PARE_ERR_FORMAT, "%s: key '%s' is absent, but there is a tokenizer '%.*s'", path,
                            rows[i].key, (int)v->model.len, v->model.data);
     }
     if (st == PARE_OK)
         st = read_others(v, meta, path, err);
+    if (st == PARE_OK && pare_vocab_is_marked_bpe(v))
+        st = fill_marked_bpe(v, path, err);
     if (st == PARE_OK)
         st = pare_vocab_check(v, path, err);
     return st == PARE_OK ? add_name_attrs(v, meta, err) : st;
@@ -722,6 +757,8 @@ static int64_t control_at(const pare_vocab *v, uint32_t id)
 
 void pare_vocab_complete(pare_vocab *v)
 {
+    if (pare_vocab_is_marked_bpe(v))
+        return;
     if (v->kind == PARE_VOCAB_SPM && v->bos == PARE_TOKEN_NONE)
         v->bos = control_at(v, 1);
     if (v->kind == PARE_VOCAB_SPM && v->eos == PARE_TOKEN_NONE)

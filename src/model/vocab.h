@@ -129,6 +129,10 @@ pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const cha
  * what stock's runtime takes for granted. pare_vocab_from_meta does it by itself. */
 void pare_vocab_complete(pare_vocab *v);
 
+/* True for BPE by merges on text whose spaces are U+2581 ("gemma4" and its kin): of the kind PARE_VOCAB_SPM, without
+ * scores and without the prefix and BOS that readers take for granted of "llama". */
+bool pare_vocab_is_marked_bpe(const pare_vocab *v);
+
 /* The checks of pare_vocab_from_meta that concern content and not metadata, for readers of other files. */
 pare_status pare_vocab_check(const pare_vocab *v, const char *path, pare_error *err);
 

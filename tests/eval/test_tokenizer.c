@@ -190,6 +190,45 @@ static void squeezes_spaces(void **state)
     pare_vocab_close(&v);
 }
 
+/* BPE on marks and not on bytes, as stock writes it under two names: under "gpt2" with spaces in user-defined tokens.
+ */
+static void merges_marks(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"<pad>", "<bos>",   "a",      "b",      "\u2581",
+                                        "  ",    "\u2581a", "<0xC3>", "<0xA9>", "\n"};
+    static const char *const joins[] = {"\u2581 \u2581", "\u2581 a"};
+    static const int32_t types[] = {3, 3, 1, 1, 1, 4, 1, 6, 6, 1}, want[] = {2, 5, 6, 7, 8, 9, 6};
+    enum { N = sizeof texts / sizeof texts[0] };
+    for (int form = 0; form < 2; form++) {
+        pare_meta meta = {0};
+        pare_str tokens[N], merges[2];
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        bool found = false;
+        for (size_t i = 0; i < N; i++)
+            tokens[i] = (pare_str){texts[i], strlen(texts[i])};
+        if (form == 1)
+            tokens[5] = (pare_str){"\u2581\u2581", 6};
+        for (size_t i = 0; i < 2; i++)
+            merges[i] = (pare_str){joins[i], strlen(joins[i])};
+        const char *model = form == 0 ? "gpt2" : "gemma4";
+        CHECK_OK(pare_meta_set_str(&meta, "tokenizer.ggml.model", (pare_str){model, strlen(model)}, &err), &err);
+        if (form == 0)
+            CHECK_OK(pare_meta_set_str(&meta, "tokenizer.ggml.pre", (pare_str){"gemma4", 6}, &err), &err);
+        CHECK_OK(pare_meta_set_strs(&meta, "tokenizer.ggml.tokens", tokens, N, &err), &err);
+        CHECK_OK(pare_meta_set_array(&meta, "tokenizer.ggml.token_type", PARE_META_I32, types, N, &err), &err);
+        CHECK_OK(pare_meta_set_strs(&meta, "tokenizer.ggml.merges", merges, 2, &err), &err);
+        CHECK_OK(pare_vocab_from_meta(&v, &meta, "m", &found, &err), &err);
+        CHECK(found && v.kind == PARE_VOCAB_SPM && v.bos == PARE_TOKEN_NONE && v.eos == PARE_TOKEN_NONE);
+        CHECK_OK(pare_tokenizer_open(&t, &v, &err), &err);
+        check_ids(t, "a   a\u00e9\n a", 10, PARE_TOKENIZE_BOS, want, sizeof want / sizeof want[0]);
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+        pare_meta_close(&meta);
+    }
+}
+
 /* Without the flag the text of a control token is text; the BOS comes only when it is asked for. */
 static void special_tokens_are_text_unless_asked_for(void **state)
 {
@@ -547,6 +586,7 @@ int main(void)
         cmocka_unit_test(gives_ids_of_sentencepiece),
         cmocka_unit_test(keeps_ids_through_metadata),
         cmocka_unit_test(squeezes_spaces),
+        cmocka_unit_test(merges_marks),
         cmocka_unit_test(special_tokens_are_text_unless_asked_for),
         cmocka_unit_test(edges_follow_the_vocabulary),
         cmocka_unit_test(gives_published_vectors),
