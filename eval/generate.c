@@ -66,7 +66,10 @@ pare_status pare_prompt_ids(const pare_tokenizer *t, const pare_vocab *v, pare_s
 
 static bool ends_text(const pare_vocab *v, int32_t id)
 {
-    return id == v->eos || id == v->eot || id == v->eom;
+    bool end = id == v->eos || id == v->eot || id == v->eom;
+    for (uint32_t i = 0; i < v->n_ends && !end; i++)
+        end = id == v->ends[i];
+    return end;
 }
 
 /* Where the first stop string starts that ends behind byte `from` of the text; the text's length when none does. */

@@ -459,6 +459,12 @@ static bool put_ids(json_t *doc, const pare_model *m)
     for (size_t i = 0; m->has_vocab && i < sizeof ids / sizeof *ids; i++)
         if (ids[i].id >= 0)
             ok = json_object_set_new(doc, ids[i].key, json_integer(ids[i].id)) == 0 && ok;
+    if (m->has_vocab && m->vocab.ends_listed) {
+        json_t *ends = json_array();
+        for (uint32_t i = 0; i < m->vocab.n_ends; i++)
+            ok = json_array_append_new(ends, json_integer(m->vocab.ends[i])) == 0 && ok;
+        ok = json_object_set_new(doc, "eos_token_id", ends) == 0 && ok;
+    }
     return ok;
 }
 

@@ -46,6 +46,12 @@ bool pare_token_looks_special(pare_str text);
 /* A copy of s in v's arena; spaces for U+2581 when plain_spaces. data NULL: no memory. */
 pare_str pare_vocab_text(pare_vocab *v, pare_str s, bool plain_spaces, pare_error *err);
 
+/* A view of a JSON text; data NULL when it is none. */
+static inline pare_str pare_text_of(const json_t *j)
+{
+    return json_is_string(j) ? (pare_str){json_string_value(j), json_string_length(j)} : (pare_str){0};
+}
+
 /* What tokenizer.json says besides its tokens. Patterns are views into the JSON document. */
 typedef struct pare_tokenizer_rules {
     pare_pre_step steps[PARE_PRE_MAX_STEPS + 1];
@@ -103,12 +109,16 @@ int pare_wordpiece_rules(const pare_vocab *v, json_t *doc);
 pare_status pare_unigram_model(const pare_vocab *v, uint32_t n, json_t **out, pare_error *err);
 int pare_unigram_rules(const pare_vocab *v, json_t *doc);
 
-/* Special ids, add_* flags and chat templates, from the documents of a folder (any may be NULL), with the keys in the
- * order in which stock's converter writes them. */
+/* Special ids, add_* flags, ends of text and chat templates, from the documents of a folder (any may be NULL), with the
+ * keys in the order in which stock's converter writes them. */
 typedef struct pare_special_sources {
     const char *dir, *path; /* the folder; the tokenizer file, for messages */
     const json_t *tokenizer, *tokenizer_config, *config;
 } pare_special_sources;
+
+/* Chat templates of the folder dir. Errors: PARE_ERR_FORMAT (no UTF-8, a name twice), PARE_ERR_RANGE (more than
+ * PARE_MAX_CHAT_TEMPLATE bytes). */
+pare_status pare_tokenizer_templates(pare_vocab *v, const char *dir, const json_t *tokenizer_config, pare_error *err);
 
 pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *from, pare_error *err);
 

@@ -1,8 +1,9 @@
-/* formats/tokenizer_specials.c - special ids, add_bos and its kin, chat templates: which file says what, and in which
+/* formats/tokenizer_specials.c - special ids, add_bos and its kin, ends of text: which file says what, and in which
  * order. The rules are those by which stock llama.cpp's converter reads a Hub folder (gguf-py/gguf/vocab.py), so that
  * the metadata agree: tokenizer_config.json names the tokens, tokenizer.json's added_tokens give their ids, its
  * post_processor says what is put around a text, config.json fills what is left. */
-#include "core/map.h"
+#include "formats/hf_files.h"
+#include "formats/safe_path.h"
 #include "formats/tokenizer_parts.h"
 
 #include <inttypes.h>
@@ -51,11 +52,6 @@ static int *add_field(pare_vocab *v, int type)
     return type == BOS ? &v->add_bos : type == EOS ? &v->add_eos : &v->add_sep;
 }
 
-static pare_str string_of(const json_t *j)
-{
-    return json_is_string(j) ? (pare_str){json_string_value(j), json_string_length(j)} : (pare_str){0};
-}
-
 static bool there(const named *n)
 {
     return n->text.data != NULL && (!n->plain || n->text.len > 0);
@@ -81,7 +77,7 @@ static void read_names(state *s)
         snprintf(key, sizeof key, "%s_token", specials[i].name);
         const json_t *entry = json_object_get(s->config, key);
         s->token[i].plain = json_is_string(entry);
-        s->token[i].text = string_of(json_is_object(entry) ? json_object_get(entry, "content") : entry);
+        s->token[i].text = pare_text_of(json_is_object(entry) ? json_object_get(entry, "content") : entry);
         s->types[s->n_types++] = i;
     }
     if (s->config == NULL)
@@ -94,7 +90,7 @@ static void read_names(state *s)
 
 static pare_str special_of(const json_t *item)
 {
-    return string_of(json_object_get(json_object_get(item, "SpecialToken"), "id"));
+    return pare_text_of(json_object_get(json_object_get(item, "SpecialToken"), "id"));
 }
 
 static const char *sequence_of(const json_t *item)
@@ -171,8 +167,8 @@ static pare_status check_single(const json_t *single, const char *path, pare_err
 /* The older form of a template with one token before and one behind: "cls" and "sep" are [text, id]. */
 static void read_edges(state *s, const json_t *p)
 {
-    pare_str first = string_of(json_array_get(json_object_get(p, "cls"), 0));
-    pare_str last = string_of(json_array_get(json_object_get(p, "sep"), 0));
+    pare_str first = pare_text_of(json_array_get(json_object_get(p, "cls"), 0));
+    pare_str last = pare_text_of(json_array_get(json_object_get(p, "sep"), 0));
     if (first.len > 0)
         read_first(s, first);
     if (last.len > 0)
@@ -246,7 +242,7 @@ static const json_t *added_id(const state *s, pare_str content)
 {
     for (size_t i = 0; i < json_array_size(s->added); i++) {
         const json_t *entry = json_array_get(s->added, i);
-        pare_str text = string_of(json_object_get(entry, "content"));
+        pare_str text = pare_text_of(json_object_get(entry, "content"));
         if (text.data != NULL && text.len == content.len && memcmp(text.data, content.data, text.len) == 0)
             return json_object_get(entry, "id");
     }
@@ -287,92 +283,50 @@ static pare_status read_template_ids(state *s, const char *dir, pare_error *err)
     return st;
 }
 
-static pare_status set_template(pare_vocab *v, pare_str text, const char *dir, pare_str *out, pare_error *err)
-{
-    if (text.len > PARE_MAX_CHAT_TEMPLATE)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: chat_template of %zu bytes, at most %d", dir, text.len,
-                         PARE_MAX_CHAT_TEMPLATE);
-    *out = pare_vocab_text(v, text, false, err);
-    return out->data == NULL ? PARE_ERR_MEMORY : PARE_OK;
-}
-
-/* A list of {"name", "template"}: "default" is the template, the others go by their names, cleaned as in stock. */
-static pare_status read_template_list(pare_vocab *v, const json_t *list, const char *dir, pare_error *err)
+/* Every id that ends a text, where generation_config.json, else config.json, lists several. */
+static pare_status read_ends(state *s, const json_t *list, const char *dir, pare_error *err)
 {
     size_t n = json_array_size(list);
-    pare_chat_template *all = pare_arena_alloc(&v->arena, n * sizeof *all, err);
-    if (all == NULL)
-        return PARE_ERR_MEMORY;
-    v->named_templates = all;
-    for (size_t i = 0; i < n; i++) {
-        pare_str name = string_of(json_object_get(json_array_get(list, i), "name")), text = {0};
-        const json_t *body = json_object_get(json_array_get(list, i), "template");
-        if (name.len == 0 || !json_is_string(body))
-            continue;
-        pare_status st = set_template(v, string_of(body), dir, &text, err);
-        if (st != PARE_OK)
-            return st;
-        if (pare_str_equal(name, "default")) {
-            v->chat_template = text;
-            continue;
-        }
-        char *clean = pare_arena_copy(&v->arena, name.data, name.len, err);
-        if (clean == NULL)
-            return PARE_ERR_MEMORY;
-        for (size_t k = 0; k < name.len; k++)
-            if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", clean[k]) == NULL ||
-                clean[k] == 0)
-                clean[k] = '_';
-        all[v->n_named_templates++] = (pare_chat_template){{clean, name.len}, text};
-    }
-    return PARE_OK;
-}
-
-/* chat_template.jinja, when the configuration has no template of its own. */
-static pare_status read_jinja(pare_vocab *v, const char *dir, bool *found, pare_error *err)
-{
-    pare_buf path = {0};
-    pare_map file = {0};
-    pare_status st = pare_buf_printf(&path, err, "%s/chat_template.jinja", dir);
-    pare_error ignored = {0};
-    *found = st == PARE_OK && pare_map_open(&file, path.data, &ignored) == PARE_OK;
-    if (*found) {
-        size_t bad = 0;
-        pare_str text = {file.data == NULL ? "" : (const char *)file.data, (size_t)file.size};
-        if (!pare_utf8_valid(text.data, text.len, &bad))
-            st = pare_fail(err, PARE_ERR_FORMAT, "%s: offset %zu: not UTF-8", path.data, bad);
+    if (n > PARE_MAX_ENDS)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: eos_token_id lists %zu ids, at most %d", dir, n, PARE_MAX_ENDS);
+    pare_status st = PARE_OK;
+    uint32_t n_ends = 0;
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        const json_t *id = json_array_get(list, i);
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: element %zu of eos_token_id is no id", dir, i);
+        else if (value >= (json_int_t)s->v->n_tokens)
+            st = pare_warn(err, "%s: EOS token id %" PRId64 " is outside of the %" PRIu32 " tokens and left out", dir,
+                           (int64_t)value, s->v->n_tokens);
         else
-            st = set_template(v, text, path.data, &v->chat_template, err);
+            s->v->ends[n_ends++] = (int32_t)value;
     }
-    pare_map_close(&file);
-    pare_buf_close(&path);
+    if (st == PARE_OK && n_ends > 0 && s->v->eos < 0)
+        s->v->eos = s->v->ends[0];
+    s->v->ends_listed = n_ends > 1;
+    s->v->n_ends = n_ends > 1 ? n_ends : 0;
     return st;
 }
 
-static pare_status read_templates(pare_vocab *v, const pare_special_sources *from, pare_error *err)
+static pare_status read_all_ends(state *s, const pare_special_sources *from, pare_error *err)
 {
-    const json_t *t = json_object_get(from->tokenizer_config, "chat_template");
     json_t *doc = NULL;
-    bool found = false;
-    pare_status st = PARE_OK;
-    if (from->tokenizer_config == NULL)
+    char *path = from->config == NULL ? NULL : pare_path_join(from->dir, "generation_config.json", err);
+    pare_error absent = {0};
+    if (from->config == NULL)
         return PARE_OK;
-    if (t == NULL)
-        st = read_jinja(v, from->dir, &found, err);
-    if (st == PARE_OK && t == NULL && !found) {
-        pare_buf path = {0};
-        st = pare_buf_printf(&path, err, "%s/chat_template.json", from->dir);
-        if (st == PARE_OK && pare_json_load(&doc, path.data, 2 * PARE_MAX_CHAT_TEMPLATE, true, NULL) == PARE_OK)
-            t = json_object_get(doc, "chat_template");
-        pare_buf_close(&path);
-    }
-    if (st == PARE_OK && json_is_string(t))
-        st = set_template(v, string_of(t), from->dir, &v->chat_template, err);
-    else if (st == PARE_OK && json_is_array(t))
-        st = read_template_list(v, t, from->dir, err);
-    else if (st == PARE_OK && t != NULL && !json_is_null(t))
-        st = pare_warn(err, "%s: chat_template is neither text nor a list, and left out", from->dir);
+    if (path == NULL)
+        return PARE_ERR_MEMORY;
+    (void)pare_json_load(&doc, path, PARE_HF_CONFIG_BYTES, true, &absent); /* its reader says what is wrong with it */
+    const json_t *list = json_object_get(doc, "eos_token_id");
+    if (!json_is_array(list))
+        list = json_object_get(from->config, "eos_token_id");
+    if (!json_is_array(list))
+        list = json_object_get(json_object_get(from->config, "text_config"), "eos_token_id");
+    pare_status st = json_is_array(list) ? read_ends(s, list, from->dir, err) : PARE_OK;
     json_decref(doc);
+    free(path);
     return st;
 }
 
@@ -388,12 +342,14 @@ pare_status pare_tokenizer_specials(pare_vocab *v, const pare_special_sources *f
         st = read_ids(&s, from, err);
     if (st == PARE_OK)
         st = read_template_ids(&s, from->dir, err);
+    if (st == PARE_OK)
+        st = read_all_ends(&s, from, err);
     for (int i = 0; i < s.n_add; i++) {
         *add_field(v, s.add_order[i]) = s.add[s.add_order[i]];
         pare_vocab_note_key(v, specials[s.add_order[i]].add_key);
     }
     if (st == PARE_OK)
-        st = read_templates(v, from, err);
+        st = pare_tokenizer_templates(v, from->dir, from->tokenizer_config, err);
     pare_vocab_note_key(v, "tokenizer.ggml.normalizer.lowercase");
     pare_vocab_note_key(v, "tokenizer.ggml.normalizer.strip_accents");
     pare_vocab_note_key(v, "tokenizer.chat_template");

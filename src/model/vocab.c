@@ -206,18 +206,23 @@ static pare_status read_types(pare_vocab *v, const key_row *row, const pare_meta
     return PARE_OK;
 }
 
-static pare_status write_types(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+/* An array of n numbers of 32 bits, elem I32 or U32. */
+static pare_status set_i32s(pare_meta *meta, const char *key, pare_meta_type elem, const int32_t *values, uint32_t n,
+                            pare_error *err)
 {
-    if (v->types == NULL)
-        return PARE_OK;
-    uint8_t *bytes = malloc(v->n_tokens * sizeof(int32_t));
+    uint8_t *bytes = malloc(n * sizeof *values);
     if (bytes == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " token types", v->n_tokens);
-    for (uint32_t i = 0; i < v->n_tokens; i++)
-        pare_store_u32le(bytes + 4 * (size_t)i, (uint32_t)v->types[i]);
-    pare_status st = pare_meta_set_array(meta, row->key, PARE_META_I32, bytes, v->n_tokens, err);
+        return pare_fail(err, PARE_ERR_MEMORY, "key '%s': no memory for %" PRIu32 " numbers", key, n);
+    for (uint32_t i = 0; i < n; i++)
+        pare_store_u32le(bytes + 4 * (size_t)i, (uint32_t)values[i]);
+    pare_status st = pare_meta_set_array(meta, key, elem, bytes, n, err);
     free(bytes);
     return st;
+}
+
+static pare_status write_types(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    return v->types == NULL ? PARE_OK : set_i32s(meta, row->key, PARE_META_I32, v->types, v->n_tokens, err);
 }
 
 static pare_status read_merges(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
@@ -355,6 +360,73 @@ static pare_status read_choice(const pare_meta_value *m, const char *path, int m
     return PARE_OK;
 }
 
+static bool is_text(const pare_vocab *v, int64_t id, const char *text)
+{
+    return id >= 0 && id < v->n_tokens && pare_str_equal(v->tokens[id], text);
+}
+
+/* Control tokens by whose texts stock's runtime knows the end of a text. */
+static bool ends_by_text(const pare_vocab *v, int64_t id)
+{
+    static const char *const texts[] = {
+        "<|eot_id|>",         "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
+        "<|endoftext|>",      "<|eom_id|>", "<EOT>",   "[EOT]",      "[EOS]",    "<|end_of_text|>",
+        "<end_of_utterance>", "<turn|>",    "[e~["};
+    bool known = false;
+    if (id < 0 || id >= v->n_tokens || pare_vocab_type(v, (uint32_t)id) != PARE_TOKEN_CONTROL)
+        return false;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        known = known || is_text(v, id, texts[i]);
+    return known;
+}
+
+static void find_ends(pare_vocab *v)
+{
+    bool returns = false;
+    for (uint32_t i = 0; i < v->n_tokens && v->n_ends < PARE_MAX_ENDS; i++)
+        if (ends_by_text(v, i)) {
+            v->ends[v->n_ends++] = (int32_t)i;
+            returns = returns || is_text(v, i, "<|return|>");
+        }
+    /* where an answer has parts, this one ends a part */
+    for (uint32_t i = 0; i < v->n_ends && returns; i++)
+        if (is_text(v, v->ends[i], "<|end|>"))
+            v->ends[i] = v->ends[--v->n_ends];
+}
+
+static pare_status read_ends(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
+                             pare_error *err)
+{
+    (void)row;
+    if (m->type != PARE_META_ARRAY || m->elem != PARE_META_U32)
+        return wrong_type(m, path, "array of u32", err);
+    if (m->n > PARE_MAX_ENDS)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: key '%.*s' at offset %" PRIu64 ": %" PRIu64 " ids, at most %d", path,
+                         (int)m->key.len, m->key.data, m->offset, m->n, PARE_MAX_ENDS);
+    for (uint32_t i = 0; i < m->n; i++) {
+        uint32_t id = pare_load_u32le((const uint8_t *)m->v.data + 4 * (size_t)i);
+        if (id >= v->n_tokens)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: key '%.*s' at offset %" PRIu64 ": id %" PRIu32 " is outside of the %" PRIu32
+                             " tokens",
+                             path, (int)m->key.len, m->key.data, m->offset, id, v->n_tokens);
+        v->ends[i] = (int32_t)id;
+    }
+    v->n_ends = (uint32_t)m->n;
+    v->ends_listed = true;
+    return PARE_OK;
+}
+
+/* A list that says what its reader finds by itself needs no key. */
+static pare_status write_ends(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
+{
+    bool told = true;
+    for (uint32_t i = 0; i < v->n_ends && v->ends_listed; i++)
+        told = told &&
+               (v->ends[i] == v->eos || v->ends[i] == v->eot || v->ends[i] == v->eom || ends_by_text(v, v->ends[i]));
+    return told ? PARE_OK : set_i32s(meta, row->key, PARE_META_U32, v->ends, v->n_ends, err);
+}
+
 static pare_status read_prefix_rule(pare_vocab *v, const key_row *row, const pare_meta_value *m, const char *path,
                                     pare_error *err)
 {
@@ -456,6 +528,7 @@ static const key_row rows[] = {
     {GGML "add_space_prefix", AT(add_space_prefix), read_flag, write_flag},
     {GGML "remove_extra_whitespaces", AT(remove_extra_whitespaces), read_flag, write_flag},
     {GGML "precompiled_charsmap", AT(charsmap), read_charsmap, write_charsmap},
+    {PARE "eos_token_ids", AT(ends), read_ends, write_ends},
     {PARE "token_attrs", AT(attrs), read_attrs, write_attrs},
     {PARE "prefix_rule", AT(prefix_rule), read_prefix_rule, write_prefix_rule},
     {PARE "ignore_merges", AT(ignore_merges), read_flag, write_flag},
@@ -757,6 +830,8 @@ static int64_t control_at(const pare_vocab *v, uint32_t id)
 
 void pare_vocab_complete(pare_vocab *v)
 {
+    if (!v->ends_listed)
+        find_ends(v);
     if (pare_vocab_is_marked_bpe(v))
         return;
     if (v->kind == PARE_VOCAB_SPM && v->bos == PARE_TOKEN_NONE)

@@ -58,7 +58,8 @@ enum {
     PARE_MAX_VOCAB = 1 << 24,
     PARE_MAX_CHAT_TEMPLATE = 1 << 20,
     PARE_WORD_CHARS = 100,
-    PARE_VOCAB_KEY_ROOM = 64
+    PARE_VOCAB_KEY_ROOM = 64,
+    PARE_MAX_ENDS = 32
 };
 
 typedef struct pare_chat_template {
@@ -76,8 +77,12 @@ typedef struct pare_vocab {
     const pare_str *merges; /* [n_merges] "left right", best first */
     uint32_t n_merges;
     int64_t bos, eos, unk, sep, pad, cls, mask, eot, eom, fim_pre, fim_suf, fim_mid; /* ids or PARE_TOKEN_NONE */
-    int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces;       /* -1: not said, 0, 1 */
-    const uint8_t *charsmap;                                                         /* precompiled_charsmap or NULL */
+    int32_t
+        ends[PARE_MAX_ENDS]; /* further ids that end a text, the first n_ends: as config.json lists them, else those */
+    uint32_t n_ends;         /* that stock's runtime knows by their texts */
+    bool ends_listed;        /* the former: a list with eos */
+    int add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces; /* -1: not said, 0, 1 */
+    const uint8_t *charsmap;                                                   /* precompiled_charsmap or NULL */
     uint32_t charsmap_bytes;
     pare_str chat_template;                    /* data NULL: none */
     const pare_chat_template *named_templates; /* tokenizer.chat_template.NAME */
@@ -125,8 +130,9 @@ void pare_vocab_note_key(pare_vocab *v, const char *key);
  * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with key, index, value and limit; PARE_ERR_NUMBER for a score. */
 pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const char *path, bool *found, pare_error *err);
 
-/* Give a SentencePiece vocabulary that names no BOS or EOS Llama's, tokens 1 and 2, where those are control tokens:
- * what stock's runtime takes for granted. pare_vocab_from_meta does it by itself. */
+/* Give a SentencePiece vocabulary that names no BOS or EOS Llama's, tokens 1 and 2, where those are control tokens, and
+ * one without a list of ends those of known texts: what stock's runtime takes for granted. pare_vocab_from_meta does it
+ * by itself. */
 void pare_vocab_complete(pare_vocab *v);
 
 /* True for BPE by merges on text whose spaces are U+2581 ("gemma4" and its kin): of the kind PARE_VOCAB_SPM, without

@@ -151,6 +151,115 @@ static void writes_what_it_reads(void **state)
     pare_vocab_close(&v);
 }
 
+static void put_file(const char *dir, const char *name, const char *text)
+{
+    char path[4600];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    check_write_file(path, text, strlen(text));
+}
+
+/* The vocabulary of a folder with tokens a, <|im_end|>, <e>, <f> through GGUF's keys. */
+static void read_through(const char *dir, pare_vocab *v, pare_meta *meta)
+{
+    pare_vocab read;
+    json_t *config = NULL;
+    char path[4400];
+    bool found = false;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    CHECK_OK(pare_json_load(&config, path, 1 << 20, true, &err), &err);
+    CHECK_OK(pare_tokenizer_files_read(&read, dir, config, 0, &found, &err), &err);
+    CHECK_OK(pare_vocab_to_meta(&read, meta, &err), &err);
+    CHECK_OK(pare_vocab_from_meta(v, meta, dir, &found, &err), &err);
+    pare_vocab_close(&read);
+    json_decref(config);
+}
+
+static const char special_tokenizer[] =
+    "{\"added_tokens\":[{\"id\":1,\"content\":\"<|im_end|>\",\"special\":true},{\"id\":2,\"content\":\"<e>\","
+    "\"special\":true},{\"id\":3,\"content\":\"<f>\",\"special\":true}],\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+    "\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+
+/* Lists of ends travel: under a key of their own only when a reader would not know them by their texts. */
+static void carries_ends_of_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *generation;
+        int64_t eos;
+        uint32_t n;
+        int32_t ends[2];
+        bool listed;
+    } cases[] = {
+        {"{\"eos_token_id\":[2,3]}", NULL, 2, 2, {2, 3}, true},
+        {"{\"eos_token_id\":2}", "{\"eos_token_id\":[3,2]}", 2, 2, {3, 2}, true},
+        {"{\"eos_token_id\":[2,1]}", NULL, 2, 1, {1}, false},
+        {"{\"eos_token_id\":[3]}", NULL, 3, 1, {1}, false},
+        {"{\"text_config\":{\"eos_token_id\":[3,2]}}", NULL, 3, 2, {3, 2}, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "ends%zu", i);
+        const char *dir = folder(name);
+        pare_vocab v;
+        pare_meta meta = {0};
+        put_file(dir, "tokenizer.json", special_tokenizer);
+        put_file(dir, "config.json", cases[i].config);
+        if (cases[i].generation != NULL)
+            put_file(dir, "generation_config.json", cases[i].generation);
+        read_through(dir, &v, &meta);
+        CHECK(v.eos == cases[i].eos && v.n_ends == cases[i].n && v.ends_listed == cases[i].listed);
+        for (uint32_t k = 0; k < v.n_ends; k++)
+            CHECK(v.ends[k] == cases[i].ends[k]);
+        CHECK((pare_meta_find(&meta, "tokenizer.pare.eos_token_ids") != NULL) == cases[i].listed);
+        pare_vocab_close(&v);
+        pare_meta_close(&meta);
+    }
+    const char *dir = folder("ends");
+    pare_vocab v;
+    bool found = false;
+    put_file(dir, "tokenizer.json", special_tokenizer);
+    json_t *config = json_pack("{s:[i,i]}", "eos_token_id", 2, -1);
+    CHECK(pare_tokenizer_files_read(&v, dir, config, 0, &found, &err) == PARE_ERR_FORMAT);
+    CHECK(strstr(err.text, "eos_token_id") != NULL);
+    json_decref(config);
+}
+
+/* chat_template.jinja and its neighbours, with a tokenizer_config.json that has none, one that names the file, or none.
+ */
+static void carries_chat_templates(void **state)
+{
+    (void)state;
+    static const char *const configs[] = {NULL, "{}", "{\"chat_template\":\"{% include 'chat_template.jinja' %}\"}",
+                                          "{\"chat_template\":\"own\"}",
+                                          "{\"chat_template\":[{\"name\":\"default\",\"template\":\"list\"},"
+                                          "{\"name\":\"rag\",\"template\":\"r\"}]}"};
+    static const char *const want[] = {"{{ file }}\n", "{{ file }}\n", "{{ file }}\n", "own", "list"};
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        char name[16], more[4400];
+        snprintf(name, sizeof name, "chat%zu", i);
+        const char *dir = folder(name);
+        pare_vocab v;
+        pare_meta meta = {0};
+        put_file(dir, "tokenizer.json", special_tokenizer);
+        put_file(dir, "config.json", "{}");
+        put_file(dir, "chat_template.jinja", "{{ file }}\n");
+        snprintf(more, sizeof more, "%s/additional_chat_templates", dir);
+        CHECK(mkdir(more, 0777) == 0);
+        put_file(more, "tool-use.jinja", "t");
+        put_file(more, "notes.txt", "n");
+        if (configs[i] != NULL)
+            put_file(dir, "tokenizer_config.json", configs[i]);
+        read_through(dir, &v, &meta);
+        CHECK(pare_str_equal(v.chat_template, want[i]));
+        CHECK(v.n_named_templates == (i == 3 ? 0 : 1));
+        if (i != 3)
+            CHECK(pare_str_equal(v.named_templates[0].name, i == 4 ? "rag" : "tool_use") &&
+                  pare_str_equal(v.named_templates[0].text, i == 4 ? "r" : "t"));
+        pare_vocab_close(&v);
+        pare_meta_close(&meta);
+    }
+}
+
 static void writes_sentencepiece_as_json(void **state)
 {
     (void)state;
@@ -363,6 +472,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_stock_metadata),
         cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(carries_ends_of_text),
+        cmocka_unit_test(carries_chat_templates),
         cmocka_unit_test(writes_sentencepiece_as_json),
         cmocka_unit_test(sentencepiece_survives_every_cut),
         cmocka_unit_test(refuses_bad_ids),
