@@ -284,6 +284,10 @@ static pare_status name_kind(pare_vocab *v, const folder *f, const char *path, p
     /* Scores cannot say what these merges do: other readers follow the merges under this name. */
     v->add_bos = v->add_bos < 0 ? v->bos >= 0 : v->add_bos;
     v->model = v->pre = (pare_str){"gemma4", 6};
+    if (v->add_bos == 0 || v->bos < 0) { /* stock puts BOS in front of any text of Gemma 4 */
+        v->model = (pare_str){"gpt2", 4};
+        v->pre = (pare_str){"sarvam-moe", 10};
+    }
     return PARE_OK;
 }
 

@@ -773,8 +773,9 @@ static pare_status fill_marked_bpe(pare_vocab *v, const char *path, pare_error *
         return pare_fail(err, PARE_ERR_FORMAT, "%s: tokenizer '%.*s' without tokenizer.ggml.merges", path,
                          (int)v->model.len, v->model.data);
     v->add_space_prefix = v->add_space_prefix < 0 ? 0 : v->add_space_prefix;
-    v->add_bos = v->add_bos < 0 ? 0 : v->add_bos;
-    if (v->attrs != NULL || !pare_str_equal(v->model, "gpt2"))
+    v->add_bos =
+        pare_str_equal(v->pre, "sarvam-moe") ? v->add_bos > 0 : v->bos >= 0; /* of Gemma 4 whatever the key says */
+    if (v->attrs != NULL || v->scores != NULL || !pare_str_equal(v->model, "gpt2")) /* pare writes scores, and marks */
         return PARE_OK;
     uint8_t *attrs = pare_arena_alloc(&v->arena, v->n_tokens, err);
     if (attrs == NULL)
