@@ -1,6 +1,6 @@
-/* DeepSeek V2 and V3 (R1, Moonlight, Kimi K2): latent attention, leading dense layers, then experts with shared ones
- * beside them; V3 scores them by a sigmoid, with a bias for the choice and groups. YaRN also scales the scores of
- * attention. Sources: transformers models/deepseek_v2 and deepseek_v3; llama.cpp conversion/deepseek.py,
+/* DeepSeek V2 and V3 (R1, Moonlight, Kimi K2), GLM 4.7 Flash: latent attention, leading dense layers, then experts with
+ * shared ones beside them; V3 scores them by a sigmoid, with a bias for the choice and groups. YaRN also scales the
+ * scores of attention. Sources: transformers models/deepseek_v2 and deepseek_v3; llama.cpp conversion/deepseek.py,
  * src/models/deepseek2.cpp. */
 #include "core/json.h"
 #include "model/arch.h"
@@ -43,6 +43,24 @@ static const pare_hf_class classes[] = {
                 .head_rot = 64,
                 .head_plain = 128,
                 .head_v = 128},
+     .experts = "n_routed_experts", .expert_score = PARE_EXPERT_SIGMOID, .norm_topk_key = true},
+    {"Glm4MoeLiteForCausalLM", "glm4_moe_lite", PARE_WINDOW_NONE,
+     .absent = {.n_ctx = 202752,
+                .norm_eps = 1e-5f,
+                .n_expert = 64,
+                .n_expert_used = 4,
+                .n_ff_expert = 1536,
+                .n_expert_shared = 1,
+                .n_layer_dense = 1,
+                .n_expert_group = 1,
+                .n_expert_group_used = 1,
+                .expert_scale = 1.8f,
+                .norm_topk = true,
+                .lora_q = 768,
+                .lora_kv = 512,
+                .head_rot = 64,
+                .head_plain = 192,
+                .head_v = 256},
      .experts = "n_routed_experts", .expert_score = PARE_EXPERT_SIGMOID, .norm_topk_key = true},
     {0},
 };

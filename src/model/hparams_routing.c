@@ -119,6 +119,33 @@ static pare_status set_shared(pare_hparams *hp, uint64_t n, const char *path, pa
     return PARE_OK;
 }
 
+/* The dense layers by a list of all of them: they must lead. */
+static pare_status read_layer_kinds(const json_t *config, const char *path, uint32_t n_layer, uint64_t *n_dense,
+                                    pare_error *err)
+{
+    const json_t *kinds = json_object_get(config, "mlp_layer_types");
+    if (kinds == NULL || json_is_null(kinds))
+        return PARE_OK;
+    if (!json_is_array(kinds) || json_array_size(kinds) != n_layer)
+        return pare_fail(err, PARE_ERR_RANGE, "%s: 'mlp_layer_types' is no list of %" PRIu32 " entries", path, n_layer);
+    *n_dense = 0;
+    for (size_t i = 0; i < n_layer; i++) {
+        const char *kind = json_string_value(json_array_get(kinds, i));
+        bool dense = kind != NULL && strcmp(kind, "dense") == 0;
+        if (!dense && (kind == NULL || strcmp(kind, "sparse") != 0))
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: 'mlp_layer_types' entry %zu is '%s', known are dense and sparse", path, i,
+                             kind != NULL ? kind : "no string");
+        if (dense && *n_dense != i)
+            return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                             "%s: 'mlp_layer_types' entry %zu is 'dense' behind layers with experts, which is not "
+                             "supported",
+                             path, i);
+        *n_dense += dense;
+    }
+    return PARE_OK;
+}
+
 pare_status pare_routing_from_config(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                      const json_t *config, const char *path, pare_error *err)
 {
@@ -128,6 +155,8 @@ pare_status pare_routing_from_config(pare_hparams *hp, const pare_arch *arch, co
     if (!arch->routing_keys || hp->n_expert == 0)
         return PARE_OK;
     pare_status st = pare_json_u64(config, path, spelling(config, k_dense), 0, PARE_MAX_LAYERS, &dense, &found, err);
+    if (st == PARE_OK)
+        st = read_layer_kinds(config, path, hp->n_layer, &dense, err);
     if (st == PARE_OK)
         st = pare_json_u64(config, path, "moe_layer_freq", 0, PARE_MAX_LAYERS, &freq, &found, err);
     if (st == PARE_OK && freq != 1)

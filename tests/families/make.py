@@ -434,6 +434,14 @@ FAMILIES = {
                                   original_max_position_embeddings=16)),
         bias_of_choice,
     ),
+    # dense layers by a list, another epsilon
+    "glm4_moe_lite": (
+        "Glm4MoeLiteForCausalLM",
+        "Glm4MoeLiteConfig",
+        dict({k: v for k, v in DEEPSEEK.items() if k != "first_k_dense_replace"}, q_lora_rank=20, n_group=1,
+             topk_group=1, n_routed_experts=4, num_experts_per_tok=2, mlp_layer_types=["dense", "dense", "sparse"]),
+        bias_of_choice,
+    ),
     # whole queries, no groups, weights as they are, YaRN whose magnitudes are not said
     "deepseek_v3_lite": (
         "DeepseekV3ForCausalLM",
