@@ -124,6 +124,10 @@ pare_status pare_forward_check_supported(const pare_model *m, uint32_t n_ctx, pa
                          "%s: windows of %" PRIu32 " tokens; this model's are evaluated up to %" PRIu32
                          ", behind which it scales queries",
                          m->path, n_ctx, m->hp.rope_ctx_orig);
+    const pare_tensor *output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight");
+    if (output != NULL && output->factor != NULL && pare_model_weight(m, PARE_W_OUTPUT, 0, "bias") != NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: an output with a factor and a bias cannot be evaluated",
+                         m->path);
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);
