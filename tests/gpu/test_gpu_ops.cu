@@ -90,16 +90,21 @@ static void numbers_one_by_one(void **)
 static void whole_rows(void **)
 {
     both b = open_both();
-    enum { N = 5 };
-    for (size_t width : {(size_t)1, (size_t)33, (size_t)700}) {
-        std::vector<float> x = noise(N * width, 1), y = noise(N * width, 2), w = noise(width, 3), k = noise(N * 7, 4);
-        pare_tensor columns = vector_tensor("w", w);
+    enum { N = 5, WIDTHS = 3 };
+    const size_t widths[WIDTHS] = {1, 33, 700};
+    std::vector<float> w[WIDTHS];
+    pare_tensor columns[WIDTHS]; /* the device knows them by their addresses */
+    for (int i = 0; i < WIDTHS; i++) {
+        const size_t width = widths[i];
+        std::vector<float> x = noise(N * width, 1), y = noise(N * width, 2), k = noise(N * 7, 4);
+        w[i] = noise(width, 3);
+        columns[i] = vector_tensor("w", w[i]);
         float *dx = to_device(b.g, x), *dy = to_device(b.g, y), *dk = to_device(b.g, k);
         uint32_t n = (uint32_t)width;
         CHECK_OK(pare_gpu_add_weighted(b.g, dx, dy, dk + 2, 7, 1, N, n, &b.err), &b.err);
         CHECK_OK(b.cpu->add_weighted(b.cpu, x.data(), y.data(), k.data() + 2, 7, 1, N, n, &b.err), &b.err);
-        CHECK_OK(pare_gpu_scale_columns(b.g, dx, &columns, N, n, &b.err), &b.err);
-        CHECK_OK(b.cpu->scale_columns(b.cpu, x.data(), &columns, N, n, &b.err), &b.err);
+        CHECK_OK(pare_gpu_scale_columns(b.g, dx, &columns[i], N, n, &b.err), &b.err);
+        CHECK_OK(b.cpu->scale_columns(b.cpu, x.data(), &columns[i], N, n, &b.err), &b.err);
         check_close(from_device(b.g, dx, x.size()), x, 0);
         CHECK_OK(pare_gpu_match_rms(b.g, dx, dy, 1e-5f, N, n, &b.err), &b.err);
         CHECK_OK(b.cpu->match_rms(b.cpu, x.data(), y.data(), 1e-5f, N, n, &b.err), &b.err);
@@ -107,8 +112,8 @@ static void whole_rows(void **)
         CHECK_OK(pare_gpu_sparsify(b.g, dy, 0.4f, N, n, &b.err), &b.err);
         CHECK_OK(b.cpu->sparsify(b.cpu, y.data(), 0.4f, N, n, &b.err), &b.err);
         std::vector<float> got = take(b.g, dy, y.size());
-        for (size_t i = 0; i < y.size(); i++)
-            CHECK(fabsf(got[i] - y[i]) <= 1e-5f);
+        for (size_t c = 0; c < y.size(); c++)
+            CHECK(fabsf(got[c] - y[c]) <= 1e-5f);
         take(b.g, dx, x.size());
         take(b.g, dk, k.size());
     }
