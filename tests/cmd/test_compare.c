@@ -225,13 +225,12 @@ static void embeddings_of_texts_and_pairs(void **state)
 static void an_encoder_is_told_apart(void **state)
 {
     (void)state;
-    char command[4600];
-    snprintf(
-        command, sizeof command,
-        "$PARE convert %s -o bert.gguf && $PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 -o states.f32 && "
-        "$PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 --embedding -o vectors.f32",
-        source_path("tests/families/bert"), source_path("tests/families/bert"), source_path("tests/families/bert"));
-    cli_result r = cli_expect(0, command);
+    const char *dir = source_path("tests/families/bert");
+    cli_expect(0, "$PARE convert %s -o bert.gguf", dir);
+    cli_result r = cli_expect(0,
+                              "$PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 -o states.f32 && "
+                              "$PARE logits bert.gguf --tokens %s/tokens.i32 --length 24 --embedding -o vectors.f32",
+                              dir, dir);
     CHECK(cli_contains(r.out, "[2, 24, 32] of states") && cli_contains(r.out, "[2, 32] of states"));
     r = cli_expect(2, "$PARE logits bert.gguf --tokens states.f32 --pooling cls -o x.f32");
     CHECK(cli_contains(r.err, "--embedding"));

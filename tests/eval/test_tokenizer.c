@@ -142,6 +142,46 @@ static void gives_ids_of_sentencepiece(void **state)
     json_decref(doc);
 }
 
+/* A character map out of a file is not trusted: whatever its bytes say, text comes out or the map is refused. */
+static void hostile_maps_do_no_harm(void **state)
+{
+    (void)state;
+    static const char text[] = "\xef\xac\x81 e\xcc\x81 the\xe3\x80\x80\xe2\x85\xa3 fox";
+    size_t n = 0;
+    uint32_t seed = 1, n_opened = 0;
+    uint8_t *bytes = check_read_file(source_path("tests/data/tokenizer/unigram.model"), &n);
+    for (int round = 0; round < 3000; round++) {
+        pare_vocab v;
+        pare_tokenizer *t = NULL;
+        pare_ids ids = {0};
+        CHECK_OK(pare_sentencepiece_parse(&v, bytes, n, "unigram.model", &err), &err);
+        uint32_t size = v.charsmap_bytes;
+        CHECK(size > 100);
+        seed = seed * 1664525 + 1013904223;
+        uint32_t kept = round % 3 == 0 ? seed % size : size;
+        uint8_t *map = check_malloc(kept + 1); /* exact, so that a sanitizer sees a read past it */
+        memcpy(map, v.charsmap, kept);
+        for (int k = 0; k < 4 && kept > 0; k++) {
+            seed = seed * 1664525 + 1013904223;
+            map[(seed >> 8) % (k == 0 ? (kept < 8 ? kept : 8) : kept)] ^= (uint8_t)(seed >> 24);
+        }
+        v.charsmap = map;
+        v.charsmap_bytes = kept;
+        v.map_graphemes = round % 2;
+        if (pare_tokenizer_open(&t, &v, &err) == PARE_OK) {
+            n_opened++;
+            CHECK_OK(pare_tokenize(t, text, sizeof text - 1, 0, &ids, &err), &err);
+        } else
+            CHECK(err.status == PARE_ERR_FORMAT && strstr(err.text, "precompiled_charsmap") != NULL);
+        pare_tokenizer_close(t);
+        pare_vocab_close(&v);
+        free(ids.ids);
+        free(map);
+    }
+    CHECK(n_opened > 100 && n_opened < 2900);
+    free(bytes);
+}
+
 /* The same ids when the vocabulary went through GGUF's keys: what they lack travels beside them. */
 static void keeps_ids_through_metadata(void **state)
 {
@@ -584,6 +624,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_stored_ids),
         cmocka_unit_test(gives_ids_of_sentencepiece),
+        cmocka_unit_test(hostile_maps_do_no_harm),
         cmocka_unit_test(keeps_ids_through_metadata),
         cmocka_unit_test(squeezes_spaces),
         cmocka_unit_test(merges_marks),
