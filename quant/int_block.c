@@ -76,7 +76,8 @@ bool pare_int_block_holds(pare_type from, pare_type to)
     static const struct {
         pare_type from, to;
     } pairs[] = {{PARE_TYPE_Q4_0, PARE_TYPE_Q4_1}, {PARE_TYPE_Q4_0, PARE_TYPE_Q5_0}, {PARE_TYPE_Q4_0, PARE_TYPE_Q5_1},
-                 {PARE_TYPE_Q4_0, PARE_TYPE_Q8_0}, {PARE_TYPE_Q5_0, PARE_TYPE_Q5_1}, {PARE_TYPE_Q5_0, PARE_TYPE_Q8_0}};
+                 {PARE_TYPE_Q4_0, PARE_TYPE_Q8_0}, {PARE_TYPE_Q5_0, PARE_TYPE_Q5_1}, {PARE_TYPE_Q5_0, PARE_TYPE_Q8_0},
+                 {PARE_TYPE_Q5_0, PARE_TYPE_Q4_1}};
     bool holds = from == to;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         holds = holds || (pairs[i].from == from && pairs[i].to == to);

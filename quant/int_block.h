@@ -21,7 +21,8 @@ enum { PARE_INT_BLOCK_MAX = 256 };
 void pare_int_block_put(pare_type type, const int16_t *codes, uint16_t d, void *block);
 
 /* Whether every block of type `from`, which pare_int_block_type may have given, has an equal of type `to`, which the
- * search of `to` finds: docs/methods/BLOCK32.md, integers come back. */
+ * search of `to` finds: docs/methods/BLOCK32.md, integers come back. Q5_0, which is given for 4-bit codes with zero
+ * points, in Q4_1 counts: the codes and the scale are kept, and the offset is a binary16 number near to the product. */
 bool pare_int_block_holds(pare_type from, pare_type to);
 
 #endif

@@ -166,6 +166,7 @@ def lattices():
     make(work / 'awq', model, pack, {'quant_method': 'awq', 'bits': 4, 'group_size': 64, 'version': 'gemm'})
     make(work / 'gptq', model, pack_symmetric,
          {'quant_method': 'gptq', 'bits': 4, 'group_size': 64, 'sym': True, 'desc_act': False})
+    run('convert', work / 'awq', '-o', work / 'awq_f32', '--dtype', 'f32', '--format', 'safetensors')
     for method, types in ('awq', ('auto', 'q5_1', 'q8_0')), ('gptq', ('auto', 'q4_1', 'q5_0', 'q5_1', 'q8_0')):
         original = load(work / method / 'model.safetensors')
         for kind in types:
@@ -180,6 +181,12 @@ def lattices():
             check(original.keys() == again.keys(), f'{method} by {kind}: names')
             for name, t in original.items():
                 check(np.array_equal(t, again[name]), f'{method} by {kind}: {name}')
+    run('quantize', work / 'awq', '-t', 'q4_1', '--pure', '--embedding-type', 'f32', '--output-type', 'f32', '-o',
+        work / 'awq_q4_1.gguf')
+    run('convert', work / 'awq_q4_1.gguf', '-o', work / 'awq_q4_1', '--dtype', 'f32')
+    for name, exact in load(work / 'awq_f32' / 'model.safetensors').items():
+        got = load(work / 'awq_q4_1' / 'model.safetensors')[name].astype(np.float64)
+        check(((got - exact) ** 2).sum() <= 1e-6 * (exact.astype(np.float64) ** 2).sum(), f'awq as Q4_1: {name}')
     why = run('quantize', work / 'awq', '-t', 'q4_k_m', '-o', work / 'never.gguf', code=4)
     check('quantization_config' in why and '--requantize' in why, 'packed weights are quantized again only if asked for')
     run('quantize', work / 'awq', '-t', 'q4_k_m', '-o', work / 'again.gguf', '--requantize')
