@@ -77,6 +77,14 @@ typedef struct pare_norm_op {
     float *y;
 } pare_norm_op;
 
+/* Elements of t, its weight or bias, that a norm over groups of `width` reads; more than any tensor has where the shape
+ * is another. */
+static inline uint64_t pare_norm_elements(const pare_tensor *t, uint32_t width)
+{
+    bool rows = t->n_rows > 1 && t->row_len == width;
+    return t->n_rows == 1 ? width : rows ? t->n_rows * width : UINT64_MAX;
+}
+
 /* y = g / (1 + e^(-alpha g)) * (u + 1) with g = min(gate, limit) and u = up within [-limit, limit]: the gated unit of
  * gpt-oss. n elements; y may be gate or up. */
 typedef struct pare_clamped_glu {

@@ -205,9 +205,9 @@ static pare_status cpu_norm(pare_backend *b, const pare_norm_op *op, pare_error 
     float *w_owned = NULL, *b_owned = NULL;
     pare_status st = PARE_OK;
     if (op->weight != NULL)
-        st = pare_cpu_vector(op->weight, op->width * op->weight->n_rows, &w_owned, &e.w, err);
+        st = pare_cpu_vector(op->weight, pare_norm_elements(op->weight, op->width), &w_owned, &e.w, err);
     if (st == PARE_OK && op->bias != NULL)
-        st = pare_cpu_vector(op->bias, op->width * op->bias->n_rows, &b_owned, &e.bias, err);
+        st = pare_cpu_vector(op->bias, pare_norm_elements(op->bias, op->width), &b_owned, &e.bias, err);
     if (st == PARE_OK)
         st = run_elementwise(&e, op->width, err);
     free(w_owned);

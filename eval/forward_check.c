@@ -162,6 +162,11 @@ pare_status pare_forward_check_weights(const pare_forward *f, pare_error *err)
         st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FACTORS_LONG], hp->n_rot / 2, err);
     if (st == PARE_OK)
         st = pare_forward_want_vector(f, f->model.w[PARE_W_ROPE_FACTORS_SHORT], hp->n_rot / 2, err);
+    if (st == PARE_OK &&
+        (f->model.w[PARE_W_ROPE_FACTORS_LONG] == NULL) != (f->model.w[PARE_W_ROPE_FACTORS_SHORT] == NULL))
+        st = pare_fail(err, PARE_ERR_FORMAT,
+                       "%s: of 'rope_factors_long.weight' and 'rope_factors_short.weight' only one is there",
+                       f->m->path);
     static const pare_weight norms[] = {PARE_W_TOKEN_EMBD_NORM, PARE_W_OUTPUT_NORM};
     for (int i = 0; st == PARE_OK && i < 2; i++)
         if ((st = pare_forward_want_vector(f, f->model.w[norms[i]], hp->n_embd, err)) == PARE_OK)

@@ -446,11 +446,11 @@ pare_status pare_gpu_norm(pare_gpu *g, const pare_norm_op *op, pare_error *err)
     pare_status st = PARE_OK;
     if (op->weight != NULL) {
         j.weight_rows = (uint32_t)op->weight->n_rows;
-        st = pare_gpu_vector_of(g, op->weight, op->width * op->weight->n_rows, &j.weight, err);
+        st = pare_gpu_vector_of(g, op->weight, pare_norm_elements(op->weight, op->width), &j.weight, err);
     }
     if (st == PARE_OK && op->bias != NULL) {
         j.bias_rows = (uint32_t)op->bias->n_rows;
-        st = pare_gpu_vector_of(g, op->bias, op->width * op->bias->n_rows, &j.bias, err);
+        st = pare_gpu_vector_of(g, op->bias, pare_norm_elements(op->bias, op->width), &j.bias, err);
     }
     if (st != PARE_OK || op->n == 0 || op->width == 0)
         return st;

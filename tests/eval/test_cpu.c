@@ -345,6 +345,15 @@ static void normalizes(void **state)
                 CHECK(fabs((double)y[i * WIDTH + j] - want) < 1e-6);
             }
         }
+        float *one = check_malloc(N * WIDTH * sizeof *one);
+        memcpy(one, y, N * WIDTH * sizeof *one);
+        pare_tensor each = toy_tensor("each", x, 4, WIDTH); /* a row of weights for each of four groups in turn */
+        pare_norm_op heads = op;
+        heads.weight = &each;
+        CHECK_OK(b->norm(b, &heads, &err), &err);
+        for (int i = 0; i < N * WIDTH && kind == PARE_NORM_RMS; i++)
+            CHECK(fabs((double)(y[i] * weight[i % WIDTH] - one[i] * x[i / WIDTH % 4 * WIDTH + i % WIDTH])) < 1e-5);
+        free(one);
         pare_norm_op short_weight = op;
         short_weight.width = WIDTH + 1;
         CHECK(b->norm(b, &short_weight, &err) == PARE_ERR_RANGE);

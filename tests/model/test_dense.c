@@ -1,0 +1,138 @@
+/* What config.json files of the dense families say, and what of it is refused. */
+#include "check.h"
+#include "core/json.h"
+#include "model/arch.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The numbers that a config of the class gives; common members are filled in. */
+static pare_status read_config(const char *class, const char *members, pare_hparams *hp, pare_error *err)
+{
+    char text[2048];
+    json_t *config = NULL;
+    const pare_arch *arch = pare_arch_find_class(class, NULL);
+    CHECK(arch != NULL);
+    snprintf(text, sizeof text,
+             "{\"architectures\":[\"%s\"],\"hidden_size\":48,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+             "\"vocab_size\":80,\"intermediate_size\":64,\"num_key_value_heads\":2%s}",
+             class, members);
+    CHECK_OK(pare_json_parse(&config, "config", text, strlen(text), true, err), err);
+    pare_status st = pare_hparams_from_config(hp, arch, config, "config", err);
+    json_decref(config);
+    return st;
+}
+
+#define LONGROPE(factors, more)                                                                                        \
+    ",\"max_position_embeddings\":64,\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":" factors                 \
+    ",\"short_factor\":[1,1,1,1,1,1]" more "}"
+
+static void refuses_what_is_not_described(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *class, *members;
+        pare_status wanted;
+        const char *words;
+    } rows[] = {
+        {"FalconForCausalLM", ",\"alibi\":true", PARE_ERR_UNSUPPORTED, "'alibi' is true"},
+        {"FalconForCausalLM", ",\"bias\":true", PARE_ERR_UNSUPPORTED, "'bias' is true"},
+        {"FalconForCausalLM", ",\"parallel_attn\":false", PARE_ERR_UNSUPPORTED, "'parallel_attn' is false"},
+        {"FalconForCausalLM", ",\"num_ln_in_parallel_attn\":3", PARE_ERR_RANGE, "num_ln_in_parallel_attn"},
+        {"FalconForCausalLM", ",\"new_decoder_architecture\":true,\"num_kv_heads\":5", PARE_ERR_RANGE, "num_kv_heads"},
+        {"FalconForCausalLM", ",\"activation\":\"gelu_11\"", PARE_ERR_UNSUPPORTED, "gelu_11"},
+        {"PhiForCausalLM", ",\"qk_layernorm\":true", PARE_ERR_UNSUPPORTED, "qk_layernorm"},
+        {"GPTBigCodeForCausalLM", ",\"multi_query\":false", PARE_ERR_UNSUPPORTED, "multi_query"},
+        {"GraniteForCausalLM", ",\"logits_scaling\":0", PARE_ERR_RANGE, "logits_scaling"},
+        {"GraniteForCausalLM", ",\"residual_multiplier\":-1", PARE_ERR_RANGE, "residual_multiplier"},
+        {"GraniteForCausalLM", ",\"embedding_multiplier\":\"12\"", PARE_ERR_FORMAT, "embedding_multiplier"},
+        {"BloomForCausalLM", ",\"apply_residual_connection_post_layernorm\":true", PARE_ERR_UNSUPPORTED, "residual"},
+        {"MptForCausalLM", ",\"attn_config\":{\"alibi\":false}", PARE_ERR_UNSUPPORTED, "alibi"},
+        {"MptForCausalLM", ",\"expansion_ratio\":1000000", PARE_ERR_RANGE, "expansion_ratio"},
+        {"GPTJForCausalLM", ",\"rotary_dim\":14", PARE_ERR_RANGE, "14"},
+        {"MiniCPMForCausalLM", ",\"dim_model_base\":-5", PARE_ERR_RANGE, "dim_model_base"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1]", ""), PARE_ERR_RANGE, "'short_factor' has 6"},
+        {"Phi3ForCausalLM", LONGROPE("[]", ""), PARE_ERR_RANGE, "long_factor"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,0,1,1,1]", ""), PARE_ERR_RANGE, "entry 2 of 'long_factor'"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,\"2\",1,1,1]", ""), PARE_ERR_RANGE, "long_factor"},
+        {"Phi3ForCausalLM", ",\"partial_rotary_factor\":0.5" LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_RANGE, "3 pairs"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1,1]", ",\"original_max_position_embeddings\":1"), PARE_ERR_RANGE,
+         "original_max_position_embeddings"},
+        {"LlamaForCausalLM", LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_UNSUPPORTED, "longrope"},
+        {"HunYuanDenseV1ForCausalLM", ",\"rope_scaling\":{\"type\":\"dynamic\",\"alpha\":-3}", PARE_ERR_RANGE, "alpha"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_hparams hp;
+        pare_error err = {0};
+        pare_status st = read_config(rows[i].class, rows[i].members, &hp, &err);
+        if (st != rows[i].wanted || strstr(err.text, rows[i].words) == NULL)
+            fail_msg("%s %s: status %d, '%s'", rows[i].class, rows[i].members, st, err.text);
+    }
+}
+
+/* The attention factor follows from the contexts unless the config says it. */
+static void reads_longrope(void **state)
+{
+    (void)state;
+    pare_hparams hp;
+    pare_error err = {0};
+    CHECK_OK(read_config("Phi3ForCausalLM", ",\"original_max_position_embeddings\":16" LONGROPE("[1,2,3,4,5,6]", ""),
+                         &hp, &err),
+             &err);
+    CHECK(hp.rope_scaling == PARE_ROPE_LONGROPE && hp.rope_ctx_orig == 16 && hp.rope_longrope.n == 6);
+    CHECK(hp.rope_longrope.long_factor[5] == 6 && hp.rope_longrope.short_factor[5] == 1);
+    CHECK(fabs((double)hp.rope_attn_factor - sqrt(1.5)) < 1e-6); /* 64 / 16 = 4: 1 + ln 4 / ln 16 */
+    CHECK_OK(read_config("Phi3ForCausalLM", LONGROPE("[1,2,3,4,5,6]", ",\"attention_factor\":1.25"), &hp, &err), &err);
+    CHECK(hp.rope_attn_factor == 1.25f);
+}
+
+/* Key/value heads of Falcon's three kinds; which norms they have. */
+static void counts_falcons_heads(void **state)
+{
+    (void)state;
+    pare_hparams hp;
+    pare_error err = {0};
+    CHECK_OK(read_config("FalconForCausalLM", ",\"num_kv_heads\":4", &hp, &err), &err);
+    CHECK(hp.n_head_kv == 1 && !hp.norm_pair);
+    CHECK_OK(read_config("FalconForCausalLM", ",\"multi_query\":false", &hp, &err), &err);
+    CHECK(hp.n_head_kv == 4 && !hp.norm_pair);
+    CHECK_OK(read_config("FalconForCausalLM", ",\"new_decoder_architecture\":true,\"num_kv_heads\":2", &hp, &err),
+             &err);
+    CHECK(hp.n_head_kv == 2 && hp.norm_pair);
+    CHECK_OK(read_config("FalconForCausalLM",
+                         ",\"new_decoder_architecture\":true,\"num_kv_heads\":2,\"num_ln_in_parallel_attn\":1", &hp,
+                         &err),
+             &err);
+    CHECK(hp.n_head_kv == 2 && !hp.norm_pair);
+}
+
+static void keeps_another_activation(void **state)
+{
+    (void)state;
+    pare_hparams hp, back;
+    pare_error err = {0};
+    pare_meta meta = {0};
+    pare_str name;
+    const pare_arch *arch = pare_arch_find("bitnet");
+    CHECK_OK(read_config("BitNetForCausalLM", ",\"hidden_act\":\"relu2\"", &hp, &err), &err);
+    CHECK(pare_arch_act(arch, &hp) == PARE_ACT_RELU2 && hp.act_not_in_gguf);
+    CHECK_OK(pare_hparams_to_meta(&hp, arch, 0, &meta, &err), &err);
+    CHECK_OK(pare_meta_str(&meta, "meta", "bitnet.hidden_activation", &name, NULL, &err), &err);
+    CHECK(pare_str_equal(name, "relu2"));
+    CHECK_OK(pare_hparams_from_meta(&back, arch, &meta, "meta", &err), &err);
+    CHECK(pare_arch_act(arch, &back) == PARE_ACT_RELU2);
+    pare_meta_close(&meta);
+    CHECK_OK(read_config("BitNetForCausalLM", ",\"hidden_act\":\"silu\"", &hp, &err), &err);
+    CHECK(hp.act == 0 && !hp.act_not_in_gguf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_what_is_not_described),
+        cmocka_unit_test(reads_longrope),
+        cmocka_unit_test(counts_falcons_heads),
+        cmocka_unit_test(keeps_another_activation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
