@@ -69,10 +69,12 @@ pare_status pare_qwen35_to_meta(const pare_hparams *hp, pare_meta *meta, const c
 pare_status pare_qwen35_to_config(const pare_hparams *hp, json_t *config, pare_error *err)
 {
     const int32_t *s = hp->rope_sections;
-    json_t *rope = json_pack("{s:s, s:o, s:o, s:[i,i,i]}", "rope_type", "default", "rope_theta",
-                             pare_json_float(hp->rope_base), "partial_rotary_factor",
-                             json_real((double)hp->n_rot / hp->head_dim_k), "mrope_section", s[0], s[1], s[2]);
-    bool ok = json_object_set_new(config, "rope_parameters", rope) == 0;
+    json_t *scaling = json_object_get(config, "rope_scaling");
+    json_t *rope = json_is_object(scaling) ? json_copy(scaling) : json_pack("{s:s}", "rope_type", "default");
+    bool ok = json_object_set_new(rope, "rope_theta", pare_json_float(hp->rope_base)) == 0;
+    ok = json_object_set_new(rope, "partial_rotary_factor", json_real((double)hp->n_rot / hp->head_dim_k)) == 0 && ok;
+    ok = json_object_set_new(rope, "mrope_section", json_pack("[i,i,i]", s[0], s[1], s[2])) == 0 && ok;
+    ok = json_object_set_new(config, "rope_parameters", rope) == 0 && ok;
     static const char *const here[] = {"rope_theta", "rope_scaling", "partial_rotary_factor"};
     for (size_t i = 0; i < sizeof here / sizeof *here; i++)
         json_object_del(config, here[i]);

@@ -11,7 +11,8 @@
 /* The Hub's families agree on most names; these are the spellings of each value, first found wins. */
 typedef const char *const *keys;
 static const char *const k_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
-static const char *const k_ctx[] = {"max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", NULL};
+static const char *const k_ctx[] = {
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", NULL};
 static const char *const k_embd[] = {"hidden_size", "n_embd", "n_embed", "d_model", NULL};
 static const char *const k_ff[] = {"intermediate_size", "n_inner", NULL};
 static const char *const k_heads[] = {"num_attention_heads", "n_head", "n_heads", NULL};
@@ -343,7 +344,9 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
                          "dynamic",
                          path, (int)(type.len < 64 ? type.len : 64), type.data);
     st = get_float(rope, path, "factor", 1e9, &hp->rope_factor, &has_factor, err);
-    if (st == PARE_OK && !has_factor && hp->rope_scaling != PARE_ROPE_YARN)
+    bool derived =
+        hp->rope_scaling == PARE_ROPE_YARN && json_object_get(rope, "original_max_position_embeddings") != NULL;
+    if (st == PARE_OK && !has_factor && !derived)
         st =
             pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling '%.*s' without 'factor'", path, (int)type.len, type.data);
     if (st == PARE_OK && hp->rope_scaling == PARE_ROPE_YARN)
