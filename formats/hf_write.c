@@ -448,17 +448,20 @@ static pare_status copy_file(const writer *w, const pare_side_file *file, pare_e
     return st;
 }
 
-/* The special ids under the names of config.json and generation_config.json. */
-static bool put_ids(json_t *doc, const pare_model *m)
+/* The special ids under the names of config.json and generation_config.json. none: what there is not is null, where a
+ * class would take an id of its own for a key that is absent. */
+static bool put_ids(json_t *doc, const pare_model *m, bool none)
 {
     const struct {
         const char *key;
         int64_t id;
     } ids[] = {{"bos_token_id", m->vocab.bos}, {"eos_token_id", m->vocab.eos}, {"pad_token_id", m->vocab.pad}};
     bool ok = true;
-    for (size_t i = 0; m->has_vocab && i < sizeof ids / sizeof *ids; i++)
-        if (ids[i].id >= 0)
-            ok = json_object_set_new(doc, ids[i].key, json_integer(ids[i].id)) == 0 && ok;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        bool there = m->has_vocab && ids[i].id >= 0;
+        if (there || none)
+            ok = json_object_set_new(doc, ids[i].key, there ? json_integer(ids[i].id) : json_null()) == 0 && ok;
+    }
     if (m->has_vocab && m->vocab.ends_listed) {
         json_t *ends = json_array();
         for (uint32_t i = 0; i < m->vocab.n_ends; i++)
@@ -506,7 +509,7 @@ static pare_status write_config(writer *w, pare_error *err)
     }
     json_object_del(doc, "quantization_config");
     bool ok = !packed || json_object_set_new(doc, "quantization_config", w->pack.format->settings(&w->pack)) == 0;
-    if (!ok || json_object_set_new(doc, key, json_string(dtype)) != 0 || (old == NULL && !put_ids(doc, w->m)))
+    if (!ok || json_object_set_new(doc, key, json_string(dtype)) != 0 || (old == NULL && !put_ids(doc, w->m, true)))
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
     if (st == PARE_OK)
         st = write_json(w, "config.json", doc, err);
@@ -519,7 +522,7 @@ static pare_status write_generation_config(const writer *w, pare_error *err)
 {
     json_t *doc = json_pack("{s:b}", "_from_model_config", true);
     pare_status st = PARE_OK;
-    if (doc == NULL || !put_ids(doc, w->m))
+    if (doc == NULL || !put_ids(doc, w->m, false))
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a generation_config.json");
     if (st == PARE_OK)
         st = write_json(w, "generation_config.json", doc, err);

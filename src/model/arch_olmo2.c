@@ -1,6 +1,7 @@
 /* OLMo 2: norms after attention and FFN instead of before, and one RMS norm over all q (and all k) heads together. OLMo
  * 3 has a window in three of four layers, which scaling of RoPE leaves alone. Sources: transformers models/olmo2,
  * models/olmo3; llama.cpp conversion/olmo.py, src/models/olmo2.cpp. */
+#include "core/json.h"
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
@@ -27,6 +28,25 @@ static const pare_arch_weight weights[] = {
     {PARE_W_FFN_POST_NORM, "model.layers.%u.post_feedforward_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
 };
 
+/* transformers takes one scaling for all layers unless it is told of each kind. */
+static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
+{
+    static const char *const common[] = {"rope_theta", "rope_scaling", "rope_local_base_freq"};
+    json_t *scaling = json_object_get(config, "rope_scaling"), *full = NULL, *windowed = NULL;
+    if (hp->window == 0 || !json_is_object(scaling))
+        return PARE_OK;
+    float base = hp->rope_base_window != 0 ? hp->rope_base_window : hp->rope_base;
+    full = json_copy(scaling);
+    windowed = json_pack("{s:s, s:o}", "rope_type", "default", "rope_theta", pare_json_float(base));
+    bool ok = json_object_set_new(full, "rope_theta", pare_json_float(hp->rope_base)) == 0;
+    ok = json_object_set_new(config, "rope_parameters",
+                             json_pack("{s:o, s:o}", "full_attention", full, "sliding_attention", windowed)) == 0 &&
+         ok;
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        json_object_del(config, common[i]);
+    return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+}
+
 const pare_arch pare_arch_olmo2 = {
     .name = "olmo2",
     .hf_classes = classes,
@@ -42,4 +62,5 @@ const pare_arch pare_arch_olmo2 = {
     .window_rope_plain = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .to_config = to_config,
 };
