@@ -185,34 +185,56 @@ static bool is_linear(const writer *w, const pare_arch_weight *weight, bool bias
            pare_preset_quantizes(w->m->arch->name, pare_weight_name(name, sizeof name, weight->id, 0, "weight"), 2);
 }
 
+/* What matrices have in common that runtimes unite into one, such as those of Q, K and V: a number. 0: it is alone. */
+static uint64_t unite_number(const writer *w, pare_weight id, uint32_t layer, uint32_t expert)
+{
+    static const pare_weight united[][3] = {
+        {PARE_W_ATTN_Q, PARE_W_ATTN_K, PARE_W_ATTN_V},
+        {PARE_W_ATTN_Q_A, PARE_W_ATTN_KV_A, PARE_W_ATTN_KV_A},
+        {PARE_W_FFN_GATE, PARE_W_FFN_UP, PARE_W_FFN_UP},
+        {PARE_W_FFN_GATE_EXPS, PARE_W_FFN_UP_EXPS, PARE_W_FFN_UP_EXPS},
+        {PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_UP_SHEXP},
+    };
+    enum { N_UNITED = sizeof united / sizeof *united };
+    for (uint64_t i = 0; i < N_UNITED; i++)
+        if (united[i][0] == id || united[i][1] == id || united[i][2] == id)
+            return 1 + i + N_UNITED * (layer + (uint64_t)w->hp.n_layer * expert);
+    return 0;
+}
+
 /* Add a tensor that is complete but for packing: its name and rows are the Hub's. */
-static pare_status add_made(writer *w, const pare_arch_weight *weight, bool bias, const pare_tensor *t, pare_error *err)
+static pare_status add_made(writer *w, const pare_arch_weight *weight, uint32_t layer, uint32_t expert, bool bias,
+                            const pare_tensor *t, pare_error *err)
 {
     static const char end[] = ".weight";
-    pare_tensor plain = *t;
+    pare_tensor plain = *t, made;
     char module[NAME_BYTES];
     int n = (int)strlen(t->name) - (int)strlen(end);
     bool has_end = n > 0 && strcmp(t->name + n, end) == 0;
     if (w->pack.format == NULL)
         return pare_model_add(&w->hub, t, NULL, err);
     snprintf(module, sizeof module, "%.*s", n, t->name);
+    plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err); /* outlives this call, in messages */
+    if (plain.name == NULL)
+        return PARE_ERR_MEMORY;
+    w->pack.united = unite_number(w, weight->id, layer, expert);
     if (!bias && t->n_dims == 3 && weight->map == PARE_MAP_TRANSPOSE && packs_rows(w, t)) {
         w->n_packed++;
-        plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
-        return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add_experts(&w->hub, &plain, plain.name, err);
+        return w->pack.format->add_experts(&w->hub, &plain, plain.name, err);
     }
     if (w->pack.format->add != NULL && has_end && is_linear(w, weight, bias, t)) {
-        plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err);
         w->n_packed++;
-        return plain.name == NULL ? PARE_ERR_MEMORY : w->pack.format->add(&w->pack, &w->hub, &plain, module, err);
+        return w->pack.format->add(&w->pack, &w->hub, &plain, module, err);
     }
     pare_status st = PARE_OK;
     if (has_end && pare_weight_per_layer(weight->id) && t->n_dims == 2)
         st = pare_buf_printf(&w->pack.kept, err, "%s\n", module);
     if (st == PARE_OK)
-        st = cast_to(w, &plain, t, w->type, err);
-    plain.name = t->name;
-    return st == PARE_OK ? pare_model_add(&w->hub, &plain, NULL, err) : st;
+        st = cast_to(w, &made, &plain, w->type, err);
+    if (st != PARE_OK)
+        return st;
+    made.name = plain.name;
+    return pare_model_add(&w->hub, &made, NULL, err);
 }
 
 /* Add one tensor of the Hub: src, or matrix `expert` of it, in the type and under the name that it has there. */
@@ -236,7 +258,7 @@ static pare_status add_one(writer *w, const pare_arch_weight *weight, const pare
     if (st != PARE_OK)
         return st;
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, expert, bias);
-    return add_made(w, weight, bias, &t, err);
+    return add_made(w, weight, layer, expert, bias, &t, err);
 }
 
 /* The weights that share a tensor of the Hub, in the order of their shares. *n: how many there are, all or none. */
@@ -292,7 +314,7 @@ static pare_status add_united(writer *w, const pare_arch_weight *weight, uint32_
     if (st == PARE_OK)
         st = unmap(w, weight, bias, &united, &t, err);
     t.name = pare_arch_hf_name(name, sizeof name, weight, layer, 0, bias);
-    return st == PARE_OK ? add_made(w, weight, bias, &t, err) : st;
+    return st == PARE_OK ? add_made(w, weight, layer, 0, bias, &t, err) : st;
 }
 
 static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_t layer, bool bias, pare_error *err)
@@ -342,6 +364,8 @@ static pare_status map_tensors(writer *w, pare_error *err)
         st =
             pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu of %zu tensors have no name in a folder of architecture '%s'",
                       w->m->path, w->m->n_tensors - w->n_seen, w->m->n_tensors, arch->name);
+    if (st == PARE_OK && w->pack.format != NULL && w->pack.format->finish != NULL)
+        st = w->pack.format->finish(&w->hub, err);
     return st;
 }
 

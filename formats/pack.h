@@ -25,6 +25,8 @@ typedef struct pare_pack {
     const struct pare_pack_format *format; /* NULL: nothing is packed */
     pare_pack_options options;             /* completed by the format */
     pare_buf kept;                         /* modules of the layers that stay floats, one a line */
+    uint64_t united; /* of the matrix that is being added: a number that it has in common with those that runtimes
+                        unite with it into one matrix (Q, K and V; gate and up), 0: it is alone */
 } pare_pack;
 
 typedef struct pare_pack_format {
@@ -42,6 +44,9 @@ typedef struct pare_pack_format {
     /* Add what stands for the experts of a layer in one tensor, which in floats would be [expert, in, out]: weight is
      * [expert, out, in]. NULL: they stay floats. A format without `add` packs nothing else. */
     pare_status (*add_experts)(pare_model *hub, const pare_tensor *weight, const char *name, pare_error *err);
+
+    /* Everything is added. NULL: nothing is left to do. */
+    pare_status (*finish)(pare_model *hub, pare_error *err);
 
     /* A new object for quantization_config. NULL: no memory. */
     json_t *(*settings)(const pare_pack *pack);

@@ -7,6 +7,7 @@
 #include "core/half.h"
 #include "core/scratch.h"
 #include "formats/pack_compressed.h"
+#include "formats/pack_factor.h"
 #include "quant/f8_fit.h"
 #include "quant/mxfp4.h"
 #include "quant/nvfp4.h"
@@ -16,17 +17,14 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* A peak gets level 6 under this scale: a half more, and level 4, is still below 448, the largest that E4M3 has. */
-enum { PEAK_SCALE = 256, NVFP4_SUB = 16, LANES_AHEAD = 64 };
+enum { NVFP4_SUB = 16, LANES_AHEAD = 64 };
 
 typedef struct making {
     pare_tensor weight;
-    pthread_mutex_t lock; /* of the two below */
-    bool known;
-    float factor;
+    pare_pack_factor factor; /* of NVFP4 */
 } making;
 
 /* ---- FP8 ---- */
@@ -70,54 +68,6 @@ static pare_status read_f8(const pare_tensor *t, uint64_t row, uint64_t n_rows, 
 
 /* ---- FP4 ---- */
 
-/* A float whose reciprocal, rounded, is v, where there is one. */
-static float reciprocal(float v)
-{
-    uint32_t near = pare_f32_to_bits(1.0f / v);
-    for (uint32_t i = 0; i < 5; i++) {
-        float g = pare_bits_to_f32(near + (i % 2 == 0 ? i / 2 : 0u - (i + 1) / 2));
-        if (1.0f / g == v)
-            return g;
-    }
-    return pare_bits_to_f32(near);
-}
-
-static pare_status find_peak(const pare_tensor *t, float *peak, pare_error *err)
-{
-    size_t n = (size_t)t->row_len;
-    float *x = pare_scratch_alloc(n * sizeof *x);
-    pare_status st = PARE_OK;
-    *peak = 0;
-    if (x == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row of %zu weights", t->name, n);
-    for (uint64_t row = 0; row < t->n_rows && st == PARE_OK; row++) {
-        if ((st = pare_check_interrupt(err)) != PARE_OK || (st = pare_tensor_read_f32(t, row, 1, x, err)) != PARE_OK)
-            break;
-        for (size_t i = 0; i < n; i++)
-            *peak = fabsf(x[i]) > *peak ? fabsf(x[i]) : *peak; /* a NaN is found when its row is encoded */
-        pare_tensor_release(t, row, 1);
-    }
-    pare_scratch_free(x, n * sizeof *x);
-    return st;
-}
-
-/* The factor of all weights. */
-static pare_status find_factor(making *m, float *factor, pare_error *err)
-{
-    pare_status st = PARE_OK;
-    pthread_mutex_lock(&m->lock);
-    if (!m->known) {
-        float peak = 0;
-        st = find_peak(&m->weight, &peak, err);
-        float f = peak / (6 * PEAK_SCALE);
-        m->factor = f >= FLT_MIN && isfinite(f) ? 1.0f / reciprocal(f) : 1;
-        m->known = st == PARE_OK;
-    }
-    *factor = m->factor;
-    pthread_mutex_unlock(&m->lock);
-    return st;
-}
-
 /* Blocks of a row in `type`, padded with zeros to whole ones. x: room for as many weights. */
 static pare_status encode_blocks(making *m, pare_type type, uint64_t row, float *x, size_t padded, void *blocks,
                                  pare_error *err)
@@ -127,7 +77,7 @@ static pare_status encode_blocks(making *m, pare_type type, uint64_t row, float 
     pare_error inner = {0};
     if (m->weight.type == type)
         return pare_tensor_read(&m->weight, row, 1, blocks, err);
-    pare_status st = type == PARE_TYPE_NVFP4 ? find_factor(m, &factor, err) : PARE_OK;
+    pare_status st = type == PARE_TYPE_NVFP4 ? pare_pack_factor_find(&m->factor, &factor, err) : PARE_OK;
     if (st == PARE_OK)
         st = pare_tensor_read_f32(&m->weight, row, 1, x, err);
     if (st != PARE_OK)
@@ -223,13 +173,9 @@ static pare_status read_global(const pare_tensor *t, uint64_t row, uint64_t n_ro
     making *m = (making *)(uintptr_t)t->ctx;
     float factor = 1;
     (void)row; /* one row */
-    pare_status st = PARE_OK;
-    if (m->weight.type == PARE_TYPE_NVFP4)
-        factor = m->weight.factor != NULL ? *m->weight.factor : 1;
-    else
-        st = find_factor(m, &factor, err);
+    pare_status st = pare_pack_factor_find(&m->factor, &factor, err);
     if (st == PARE_OK && n_rows > 0)
-        pare_store_u32le(dst, pare_f32_to_bits(reciprocal(factor)));
+        pare_store_u32le(dst, pare_f32_to_bits(pare_pack_reciprocal(factor)));
     return st;
 }
 
@@ -261,7 +207,22 @@ static void forget(pare_model *hub)
 {
     for (size_t i = 0; i < hub->n_tensors; i++)
         if (hub->tensors[i].read == read_global)
-            pthread_mutex_destroy(&((making *)(uintptr_t)hub->tensors[i].ctx)->lock);
+            pthread_mutex_destroy(&((making *)(uintptr_t)hub->tensors[i].ctx)->factor.lock);
+}
+
+/* Matrices that runtimes unite get one factor. */
+static pare_status share_factors(pare_model *hub, pare_error *err)
+{
+    size_t n = 0;
+    pare_pack_factor **all = malloc(hub->n_tensors > 0 ? hub->n_tensors * sizeof *all : 1);
+    if (all == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu factors", hub->path, hub->n_tensors);
+    for (size_t i = 0; i < hub->n_tensors; i++)
+        if (hub->tensors[i].read == read_global)
+            all[n++] = &((making *)(uintptr_t)hub->tensors[i].ctx)->factor;
+    pare_pack_factor_unite(all, n);
+    free(all);
+    return PARE_OK;
 }
 
 static making *start(pare_model *hub, const pare_tensor *weight, uint64_t unit, pare_status *st, pare_error *err)
@@ -310,10 +271,10 @@ static pare_status add_nvfp4(const pare_pack *pack, pare_model *hub, const pare_
     pare_status st;
     uint64_t out = weight->n_rows, in = weight->row_len;
     making *m = start(hub, weight, NVFP4_SUB, &st, err);
-    (void)pack;
     if (m == NULL)
         return st;
-    pthread_mutex_init(&m->lock, NULL);
+    m->factor = (pare_pack_factor){.weight = &m->weight, .united = pack->united};
+    pthread_mutex_init(&m->factor.lock, NULL);
     hub->closing = forget;
     pare_tensor codes = {.type = PARE_TYPE_U8, .n_dims = 2, .dim = {out, in / 2}, .read = read_nvfp4_codes},
                 scales = {.type = PARE_TYPE_F8_E4M3,
@@ -370,7 +331,11 @@ static json_t *mxfp4_settings(const pare_pack *pack)
 
 const pare_pack_format pare_pack_fp8 = {
     .name = "fp8", .dtype = PARE_TYPE_NONE, .check = check_fp8, .add = add_fp8, .settings = fp8_settings};
-const pare_pack_format pare_pack_nvfp4 = {
-    .name = "nvfp4", .dtype = PARE_TYPE_NONE, .check = check_nvfp4, .add = add_nvfp4, .settings = nvfp4_settings};
+const pare_pack_format pare_pack_nvfp4 = {.name = "nvfp4",
+                                          .dtype = PARE_TYPE_NONE,
+                                          .check = check_nvfp4,
+                                          .add = add_nvfp4,
+                                          .finish = share_factors,
+                                          .settings = nvfp4_settings};
 const pare_pack_format pare_pack_mxfp4 = {
     .name = "mxfp4", .dtype = PARE_TYPE_NONE, .check = check_mxfp4, .add = add_mxfp4, .settings = mxfp4_settings};

@@ -119,6 +119,82 @@ static void what_a_format_has_not(void **state)
     }
 }
 
+/* The factor of one matrix in a folder. */
+static float global_scale(const pare_model *folder, const char *module)
+{
+    char name[256];
+    snprintf(name, sizeof name, "model.layers.1.%s.weight_global_scale", module);
+    const pare_tensor *t = pare_model_find(folder, name);
+    CHECK(t != NULL && t->type == PARE_TYPE_F32 && t->n_bytes == 4);
+    return pare_load_f32le(t->data);
+}
+
+/* Runtimes unite Q, K and V, and gate and up, of an expert too, and keep one factor: it must be that of all. */
+static void united_matrices_share_a_factor(void **state)
+{
+    (void)state;
+    const char *const folders[] = {source_path("tests/families/qwen3"), shared_path("oracle/models/qwen3_moe")};
+    static const struct {
+        int folder;
+        const char *a, *b;
+        bool same;
+    } pairs[] = {
+        {0, "self_attn.q_proj", "self_attn.k_proj", true},
+        {0, "self_attn.k_proj", "self_attn.v_proj", true},
+        {0, "self_attn.v_proj", "self_attn.o_proj", false},
+        {0, "mlp.gate_proj", "mlp.up_proj", true},
+        {0, "mlp.up_proj", "mlp.down_proj", false},
+        {1, "mlp.experts.3.gate_proj", "mlp.experts.3.up_proj", true},
+        {1, "mlp.experts.3.gate_proj", "mlp.experts.1.gate_proj", false},
+    };
+    const pare_hf_write_options how = {.pack = pare_pack_find("nvfp4")};
+    for (int i = 0; i < 2; i++) {
+        char dir[4300], path[4400];
+        pare_error err = {0};
+        pare_model in = {0}, raw = {0};
+        snprintf(dir, sizeof dir, "%s/united%d", temp_dir(), i);
+        CHECK_OK(pare_model_open(&in, folders[i], 0, &err), &err);
+        CHECK_OK(pare_hf_write(&in, dir, PARE_TYPE_NONE, &how, NULL, &err), &err);
+        snprintf(path, sizeof path, "%s/model.safetensors", dir);
+        CHECK_OK(pare_safetensors_open(&raw, path, &err), &err);
+        for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
+            if (pairs[k].folder != i)
+                continue;
+            bool same = global_scale(&raw, pairs[k].a) == global_scale(&raw, pairs[k].b);
+            if (same != pairs[k].same)
+                print_error("%s and %s\n", pairs[k].a, pairs[k].b);
+            CHECK(same == pairs[k].same);
+        }
+        pare_model_close(&raw);
+        pare_model_close(&in);
+    }
+}
+
+/* A tensor that stays a float, but not in the type of the folder, is named in the message. */
+static void a_kept_tensor_is_named(void **state)
+{
+    (void)state;
+    char dir[4300];
+    pare_error err = {0};
+    pare_model in = {0};
+    const pare_hf_write_options how = {.pack = pare_pack_find("gptq"), .pack_options = {.group = -1}};
+    snprintf(dir, sizeof dir, "%s/large", temp_dir());
+    CHECK_OK(pare_model_open(&in, source_path("tests/packed/ct_w4"), 0, &err), &err);
+    pare_tensor *norm = (pare_tensor *)(uintptr_t)pare_model_find(&in, "output_norm.weight"); /* in's own */
+    CHECK(norm != NULL);
+    norm->type = PARE_TYPE_F32;
+    CHECK_OK(pare_tensor_set_shape(norm, "test", &err), &err);
+    uint8_t *data = check_malloc((size_t)norm->n_bytes);
+    for (size_t i = 0; i < norm->n_bytes / 4; i++)
+        pare_store_u32le(data + 4 * i, pare_f32_to_bits(1e30f));
+    norm->data = data;
+    CHECK(pare_hf_write(&in, dir, PARE_TYPE_F16, &how, NULL, &err) == PARE_ERR_NUMBER);
+    if (strstr(err.text, "'model.norm.weight'") == NULL)
+        fail_msg("%s", err.text);
+    free(data);
+    pare_model_close(&in);
+}
+
 /* The code of least distance, the even one of two. */
 static void nearest_code(void **state)
 {
@@ -169,6 +245,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_again),
+        cmocka_unit_test(united_matrices_share_a_factor),
+        cmocka_unit_test(a_kept_tensor_is_named),
         cmocka_unit_test(what_a_format_has_not),
         cmocka_unit_test(nearest_code),
         cmocka_unit_test(lattice_is_found),
