@@ -466,6 +466,25 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
     return st;
 }
 
+/* Matrices that were packed may have got types that differ, such as Q4_0 and Q5_0 after their zero points: F32 holds
+ * them all. */
+static pare_status find_common_type(pare_model *m, pare_tensor *parts, uint32_t n, pare_error *err)
+{
+    bool differ = false, packed = false;
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        differ = differ || parts[i].type != parts[0].type;
+        packed = packed || parts[i].packed;
+    }
+    for (uint32_t i = 0; i < n && differ && packed && st == PARE_OK; i++) {
+        const pare_tensor part = parts[i];
+        if (part.type != PARE_TYPE_F32)
+            st = pare_view_cast(&m->arena, &parts[i], &part, PARE_TYPE_F32, err);
+        parts[i].packed = true;
+    }
+    return st;
+}
+
 /* The matrices of all experts, or the vectors of all heads, e[0 .. n), as one tensor. */
 static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pare_error *err)
 {
@@ -479,6 +498,8 @@ static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pa
         if ((st = check_type(m, &parts[i], err)) == PARE_OK)
             st = keep_name(m, &parts[i], err);
     }
+    if (st == PARE_OK)
+        st = find_common_type(m, parts, n, err);
     if (st == PARE_OK)
         st = pare_view_stack(&m->arena, t, parts, n, err);
     if (st == PARE_OK)

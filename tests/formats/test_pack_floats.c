@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct {
     const char *folder, *format;
@@ -195,6 +196,79 @@ static void a_kept_tensor_is_named(void **state)
     pare_model_close(&in);
 }
 
+/* Copy a folder, but for the scales of one matrix, which become 1. */
+static void write_with_ones(const char *from, const char *to, const char *scales)
+{
+    pare_model m, out = {.path = "test"};
+    pare_error err = {0};
+    const char *names[256];
+    char path[4400];
+    size_t n = 0;
+    bool found = false;
+    CHECK_OK(pare_hf_open(&m, from, PARE_OPEN_RAW, &err), &err);
+    CHECK_OK(pare_model_reserve(&out, m.n_tensors, &err), &err);
+    for (size_t i = 0; i < m.n_tensors; i++) {
+        pare_tensor t = m.tensors[i];
+        if (strcmp(t.name, scales) == 0) {
+            uint8_t *data = pare_arena_alloc(&m.arena, (size_t)t.n_bytes, &err);
+            CHECK(data != NULL && t.type == PARE_TYPE_F32);
+            for (size_t k = 0; k < t.n_bytes / 4; k++)
+                pare_store_u32le(data + 4 * k, pare_f32_to_bits(1));
+            t.data = data;
+            found = true;
+        }
+        CHECK_OK(pare_model_add(&out, &t, NULL, &err), &err);
+    }
+    CHECK(found && out.n_tensors <= 256);
+    for (size_t i = 0; i < out.n_tensors; i++)
+        names[i] = out.tensors[i].name;
+    CHECK(mkdir(to, 0777) == 0);
+    CHECK_OK(pare_safetensors_write(&out, names, to, 0, NULL, &err), &err);
+    snprintf(path, sizeof path, "%s/config.json", from);
+    uint8_t *config = check_read_file(path, &n);
+    snprintf(path, sizeof path, "%s/config.json", to);
+    check_write_file(path, config, n);
+    free(config);
+    pare_model_close(&out);
+    pare_model_close(&m);
+}
+
+/* The scales of one expert are powers of two, so that BF16 holds its weights, while the others need F32. */
+static void experts_may_need_other_types(void **state)
+{
+    (void)state;
+    char first[4300], second[4300];
+    pare_error err = {0};
+    pare_model in = {0}, before = {0}, after = {0};
+    const pare_hf_write_options how = {.pack = pare_pack_find("fp8")};
+    snprintf(first, sizeof first, "%s/experts", temp_dir());
+    snprintf(second, sizeof second, "%s/experts_mixed", temp_dir());
+    CHECK_OK(pare_model_open(&in, source_path("tests/families/olmoe"), 0, &err), &err);
+    CHECK_OK(pare_hf_write(&in, first, PARE_TYPE_NONE, &how, NULL, &err), &err);
+    write_with_ones(first, second, "model.layers.0.mlp.experts.0.up_proj.weight_scale");
+    CHECK_OK(pare_model_open(&before, first, 0, &err), &err);
+    CHECK_OK(pare_model_open(&after, second, 0, &err), &err);
+    const pare_tensor *a = pare_model_find(&before, "blk.0.ffn_up_exps.weight"),
+                      *b = pare_model_find(&after, "blk.0.ffn_up_exps.weight");
+    CHECK(a != NULL && b != NULL && b->type == PARE_TYPE_F32 && b->packed && b->n_dims == 3);
+    size_t n = (size_t)(b->n_rows * b->row_len), one = n / (size_t)b->dim[0], n_other = 0;
+    float *x = check_malloc(n * sizeof *x), *y = check_malloc(n * sizeof *y);
+    CHECK_OK(pare_tensor_read_f32(a, 0, a->n_rows, x, &err), &err);
+    CHECK_OK(pare_tensor_read_f32(b, 0, b->n_rows, y, &err), &err);
+    for (size_t i = 0; i < one; i++) {
+        uint8_t code = pare_f8_e4m3_nearest(y[i]);
+        CHECK(pare_f8_e4m3_to_f32(code) == y[i]);
+        n_other += x[i] != y[i];
+    }
+    CHECK(n_other > one / 2);
+    CHECK(memcmp(x + one, y + one, (n - one) * sizeof *x) == 0);
+    free(x);
+    free(y);
+    pare_model_close(&after);
+    pare_model_close(&before);
+    pare_model_close(&in);
+}
+
 /* The code of least distance, the even one of two. */
 static void nearest_code(void **state)
 {
@@ -247,6 +321,7 @@ int main(void)
         cmocka_unit_test(packed_again),
         cmocka_unit_test(united_matrices_share_a_factor),
         cmocka_unit_test(a_kept_tensor_is_named),
+        cmocka_unit_test(experts_may_need_other_types),
         cmocka_unit_test(what_a_format_has_not),
         cmocka_unit_test(nearest_code),
         cmocka_unit_test(lattice_is_found),
