@@ -39,12 +39,14 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
     if (c->n == NULL || c->last == NULL || c->k == NULL || c->v == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, n_seq);
     uint64_t n_rows = (uint64_t)n_seq * c->n_ctx;
-    for (uint32_t i = 0; i < n_layer && st == PARE_OK; i++)
+    for (uint32_t i = 0; i < n_layer && st == PARE_OK; i++) {
+        const pare_forward_widths of = pare_forward_widths_of(f, i);
         if (pare_forward_is_recurrent(&f->layers[i])) {
             if ((st = reserve(c, &c->k[i], n_seq, pare_forward_past_size(f), err)) == PARE_OK)
                 st = reserve(c, &c->v[i], n_seq, pare_forward_state_size(f), err);
-        } else if (pare_layer_of_keys(&f->m->hp, i) == i && (st = reserve(c, &c->k[i], n_rows, f->n_k, err)) == PARE_OK)
-            st = reserve(c, &c->v[i], n_rows, f->n_v, err);
+        } else if (pare_layer_of_keys(&f->m->hp, i) == i && (st = reserve(c, &c->k[i], n_rows, of.n_k, err)) == PARE_OK)
+            st = reserve(c, &c->v[i], n_rows, of.n_v, err);
+    }
     if (st != PARE_OK)
         pare_cache_close(c);
     return st;
@@ -91,8 +93,9 @@ static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint
     bool state = pare_forward_is_recurrent(&c->f->layers[layer]);
     if (c->k[layer] == NULL) /* it has none of its own */
         return PARE_OK;
-    size_t n_k = state ? pare_forward_past_size(c->f) : c->f->n_k;
-    size_t n_v = state ? pare_forward_state_size(c->f) : c->f->n_v;
+    const pare_forward_widths of = pare_forward_widths_of(c->f, layer);
+    size_t n_k = state ? pare_forward_past_size(c->f) : of.n_k;
+    size_t n_v = state ? pare_forward_state_size(c->f) : of.n_v;
     size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;
     pare_status st = b->copy(b, c->k[layer] + dst * n_k, c->k[layer] + src * n_k, rows * n_k * sizeof(float), err);
     if (st == PARE_OK)

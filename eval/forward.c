@@ -108,18 +108,19 @@ static pare_status dense_ffn(pare_forward *f, const pare_forward_weights *l, con
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
+    const uint32_t layer = (uint32_t)(l - f->layers), n_ff = pare_layer_shape_of(hp, layer).n_ff;
     bool fused = pare_forward_gate_is_fused(f, l);
     pare_status st = PARE_OK;
     if (wiring->gated_ffn)
-        st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, hp->n_ff, x, n, f->gate, err);
-    if (st == PARE_OK && pare_layers_have(&hp->sparse, (uint32_t)(l - f->layers)))
-        st = f->b->sparsify(f->b, f->gate, hp->ffn_sparsity, n, hp->n_ff, err);
+        st = pare_forward_linear(f, l, fused ? PARE_W_FFN_UP : PARE_W_FFN_GATE, 0, n_ff, x, n, f->gate, err);
+    if (st == PARE_OK && pare_layers_have(&hp->sparse, layer))
+        st = f->b->sparsify(f->b, f->gate, hp->ffn_sparsity, n, n_ff, err);
     if (st != PARE_OK ||
-        (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? hp->n_ff : 0, hp->n_ff, x, n, f->up, err)) != PARE_OK)
+        (st = pare_forward_linear(f, l, PARE_W_FFN_UP, fused ? n_ff : 0, n_ff, x, n, f->up, err)) != PARE_OK)
         return st;
-    st = pare_forward_activate(f, (size_t)n * hp->n_ff, err);
+    st = pare_forward_activate(f, (size_t)n * n_ff, err);
     if (st == PARE_OK && l->w[PARE_W_FFN_SUB_NORM] != NULL)
-        st = pare_forward_normalize(f, l, PARE_W_FFN_SUB_NORM, f->up, n, hp->n_ff, f->up, err);
+        st = pare_forward_normalize(f, l, PARE_W_FFN_SUB_NORM, f->up, n, n_ff, f->up, err);
     return st;
 }
 
@@ -227,6 +228,17 @@ static pare_status run_recurrent_layer(pare_forward *f, uint32_t layer, pare_for
     return st == PARE_OK ? run_ffn(f, l, in, s, err) : st;
 }
 
+/* The number that some families multiply the stream by, behind a layer. */
+static pare_status scale_stream(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                                pare_error *err)
+{
+    float factor;
+    if (l->w[PARE_W_LAYER_SCALE] == NULL)
+        return PARE_OK;
+    pare_status st = pare_tensor_read_f32(l->w[PARE_W_LAYER_SCALE], 0, 1, &factor, err);
+    return st == PARE_OK ? f->b->scale(f->b, slice_x(f, s), factor, (size_t)s->n * f->m->hp.n_embd, err) : st;
+}
+
 static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice *s, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
@@ -261,7 +273,8 @@ static pare_status run_layer(pare_forward *f, uint32_t layer, pare_forward_slice
         return st;
     if ((st = run_ffn(f, l, in, s, err)) != PARE_OK ||
         (st = normalize_stream(f, l, PARE_W_LAYER_OUT_NORM, s, err)) != PARE_OK ||
-        (st = closes ? pare_forward_close_layer(f, l, layer, s, err) : PARE_OK) != PARE_OK)
+        (st = closes ? pare_forward_close_layer(f, l, layer, s, err) : PARE_OK) != PARE_OK ||
+        (st = scale_stream(f, l, s, err)) != PARE_OK)
         return st;
     return last && closes ? drop_tokens(f, s, err) : PARE_OK;
 }

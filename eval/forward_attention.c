@@ -15,9 +15,8 @@ static pare_status project(pare_forward *f, const pare_forward_weights *l, pare_
 
 /* Norm of each head, or of all together, of q or k. */
 static pare_status normalize_heads(pare_forward *f, const pare_forward_weights *l, pare_weight norm_id, uint32_t n_head,
-                                   const pare_forward_slice *s, float *x, pare_error *err)
+                                   uint32_t dim, const pare_forward_slice *s, float *x, pare_error *err)
 {
-    uint32_t dim = f->m->hp.head_dim_k;
     if (l->w[norm_id] == NULL)
         return PARE_OK;
     if (f->m->arch->wiring.qk_norm_whole)
@@ -32,21 +31,23 @@ static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight no
     const pare_forward_weights *l = &f->layers[layer];
     const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
+    const pare_layer_shape of = pare_layer_shape_of(hp, layer);
     bool windowed = f->cos_sin_window != NULL && pare_layer_window(hp, layer) > 0;
-    bool turns = wiring->rope != PARE_ROPE_NONE && hp->n_rot > 0 && !pare_layers_have(&hp->no_rope, layer);
+    bool turns = wiring->rope != PARE_ROPE_NONE && of.n_rot > 0 && !pare_layers_have(&hp->no_rope, layer);
     const pare_rope rope = {.positions = s->positions,
                             .n = s->n,
                             .n_head = n_head,
-                            .head_dim = hp->head_dim_k,
-                            .n_rot = hp->n_rot,
+                            .head_dim = of.head_dim_k,
+                            .n_rot = of.n_rot,
                             .layout = wiring->rope,
                             .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
     pare_status st = PARE_OK;
     if (!wiring->qk_norm_last)
-        st = normalize_heads(f, l, norm_id, n_head, s, x, err);
+        st = normalize_heads(f, l, norm_id, n_head, of.head_dim_k, s, x, err);
     if (st == PARE_OK && turns)
         st = f->b->rope(f->b, &rope, x, err);
-    return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, s, x, err) : st;
+    return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, of.head_dim_k, s, x, err)
+                                                 : st;
 }
 
 /* Where keys that later layers share are kept; -1: nobody shares those of this layer. */
@@ -72,13 +73,12 @@ static float *values(const pare_forward *f, uint32_t layer)
     return i < 0 ? f->v : f->kept_v[i];
 }
 
-static pare_status normalize_values(pare_forward *f, uint64_t n, float *v, pare_error *err)
+static pare_status normalize_values(pare_forward *f, uint64_t n, uint32_t dim, float *v, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     return f->b->norm(
         f->b,
-        &(pare_norm_op){
-            .kind = f->m->arch->wiring.norm, .x = v, .n = n, .width = hp->head_dim_v, .eps = hp->norm_eps, .y = v},
+        &(pare_norm_op){.kind = f->m->arch->wiring.norm, .x = v, .n = n, .width = dim, .eps = hp->norm_eps, .y = v},
         err);
 }
 
@@ -86,36 +86,46 @@ static pare_status normalize_values(pare_forward *f, uint64_t n, float *v, pare_
 static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
 {
     pare_backend *b = f->b;
+    const pare_forward_widths of = pare_forward_widths_of(f, layer);
     pare_status st = PARE_OK;
     for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++) {
         size_t from = s->first + p->row, to = p->kv_row + p->n_past;
-        st = b->copy(b, f->cache->k[layer] + to * f->n_k, keys(f, layer) + from * f->n_k, p->n * sizeof(float) * f->n_k,
+        st = b->copy(b, f->cache->k[layer] + to * of.n_k, keys(f, layer) + from * of.n_k, p->n * sizeof(float) * of.n_k,
                      err);
         if (st == PARE_OK)
-            st = b->copy(b, f->cache->v[layer] + to * f->n_v, values(f, layer) + from * f->n_v,
-                         p->n * sizeof(float) * f->n_v, err);
+            st = b->copy(b, f->cache->v[layer] + to * of.n_v, values(f, layer) + from * of.n_v,
+                         p->n * sizeof(float) * of.n_v, err);
     }
     return st;
 }
 
 /* f->q = queries of x; with gates between them, f->gates = these */
-static pare_status make_queries(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
-                                const float *x, pare_error *err)
+static pare_status make_queries(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
+                                const pare_forward_slice *s, const float *x, pare_error *err)
 {
-    uint32_t dim = f->m->hp.head_dim_k, heads = s->n * f->m->hp.n_head;
+    uint32_t dim = pare_layer_shape_of(&f->m->hp, layer).head_dim_k, heads = s->n * f->m->hp.n_head;
+    uint32_t n_q = pare_forward_widths_of(f, layer).n_q;
     if (!f->m->arch->wiring.attn_gated)
-        return project(f, l, PARE_W_ATTN_Q, 0, f->n_q, s, x, f->q, err);
-    pare_status st = project(f, l, PARE_W_ATTN_Q, 0, 2 * f->n_q, s, x, f->q_gate, err);
+        return project(f, l, PARE_W_ATTN_Q, 0, n_q, s, x, f->q, err);
+    pare_status st = project(f, l, PARE_W_ATTN_Q, 0, 2 * n_q, s, x, f->q_gate, err);
     if (st == PARE_OK)
         st = f->b->copy_columns(f->b, f->q_gate, 2 * dim, 0, heads, dim, f->q, dim, 0, err);
     return st == PARE_OK ? f->b->copy_columns(f->b, f->q_gate, 2 * dim, dim, heads, dim, f->gates, dim, 0, err) : st;
+}
+
+bool pare_forward_keys_as_values(const pare_forward *f, const pare_forward_weights *l, uint32_t layer)
+{
+    return f->m->hp.keys_as_values && pare_layer_window(&f->m->hp, layer) == 0 && l->w[PARE_W_ATTN_V] == NULL &&
+           l->w[PARE_W_ATTN_QKV] == NULL;
 }
 
 pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                    const pare_forward_slice *s, const float *x, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    float *k = keys(f, layer) + s->first * f->n_k, *v = values(f, layer) + s->first * f->n_v;
+    const pare_layer_shape shape = pare_layer_shape_of(hp, layer);
+    const pare_forward_widths of = pare_forward_widths_of(f, layer);
+    float *k = keys(f, layer) + s->first * of.n_k, *v = values(f, layer) + s->first * of.n_v;
     pare_status st;
     if (pare_layer_of_keys(hp, layer) != layer)
         return PARE_OK;
@@ -123,21 +133,25 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
         st = pare_forward_latent_keys(f, l, s, x, k, v, err);
         return st == PARE_OK && f->cache != NULL ? store(f, layer, s, err) : st;
     }
-    if ((st = project(f, l, PARE_W_ATTN_K, f->n_q, f->n_k, s, x, k, err)) != PARE_OK ||
-        (st = project(f, l, PARE_W_ATTN_V, f->n_q + f->n_k, f->n_v, s, x, v, err)) != PARE_OK ||
-        (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, hp->n_head_kv, s, k, err)) != PARE_OK)
+    if ((st = project(f, l, PARE_W_ATTN_K, of.n_q, of.n_k, s, x, k, err)) != PARE_OK)
+        return st;
+    if (pare_forward_keys_as_values(f, l, layer))
+        st = f->b->copy(f->b, v, k, sizeof(float) * s->n * of.n_k, err);
+    else
+        st = project(f, l, PARE_W_ATTN_V, of.n_q + of.n_k, of.n_v, s, x, v, err);
+    if (st != PARE_OK || (st = prepare_heads(f, layer, PARE_W_ATTN_K_NORM, shape.n_head_kv, s, k, err)) != PARE_OK)
         return st;
     if (f->m->arch->wiring.v_norm)
-        st = normalize_values(f, (uint64_t)s->n * hp->n_head_kv, v, err);
+        st = normalize_values(f, (uint64_t)s->n * shape.n_head_kv, shape.head_dim_v, v, err);
     if (st != PARE_OK)
         return st;
     return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
 }
 
-static float score_scale(const pare_forward *f)
+static float score_scale(const pare_forward *f, uint32_t head_dim)
 {
     const pare_hparams *hp = &f->m->hp;
-    double scale = hp->attn_scale != 0 ? (double)hp->attn_scale : 1.0 / sqrt((double)hp->head_dim_k);
+    double scale = hp->attn_scale != 0 ? (double)hp->attn_scale : 1.0 / sqrt((double)head_dim);
     return (float)(f->m->arch->yarn_scores ? scale * pare_rope_score_scale(hp) : scale);
 }
 
@@ -145,16 +159,18 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
                                 const pare_forward_slice *s, const float *x, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
+    const pare_layer_shape of = pare_layer_shape_of(hp, layer);
+    uint32_t n_o = pare_forward_widths_of(f, layer).n_o;
     pare_attention a = {
         .spans = s->spans,
         .n_spans = s->n_spans,
         .n_head = hp->n_head,
-        .n_head_kv = hp->n_head_kv,
-        .head_dim_k = hp->head_dim_k,
-        .head_dim_v = hp->head_dim_v,
+        .n_head_kv = of.n_head_kv,
+        .head_dim_k = of.head_dim_k,
+        .head_dim_v = of.head_dim_v,
         .window = pare_layer_window(hp, layer),
         .causal = !hp->both_ways,
-        .scale = score_scale(f),
+        .scale = score_scale(f, of.head_dim_k),
         .softcap = hp->attn_softcap,
         .alibi = hp->alibi_max,
         .q = f->q,
@@ -170,13 +186,13 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
             return st;
         return pare_forward_latent_values(f, l, s, err);
     }
-    if ((st = make_queries(f, l, s, x, err)) != PARE_OK ||
+    if ((st = make_queries(f, l, layer, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
         (st = f->b->attention(f->b, &a, err)) != PARE_OK)
         return st;
     if (f->m->arch->wiring.attn_gated)
-        st = f->b->activate(f->b, PARE_ACT_SIGMOID, f->gates, f->o, (size_t)s->n * f->n_o, f->o, err);
+        st = f->b->activate(f->b, PARE_ACT_SIGMOID, f->gates, f->o, (size_t)s->n * n_o, f->o, err);
     if (st != PARE_OK || l->w[PARE_W_ATTN_SUB_NORM] == NULL)
         return st;
-    return pare_forward_normalize(f, l, PARE_W_ATTN_SUB_NORM, f->o, s->n, f->n_o, f->o, err);
+    return pare_forward_normalize(f, l, PARE_W_ATTN_SUB_NORM, f->o, s->n, n_o, f->o, err);
 }

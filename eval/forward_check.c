@@ -42,29 +42,33 @@ static pare_status want_head_norm(const pare_forward *f, const pare_tensor *t, u
 static pare_status check_attention(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
+    const pare_forward_widths of = pare_forward_widths_of(f, i);
+    uint32_t n_head_kv = pare_layer_shape_of(hp, i).n_head_kv;
     bool whole = f->m->arch->wiring.qk_norm_whole;
     pare_status st;
     const struct {
         pare_weight id;
         uint32_t n_rows;
-    } parts[] = {{PARE_W_ATTN_Q, f->m->arch->wiring.attn_gated ? 2 * f->n_q : f->n_q},
-                 {PARE_W_ATTN_K, f->n_k},
-                 {PARE_W_ATTN_V, f->n_v},
-                 {PARE_W_ATTN_QKV, f->n_q + f->n_k + f->n_v}};
+    } parts[] = {{PARE_W_ATTN_Q, f->m->arch->wiring.attn_gated ? 2 * of.n_q : of.n_q},
+                 {PARE_W_ATTN_K, of.n_k},
+                 {PARE_W_ATTN_V, of.n_v},
+                 {PARE_W_ATTN_QKV, of.n_q + of.n_k + of.n_v}};
     for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
         if ((parts[p].id == PARE_W_ATTN_QKV) != (l->w[PARE_W_ATTN_QKV] != NULL))
             continue; /* either the three, or the fused one */
         if (parts[p].id != PARE_W_ATTN_Q && l->w[parts[p].id] == NULL && pare_layer_of_keys(hp, i) != i)
             continue;
+        if (parts[p].id == PARE_W_ATTN_V && pare_forward_keys_as_values(f, l, i))
+            continue;
         if ((st = pare_forward_want_matrix(f, l, parts[p].id, i, parts[p].n_rows, hp->n_embd, err)) != PARE_OK ||
             (st = pare_forward_want_vector(f, l->b[parts[p].id], parts[p].n_rows, err)) != PARE_OK)
             return st;
     }
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, f->n_o, err)) != PARE_OK ||
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_ATTN_OUT, i, hp->n_embd, of.n_o, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_ATTN_OUT], hp->n_embd, err)) != PARE_OK ||
-        (st = want_head_norm(f, l->w[PARE_W_ATTN_Q_NORM], whole ? 1 : hp->n_head, f->n_q, err)) != PARE_OK ||
-        (st = want_head_norm(f, l->w[PARE_W_ATTN_K_NORM], whole ? 1 : hp->n_head_kv, f->n_k, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_SUB_NORM], f->n_o, err)) != PARE_OK)
+        (st = want_head_norm(f, l->w[PARE_W_ATTN_Q_NORM], whole ? 1 : hp->n_head, of.n_q, err)) != PARE_OK ||
+        (st = want_head_norm(f, l->w[PARE_W_ATTN_K_NORM], whole ? 1 : n_head_kv, of.n_k, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_ATTN_SUB_NORM], of.n_o, err)) != PARE_OK)
         return st;
     return pare_forward_want_vector(f, l->w[PARE_W_ATTN_SINKS], hp->n_head, err);
 }
@@ -79,19 +83,19 @@ static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *
     const pare_hparams *hp = &f->m->hp;
     if (pare_forward_has_experts(f, l))
         return pare_forward_check_experts(f, l, i, err);
-    uint64_t n_up = pare_forward_gate_is_fused(f, l) ? (uint64_t)hp->n_ff * 2 : hp->n_ff;
+    uint64_t n_ff = pare_layer_shape_of(hp, i).n_ff, n_up = pare_forward_gate_is_fused(f, l) ? n_ff * 2 : n_ff;
     pare_status st;
     if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
-        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, hp->n_ff, err)) != PARE_OK ||
+        (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, n_ff, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_DOWN], hp->n_embd, err)) != PARE_OK ||
-        (st = pare_forward_want_vector(f, l->w[PARE_W_FFN_SUB_NORM], hp->n_ff, err)) != PARE_OK)
+        (st = pare_forward_want_vector(f, l->w[PARE_W_FFN_SUB_NORM], n_ff, err)) != PARE_OK)
         return st;
     if (l->w[PARE_W_FFN_GATE] == NULL)
         return PARE_OK;
-    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE, i, hp->n_ff, hp->n_embd, err)) != PARE_OK)
+    if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE, i, n_ff, hp->n_embd, err)) != PARE_OK)
         return st;
-    return pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE], hp->n_ff, err);
+    return pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE], n_ff, err);
 }
 
 static pare_status check_layer(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
@@ -104,6 +108,8 @@ static pare_status check_layer(const pare_forward *f, const pare_forward_weights
         if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||
             (st = pare_forward_want_vector(f, l->b[norms[n]], f->m->hp.n_embd, err)) != PARE_OK)
             return st;
+    if ((st = pare_forward_want_vector(f, l->w[PARE_W_LAYER_SCALE], 1, err)) != PARE_OK)
+        return st;
     if (pare_forward_is_recurrent(l))
         st = pare_forward_check_recurrent(f, l, i, err);
     else if (pare_forward_is_latent(f))
@@ -128,6 +134,13 @@ pare_status pare_forward_check_supported(const pare_model *m, uint32_t n_ctx, pa
     if (output != NULL && output->factor != NULL && pare_model_weight(m, PARE_W_OUTPUT, 0, "bias") != NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: an output with a factor and a bias cannot be evaluated",
                          m->path);
+    const pare_window_heads *w = &m->hp.window_heads;
+    if ((w->n_kv > 0 && m->hp.n_head % w->n_kv != 0) || (uint64_t)m->hp.n_head * w->dim > MAX_WIDTH ||
+        w->n_rot % 2 != 0 || w->n_rot > (w->dim > 0 ? w->dim : m->hp.head_dim_k))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: %" PRIu32 " heads of %" PRIu32 " elements over %" PRIu32
+                         " key/value heads in layers with a window, RoPE over %" PRIu32,
+                         m->path, m->hp.n_head, w->dim, w->n_kv, w->n_rot);
     if (m->hp.n_head == 0 || m->hp.n_head_kv == 0 || m->hp.n_head % m->hp.n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " heads over %" PRIu32 " key/value heads", m->path,
                          m->hp.n_head, m->hp.n_head_kv);

@@ -95,8 +95,15 @@ static bool window_turns_otherwise(const pare_forward *f)
 {
     const pare_hparams *hp = &f->m->hp;
     bool scaled = hp->rope_scaling != PARE_ROPE_PLAIN || rope_factors(f) != NULL;
-    return hp->window > 0 && ((hp->rope_base_window != 0 && hp->rope_base_window != hp->rope_base) ||
-                              (scaled && f->m->arch->window_rope_plain));
+    return hp->window > 0 &&
+           (hp->window_heads.n_rot != 0 || (hp->rope_base_window != 0 && hp->rope_base_window != hp->rope_base) ||
+            (scaled && f->m->arch->window_rope_plain));
+}
+
+/* Elements of a head that RoPE turns in layers with a window. */
+static uint32_t window_rot(const pare_hparams *hp)
+{
+    return hp->window_heads.n_rot != 0 ? hp->window_heads.n_rot : hp->n_rot;
 }
 
 static pare_status reserve_all(pare_forward *f, pare_error *err)
@@ -104,6 +111,7 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     const pare_hparams *hp = &f->m->hp;
     uint64_t tokens = f->max_tokens, slice = f->slice_tokens;
     uint32_t widest = hp->n_ff > hp->n_ff_expert ? hp->n_ff : hp->n_ff_expert;
+    widest = widest > hp->n_ff_shared_kv ? widest : hp->n_ff_shared_kv;
     widest = widest > hp->n_ff_shared ? widest : hp->n_ff_shared;
     uint32_t linear = hp->linear.n_head_v * hp->linear.head_dim_v, widest_heads = linear > f->n_o ? linear : f->n_o;
     const struct {
@@ -116,7 +124,7 @@ static pare_status reserve_all(pare_forward *f, pare_error *err)
     if (st == PARE_OK)
         st = reserve(f, &f->cos_sin, f->n_ctx, hp->n_rot, err);
     if (st == PARE_OK && window_turns_otherwise(f))
-        st = reserve(f, &f->cos_sin_window, f->n_ctx, hp->n_rot, err);
+        st = reserve(f, &f->cos_sin_window, f->n_ctx, window_rot(hp), err);
     for (size_t i = 0; st == PARE_OK && i < sizeof shared / sizeof shared[0]; i++)
         st = pare_forward_share(f, shared[i].buffer, shared[i].n_rows, shared[i].width, err);
     if (st == PARE_OK)
@@ -180,6 +188,7 @@ static pare_status fill_angles(pare_forward *f, pare_error *err)
     if (st != PARE_OK || f->cos_sin_window == NULL)
         return st;
     pare_hparams windowed = f->m->hp;
+    windowed.n_rot = window_rot(&windowed);
     if (windowed.rope_base_window != 0)
         windowed.rope_base = windowed.rope_base_window;
     if (f->m->arch->window_rope_plain) {
@@ -188,6 +197,35 @@ static pare_status fill_angles(pare_forward *f, pare_error *err)
         factors = NULL;
     }
     return fill_cos_sin(f, &windowed, factors, f->cos_sin_window, err);
+}
+
+pare_forward_widths pare_forward_widths_of(const pare_forward *f, uint32_t layer)
+{
+    const pare_layer_shape of = pare_layer_shape_of(&f->m->hp, layer);
+    uint32_t n_head = f->m->hp.n_head;
+    if (pare_forward_is_latent(f))
+        return (pare_forward_widths){f->n_q, f->n_k, f->n_v, f->n_o};
+    return (pare_forward_widths){n_head * of.head_dim_k, of.n_head_kv * of.head_dim_k, of.n_head_kv * of.head_dim_v,
+                                 n_head * of.head_dim_v};
+}
+
+static void widen(uint32_t *most, uint32_t n)
+{
+    *most = *most > n ? *most : n;
+}
+
+static void find_widths(pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        const pare_layer_shape of = pare_layer_shape_of(hp, i);
+        widen(&f->n_q, hp->n_head * of.head_dim_k);
+        widen(&f->n_k, of.n_head_kv * of.head_dim_k);
+        widen(&f->n_v, of.n_head_kv * of.head_dim_v);
+        widen(&f->n_o, hp->n_head * of.head_dim_v);
+    }
+    if (pare_forward_is_latent(f))
+        pare_forward_latent_widths(f);
 }
 
 /* The pass without its activation memory; NULL: no memory. */
@@ -215,12 +253,7 @@ static pare_forward *create(const pare_model *m, pare_backend *b, uint32_t n_ctx
         pare_forward_close(f);
         return NULL;
     }
-    f->n_q = hp->n_head * hp->head_dim_k;
-    f->n_k = hp->n_head_kv * hp->head_dim_k;
-    f->n_v = hp->n_head_kv * hp->head_dim_v;
-    f->n_o = hp->n_head * hp->head_dim_v;
-    if (pare_forward_is_latent(f))
-        pare_forward_latent_widths(f);
+    find_widths(f);
     find_weights(m, 0, false, &f->model);
     for (uint32_t i = 0; i < hp->n_layer; i++)
         find_weights(m, i, true, &f->layers[i]);

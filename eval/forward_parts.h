@@ -40,7 +40,7 @@ struct pare_forward {
     pare_forward_weights model, *layers;
     const pare_tensor **all; /* [n_all] of the weights, which b holds for this pass; NULL: it does not */
     size_t n_all;
-    uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on */
+    uint32_t n_q, n_k, n_v, n_o; /* widths: n_head * head_dim and so on, the largest of all layers */
     float *x;                    /* [tokens, n_embd]: the residual stream; behind a pass what goes to the output */
     bool x_is_normal;            /* behind the last norm: pare_forward_score_side has been called for the last run */
     float *cos_sin;              /* [n_ctx, n_rot / 2, 2] */
@@ -115,6 +115,12 @@ pare_status pare_forward_want_vector(const pare_forward *f, const pare_tensor *t
 /* A part of the workspace for n_rows by width floats: *buffer points to it while the pass runs. */
 pare_status pare_forward_share(pare_forward *f, float **buffer, uint64_t n_rows, uint64_t width, pare_error *err);
 
+/* The widths of queries, keys, values and attention's output in one layer. */
+typedef struct pare_forward_widths {
+    uint32_t n_q, n_k, n_v, n_o;
+} pare_forward_widths;
+pare_forward_widths pare_forward_widths_of(const pare_forward *f, uint32_t layer);
+
 /* Tell the backend which weights this pass will ask for, so that it keeps copies of them until it is closed. */
 pare_status pare_forward_hold(pare_forward *f, pare_error *err);
 void pare_forward_drop(pare_forward *f);
@@ -156,6 +162,9 @@ pare_status pare_forward_laurel(pare_forward *f, const pare_forward_weights *l, 
 pare_status pare_forward_close_layer(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                      const pare_forward_slice *s, pare_error *err);
 bool pare_forward_closes_layers(const pare_forward *f);
+
+/* Whether the layer's values are its keys as its matrix makes them. */
+bool pare_forward_keys_as_values(const pare_forward *f, const pare_forward_weights *l, uint32_t layer);
 
 pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                    const pare_forward_slice *s, const float *x, pare_error *err);

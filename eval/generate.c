@@ -316,8 +316,10 @@ static pare_status open_run(run *r, pare_error *err)
     pare_status st = pare_forward_open_tokens(&r->f, job->m, job->b, n_rows, BATCH_TOKENS, err);
     if (st != PARE_OK)
         return st;
-    uint64_t width = pare_cache_width(hp), bytes = 0;
-    if (!pare_mul_u64(width, sizeof(float) * (uint64_t)n_rows, &bytes) || !pare_mul_u64(bytes, hp->n_layer, &bytes))
+    uint64_t width = 0, bytes = 0; /* up to 2^12 layers of 2^31 */
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        width += pare_cache_width(hp, i);
+    if (!pare_mul_u64(width, sizeof(float) * (uint64_t)n_rows, &bytes))
         bytes = MAX_CACHE_BYTES;
     uint64_t fit = bytes > 0 ? MAX_CACHE_BYTES / bytes : MAX_SEQUENCES;
     r->n_slots = fit < 1 ? 1 : fit < MAX_SEQUENCES ? (uint32_t)fit : MAX_SEQUENCES;

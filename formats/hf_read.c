@@ -449,7 +449,7 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
     if (st == PARE_OK)
         st = orient(m, e, &src, t, err);
     if (st == PARE_OK)
-        st = pare_arch_check_shape(t, e->weight, e->bias, &m->hp, m->path, err);
+        st = pare_arch_check_shape(t, e->weight, e->bias, &m->hp, e->layer, m->path, err);
     if (st == PARE_OK && (map == PARE_MAP_ROPE_Q || map == PARE_MAP_ROPE_K))
         st = pare_view_rope(&m->arena, t, &src, m->hp.head_dim_k, true, err);
     else if (st == PARE_OK && map == PARE_MAP_QKV_GROUPS)
@@ -503,7 +503,7 @@ static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pa
     if (st == PARE_OK)
         st = pare_view_stack(&m->arena, t, parts, n, err);
     if (st == PARE_OK)
-        st = pare_arch_check_shape(t, e->weight, false, &m->hp, m->path, err);
+        st = pare_arch_check_shape(t, e->weight, false, &m->hp, e->layer, m->path, err);
     free(parts);
     return st;
 }
@@ -565,13 +565,17 @@ static pare_status add_factors(pare_model *m, pare_weight id, const float *facto
     return add_floats(m, id, 0, "weight", copy, n, err);
 }
 
-static pare_status add_llama3_factors(pare_model *m, pare_error *err)
+/* rope_freqs.weight */
+static pare_status add_rope_freqs(pare_model *m, pare_error *err)
 {
     uint32_t n = m->hp.n_rot / 2;
     float *factors = malloc(n * sizeof *factors);
     if (factors == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " factors", m->path, n);
-    pare_rope_llama3_factors(&m->hp, factors);
+    if (m->hp.rope_part > 0)
+        pare_rope_part_factors(&m->hp, factors);
+    else
+        pare_rope_llama3_factors(&m->hp, factors);
     pare_status st = add_factors(m, PARE_W_ROPE_FREQS, factors, n, err);
     free(factors);
     return st;
@@ -594,8 +598,8 @@ static pare_status add_longrope_factors(pare_model *m, pare_error *err)
 
 static pare_status add_rope_factors(pare_model *m, pare_error *err)
 {
-    if (m->hp.rope_llama3.factor > 0)
-        return add_llama3_factors(m, err);
+    if (m->hp.rope_llama3.factor > 0 || m->hp.rope_part > 0)
+        return add_rope_freqs(m, err);
     return m->hp.rope_longrope.n > 0 ? add_longrope_factors(m, err) : PARE_OK;
 }
 

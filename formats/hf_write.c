@@ -419,13 +419,14 @@ static pare_status complete_longrope(writer *w, pare_error *err)
 static pare_status complete_rope(writer *w, pare_error *err)
 {
     const pare_tensor *t = pare_model_weight(w->m, PARE_W_ROPE_FREQS, 0, "weight");
-    if (t == NULL || w->hp.rope_llama3.factor > 0)
+    if (t == NULL || w->hp.rope_llama3.factor > 0 || w->hp.rope_part > 0)
         return PARE_OK;
     float *factors = malloc(t->row_len * sizeof *factors);
     if (factors == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory", t->name);
     pare_status st = pare_tensor_read_f32(t, 0, 1, factors, err);
-    if (st == PARE_OK && !pare_rope_llama3_find(&w->hp, factors, &w->hp.rope_llama3))
+    if (st == PARE_OK && !pare_rope_part_find(&w->hp, factors, &w->hp.rope_part) &&
+        !pare_rope_llama3_find(&w->hp, factors, &w->hp.rope_llama3))
         st = pare_fail(err, PARE_ERR_UNSUPPORTED,
                        "%s: tensor '%s' holds a RoPE scaling that config.json has no words for", w->m->path, t->name);
     free(factors);

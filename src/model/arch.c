@@ -147,7 +147,8 @@ bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp)
     unsigned lacking = (hp->norm_pair ? PARE_IF_ONE_NORM : PARE_IF_NORM_PAIR) | (hp->qk_norm ? 0 : PARE_IF_QK_NORM) |
                        (hp->residual_in_turn ? 0 : PARE_IF_IN_TURN) | (hp->n_ff_shared > 0 ? 0 : PARE_IF_SHARED) |
                        (hp->n_lora_q > 0 ? PARE_IF_Q_WHOLE : PARE_IF_Q_COMPRESSED) |
-                       (hp->latent_whole ? PARE_IF_KV_SPLIT : PARE_IF_KV_WHOLE);
+                       (hp->latent_whole ? PARE_IF_KV_SPLIT : PARE_IF_KV_WHOLE) |
+                       (hp->n_embd_layer > 0 ? 0 : PARE_IF_LAYER_INPUTS);
     return (w->flags & lacking) == 0;
 }
 
@@ -159,7 +160,7 @@ bool pare_arch_has_value_heads(const pare_arch_weight *w, bool columns)
 
 uint64_t pare_arch_stacked(const pare_arch_weight *w, const pare_hparams *hp)
 {
-    return w->map == PARE_MAP_STACK ? pare_dim_size(w->dim[0], hp) : 1;
+    return w->map == PARE_MAP_STACK ? pare_dim_size(w->dim[0], hp, 0) : 1;
 }
 
 bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint32_t layer, bool bias)
@@ -169,6 +170,8 @@ bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint3
     bool other_kind = (w->flags & others) != 0;
     if (!pare_arch_applies(w, hp) || ((w->flags & PARE_OWN_KEYS) && pare_layer_of_keys(hp, layer) != layer))
         return false;
+    if (w->id == PARE_W_ATTN_V && hp->keys_as_values && pare_layer_window(hp, layer) == 0)
+        return false;
     if (!bias)
         return !other_kind && (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_WEIGHT_MADE | PARE_BIAS_ALONE)) == 0;
     if (other_kind)
@@ -177,10 +180,11 @@ bool pare_arch_requires(const pare_arch_weight *w, const pare_hparams *hp, uint3
            ((w->flags & PARE_BIAS_FFN) && hp->ffn_bias);
 }
 
-uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
+uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp, uint32_t layer)
 {
-    uint64_t q = (uint64_t)hp->n_head * hp->head_dim_k, k = (uint64_t)hp->n_head_kv * hp->head_dim_k;
-    uint64_t v = (uint64_t)hp->n_head_kv * hp->head_dim_v;
+    const pare_layer_shape of = pare_layer_shape_of(hp, layer);
+    uint64_t q = (uint64_t)hp->n_head * of.head_dim_k, k = (uint64_t)of.n_head_kv * of.head_dim_k;
+    uint64_t v = (uint64_t)of.n_head_kv * of.head_dim_v;
     uint64_t plain = hp->head_dim_k - hp->n_rot;
     const pare_linear_attention *linear = &hp->linear;
     uint64_t linear_v = (uint64_t)linear->n_head_v * linear->head_dim_v;
@@ -188,21 +192,21 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_NONE] = 1,
         [PARE_DIM_VOCAB] = hp->n_vocab,
         [PARE_DIM_EMBD] = hp->n_embd,
-        [PARE_DIM_FF] = hp->n_ff,
+        [PARE_DIM_FF] = of.n_ff,
         [PARE_DIM_Q] = q,
         [PARE_DIM_K] = k,
         [PARE_DIM_V] = v,
-        [PARE_DIM_O] = (uint64_t)hp->n_head * hp->head_dim_v,
+        [PARE_DIM_O] = (uint64_t)hp->n_head * of.head_dim_v,
         [PARE_DIM_QKV] = q + k + v,
-        [PARE_DIM_HEAD_K] = hp->head_dim_k,
-        [PARE_DIM_HEAD_V] = hp->head_dim_v,
+        [PARE_DIM_HEAD_K] = of.head_dim_k,
+        [PARE_DIM_HEAD_V] = of.head_dim_v,
         [PARE_DIM_HEAD_PLAIN] = plain,
         [PARE_DIM_LORA_Q] = hp->n_lora_q,
         [PARE_DIM_LORA_KV] = hp->n_lora_kv,
         [PARE_DIM_LATENT] = (uint64_t)hp->n_lora_kv + hp->n_rot,
         [PARE_DIM_KV_B] = hp->n_head * (plain + hp->head_dim_v),
         [PARE_DIM_HEAD] = hp->n_head,
-        [PARE_DIM_HEAD_KV] = hp->n_head_kv,
+        [PARE_DIM_HEAD_KV] = of.n_head_kv,
         [PARE_DIM_EMBD_LAYER] = hp->n_embd_layer,
         [PARE_DIM_EMBD_LAYERS] = (uint64_t)hp->n_layer * hp->n_embd_layer,
         [PARE_DIM_STREAM] = hp->n_stream,
@@ -212,7 +216,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp)
         [PARE_DIM_ROT_HALF] = hp->n_rot / 2,
         [PARE_DIM_CTX] = hp->n_ctx_train,
         [PARE_DIM_TOKEN_TYPES] = hp->n_token_types,
-        [PARE_DIM_FF2] = 2 * (uint64_t)hp->n_ff,
+        [PARE_DIM_FF2] = 2 * (uint64_t)of.n_ff,
         [PARE_DIM_EXPERT] = hp->n_expert,
         [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,
         [PARE_DIM_FF_SHARED] = hp->n_ff_shared,
@@ -250,7 +254,7 @@ static pare_status put_dim(pare_buf *out, uint64_t dim, pare_error *err)
 }
 
 pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *w, bool bias, const pare_hparams *hp,
-                                  const char *path, pare_error *err)
+                                  uint32_t layer, const char *path, pare_error *err)
 {
     uint32_t n = 0;
     while (n < 3 && w->dim[n] != PARE_DIM_NONE)
@@ -260,7 +264,7 @@ pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *
     uint32_t first = w->dim[0] == PARE_DIM_ONE && t->n_dims + 1 == n;
     bool same = t->n_dims + first == n;
     for (uint32_t i = first; i < n && same; i++)
-        same = t->dim[i - first] == pare_dim_size(w->dim[i], hp);
+        same = t->dim[i - first] == pare_dim_size(w->dim[i], hp, layer);
     if (same)
         return PARE_OK;
     pare_buf found = {0}, wanted = {0};
@@ -268,7 +272,7 @@ pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *
     for (uint32_t i = 0; i < t->n_dims && st == PARE_OK; i++)
         st = put_dim(&found, t->dim[i], err);
     for (uint32_t i = 0; i < n && st == PARE_OK; i++)
-        st = put_dim(&wanted, pare_dim_size(w->dim[i], hp), err);
+        st = put_dim(&wanted, pare_dim_size(w->dim[i], hp, layer), err);
     if (st == PARE_OK)
         st = pare_fail(err, PARE_ERR_RANGE,
                        "%s: tensor '%s' at offset %" PRIu64 " has shape [%s], the hyperparameters want [%s]", path,
@@ -290,7 +294,7 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
     if (t == NULL)
         return required ? note_missing(c, name, err) : PARE_OK;
     c->n_known++;
-    return pare_arch_check_shape(t, w, bias, &c->m->hp, c->m->path, err);
+    return pare_arch_check_shape(t, w, bias, &c->m->hp, layer, c->m->path, err);
 }
 
 /* llama-model.cpp looks for these, whatever the type of the weight. */
@@ -392,6 +396,16 @@ static pare_status check_vocab_rows(pare_model *m, pare_error *err)
                      embd->name, rows, tokens->n);
 }
 
+/* Whether the first layer that sees all, and has keys of its own, has no matrix for values. */
+static bool takes_keys_as_values(const pare_model *m)
+{
+    for (uint32_t i = 0; i < m->hp.n_layer; i++)
+        if (pare_layer_window(&m->hp, i) == 0 && pare_layer_of_keys(&m->hp, i) == i)
+            return pare_model_weight(m, PARE_W_ATTN_K, i, "weight") != NULL &&
+                   pare_model_weight(m, PARE_W_ATTN_V, i, "weight") == NULL;
+    return false;
+}
+
 /* What only the tensors say. */
 static void complete_from_tensors(pare_model *m)
 {
@@ -402,6 +416,8 @@ static void complete_from_tensors(pare_model *m)
     const pare_tensor *low = pare_model_weight(m, PARE_W_LAUREL_L, 0, "weight");
     if (low != NULL && low->n_rows <= PARE_MAX_EMBD)
         hp->laurel_rank = (uint32_t)low->n_rows;
+    if (m->arch->window_heads)
+        hp->keys_as_values = takes_keys_as_values(m);
     if (m->arch->wiring.in_turn_with_ffn_norm)
         hp->residual_in_turn = pare_model_weight(m, PARE_W_FFN_NORM, 0, "weight") != NULL;
     if (hp->rope_scaling == PARE_ROPE_PLAIN && pare_model_weight(m, PARE_W_ROPE_FACTORS_LONG, 0, "weight") != NULL)

@@ -74,6 +74,7 @@
     X(LAYER_GATE, "blk.%u.inp_gate")                                                                                   \
     X(LAYER_PROJ, "blk.%u.proj")                                                                                       \
     X(LAYER_INPUT_NORM, "blk.%u.post_norm")                                                                            \
+    X(LAYER_SCALE, "blk.%u.layer_output_scale")                                                                        \
     X(ALTUP_ROUTER, "blk.%u.altup_router")                                                                             \
     X(ALTUP_ROUTER_NORM, "blk.%u.altup_router_norm")                                                                   \
     X(ALTUP_PREDICT, "blk.%u.altup_predict_coef")                                                                      \
@@ -173,7 +174,7 @@ typedef enum pare_dim {
     PARE_DIM_LINEAR_KERNEL,
     PARE_DIM_ONE /* first only: a GGUF file may leave it out */
 } pare_dim;
-uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp); /* 1 for NONE */
+uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp, uint32_t layer); /* 1 for NONE */
 
 /* How the Hub's values become GGUF's. */
 typedef enum pare_weight_map {
@@ -221,6 +222,9 @@ enum {
     PARE_BIAS_ALONE = 1 << 18,      /* there is a bias and no weight; with PARE_NO_SUFFIX its name is whole */
 };
 
+/* A further one of these: n_embd_layer. */
+#define PARE_IF_LAYER_INPUTS (1u << 31)
+
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
  * same name: they share its rows (out), after the map, and the elements of its bias.
  *
@@ -260,6 +264,7 @@ typedef struct pare_hf_class {
     pare_window_rule window;
     struct {
         uint32_t n_head_kv, head_dim, n_ctx, window, window_first;
+        uint32_t head_dim_full; /* of pare_arch.window_heads */
         uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
         uint32_t n_vocab, n_head, n_ff;
         uint32_t n_layer_dense, n_expert_shared, n_expert_group, n_expert_group_used; /* of pare_arch.routing_keys */
@@ -298,6 +303,8 @@ typedef struct pare_arch {
                               * window_period does not say it */
     float rope_base_window; /* RoPE's base in layers with a window where a GGUF file says none; 0: that of the others */
     bool window_rope_plain; /* scaling of RoPE is for the layers that see all */
+    bool window_heads;      /* heads of layers with a window may have another size and number, and layers without keys
+                             * of their own another FFN (hparams_kinds.c) */
     bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
     bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
     pare_expert_score expert_score; /* hparams.expert_score where nothing says it; USUAL counts as SOFTMAX */
@@ -310,11 +317,11 @@ typedef struct pare_arch {
     const char *const *meta_keys; /* the keys that stock's converter writes, in its order, NULL-terminated; others come
                                    * behind them where they say more than a reader takes for granted. NULL: the common
                                    * order */
-    const char *const *hf_prefixes;  /* the leading part of the Hub's names, then what may stand in its place ("": it is
-                                      * left out), NULL-terminated; or NULL */
+    const char *const *hf_prefixes; /* the leading part of the Hub's names, then what may stand in its place ("": it is
+                                     * left out), NULL-terminated; or NULL */
     const char *const *hf_outer; /* leading parts that some files have in front of the Hub's names, NULL-terminated, or
                                   * NULL */
-    bool gamma_beta;                 /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
+    bool gamma_beta;             /* older files end the names of a norm's weight and bias in ".gamma" and ".beta" */
     const pare_arch_weight *weights; /* model-wide ones and per layer, in any order */
     size_t n_weights;
     const char *const
@@ -379,7 +386,7 @@ bool pare_weight_has_factor(pare_weight id);
 /* Compare the shape of t with what hp says of the weight (of its bias: one vector). path is for messages.
  * Errors: PARE_ERR_RANGE with both shapes. */
 pare_status pare_arch_check_shape(const struct pare_tensor *t, const pare_arch_weight *w, bool bias,
-                                  const pare_hparams *hp, const char *path, pare_error *err);
+                                  const pare_hparams *hp, uint32_t layer, const char *path, pare_error *err);
 
 /* Complete m->hp with what only the tensors say (tied_output; n_vocab where the metadata has none) and check that
  * every weight that the architecture needs is there with the shape that hp says, and that the layers present are

@@ -81,6 +81,11 @@ typedef struct pare_linear_attention {
     pare_layer_set layers;
 } pare_linear_attention;
 
+/* What the heads of layers with a window have otherwise than those of layers that see all; 0: as they. */
+typedef struct pare_window_heads {
+    uint32_t n_kv, dim, n_rot; /* key/value heads; elements of a head, and how many of them RoPE turns */
+} pare_window_heads;
+
 /* Units: counts of elements unless said. */
 typedef struct pare_hparams {
     uint32_t n_vocab; /* rows of the token embedding: may exceed the tokenizer's size */
@@ -106,16 +111,19 @@ typedef struct pare_hparams {
     bool expert_norm_not_in_gguf;  /* no key that stock reads says expert_norm */
     uint32_t window;               /* attention sees this many tokens, itself included; 0: all before */
     pare_layer_set full;           /* layers that see all; the others have the window, if there is one */
-    bool window_not_in_gguf;       /* stock writes no key for it (mistral): a conversion to GGUF must say so */
-    bool residual_in_turn;         /* attention first, although the family's layers are parallel */
-    bool norm_pair;                /* attention and FFN of a parallel layer have a norm each (Falcon) */
-    bool qk_norm;                  /* heads of q and k are normalised, where the family has both kinds of models */
-    uint32_t act;                  /* pare_activation + 1 where it is not the family's, else 0 */
-    bool act_not_in_gguf;          /* no key that stock reads says act */
+    pare_window_heads window_heads;
+    bool keys_as_values;     /* in layers that see all, values are made as keys, without a matrix of their own */
+    bool window_not_in_gguf; /* stock writes no key for it (mistral): a conversion to GGUF must say so */
+    bool residual_in_turn;   /* attention first, although the family's layers are parallel */
+    bool norm_pair;          /* attention and FFN of a parallel layer have a norm each (Falcon) */
+    bool qk_norm;            /* heads of q and k are normalised, where the family has both kinds of models */
+    uint32_t act;            /* pare_activation + 1 where it is not the family's, else 0 */
+    bool act_not_in_gguf;    /* no key that stock reads says act */
     pare_linear_attention linear;
     float norm_eps;
     float rope_base;
     float rope_base_window;   /* in layers with the window; 0: rope_base */
+    float rope_part;          /* the first so much of all pairs turns, the others stand still; 0: not said, as 1 */
     int32_t rope_sections[4]; /* carried: of positions in time, height, width, which a text has alike */
     pare_layer_set no_rope;   /* layers whose heads do not turn */
     bool no_rope_not_in_gguf; /* no key that stock reads says which */
@@ -140,6 +148,7 @@ typedef struct pare_hparams {
     float alibi_max;                   /* ALiBi's largest bias a token (eval/backend.h); 0: none */
     float qkv_clamp;                   /* queries, keys and values lie between minus it and it; 0: wherever they do */
     uint32_t n_layer_shared_kv;        /* so many last layers attend to the keys of an earlier one */
+    uint32_t n_ff_shared_kv;           /* width of their FFN; 0: n_ff */
     uint32_t n_embd_layer;             /* width of the vectors that each layer gets of each token; 0: none */
     uint32_t n_vocab_layer;            /* tokens that have such vectors of their own, on the Hub; 0: all */
     uint32_t n_stream;                 /* streams that AltUp keeps, the residual stream among them; 0: no AltUp */
@@ -170,18 +179,40 @@ static inline uint32_t pare_stored_heads(const pare_hparams *hp)
     return hp->n_lora_kv > 0 && !hp->latent_whole ? 1 : hp->n_head_kv;
 }
 
-/* Elements that a cache holds of a token in a layer with attention, keys and values together. */
-static inline uint64_t pare_cache_width(const pare_hparams *hp)
-{
-    bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
-    return latent ? 2 * (uint64_t)hp->n_lora_kv + hp->n_rot
-                  : (uint64_t)hp->n_head_kv * ((uint64_t)hp->head_dim_k + hp->head_dim_v);
-}
-
 /* Tokens that attention of a layer sees, itself included; 0: all before. */
 static inline uint32_t pare_layer_window(const pare_hparams *hp, uint32_t layer)
 {
     return pare_layers_have(&hp->full, layer) ? 0 : hp->window;
+}
+
+/* What layers may differ in. */
+typedef struct pare_layer_shape {
+    uint32_t n_head_kv, head_dim_k, head_dim_v, n_rot, n_ff;
+} pare_layer_shape;
+
+static inline pare_layer_shape pare_layer_shape_of(const pare_hparams *hp, uint32_t layer)
+{
+    pare_layer_shape s = {hp->n_head_kv, hp->head_dim_k, hp->head_dim_v, hp->n_rot, hp->n_ff};
+    const pare_window_heads *w = &hp->window_heads;
+    bool windowed = pare_layer_window(hp, layer) > 0;
+    if (windowed && w->n_kv > 0)
+        s.n_head_kv = w->n_kv;
+    if (windowed && w->dim > 0)
+        s.head_dim_k = s.head_dim_v = w->dim;
+    if (windowed && w->n_rot > 0)
+        s.n_rot = w->n_rot;
+    if (hp->n_ff_shared_kv > 0 && layer >= hp->n_layer - hp->n_layer_shared_kv)
+        s.n_ff = hp->n_ff_shared_kv;
+    return s;
+}
+
+/* Elements that a cache holds of a token in a layer with attention, keys and values together. */
+static inline uint64_t pare_cache_width(const pare_hparams *hp, uint32_t layer)
+{
+    bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
+    pare_layer_shape s = pare_layer_shape_of(hp, layer);
+    return latent ? 2 * (uint64_t)hp->n_lora_kv + hp->n_rot
+                  : (uint64_t)s.n_head_kv * ((uint64_t)s.head_dim_k + s.head_dim_v);
 }
 
 /* out[n_rot / 2]: the angle of each pair from one position to the next, with linear scaling or YaRN. */
@@ -218,6 +249,10 @@ void pare_rope_llama3_factors(const pare_hparams *hp, float *out);
 /* The scaling whose divisors are factors[n_rot / 2], up to the last bits; false when there is none among the published
  * forms (low 1, high 4, original context a power of two). */
 bool pare_rope_llama3_find(const pare_hparams *hp, const float *factors, pare_rope_llama3 *out);
+
+/* The same for rope_part: 1 for a pair that turns, and a number that brings an angle to nothing. */
+void pare_rope_part_factors(const pare_hparams *hp, float *out);
+bool pare_rope_part_find(const pare_hparams *hp, const float *factors, float *out);
 
 struct pare_arch;
 

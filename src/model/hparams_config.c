@@ -316,6 +316,25 @@ static pare_status read_alpha(pare_hparams *hp, const json_t *rope, const char *
     return st;
 }
 
+/* Proportional RoPE: so much of all pairs turns, at the pace that they have where all do. */
+static pare_status read_part(pare_hparams *hp, const pare_arch *arch, const json_t *rope, const char *path,
+                             pare_error *err)
+{
+    bool found = false;
+    float factor = 1;
+    hp->rope_part = 1;
+    pare_status st = get_float(rope, path, spelling(rope, k_partial), 1, &hp->rope_part, &found, err);
+    if (st == PARE_OK)
+        st = get_float(rope, path, "factor", 1e9, &factor, &found, err);
+    if (st == PARE_OK && factor != 1.0f)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: 'factor' of RoPE scaling 'proportional' is %g, supported is 1",
+                       path, (double)factor);
+    if (st == PARE_OK && pare_arch_weight_of(arch, PARE_W_ROPE_FREQS) == NULL)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: RoPE scaling 'proportional' has no form in GGUF for architecture '%s'", path, arch->name);
+    return st;
+}
+
 static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const json_t *config, const json_t *rope,
                                 const char *path, pare_error *err)
 {
@@ -327,6 +346,8 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
         return st;
     if (pare_str_equal(type, "llama3"))
         return read_llama3(hp, arch, rope, path, err);
+    if (pare_str_equal(type, "proportional"))
+        return read_part(hp, arch, rope, path, err);
     if (pare_str_equal(type, "longrope") || pare_str_equal(type, "su"))
         return read_longrope(hp, arch, config, rope, path, err);
     if (pare_str_equal(type, "dynamic") && json_object_get(rope, "alpha") != NULL)
@@ -406,7 +427,7 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
     }
     if (st == PARE_OK && arch->partial_rotary)
         hp->n_rot = (uint32_t)(partial * (float)(hp->head_dim_k > 0 ? hp->head_dim_k : hp->n_embd / hp->n_head));
-    else if (st == PARE_OK && partial != 1.0f)
+    else if (st == PARE_OK && partial != 1.0f && hp->rope_part == 0)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED,
                        "%s: 'partial_rotary_factor' is %g, architecture '%s' is described with 1", path,
                        (double)partial, arch->name);
@@ -478,6 +499,8 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
         st = pare_window_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK)
         st = read_flags(hp, class, config, path, err);
+    if (st == PARE_OK)
+        st = pare_kinds_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK && arch->from_config != NULL)
         st = arch->from_config(hp, config, path, err);
     return st == PARE_OK ? pare_hparams_settle(hp, path, err) : st;
@@ -592,6 +615,8 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         st = pare_latent_to_config(hp, arch, config, err);
     if (st == PARE_OK)
         st = pare_routing_to_config(hp, arch, config, err);
+    if (st == PARE_OK)
+        st = pare_kinds_to_config(hp, arch, config, err);
     if (st == PARE_OK && arch->extra_layers &&
         json_object_set_new(config, "num_nextn_predict_layers", json_integer(0)) != 0)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");

@@ -14,6 +14,7 @@ typedef struct source {
     const pare_meta *meta;
     const char *path, *arch;
     uint32_t n_layer;
+    bool kinds;    /* layers may differ: hparams_kinds.c says how */
     char key[160]; /* the last key that was built */
 } source;
 
@@ -23,8 +24,7 @@ static const char *make_key(source *s, const char *suffix)
     return s->key;
 }
 
-/* Element i of an array of integers of any type; false when it is no integer type or negative. */
-static bool array_u64(const pare_meta_value *v, uint64_t i, uint64_t *out)
+bool pare_meta_element_u64(const pare_meta_value *v, uint64_t i, uint64_t *out)
 {
     const uint8_t *p = (const uint8_t *)v->v.data + i * pare_meta_type_size(v->elem);
     uint64_t raw = 0;
@@ -50,7 +50,7 @@ static bool array_u64(const pare_meta_value *v, uint64_t i, uint64_t *out)
     }
 }
 
-/* A value that GGUF gives once or once a layer. Layers that differ are valid, but no described family has them. */
+/* A value that GGUF gives once or once a layer: of layers that differ, where they may, the last one's. */
 static pare_status layer_array(const source *s, const pare_meta_value *v, uint64_t max, uint32_t *out, pare_error *err)
 {
     uint64_t first = 0, other = 0;
@@ -59,11 +59,11 @@ static pare_status layer_array(const source *s, const pare_meta_value *v, uint64
                          "%s: offset %" PRIu64 ": '%s' has %" PRIu64 " elements, there are %" PRIu32 " layers", s->path,
                          v->offset, s->key, v->n, s->n_layer);
     for (uint64_t i = 0; i < v->n; i++) {
-        if (v->elem == PARE_META_STRING || !array_u64(v, i, &other) || other == 0 || other > max)
+        if (v->elem == PARE_META_STRING || !pare_meta_element_u64(v, i, &other) || other == 0 || other > max)
             return pare_fail(err, PARE_ERR_RANGE,
                              "%s: offset %" PRIu64 ": element %" PRIu64 " of '%s' is no integer from 1 to %" PRIu64,
                              s->path, v->offset, i, s->key, max);
-        if (i > 0 && other != first)
+        if (i > 0 && other != first && !s->kinds)
             return pare_fail(err, PARE_ERR_UNSUPPORTED,
                              "%s: '%s' differs from layer to layer (%" PRIu64 " and %" PRIu64
                              "), which is not supported",
@@ -250,7 +250,7 @@ static pare_status read_act(source *s, const pare_arch *arch, pare_hparams *hp, 
 pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
                                    pare_error *err)
 {
-    source s = {.meta = meta, .path = path, .arch = arch->name};
+    source s = {.meta = meta, .path = path, .arch = arch->name, .kinds = arch->window_heads};
     *hp = (pare_hparams){0};
     pare_status st = read_counts(&s, hp, err);
     if (st == PARE_OK)
@@ -267,6 +267,8 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = pare_latent_from_meta(hp, arch, meta, path, err);
     if (st == PARE_OK)
         st = pare_routing_from_meta(hp, arch, meta, path, err);
+    if (st == PARE_OK)
+        st = pare_kinds_from_meta(hp, arch, meta, path, err);
     const pare_meta_value *tokens = pare_meta_find(meta, "tokenizer.ggml.tokens");
     if (st == PARE_OK && hp->n_vocab == 0 && tokens != NULL && tokens->type == PARE_META_ARRAY &&
         tokens->n <= PARE_MAX_VOCAB)
@@ -296,7 +298,7 @@ void pare_hparams_guess(pare_hparams *hp, const char *arch_name, const pare_meta
         const pare_meta_value *v = pare_meta_find(meta, make_key(&s, counts[i].suffix));
         uint64_t n = 0;
         if (v != NULL && v->type == PARE_META_ARRAY) {
-            if (v->elem != PARE_META_STRING && v->n > 0 && array_u64(v, 0, &n) && n <= UINT32_MAX)
+            if (v->elem != PARE_META_STRING && v->n > 0 && pare_meta_element_u64(v, 0, &n) && n <= UINT32_MAX)
                 *counts[i].out = (uint32_t)n;
         } else if (v != NULL && pare_meta_u64(meta, "", s.key, 0, UINT32_MAX, &n, NULL, NULL) == PARE_OK)
             *counts[i].out = (uint32_t)n;
@@ -502,6 +504,8 @@ static pare_status write_all(const pare_hparams *hp, const pare_arch *arch, uint
         st = pare_latent_to_meta(hp, arch, meta, err);
     if (st == PARE_OK)
         st = pare_routing_to_meta(hp, arch, meta, err);
+    if (st == PARE_OK)
+        st = pare_kinds_to_meta(hp, arch, meta, err);
     if (st == PARE_OK && arch->to_meta != NULL)
         st = arch->to_meta(hp, meta, err);
     if (st == PARE_OK)

@@ -23,4 +23,16 @@ pare_status pare_routing_from_meta(pare_hparams *hp, const pare_arch *arch, cons
 pare_status pare_routing_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err);
 pare_status pare_routing_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
 
+/* Layers of several kinds (pare_arch.window_heads): sizes and numbers of heads, widths of FFNs, shared keys. Behind the
+ * common rules for heads and windows. */
+pare_status pare_kinds_from_config(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
+                                   const json_t *config, const char *path, pare_error *err);
+pare_status pare_kinds_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
+                                 pare_error *err);
+pare_status pare_kinds_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err);
+pare_status pare_kinds_to_meta(const pare_hparams *hp, const pare_arch *arch, pare_meta *meta, pare_error *err);
+
+/* Element i of an array of integers of any type; false when it is no integer type, or negative. */
+bool pare_meta_element_u64(const pare_meta_value *v, uint64_t i, uint64_t *out);
+
 #endif

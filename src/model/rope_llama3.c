@@ -1,7 +1,8 @@
-/* Llama 3's RoPE scaling as one divisor a pair of elements. The arithmetic is float32 step by step, because the values
- * that stock's converter writes are; powers come from double precision and are right to the last bit of a float, which
- * PyTorch's are but for a few (2 % of random settings have one such value; none with a published base and context).
- * Source: transformers modeling_rope_utils.py, llama3; llama.cpp conversion/llama.py. */
+/* RoPE by rope_freqs.weight: the part of pairs that turns, and Llama 3's RoPE scaling as one divisor a pair of
+ * elements. The arithmetic is float32 step by step, because the values that stock's converter writes are; powers come
+ * from double precision and are right to the last bit of a float, which PyTorch's are but for a few (2 % of random
+ * settings have one such value; none with a published base and context). Source: transformers modeling_rope_utils.py,
+ * llama3; llama.cpp conversion/llama.py. */
 #include "model/hparams.h"
 
 #include <math.h>
@@ -54,4 +55,25 @@ bool pare_rope_llama3_find(const pare_hparams *hp, const float *factors, pare_ro
     *out = found ? try.rope_llama3 : (pare_rope_llama3){0};
     free(made);
     return found;
+}
+
+static const float still = 1e30f; /* as stock's converter writes it */
+
+void pare_rope_part_factors(const pare_hparams *hp, float *out)
+{
+    uint32_t n = hp->n_rot / 2, n_turn = (uint32_t)((double)hp->rope_part * hp->n_rot / 2);
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = i < n_turn ? 1 : still;
+}
+
+bool pare_rope_part_find(const pare_hparams *hp, const float *factors, float *out)
+{
+    uint32_t n = hp->n_rot / 2, n_turn = 0;
+    while (n_turn < n && factors[n_turn] == 1)
+        n_turn++;
+    for (uint32_t i = n_turn; i < n; i++)
+        if (factors[i] < still)
+            return false;
+    *out = n > 0 ? (float)n_turn / (float)n : 0;
+    return n_turn > 0 && n_turn < n;
 }

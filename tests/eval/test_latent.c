@@ -118,7 +118,7 @@ static void refuses_configs_that_contradict_themselves(void **state)
     }
     CHECK_OK(read_changed("q_lora_rank", "null", &hp, &err), &err);
     CHECK(hp.n_lora_q == 0 && hp.n_lora_kv == 16 && hp.head_dim_k == 24 && hp.head_dim_v == 12 && hp.n_rot == 8);
-    CHECK(pare_stored_heads(&hp) == 1 && pare_cache_width(&hp) == 2 * 16 + 8);
+    CHECK(pare_stored_heads(&hp) == 1 && pare_cache_width(&hp, 0) == 2 * 16 + 8);
     CHECK(hp.n_expert_group == 4 && hp.n_expert_group_used == 2 && hp.expert_score == PARE_EXPERT_SIGMOID &&
           hp.expert_norm && hp.n_layer_dense == 1 && hp.n_ff_shared == 16);
 }

@@ -36,6 +36,11 @@ def bias_of_choice(model):
             b.copy_((0.2 * torch.randn(b.shape, generator=generator)).to(torch.bfloat16))
 
 
+def layer_scalars(model):
+    for i, layer in enumerate(model.model.layers):
+        layer.layer_scalar.copy_(torch.tensor([0.7 + 0.2 * i]).to(torch.bfloat16))
+
+
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
     # RoPE on half of a head, biases, norms on q and k, groups
@@ -473,6 +478,34 @@ FAMILIES = {
                           "full_attention"],
              rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=5000.0),
                                   sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+    ),
+    # input vectors of each layer, shared keys, and a wider FFN where they are shared
+    "gemma4": (
+        "Gemma4ForCausalLM",
+        "Gemma4TextConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=40, num_hidden_layers=5, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8, global_head_dim=16, max_position_embeddings=64, sliding_window=7,
+             vocab_size_per_layer_input=80, hidden_size_per_layer_input=8, num_kv_shared_layers=2,
+             use_double_wide_mlp=True, final_logit_softcapping=20.0,
+             layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention",
+                          "full_attention"],
+             rope_parameters=dict(full_attention=dict(rope_type="proportional", partial_rotary_factor=0.25,
+                                                      rope_theta=5000.0),
+                                  sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+        layer_scalars,
+    ),
+    # keys as values, and heads of another number, in layers that see all; nothing of the above
+    "gemma4_plain": (
+        "Gemma4ForCausalLM",
+        "Gemma4TextConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8, global_head_dim=16, num_global_key_value_heads=1,
+             attention_k_eq_v=True, max_position_embeddings=64, sliding_window=7, hidden_size_per_layer_input=0,
+             layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+             rope_parameters=dict(full_attention=dict(rope_type="proportional", partial_rotary_factor=0.5,
+                                                      rope_theta=5000.0),
+                                  sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+        layer_scalars,
     ),
 }
 

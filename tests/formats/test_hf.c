@@ -488,7 +488,7 @@ static void put_tensor_of(pare_model *m, const pare_arch_weight *w, uint32_t lay
     uint64_t dim[3];
     uint32_t n = 0, n_shares = pare_arch_share(w).count;
     for (; n < 3 && w->dim[n] != PARE_DIM_NONE; n++)
-        dim[n] = pare_dim_size(w->dim[n], hp);
+        dim[n] = pare_dim_size(w->dim[n], hp, layer);
     if (n_shares > 0)
         dim[n - 2] *= n_shares;
     if (bias && n > 1)

@@ -334,8 +334,8 @@ static void make_model(pare_model *m, const char *skip, uint32_t n_layer)
         for (uint32_t layer = 0; layer < (pare_weight_per_layer(w->id) ? n_layer : 1); layer++) {
             pare_weight_name(name, sizeof name, w->id, layer, "weight");
             if (pare_arch_requires(w, &m->hp, layer, false) && (skip == NULL || strcmp(name, skip) != 0))
-                add(m, name, pare_dim_size(w->dim[0], &m->hp),
-                    w->dim[1] == PARE_DIM_NONE ? 0 : pare_dim_size(w->dim[1], &m->hp));
+                add(m, name, pare_dim_size(w->dim[0], &m->hp, layer),
+                    w->dim[1] == PARE_DIM_NONE ? 0 : pare_dim_size(w->dim[1], &m->hp, layer));
         }
     }
 }

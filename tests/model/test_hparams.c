@@ -150,7 +150,7 @@ static void refuses_bad_windows(void **state)
  * cannot say all of those below, and its fixture in tests/families must do. */
 static const char *further_keys(const pare_arch *arch)
 {
-    static const char *const rows[][2] = {{"gptj", NULL}, {"nomic-bert", NULL}, {"gemma3n", ",\"num_kv_shared_layers\":0"}};
+    static const char *const rows[][2] = {{"gptj", NULL}, {"nomic-bert", NULL}, {"gemma4", NULL}, {"gemma3n", ",\"num_kv_shared_layers\":0"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(arch->name, rows[i][0]) == 0)
             return rows[i][1];
