@@ -45,13 +45,35 @@ const pare_tensor *pare_packed_part(const pare_packed *p, const char *module, co
     return n > 0 && (size_t)n < sizeof name ? pare_model_find(p->raw, name) : NULL;
 }
 
+/* Parts that primaries lack: their names, as many as a message has room for, and how many in all. */
+typedef struct pare_packed_missing {
+    pare_buf names;
+    size_t n;
+} pare_packed_missing;
+
+pare_status pare_packed_lacks(const pare_packed *p, const char *module, const char *end, pare_error *err)
+{
+    pare_packed_missing *m = p->missing;
+    m->n++;
+    if (m->names.len > PARE_ERROR_TEXT)
+        return PARE_ERR_FORMAT;
+    pare_status st = pare_buf_printf(&m->names, err, "%s'%s%s'", m->n > 1 ? ", " : "", module, end);
+    return st == PARE_OK ? PARE_ERR_FORMAT : st;
+}
+
+/* The message of all that lack. */
+static pare_status fail_missing(const pare_packed *p, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: %zu tensors that weights packed by %s need are missing: %.*s", p->path,
+                     p->missing->n, p->format->name, (int)p->missing->names.len, (const char *)p->missing->names.data);
+}
+
 const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, const char *end, pare_type type,
                                       uint64_t n_rows, uint64_t row_len, pare_status *st, pare_error *err)
 {
     const pare_tensor *t = pare_packed_part(p, module, end);
     if (t == NULL) {
-        *st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s%s' is missing, which '%s' needs", p->path, module, end,
-                        p->format->name);
+        *st = pare_packed_lacks(p, module, end, err);
         return NULL;
     }
     const pare_type_info *info = pare_type_get(t->type);
@@ -163,11 +185,17 @@ static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error 
 {
     pare_model out = {.format = raw->format, .alignment = raw->alignment};
     pare_status st = pare_model_reserve(&out, raw->n_tensors, err);
-    for (size_t i = 0; i < raw->n_tensors && st == PARE_OK; i++)
+    for (size_t i = 0, n_missing = 0; i < raw->n_tensors && st == PARE_OK; i++) {
         st = add_one(p, &raw->tensors[i], &out, err);
+        if (st == PARE_ERR_FORMAT && p->missing->n > n_missing)
+            st = PARE_OK; /* for now: all that is missing is listed at once */
+        n_missing = p->missing->n;
+    }
+    if (st == PARE_OK && p->missing->n > 0)
+        st = fail_missing(p, err);
     if (st != PARE_OK) {
         pare_model_close(&out);
-        return st;
+        return pare_fail_in(err, st, p->path);
     }
     out.files = raw->files; /* the mapped bytes stay */
     out.n_files = raw->n_files;
@@ -183,10 +211,12 @@ pare_status pare_packed_open(pare_model *raw, pare_arena *arena, const char *dir
 {
     pare_packed p = {
         .raw = raw, .arena = arena, .config = config, .settings = json_object_get(config, "quantization_config")};
+    pare_packed_missing missing = {0};
     json_t *file = NULL;
     char *path = NULL;
     const char *method = NULL;
     pare_status st = PARE_OK;
+    p.missing = &missing;
     if (p.settings == NULL || json_is_null(p.settings)) {
         st = load_stand_in(dir, &file, &path, &method, err);
         p.settings = file;
@@ -208,6 +238,7 @@ pare_status pare_packed_open(pare_model *raw, pare_arena *arena, const char *dir
     if (st == PARE_OK)
         st = unpack_all(&p, raw, err);
 done:
+    pare_buf_close(&missing.names);
     json_decref(file);
     free(path);
     return st;

@@ -29,6 +29,7 @@ typedef struct pare_packed {
     const char *path;       /* of the settings, for messages */
     const struct pare_packed_format *format;
     void *state; /* of the format, in the arena; NULL: it needs none */
+    struct pare_packed_missing *missing;
 } pare_packed;
 
 typedef struct pare_packed_format {
@@ -66,7 +67,10 @@ pare_status pare_packed_open(pare_model *raw, pare_arena *arena, const char *dir
 /* Tensor <module><end>, such as ".scales". NULL: there is none. */
 const pare_tensor *pare_packed_part(const pare_packed *p, const char *module, const char *end);
 
-/* The same, which must be there as a matrix of n_rows x row_len in `type` (PARE_TYPE_NONE: any plain float). NULL, with
+/* Fail for want of <module><end>, which primary needs. Those of all modules stand in one message in the end. */
+pare_status pare_packed_lacks(const pare_packed *p, const char *module, const char *end, pare_error *err);
+
+/* The part, which must be there as a matrix of n_rows x row_len in `type` (PARE_TYPE_NONE: any plain float). NULL, with
  * *st the error: it lacks, or is something else. */
 const pare_tensor *pare_packed_matrix(const pare_packed *p, const char *module, const char *end, pare_type type,
                                       uint64_t n_rows, uint64_t row_len, pare_status *st, pare_error *err);

@@ -137,10 +137,10 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
     const pare_tensor *zeros = NULL, *scales = NULL;
     zeros = pare_packed_matrix(p, module, ".qzeros", PARE_TYPE_I32, g.by_rows ? g.n_rows : n_groups,
                                g.by_rows ? words : g.n_rows / PER_WORD, &st, err);
-    if (zeros != NULL)
+    if (zeros != NULL || st == PARE_ERR_FORMAT) /* all that is missing is listed */
         scales = pare_packed_matrix(p, module, ".scales", PARE_TYPE_NONE, g.by_rows ? g.n_rows : n_groups,
                                     g.by_rows ? words * PER_WORD : g.n_rows, &st, err);
-    if (scales == NULL)
+    if (zeros == NULL || scales == NULL)
         return st;
     g.part[PART_CODES] = *primary;
     g.part[PART_ZEROS] = *zeros;

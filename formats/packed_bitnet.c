@@ -50,8 +50,7 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' with '%s' beside it has type %s, expected u8",
                          p->path, primary->name, scale->name, pare_type_get(primary->type)->name);
     if (scale == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s.weight_scale' is missing, which '%s' needs", p->path,
-                         module, primary->name);
+        return pare_packed_lacks(p, module, ".weight_scale", err);
     const pare_codes how = {.code = primary, .ternary = packed, .scale = scale, .divide = s->divide, .factor = 1};
     return pare_packed_scaled(p, &how, no_tile, out, err);
 }

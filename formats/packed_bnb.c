@@ -66,8 +66,7 @@ static pare_status take(const pare_packed *p, const char *module, const char *en
 {
     const pare_tensor *t = pare_packed_part(p, module, end);
     if (t == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s%s' is missing, which 4-bit weights need", p->path,
-                         module, end);
+        return pare_packed_lacks(p, module, end, err);
     if (t->type != type || t->n_rows * t->row_len != n)
         return pare_fail(
             err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu64 " elements of type %s, expected %" PRIu64 " of type %s",

@@ -219,8 +219,7 @@ static pare_status find_shape(const pare_packed *p, const pare_tensor *code, con
     const pare_tensor *shape = pare_packed_part(p, module, ".weight_shape");
     bool wide = shape != NULL && shape->type == PARE_TYPE_I64;
     if (shape == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s.weight_shape' is missing, which '%s' needs", p->path,
-                         module, code->name);
+        return pare_packed_lacks(p, module, ".weight_shape", err);
     if ((!wide && shape->type != PARE_TYPE_I32) || shape->n_rows != 1 || shape->row_len != 2)
         return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' is no pair of integers", p->path, shape->name);
     uint64_t rows = wide ? pare_load_u64le(shape->data) : pare_load_u32le(shape->data);
@@ -282,8 +281,7 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
         return PARE_OK;
     }
     if (scale == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s.weight_scale' is missing, which '%s' needs", p->path,
-                         module, primary->name);
+        return pare_packed_lacks(p, module, ".weight_scale", err);
     if (primary->type == PARE_TYPE_I32 && !plain)
         return unpack_words(p, primary, scale, module, out, err);
     if (primary->type == PARE_TYPE_I8 && primary->n_dims == 2 && s->schemes[0].tile[0] == 0) {

@@ -153,9 +153,9 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
     uint64_t n_groups = g.row_len / g.group;
     const pare_tensor *order = pare_packed_part(p, module, ".g_idx"), *zeros = NULL, *scales = NULL;
     zeros = pare_packed_matrix(p, module, ".qzeros", PARE_TYPE_I32, n_groups, g.n_rows * s->bits / 32, &st, err);
-    if (zeros != NULL)
+    if (zeros != NULL || st == PARE_ERR_FORMAT) /* all that is missing is listed */
         scales = pare_packed_matrix(p, module, ".scales", PARE_TYPE_NONE, n_groups, g.n_rows, &st, err);
-    if (scales == NULL)
+    if (zeros == NULL || scales == NULL)
         return st;
     g.part[PART_CODES] = *primary;
     g.part[PART_ZEROS] = *zeros;

@@ -19,8 +19,7 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
 {
     const pare_tensor *scales = pare_packed_part(p, module, "_scales");
     if (scales == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s_scales' is missing, which '%s' needs", p->path, module,
-                         primary->name);
+        return pare_packed_lacks(p, module, "_scales", err);
     if (primary->type != PARE_TYPE_U8 || primary->n_dims != 4 || primary->dim[3] != BLOCK_BYTES)
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: tensor '%s' has %" PRIu32 " dimensions of %s, the last of %" PRIu64

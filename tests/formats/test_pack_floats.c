@@ -130,6 +130,21 @@ static float global_scale(const pare_model *folder, const char *module)
     return pare_load_f32le(t->data);
 }
 
+static float peak_of(const pare_model *m, const char *name)
+{
+    const pare_tensor *t = pare_model_find(m, name);
+    pare_error err = {0};
+    float peak = 0;
+    CHECK(t != NULL);
+    size_t n = (size_t)(t->n_rows * t->row_len);
+    float *x = check_malloc(n * sizeof *x);
+    CHECK_OK(pare_tensor_read_f32(t, 0, t->n_rows, x, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        peak = fmaxf(peak, fabsf(x[i]));
+    free(x);
+    return peak;
+}
+
 /* Runtimes unite Q, K and V, and gate and up, of an expert too, and keep one factor: it must be that of all. */
 static void united_matrices_share_a_factor(void **state)
 {
@@ -166,6 +181,9 @@ static void united_matrices_share_a_factor(void **state)
                 print_error("%s and %s\n", pairs[k].a, pairs[k].b);
             CHECK(same == pairs[k].same);
         }
+        float peak = fmaxf(peak_of(&in, "blk.1.attn_q.weight"),
+                           fmaxf(peak_of(&in, "blk.1.attn_k.weight"), peak_of(&in, "blk.1.attn_v.weight")));
+        CHECK(fabsf(global_scale(&raw, "self_attn.q_proj") * peak / (6 * 256) - 1) < 1e-6f);
         pare_model_close(&raw);
         pare_model_close(&in);
     }
@@ -318,12 +336,9 @@ static void lattice_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(packed_again),
-        cmocka_unit_test(united_matrices_share_a_factor),
-        cmocka_unit_test(a_kept_tensor_is_named),
-        cmocka_unit_test(experts_may_need_other_types),
-        cmocka_unit_test(what_a_format_has_not),
-        cmocka_unit_test(nearest_code),
+        cmocka_unit_test(packed_again),           cmocka_unit_test(united_matrices_share_a_factor),
+        cmocka_unit_test(a_kept_tensor_is_named), cmocka_unit_test(experts_may_need_other_types),
+        cmocka_unit_test(what_a_format_has_not),  cmocka_unit_test(nearest_code),
         cmocka_unit_test(lattice_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

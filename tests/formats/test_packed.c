@@ -146,11 +146,12 @@ static void packing_twice_changes_nothing(void **state)
 /* ---- what is bad ---- */
 
 typedef struct change {
-    const char *settings;  /* members that replace those of quantization_config */
-    const char *end;       /* of the tensors that are dropped, or changed: */
-    unsigned cut;          /* by so many rows, or of a vector by elements */
-    int32_t value;         /* their first number becomes this */
-    bool drop, set, as_u8; /* as_u8: their type becomes u8 */
+    const char *settings;        /* members that replace those of quantization_config */
+    const char *end;             /* of the tensors that are dropped, or changed: */
+    unsigned cut;                /* by so many rows, or of a vector by elements */
+    uint32_t value;              /* their first number becomes this, */
+    uint32_t others;             /* and if fill, all others this */
+    bool drop, set, fill, as_u8; /* as_u8: their type becomes u8 */
 } change;
 
 static bool ends_with(const char *text, const char *end)
@@ -166,8 +167,10 @@ static void change_tensor(pare_model *m, pare_tensor *t, const change *c)
     uint8_t *data = pare_arena_alloc(&m->arena, (size_t)t->n_bytes, &err);
     CHECK(data != NULL);
     memcpy(data, t->data, (size_t)t->n_bytes);
+    for (size_t i = 0; c->fill && i < t->n_bytes / 4; i++)
+        pare_store_u32le(data + 4 * i, c->others);
     if (c->set)
-        pare_store_u32le(data, (uint32_t)c->value);
+        pare_store_u32le(data, c->value);
     t->data = data;
     t->dim[0] -= c->cut;
     if (c->as_u8) {
@@ -244,8 +247,13 @@ static void refuses_bad_gptq(void **state)
         {{.settings = "{\"checkpoint_format\":\"marlin\"}"}, PARE_ERR_UNSUPPORTED, "'marlin'"},
         {{.settings = "{\"dynamic\":{\"+:.*q_proj\":{\"bits\":8}}}"}, PARE_ERR_UNSUPPORTED, "q_proj"},
         {{.settings = "{\"quant_method\":\"exotic\"}"}, PARE_ERR_UNSUPPORTED, "'exotic'"},
-        {{.end = "0.mlp.up_proj.scales", .drop = true}, PARE_ERR_FORMAT, "up_proj.scales' is missing"},
-        {{.end = "0.mlp.up_proj.qzeros", .drop = true}, PARE_ERR_FORMAT, "up_proj.qzeros' is missing"},
+        {{.end = "0.mlp.up_proj.scales", .drop = true}, PARE_ERR_FORMAT, "1 tensors"},
+        {{.end = "0.mlp.up_proj.qzeros", .drop = true},
+         PARE_ERR_FORMAT,
+         "missing: 'model.layers.0.mlp.up_proj.qzeros'"},
+        {{.end = ".mlp.up_proj.scales", .drop = true},
+         PARE_ERR_FORMAT,
+         "are missing: 'model.layers.0.mlp.up_proj.scales', 'model.layers.1.mlp.up_proj.scales'"},
         {{.end = "0.mlp.up_proj.qweight", .drop = true}, PARE_ERR_FORMAT, "up_proj.weight"},
         {{.end = "0.mlp.up_proj.scales", .cut = 1}, PARE_ERR_RANGE, "where the settings ask for 4 of 512"},
         {{.end = "0.mlp.up_proj.qzeros", .cut = 1}, PARE_ERR_RANGE, "where the settings ask for 4 of 64"},
@@ -253,7 +261,7 @@ static void refuses_bad_gptq(void **state)
         {{.end = "0.mlp.up_proj.qweight", .as_u8 = true}, PARE_ERR_RANGE, "no matrix of i32"},
         {{.end = "0.mlp.up_proj.g_idx", .cut = 1}, PARE_ERR_RANGE, "255 i32"},
         {{.end = "0.mlp.up_proj.g_idx", .set = true, .value = 4}, PARE_ERR_RANGE, "column 0 is in group 4 of 4"},
-        {{.end = "0.mlp.up_proj.g_idx", .set = true, .value = -1}, PARE_ERR_RANGE, "group -1 of 4"},
+        {{.end = "0.mlp.up_proj.g_idx", .set = true, .value = UINT32_MAX}, PARE_ERR_RANGE, "group -1 of 4"},
     };
     const char *good = pack_demo("gptq", (pare_pack_options){.group = 64}, PARE_TYPE_NONE);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -273,7 +281,9 @@ static void refuses_bad_awq(void **state)
         {{.settings = "{\"version\":\"marlin\"}"}, PARE_ERR_UNSUPPORTED, "'marlin'"},
         {{.settings = "{\"version\":\"gemv\"}"}, PARE_ERR_RANGE, "rows of"},
         {{.settings = "{\"version\":7}"}, PARE_ERR_FORMAT, "version"},
-        {{.end = "1.self_attn.k_proj.scales", .drop = true}, PARE_ERR_FORMAT, "k_proj.scales' is missing"},
+        {{.end = "1.self_attn.k_proj.scales", .drop = true},
+         PARE_ERR_FORMAT,
+         "are missing: 'model.layers.1.self_attn.k_proj.scales'"},
         {{.end = "1.self_attn.k_proj.qzeros", .cut = 2}, PARE_ERR_RANGE, "where the settings ask for 4 of 16"},
         {{.end = "1.self_attn.k_proj.qweight", .cut = 64}, PARE_ERR_RANGE, "k_proj"},
     };
@@ -313,6 +323,54 @@ static void takes_groups_in_any_order(void **state)
     pare_model_close(&m);
 }
 
+/* One zero point decides which block holds all codes. */
+static void zero_points_set_the_type(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *format;
+        pare_pack_options options;
+        const char *end;
+        uint32_t others, value;
+        pare_type type;
+    } rows[] = {
+        {"gptq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x77777777, 0x77777777, PARE_TYPE_Q4_0},
+        {"gptq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x77777777, 0x77777778, PARE_TYPE_Q5_0}, /* 9: codes from -9 */
+        {"gptq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x77777777, 0x77777776, PARE_TYPE_Q5_0}, /* 7: codes to 8 */
+        {"gptq", {.group = 64}, "0.mlp.up_proj.qzeros", 0xffffffff, 0xffffffff, PARE_TYPE_Q5_0}, /* 16, as kernels add
+                                                                                                  */
+        {"awq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x88888888, 0x88888888, PARE_TYPE_Q4_0},
+        {"awq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x88888888, 0x88888889, PARE_TYPE_Q5_0},
+        {"awq", {.group = 64}, "0.mlp.up_proj.qzeros", 0x88888888, 0x88888887, PARE_TYPE_Q5_0},
+        {"compressed-tensors",
+         {.group = 64, .symmetric = -1},
+         "0.mlp.up_proj.weight_zero_point",
+         0x88888888,
+         0x88888888,
+         PARE_TYPE_Q4_0},
+        {"compressed-tensors",
+         {.group = 64, .symmetric = -1},
+         "0.mlp.up_proj.weight_zero_point",
+         0x88888888,
+         0x88788888,
+         PARE_TYPE_Q5_0}, /* of row 5 */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *good = pack_demo(rows[i].format, rows[i].options, PARE_TYPE_NONE), *dir = fresh_path();
+        const change c = {
+            .end = rows[i].end, .fill = true, .others = rows[i].others, .set = true, .value = rows[i].value};
+        pare_model m;
+        pare_error err = {0};
+        write_changed(good, dir, &c);
+        CHECK_OK(pare_hf_open(&m, dir, PARE_OPEN_NO_VOCAB, &err), &err);
+        pare_type type = pare_model_find(&m, "blk.0.ffn_up.weight")->type;
+        if (type != rows[i].type)
+            print_error("row %zu: type %d\n", i, (int)type);
+        CHECK(type == rows[i].type);
+        pare_model_close(&m);
+    }
+}
+
 static void refuses_to_pack_what_does_not_fit(void **state)
 {
     (void)state;
@@ -344,9 +402,13 @@ static void refuses_to_pack_what_does_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folders_come_back),         cmocka_unit_test(packing_twice_changes_nothing),
-        cmocka_unit_test(refuses_bad_gptq),          cmocka_unit_test(refuses_bad_awq),
-        cmocka_unit_test(takes_groups_in_any_order), cmocka_unit_test(refuses_to_pack_what_does_not_fit),
+        cmocka_unit_test(folders_come_back),
+        cmocka_unit_test(packing_twice_changes_nothing),
+        cmocka_unit_test(zero_points_set_the_type),
+        cmocka_unit_test(refuses_bad_gptq),
+        cmocka_unit_test(refuses_bad_awq),
+        cmocka_unit_test(takes_groups_in_any_order),
+        cmocka_unit_test(refuses_to_pack_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

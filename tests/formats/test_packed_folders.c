@@ -140,7 +140,7 @@ typedef struct damage {
 #define Q "model.layers.0.self_attn.q_proj."
 
 static const damage damages[] = {
-    {"ct_w4", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {Q "weight_scale' is missing", Q "weight_packed"}},
+    {"ct_w4", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {"are missing: '" Q "weight_scale'", "1 tensors"}},
     {"ct_w4", Q "weight_scale", {64, 1}, NULL, PARE_ERR_RANGE, {"'group_size' is 32", "groups of 64"}},
     {"ct_w4",
      Q "weight_scale",
@@ -148,7 +148,7 @@ static const damage damages[] = {
      NULL,
      PARE_ERR_RANGE,
      {Q "weight_scale' of 3 rows of 5", "64 rows of 64 weights"}},
-    {"ct_w4", Q "weight_shape", {0}, NULL, PARE_ERR_FORMAT, {Q "weight_shape' is missing", ""}},
+    {"ct_w4", Q "weight_shape", {0}, NULL, PARE_ERR_FORMAT, {"are missing: '" Q "weight_shape'", ""}},
     {"ct_w4", Q "weight_packed", {32, 8}, NULL, PARE_ERR_RANGE, {"64 rows of 64 weights", "32 rows of 8 words"}},
     {"ct_w4",
      NULL,
@@ -194,12 +194,12 @@ static const damage damages[] = {
      {"2 rows of 4 scales", "64 rows of 128"}},
     {"fp8_tile", Q "weight_scale_inv", {0}, NULL, PARE_ERR_FORMAT, {Q "weight' has type f8_e4m3", "no scale"}},
     {"bnb_nf4", Q "weight.absmax", {1, 63}, NULL, PARE_ERR_RANGE, {"63 elements", "expected 64"}},
-    {"bnb_nf4", Q "weight.quant_map", {0}, NULL, PARE_ERR_FORMAT, {"weight.quant_map' is missing", ""}},
+    {"bnb_nf4", Q "weight.quant_map", {0}, NULL, PARE_ERR_FORMAT, {"are missing: '" Q "weight.quant_map'", ""}},
     {"bnb_nf4", Q "weight", {1, 2047}, NULL, PARE_ERR_RANGE, {"2047 bytes", "64 rows of 64"}},
     {"bnb_nf4", Q "weight.quant_state.bitsandbytes__nf4", {0}, NULL, PARE_ERR_FORMAT, {Q "weight'", "quant_state"}},
     {"bnb_nf4_nested", Q "weight.nested_absmax", {1, 0}, NULL, PARE_ERR_RANGE, {"expected 1", "f32"}},
     {"bnb_int8", Q "SCB", {1, 63}, NULL, PARE_ERR_RANGE, {"63 scales", "64 rows of 64 codes"}},
-    {"bitnet", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {"weight_scale' is missing", ""}},
+    {"bitnet", Q "weight_scale", {0}, NULL, PARE_ERR_FORMAT, {"are missing: '" Q "weight_scale'", ""}},
     {"bitnet", NULL, {0}, "{\"linear_class\": \"other\"}", PARE_ERR_UNSUPPORTED, {"linear_class", "'other'"}},
     {"bitnet_auto", NULL, {0}, "{\"quantization_mode\": \"online\"}", PARE_ERR_UNSUPPORTED, {"'online'", "ternary"}},
     {"bitnet", NULL, {0}, "{\"quant_method\": \"exl3\"}", PARE_ERR_UNSUPPORTED, {"EXL3 (ExLlamaV3)", "not decoded"}},
