@@ -184,11 +184,24 @@ static pare_status list_name(name_list *list, const char *name, pare_error *err)
     return pare_buf_printf(&list->text, err, "%s'%s'", list->text.len > 0 ? ", " : "", name);
 }
 
+/* What classes with an output matrix call the model inside of them; a file saved from there has names without it. */
+static const char *const inner[] = {"model.", "transformer.", "gpt_neox.", NULL};
+
+static const pare_tensor *find_inner(const pare_model *raw, const char *name)
+{
+    for (const char *const *p = inner; *p != NULL; p++)
+        if (strncmp(name, *p, strlen(*p)) == 0)
+            return pare_model_find(raw, name + strlen(*p));
+    return NULL;
+}
+
 /* Under this name, or with another leading part that some files have. */
 static const pare_tensor *find_prefixed(const pare_arch *arch, const pare_model *raw, const char *name)
 {
     const char *const *prefix = arch->hf_prefixes;
     const pare_tensor *src = pare_model_find(raw, name);
+    if (src == NULL)
+        src = find_inner(raw, name);
     bool has_prefix = prefix != NULL && strncmp(name, *prefix, strlen(*prefix)) == 0;
     for (const char *const *p = prefix; src == NULL && has_prefix && *++p != NULL;) {
         char other[NAME_BYTES];

@@ -250,10 +250,13 @@ typedef struct pare_arch_weight {
 
 /* What a class of the Hub makes of config.json's sliding_window. */
 typedef enum pare_window_rule {
-    PARE_WINDOW_NONE,    /* it has no window, whatever the config says (llama) */
-    PARE_WINDOW_ALWAYS,  /* in every layer, or where layer_types says so (mistral) */
-    PARE_WINDOW_SWITCHED /* only with use_sliding_window, from layer max_window_layers on, or as layer_types says (qwen)
-                          */
+    PARE_WINDOW_NONE,   /* it has no window, whatever the config says (llama) */
+    PARE_WINDOW_ALWAYS, /* in every layer, or where layer_types says so (mistral) */
+    /* only with use_sliding_window: */
+    PARE_WINDOW_SWITCHED,         /* from layer max_window_layers on, or as layer_types says (qwen2) */
+    PARE_WINDOW_SWITCHED_IN_TURN, /* in layers 0, 2, 4 ... before max_window_layers, or as layer_types says (qwen2_moe)
+                                   */
+    PARE_WINDOW_SWITCHED_ALL      /* in every layer, whatever layer_types says (qwen3_moe) */
 } pare_window_rule;
 
 /* A class of the Hub that this description serves, with what transformers takes for keys that its config.json leaves
@@ -275,12 +278,14 @@ typedef struct pare_hf_class {
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
-    bool head_dim_key;     /* transformers fills in head_dim: key_length and value_length are always written */
-    const char *experts;   /* key of the number of experts: "num_experts"; NULL: a dense model */
-    const char *shared;    /* key of the width of a shared expert; NULL: shared_expert_intermediate_size where every
-                            * model of the family has one, else none (PARE_IF_SHARED) */
-    const char *section;   /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
-    const char *act_alias; /* a further word for the family's activation: "gelu" for what Gemma makes of it */
+    bool head_dim_key;      /* transformers fills in head_dim: key_length and value_length are always written */
+    const char *experts;    /* key of the number of experts: "num_experts"; NULL: a dense model */
+    const char *shared;     /* key of the width of a shared expert; NULL: shared_expert_intermediate_size where every
+                             * model of the family has one, else none (PARE_IF_SHARED) */
+    const char *section;    /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
+    const char *act_alias;  /* a further word for the family's activation: "gelu" for what Gemma makes of it */
+    bool rope_stated;       /* transformers takes a scaling of RoPE where config.json has none: it must have one */
+    const char *act_absent; /* the activation where config.json names none; NULL: the family's */
     pare_expert_score expert_score; /* of this class; USUAL: the family's */
     uint32_t expert_group_best;     /* hparams.expert_group_best; 0: two */
     bool skips_pad_positions;       /* positions of a text count from pad_token_id + 1 */

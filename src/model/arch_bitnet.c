@@ -5,7 +5,7 @@
 
 static const pare_hf_class classes[] = {
     {"BitNetForCausalLM", "bitnet", PARE_WINDOW_NONE,
-     .absent = {.n_ctx = 2048, .norm_eps = 1e-5f, .n_head_kv = 5, .rope_base = 500000.0f}},
+     .absent = {.n_ctx = 2048, .norm_eps = 1e-5f, .n_head_kv = 5, .rope_base = 500000.0f}, .act_absent = "relu2"},
     {0},
 };
 

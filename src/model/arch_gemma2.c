@@ -10,6 +10,10 @@
  * layers. */
 enum { DEFAULT_WINDOW = 4096, LAYERS_27B = 46 };
 
+/* Stock's runtime divides by the caps in any case and takes those of the published models where a key is missing: no
+ * cap is one that no float comes near. */
+#define NO_CAP 1e6f
+
 static const pare_hf_class classes[] = {
     {"Gemma2ForCausalLM", "gemma2", PARE_WINDOW_ALWAYS,
      .absent =
@@ -58,6 +62,8 @@ static pare_status from_config(pare_hparams *hp, const json_t *config, const cha
     if (st == PARE_OK)
         st = pare_config_cap(config, path, "final_logit_softcapping", 30, &hp->final_softcap, err);
     hp->embd_scale = sqrtf((float)hp->n_embd);
+    if (st == PARE_OK)
+        st = pare_config_want_tied(hp, path, err);
     return st == PARE_OK ? pare_query_scalar_from_config(hp, config, path, 256, LAYERS_27B, err) : st;
 }
 
@@ -69,14 +75,18 @@ static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char
     pare_status st = pare_meta_cap(meta, path, "gemma2.attn_logit_softcapping", &hp->attn_softcap, err);
     if (st == PARE_OK)
         st = pare_meta_cap(meta, path, "gemma2.final_logit_softcapping", &hp->final_softcap, err);
+    hp->attn_softcap = hp->attn_softcap < NO_CAP ? hp->attn_softcap : 0;
+    hp->final_softcap = hp->final_softcap < NO_CAP ? hp->final_softcap : 0;
     return st == PARE_OK ? pare_query_scalar_from_meta(hp, meta, path, "gemma2.attention.scale", LAYERS_27B, err) : st;
 }
 
 static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
 {
-    pare_status st = pare_meta_set_f32(meta, "gemma2.attn_logit_softcapping", hp->attn_softcap, err);
+    float attn = hp->attn_softcap > 0 ? hp->attn_softcap : NO_CAP;
+    float final = hp->final_softcap > 0 ? hp->final_softcap : NO_CAP;
+    pare_status st = pare_meta_set_f32(meta, "gemma2.attn_logit_softcapping", attn, err);
     if (st == PARE_OK)
-        st = pare_meta_set_f32(meta, "gemma2.final_logit_softcapping", hp->final_softcap, err);
+        st = pare_meta_set_f32(meta, "gemma2.final_logit_softcapping", final, err);
     return st == PARE_OK ? pare_query_scalar_to_meta(hp, meta, "gemma2.attention.scale", LAYERS_27B, err) : st;
 }
 

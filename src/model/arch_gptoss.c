@@ -18,7 +18,7 @@ static const pare_hf_class classes[] = {
                 .window = 128,
                 .n_expert = 128,
                 .n_expert_used = 4},
-     .head_dim_key = true, .experts = "num_local_experts"},
+     .rope_stated = true, .head_dim_key = true, .experts = "num_local_experts"},
     {0},
 };
 

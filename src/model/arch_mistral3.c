@@ -11,7 +11,7 @@
     .head_dim_key = true
 
 static const pare_hf_class classes[] = {
-    {"Ministral3ForCausalLM", "ministral3", PARE_WINDOW_ALWAYS, ABSENT},
+    {"Ministral3ForCausalLM", "ministral3", PARE_WINDOW_ALWAYS, ABSENT, .rope_stated = true},
     {"Mistral3ForConditionalGeneration", "mistral3", PARE_WINDOW_ALWAYS, ABSENT, .section = "text_config"},
     {0},
 };

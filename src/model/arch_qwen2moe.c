@@ -1,9 +1,11 @@
 /* Qwen 1.5 and 2 with experts: the layers of Qwen 2, each with a router, experts whose weights are not scaled to one,
  * and a gated shared expert. Source: transformers models/qwen2_moe; llama.cpp conversion/qwen.py. */
+#include "core/json.h"
 #include "model/arch.h"
+#include "model/arch_words.h"
 
 static const pare_hf_class classes[] = {
-    {"Qwen2MoeForCausalLM", "qwen2_moe", PARE_WINDOW_SWITCHED,
+    {"Qwen2MoeForCausalLM", "qwen2_moe", PARE_WINDOW_SWITCHED_IN_TURN,
      .absent = {.n_ctx = 32768,
                 .norm_eps = 1e-6f,
                 .n_head_kv = 16,
@@ -22,9 +24,9 @@ static const pare_arch_weight weights[] = {
     {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
     {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
-    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
-    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_REQUIRED},
+    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_GATE_INP, "model.layers.%u.mlp.gate", {PARE_DIM_EXPERT, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
@@ -65,6 +67,20 @@ static const pare_arch_weight weights[] = {
      0},
 };
 
+static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
+{
+    bool found = false;
+    hp->attn_bias = true;
+    return pare_json_bool(config, path, "qkv_bias", &hp->attn_bias, &found, err);
+}
+
+static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
+{
+    static const char *const names[][2] = {{"attention_bias", "qkv_bias"}, {NULL, NULL}};
+    (void)hp;
+    return pare_config_rename(config, names) ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+}
+
 const pare_arch pare_arch_qwen2moe = {
     .name = "qwen2moe",
     .hf_classes = classes,
@@ -72,4 +88,6 @@ const pare_arch pare_arch_qwen2moe = {
     .expert_ff_key = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .from_config = from_config,
+    .to_config = to_config,
 };

@@ -3,12 +3,11 @@
 #include "model/arch.h"
 
 static const pare_hf_class classes[] = {
-    {"Qwen3MoeForCausalLM", "qwen3_moe", PARE_WINDOW_SWITCHED,
+    {"Qwen3MoeForCausalLM", "qwen3_moe", PARE_WINDOW_SWITCHED_ALL,
      .absent = {.n_ctx = 32768,
                 .norm_eps = 1e-6f,
                 .n_head_kv = 4,
                 .window = 4096,
-                .window_first = 28,
                 .n_expert = 128,
                 .n_expert_used = 8,
                 .n_ff_expert = 768},

@@ -127,8 +127,8 @@ static bool lacks_shared(const pare_hf_class *class, const json_t *config)
 static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                 const json_t *config, const char *path, pare_error *err)
 {
-    const char *const k_experts[] = {class->experts, NULL}, *const k_shared[] = {pare_arch_shared_key(arch, class),
-                                                                                 NULL};
+    const char *const k_experts[] = {class->experts, "num_local_experts", "num_experts", "n_routed_experts", NULL};
+    const char *const k_shared[] = {pare_arch_shared_key(arch, class), NULL};
     bool found = false;
     if (class->experts == NULL)
         return PARE_OK;
@@ -176,7 +176,10 @@ static pare_status read_norm_and_act(pare_hparams *hp, const pare_arch *arch, co
                   &hp->norm_eps, &found, err);
     if (st == PARE_OK)
         st = pare_json_str(config, path, spelling(config, k_act), &name, &found, err);
-    if (st == PARE_OK && found && (class->act_alias == NULL || !pare_str_equal(name, class->act_alias)))
+    if (st == PARE_OK && !found && class->act_absent != NULL)
+        name = (pare_str){class->act_absent, strlen(class->act_absent)};
+    if (st == PARE_OK && (found || name.len > 0) &&
+        (class->act_alias == NULL || !pare_str_equal(name, class->act_alias)))
         st = pare_hparams_set_act(hp, arch, name, path, spelling(config, k_act), err);
     hp->act_not_in_gguf = hp->act != 0;
     return st;
@@ -410,6 +413,11 @@ static pare_status read_rope(pare_hparams *hp, const pare_arch *arch, const pare
         st = get_float(config, path, spelling(config, k_partial), 1, &partial, &found, err);
     if (st == PARE_OK)
         st = get_float(config, path, spelling(config, k_theta_window), 1e30, &hp->rope_base_window, &found, err);
+    if (st == PARE_OK && class->rope_stated && (rope == NULL || json_is_null(rope)))
+        return pare_fail(err, PARE_ERR_FORMAT,
+                         "%s: neither 'rope_parameters' nor 'rope_scaling' is there, without which class '%s' has "
+                         "no RoPE that is sure",
+                         path, class->name);
     if (st == PARE_OK && rope != NULL && !json_is_null(rope)) {
         if (!json_is_object(rope))
             return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no object", path, name);
@@ -523,7 +531,7 @@ static json_t *longrope_object(const pare_hparams *hp)
                      "original_max_position_embeddings", (json_int_t)hp->rope_ctx_orig);
 }
 
-static json_t *rope_scaling_object(const pare_hparams *hp)
+static json_t *rope_scaling_object(const pare_hparams *hp, const pare_hf_class *class)
 {
     const pare_rope_llama3 *s = &hp->rope_llama3;
     if (s->factor > 0)
@@ -535,7 +543,7 @@ static json_t *rope_scaling_object(const pare_hparams *hp)
     if (hp->rope_scaling == PARE_ROPE_LONGROPE)
         return longrope_object(hp);
     if (hp->rope_scaling != PARE_ROPE_YARN)
-        return json_null();
+        return class->rope_stated ? json_pack("{s:s}", "rope_type", "default") : json_null();
     json_t *yarn = json_pack("{s:s, s:o}", "rope_type", "yarn", "factor", pare_json_float(hp->rope_factor));
     const struct {
         const char *key;
@@ -594,7 +602,7 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
         {*k_act, json_string(pare_activation_name(pare_arch_act(arch, hp)))},
         {eps, pare_json_float(hp->norm_eps)},
         {*k_theta, pare_json_float(hp->rope_base)},
-        {"rope_scaling", rope_scaling_object(hp)},
+        {"rope_scaling", rope_scaling_object(hp, class)},
         {"tie_word_embeddings", json_boolean(hp->tied_output)},
         {"attention_bias", json_boolean(hp->attn_bias)},
         {"mlp_bias", json_boolean(hp->ffn_bias)},

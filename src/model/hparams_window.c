@@ -62,33 +62,41 @@ static pare_status read_pattern(pare_hparams *hp, const pare_arch *arch, const j
     return PARE_OK;
 }
 
+/* Where neither layer_types nor a pattern says it. first: max_window_layers. */
+static void layers_by_rule(pare_hparams *hp, pare_window_rule rule, uint64_t first)
+{
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        if (rule == PARE_WINDOW_SWITCHED_IN_TURN ? i % 2 == 1 || i >= first : i < first)
+            pare_layers_add(&hp->full, i);
+}
+
 pare_status pare_window_from_config(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                     const json_t *config, const char *path, pare_error *err)
 {
-    bool found = false, on = class->window == PARE_WINDOW_ALWAYS;
+    bool found = false, switched = class->window >= PARE_WINDOW_SWITCHED, on = !switched;
+    bool all = class->window == PARE_WINDOW_SWITCHED_ALL, counted = switched && !all;
     uint64_t window = json_object_get(config, "sliding_window") == NULL ? class->absent.window : 0,
              first = class->absent.window_first;
     const json_t *types = json_object_get(config, "layer_types");
     pare_status st = PARE_OK;
     if (class->window == PARE_WINDOW_NONE)
         return PARE_OK;
-    if (class->window == PARE_WINDOW_SWITCHED)
+    if (switched)
         st = pare_json_bool(config, path, "use_sliding_window", &on, &found, err);
     if (st != PARE_OK || !on)
         return st;
     st = pare_json_u64(config, path, "sliding_window", 1, PARE_MAX_CTX, &window, &found, err);
-    if (st == PARE_OK && class->window == PARE_WINDOW_SWITCHED)
+    if (st == PARE_OK && counted)
         st = pare_json_u64(config, path, "max_window_layers", 0, UINT32_MAX, &first, &found, err);
     hp->window = (uint32_t)window;
     if (st != PARE_OK || window == 0)
         return st;
-    if (types != NULL && !json_is_null(types))
+    if (types != NULL && !json_is_null(types) && !all)
         st = read_layer_types(hp, types, path, err);
     else if (arch->window_period > 0)
         st = read_pattern(hp, arch, config, path, err);
     else
-        for (uint32_t i = 0; i < first && i < hp->n_layer; i++)
-            pare_layers_add(&hp->full, i);
+        layers_by_rule(hp, class->window, first);
     settle(hp);
     hp->window_not_in_gguf = !arch->window_key && hp->window > 0 && hp->window < hp->n_ctx_train;
     return st;

@@ -542,7 +542,7 @@ static const char *make_mixture(const char *class_name, const char *patch, const
     snprintf(text, sizeof text,
              "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"%s\":3,\"num_experts_per_tok\":2,"
              "\"moe_intermediate_size\":6,\"shared_expert_intermediate_size\":10,\"shared_intermediate_size\":10,"
-             "\"norm_topk_prob\":true}",
+             "\"norm_topk_prob\":true,\"rope_scaling\":{\"rope_type\":\"default\"}}",
              class_name, class->model_type, class->experts);
     json_t *config = patched(text), *changes = json_loads(patch, 0, NULL);
     CHECK_OK(pare_hparams_from_config(&hp, arch, config, "mixture", &err), &err);
@@ -578,6 +578,31 @@ static void mixtures_come_back_from_gguf(void **state)
             folder_to_gguf_to_folder(make_mixture(c->name, "{\"norm_topk_prob\":false}", NULL));
         }
     CHECK(n_classes >= 4);
+}
+
+/* A file saved from the model inside of its class: no name has the leading part. */
+static void finds_the_weights_of_the_model_inside(void **state)
+{
+    (void)state;
+    pare_model raw, m;
+    pare_error err = {0};
+    const char *whole = make_mixture("MixtralForCausalLM", "{}", NULL), *names[128], *dir = fresh_path();
+    char path[4500];
+    size_t n_config;
+    CHECK_OK(pare_hf_open(&raw, whole, PARE_OPEN_RAW, &err), &err);
+    for (size_t i = 0; i < raw.n_tensors; i++)
+        names[i] = raw.tensors[i].name + (strncmp(raw.tensors[i].name, "model.", 6) == 0 ? 6 : 0);
+    CHECK(mkdir(dir, 0777) == 0);
+    CHECK_OK(pare_safetensors_write(&raw, names, dir, 0, NULL, &err), &err);
+    snprintf(path, sizeof path, "%s/config.json", whole);
+    uint8_t *config = check_read_file(path, &n_config);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    check_write_file(path, config, n_config);
+    free(config);
+    CHECK_OK(pare_hf_open(&m, dir, 0, &err), &err);
+    CHECK(m.n_tensors > 0 && pare_model_find(&m, "blk.1.ffn_down_exps.weight") != NULL);
+    pare_model_close(&m);
+    pare_model_close(&raw);
 }
 
 static void reads_the_numbers_of_experts(void **state)
@@ -871,6 +896,7 @@ int main(void)
         cmocka_unit_test(folders_come_back_from_gguf),
         cmocka_unit_test(refuses_to_replace_its_input),
         cmocka_unit_test(mixtures_come_back_from_gguf),
+        cmocka_unit_test(finds_the_weights_of_the_model_inside),
         cmocka_unit_test(reads_the_numbers_of_experts),
         cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(refuses_bad_configs),

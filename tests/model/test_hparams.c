@@ -128,6 +128,77 @@ static void reads_windows_of_qwen(void **state)
     }
 }
 
+/* Classes with experts do something else with use_sliding_window. */
+static void reads_windows_of_mixtures(void **state)
+{
+    (void)state;
+#define EXPERTS                                                                                                        \
+    "\"num_experts\":4,\"num_experts_per_tok\":2,"                                                                     \
+    "\"moe_intermediate_size\":8,\"shared_expert_intermediate_size\":8,\"sliding_window\":16,"
+    static const struct {
+        const char *class, *patch;
+        uint32_t windows[4];
+    } rows[] = {
+        {"Qwen3MoeForCausalLM", "{" EXPERTS "\"use_sliding_window\":true,\"max_window_layers\":3}", {16, 16, 16, 16}},
+        {"Qwen3MoeForCausalLM", "{" EXPERTS "\"use_sliding_window\":false}", {0, 0, 0, 0}},
+        {"Qwen2MoeForCausalLM", "{" EXPERTS "\"use_sliding_window\":true}", {16, 0, 16, 0}},
+        {"Qwen2MoeForCausalLM", "{" EXPERTS "\"use_sliding_window\":true,\"max_window_layers\":1}", {16, 0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_hparams hp = read_ok(rows[i].class, rows[i].patch);
+        for (uint32_t layer = 0; layer < 4; layer++)
+            CHECK(pare_layer_window(&hp, layer) == rows[i].windows[layer]);
+    }
+}
+
+/* transformers writes the number of experts under either name, whatever the class calls it. */
+static void reads_counts_of_experts_by_any_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"num_experts", "num_local_experts"};
+    static const char *const classes[] = {"Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM", "OlmoeForCausalLM",
+                                          "MixtralForCausalLM"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (size_t j = 0; j < sizeof classes / sizeof *classes; j++) {
+            char patch[128];
+            snprintf(patch, sizeof patch, "{\"%s\":5,\"num_experts_per_tok\":2}", names[i]);
+            CHECK(read_ok(classes[j], patch).n_expert == 5);
+        }
+}
+
+/* What transformers takes where the config is silent, when it is not what most of the family have. */
+static void knows_what_silence_means(void **state)
+{
+    (void)state;
+    pare_hparams hp = read_ok("BitNetForCausalLM", "{}");
+    CHECK(pare_arch_act(pare_arch_find("bitnet"), &hp) == PARE_ACT_RELU2);
+    hp = read_ok("BitNetForCausalLM", "{\"hidden_act\":\"silu\"}");
+    CHECK(pare_arch_act(pare_arch_find("bitnet"), &hp) == PARE_ACT_SILU);
+    refused("GptOssForCausalLM", "{" EXPERTS "\"rope_theta\":150000}", PARE_ERR_FORMAT, "rope_scaling");
+    refused("GptOssForCausalLM", "{" EXPERTS "\"rope_scaling\":null}", PARE_ERR_FORMAT, "rope_scaling");
+    refused("Gemma2ForCausalLM", "{\"tie_word_embeddings\":false}", PARE_ERR_UNSUPPORTED, "tie_word_embeddings");
+    CHECK(read_ok("Qwen2MoeForCausalLM", "{" EXPERTS "\"norm_topk_prob\":false}").attn_bias);
+    CHECK(!read_ok("Qwen2MoeForCausalLM", "{" EXPERTS "\"qkv_bias\":false}").attn_bias);
+}
+#undef EXPERTS
+
+/* Stock divides by Gemma 2's caps in any case: none is a very large one, and none again when it is read. */
+static void writes_caps_that_stock_can_divide_by(void **state)
+{
+    (void)state;
+    const pare_arch *arch = pare_arch_find("gemma2");
+    pare_hparams hp = read_ok("Gemma2ForCausalLM", "{\"attn_logit_softcapping\":null}"), again = hp;
+    pare_meta meta = {0};
+    pare_error err = {0};
+    double cap = 0;
+    CHECK_OK(arch->to_meta(&hp, &meta, &err), &err);
+    CHECK_OK(pare_meta_f64(&meta, "m", "gemma2.attn_logit_softcapping", &cap, NULL, &err), &err);
+    CHECK(hp.attn_softcap == 0.0f && cap >= 1e5);
+    CHECK_OK(arch->from_meta(&again, &meta, "m", &err), &err);
+    CHECK(again.attn_softcap == 0.0f && again.final_softcap == 30.0f);
+    pare_meta_close(&meta);
+}
+
 static void refuses_bad_windows(void **state)
 {
     (void)state;
@@ -150,7 +221,8 @@ static void refuses_bad_windows(void **state)
  * cannot say all of those below, and its fixture in tests/families must do. */
 static const char *further_keys(const pare_arch *arch)
 {
-    static const char *const rows[][2] = {{"gptj", NULL}, {"nomic-bert", NULL}, {"gemma4", NULL}, {"gemma3n", ",\"num_kv_shared_layers\":0"}};
+    static const char *const rows[][2] = {
+        {"gptj", NULL}, {"nomic-bert", NULL}, {"gemma4", NULL}, {"gemma3n", ",\"num_kv_shared_layers\":0"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(arch->name, rows[i][0]) == 0)
             return rows[i][1];
@@ -227,6 +299,10 @@ int main(void)
         cmocka_unit_test(reads_yarn_and_llama3),
         cmocka_unit_test(derives_head_sizes),
         cmocka_unit_test(reads_windows_of_qwen),
+        cmocka_unit_test(reads_windows_of_mixtures),
+        cmocka_unit_test(reads_counts_of_experts_by_any_name),
+        cmocka_unit_test(knows_what_silence_means),
+        cmocka_unit_test(writes_caps_that_stock_can_divide_by),
         cmocka_unit_test(refuses_bad_windows),
         cmocka_unit_test(goes_round_for_every_family),
         cmocka_unit_test(writes_what_transformers_reads),
