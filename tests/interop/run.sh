@@ -25,3 +25,10 @@ if "$python" -c 'import gptqmodel, transformers' 2>/dev/null; then
 else
     echo "SKIP packed folders in transformers: gptqmodel and transformers are not installed (PARE_GPTQMODEL_PYTHON)"
 fi
+# torch is large: only where it is installed already.
+python=${PARE_TRANSFORMERS_PYTHON:-$venv/bin/python}
+if "$python" -c 'import torch, transformers' 2>/dev/null; then
+    "$python" tests/interop/transformers_check.py "$pare" tests/families/*/ "${PARE_SHARED:-../shared}"/oracle/models/*/
+else
+    echo "SKIP folders in transformers: torch and transformers are not installed (PARE_TRANSFORMERS_PYTHON)"
+fi
