@@ -19,6 +19,14 @@ static struct {
 } listed[MAX_LISTED];
 static pthread_mutex_t listed_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Bytes of one map that were released and whose pages have not gone yet: neighbours go together, because each time
+ * interrupts the other cores. first == end: none. */
+enum { RELEASED_BYTES = 4 << 20 };
+static struct {
+    uintptr_t first, end;
+} released;
+static pthread_mutex_t released_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void list_map(const pare_map *m)
 {
     pthread_mutex_lock(&listed_lock);
@@ -91,23 +99,53 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
     return st;
 }
 
+/* What was released of a map that goes: another one, or memory that no file holds, may come to lie there. */
+static void forget_released(const pare_map *m)
+{
+    uintptr_t at = (uintptr_t)m->data;
+    pthread_mutex_lock(&released_lock);
+    if (released.first < at + (uintptr_t)m->size && at < released.end)
+        released.first = released.end = 0;
+    pthread_mutex_unlock(&released_lock);
+}
+
 void pare_map_close(pare_map *m)
 {
     if (m->data != NULL) {
         unlist_map(m);
+        forget_released(m);
         munmap((void *)(uintptr_t)m->data, (size_t)m->size);
     }
     free(m->path);
     *m = (pare_map){0};
 }
 
+static void drop_released(void)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (released.first + page - 1) / page * page, end = released.end / page * page;
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+    released.first = released.end = 0;
+}
+
 void pare_map_release(const void *data, size_t n)
 {
     uint64_t offset;
+    uintptr_t first = (uintptr_t)data, end = first + n;
     if (pare_map_find(data, &offset) == NULL)
         return; /* dropping pages that no file holds would lose them */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)data;
-    uintptr_t first = (start + page - 1) / page * page, end = (start + n) / page * page;
-    if (first < end)
-        madvise((void *)first, end - first, MADV_DONTNEED);
+    pthread_mutex_lock(&released_lock);
+    if (first > released.end || end < released.first)
+        drop_released();
+    if (released.first == released.end) {
+        released.first = first;
+        released.end = end;
+    } else {
+        released.first = first < released.first ? first : released.first;
+        released.end = end > released.end ? end : released.end;
+    }
+    if (released.end - released.first >= RELEASED_BYTES)
+        drop_released();
+    pthread_mutex_unlock(&released_lock);
 }

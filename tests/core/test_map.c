@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,6 +82,72 @@ static void finds_the_map_of_an_address(void **state)
     CHECK(pare_map_find(inside, &offset) == NULL);
 }
 
+/* How many of n pages from data on are in memory. */
+static size_t resident(const uint8_t *data, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), found = 0;
+    char line[256];
+    unsigned long first, end, kib;
+    bool ours = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    CHECK(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
+            ours = first <= (uintptr_t)data && (uintptr_t)data < end;
+        else if (ours && sscanf(line, "Rss: %lu kB", &kib) == 1)
+            found = kib * 1024 / page;
+    }
+    fclose(f);
+    CHECK(found <= n);
+    return found;
+}
+
+static uint32_t sum_of(const uint8_t *data, size_t n)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum = sum * 31 + data[i];
+    return sum;
+}
+
+/* Released bytes leave memory, many pieces or one, and are the file's when they are read again. What is released of a
+ * map that is closed is forgotten: memory of another kind may lie there. */
+static void released_pages_go_and_come_back(void **state)
+{
+    (void)state;
+    enum { PIECE = 10000, N = 900, PAGES = 2197 };
+    char path[512], other[512];
+    pare_map m, small;
+    pare_error err = {0};
+    uint8_t *data = check_malloc((size_t)PIECE * N);
+    for (size_t i = 0; i < (size_t)PIECE * N; i++)
+        data[i] = (uint8_t)(i * 7 + i / 1000);
+    snprintf(path, sizeof path, "%s/large", temp_dir());
+    check_write_file(path, data, (size_t)PIECE * N);
+    snprintf(other, sizeof other, "%s/small", temp_dir());
+    check_write_file(other, data, PIECE);
+    CHECK_OK(pare_map_open(&m, path, &err), &err);
+    uint32_t sum = sum_of(m.data, (size_t)m.size);
+    CHECK(sum == sum_of(data, (size_t)m.size) && resident(m.data, PAGES + 1) > PAGES / 2);
+    for (size_t i = 0; i < N; i++)
+        pare_map_release(m.data + i * PIECE, PIECE);
+    CHECK(resident(m.data, PAGES + 1) < PAGES / 2 + 100); /* but for the last few MiB, which wait for more */
+    CHECK(sum_of(m.data, (size_t)m.size) == sum);
+    pare_map_release(m.data, PIECE); /* waits */
+    uint8_t *at = (uint8_t *)(uintptr_t)m.data;
+    size_t size = (size_t)m.size;
+    pare_map_close(&m);
+    uint8_t *own = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    CHECK(own == at);
+    memset(own, 5, size);
+    CHECK_OK(pare_map_open(&small, other, &err), &err);
+    pare_map_release(small.data, PIECE); /* no neighbour: what waited would go now */
+    CHECK(own[0] == 5 && own[4096] == 5);
+    pare_map_close(&small);
+    munmap(own, size);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -88,6 +155,7 @@ int main(void)
         cmocka_unit_test(an_empty_file_has_no_bytes),
         cmocka_unit_test(refuses_what_is_no_regular_file),
         cmocka_unit_test(finds_the_map_of_an_address),
+        cmocka_unit_test(released_pages_go_and_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
