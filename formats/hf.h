@@ -15,6 +15,7 @@ typedef struct pare_hf_write_options {
     uint64_t shard_bytes;         /* 0: 5 GB, the Hub's custom */
     const pare_pack_format *pack; /* how matrices of the layers are packed; NULL: they are not */
     pare_pack_options pack_options;
+    bool quiet; /* do not warn of matrices that stay floats since the format cannot hold them: it was done */
 } pare_hf_write_options;
 
 /* Write m (known architecture) as a Hub folder: tensors that are plain floats keep their type, quantized ones are

@@ -27,8 +27,7 @@ typedef struct writer {
     pare_type type;  /* for weights that are no plain floats */
     const char *dir; /* the temporary folder */
     size_t n_seen;   /* tensors of m that have a form on the Hub */
-    pare_pack pack;  /* how the matrices of the layers are packed, */
-    size_t n_packed; /* and how many */
+    pare_pack pack;  /* how the matrices of the layers are packed */
 } writer;
 
 /* ---- tensors ---- */
@@ -207,34 +206,22 @@ static pare_status add_made(writer *w, const pare_arch_weight *weight, uint32_t 
                             const pare_tensor *t, pare_error *err)
 {
     static const char end[] = ".weight";
-    pare_tensor plain = *t, made;
-    char module[NAME_BYTES];
-    int n = (int)strlen(t->name) - (int)strlen(end);
-    bool has_end = n > 0 && strcmp(t->name + n, end) == 0;
+    size_t n = strlen(t->name), k = strlen(end);
+    bool has_end = n > k && strcmp(t->name + n - k, end) == 0;
+    pare_pack_entry entry = {.tensor = *t};
     if (w->pack.format == NULL)
         return pare_model_add(&w->hub, t, NULL, err);
-    snprintf(module, sizeof module, "%.*s", n, t->name);
-    plain.name = pare_arena_copy(&w->hub.arena, t->name, strlen(t->name), err); /* outlives this call, in messages */
-    if (plain.name == NULL)
+    entry.tensor.name = pare_arena_copy(&w->hub.arena, t->name, n, err); /* outlives this call, in messages */
+    if (entry.tensor.name == NULL)
         return PARE_ERR_MEMORY;
-    w->pack.united = unite_number(w, weight->id, layer, expert);
-    if (!bias && t->n_dims == 3 && weight->map == PARE_MAP_TRANSPOSE && packs_rows(w, t)) {
-        w->n_packed++;
-        return w->pack.format->add_experts(&w->hub, &plain, plain.name, err);
-    }
-    if (w->pack.format->add != NULL && has_end && is_linear(w, weight, bias, t)) {
-        w->n_packed++;
-        return w->pack.format->add(&w->pack, &w->hub, &plain, module, err);
-    }
-    pare_status st = PARE_OK;
-    if (has_end && pare_weight_per_layer(weight->id) && t->n_dims == 2)
-        st = pare_buf_printf(&w->pack.kept, err, "%s\n", module);
-    if (st == PARE_OK)
-        st = cast_to(w, &made, &plain, w->type, err);
-    if (st != PARE_OK)
-        return st;
-    made.name = plain.name;
-    return pare_model_add(&w->hub, &made, NULL, err);
+    if (!bias && t->n_dims == 3 && weight->map == PARE_MAP_TRANSPOSE && packs_rows(w, t))
+        entry.kind = PARE_PACK_EXPERTS;
+    else if (w->pack.format->add != NULL && has_end && is_linear(w, weight, bias, t))
+        entry.kind = PARE_PACK_MATRIX;
+    entry.united = unite_number(w, weight->id, layer, expert);
+    entry.of_experts = weight->dim[0] == PARE_DIM_EXPERT;
+    entry.listed = has_end && pare_weight_per_layer(weight->id) && t->n_dims == 2;
+    return pare_pack_note(&w->pack, &entry, err);
 }
 
 /* Add one tensor of the Hub: src, or matrix `expert` of it, in the type and under the name that it has there. */
@@ -364,6 +351,8 @@ static pare_status map_tensors(writer *w, pare_error *err)
         st =
             pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu of %zu tensors have no name in a folder of architecture '%s'",
                       w->m->path, w->m->n_tensors - w->n_seen, w->m->n_tensors, arch->name);
+    if (st == PARE_OK && w->pack.format != NULL)
+        st = pare_pack_all(&w->pack, &w->hub, w->type, err);
     if (st == PARE_OK && w->pack.format != NULL && w->pack.format->finish != NULL)
         st = w->pack.format->finish(&w->hub, err);
     return st;
@@ -652,16 +641,18 @@ static pare_status plan_folder(writer *w, const pare_model *m, pare_type dtype, 
         st = complete_hparams(w, err);
     if (st == PARE_OK)
         st = map_tensors(w, err);
-    if (st == PARE_OK && w->pack.format != NULL && w->n_packed == 0)
+    if (st == PARE_OK && w->pack.format != NULL && w->pack.n_packed == 0)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: architecture '%s' has no matrix that '%s' packs", m->path,
                        m->arch->name, w->pack.format->name);
+    if (st == PARE_OK && !options->quiet)
+        st = pare_pack_tell(&w->pack, m->path, err);
     return st;
 }
 
 static void writer_close(writer *w)
 {
     pare_model_close(&w->hub);
-    pare_buf_close(&w->pack.kept);
+    pare_pack_close(&w->pack);
 }
 
 pare_status pare_hf_size(const pare_model *m, pare_type dtype, const pare_hf_write_options *options, uint64_t *n_bytes,

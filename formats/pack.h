@@ -1,7 +1,7 @@
 /* formats/pack.h - the door through which weights go out packed: formats/packed.h the other way round
  *
- * The writer of folders hands over the matrices of the layers, in the order of rows that the Hub has; a format makes
- * the tensors that stand for each, and says in config.json how they are to be read.
+ * The writer of folders notes all tensors, in the order of rows that the Hub has; a format makes those that stand for
+ * each matrix of a layer that it can hold, and says in config.json how they are to be read.
  *
  * To add a format: a file pack_<format>.c with a pare_pack_format, its name below, in the table of pack.c and among the
  * choices of --format (src/cmd/options.c). The formats: docs/formats/PACKED.md. */
@@ -20,13 +20,31 @@ typedef struct pare_pack_options {
     int symmetric; /* 1, or -1: with zero points */
 } pare_pack_options;
 
+typedef enum pare_pack_kind {
+    PARE_PACK_FLOATS,  /* stays so */
+    PARE_PACK_MATRIX,  /* of a linear layer: for pare_pack_format.add */
+    PARE_PACK_EXPERTS, /* of a layer in one tensor: for add_experts */
+} pare_pack_kind;
+
+/* A tensor of the folder, complete but for packing. */
+typedef struct pare_pack_entry {
+    pare_tensor tensor; /* name and rows are the Hub's; the name outlives the folder */
+    pare_pack_kind kind;
+    uint64_t united; /* the same for matrices that runtimes unite into one (Q, K and V; gate and up), 0: it is alone */
+    bool of_experts; /* one of several experts' */
+    bool listed;     /* matrix of a layer: readers are told that it stays floats */
+    bool unfit;      /* a matrix that the options do not divide, or that is united with one */
+} pare_pack_entry;
+
 /* Weights on their way into a folder. */
 typedef struct pare_pack {
     const struct pare_pack_format *format; /* NULL: nothing is packed */
     pare_pack_options options;             /* completed by the format */
-    pare_buf kept;                         /* modules of the layers that stay floats, one a line */
-    uint64_t united; /* of the matrix that is being added: a number that it has in common with those that runtimes
-                        unite with it into one matrix (Q, K and V; gate and up), 0: it is alone */
+    pare_buf kept, packed;                 /* modules of the layers that stay floats, and the others: one a line */
+    size_t n_packed, n_unfit;
+    uint64_t united; /* of the matrix that is being added */
+    pare_pack_entry *entries;
+    size_t n_entries, cap_entries;
 } pare_pack;
 
 typedef struct pare_pack_format {
@@ -36,8 +54,11 @@ typedef struct pare_pack_format {
     /* Complete the options. Errors: PARE_ERR_USAGE (what the format does not have). */
     pare_status (*check)(pare_pack_options *options, pare_error *err);
 
-    /* Add to hub the tensors that stand for a matrix of a layer, <module>.weight. They are made while they are read
-     * (formats/pack_rows.h). Errors: PARE_ERR_RANGE (a shape that the options do not divide), PARE_ERR_MEMORY. */
+    /* Whether the options divide the shape of a matrix: PARE_ERR_RANGE if not. NULL: all can be packed. */
+    pare_status (*fits)(const pare_pack *pack, const pare_tensor *weight, pare_error *err);
+
+    /* Add to hub the tensors that stand for a matrix of a layer that fits, <module>.weight. They are made while they
+     * are read (formats/pack_rows.h). Errors: PARE_ERR_MEMORY. */
     pare_status (*add)(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err);
 
@@ -55,13 +76,28 @@ typedef struct pare_pack_format {
 /* NULL: there is none. */
 const pare_pack_format *pare_pack_find(const char *name);
 
-/* A new array of the modules in pack->kept, behind `first` unless that is NULL. NULL: no memory. */
-json_t *pare_pack_kept(const pare_pack *pack, const char *first);
+/* Note a tensor of the folder, in their order there. Errors: PARE_ERR_MEMORY. */
+pare_status pare_pack_note(pare_pack *pack, const pare_pack_entry *entry, pare_error *err);
 
-/* Columns of a group of this weight. Errors: PARE_ERR_RANGE: the row is no multiple of it, or it is none of `unit`
- * columns. */
-pare_status pare_pack_group(const pare_pack *pack, const pare_tensor *weight, uint64_t unit, uint64_t *group,
-                            pare_error *err);
+/* Add to hub what the noted tensors are. Matrices that the options do not divide stay floats, together with those that
+ * are united with them. Floats are cast to type.
+ * Errors: PARE_ERR_RANGE: one of several experts, which readers take all or none of, or all matrices would have to stay
+ * floats; PARE_ERR_MEMORY. */
+pare_status pare_pack_all(pare_pack *pack, pare_model *hub, pare_type type, pare_error *err);
+
+/* Warn of the matrices that stay floats since the options do not divide them. */
+pare_status pare_pack_tell(const pare_pack *pack, const char *path, pare_error *err);
+
+void pare_pack_close(pare_pack *pack);
+
+/* A new array of the modules in `lines`, behind `first` unless that is NULL. NULL: no memory. */
+json_t *pare_pack_modules(const pare_buf *lines, const char *first);
+
+/* Columns of a group of this weight. */
+uint64_t pare_pack_group(const pare_pack *pack, const pare_tensor *weight);
+
+/* Whether rows are made of groups, and these of `unit` columns: PARE_ERR_RANGE if not. */
+pare_status pare_pack_check_group(const pare_pack *pack, const pare_tensor *weight, uint64_t unit, pare_error *err);
 
 /* Add <module><end>, t with this shape and type, to hub. */
 pare_status pare_pack_add(pare_model *hub, const pare_tensor *t, const char *module, const char *end, pare_error *err);

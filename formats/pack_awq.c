@@ -38,22 +38,25 @@ static void put_scale(const pare_tensor *t, const pare_pack_item *item, uint8_t 
     pare_store_u16le(whole + item->group * t->row_bytes + 2 * item->row, item->fit.d);
 }
 
+static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_error *err)
+{
+    if (weight->n_rows % 8 != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "tensor '%s': %" PRIu64 " rows, which AWQ packs by eight, are no multiple", weight->name,
+                         weight->n_rows);
+    return pare_pack_check_group(pack, weight, 32, err);
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
     bool symmetric = pack->options.symmetric > 0;
     pare_group_shape shape = {4, symmetric ? 8 : 0, symmetric ? 8 : 15};
-    uint64_t in = weight->row_len, out = weight->n_rows, group = 0;
-    pare_status st = pare_pack_group(pack, weight, 32, &group, err);
-    if (st == PARE_OK && out % 8 != 0)
-        st = pare_fail(err, PARE_ERR_RANGE, "tensor '%s': %" PRIu64 " rows, which AWQ packs by eight, are no multiple",
-                       weight->name, out);
-    if (st != PARE_OK)
-        return st;
+    uint64_t in = weight->row_len, out = weight->n_rows, group = pare_pack_group(pack, weight);
     pare_tensor codes = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in, out / 8}},
                 zeros = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in / group, out / 8}},
                 scales = {.type = PARE_TYPE_F16, .n_dims = 2, .dim = {in / group, out}};
-    st = pare_pack_rows(hub, &codes, weight, group, &shape, put_codes, err);
+    pare_status st = pare_pack_rows(hub, &codes, weight, group, &shape, put_codes, err);
     if (st == PARE_OK)
         st = pare_pack_add(hub, &codes, module, ".qweight", err);
     if (st == PARE_OK)
@@ -68,10 +71,10 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
 static json_t *settings(const pare_pack *pack)
 {
     const pare_pack_options *o = &pack->options;
-    json_t *kept = pack->kept.len > 0 ? pare_pack_kept(pack, "lm_head") : json_null();
+    json_t *kept = pack->kept.len > 0 ? pare_pack_modules(&pack->kept, "lm_head") : json_null();
     return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o}", "quant_method", "awq", "version", "gemm", "bits", (int)o->bits,
                      "group_size", (json_int_t)o->group, "zero_point", 1, "modules_to_not_convert", kept);
 }
 
 const pare_pack_format pare_pack_awq = {
-    .name = "awq", .dtype = PARE_TYPE_F16, .check = check, .add = add, .settings = settings};
+    .name = "awq", .dtype = PARE_TYPE_F16, .check = check, .fits = fits, .add = add, .settings = settings};

@@ -182,16 +182,18 @@ static pare_status add_shape(pare_model *hub, const making *m, const char *modul
     return st == PARE_OK ? pare_pack_add(hub, &t, module, ".weight_shape", err) : st;
 }
 
+static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_error *err)
+{
+    return pare_pack_check_group(pack, weight, 32 / pack->options.bits, err);
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
     unsigned bits = pack->options.bits;
     bool symmetric = pack->options.symmetric > 0;
     int middle = 1 << (bits - 1);
-    uint64_t out = weight->n_rows, group = 0, per_word = 32 / bits;
-    pare_status st = pare_pack_group(pack, weight, per_word, &group, err);
-    if (st != PARE_OK)
-        return st;
+    uint64_t out = weight->n_rows, group = pare_pack_group(pack, weight), per_word = 32 / bits;
     making *m = pare_arena_alloc(&hub->arena, sizeof *m, err);
     if (m == NULL)
         return PARE_ERR_MEMORY;
@@ -199,7 +201,8 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
                   .group = group,
                   .shape = {(int)bits, symmetric ? middle : 0, symmetric ? middle : 2 * middle - 1}};
     uint64_t groups = weight->row_len / group;
-    st = add_part(hub, m, module, ".weight_packed", read_codes, PARE_TYPE_I32, out, weight->row_len / per_word, err);
+    pare_status st =
+        add_part(hub, m, module, ".weight_packed", read_codes, PARE_TYPE_I32, out, weight->row_len / per_word, err);
     if (st == PARE_OK)
         st = add_part(hub, m, module, ".weight_scale", read_scales, PARE_TYPE_F16, out, groups, err);
     if (st == PARE_OK && !symmetric)
@@ -210,7 +213,7 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
 
 json_t *pare_compressed_settings(const pare_pack *pack, const char *format, json_t *weights)
 {
-    json_t *kept = pare_pack_kept(pack, "lm_head");
+    json_t *kept = pare_pack_modules(&pack->kept, "lm_head");
     if (weights == NULL || kept == NULL) {
         json_decref(weights);
         json_decref(kept);
@@ -233,5 +236,9 @@ static json_t *settings(const pare_pack *pack)
     return pare_compressed_settings(pack, "pack-quantized", weights);
 }
 
-const pare_pack_format pare_pack_compressed = {
-    .name = "compressed-tensors", .dtype = PARE_TYPE_F16, .check = check, .add = add, .settings = settings};
+const pare_pack_format pare_pack_compressed = {.name = "compressed-tensors",
+                                               .dtype = PARE_TYPE_F16,
+                                               .check = check,
+                                               .fits = fits,
+                                               .add = add,
+                                               .settings = settings};

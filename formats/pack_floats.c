@@ -225,14 +225,29 @@ static pare_status share_factors(pare_model *hub, pare_error *err)
     return PARE_OK;
 }
 
-static making *start(pare_model *hub, const pare_tensor *weight, uint64_t unit, pare_status *st, pare_error *err)
+static pare_status check_columns(const pare_tensor *weight, uint64_t unit, pare_error *err)
 {
-    if (weight->row_len % unit != 0) {
-        *st = pare_fail(err, PARE_ERR_RANGE,
-                        "tensor '%s': its rows of %" PRIu64 " columns are not made of groups of %" PRIu64, weight->name,
-                        weight->row_len, unit);
-        return NULL;
-    }
+    if (weight->row_len % unit == 0)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_RANGE,
+                     "tensor '%s': its rows of %" PRIu64 " columns are not made of groups of %" PRIu64, weight->name,
+                     weight->row_len, unit);
+}
+
+static pare_status fits_nvfp4(const pare_pack *pack, const pare_tensor *weight, pare_error *err)
+{
+    (void)pack;
+    return check_columns(weight, NVFP4_SUB, err);
+}
+
+static pare_status fits_mxfp4(const pare_pack *pack, const pare_tensor *weight, pare_error *err)
+{
+    (void)pack;
+    return check_columns(weight, pare_type_get(PARE_TYPE_MXFP4)->block_len, err);
+}
+
+static making *start(pare_model *hub, const pare_tensor *weight, pare_status *st, pare_error *err)
+{
     making *m = pare_arena_alloc(&hub->arena, sizeof *m, err);
     *st = m != NULL ? PARE_OK : PARE_ERR_MEMORY;
     if (m != NULL)
@@ -256,7 +271,7 @@ static pare_status add_fp8(const pare_pack *pack, pare_model *hub, const pare_te
 {
     pare_status st;
     uint64_t out = weight->n_rows, in = weight->row_len;
-    const making *m = start(hub, weight, 1, &st, err);
+    const making *m = start(hub, weight, &st, err);
     (void)pack;
     pare_tensor codes = {.type = PARE_TYPE_F8_E4M3, .n_dims = 2, .dim = {out, in}, .read = read_f8},
                 scales = {.type = PARE_TYPE_F32, .n_dims = 2, .dim = {out, 1}, .read = read_f8};
@@ -270,7 +285,7 @@ static pare_status add_nvfp4(const pare_pack *pack, pare_model *hub, const pare_
 {
     pare_status st;
     uint64_t out = weight->n_rows, in = weight->row_len;
-    making *m = start(hub, weight, NVFP4_SUB, &st, err);
+    making *m = start(hub, weight, &st, err);
     if (m == NULL)
         return st;
     m->factor = (pare_pack_factor){.weight = &m->weight, .united = pack->united};
@@ -293,7 +308,7 @@ static pare_status add_mxfp4(const pare_pack *pack, pare_model *hub, const pare_
 {
     pare_status st;
     uint64_t out = weight->n_rows, in = weight->row_len, len = pare_type_get(PARE_TYPE_MXFP4)->block_len;
-    const making *m = start(hub, weight, len, &st, err);
+    const making *m = start(hub, weight, &st, err);
     (void)pack;
     pare_tensor codes = {.type = PARE_TYPE_U8, .n_dims = 2, .dim = {out, in / 2}, .read = read_mxfp4_codes},
                 scales = {.type = PARE_TYPE_U8, .n_dims = 2, .dim = {out, in / len}, .read = read_mxfp4_scales};
@@ -334,8 +349,13 @@ const pare_pack_format pare_pack_fp8 = {
 const pare_pack_format pare_pack_nvfp4 = {.name = "nvfp4",
                                           .dtype = PARE_TYPE_NONE,
                                           .check = check_nvfp4,
+                                          .fits = fits_nvfp4,
                                           .add = add_nvfp4,
                                           .finish = share_factors,
                                           .settings = nvfp4_settings};
-const pare_pack_format pare_pack_mxfp4 = {
-    .name = "mxfp4", .dtype = PARE_TYPE_NONE, .check = check_mxfp4, .add = add_mxfp4, .settings = mxfp4_settings};
+const pare_pack_format pare_pack_mxfp4 = {.name = "mxfp4",
+                                          .dtype = PARE_TYPE_NONE,
+                                          .check = check_mxfp4,
+                                          .fits = fits_mxfp4,
+                                          .add = add_mxfp4,
+                                          .settings = mxfp4_settings};

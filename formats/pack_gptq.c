@@ -89,6 +89,14 @@ static pare_status make_order(pare_model *hub, pare_tensor *t, uint64_t group, p
     return pare_tensor_set_shape(t, hub->path, err);
 }
 
+static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_error *err)
+{
+    if (weight->n_rows * pack->options.bits % 32 != 0)
+        return pare_fail(err, PARE_ERR_RANGE, "tensor '%s': %" PRIu64 " rows: zero points of %u bits do not fill words",
+                         weight->name, weight->n_rows, pack->options.bits);
+    return pare_pack_check_group(pack, weight, 32, err);
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
@@ -96,18 +104,12 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
     int middle = 1 << (bits - 1), top = 2 * middle - 1;
     bool symmetric = pack->options.symmetric > 0;
     pare_group_shape shape = {(int)bits, symmetric ? middle : 1, symmetric ? middle : top};
-    uint64_t in = weight->row_len, out = weight->n_rows, group = 0;
-    pare_status st = pare_pack_group(pack, weight, 32, &group, err);
-    if (st == PARE_OK && out * bits % 32 != 0)
-        st = pare_fail(err, PARE_ERR_RANGE, "tensor '%s': %" PRIu64 " rows: zero points of %u bits do not fill words",
-                       weight->name, out, bits);
-    if (st != PARE_OK)
-        return st;
+    uint64_t in = weight->row_len, out = weight->n_rows, group = pare_pack_group(pack, weight);
     pare_tensor codes = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in * bits / 32, out}},
                 zeros = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in / group, out * bits / 32}},
                 scales = {.type = PARE_TYPE_F16, .n_dims = 2, .dim = {in / group, out}},
                 order = {.type = PARE_TYPE_I32, .n_dims = 1, .dim = {in}};
-    st = pare_pack_rows(hub, &codes, weight, group, &shape, put_codes, err);
+    pare_status st = pare_pack_rows(hub, &codes, weight, group, &shape, put_codes, err);
     if (st == PARE_OK)
         st = pare_pack_add(hub, &codes, module, ".qweight", err);
     if (st == PARE_OK)
@@ -124,10 +126,12 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
     return st == PARE_OK ? pare_pack_add(hub, &order, module, ".g_idx", err) : st;
 }
 
-/* Modules that stay floats, as GPTQModel and vLLM ask for it: a regular expression behind "-:" each. */
+/* Modules that stay floats, as GPTQModel and vLLM ask for it: a regular expression behind "-:" each. Optimum knows
+ * nothing of these, and vLLM looks for them under the names of united matrices, so where more than the routers stay
+ * floats, all modules that are packed are listed too: [[name, ...]], as Optimum has it. */
 static bool put_kept(json_t *doc, const pare_pack *pack)
 {
-    json_t *list = pare_pack_kept(pack, NULL), *name, *rules = json_object();
+    json_t *list = pare_pack_modules(&pack->kept, NULL), *name, *rules = json_object();
     size_t i;
     bool ok = list != NULL && rules != NULL;
     json_array_foreach(list, i, name)
@@ -138,6 +142,9 @@ static bool put_kept(json_t *doc, const pare_pack *pack)
     }
     if (ok && json_object_size(rules) > 0)
         ok = json_object_set(doc, "dynamic", rules) == 0;
+    if (ok && pack->n_unfit > 0)
+        ok = json_object_set_new(doc, "modules_in_block_to_quantize",
+                                 json_pack("[o]", pare_pack_modules(&pack->packed, NULL))) == 0;
     json_decref(list);
     json_decref(rules);
     return ok;
@@ -156,4 +163,4 @@ static json_t *settings(const pare_pack *pack)
 }
 
 const pare_pack_format pare_pack_gptq = {
-    .name = "gptq", .dtype = PARE_TYPE_F16, .check = check, .add = add, .settings = settings};
+    .name = "gptq", .dtype = PARE_TYPE_F16, .check = check, .fits = fits, .add = add, .settings = settings};

@@ -7,7 +7,8 @@
  *
  * and weight_scale: one number, one a row, one a group or tile; F8_E4M3 with weight_global_scale, by which it is
  * divided (NVFP4); bytes that are exponents of 2 (MX formats). Asymmetric integers have weight_zero_point, packed down
- * the columns where the weights are packed. weight_shape is the shape without padding. What is said of activations and
+ * the columns where the weights are packed; weight_g_idx I32 [in], the group of each column, may be there. weight_shape
+ * is the shape without padding. What is said of activations and
  * of the cache is left to the runtimes. */
 #include "core/bytes.h"
 #include "formats/packed.h"
@@ -116,12 +117,15 @@ static void read_codes(const pare_grid *g, uint64_t row, int16_t *dst)
     const uint8_t *data = t->data + row * t->row_bytes;
     bool packed = t->type == PARE_TYPE_I32;
     int half = 1 << (g->bits - 1);
-    for (uint64_t c = 0; c < g->row_len;) {
-        int zero = zero_at(g, row, c / g->group);
-        for (uint64_t end = c + g->group; c < end; c++)
-            dst[c] = (int16_t)((packed ? (int)pare_grid_number(data, 1, (unsigned)g->bits, c) - half
-                                       : (int)(int8_t)data[c]) -
-                               zero);
+    uint64_t last = UINT64_MAX;
+    int zero = 0;
+    for (uint64_t c = 0; c < g->row_len; c++) {
+        uint64_t group = pare_grid_group(g, c);
+        if (group != last)
+            zero = zero_at(g, row, group);
+        last = group;
+        int code = packed ? (int)pare_grid_number(data, 1, (unsigned)g->bits, c) - half : (int)(int8_t)data[c];
+        dst[c] = (int16_t)(code - zero);
     }
 }
 
@@ -189,6 +193,17 @@ static pare_status take_scales(const pare_packed *p, const pare_tensor *scale, u
     return PARE_OK;
 }
 
+/* Columns in another order of groups ("actorder": "group", which the package wrote up to version 0.12). It sorts the
+ * columns by their groups and cuts the result into groups of one size, so all must have that. */
+static pare_status take_order(const pare_packed *p, const char *module, pare_grid *g, pare_error *err)
+{
+    const pare_tensor *t = pare_packed_part(p, module, ".weight_g_idx");
+    bool unset = t != NULL && t->type == PARE_TYPE_I32; /* -1 all over: it was made, and not used */
+    for (uint64_t i = 0; unset && i < t->n_bytes / 4; i++)
+        unset = pare_load_u32le(t->data + 4 * i) == UINT32_MAX;
+    return t == NULL || unset ? PARE_OK : pare_grid_order(p, t, true, g, err);
+}
+
 static pare_status unpack_integers(const pare_packed *p, const pare_tensor *code, const pare_tensor *scale,
                                    const char *module, const scheme *s, uint64_t n_columns, pare_tensor *out,
                                    pare_error *err)
@@ -199,13 +214,11 @@ static pare_status unpack_integers(const pare_packed *p, const pare_tensor *code
                    .codes = read_codes,
                    .scales = read_scales,
                    .part = {[PART_CODES] = *code}};
-    if (pare_packed_part(p, module, ".weight_g_idx") != NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: tensor '%s.weight_g_idx' puts columns into groups in another order, which is not read",
-                         p->path, module);
     pare_status st = take_scales(p, scale, s->group, &g, err);
     if (st == PARE_OK)
         st = take_zeros(p, module, &g, err);
+    if (st == PARE_OK)
+        st = take_order(p, module, &g, err);
     if (st != PARE_OK)
         return st;
     find_bounds(&g);
@@ -260,6 +273,9 @@ static pare_status unpack_floats(const pare_packed *p, const pare_tensor *code, 
     uint64_t tile[2] = {0};
     float global = 1;
     pare_tensor typed = *code;
+    if (pare_packed_part(p, module, ".weight_g_idx") != NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s.weight_g_idx' orders the columns of floats",
+                         p->path, module);
     pare_status st = pare_packed_scalar(p, module, ".weight_global_scale", 1, &global, err);
     for (size_t i = 0; i < s->n && tile[0] == 0; i++)
         memcpy(tile, s->schemes[i].tile, sizeof tile);
@@ -296,8 +312,8 @@ const pare_packed_format pare_packed_compressed = {
     .name = "compressed-tensors",
     .primaries = (const char *const[]){".weight_packed", ".weight", NULL},
     .parts = (const char *const[]){".weight_scale", ".weight_zero_point", ".weight_global_scale", ".weight_shape",
-                                   ".input_scale", ".input_zero_point", ".input_global_scale", ".output_scale",
-                                   ".output_zero_point", NULL},
+                                   ".weight_g_idx", ".input_scale", ".input_zero_point", ".input_global_scale",
+                                   ".output_scale", ".output_zero_point", NULL},
     .runtime = (const char *const[]){".k_scale", ".v_scale", ".q_scale", ".k_zero_point", ".v_zero_point",
                                      ".q_zero_point", ".k_global_scale", ".v_global_scale", ".q_global_scale", NULL},
     .result = ".weight",

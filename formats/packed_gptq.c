@@ -69,7 +69,7 @@ static void read_codes(const pare_grid *g, uint64_t row, int16_t *dst)
     uint64_t last = UINT64_MAX;
     int zero = 0;
     for (uint64_t c = 0; c < g->row_len; c++) {
-        uint64_t group = g->group_of != NULL ? g->group_of[c] : c / g->group;
+        uint64_t group = pare_grid_group(g, c);
         if (group != last)
             zero = (int)pare_grid_number(zeros->data + group * zeros->row_bytes, 1, (unsigned)g->bits, row) + g->zero;
         last = group;
@@ -98,30 +98,6 @@ static void find_bounds(pare_grid *g)
     pare_tensor_release(zeros, 0, zeros->n_rows);
     g->low = -most;
     g->high = (1 << g->bits) - 1 - least;
-}
-
-/* g_idx as numbers; left out where it says what is so without it. */
-static pare_status read_order(const pare_packed *p, const pare_tensor *t, pare_grid *g, pare_error *err)
-{
-    uint64_t n_groups = g->row_len / g->group;
-    bool plain = true;
-    if (t->type != PARE_TYPE_I32 || t->n_dims != 1 || t->row_len != g->row_len)
-        return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: tensor '%s' has %" PRIu64 " %s, where a weight of %" PRIu64 " columns needs as many i32",
-                         p->path, t->name, t->n_rows * t->row_len, pare_type_get(t->type)->name, g->row_len);
-    uint32_t *order = pare_arena_alloc(p->arena, (size_t)t->n_bytes, err);
-    if (order == NULL)
-        return PARE_ERR_MEMORY;
-    for (uint64_t c = 0; c < g->row_len; c++) {
-        order[c] = pare_load_u32le(t->data + 4 * c);
-        if (order[c] >= n_groups)
-            return pare_fail(err, PARE_ERR_RANGE,
-                             "%s: tensor '%s': column %" PRIu64 " is in group %" PRId32 " of %" PRIu64, p->path,
-                             t->name, c, (int32_t)order[c], n_groups);
-        plain = plain && order[c] == c / g->group;
-    }
-    g->group_of = plain ? NULL : order;
-    return PARE_OK;
 }
 
 /* The shape that qweight and the settings say. */
@@ -160,7 +136,7 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
     g.part[PART_CODES] = *primary;
     g.part[PART_ZEROS] = *zeros;
     g.part[PART_SCALES] = *scales;
-    if (order != NULL && (st = read_order(p, order, &g, err)) != PARE_OK)
+    if (order != NULL && (st = pare_grid_order(p, order, false, &g, err)) != PARE_OK)
         return st;
     find_bounds(&g);
     return pare_grid_tensor(p->arena, &g, scales, out, err);

@@ -5,6 +5,7 @@
 #include "quant/int_block.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 float pare_grid_float(const pare_tensor *t, uint64_t i)
 {
@@ -51,17 +52,60 @@ static uint64_t shared_run(const pare_grid *g)
     return run;
 }
 
+static pare_status check_even(const pare_packed *p, const pare_tensor *t, const pare_grid *g, const uint32_t *order,
+                              pare_error *err)
+{
+    uint64_t n_groups = g->row_len / g->group;
+    uint64_t *n = calloc((size_t)n_groups, sizeof *n);
+    pare_status st = PARE_OK;
+    if (n == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for %" PRIu64 " groups", p->path, t->name,
+                         n_groups);
+    for (uint64_t c = 0; c < g->row_len; c++)
+        n[order[c]]++;
+    for (uint64_t i = 0; i < n_groups && st == PARE_OK; i++)
+        if (n[i] != g->group)
+            st = pare_fail(err, PARE_ERR_RANGE,
+                           "%s: tensor '%s': group %" PRIu64 " has %" PRIu64 " columns, where each has %" PRIu64,
+                           p->path, t->name, i, n[i], g->group);
+    free(n);
+    return st;
+}
+
+pare_status pare_grid_order(const pare_packed *p, const pare_tensor *t, bool even, pare_grid *g, pare_error *err)
+{
+    uint64_t n_groups = g->row_len / g->group;
+    bool plain = true;
+    if (t->type != PARE_TYPE_I32 || t->n_dims != 1 || t->row_len != g->row_len)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' has %" PRIu64 " %s, where a weight of %" PRIu64 " columns needs as many i32",
+                         p->path, t->name, t->n_rows * t->row_len, pare_type_get(t->type)->name, g->row_len);
+    uint32_t *order = pare_arena_alloc(p->arena, (size_t)t->n_bytes, err);
+    if (order == NULL)
+        return PARE_ERR_MEMORY;
+    for (uint64_t c = 0; c < g->row_len; c++) {
+        order[c] = pare_load_u32le(t->data + 4 * c);
+        if (order[c] >= n_groups)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: tensor '%s': column %" PRIu64 " is in group %" PRId32 " of %" PRIu64, p->path,
+                             t->name, c, (int32_t)order[c], n_groups);
+        plain = plain && order[c] == c / g->group;
+    }
+    g->group_of = plain ? NULL : order;
+    return even ? check_even(p, t, g, order, err) : PARE_OK;
+}
+
 static void put_floats(const pare_grid *g, const int16_t *codes, const float *scales, float *dst)
 {
     for (uint64_t c = 0; c < g->row_len; c++)
-        dst[c] = (float)codes[c] * scales[g->group_of != NULL ? g->group_of[c] : c / g->group];
+        dst[c] = (float)codes[c] * scales[pare_grid_group(g, c)];
 }
 
 static void put_blocks(const pare_grid *g, pare_type type, const int16_t *codes, const float *scales, uint8_t *dst)
 {
     const pare_type_info *info = pare_type_get(type);
     for (uint64_t c = 0; c < g->row_len; c += info->block_len, dst += info->block_bytes) {
-        float s = scales[g->group_of != NULL ? g->group_of[c] : c / g->group];
+        float s = scales[pare_grid_group(g, c)];
         pare_int_block_put(type, codes + c, pare_f32_to_f16(s), dst);
     }
 }

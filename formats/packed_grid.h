@@ -8,7 +8,7 @@
 #ifndef PARE_FORMATS_PACKED_GRID_H
 #define PARE_FORMATS_PACKED_GRID_H
 
-#include "model/model.h"
+#include "formats/packed.h"
 
 enum { PARE_GRID_PARTS = 4 };
 
@@ -33,6 +33,15 @@ typedef struct pare_grid {
  * overflows), PARE_ERR_MEMORY; reading gives PARE_ERR_MEMORY. */
 pare_status pare_grid_tensor(pare_arena *arena, const pare_grid *g, const pare_tensor *scales, pare_tensor *out,
                              pare_error *err);
+
+static inline uint64_t pare_grid_group(const pare_grid *g, uint64_t column)
+{
+    return g->group_of != NULL ? g->group_of[column] : column / g->group;
+}
+
+/* Take g->group_of from t, I32 [row_len]; it stays NULL where t says what is so without it. even: each group must have
+ * g->group columns. Errors: PARE_ERR_RANGE (another shape or type, a group that there is not), PARE_ERR_MEMORY. */
+pare_status pare_grid_order(const pare_packed *p, const pare_tensor *t, bool even, pare_grid *g, pare_error *err);
 
 /* Element i, a float, of a tensor in F32, F16 or BF16 whose data is set. */
 float pare_grid_float(const pare_tensor *t, uint64_t i);

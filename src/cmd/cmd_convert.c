@@ -113,13 +113,15 @@ static pare_status write_model(job *j, pare_error *err)
 }
 
 /* Bytes of the output: of a GGUF file exactly, of a folder those of its weights. *weights: those of the weights. */
-static pare_status planned_bytes(const job *j, uint64_t *n, uint64_t *weights, pare_error *err)
+static pare_status planned_bytes(const job *j, bool dry, uint64_t *n, uint64_t *weights, pare_error *err)
 {
     const pare_write_options options = {.split_bytes = j->folder.shard_bytes};
     *weights = pare_model_n_bytes(&j->out);
     if (j->to_gguf)
         return pare_gguf_size(&j->out, &options, n, err);
-    pare_status st = pare_hf_size(&j->out, decoded_type(j), &j->folder, n, err);
+    pare_hf_write_options folder = j->folder;
+    folder.quiet = !dry; /* the writer has warned */
+    pare_status st = pare_hf_size(&j->out, decoded_type(j), &folder, n, err);
     *weights = *n;
     return st;
 }
@@ -127,7 +129,7 @@ static pare_status planned_bytes(const job *j, uint64_t *n, uint64_t *weights, p
 static pare_status report(const job *j, bool dry, pare_error *err)
 {
     uint64_t planned = 0, weights = 0, n_params = pare_model_n_params(&j->out);
-    pare_status st = planned_bytes(j, &planned, &weights, err);
+    pare_status st = planned_bytes(j, dry, &planned, &weights, err);
     if (st != PARE_OK)
         return st;
     double bits = n_params > 0 ? 8.0 * (double)weights / (double)n_params : 0;

@@ -78,6 +78,39 @@ def compressed(format_name, scheme_name=None, **weights):
     return pack, json.loads(json.dumps(config, default=str))
 
 
+def ordered(**weights):
+    """Columns in groups by activation, which compressed-tensors wrote up to 0.12: the package of that version is the
+    witness."""
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.compressors.quantized_compressors.pack_quantized import unpack_from_int32
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    args = QuantizationArgs(**weights, actorder="group")
+    package = PackedQuantizationCompressor()
+
+    def pack(w):
+        rows, columns = w.shape
+        order = torch.randperm(columns)
+        index = torch.empty(columns, dtype=torch.int32)
+        index[order] = torch.arange(columns, dtype=torch.int32) // args.group_size
+        groups = w[:, torch.argsort(index)].reshape(rows, -1, args.group_size)
+        scale, zero = calculate_qparams(groups.amin(-1), groups.amax(-1), args)
+        scale = scale.to(torch.bfloat16)
+        packed = package.compress_weight(weight=w, scale=scale.float(), quantization_args=args, zero_point=zero,
+                                         g_idx=index)
+        packed.update(weight_scale=scale, weight_g_idx=index)
+        if args.symmetric:
+            packed.pop("weight_zero_point", None)
+        code = unpack_from_int32(packed["weight_packed"], args.num_bits, w.shape)
+        return packed, dequantize(x_q=code, scale=scale.float(), zero_point=zero, g_idx=index).float()
+
+    scheme = {"targets": ["Linear"], "weights": json.loads(args.model_dump_json()), "format": "pack-quantized"}
+    return pack, {"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
+                  "quantization_status": "compressed", "config_groups": {"group_0": scheme}}
+
+
 def fp8(tile, name="weight_scale_inv", method="fp8", scale_type=torch.float32):
     def pack(w):
         rows, columns = w.shape
@@ -172,6 +205,7 @@ PACKED = {
     "ct_w4": lambda: compressed("pack-quantized", num_bits=4, strategy="group", group_size=32),
     "ct_w4_asymmetric": lambda: compressed("pack-quantized", num_bits=4, strategy="group", group_size=32,
                                            symmetric=False, zp_dtype=torch.int8),
+    "ct_w4_ordered": lambda: ordered(num_bits=4, strategy="group", group_size=32, symmetric=False),
     "ct_w3": lambda: compressed("pack-quantized", num_bits=3, strategy="group", group_size=16),
     "ct_w8": lambda: compressed("pack-quantized", num_bits=8, strategy="channel"),
     "ct_int8": lambda: compressed("int-quantized", num_bits=8, strategy="channel"),
