@@ -199,12 +199,41 @@ static pare_status normalize_stream(pare_forward *f, const pare_forward_weights 
     return pare_forward_normalize(f, l, norm, slice_x(f, s), s->n, f->m->hp.n_embd, slice_x(f, s), err);
 }
 
+/* y = norm(y), where the layer has that norm */
+static pare_status normalize_part(pare_forward *f, const pare_forward_weights *l, pare_weight norm, uint32_t n,
+                                  float *y, pare_error *err)
+{
+    return l->w[norm] != NULL ? pare_forward_normalize(f, l, norm, y, n, f->m->hp.n_embd, y, err) : PARE_OK;
+}
+
+/* f->branch += what the FFN beside the experts makes of the stream */
+static pare_status add_dense(pare_forward *f, const pare_forward_weights *l, const pare_forward_slice *s,
+                             pare_error *err)
+{
+    uint32_t n_embd = f->m->hp.n_embd;
+    const float *in;
+    pare_status st;
+    if ((st = part_input(f, l, PARE_W_FFN_NORM, s, &in, err)) != PARE_OK ||
+        (st = dense_ffn(f, l, in, s->n, err)) != PARE_OK ||
+        (st = pare_forward_linear(f, l, PARE_W_FFN_DOWN, 0, n_embd, f->up, s->n, f->h, err)) != PARE_OK ||
+        (st = normalize_part(f, l, PARE_W_FFN_POST_NORM_1, s->n, f->h, err)) != PARE_OK)
+        return st;
+    return f->b->add(f->b, f->branch, f->h, 1, (size_t)s->n * n_embd, err);
+}
+
 static pare_status run_ffn(pare_forward *f, const pare_forward_weights *l, const float *in, const pare_forward_slice *s,
                            pare_error *err)
 {
-    pare_status st;
+    pare_status st = PARE_OK;
     if (pare_forward_has_experts(f, l)) {
-        st = pare_forward_experts(f, l, in, s->n, f->branch, err);
+        if (l->w[PARE_W_FFN_PRE_NORM_2] != NULL)
+            st = part_input(f, l, PARE_W_FFN_PRE_NORM_2, s, &in, err);
+        if (st == PARE_OK)
+            st = pare_forward_experts(f, l, in, slice_x(f, s), s->n, f->branch, err);
+        if (st == PARE_OK)
+            st = normalize_part(f, l, PARE_W_FFN_POST_NORM_2, s->n, f->branch, err);
+        if (st == PARE_OK && l->w[PARE_W_FFN_UP] != NULL)
+            st = add_dense(f, l, s, err);
         return st == PARE_OK ? add_branch(f, l, PARE_W_FFN_POST_NORM, s, err) : st;
     }
     st = dense_ffn(f, l, in, s->n, err);

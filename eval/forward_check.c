@@ -81,10 +81,11 @@ bool pare_forward_gate_is_fused(const pare_forward *f, const pare_forward_weight
 static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    if (pare_forward_has_experts(f, l))
-        return pare_forward_check_experts(f, l, i, err);
     uint64_t n_ff = pare_layer_shape_of(hp, i).n_ff, n_up = pare_forward_gate_is_fused(f, l) ? n_ff * 2 : n_ff;
-    pare_status st;
+    bool experts = pare_forward_has_experts(f, l);
+    pare_status st = experts ? pare_forward_check_experts(f, l, i, err) : PARE_OK;
+    if (st != PARE_OK || (experts && l->w[PARE_W_FFN_UP] == NULL))
+        return st;
     if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_UP, i, n_up, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_UP], n_up, err)) != PARE_OK ||
         (st = pare_forward_want_matrix(f, l, PARE_W_FFN_DOWN, i, hp->n_embd, n_ff, err)) != PARE_OK ||
@@ -100,9 +101,10 @@ static pare_status check_ffn(const pare_forward *f, const pare_forward_weights *
 
 static pare_status check_layer(const pare_forward *f, const pare_forward_weights *l, uint32_t i, pare_error *err)
 {
-    static const pare_weight norms[] = {PARE_W_ATTN_NORM,     PARE_W_ATTN_NORM_2,   PARE_W_ATTN_POST_NORM,
-                                        PARE_W_FFN_NORM,      PARE_W_FFN_POST_NORM, PARE_W_ATTN_OUT_NORM,
-                                        PARE_W_LAYER_OUT_NORM};
+    static const pare_weight norms[] = {PARE_W_ATTN_NORM,      PARE_W_ATTN_NORM_2,     PARE_W_ATTN_POST_NORM,
+                                        PARE_W_FFN_NORM,       PARE_W_FFN_POST_NORM,   PARE_W_ATTN_OUT_NORM,
+                                        PARE_W_LAYER_OUT_NORM, PARE_W_FFN_POST_NORM_1, PARE_W_FFN_PRE_NORM_2,
+                                        PARE_W_FFN_POST_NORM_2};
     pare_status st;
     for (size_t n = 0; n < sizeof norms / sizeof norms[0]; n++)
         if ((st = pare_forward_want_vector(f, l->w[norms[n]], f->m->hp.n_embd, err)) != PARE_OK ||

@@ -4,13 +4,13 @@
 #include <stdlib.h>
 
 /* The matrices of a layer in the order in which the pass uses them. */
-static const pare_weight order[] = {PARE_W_ATTN_QKV,       PARE_W_ATTN_K,        PARE_W_ATTN_V,
-                                    PARE_W_ATTN_Q,         PARE_W_ATTN_OUT,      PARE_W_ATTN_GATE,
-                                    PARE_W_SSM_BETA_ALPHA, PARE_W_SSM_BETA,      PARE_W_SSM_ALPHA,
-                                    PARE_W_SSM_OUT,        PARE_W_FFN_GATE_INP,  PARE_W_FFN_GATE_EXPS,
-                                    PARE_W_FFN_UP_EXPS,    PARE_W_FFN_DOWN_EXPS, PARE_W_FFN_GATE_INP_SHEXP,
-                                    PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP,  PARE_W_FFN_DOWN_SHEXP,
-                                    PARE_W_FFN_GATE,       PARE_W_FFN_UP,        PARE_W_FFN_DOWN};
+static const pare_weight order[] = {
+    PARE_W_ATTN_QKV,       PARE_W_ATTN_K,       PARE_W_ATTN_V,         PARE_W_ATTN_Q,
+    PARE_W_ATTN_OUT,       PARE_W_ATTN_GATE,    PARE_W_SSM_BETA_ALPHA, PARE_W_SSM_BETA,
+    PARE_W_SSM_ALPHA,      PARE_W_SSM_OUT,      PARE_W_FFN_GATE_INP,   PARE_W_FFN_GATE_UP_EXPS,
+    PARE_W_FFN_GATE_EXPS,  PARE_W_FFN_UP_EXPS,  PARE_W_FFN_DOWN_EXPS,  PARE_W_FFN_GATE_INP_SHEXP,
+    PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_DOWN_SHEXP, PARE_W_FFN_GATE,
+    PARE_W_FFN_UP,         PARE_W_FFN_DOWN};
 
 enum { N_ORDER = sizeof order / sizeof order[0] };
 

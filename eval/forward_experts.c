@@ -35,11 +35,22 @@ static pare_status want_stack(const pare_forward *f, const pare_forward_weights 
     return st;
 }
 
+static pare_status check_stacks(const pare_forward *f, const pare_forward_weights *l, uint32_t layer, pare_error *err)
+{
+    uint32_t ff = f->m->hp.n_ff_expert, n_embd = f->m->hp.n_embd;
+    bool fused = l->w[PARE_W_FFN_GATE_UP_EXPS] != NULL;
+    pare_status st = fused ? want_stack(f, l, PARE_W_FFN_GATE_UP_EXPS, layer, 2 * ff, n_embd, err)
+                           : want_stack(f, l, PARE_W_FFN_GATE_EXPS, layer, ff, n_embd, err);
+    if (st == PARE_OK && !fused)
+        st = want_stack(f, l, PARE_W_FFN_UP_EXPS, layer, ff, n_embd, err);
+    return st == PARE_OK ? want_stack(f, l, PARE_W_FFN_DOWN_EXPS, layer, n_embd, ff, err) : st;
+}
+
 pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                        pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    uint32_t ff = hp->n_ff_expert, shared = hp->n_ff_shared;
+    uint32_t shared = hp->n_ff_shared;
     pare_status st;
     if (hp->n_expert == 0 || hp->n_expert_used == 0 || hp->n_expert_used > hp->n_expert)
         return pare_fail(err, PARE_ERR_RANGE,
@@ -50,9 +61,9 @@ pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward
     if ((st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP, layer, hp->n_expert, hp->n_embd, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_FFN_GATE_INP], hp->n_expert, err)) != PARE_OK ||
         (st = pare_forward_want_vector(f, l->b[PARE_W_EXPERT_BIAS], hp->n_expert, err)) != PARE_OK ||
-        (st = want_stack(f, l, PARE_W_FFN_GATE_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
-        (st = want_stack(f, l, PARE_W_FFN_UP_EXPS, layer, ff, hp->n_embd, err)) != PARE_OK ||
-        (st = want_stack(f, l, PARE_W_FFN_DOWN_EXPS, layer, hp->n_embd, ff, err)) != PARE_OK || !has_shared(l))
+        (st = pare_forward_want_vector(f, l->w[PARE_W_FFN_GATE_INP_SCALE], hp->n_embd, err)) != PARE_OK ||
+        (st = pare_forward_want_vector(f, l->w[PARE_W_EXPERT_SCALE], hp->n_expert, err)) != PARE_OK ||
+        (st = check_stacks(f, l, layer, err)) != PARE_OK || !has_shared(l))
         return st;
     if (l->w[PARE_W_FFN_GATE_INP_SHEXP] != NULL &&
         (st = pare_forward_want_matrix(f, l, PARE_W_FFN_GATE_INP_SHEXP, layer, 1, hp->n_embd, err)) != PARE_OK)
@@ -79,7 +90,8 @@ pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_e
     if (!f->b->host_memory)
         f->experts.host = malloc((size_t)slice * hp->n_expert * sizeof *f->experts.host); /* reserved before: it fits */
     f->experts.bias = malloc((size_t)hp->n_expert * sizeof *f->experts.bias);
-    if (f->experts.bias == NULL || f->experts.every == NULL || f->experts.share == NULL ||
+    f->experts.scale = malloc((size_t)hp->n_expert * sizeof *f->experts.scale);
+    if (f->experts.bias == NULL || f->experts.scale == NULL || f->experts.every == NULL || f->experts.share == NULL ||
         (!f->b->host_memory && f->experts.host == NULL))
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for the scores of %" PRIu32 " experts", f->m->path,
                          hp->n_expert);
@@ -94,6 +106,7 @@ void pare_forward_release_experts(pare_forward *f)
     free(f->experts.every);
     free(f->experts.share);
     free(f->experts.bias);
+    free(f->experts.scale);
     pare_routing_close(&f->experts.routing);
 }
 
@@ -102,18 +115,19 @@ typedef struct expert {
     const pare_forward_weights *l;
     pare_weight gate, up, down;
     uint32_t matrix, n_ff;
+    bool fused; /* gate and up are one weight, the gate's rows first */
 } expert;
 
-/* y = x W^T + bias with the expert's matrix of that weight */
-static pare_status multiply(pare_forward *f, const expert *e, pare_weight id, uint32_t n_rows, const float *x,
-                            uint32_t n, float *y, pare_error *err)
+/* y = x W^T + bias with these rows of the expert's matrix of that weight */
+static pare_status multiply(pare_forward *f, const expert *e, pare_weight id, uint32_t row, uint32_t n_rows,
+                            const float *x, uint32_t n, float *y, pare_error *err)
 {
     const pare_tensor *w = e->l->w[id], *bias = e->l->b[id];
-    uint64_t first = (uint64_t)e->matrix * n_rows;
+    uint64_t first = e->matrix * (w->n_rows / pare_tensor_matrices(w)) + row;
     pare_status st = f->b->matmul(f->b, w, first, n_rows, x, n, y, err);
     if (st == PARE_OK && w->factor != NULL)
         st = f->b->scale(f->b, y, w->factor[e->matrix], (size_t)n * n_rows, err);
-    if (st == PARE_OK && f->observe != NULL)
+    if (st == PARE_OK && f->observe != NULL && row == 0)
         st = f->observe(w, e->matrix, x, n, f->observe_user, err);
     return st == PARE_OK && bias != NULL ? f->b->add_row(f->b, y, bias, first, n, n_rows, err) : st;
 }
@@ -124,10 +138,10 @@ static pare_status add_expert(pare_forward *f, const expert *e, const float *x, 
 {
     uint32_t n_embd = f->m->hp.n_embd;
     pare_status st;
-    if ((st = multiply(f, e, e->gate, e->n_ff, x, n, f->gate, err)) != PARE_OK ||
-        (st = multiply(f, e, e->up, e->n_ff, x, n, f->up, err)) != PARE_OK ||
+    if ((st = multiply(f, e, e->gate, 0, e->n_ff, x, n, f->gate, err)) != PARE_OK ||
+        (st = multiply(f, e, e->up, e->fused ? e->n_ff : 0, e->n_ff, x, n, f->up, err)) != PARE_OK ||
         (st = pare_forward_activate(f, (size_t)n * e->n_ff, err)) != PARE_OK ||
-        (st = multiply(f, e, e->down, n_embd, f->up, n, f->experts.out, err)) != PARE_OK)
+        (st = multiply(f, e, e->down, 0, n_embd, f->up, n, f->experts.out, err)) != PARE_OK)
         return st;
     return f->b->scatter_add(f->b, f->experts.out, token, weight, n, n_embd, y, err);
 }
@@ -165,7 +179,7 @@ static pare_status add_shared(pare_forward *f, const pare_forward_weights *l, co
 static pare_status make_rule(pare_forward *f, const pare_forward_weights *l, pare_route_rule *rule, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
-    const pare_tensor *bias = l->b[PARE_W_EXPERT_BIAS];
+    const pare_tensor *bias = l->b[PARE_W_EXPERT_BIAS], *each = l->w[PARE_W_EXPERT_SCALE];
     const pare_expert_score score = pare_arch_expert_score(f->m->arch, hp);
     *rule = (pare_route_rule){.score = score,
                               .norm = hp->expert_norm || score == PARE_EXPERT_SOFTMAX_CHOSEN,
@@ -173,20 +187,39 @@ static pare_status make_rule(pare_forward *f, const pare_forward_weights *l, par
                               .n_group = hp->n_expert_group,
                               .n_group_used = hp->n_expert_group_used,
                               .group_best = hp->expert_group_best != 0 ? hp->expert_group_best : 2,
-                              .bias = bias != NULL ? f->experts.bias : NULL};
-    return bias != NULL ? pare_tensor_read_f32(bias, 0, 1, f->experts.bias, err) : PARE_OK;
+                              .bias = bias != NULL ? f->experts.bias : NULL,
+                              .expert_scale = each != NULL ? f->experts.scale : NULL};
+    pare_status st = bias != NULL ? pare_tensor_read_f32(bias, 0, 1, f->experts.bias, err) : PARE_OK;
+    return st == PARE_OK && each != NULL ? pare_tensor_read_f32(each, 0, 1, f->experts.scale, err) : st;
 }
 
-pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
-                                 pare_error *err)
+/* f->experts.scores */
+static pare_status score(pare_forward *f, const pare_forward_weights *l, const float *x, const float *routed,
+                         uint32_t n, pare_error *err)
+{
+    uint32_t n_expert = f->m->hp.n_expert, n_embd = f->m->hp.n_embd;
+    float *own = f->experts.out; /* no expert has an answer yet */
+    pare_status st = PARE_OK;
+    if (l->w[PARE_W_FFN_GATE_INP_SCALE] != NULL) {
+        x = own;
+        st = pare_forward_normalize(f, l, PARE_W_FFN_GATE_INP_SCALE, routed, n, n_embd, own, err);
+        if (st == PARE_OK)
+            st = f->b->scale(f->b, own, (float)(1 / sqrt((double)n_embd)), (size_t)n * n_embd, err);
+    }
+    return st == PARE_OK ? pare_forward_linear(f, l, PARE_W_FFN_GATE_INP, 0, n_expert, x, n, f->experts.scores, err)
+                         : st;
+}
+
+pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, const float *routed,
+                                 uint32_t n, float *y, pare_error *err)
 {
     const pare_hparams *hp = &f->m->hp;
     const pare_routing *r = &f->experts.routing;
+    bool fused = l->w[PARE_W_FFN_GATE_UP_EXPS] != NULL;
     const float *scores;
     pare_error inner = {0};
     pare_status st;
-    if ((st = pare_forward_linear(f, l, PARE_W_FFN_GATE_INP, 0, hp->n_expert, x, n, f->experts.scores, err)) !=
-            PARE_OK ||
+    if ((st = score(f, l, x, routed, n, err)) != PARE_OK ||
         (st = fetch(f, (size_t)n * hp->n_expert, &scores, err)) != PARE_OK)
         return st;
     pare_route_rule rule;
@@ -197,7 +230,13 @@ pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l,
         return pare_fail(err, st, "%s: %s", f->m->path, inner.text);
     st = f->b->clear(f->b, y, (size_t)n * hp->n_embd, err);
     for (uint32_t i = 0; i < hp->n_expert && st == PARE_OK; i++) {
-        const expert e = {l, PARE_W_FFN_GATE_EXPS, PARE_W_FFN_UP_EXPS, PARE_W_FFN_DOWN_EXPS, i, hp->n_ff_expert};
+        const expert e = {l,
+                          fused ? PARE_W_FFN_GATE_UP_EXPS : PARE_W_FFN_GATE_EXPS,
+                          fused ? PARE_W_FFN_GATE_UP_EXPS : PARE_W_FFN_UP_EXPS,
+                          PARE_W_FFN_DOWN_EXPS,
+                          i,
+                          hp->n_ff_expert,
+                          fused};
         uint32_t first = r->first[i], n_tokens = r->first[i + 1] - first;
         if (n_tokens == 0)
             continue;

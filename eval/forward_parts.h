@@ -7,7 +7,14 @@
  *   y = sum over the k of p_e down_e(act(gate_e x) * up_e x)
  *
  * and perhaps a shared expert, which every token goes through with the weight sigmoid(ffn_gate_inp_shexp x). Tokens are
- * taken expert by expert, so each matrix is decoded and multiplied once a slice. */
+ * taken expert by expert, so each matrix is decoded and multiplied once a slice.
+ *
+ * A layer with an FFN beside the router (Gemma 4) has both, each with norms of its own around it, on the stream s:
+ *
+ *   y = norm_1(FFN(ffn_norm(s))) + norm_2(experts(pre_norm_2(s)))
+ *
+ * With ffn_gate_inp.scale the router reads norm(s) times this scale / sqrt(n_embd), with its weight as the norm's; and
+ * with ffn_down_exps.scale p_e is multiplied by element e of it. */
 #ifndef PARE_EVAL_FORWARD_PARTS_H
 #define PARE_EVAL_FORWARD_PARTS_H
 
@@ -74,7 +81,8 @@ struct pare_forward {
         float *host;     /* the scores in host memory, or NULL where they are there already */
         int32_t *every;  /* 0, 1, 2, ...: the tokens of the shared expert */
         float *share;    /* [slice] their weights, host memory */
-        float *bias;     /* [n_expert] for the choice, of the layer, host memory */
+        float *bias;     /* [n_expert] for the choice, of the layer, host memory; */
+        float *scale;    /* and of the experts' weights */
         pare_routing routing;
     } experts;     /* NULL in a dense model */
     float *q_gate; /* [slice, 2 n_q]: queries with their gates, then [slice, n_q]: the gates; see wiring.attn_gated */
@@ -218,8 +226,8 @@ pare_status pare_forward_check_experts(const pare_forward *f, const pare_forward
 pare_status pare_forward_reserve_experts(pare_forward *f, uint64_t slice, pare_error *err);
 void pare_forward_release_experts(pare_forward *f);
 
-/* y = the experts' part of x for n tokens, at most a slice */
-pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, uint32_t n, float *y,
-                                 pare_error *err);
+/* y = the experts' part of x for n tokens, at most a slice. routed: what a router with a norm of its own reads. */
+pare_status pare_forward_experts(pare_forward *f, const pare_forward_weights *l, const float *x, const float *routed,
+                                 uint32_t n, float *y, pare_error *err);
 
 #endif

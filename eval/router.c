@@ -105,7 +105,8 @@ static void choose(pare_routing *r, const pare_route_rule *rule, const float *sc
     for (uint32_t i = 0; i < r->n_used; i++) {
         double p = r->share_of[r->order[i].expert];
         chosen[i] = r->order[i].expert;
-        share[i] = (float)(scale * (!rule->norm ? p : sum > 0 ? p / sum : 0));
+        double own = rule->expert_scale != NULL ? (double)rule->expert_scale[chosen[i]] : 1;
+        share[i] = (float)(own * scale * (!rule->norm ? p : sum > 0 ? p / sum : 0));
     }
 }
 

@@ -30,7 +30,7 @@ void pare_routing_close(pare_routing *r);
  *   a group's worth = sum of its group_best largest c_e       with n_group > 1: n_group runs of equal length, of which
  *                                                             the n_group_used worthiest stay
  *   the n_used largest c_e among them are chosen
- *   w_e = scale * p_e, or scale * p_e / (sum of the chosen p) with norm
+ *   w_e = scale * p_e, or scale * p_e / (sum of the chosen p) with norm; times expert_scale_e
  *
  * Of equals the first one wins. Without a bias and groups the scores themselves decide. */
 typedef struct pare_route_rule {
@@ -38,7 +38,7 @@ typedef struct pare_route_rule {
     bool norm;
     float scale;                                /* 0 counts as 1 */
     uint32_t n_group, n_group_used, group_best; /* n_group 0 and 1: no groups */
-    const float *bias;                          /* [n_expert] or NULL */
+    const float *bias, *expert_scale;           /* [n_expert] or NULL */
 } pare_route_rule;
 
 /* Choose experts and their weights for each token. scores: [n_tokens, n_expert]. name: whose scores they are, for

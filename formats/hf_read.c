@@ -555,7 +555,7 @@ static pare_status add_mapped(pare_model *m, const entry *e, size_t *n_used, par
     pare_tensor t, plain;
     pare_status st = stack ? map_experts(m, e, &t, err) : map_one(m, e, &t, err);
     *n_used = (size_t)pare_arch_stacked(e->weight, &m->hp);
-    if (st == PARE_OK && t.factor != NULL && (e->bias || !pare_weight_has_factor(id))) {
+    if (st == PARE_OK && t.factor != NULL && (e->bias || !pare_arch_has_factor(m->arch, id))) {
         st = pare_view_cast(&m->arena, &plain, &t, PARE_TYPE_F32, err);
         t = plain;
     }

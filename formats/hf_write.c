@@ -85,11 +85,12 @@ static pare_status choose_type(const writer *w, const pare_tensor *src, pare_typ
     return st;
 }
 
-/* src in that type. */
+/* src in that type. Floats take their factor into their values, unless a format of packed weights is to see it. */
 static pare_status cast_to(writer *w, pare_tensor *t, const pare_tensor *src, pare_type type, pare_error *err)
 {
+    bool same = src->type == type && (src->factor == NULL || w->pack.format != NULL);
     *t = *src;
-    return src->type == type ? PARE_OK : pare_view_cast(&w->hub.arena, t, src, type, err);
+    return same ? PARE_OK : pare_view_cast(&w->hub.arena, t, src, type, err);
 }
 
 /* A matrix that the Hub stores [in, out]; weights in blocks are decoded first. */
@@ -263,6 +264,8 @@ static pare_status find_shares(writer *w, const pare_arch_weight *weight, uint32
         const pare_tensor *t = pare_model_weight(w->m, other->id, layer, bias ? "bias" : "weight");
         parts[pare_arch_share(other).index] = t;
         *n += t != NULL;
+        w->n_seen +=
+            t != NULL && !bias && t->factor != NULL && pare_model_weight(w->m, other->id, layer, "scale") != NULL;
     }
     if (*n == 0 || *n == n_shares)
         return PARE_OK;
@@ -373,7 +376,7 @@ static pare_status write_weights(writer *w, uint64_t shard_bytes, pare_pin *pin,
 /* ---- configuration ---- */
 
 /* The biases that are there as the two switches that config.json has for them. */
-static pare_status complete_biases(writer *w, unsigned flag, const char *key, bool *on, pare_error *err)
+static pare_status complete_biases(writer *w, uint64_t flag, const char *key, bool *on, pare_error *err)
 {
     const pare_arch *arch = w->m->arch;
     size_t n_there = 0, n_all = 0;

@@ -105,7 +105,7 @@ const pare_hf_class *pare_arch_class_for(const pare_arch *arch, const pare_hpara
 {
     const pare_hf_class *second = NULL;
     for (const pare_hf_class *c = arch->hf_classes; c->name != NULL; c++) {
-        if ((c->experts != NULL) != (hp->n_expert > 0) ||
+        if ((c->experts_if == NULL && (c->experts != NULL) != (hp->n_expert > 0)) ||
             (c->expert_score != PARE_EXPERT_USUAL && c->expert_score != pare_arch_expert_score(arch, hp)) ||
             (c->experts != NULL && pare_arch_shared_key(arch, c) == NULL && hp->n_ff_shared > 0 && !arch->routing_keys))
             continue;
@@ -144,11 +144,12 @@ bool pare_arch_allows(const pare_arch_weight *w, bool bias)
 
 bool pare_arch_applies(const pare_arch_weight *w, const pare_hparams *hp)
 {
-    unsigned lacking = (hp->norm_pair ? PARE_IF_ONE_NORM : PARE_IF_NORM_PAIR) | (hp->qk_norm ? 0 : PARE_IF_QK_NORM) |
+    uint64_t lacking = (hp->norm_pair ? PARE_IF_ONE_NORM : PARE_IF_NORM_PAIR) | (hp->qk_norm ? 0 : PARE_IF_QK_NORM) |
                        (hp->residual_in_turn ? 0 : PARE_IF_IN_TURN) | (hp->n_ff_shared > 0 ? 0 : PARE_IF_SHARED) |
                        (hp->n_lora_q > 0 ? PARE_IF_Q_WHOLE : PARE_IF_Q_COMPRESSED) |
                        (hp->latent_whole ? PARE_IF_KV_SPLIT : PARE_IF_KV_WHOLE) |
-                       (hp->n_embd_layer > 0 ? 0 : PARE_IF_LAYER_INPUTS);
+                       (hp->n_embd_layer > 0 ? 0 : PARE_IF_LAYER_INPUTS) |
+                       (hp->experts_apart ? PARE_IF_EXPERTS_FUSED : PARE_IF_EXPERTS_APART);
     return (w->flags & lacking) == 0;
 }
 
@@ -219,6 +220,7 @@ uint64_t pare_dim_size(pare_dim dim, const pare_hparams *hp, uint32_t layer)
         [PARE_DIM_FF2] = 2 * (uint64_t)of.n_ff,
         [PARE_DIM_EXPERT] = hp->n_expert,
         [PARE_DIM_FF_EXPERT] = hp->n_ff_expert,
+        [PARE_DIM_FF_EXPERT2] = 2 * (uint64_t)hp->n_ff_expert,
         [PARE_DIM_FF_SHARED] = hp->n_ff_shared,
         [PARE_DIM_Q_GATED] = 2 * q,
         [PARE_DIM_LINEAR_QKV] = 2 * (uint64_t)linear->n_head_k * linear->head_dim_k + linear_v,
@@ -298,12 +300,14 @@ static pare_status check_one(check *c, const pare_arch_weight *w, uint32_t layer
 }
 
 /* llama-model.cpp looks for these, whatever the type of the weight. */
-bool pare_weight_has_factor(pare_weight id)
+bool pare_arch_has_factor(const pare_arch *arch, pare_weight id)
 {
     static const pare_weight ids[] = {
         PARE_W_ATTN_Q,        PARE_W_ATTN_K,         PARE_W_ATTN_V,       PARE_W_ATTN_QKV,       PARE_W_ATTN_OUT,
         PARE_W_FFN_GATE,      PARE_W_FFN_UP,         PARE_W_FFN_DOWN,     PARE_W_FFN_GATE_EXPS,  PARE_W_FFN_UP_EXPS,
         PARE_W_FFN_DOWN_EXPS, PARE_W_FFN_GATE_SHEXP, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_DOWN_SHEXP, PARE_W_OUTPUT};
+    if (id == PARE_W_FFN_DOWN_EXPS && pare_arch_weight_of(arch, PARE_W_EXPERT_SCALE) != NULL)
+        return false;
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (ids[i] == id)
             return true;
@@ -314,7 +318,8 @@ bool pare_weight_has_factor(pare_weight id)
 static pare_status link_factor(check *c, const pare_arch_weight *w, uint32_t layer, pare_error *err)
 {
     pare_model *m = c->m;
-    const pare_tensor *weight = pare_weight_has_factor(w->id) ? pare_model_weight(m, w->id, layer, "weight") : NULL,
+    const pare_tensor *weight =
+                          pare_arch_has_factor(m->arch, w->id) ? pare_model_weight(m, w->id, layer, "weight") : NULL,
                       *scale = weight != NULL ? pare_model_weight(m, w->id, layer, "scale") : NULL;
     c->n_known += weight != NULL && pare_model_weight(m, w->id, layer, "input_scale") != NULL; /* of activations */
     if (scale == NULL)
@@ -416,6 +421,8 @@ static void complete_from_tensors(pare_model *m)
     const pare_tensor *low = pare_model_weight(m, PARE_W_LAUREL_L, 0, "weight");
     if (low != NULL && low->n_rows <= PARE_MAX_EMBD)
         hp->laurel_rank = (uint32_t)low->n_rows;
+    if (pare_arch_weight_of(m->arch, PARE_W_FFN_GATE_UP_EXPS) != NULL)
+        hp->experts_apart = pare_model_weight(m, PARE_W_FFN_UP_EXPS, 0, "weight") != NULL;
     if (m->arch->window_heads)
         hp->keys_as_values = takes_keys_as_values(m);
     if (m->arch->wiring.in_turn_with_ffn_norm)

@@ -45,14 +45,20 @@
     X(FFN_UP, "blk.%u.ffn_up")                                                                                         \
     X(FFN_DOWN, "blk.%u.ffn_down")                                                                                     \
     X(FFN_POST_NORM, "blk.%u.post_ffw_norm")                                                                           \
+    X(FFN_POST_NORM_1, "blk.%u.post_ffw_norm_1")                                                                       \
+    X(FFN_PRE_NORM_2, "blk.%u.pre_ffw_norm_2")                                                                         \
+    X(FFN_POST_NORM_2, "blk.%u.post_ffw_norm_2")                                                                       \
     X(LAYER_OUT_NORM, "blk.%u.layer_output_norm")                                                                      \
     X(ATTN_SUB_NORM, "blk.%u.attn_sub_norm")                                                                           \
     X(FFN_SUB_NORM, "blk.%u.ffn_sub_norm")                                                                             \
     X(FFN_GATE_INP, "blk.%u.ffn_gate_inp")                                                                             \
+    X(FFN_GATE_INP_SCALE, "blk.%u.ffn_gate_inp.scale!")                                                                \
     X(EXPERT_BIAS, "blk.%u.exp_probs_b")                                                                               \
+    X(FFN_GATE_UP_EXPS, "blk.%u.ffn_gate_up_exps")                                                                     \
     X(FFN_GATE_EXPS, "blk.%u.ffn_gate_exps")                                                                           \
     X(FFN_UP_EXPS, "blk.%u.ffn_up_exps")                                                                               \
     X(FFN_DOWN_EXPS, "blk.%u.ffn_down_exps")                                                                           \
+    X(EXPERT_SCALE, "blk.%u.ffn_down_exps.scale!")                                                                     \
     X(FFN_GATE_INP_SHEXP, "blk.%u.ffn_gate_inp_shexp")                                                                 \
     X(FFN_GATE_SHEXP, "blk.%u.ffn_gate_shexp")                                                                         \
     X(FFN_UP_SHEXP, "blk.%u.ffn_up_shexp")                                                                             \
@@ -164,6 +170,7 @@ typedef enum pare_dim {
     PARE_DIM_FF2 /* 2 FF */,
     PARE_DIM_EXPERT,
     PARE_DIM_FF_EXPERT,
+    PARE_DIM_FF_EXPERT2 /* 2 FF_EXPERT */,
     PARE_DIM_FF_SHARED,
     PARE_DIM_Q_GATED /* 2 Q */,
     PARE_DIM_LINEAR_QKV /* of linear attention: heads of q, k and v together */,
@@ -222,8 +229,10 @@ enum {
     PARE_BIAS_ALONE = 1 << 18,      /* there is a bias and no weight; with PARE_NO_SUFFIX its name is whole */
 };
 
-/* A further one of these: n_embd_layer. */
-#define PARE_IF_LAYER_INPUTS (1u << 31)
+/* Further ones of these: n_embd_layer; experts_apart, or not. */
+#define PARE_IF_LAYER_INPUTS (UINT64_C(1) << 31)
+#define PARE_IF_EXPERTS_APART (UINT64_C(1) << 32)
+#define PARE_IF_EXPERTS_FUSED (UINT64_C(1) << 33)
 
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
  * same name: they share its rows (out), after the map, and the elements of its bias.
@@ -245,7 +254,7 @@ typedef struct pare_arch_weight {
     const char *hf;  /* Hub name without suffix, %u is the layer, %e the expert: "model.layers.%u.self_attn.q_proj" */
     pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one, of experts two */
     pare_weight_map map;
-    unsigned flags;
+    uint64_t flags;
 } pare_arch_weight;
 
 /* What a class of the Hub makes of config.json's sliding_window. */
@@ -278,10 +287,12 @@ typedef struct pare_hf_class {
         float norm_eps, rope_base, partial_rotary;
         bool tied;
     } absent;
-    bool head_dim_key;      /* transformers fills in head_dim: key_length and value_length are always written */
-    const char *experts;    /* key of the number of experts: "num_experts"; NULL: a dense model */
-    const char *shared;     /* key of the width of a shared expert; NULL: shared_expert_intermediate_size where every
-                             * model of the family has one, else none (PARE_IF_SHARED) */
+    bool head_dim_key;        /* transformers fills in head_dim: key_length and value_length are always written */
+    const char *experts;      /* key of the number of experts: "num_experts"; NULL: a dense model */
+    const char *experts_if;   /* a key that must be true for the model to have them; NULL: every one has */
+    const char *experts_used; /* key of the number that a token goes through; NULL: "num_experts_per_tok" */
+    const char *shared;       /* key of the width of a shared expert; NULL: shared_expert_intermediate_size where every
+                               * model of the family has one, else none (PARE_IF_SHARED) */
     const char *section;    /* member of config.json that has the numbers, "text_config"; NULL: they stand at the top */
     const char *act_alias;  /* a further word for the family's activation: "gelu" for what Gemma makes of it */
     bool rope_stated;       /* transformers takes a scaling of RoPE where config.json has none: it must have one */
@@ -385,8 +396,9 @@ bool pare_arch_has_value_heads(const pare_arch_weight *w, bool columns);
 /* The description of a weight, NULL when the family has none such. */
 const pare_arch_weight *pare_arch_weight_of(const pare_arch *arch, pare_weight id);
 
-/* Whether stock's runtime multiplies by a tensor NAME.scale, which may go with the weight. */
-bool pare_weight_has_factor(pare_weight id);
+/* Whether stock's runtime multiplies by a tensor NAME.scale, which may go with the weight; not where that is a weight
+ * of the family itself. */
+bool pare_arch_has_factor(const pare_arch *arch, pare_weight id);
 
 /* Compare the shape of t with what hp says of the weight (of its bias: one vector). path is for messages.
  * Errors: PARE_ERR_RANGE with both shapes. */

@@ -1,7 +1,8 @@
-/* Gemma 4, dense: Gemma 3's layers, whose norms have whole weights; layers that see all have larger heads, of which a
+/* Gemma 4: Gemma 3's layers, whose norms have whole weights; layers that see all have larger heads, of which a
  * part of the pairs turns, and may take keys as values (hparams_kinds.c); values are normalised, queries not scaled;
  * input vectors of each layer as Gemma 3n has them, where the model has any; a number that scales what a layer leaves.
- * What the class that sees and hears has beside the language model is left out. Experts beside the FFN are refused.
+ * Some models have experts beside the FFN of every layer (eval/forward_parts.h). What the class that sees and hears has
+ * beside the language model is left out.
  * Sources: transformers models/gemma4; llama.cpp conversion/gemma.py, src/models/gemma4.cpp. */
 #include "core/json.h"
 #include "model/arch.h"
@@ -26,7 +27,7 @@ enum { STOCK_CAP = 30 }; /* of the logits, where a GGUF file says none; 0 says t
                .rope_base = 1e6f,                                                                                      \
                .window = 512,                                                                                          \
                .tied = true},                                                                                          \
-    .head_dim_key = true
+    .head_dim_key = true, .experts = "num_experts", .experts_if = "enable_moe_block", .experts_used = "top_k_experts"
 
 static const pare_hf_class classes[] = {
     {"Gemma4ForCausalLM", "gemma4_text", PARE_WINDOW_ALWAYS, ABSENT},
@@ -66,6 +67,56 @@ static const pare_arch_weight weights[] = {
     {PARE_W_FFN_UP, "model.layers.%u.mlp.up_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_DOWN, "model.layers.%u.mlp.down_proj", {PARE_DIM_EMBD, PARE_DIM_FF}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_POST_NORM, "model.layers.%u.post_feedforward_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_FFN_POST_NORM_1,
+     "model.layers.%u.post_feedforward_layernorm_1",
+     {PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_PRE_NORM_2,
+     "model.layers.%u.pre_feedforward_layernorm_2",
+     {PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_POST_NORM_2,
+     "model.layers.%u.post_feedforward_layernorm_2",
+     {PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_GATE_INP,
+     "model.layers.%u.router.proj",
+     {PARE_DIM_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY},
+    {PARE_W_FFN_GATE_INP_SCALE,
+     "model.layers.%u.router.scale",
+     {PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX},
+    {PARE_W_EXPERT_SCALE,
+     "model.layers.%u.router.per_expert_scale",
+     {PARE_DIM_EXPERT},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX},
+    {PARE_W_FFN_GATE_UP_EXPS,
+     "model.layers.%u.experts.gate_up_proj",
+     {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT2, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX | PARE_IF_EXPERTS_FUSED},
+    {PARE_W_FFN_GATE_EXPS,
+     "model.layers.%u.experts.gate_up_proj",
+     {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX | PARE_IF_EXPERTS_APART | PARE_SHARE(0, 2)},
+    {PARE_W_FFN_UP_EXPS,
+     "model.layers.%u.experts.gate_up_proj",
+     {PARE_DIM_EXPERT, PARE_DIM_FF_EXPERT, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX | PARE_IF_EXPERTS_APART | PARE_SHARE(1, 2)},
+    {PARE_W_FFN_DOWN_EXPS,
+     "model.layers.%u.experts.down_proj",
+     {PARE_DIM_EXPERT, PARE_DIM_EMBD, PARE_DIM_FF_EXPERT},
+     PARE_MAP_SAME,
+     PARE_EXPERTS_ONLY | PARE_NO_SUFFIX},
     {PARE_W_LAYER_GATE,
      "model.layers.%u.per_layer_input_gate",
      {PARE_DIM_EMBD_LAYER, PARE_DIM_EMBD},
@@ -102,6 +153,8 @@ static const char *const meta_keys[] = {"gemma4.block_count",
                                         "gemma4.rope.freq_base",
                                         "gemma4.rope.freq_base_swa",
                                         "gemma4.attention.layer_norm_rms_epsilon",
+                                        "gemma4.expert_count",
+                                        "gemma4.expert_used_count",
                                         "gemma4.attention.key_length",
                                         "gemma4.attention.value_length",
                                         "general.file_type",
@@ -112,6 +165,7 @@ static const char *const meta_keys[] = {"gemma4.block_count",
                                         "gemma4.attention.sliding_window_pattern",
                                         "gemma4.attention.key_length_swa",
                                         "gemma4.attention.value_length_swa",
+                                        "gemma4.expert_feed_forward_length",
                                         "gemma4.rope.dimension_count",
                                         "gemma4.rope.dimension_count_swa",
                                         "general.quantization_version",
@@ -124,7 +178,7 @@ static void set_fixed(pare_hparams *hp)
     hp->attn_scale = 1;
 }
 
-static const pare_config_switch switches[] = {{"enable_moe_block", false}, {"attention_bias", false}};
+static const pare_config_switch switches[] = {{"attention_bias", false}};
 
 /* Layers that see all: proportional RoPE, where a quarter of the pairs turns if nothing is said. */
 static pare_status settle_rope(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
@@ -180,10 +234,6 @@ static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char
     bool found = false;
     set_fixed(hp);
     hp->final_softcap = STOCK_CAP;
-    if (hp->n_expert > 0)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: 'gemma4.expert_count' is %" PRIu32 "; architecture 'gemma4' is described without experts",
-                         path, hp->n_expert);
     pare_status st = pare_meta_cap(meta, path, "gemma4.final_logit_softcapping", &hp->final_softcap, err);
     if (st == PARE_OK)
         st =
@@ -241,6 +291,8 @@ const pare_arch pare_arch_gemma4 = {
     .hf_classes = classes,
     .wiring =
         {.norm = PARE_NORM_RMS, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_HALVES, .gated_ffn = true, .v_norm = true},
+    .expert_ff_key = true,
+    .expert_norm = true,
     .window_key = true,
     .window_absent = 512,
     .window_period = 6,

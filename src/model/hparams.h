@@ -107,6 +107,7 @@ typedef struct pare_hparams {
     uint32_t n_expert_group, n_expert_group_used; /* experts are chosen from so many groups; 0: not said, as 1 */
     uint32_t expert_group_best;    /* a group is worth the sum of so many of its best experts; 0 counts as 2 */
     bool expert_group_not_in_gguf; /* no key that stock reads says expert_group_best */
+    bool experts_apart;            /* gate and up of experts are two tensors, in a family that has one of both */
     bool expert_norm;              /* the weights of the experts used are scaled to a sum of one */
     bool expert_norm_not_in_gguf;  /* no key that stock reads says expert_norm */
     uint32_t window;               /* attention sees this many tokens, itself included; 0: all before */

@@ -22,8 +22,8 @@ static const char *const k_theta[] = {"rope_theta", "rotary_emb_base", NULL};
 static const char *const k_theta_window[] = {"rope_local_base_freq", "local_rope_theta", NULL};
 static const char *const k_partial[] = {"partial_rotary_factor", "rotary_pct", "rope_pct", NULL};
 static const char *const k_vocab[] = {"vocab_size", NULL};
-static const char *const k_used[] = {"num_experts_per_tok", NULL};
 static const char *const k_ff_expert[] = {"moe_intermediate_size", NULL};
+static const char k_used[] = "num_experts_per_tok";
 static const char *const k_norm_topk[] = {"norm_topk_prob", NULL};
 static const char *const k_act[] = {"hidden_act", "hidden_activation", "activation_function", "activation", NULL};
 static const char *const k_rms_eps[] = {"rms_norm_eps", "norm_eps", NULL};
@@ -123,18 +123,25 @@ static bool lacks_shared(const pare_hf_class *class, const json_t *config)
            (width == NULL || json_is_null(width) || (json_is_integer(width) && json_integer_value(width) == 0));
 }
 
+static const char *used_key(const pare_hf_class *class)
+{
+    return class->experts_used != NULL ? class->experts_used : k_used;
+}
+
 /* Counts and widths of experts, of the classes that have them. */
 static pare_status read_experts(pare_hparams *hp, const pare_arch *arch, const pare_hf_class *class,
                                 const json_t *config, const char *path, pare_error *err)
 {
     const char *const k_experts[] = {class->experts, "num_local_experts", "num_experts", "n_routed_experts", NULL};
     const char *const k_shared[] = {pare_arch_shared_key(arch, class), NULL};
-    bool found = false;
-    if (class->experts == NULL)
-        return PARE_OK;
-    pare_status st = get_u32(config, path, k_experts, PARE_MAX_EXPERTS, class->absent.n_expert, &hp->n_expert, err);
+    const char *const used[] = {used_key(class), NULL};
+    bool found = false, there = class->experts_if == NULL;
+    pare_status st = there ? PARE_OK : pare_json_bool(config, path, class->experts_if, &there, &found, err);
+    if (st != PARE_OK || class->experts == NULL || !there)
+        return st;
+    st = get_u32(config, path, k_experts, PARE_MAX_EXPERTS, class->absent.n_expert, &hp->n_expert, err);
     if (st == PARE_OK)
-        st = get_u32(config, path, k_used, hp->n_expert, class->absent.n_expert_used, &hp->n_expert_used, err);
+        st = get_u32(config, path, used, hp->n_expert, class->absent.n_expert_used, &hp->n_expert_used, err);
     if (st == PARE_OK && arch->expert_ff_key)
         st = get_u32(config, path, k_ff_expert, PARE_MAX_FF,
                      class->absent.n_ff_expert != 0 ? class->absent.n_ff_expert : hp->n_ff, &hp->n_ff_expert, err);
@@ -568,8 +575,12 @@ static bool put_experts(const pare_hparams *hp, const pare_arch *arch, const par
 {
     if (class->experts == NULL)
         return true;
-    bool ok = json_object_set_new(config, class->experts, json_integer(hp->n_expert)) == 0;
-    ok = json_object_set_new(config, *k_used, json_integer(hp->n_expert_used)) == 0 && ok;
+    bool ok = class->experts_if == NULL ||
+              json_object_set_new(config, class->experts_if, json_boolean(hp->n_expert > 0)) == 0;
+    if (hp->n_expert == 0)
+        return ok;
+    ok = json_object_set_new(config, class->experts, json_integer(hp->n_expert)) == 0 && ok;
+    ok = json_object_set_new(config, used_key(class), json_integer(hp->n_expert_used)) == 0 && ok;
     if (arch->expert_ff_key)
         ok = json_object_set_new(config, *k_ff_expert, json_integer(hp->n_ff_expert)) == 0 && ok;
     if (pare_arch_shared_key(arch, class) != NULL)
@@ -583,7 +594,7 @@ pare_status pare_hparams_to_config(const pare_hparams *hp, const pare_arch *arch
 {
     const pare_hf_class *class = pare_arch_class_for(arch, hp);
     const char *eps = arch->wiring.norm == PARE_NORM_RMS ? k_rms_eps[0] : k_layer_eps[0];
-    if (class->experts != NULL && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)
+    if (hp->n_expert > 0 && !class->norm_topk_key && hp->expert_norm != arch->expert_norm)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "class '%s' has no word for the way experts are weighted here",
                          class->name);
     const struct {

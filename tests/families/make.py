@@ -41,6 +41,16 @@ def layer_scalars(model):
         layer.layer_scalar.copy_(torch.tensor([0.7 + 0.2 * i]).to(torch.bfloat16))
 
 
+def expert_scales(model):
+    """Routers that choose, and experts of unlike weight."""
+    layer_scalars(model)
+    generator = torch.Generator().manual_seed(11)
+    for layer in model.model.layers:
+        for p, mean in ((layer.router.scale, 4.0), (layer.router.per_expert_scale, 1.0)):
+            with torch.no_grad():
+                p.copy_(mean * (1 + 0.3 * torch.randn(p.shape, generator=generator)))
+
+
 # name: (class of the model, class of its config, keyword arguments of the config)
 FAMILIES = {
     # RoPE on half of a head, biases, norms on q and k, groups
@@ -506,6 +516,20 @@ FAMILIES = {
                                                       rope_theta=5000.0),
                                   sliding_attention=dict(rope_type="default", rope_theta=100.0))),
         layer_scalars,
+    ),
+    # experts beside the FFN
+    "gemma4moe": (
+        "Gemma4ForCausalLM",
+        "Gemma4TextConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8, global_head_dim=16, num_global_key_value_heads=1,
+             attention_k_eq_v=True, max_position_embeddings=64, sliding_window=7, hidden_size_per_layer_input=0,
+             enable_moe_block=True, num_experts=6, top_k_experts=2, moe_intermediate_size=24,
+             final_logit_softcapping=20.0, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+             rope_parameters=dict(full_attention=dict(rope_type="proportional", partial_rotary_factor=0.25,
+                                                      rope_theta=5000.0),
+                                  sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+        expert_scales,
     ),
 }
 

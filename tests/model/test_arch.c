@@ -47,7 +47,8 @@ static void check_shares(const pare_arch *arch, const pare_arch_weight *w)
         const pare_arch_weight *other = &arch->weights[i];
         if (other->hf == NULL || strcmp(other->hf, w->hf) != 0)
             continue;
-        if (((w->flags ^ other->flags) & (PARE_IF_KV_WHOLE | PARE_IF_KV_SPLIT)) != 0)
+        if (((w->flags ^ other->flags) &
+             (PARE_IF_KV_WHOLE | PARE_IF_KV_SPLIT | PARE_IF_EXPERTS_APART | PARE_IF_EXPERTS_FUSED)) != 0)
             continue; /* a model has the one or the others */
         CHECK(pare_arch_share(other).count == share.count && pare_arch_share(other).in_turn == share.in_turn);
         CHECK(share.count == 0 || other->map != PARE_MAP_STACK);

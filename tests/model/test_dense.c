@@ -66,7 +66,10 @@ static void refuses_what_is_not_described(void **state)
          "original_max_position_embeddings"},
         {"LlamaForCausalLM", LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_UNSUPPORTED, "longrope"},
         {"HunYuanDenseV1ForCausalLM", ",\"rope_scaling\":{\"type\":\"dynamic\",\"alpha\":-3}", PARE_ERR_RANGE, "alpha"},
-        {"Gemma4ForCausalLM", ",\"enable_moe_block\":true", PARE_ERR_UNSUPPORTED, "'enable_moe_block' is true"},
+        {"Gemma4ForCausalLM", ",\"enable_moe_block\":true", PARE_ERR_FORMAT, "num_experts"},
+        {"Gemma4ForCausalLM", ",\"enable_moe_block\":1", PARE_ERR_FORMAT, "enable_moe_block"},
+        {"Gemma4ForCausalLM", ",\"enable_moe_block\":true,\"num_experts\":4,\"top_k_experts\":5", PARE_ERR_RANGE,
+         "top_k_experts"},
         {"Gemma4ForCausalLM", ",\"use_bidirectional_attention\":\"all\"", PARE_ERR_UNSUPPORTED, "is 'all'"},
         {"Gemma4ForCausalLM", ",\"num_kv_shared_layers\":2", PARE_ERR_RANGE, "num_kv_shared_layers"},
         {"Gemma4ForCausalLM", ",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2}", PARE_ERR_UNSUPPORTED,
@@ -188,6 +191,31 @@ static void reads_layers_of_two_kinds(void **state)
     json_decref(config);
 }
 
+/* Experts beside the FFN, which a switch turns on. */
+static void reads_experts_behind_a_switch(void **state)
+{
+    (void)state;
+    pare_hparams hp, back;
+    pare_error err = {0};
+    json_t *config = json_object();
+    const pare_arch *arch = pare_arch_find("gemma4");
+    static const char members[] = ",\"num_experts\":4,\"top_k_experts\":3,\"moe_intermediate_size\":24,"
+                                  "\"layer_types\":[\"sliding_attention\",\"full_attention\"],"
+                                  "\"enable_moe_block\":";
+    char text[512];
+    snprintf(text, sizeof text, "%sfalse", members);
+    CHECK_OK(read_config("Gemma4ForCausalLM", text, &hp, &err), &err);
+    CHECK(hp.n_expert == 0 && hp.n_expert_used == 0);
+    snprintf(text, sizeof text, "%strue", members);
+    CHECK_OK(read_config("Gemma4ForCausalLM", text, &hp, &err), &err);
+    CHECK(hp.n_expert == 4 && hp.n_expert_used == 3 && hp.n_ff_expert == 24 && hp.n_ff == 64 && hp.expert_norm);
+    CHECK_OK(pare_hparams_to_config(&hp, arch, config, &err), &err);
+    CHECK(json_is_true(json_object_get(config, "enable_moe_block")));
+    CHECK_OK(pare_hparams_from_config(&back, arch, config, "config", &err), &err);
+    CHECK(memcmp(&hp, &back, sizeof hp) == 0);
+    json_decref(config);
+}
+
 static void finds_the_part_that_turns(void **state)
 {
     (void)state;
@@ -205,7 +233,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_is_not_described), cmocka_unit_test(reads_longrope),
         cmocka_unit_test(counts_falcons_heads),          cmocka_unit_test(keeps_another_activation),
-        cmocka_unit_test(reads_layers_of_two_kinds),     cmocka_unit_test(finds_the_part_that_turns),
+        cmocka_unit_test(reads_layers_of_two_kinds),     cmocka_unit_test(reads_experts_behind_a_switch),
+        cmocka_unit_test(finds_the_part_that_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
