@@ -429,6 +429,25 @@ static pare_status keep_name(pare_model *m, pare_tensor *src, pare_error *err)
     return src->name != NULL ? PARE_OK : PARE_ERR_MEMORY;
 }
 
+/* Cut what a program filled up before it packed it (pare_tensor.padded) to what this weight has by its table. What the
+ * table cannot tell, or is something else, stays for the check of the shape. */
+static pare_status cut_padding(const pare_model *m, const entry *e, pare_tensor *src, pare_error *err)
+{
+    uint32_t n = 0, pad = src->padded, skipped;
+    while (n < 3 && e->weight->dim[n] != PARE_DIM_NONE)
+        n++;
+    n -= e->bias && n > 1;
+    if (pad == 0 || src->n_dims > n)
+        return PARE_OK;
+    skipped = n - src->n_dims; /* the number of experts */
+    for (uint32_t i = 0; i < src->n_dims; i++) {
+        uint64_t size = pare_dim_size(e->weight->dim[skipped + i], &m->hp, e->layer);
+        if (size > 0 && src->dim[i] > size && src->dim[i] - size < pad)
+            src->dim[i] = size;
+    }
+    return pare_tensor_set_shape(src, m->path, err);
+}
+
 /* The Hub's tensor, or the share of it that this weight is, in GGUF's orientation. A type that stores blocks has them
  * along the inputs, so its rows are the outputs already. */
 static pare_status orient(pare_model *m, const entry *e, pare_tensor *src, pare_tensor *t, pare_error *err)
@@ -459,6 +478,8 @@ static pare_status map_one(pare_model *m, const entry *e, pare_tensor *t, pare_e
     pare_status st = check_type(m, &src, err);
     if (st == PARE_OK)
         st = keep_name(m, &src, err);
+    if (st == PARE_OK)
+        st = cut_padding(m, e, &src, err);
     if (st == PARE_OK)
         st = orient(m, e, &src, t, err);
     if (st == PARE_OK)
@@ -510,6 +531,8 @@ static pare_status map_experts(pare_model *m, const entry *e, pare_tensor *t, pa
         parts[i] = *e[i].src;
         if ((st = check_type(m, &parts[i], err)) == PARE_OK)
             st = keep_name(m, &parts[i], err);
+        if (st == PARE_OK)
+            st = cut_padding(m, &e[i], &parts[i], err);
     }
     if (st == PARE_OK)
         st = find_common_type(m, parts, n, err);

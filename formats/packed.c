@@ -11,8 +11,9 @@
 enum { NAME_BYTES = 512 };
 
 static const pare_packed_format *const formats[] = {
-    &pare_packed_awq,   &pare_packed_gptq,   &pare_packed_mxfp4,    &pare_packed_compressed, &pare_packed_fp8,
-    &pare_packed_mxfp8, &pare_packed_fbgemm, &pare_packed_modelopt, &pare_packed_bitnet,     &pare_packed_bnb,
+    &pare_packed_awq,    &pare_packed_gptq,  &pare_packed_mxfp4,  &pare_packed_compressed,
+    &pare_packed_fp8,    &pare_packed_mxfp8, &pare_packed_fbgemm, &pare_packed_modelopt,
+    &pare_packed_bitnet, &pare_packed_bnb,   &pare_packed_exl3,
 };
 
 /* Files that say what quantization_config would, from before there was one. */
@@ -181,6 +182,21 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
     return st == PARE_OK ? pare_model_add(out, &made, NULL, err) : st;
 }
 
+/* The bias of a matrix that is filled up is filled up, too. */
+static void mark_biases(const pare_model *m)
+{
+    char name[NAME_BYTES];
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        size_t n = module_length(m->tensors[i].name, (const char *const[]){".weight", NULL});
+        if (m->tensors[i].padded == 0 || n == 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s.bias", (int)n, m->tensors[i].name);
+        const pare_tensor *bias = pare_model_find(m, name);
+        if (bias != NULL)
+            m->tensors[bias - m->tensors].padded = m->tensors[i].padded;
+    }
+}
+
 static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error *err)
 {
     pare_model out = {.format = raw->format, .alignment = raw->alignment};
@@ -197,6 +213,7 @@ static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error 
         pare_model_close(&out);
         return pare_fail_in(err, st, p->path);
     }
+    mark_biases(&out);
     out.files = raw->files; /* the mapped bytes stay */
     out.n_files = raw->n_files;
     raw->files = NULL;

@@ -83,6 +83,7 @@ pare_status pare_packed_check_group(const pare_packed *p, const pare_tensor *cod
                                     pare_error *err);
 
 extern const pare_packed_format pare_packed_awq, pare_packed_gptq, pare_packed_mxfp4, pare_packed_compressed,
-    pare_packed_fp8, pare_packed_mxfp8, pare_packed_fbgemm, pare_packed_modelopt, pare_packed_bitnet, pare_packed_bnb;
+    pare_packed_fp8, pare_packed_mxfp8, pare_packed_fbgemm, pare_packed_modelopt, pare_packed_bitnet, pare_packed_bnb,
+    pare_packed_exl3;
 
 #endif

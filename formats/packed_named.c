@@ -7,7 +7,6 @@ static const struct {
     const char *method, *name, *end;
 } known[] = {
     {"exl2", "EXL2 (ExLlamaV2)", ".q_weight"},
-    {"exl3", "EXL3 (ExLlamaV3)", ".trellis"},
     {"hqq", "HQQ", ".W_q"},
     {"aqlm", "AQLM", ".codebooks"},
     {"quip", "QuIP#", ".Qidxs"},
@@ -24,6 +23,7 @@ static const struct {
     {"metal", "MLX's affine groups", ""},
     {"fouroversix", "Four Over Six", ""},
     /* decoded, where config.json says so */
+    {"exl3", "EXL3 (ExLlamaV3)", ".trellis"},
     {"gptq", "GPTQ or AWQ", ".qweight"},
     {"compressed-tensors", "compressed-tensors", ".weight_packed"},
     {"bitsandbytes", "bitsandbytes", ".weight.absmax"},

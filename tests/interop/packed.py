@@ -84,3 +84,100 @@ def quantize(w, bits, group, rng, symmetric=False, act_order=False):
         z[:, g] = 2 ** (bits - 1) if symmetric else np.clip(np.round(-low / s[:, g]), 1, top)
         q[:, group_of == g] = np.clip(np.round(part / s[:, g, None].astype(np.float32)) + z[:, g, None], 0, top)
     return q, z, s, group_of
+
+
+# EXL3 (formats/exl3.h). These decode to the bits of exllamav3's own kernels: docs/formats/PACKED.md says how that was seen.
+EXL3_MULTIPLIER = {'3inst': 89226354, 'mcg': 0xcbac1fed, 'mul1': 0x83dcd12d}
+_T = np.arange(256)
+EXL3_ROW = _T // 8 % 4 * 2 + _T % 2 + _T // 2 % 2 * 8  # in the tile, of weight t of its stream: input,
+EXL3_COLUMN = _T // 32 + _T // 4 % 2 * 8               # and output
+
+
+def exl3_codebook(code):
+    """The binary16 numbers of all states."""
+    x = np.arange(65536, dtype=np.uint64) * EXL3_MULTIPLIER[code] + (64248484 if code == '3inst' else 0)
+    x = (x & 0xffffffff).astype('<u4')
+    if code == 'mul1':
+        total = 1024.0 + x.view(np.uint8).reshape(-1, 4).sum(1)
+        scale, shift = np.array([0x1eee, 0xc931], np.uint16).view(np.float16).astype(np.float64)
+        return (total * scale + shift).astype(np.float16)
+    pair = ((x & 0x8fff8fff) ^ 0x3b603b60).view(np.float16).reshape(-1, 2)
+    return pair[:, 0] + pair[:, 1]
+
+
+def exl3_inner(trellis, code):
+    """[in / 16, out / 16, 16 K] int16 to the binary16 numbers between the transforms, [in, out]."""
+    tall, wide, n = trellis.shape
+    words = np.ascontiguousarray(trellis).view('<u4').astype('>u4')
+    stream = np.unpackbits(words.view(np.uint8).reshape(tall, wide, -1), axis=2)
+    ends = (_T + 1) * (n // 16)
+    bits = stream[:, :, (ends[:, None] + np.arange(-16, 0)) % stream.shape[2]]
+    states = (bits.astype(np.uint32) << np.arange(15, -1, -1, dtype=np.uint32)).sum(3)
+    w = np.empty((tall, 16, wide, 16), np.float16)
+    w[:, EXL3_ROW, :, EXL3_COLUMN] = np.moveaxis(exl3_codebook(code)[states], 2, 0)
+    return w.reshape(tall * 16, wide * 16)
+
+
+def hadamard():
+    h = np.ones((1, 1))
+    while len(h) < 128:
+        h = np.block([[h, h], [h, -h]])
+    return h
+
+
+def exl3_transform(w):
+    """Blocks of 128 x 128 times the Hadamard matrix from both sides."""
+    tall, wide = w.shape
+    blocks = w.astype(np.float64).reshape(tall // 128, 128, wide // 128, 128).transpose(0, 2, 1, 3)
+    return (hadamard() @ blocks @ hadamard()).transpose(0, 2, 1, 3).reshape(tall, wide)
+
+
+def exl3_signs(packed):
+    """su, sv of older programs as suh, svh."""
+    return 1 - 2 * np.unpackbits(packed.astype('<u2').view(np.uint8), bitorder='little').astype(np.float16)
+
+
+def unpack_exl3(t, code):
+    """The weight [out, in] as floats: sums are exact in float64, the product with the scales is rounded there."""
+    suh = t['suh'] if 'suh' in t else exl3_signs(t['su'])
+    svh = t['svh'] if 'svh' in t else exl3_signs(t['sv'])
+    scale = suh.astype(np.float64)[:, None] * svh.astype(np.float64)
+    return np.ascontiguousarray((exl3_transform(exl3_inner(t['trellis'], code)) / 128 * scale).T.astype(np.float32))
+
+
+def exl3_mark(code):
+    return {} if code == '3inst' else {code: np.array(EXL3_MULTIPLIER[code], np.uint32).view(np.int32)}
+
+
+def random_exl3(n_out, n_in, bits, code, rng, scale=0.02, signs=False):
+    """A matrix of any bits, filled up to multiples of 128 as ExLlamaV3 does."""
+    n_out, n_in = -(-n_out // 128) * 128, -(-n_in // 128) * 128
+    t = {'trellis': rng.integers(-32768, 32768, (n_in // 16, n_out // 16, 16 * bits), dtype=np.int16)}
+    if signs:
+        t['su'] = rng.integers(-32768, 32768, n_in // 16, dtype=np.int16)
+        t['sv'] = rng.integers(-32768, 32768, n_out // 16, dtype=np.int16)
+    else:
+        t['suh'] = (rng.choice([-scale, scale], n_in) * rng.uniform(0.5, 1.5, n_in)).astype(np.float16)
+        t['svh'] = (rng.choice([-1, 1], n_out) * rng.uniform(0.5, 1.5, n_out)).astype(np.float16)
+    return {**t, **exl3_mark(code)}
+
+
+def pack_exl3(w, code):
+    """8 bits, each chosen as well as the choice before allows: of a state's 16 bits the upper ones are that choice."""
+    n_out, n_in = w.shape
+    w = np.pad(w, ((0, -n_out % 128), (0, -n_in % 128))).T
+    suh = (np.sqrt((w ** 2).mean(1)) + 1e-6).astype(np.float16)
+    suh[::3] *= -1
+    svh = np.where(np.arange(w.shape[1]) % 5 == 2, -1, 1).astype(np.float16)
+    inner = exl3_transform(w / suh.astype(np.float64)[:, None] / svh) / 128
+    tiles = inner.reshape(len(w) // 16, 16, -1, 16)[:, EXL3_ROW, :, EXL3_COLUMN].reshape(256, -1)
+    book, before = exl3_codebook(code).astype(np.float64).reshape(256, 256), np.zeros(tiles.shape[1], np.int64)
+    chosen = np.zeros(tiles.shape, np.int64)
+    for t in range(255):  # the last one is 0, which the first one's state begins with
+        error = (book[before] - tiles[t, :, None]) ** 2
+        if t == 254:
+            error += (book[:, 0] - tiles[255, :, None]) ** 2
+        chosen[t] = before = error.argmin(1)
+    stream = chosen.T.astype(np.uint8).reshape(len(w) // 16, -1, 256)
+    trellis = np.ascontiguousarray(stream).view('>u4').astype('<u4').view('<i2')
+    return {'trellis': trellis, 'suh': suh, 'svh': svh, **exl3_mark(code)}

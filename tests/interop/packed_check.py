@@ -192,8 +192,69 @@ def lattices():
     run('quantize', work / 'awq', '-t', 'q4_k_m', '-o', work / 'again.gguf', '--requantize')
 
 
+def perplexity(source):
+    p = subprocess.run([pare, 'eval', source, '-f', model / 'text.txt', '--chunks', '4', '--json'], capture_output=True, text=True)
+    check(p.returncode == 0, f'{source}: eval: {p.stderr}')
+    return json.loads(p.stdout)['perplexity']
+
+
+def exl3():
+    """Any bits of every codebook, a head of its own beside tied embeddings, sides that are filled up, biases, two files."""
+    rng = np.random.default_rng(5)
+    config = json.loads((model / 'config.json').read_text())
+    config |= {'hidden_size': 200, 'num_attention_heads': 4, 'head_dim': 40, 'intermediate_size': 300, 'vocab_size': 333, 'torch_dtype': 'float16',
+               'num_hidden_layers': 2, 'tie_word_embeddings': True, 'attention_bias': True}
+    q, kv, ff, embd = 4 * 40, 2 * 40, 300, 200
+    shapes = {'self_attn.q_proj': (q, embd), 'self_attn.k_proj': (kv, embd), 'self_attn.v_proj': (kv, embd),
+              'self_attn.o_proj': (embd, q), 'mlp.gate_proj': (ff, embd), 'mlp.up_proj': (ff, embd), 'mlp.down_proj': (embd, ff)}
+    for code in packed.EXL3_MULTIPLIER:
+        folder = work / f'exl3_{code}'
+        folder.mkdir()
+        config['quantization_config'] = {'quant_method': 'exl3', 'version': '1.4.1', 'bits': 4.5, 'head_bits': 6,
+                                         'calibration': {'rows': 250, 'cols': 2048}, 'out_scales': 'always', 'codebook': code}
+        truth = {'model.embed_tokens.weight': rng.standard_normal((333, embd)), 'model.norm.weight': rng.uniform(.5, 1.5, embd)}
+        files, storage, n = [{k: v.astype(np.float16) for k, v in truth.items()}, {}], {}, 0
+        truth = {k: v.astype(np.float32) for k, v in files[0].items()}
+        modules = {f'model.layers.{i}.{name}': s for i in range(2) for name, s in shapes.items()} | {'lm_head': (333, embd)}
+        for name, (n_out, n_in) in modules.items():
+            n += 1
+            bits = 6 if name == 'lm_head' else n % 8 + 1
+            parts = packed.random_exl3(n_out, n_in, bits, code, rng, signs=n % 11 == 3)
+            truth[name + '.weight'] = packed.unpack_exl3(parts, code)[:n_out, :n_in]
+            if 'self_attn' in name:
+                parts['bias'] = np.zeros(-(-n_out // 128) * 128, np.float16)
+                parts['bias'][:n_out] = rng.standard_normal(n_out)
+                truth[name + '.bias'] = parts['bias'][:n_out].astype(np.float32)
+            files[n > 8] |= {f'{name}.{k}': v for k, v in parts.items()}
+            storage[name] = {'quant_format': 'exl3', 'bits_per_weight': bits}
+        for i in range(2):
+            for norm in 'input_layernorm', 'post_attention_layernorm':
+                name = f'model.layers.{i}.{norm}.weight'
+                files[1][name] = rng.uniform(.5, 1.5, embd).astype(np.float16)
+                truth[name] = files[1][name].astype(np.float32)
+        names = [f'model-0000{i + 1}-of-00002.safetensors' for i in range(2)]
+        for name, tensors in zip(names, files):
+            save_file({k: np.ascontiguousarray(v) if v.ndim else v for k, v in tensors.items()}, folder / name, {'format': 'pt'})
+        index = {k: name for name, tensors in zip(names, files) for k in tensors}
+        (folder / 'model.safetensors.index.json').write_text(json.dumps({'metadata': {}, 'weight_map': index}))
+        (folder / 'config.json').write_text(json.dumps(config))
+        (folder / 'quantization_config.json').write_text(json.dumps(config['quantization_config'] | {'tensor_storage': storage}))
+        same_values(folder, truth, folder.name)
+        run('convert', folder, '-o', work / f'exl3_{code}.gguf')
+    # weights that mean something: the model must work nearly as well as the one it was made of
+
+    def pack(w):
+        parts = packed.pack_exl3(w, 'mul1')
+        return parts, packed.unpack_exl3(parts, 'mul1')
+    settings = {'quant_method': 'exl3', 'bits': 8.0, 'head_bits': 16, 'codebook': 'mul1'}
+    same_values(work / 'exl3', make(work / 'exl3', model, pack, settings), 'exl3 of the model')
+    losses = [perplexity(folder) for folder in (model, work / 'exl3')]
+    check(losses[1] < losses[0] * 1.01, f'exl3: perplexities {losses}')
+
+
 gptq()
 awq()
+exl3()
 written()
 lattices()
 print(f'packed: {N_CHECKS} checks passed')

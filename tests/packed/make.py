@@ -5,7 +5,8 @@
 
 config.json and model.safetensors are a folder as it is published. weights.sha256 has for each matrix the SHA-256 of its
 values as little-endian floats in rows, as the package that packed it unpacks it with its scales widened to float32 (the
-packages round the products to the type of the scales, or of the model, afterwards).
+packages round the products to the type of the scales, or of the model, afterwards). EXL3's only decoder runs on GPUs: its
+values, filled up to 128 rows and columns, are those of the decoder beside which docs/formats/PACKED.md puts it.
 """
 import hashlib
 import json
@@ -201,6 +202,24 @@ def bitnet(linear_class):
     return pack, {"quant_method": "bitnet", "linear_class": linear_class, "quantization_mode": "offline"}
 
 
+def exl3(code, first_bits, signs=False):
+    """Trellises of any bits, every number of bits from first_bits to 8 or 1, as tests/interop/packed.py decodes them."""
+    sys.path.insert(0, os.path.join(HERE, "..", "interop"))
+    import numpy as np
+    import packed
+
+    rng = np.random.default_rng(11)
+    bits = iter([(first_bits + i - 1) % 8 + 1 for i in range(len(SHAPES))])
+
+    def pack(w):
+        parts = packed.random_exl3(*w.shape, next(bits), code, rng, signs=signs)
+        if code == "mul1" and w.shape[1] == EMBD and w.shape[0] < FF:
+            parts["bias"] = rng.standard_normal(128).astype(np.float16)
+        return {k: torch.from_numpy(v) for k, v in parts.items()}, torch.from_numpy(packed.unpack_exl3(parts, code))
+
+    return pack, {"quant_method": "exl3", "version": "1.4.1", "bits": 4.0, "head_bits": 6, "codebook": code}
+
+
 PACKED = {
     "ct_w4": lambda: compressed("pack-quantized", num_bits=4, strategy="group", group_size=32),
     "ct_w4_asymmetric": lambda: compressed("pack-quantized", num_bits=4, strategy="group", group_size=32,
@@ -232,6 +251,9 @@ PACKED = {
     "bnb_nf4_nested": lambda: bnb4("nf4", True),
     "bnb_fp4": lambda: bnb4("fp4", False),
     "bnb_int8": bnb8,
+    "exl3_3inst": lambda: exl3("3inst", 1),
+    "exl3_mcg": lambda: exl3("mcg", 2, signs=True),
+    "exl3_mul1": lambda: exl3("mul1", 3),
     "bitnet": lambda: bitnet("bitlinear"),
     "bitnet_auto": lambda: bitnet("autobitlinear"),
 }
@@ -260,6 +282,8 @@ def make(name):
               "num_key_value_heads": KV, "vocab_size": VOCAB, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
               "rope_theta": 10000.0, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
               "quantization_config": quantization}
+    if any(k.endswith(".bias") for k in tensors):
+        config["attention_bias"] = True
     with open(os.path.join(here, "config.json"), "w") as f:
         json.dump(config, f, indent=1, sort_keys=True)
     save_file(tensors, os.path.join(here, "model.safetensors"), metadata={"format": "pt"})
