@@ -18,6 +18,8 @@ static const struct {
     {"vocab.json", true},
     {"merges.txt", true},
     {"vocab.txt", true},
+    {"tekken.json", true},
+    {"tiktoken.model", true},
     {"chat_template.jinja", true},
     {"chat_template.json", true},
     {"README.md", false},

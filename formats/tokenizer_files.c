@@ -15,8 +15,10 @@ typedef struct folder {
     const char *dir;
     const json_t *config;
     uint32_t n_vocab;
-    json_t *tokenizer, *tokenizer_config;
-    pare_map model; /* tokenizer.model */
+    json_t *tokenizer, *tokenizer_config; /* as they are, or made of other files */
+    pare_map model;                       /* tokenizer.model */
+    const char *name;                     /* of the file that has the tokens */
+    bool tekken;
     pare_token_rows rows;
     pare_tokenizer_rules rules;
 } folder;
@@ -50,20 +52,111 @@ static pare_status load(const char *dir, const char *name, uint64_t limit, bool 
     return st;
 }
 
+static pare_status open_map(const char *path, pare_map *out, pare_error *err)
+{
+    pare_status st = pare_map_open(out, path, err);
+    if (st == PARE_OK && (out->size == 0 || out->size > MAX_TOKENIZER))
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, allowed 1 to %d", path, out->size, MAX_TOKENIZER);
+    return st;
+}
+
+static pare_str text_of(const pare_map *file)
+{
+    return (pare_str){(const char *)file->data, (size_t)file->size};
+}
+
+/* tekken.json: nothing else in the folder says anything about its tokens. */
+static pare_status make_of_tekken(folder *f, const char *path, pare_error *err)
+{
+    json_t *tekken = NULL;
+    pare_status st = load(f->dir, f->name, MAX_TOKENIZER, false, &tekken, err);
+    if (st == PARE_OK)
+        st = pare_tekken_document(tekken, path, &f->tokenizer, err);
+    json_decref(tekken);
+    json_decref(f->tokenizer_config);
+    f->tokenizer_config = NULL;
+    f->tekken = true;
+    return st;
+}
+
+static pare_token_lists lists_of(const folder *f)
+{
+    return (pare_token_lists){
+        .dir = f->dir, .tokenizer_config = f->tokenizer_config, .config = f->config, .n_vocab = f->n_vocab};
+}
+
+static pare_status make_of_tiktoken(folder *f, const char *path, pare_error *err)
+{
+    pare_token_lists lists = lists_of(f);
+    pare_map file = {0};
+    pare_status st = open_map(path, &file, err);
+    if (st == PARE_OK)
+        st = pare_tiktoken_document(text_of(&file), &lists, path, &f->tokenizer, err);
+    pare_map_close(&file);
+    return st;
+}
+
+/* vocab.json with merges.txt, or vocab.txt */
+static pare_status make_of_lists(folder *f, const char *path, pare_error *err)
+{
+    pare_token_lists lists = lists_of(f);
+    pare_map file = {0};
+    pare_buf merges = {0};
+    json_t *vocab = NULL, *specials = NULL, *added = NULL, *config = NULL;
+    bool words = strcmp(f->name, "vocab.txt") == 0;
+    pare_status st = load(f->dir, "special_tokens_map.json", MAX_CONFIG, false, &specials, err);
+    if (st == PARE_OK)
+        st = load(f->dir, "added_tokens.json", MAX_CONFIG, false, &added, err);
+    if (st == PARE_OK && !words)
+        st = load(f->dir, f->name, MAX_TOKENIZER, false, &vocab, err);
+    if (st == PARE_OK && !words && !is_there(f->dir, "merges.txt", &merges))
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: vocab.json without merges.txt", f->dir);
+    if (st == PARE_OK)
+        st = open_map(words ? path : merges.data, &file, err);
+    lists.vocab = vocab;
+    lists.specials = specials;
+    lists.added = added;
+    *(words ? &lists.pieces : &lists.merges) = text_of(&file);
+    if (st == PARE_OK)
+        st = pare_token_lists_document(&lists, &f->tokenizer, &config, err);
+    if (st == PARE_OK) {
+        json_decref(f->tokenizer_config);
+        f->tokenizer_config = config;
+    }
+    json_decref(vocab);
+    json_decref(specials);
+    json_decref(added);
+    pare_map_close(&file);
+    pare_buf_close(&merges);
+    return st;
+}
+
+/* The files that tokens are read from, the first that is there. tokenizer.json and tokenizer.model are read together.
+ */
 static pare_status open_folder(folder *f, pare_error *err)
 {
+    static const struct {
+        const char *name;
+        pare_status (*make)(folder *f, const char *path, pare_error *err);
+    } others[] = {{"tekken.json", make_of_tekken},
+                  {"tokenizer.model", NULL},
+                  {"tiktoken.model", make_of_tiktoken},
+                  {"vocab.json", make_of_lists},
+                  {"vocab.txt", make_of_lists}};
     pare_buf path = {0};
     pare_status st = load(f->dir, "tokenizer.json", MAX_TOKENIZER, false, &f->tokenizer, err);
     if (st == PARE_OK)
         st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, true, &f->tokenizer_config, err);
-    if (st == PARE_OK && is_there(f->dir, "tokenizer.model", &path)) {
-        st = pare_map_open(&f->model, path.data, err);
-        if (st == PARE_OK && (f->model.size == 0 || f->model.size > MAX_TOKENIZER))
-            st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, allowed 1 to %d", path.data, f->model.size,
-                           MAX_TOKENIZER);
+    f->name = f->tokenizer != NULL ? "tokenizer.json" : NULL;
+    for (size_t i = 0; i < sizeof others / sizeof *others && f->name == NULL && st == PARE_OK; i++)
+        if (is_there(f->dir, others[i].name, &path)) {
+            f->name = others[i].name;
+            st = others[i].make != NULL ? others[i].make(f, path.data, err) : PARE_OK;
+        }
+    if (st == PARE_OK && !f->tekken && is_there(f->dir, "tokenizer.model", &path)) {
+        f->name = "tokenizer.model";
+        st = open_map(path.data, &f->model, err);
     }
-    if (st == PARE_OK && f->tokenizer == NULL && f->model.data == NULL && is_there(f->dir, "vocab.json", &path))
-        st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: vocab.json and merges.txt without tokenizer.json", f->dir);
     pare_buf_close(&path);
     return st;
 }
@@ -132,13 +225,9 @@ static pare_status put_added_decoder(pare_vocab *v, folder *f, pare_error *err)
     json_object_foreach(json_object_get(f->tokenizer_config, "added_tokens_decoder"), key, value)
     {
         pare_added_token added = {0};
-        char *end = NULL;
-        added.id = strtoull(key, &end, 10);
-        if (key[0] < '0' || key[0] > '9' || *end != 0 || added.id >= PARE_MAX_VOCAB)
-            return pare_fail(err, PARE_ERR_RANGE,
-                             "%s/tokenizer_config.json: added_tokens_decoder: id '%.32s', allowed 0 to %d", f->dir, key,
-                             PARE_MAX_VOCAB - 1);
-        st = pare_added_token_read(value, f->dir, &added, err);
+        st = pare_added_token_id(key, f->dir, &added.id, err);
+        if (st == PARE_OK)
+            st = pare_added_token_read(value, f->dir, &added, err);
         if (st == PARE_OK)
             st = put_added(v, f, &added, err);
         if (st != PARE_OK)
@@ -299,6 +388,8 @@ static pare_status fill(pare_vocab *v, folder *f, const char *path, pare_error *
         read_prefix_flag(v, f);
     if (st == PARE_OK)
         st = pare_token_rows_finish(&f->rows, v, f->n_vocab, path, err);
+    if (st == PARE_OK && f->tekken)
+        st = pare_tekken_specials(v, path, err);
     note_keys(v);
     if (st == PARE_OK)
         st = pare_tokenizer_specials(v, &from, err);
@@ -324,7 +415,7 @@ pare_status pare_tokenizer_files_read(pare_vocab *v, const char *dir, const json
     if (st == PARE_OK && (f.tokenizer != NULL || f.model.data != NULL)) {
         *found = true;
         pare_vocab_init(v);
-        st = pare_buf_printf(&path, err, "%s/%s", dir, f.model.data != NULL ? "tokenizer.model" : "tokenizer.json");
+        st = pare_buf_printf(&path, err, "%s/%s", dir, f.name);
         if (st == PARE_OK)
             st = fill(v, &f, path.data, err);
         if (st != PARE_OK)

@@ -191,6 +191,17 @@ pare_status pare_added_token_read(const json_t *entry, const char *path, pare_ad
     return st;
 }
 
+pare_status pare_added_token_id(const char *key, const char *dir, uint64_t *id, pare_error *err)
+{
+    char *end = NULL;
+    *id = strtoull(key, &end, 10);
+    if (key[0] < '0' || key[0] > '9' || *end != 0 || *id >= PARE_MAX_VOCAB)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s/tokenizer_config.json: added_tokens_decoder: id '%.32s', allowed 0 to %d", dir, key,
+                         PARE_MAX_VOCAB - 1);
+    return PARE_OK;
+}
+
 static bool between(pare_str s, const char *first, const char *last)
 {
     size_t a = strlen(first), b = strlen(last);

@@ -40,6 +40,9 @@ typedef struct pare_added_token {
 
 pare_status pare_added_token_read(const json_t *entry, const char *path, pare_added_token *out, pare_error *err);
 
+/* The id that a key of added_tokens_decoder is. Errors: PARE_ERR_RANGE. */
+pare_status pare_added_token_id(const char *key, const char *dir, uint64_t *id, pare_error *err);
+
 /* True for texts that stock's converter takes for control tokens even when they are not marked special. */
 bool pare_token_looks_special(pare_str text);
 
@@ -98,6 +101,38 @@ pare_status pare_tokenizer_json_scores(pare_vocab *v, pare_error *err);
 /* A SentencePiece model to rows of v. */
 pare_status pare_sentencepiece_fill(pare_vocab *v, pare_token_rows *rows, const void *bytes, size_t n, const char *path,
                                     pare_error *err);
+
+/* The files of a folder without tokenizer.json. Documents and texts are borrowed, any but dir may be absent. */
+typedef struct pare_token_lists {
+    const char *dir;        /* for messages */
+    const json_t *vocab;    /* vocab.json, an object, with merges */
+    pare_str merges;        /* merges.txt */
+    pare_str pieces;        /* vocab.txt, data NULL: none, vocab counts */
+    const json_t *specials; /* special_tokens_map.json */
+    const json_t *added;    /* added_tokens.json */
+    const json_t *tokenizer_config, *config;
+    uint32_t n_vocab; /* rows of the embedding, 0: not known */
+} pare_token_lists;
+
+/* *tokenizer is the tokenizer.json that the published class of these files stands for, *config tokenizer_config.json
+ * with the special tokens that other files and the class name; both are new references. Errors: PARE_ERR_UNSUPPORTED
+ * (naming the class), PARE_ERR_FORMAT and PARE_ERR_RANGE with file and line, PARE_ERR_MEMORY. */
+pare_status pare_token_lists_document(const pare_token_lists *in, json_t **tokenizer, json_t **config, pare_error *err);
+
+/* The same of tekken.json, parsed, and of the lines of a tiktoken.model. path names the file in messages. */
+pare_status pare_tekken_document(const json_t *tekken, const char *path, json_t **tokenizer, pare_error *err);
+pare_status pare_tiktoken_document(pare_str lines, const pare_token_lists *around, const char *path, json_t **tokenizer,
+                                   pare_error *err);
+
+/* Special ids, flags, scores and the order of keys that stock's converter gives a vocabulary of tekken.json.
+ * Errors: PARE_ERR_FORMAT (a special token is missing), PARE_ERR_MEMORY. */
+pare_status pare_tekken_specials(pare_vocab *v, const char *path, pare_error *err);
+
+/* *line is the next line of *rest, without its end; false: there is none. */
+bool pare_next_line(pare_str *rest, pare_str *line);
+
+/* Normalizer, pre_tokenizer and decoder of byte-level BPE into doc; not 0: no memory. */
+int pare_bytelevel_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc);
 
 /* What tokenizer.json says of a WordPiece vocabulary, and of a unigram one. NULL or not 0: no memory.
  *   hub_tokens  give v (a copy) the Hub's spelling of tokens, "##" before those that do not begin a word

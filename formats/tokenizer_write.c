@@ -314,7 +314,7 @@ static int put_spm_rules(const pare_vocab *v, json_t *doc)
            json_object_set_new(doc, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
 }
 
-static int put_bpe_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc)
+int pare_bytelevel_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc)
 {
     pare_normalizer form = v->normalizer < 0 ? row->normalizer : (pare_normalizer)v->normalizer;
     return json_object_set_new(doc, "normalizer", form_json(form)) |
@@ -410,7 +410,7 @@ static pare_status write_json(const char *dir, const char *name, const json_t *d
 static int put_rules(const pare_vocab *v, const pare_pretokenizer *row, json_t *doc)
 {
     if (v->kind == PARE_VOCAB_BPE)
-        return put_bpe_rules(v, row, doc);
+        return pare_bytelevel_rules(v, row, doc);
     return v->kind == PARE_VOCAB_SPM   ? put_spm_rules(v, doc)
            : v->kind == PARE_VOCAB_UGM ? pare_unigram_rules(v, doc)
                                        : pare_wordpiece_rules(v, doc);
