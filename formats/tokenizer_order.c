@@ -53,9 +53,9 @@ static pare_status is_made(const pare_vocab *v, const pare_index *ids, const par
 
 /* Warnings below are for other readers of the GGUF file: pare writes tokenizer.pare.* keys that it follows itself.
  *
- * A row takes whole tokens past the merges and the file does not: the same, unless a token is not made by its merges.
+ * Either the row or the file takes whole tokens past the merges: the same, unless a token is not made by its merges.
  */
-static pare_status check_shortcut(pare_vocab *v, const char *path, pare_error *err)
+static pare_status check_shortcut(pare_vocab *v, bool by_row, const char *path, pare_error *err)
 {
     pare_index ids = {0};
     pare_merge_table table = {0};
@@ -75,9 +75,11 @@ static pare_status check_shortcut(pare_vocab *v, const char *path, pare_error *e
         v->ignore_merges = -1;
     else if (st == PARE_OK)
         st = pare_warn(err,
-                       "%s: pre-tokenizer '%.*s' takes tokens without merging, and merges do not make %" PRIu32
-                       " of them, the first is %" PRIu32,
-                       path, (int)v->pre.len, v->pre.data, n_apart, first);
+                       "%s: pre-tokenizer '%.*s' %s, and merges do not make %" PRIu32 " of the tokens, the first is "
+                       "%" PRIu32,
+                       path, (int)v->pre.len, v->pre.data,
+                       by_row ? "takes tokens without merging" : "merges where the file takes whole tokens", n_apart,
+                       first);
     pare_merge_work_close(&w);
     pare_merge_table_close(&table);
     pare_index_close(&ids);
@@ -98,10 +100,8 @@ pare_status pare_tokenizer_json_name(pare_vocab *v, const pare_tokenizer_rules *
     if (row->normalizer != rules->normalizer)
         st = pare_warn(err, "%s: the normalizer is %s, but that of pre-tokenizer '%s' is %s", path,
                        pare_normalizer_name(rules->normalizer), row->name, pare_normalizer_name(row->normalizer));
-    if (st == PARE_OK && rules->ignore_merges && !row->ignore_merges)
-        st = pare_warn(err, "%s: ignore_merges is set, but pre-tokenizer '%s' merges", path, row->name);
-    if (st == PARE_OK && row->ignore_merges && !rules->ignore_merges)
-        st = check_shortcut(v, path, err);
+    if (st == PARE_OK && rules->ignore_merges != row->ignore_merges)
+        st = check_shortcut(v, row->ignore_merges, path, err);
     return st;
 }
 
