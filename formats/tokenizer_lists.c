@@ -313,17 +313,13 @@ static pare_status put_file(state *s, pare_error *err)
     return st;
 }
 
-/* special_tokens_map.json counts for files that have no added_tokens_decoder yet; the class fills what is left, with
- * tokens that are there. */
+/* special_tokens_map.json counts for files that have no added_tokens_decoder yet; the class fills what is left. */
 static pare_status complete_config(state *s, bool legacy, pare_error *err)
 {
     bool bad = legacy && s->in->specials != NULL && json_object_update(s->config, (json_t *)s->in->specials) != 0;
-    for (int i = 0; i < N_NAMES && !bad; i++) {
-        const char *text = s->class->defaults[i];
-        if (text != NULL && json_object_get(s->config, names[i]) == NULL &&
-            (json_object_get(s->vocab, text) != NULL || json_object_get(s->ids, text) != NULL))
-            bad = json_object_set_new(s->config, names[i], json_string(text)) != 0;
-    }
+    for (int i = 0; i < N_NAMES && !bad; i++)
+        if (s->class->defaults[i] != NULL && json_object_get(s->config, names[i]) == NULL)
+            bad = json_object_set_new(s->config, names[i], json_string(s->class->defaults[i])) != 0;
     return bad ? no_memory(s->in->dir, err) : PARE_OK;
 }
 

@@ -116,6 +116,61 @@ static void gives_stored_ids(void **state)
     json_decref(doc);
 }
 
+/* The files of one folder of folders.json, written into a folder of the test. */
+static const char *write_folder(const char *name, json_t *files)
+{
+    static char dir[4200];
+    char path[4400];
+    const char *file;
+    json_t *text;
+    snprintf(dir, sizeof dir, "%s/folder_%s", temp_dir(), name);
+    CHECK(mkdir(dir, 0777) == 0);
+    json_object_foreach(files, file, text)
+    {
+        snprintf(path, sizeof path, "%s/%s", dir, file);
+        check_write_file(path, json_string_value(text), json_string_length(text));
+    }
+    return dir;
+}
+
+/* Folders without tokenizer.json, with the ids of transformers, mistral_common and tiktoken: as they are, and through
+ * GGUF's keys and tokenizer.json. */
+static void gives_ids_of_folders(void **state)
+{
+    (void)state;
+    json_t *doc = load(source_path("tests/data/tokenizer/folders.json")), *one;
+    const char *name;
+    json_object_foreach(doc, name, one)
+    {
+        const json_t *cases = json_object_get(one, "cases");
+        pare_vocab v, through, again;
+        pare_meta meta = {0};
+        bool found = false;
+        uint32_t rows = (uint32_t)json_integer_value(json_object_get(one, "rows"));
+        char *dir = strdup(write_folder(name, json_object_get(one, "files")));
+        char name_back[64];
+        snprintf(name_back, sizeof name_back, "%s_back", name);
+        char *back = strdup(write_folder(name_back, NULL));
+        print_message("%s\n", name);
+        CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, rows, &found, &err), &err);
+        CHECK(found && v.n_tokens == rows);
+        check_cases(&v, cases, false);
+        CHECK_OK(pare_vocab_to_meta(&v, &meta, &err), &err);
+        CHECK_OK(pare_vocab_from_meta(&through, &meta, dir, &found, &err), &err);
+        check_cases(&through, cases, false);
+        CHECK_OK(pare_tokenizer_files_write(&through, back, &err), &err);
+        CHECK_OK(pare_tokenizer_files_read(&again, back, NULL, rows, &found, &err), &err);
+        check_cases(&again, cases, false);
+        pare_vocab_close(&v);
+        pare_vocab_close(&through);
+        pare_vocab_close(&again);
+        pare_meta_close(&meta);
+        free(dir);
+        free(back);
+    }
+    json_decref(doc);
+}
+
 /* Models of SentencePiece with the ids of its own program. */
 static void gives_ids_of_sentencepiece(void **state)
 {
@@ -623,6 +678,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_stored_ids),
+        cmocka_unit_test(gives_ids_of_folders),
         cmocka_unit_test(gives_ids_of_sentencepiece),
         cmocka_unit_test(hostile_maps_do_no_harm),
         cmocka_unit_test(keeps_ids_through_metadata),

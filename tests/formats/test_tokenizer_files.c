@@ -467,6 +467,153 @@ static void takes_huge_model_max_length(void **state)
     CHECK(!found);
 }
 
+/* A folder of folders.json with one part of one of its files, the first of its kind, replaced. */
+typedef struct broken {
+    const char *folder, *file, *from, *to;
+    pare_status want;
+    const char *said;
+} broken;
+
+static void check_broken(const json_t *folders, const broken *b, size_t nr)
+{
+    const json_t *one = json_object_get(folders, b->folder);
+    char path[4400], name[32];
+    const char *file;
+    json_t *text;
+    pare_vocab v;
+    bool found = false;
+    snprintf(name, sizeof name, "broken%zu", nr);
+    const char *dir = folder(name);
+    json_object_foreach(json_object_get(one, "files"), file, text)
+    {
+        const char *s = json_string_value(text), *at = strcmp(file, b->file) == 0 ? strstr(s, b->from) : NULL;
+        pare_buf out = {0};
+        CHECK(strcmp(file, b->file) != 0 || at != NULL);
+        CHECK_OK(pare_buf_put(&out, s, at == NULL ? strlen(s) : (size_t)(at - s), &err), &err);
+        CHECK_OK(at == NULL ? PARE_OK : pare_buf_puts(&out, b->to, &err), &err);
+        CHECK_OK(at == NULL ? PARE_OK : pare_buf_puts(&out, at + strlen(b->from), &err), &err);
+        snprintf(path, sizeof path, "%s/%s", dir, file);
+        check_write_file(path, out.data, out.len);
+        pare_buf_close(&out);
+    }
+    memset(&err, 0, sizeof err);
+    uint32_t rows = (uint32_t)json_integer_value(json_object_get(one, "rows"));
+    pare_status st = pare_tokenizer_files_read(&v, dir, NULL, rows, &found, &err);
+    if (st != b->want || strstr(err.text, b->said) == NULL)
+        print_error("%s, %s: status %d, '%s'; expected %d with '%s'\n", b->folder, b->to, st, err.text, b->want,
+                    b->said);
+    CHECK(st == b->want && strstr(err.text, b->said) != NULL && strstr(err.text, dir) != NULL);
+    pare_vocab_close(&v);
+}
+
+static void refuses_broken_folders(void **state)
+{
+    (void)state;
+    static const char tekken[] = "tekken.json", lines[] = "tiktoken.model", vocab[] = "vocab.json",
+                      merges[] = "merges.txt", config[] = "tokenizer_config.json";
+    static const broken all[] = {
+        {"decoder", vocab, "\"!\": 0", "\"!\": 1", PARE_ERR_FORMAT, "id 1 is of"},
+        {"decoder", vocab, "\"!\": 0", "\"!\": 16777216", PARE_ERR_RANGE, "16777216"},
+        {"decoder", vocab, "\"!\": 0", "\"!\": -1", PARE_ERR_FORMAT, "'!'"},
+        {"decoder", vocab, "\"!\": 0", "\"!\": 0, \"!\": 0", PARE_ERR_FORMAT, "offset"},
+        {"decoder", vocab, "{", "[", PARE_ERR_FORMAT, "vocab.json"},
+        {"decoder", merges, "\n", "\nt h e\n", PARE_ERR_FORMAT, "merges.txt: line 2: 't h e' is not two pieces"},
+        {"decoder", merges, "\n", "\nt  h\n", PARE_ERR_FORMAT, "line 2"},
+        {"decoder", merges, "\n", "\n th\n", PARE_ERR_FORMAT, "line 2"},
+        {"decoder", merges, "\n", "\nth \n", PARE_ERR_FORMAT, "line 2"},
+        {"decoder", merges, "\n", "\nno piece\n", PARE_ERR_FORMAT, "merge 0"},
+        {"decoder", merges, "\n", "\n\xff x\n", PARE_ERR_FORMAT, "merges.txt: offset 14: not UTF-8"},
+        {"decoder", config, "GPT2Tokenizer", "NoTokenizer", PARE_ERR_UNSUPPORTED, "'NoTokenizer'"},
+        {"decoder", config, "GPT2Tokenizer", "BertTokenizer", PARE_ERR_UNSUPPORTED, "'BertTokenizer'"},
+        {"decoder", config, "\"311\"", "\"x\"", PARE_ERR_RANGE, "id 'x'"},
+        {"decoder", config, "\"311\"", "\"99999999\"", PARE_ERR_RANGE, "99999999"},
+        {"decoder", config, "\"311\"", "\"7\"", PARE_ERR_FORMAT, "id 7 is of"},
+        {"decoder", config, "\"311\"", "\"316\"", PARE_ERR_FORMAT, "id 311 is missing below"},
+        {"decoder", config, "\"content\": \"<|x|>\"", "\"content\": 7", PARE_ERR_FORMAT, "no text"},
+        {"legacy", "added_tokens.json", "310", "\"310\"", PARE_ERR_FORMAT, "'id'"},
+        {"legacy", "added_tokens.json", "310", "4", PARE_ERR_FORMAT, "id 4 is of"},
+        {"words", "vocab.txt", "[CLS]\n", "[CLS]\n[PAD]\r\n", PARE_ERR_FORMAT, "lines 1 and 4 are both '[PAD]'"},
+        {"words", "vocab.txt", "[CLS]\n", "[CLS]\n\xc3\n", PARE_ERR_FORMAT, "not UTF-8"},
+        {"words", config, "BertTokenizer", "GPT2Tokenizer", PARE_ERR_UNSUPPORTED, "vocab.txt"},
+        {"tekken", tekken, "\"rank\": 300", "\"rank\": 299", PARE_ERR_FORMAT, "entry 300 of vocab has rank 299"},
+        {"tekken", tekken, "\"rank\": 3,", "\"rank\": -3,", PARE_ERR_RANGE, "rank"},
+        {"tekken", tekken, "\"AQ==\"", "\"AQ=\"", PARE_ERR_FORMAT, "rank 1: 'AQ=' is no base64"},
+        {"tekken", tekken, "\"AQ==\"", "\"A===\"", PARE_ERR_FORMAT, "is no base64"},
+        {"tekken", tekken, "\"AQ==\"", "\"=Q==\"", PARE_ERR_FORMAT, "is no base64"},
+        {"tekken", tekken, "\"AQ==\"", "\"A!==\"", PARE_ERR_FORMAT, "is no base64"},
+        {"tekken", tekken, "\"AQ==\"", "\"\"", PARE_ERR_FORMAT, "is no base64"},
+        {"tekken", tekken, "\"AQ==\"", "\"AA==\"", PARE_ERR_FORMAT, "ranks 0 and 1 are of the same bytes"},
+        {"tekken", tekken, "\"AQ==\"", "\"AQEB\"", PARE_ERR_FORMAT, "entry 1 of vocab is not the byte"},
+        {"tekken", tekken, "\"AQ==\"", "7", PARE_ERR_FORMAT, "token_bytes"},
+        {"tekken", tekken, "\"default_vocab_size\": 328", "\"default_vocab_size\": 1328", PARE_ERR_FORMAT, "need 1306"},
+        {"tekken", tekken, "\"default_vocab_size\": 328", "\"default_vocab_size\": 20", PARE_ERR_RANGE, "vocab_size"},
+        {"tekken", tekken, "tokens\": 22", "tokens\": 0", PARE_ERR_RANGE, "special_tokens"},
+        {"tekken", tekken, "tokens\": 22", "tokens\": 19", PARE_ERR_FORMAT, "20 special tokens"},
+        {"tekken", tekken, "\"pattern\": \"", "\"pattern\": \"x|", PARE_ERR_UNSUPPORTED, "'x|"},
+        {"tekken", tekken, "\"pattern\"", "\"other\"", PARE_ERR_FORMAT, "no pattern"},
+        {"tekken", tekken, "\"vocab\"", "\"special_tokens\": 7, \"vocab\"", PARE_ERR_FORMAT, "special_tokens"},
+        {"tekken", tekken, "\"vocab\"",
+         "\"special_tokens\": [{\"rank\": 0, \"token_str\": \"<s>\"}, {\"rank\": 0, "
+         "\"token_str\": \"</s>\"}], \"vocab\"",
+         PARE_ERR_FORMAT, "two special tokens have rank 0"},
+        {"tekken", tekken, "\"vocab\"",
+         "\"special_tokens\": [{\"rank\": 1, \"token_str\": \"<s>\"}, {\"rank\": 0, "
+         "\"token_str\": \"<s>\"}], \"vocab\"",
+         PARE_ERR_FORMAT, "0 and 1 are both '<s>'"},
+        {"tekken", tekken, "\"vocab\"", "\"special_tokens\": [{\"rank\": 0, \"token_str\": \"<s>\"}], \"vocab\"",
+         PARE_ERR_FORMAT, "no special token '</s>'"},
+        {"tiktoken", lines, " 300\n", " 301\n", PARE_ERR_FORMAT, "with rank 300 behind it"},
+        {"tiktoken", lines, " 300\n", "\n", PARE_ERR_FORMAT, "with rank 300 behind it"},
+        {"tiktoken", lines, "AQ== 1\n", "AA== 1\n", PARE_ERR_FORMAT, "same bytes"},
+        {"tiktoken", lines, "AQ== 1\n", "!! 1\n", PARE_ERR_FORMAT, "is no base64"},
+        {"tiktoken", config, "TikTokenTokenizer", "QWenTokenizer", PARE_ERR_UNSUPPORTED, "'QWenTokenizer'"},
+    };
+    json_t *folders = NULL;
+    CHECK_OK(pare_json_load(&folders, source_path("tests/data/tokenizer/folders.json"), 1 << 20, false, &err), &err);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        check_broken(folders, &all[i], i);
+    json_decref(folders);
+}
+
+/* Reference folders without their tokenizer.json give the vocabulary that they give with it. */
+static void needs_no_tokenizer_json(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gpt2", "qwen2", "qwen3", "bert"};
+    static const char *const files[] = {"vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json",
+                                        "special_tokens_map.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char from[4300], path[4400];
+        pare_vocab with, without;
+        bool found = false;
+        snprintf(path, sizeof path, "oracle/models/%s", names[i]);
+        snprintf(from, sizeof from, "%s", shared_path(path));
+        const char *dir = folder(names[i]);
+        for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+            struct stat info;
+            size_t n = 0;
+            snprintf(path, sizeof path, "%s/%s", from, files[k]);
+            if (stat(path, &info) != 0)
+                continue;
+            uint8_t *bytes = check_read_file(path, &n);
+            snprintf(path, sizeof path, "%s/%s", dir, files[k]);
+            check_write_file(path, bytes, n);
+            free(bytes);
+        }
+        CHECK_OK(pare_tokenizer_files_read(&with, from, NULL, 704, &found, &err), &err);
+        CHECK_OK(pare_tokenizer_files_read(&without, dir, NULL, 704, &found, &err), &err);
+        without.add_bos = with.add_bos < 0 ? without.add_bos : with.add_bos; /* "false", which it is without saying */
+        same_vocab(&with, &without);
+        CHECK(with.n_merges == without.n_merges && with.add_sep == without.add_sep &&
+              with.lowercase == without.lowercase);
+        for (uint32_t m = 0; m < with.n_merges; m++)
+            CHECK(with.merges[m].len == without.merges[m].len &&
+                  memcmp(with.merges[m].data, without.merges[m].data, with.merges[m].len) == 0);
+        pare_vocab_close(&with);
+        pare_vocab_close(&without);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,6 +627,8 @@ int main(void)
         cmocka_unit_test(names_what_it_does_not_know),
         cmocka_unit_test(refuses_hostile_documents),
         cmocka_unit_test(takes_huge_model_max_length),
+        cmocka_unit_test(refuses_broken_folders),
+        cmocka_unit_test(needs_no_tokenizer_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
