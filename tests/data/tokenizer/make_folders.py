@@ -15,7 +15,7 @@ CORPUS = ["the quick brown fox jumps over the lazy dog", "Straße café déjà v
 TEXTS = ["", " ", "the  end", " the end\n\n", "caf\u00e9 cafe\u0301 \u212b", "it's 12345 DON'T", "<s>the</s> <mask> x",
          "\ta", "a\r\nb\n \n", "x=1; y+=2", "\u00a0the\u3000fox", "\u0000\u007f\u0085", "1234\u0663\u00b2", "The THE tHe",
          "a\u0323\u0307 a\u0307\u0323", "\ufeffthe", "\u00dfword words,", "over  the   lazy    dog", "\u1100\u1161\u11a8",
-         "'s's'S", "caf\u00e9s caf\u00e9", "a<|x|> b  <|endoftext|>", "foo bar  [MASK] \tb", "\u65e5\u672c words", "\U0001f999\u200d\u0301", "[CLS] The [INST]fox"]
+         "'s's'S", "the\u061dend the\u0898the e\u1734nd", "a\u166db a\u1b7db a\u0890", "caf\u00e9s caf\u00e9", "a<|x|> b  <|endoftext|>", "foo bar  [MASK] \tb", "\u65e5\u672c words", "\U0001f999\u200d\u0301", "[CLS] The [INST]fox"]
 TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
           r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
           r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
