@@ -1,13 +1,15 @@
-/* formats/tokenizer_files.h - tokenizer.json and tokenizer.model to a vocabulary, and back */
+/* formats/tokenizer_files.h - the tokenizer files of a Hub folder to a vocabulary, and back */
 #ifndef PARE_FORMATS_TOKENIZER_FILES_H
 #define PARE_FORMATS_TOKENIZER_FILES_H
 
 #include "core/json.h"
 #include "model/vocab.h"
 
-/* Fill v from the files of the Hub folder dir: tokenizer.json, else tokenizer.model (SentencePiece); both are read
- * where stock's converter reads both. tokenizer_config.json, config.json, added_tokens.json and chat_template.jinja add
- * special ids, flags and the chat template; as in stock, special_tokens_map.json and generation_config.json do not.
+/* Fill v from the files of the Hub folder dir: tokenizer.json, else tekken.json, tokenizer.model (SentencePiece),
+ * tiktoken.model, vocab.json with merges.txt, or vocab.txt; tokenizer.json and tokenizer.model are both read where
+ * stock's converter reads both. tokenizer_config.json, config.json, added_tokens.json and chat_template.jinja add
+ * special ids, flags and the chat template; as in stock, special_tokens_map.json does so only for vocab.json and
+ * vocab.txt.
  *   config   the folder's config.json
  *   n_vocab  rows of the embedding: missing ids become "[PAD<id>]" tokens of type unused, as stock writes them
  * The pre-tokenizer is recognised by its pattern (model/pretokenizer.h). Strings are copies in v's arena.
