@@ -82,7 +82,8 @@ static bool is_tokenizer_file(const char *base)
                                         "vocab.txt",
                                         "merges.txt",
                                         "spiece.model",
-                                        "tekken.json"};
+                                        "tekken.json",
+                                        "tiktoken.model"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(base, names[i]) == 0)
             return true;
