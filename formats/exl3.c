@@ -1,6 +1,8 @@
 #include "formats/exl3.h"
 #include "core/half.h"
 
+#include <stddef.h>
+
 enum { TILE = PARE_EXL3_TILE, SIDE = PARE_EXL3_SIDE, STRIP = 16, UNIT = 1 << 18 };
 
 uint32_t pare_exl3_multiplier(pare_exl3_code code)
@@ -30,7 +32,7 @@ void pare_exl3_codebook(pare_exl3_code code, int32_t values[PARE_EXL3_STATES])
 }
 
 /* The tile at src: its output c of input r to dst[r * SIDE + c]. */
-static void read_tile(const uint8_t *src, unsigned bits, const int32_t *codebook, int32_t *dst)
+static void read_tile(const uint8_t *src, unsigned bits, const int32_t *codebook, double *dst)
 {
     uint64_t window = pare_load_u32le(src + TILE * TILE / 8 * bits - 4);
     unsigned n_ahead = 0; /* the lowest bits of the window, of weights to come */
@@ -46,27 +48,13 @@ static void read_tile(const uint8_t *src, unsigned bits, const int32_t *codebook
     }
 }
 
-/* The columns of a square [inputs][outputs] times H. 2^20 at most before, 2^27 after. */
-static void transform_inputs(int32_t *x)
+/* The columns of a matrix [SIDE][width] times H. */
+static void transform(double *x, size_t width)
 {
-    for (unsigned h = 1; h < SIDE; h *= 2)
-        for (unsigned r = 0; r < SIDE; r += (r + 1) % h == 0 ? h + 1 : 1) {
-            int32_t *a = x + r * SIDE, *b = a + h * SIDE;
-            for (unsigned c = 0; c < SIDE; c++) {
-                int32_t sum = a[c] + b[c], difference = a[c] - b[c];
-                a[c] = sum;
-                b[c] = difference;
-            }
-        }
-}
-
-/* The columns of a strip [outputs][STRIP inputs] times H. */
-static void transform_outputs(double *x)
-{
-    for (unsigned h = 1; h < SIDE; h *= 2)
-        for (unsigned r = 0; r < SIDE; r += (r + 1) % h == 0 ? h + 1 : 1) {
-            double *a = x + r * STRIP, *b = a + h * STRIP;
-            for (unsigned c = 0; c < STRIP; c++) {
+    for (size_t h = 1; h < SIDE; h *= 2)
+        for (size_t r = 0; r < SIDE; r += (r + 1) % h == 0 ? h + 1 : 1) {
+            double *a = x + r * width, *b = a + h * width;
+            for (size_t c = 0; c < width; c++) {
                 double sum = a[c] + b[c], difference = a[c] - b[c];
                 a[c] = sum;
                 b[c] = difference;
@@ -86,7 +74,7 @@ static void read_scales(const pare_exl3_scales *s, uint64_t first, double *dst)
     }
 }
 
-void pare_exl3_square(const pare_exl3 *w, uint64_t block, uint64_t at, int32_t *room, uint64_t n_rows,
+void pare_exl3_square(const pare_exl3 *w, uint64_t block, uint64_t at, double *room, uint64_t n_rows,
                       uint64_t n_columns, float *dst, uint64_t stride)
 {
     const uint64_t tiles = SIDE / TILE, tile_bytes = TILE * TILE / 8 * w->bits;
@@ -97,13 +85,13 @@ void pare_exl3_square(const pare_exl3 *w, uint64_t block, uint64_t at, int32_t *
         uint64_t r = i / tiles, c = i % tiles, tile = (at * tiles + r) * (w->n_out / TILE) + block * tiles + c;
         read_tile(w->trellis + tile * tile_bytes, w->bits, w->codebook, room + r * TILE * SIDE + c * TILE);
     }
-    transform_inputs(room);
+    transform(room, SIDE); /* over the inputs: the square is [inputs][outputs] */
     for (uint64_t first = 0; first < n_columns; first += STRIP) {
         uint64_t n = n_columns - first < STRIP ? n_columns - first : STRIP;
         for (uint64_t o = 0; o < SIDE; o++)
             for (uint64_t i = 0; i < STRIP; i++)
                 strip[o * STRIP + i] = room[(first + i) * SIDE + o];
-        transform_outputs(strip);
+        transform(strip, STRIP); /* and the outputs */
         for (uint64_t o = 0; o < n_rows; o++)
             for (uint64_t i = 0; i < n; i++)
                 dst[o * stride + first + i] =

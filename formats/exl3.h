@@ -63,7 +63,7 @@ void pare_exl3_codebook(pare_exl3_code code, int32_t values[PARE_EXL3_STATES]);
 
 /* weight[o][i] for the first n_rows outputs o from 128 * block on and the first n_columns inputs i from 128 * at on,
  * both 128 at most, to dst[(o - 128 * block) * stride + i - 128 * at]. room: 128 * 128 numbers. */
-void pare_exl3_square(const pare_exl3 *w, uint64_t block, uint64_t at, int32_t *room, uint64_t n_rows,
+void pare_exl3_square(const pare_exl3 *w, uint64_t block, uint64_t at, double *room, uint64_t n_rows,
                       uint64_t n_columns, float *dst, uint64_t stride);
 
 #endif

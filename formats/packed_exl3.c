@@ -45,7 +45,7 @@ typedef struct weight {
 /* ---- reading ---- */
 
 /* Have a slab hold a block of w's rows, and keep it until let_go. */
-static slab *hold(const weight *w, uint64_t block, int32_t *room)
+static slab *hold(const weight *w, uint64_t block, double *room)
 {
     slab *s = &w->folder->slabs[block % w->folder->n_slabs];
     uint64_t n_squares = w->layout.n_in / SIDE;
@@ -84,7 +84,7 @@ static pare_status read_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows
 {
     const weight *w = t->ctx;
     float *y = dst;
-    int32_t *room = pare_scratch_alloc(t->scratch_bytes);
+    double *room = pare_scratch_alloc(t->scratch_bytes);
     if (room == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", t->name, t->scratch_bytes);
     for (uint64_t end = row + n_rows, n; row < end; row += n, y += n * t->row_len) {
@@ -276,7 +276,7 @@ static pare_status unpack(const pare_packed *p, const pare_tensor *primary, cons
     out->read = read_rows;
     out->release = release_rows;
     out->ctx = w;
-    out->scratch_bytes = SIDE * SIDE * sizeof(int32_t);
+    out->scratch_bytes = SIDE * SIDE * sizeof(double);
     return pare_tensor_set_shape(out, out->name, err);
 }
 
