@@ -575,6 +575,24 @@ static void refuses_broken_folders(void **state)
     json_decref(folders);
 }
 
+/* Cuts of one piece go by the ranks of their parts, as in stock's converter for tekken.json. */
+static void orders_merges_by_rank(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"a a", "a b", "aa b", "a ab"};
+    pare_vocab v;
+    bool found = false;
+    const char *dir = folder("ranks");
+    put_file(dir, "tiktoken.model", "YWE= 0\nYQ== 1\nYg== 2\nYWI= 3\nYWFi 4\n");
+    put_file(dir, "tokenizer_config.json", "{\"tokenizer_class\":\"TikTokenTokenizer\"}");
+    CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, 7, &found, &err), &err);
+    CHECK(found && pare_str_equal(v.pre, "kimi-k2") && v.n_merges == sizeof want / sizeof *want);
+    CHECK(pare_str_equal(v.tokens[4], "aab") && pare_str_equal(v.tokens[6], "<|reserved_token_6|>"));
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+        CHECK(pare_str_equal(v.merges[i], want[i]));
+    pare_vocab_close(&v);
+}
+
 /* Reference folders without their tokenizer.json give the vocabulary that they give with it. */
 static void needs_no_tokenizer_json(void **state)
 {
@@ -628,6 +646,7 @@ int main(void)
         cmocka_unit_test(refuses_hostile_documents),
         cmocka_unit_test(takes_huge_model_max_length),
         cmocka_unit_test(refuses_broken_folders),
+        cmocka_unit_test(orders_merges_by_rank),
         cmocka_unit_test(needs_no_tokenizer_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
