@@ -6,7 +6,9 @@
 #include "core/json.h"
 #include "formats/packed.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct toy {
     pare_model raw;
@@ -18,7 +20,7 @@ static void open_toy(toy *t, const char *settings)
 {
     pare_error err = {0};
     *t = (toy){.config = json_object()};
-    CHECK(json_object_set_new(t->config, "quantization_config", json_loads(settings, 0, NULL)) == 0);
+    CHECK(json_object_set_new(t->config, "quantization_config", json_loads(settings, JSON_DECODE_ANY, NULL)) == 0);
     CHECK_OK(pare_model_reserve(&t->raw, 16, &err), &err);
 }
 
@@ -56,7 +58,7 @@ static unsigned next(uint32_t *seed)
 
 /* ---- AWQ ---- */
 
-enum { GEMV_ROWS = 3, GEMV_COLUMNS = 576 };
+enum { GEMV_ROWS = 3, GEMV_COLUMNS = 1152 };
 
 /* The words of a row's zero points, and scales for as many groups, are padded: with anything, which nobody looks at. */
 static void gemv_is_padded(void **state)
@@ -66,12 +68,12 @@ static void gemv_is_padded(void **state)
         unsigned group, words;
         const char *settings;
     } rows[] = {
-        {32, 4, "{\"quant_method\":\"awq\",\"version\":\"GEMV\",\"bits\":4,\"group_size\":32}"},
-        {64, 2, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"bits\":4,\"group_size\":64}"},
-        {192, 1, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"w_bit\":4,\"q_group_size\":192}"},
-        {576, 1, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"bits\":4,\"group_size\":-1}"},
+        {32, 8, "{\"quant_method\":\"awq\",\"version\":\"GEMV\",\"bits\":4,\"group_size\":32}"},
+        {64, 4, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"bits\":4,\"group_size\":64}"},
+        {128, 2, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"w_bit\":4,\"q_group_size\":128}"},
+        {1152, 1, "{\"quant_method\":\"awq\",\"version\":\"gemv\",\"bits\":4,\"group_size\":-1}"},
     };
-    static uint8_t codes[GEMV_ROWS][GEMV_COLUMNS / 2], zeros[GEMV_ROWS][16], scales[GEMV_ROWS][64];
+    static uint8_t codes[GEMV_ROWS][GEMV_COLUMNS / 2], zeros[GEMV_ROWS][32], scales[GEMV_ROWS][128];
     static float x[GEMV_ROWS * GEMV_COLUMNS];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         unsigned words = rows[i].words, group = rows[i].group;
@@ -250,12 +252,36 @@ static void orders_that_do_not_fit(void **state)
     CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "9 i32, where a weight of 8") != NULL);
 }
 
+/* ---- settings ---- */
+
+/* null is as good as nothing; a file that stands in for the settings must lie in the folder. */
+static void settings_that_are_none(void **state)
+{
+    (void)state;
+    static const float weight[2] = {1, 2};
+    char path[4300];
+    toy t;
+    pare_error err = {0};
+    pare_type type;
+    float x[2];
+    open_toy(&t, "null");
+    put(&t, "m.weight", PARE_TYPE_F32, 1, 2, weight);
+    CHECK_OK(unpack(&t, x, &type, &err), &err);
+    CHECK(x[1] == 2);
+    snprintf(path, sizeof path, "%s/quant_config.json", temp_dir());
+    CHECK(symlink("/dev/null", path) == 0);
+    open_toy(&t, "null");
+    put(&t, "m.weight", PARE_TYPE_F32, 1, 2, weight);
+    CHECK(unpack(&t, x, &type, &err) == PARE_ERR_FORMAT && strstr(err.text, "quant_config.json: is a") != NULL);
+    CHECK(unlink(path) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemv_is_padded),          cmocka_unit_test(nested_scales),
         cmocka_unit_test(tiled_bytes_are_refused), cmocka_unit_test(columns_in_another_order),
-        cmocka_unit_test(orders_that_do_not_fit),
+        cmocka_unit_test(orders_that_do_not_fit),  cmocka_unit_test(settings_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
