@@ -13,6 +13,7 @@ import os
 import sys
 
 import numpy
+import safetensors.torch
 import torch
 import transformers
 
@@ -23,6 +24,11 @@ DEEPSEEK = dict(vocab_size=80, hidden_size=32, intermediate_size=48, moe_interme
                 num_attention_heads=2, num_key_value_heads=2, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=16,
                 v_head_dim=12, n_shared_experts=1, first_k_dense_replace=1, max_position_embeddings=64)
 
+
+DEEPSEEK_V1 = dict(vocab_size=72, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+                   num_key_value_heads=2, max_position_embeddings=64)
+LEADING = dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=2,
+               first_k_dense_replace=1)
 
 MIXTURE = dict(vocab_size=72, hidden_size=32, intermediate_size=40, moe_intermediate_size=16, num_hidden_layers=3,
                num_attention_heads=2, n_shared_experts=1, n_routed_experts=6, num_experts_per_tok=2,
@@ -49,6 +55,36 @@ def expert_scales(model):
         for p, mean in ((layer.router.scale, 4.0), (layer.router.per_expert_scale, 1.0)):
             with torch.no_grad():
                 p.copy_(mean * (1 + 0.3 * torch.randn(p.shape, generator=generator)))
+
+
+def mixture_of_deepseek(model):
+    """Transformers has no class for DeepSeek v1: Llama's attention with the mixture of V2 behind the first layer."""
+    from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe
+
+    config = transformers.DeepseekV2Config(**DEEPSEEK_V1, **LEADING, topk_method="greedy", norm_topk_prob=False)
+    config._attn_implementation = config._experts_implementation = "eager"
+    for layer in list(model.model.layers)[1:]:
+        layer.mlp = DeepseekV2Moe(config).eval()
+    scramble(model)
+
+
+def further_layer(tensors):
+    """Behind the last layer one that predicts a further token; what it holds does not count."""
+    generator = torch.Generator().manual_seed(13)
+    last = {name: t for name, t in tensors.items() if name.startswith("model.layers.2.")}
+    for name, t in last.items():
+        tensors[name.replace("layers.2.", "layers.3.")] = torch.randn(t.shape, generator=generator).to(t.dtype)
+    for name, shape in {"enorm": (32,), "hnorm": (32,), "eh_proj": (32, 64), "shared_head.norm": (32,)}.items():
+        tensors[f"model.layers.3.{name}.weight"] = torch.randn(shape, generator=generator).to(torch.bfloat16)
+
+
+def split_experts(tensors):
+    """Experts one by one, as DeepSeek v1 publishes them."""
+    for name in [n for n in tensors if ".experts." in n and tensors[n].dim() == 3]:
+        stem, t = name.rsplit(".", 1)[0], tensors.pop(name)
+        for i, w in enumerate(t):
+            parts = dict(zip(("gate_proj", "up_proj"), w.chunk(2))) if "gate_up" in name else {"down_proj": w}
+            tensors.update({f"{stem}.{i}.{k}.weight": v.contiguous().clone() for k, v in parts.items()})
 
 
 # name: (class of the model, class of its config, keyword arguments of the config)
@@ -439,6 +475,15 @@ FAMILIES = {
              rope_parameters=dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0,
                                   high_freq_factor=4.0, original_max_position_embeddings=32)),
     ),
+    # its first layer is dense; scores by softmax, not scaled to a sum of one
+    "deepseek": ("LlamaForCausalLM", "LlamaConfig", DEEPSEEK_V1, mixture_of_deepseek),
+    # a layer behind the last one, which is left out
+    "glm4_moe_further": (
+        "Glm4MoeForCausalLM",
+        "Glm4MoeConfig",
+        dict(MIXTURE, num_key_value_heads=2, head_dim=16, n_group=1, topk_group=1, num_nextn_predict_layers=1),
+        bias_of_choice,
+    ),
     # latent attention with compressed queries, groups, a bias for the choice, a layer that predicts further tokens
     "deepseek_v3": (
         "DeepseekV3ForCausalLM",
@@ -541,7 +586,13 @@ def minicpm(config):
                   dim_model_base=24)
 
 
-REWRITE = {"minicpm": minicpm}  # config.json for another class
+def deepseek(config):
+    config.update(LEADING, architectures=["DeepseekForCausalLM"], model_type="deepseek", moe_layer_freq=1,
+                  norm_topk_prob=False, scoring_func="softmax")
+
+
+REWRITE = {"minicpm": minicpm, "deepseek": deepseek}  # config.json for another class
+RENAME = {"deepseek": split_experts, "glm4_moe_further": further_layer}  # what the file has beside or instead
 
 
 def scramble(model):
@@ -579,6 +630,11 @@ def make(name, dtype=torch.bfloat16):
         p.data = p.data.to(dtype).float()
     folder = os.path.join(HERE, name)
     copy.deepcopy(model).to(dtype).save_pretrained(folder)  # a copy: buffers such as RoPE's stay float32
+    if name in RENAME:
+        path = os.path.join(folder, "model.safetensors")
+        tensors = safetensors.torch.load_file(path)
+        RENAME[name](tensors)
+        safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
     for extra in ("generation_config.json",):
         if os.path.exists(os.path.join(folder, extra)):
             os.remove(os.path.join(folder, extra))

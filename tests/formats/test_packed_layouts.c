@@ -252,6 +252,82 @@ static void orders_that_do_not_fit(void **state)
     CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "9 i32, where a weight of 8") != NULL);
 }
 
+/* ---- GPTQ ---- */
+
+enum { GPTQ_COLUMNS = 128, GPTQ_ROWS = 8 };
+
+/* Group of column c, of two: in order; in runs of 32, which blocks have too; turn about. */
+static unsigned gptq_group(int order, unsigned c)
+{
+    return order == 0 ? c / 64 : order == 1 ? 1 - c / 32 % 2 : c % 3 == 0;
+}
+
+/* Zero points and scales belong to the groups, whatever their order; a scale that is no binary16 number needs floats.
+ */
+static void gptq_groups_in_any_order(void **state)
+{
+    (void)state;
+    static uint8_t codes[GPTQ_COLUMNS / 8][4 * GPTQ_ROWS], index[4 * GPTQ_COLUMNS];
+    static const uint8_t zeros[8] = {0x10, 0x32, 0x54, 0x76, 0xa9, 0xcb, 0xed, 0x0f}; /* less 1 */
+    static float x[GPTQ_ROWS * GPTQ_COLUMNS];
+    uint32_t seed = 9;
+    for (size_t i = 0; i < sizeof codes; i++)
+        (&codes[0][0])[i] = (uint8_t)next(&seed);
+    for (int k = 0; k < 4; k++) {
+        int order = k == 3 ? 0 : k;
+        float scales[2][GPTQ_ROWS];
+        uint8_t stored[4 * 2 * GPTQ_ROWS];
+        toy t;
+        pare_error err = {0};
+        pare_type type;
+        for (unsigned i = 0; i < 2 * GPTQ_ROWS; i++) {
+            scales[i / GPTQ_ROWS][i % GPTQ_ROWS] = (float)(i + 1) / (k == 3 ? 10.0f : 16.0f);
+            pare_store_u32le(stored + 4 * (size_t)i, pare_f32_to_bits(scales[i / GPTQ_ROWS][i % GPTQ_ROWS]));
+        }
+        for (unsigned c = 0; c < GPTQ_COLUMNS; c++)
+            pare_store_u32le(index + 4 * (size_t)c, gptq_group(order, c));
+        open_toy(&t, "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":64}");
+        put(&t, "m.qweight", PARE_TYPE_I32, GPTQ_COLUMNS / 8, GPTQ_ROWS, codes);
+        put(&t, "m.qzeros", PARE_TYPE_I32, 2, 1, zeros);
+        put(&t, "m.scales", PARE_TYPE_F32, 2, GPTQ_ROWS, stored);
+        put(&t, "m.g_idx", PARE_TYPE_I32, 0, GPTQ_COLUMNS, index);
+        CHECK_OK(unpack(&t, x, &type, &err), &err);
+        CHECK(type == (k < 2 ? PARE_TYPE_Q5_0 : PARE_TYPE_F32));
+        for (unsigned r = 0; r < GPTQ_ROWS; r++)
+            for (unsigned c = 0; c < GPTQ_COLUMNS; c++) {
+                unsigned g = gptq_group(order, c);
+                int code = codes[c / 8][4 * r + c % 8 / 2] >> c % 2 * 4 & 15,
+                    zero = (zeros[4 * g + r / 2] >> r % 2 * 4 & 15) + 1;
+                CHECK(x[r * GPTQ_COLUMNS + c] == (float)(code - zero) * scales[g][r]);
+            }
+    }
+}
+
+/* Words that would be filled in part. */
+static void gptq_words_are_full(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[256] = {0};
+    static const struct {
+        uint64_t words, rows;
+        const char *settings;
+    } rows[] = {
+        {4, 4, "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-1}"},
+        {2, 32, "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":-1}"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        float x[1];
+        toy t;
+        pare_error err = {0};
+        pare_type type;
+        open_toy(&t, rows[i].settings);
+        put(&t, "m.qweight", PARE_TYPE_I32, rows[i].words, rows[i].rows, bytes);
+        put(&t, "m.qzeros", PARE_TYPE_I32, 1, i == 0 ? 0 : 3, bytes);
+        put(&t, "m.scales", PARE_TYPE_F16, 1, rows[i].rows, bytes);
+        CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "does not hold numbers of") != NULL);
+    }
+}
+
 /* ---- settings ---- */
 
 /* null is as good as nothing; a file that stands in for the settings must lie in the folder. */
@@ -279,9 +355,10 @@ static void settings_that_are_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gemv_is_padded),          cmocka_unit_test(nested_scales),
-        cmocka_unit_test(tiled_bytes_are_refused), cmocka_unit_test(columns_in_another_order),
-        cmocka_unit_test(orders_that_do_not_fit),  cmocka_unit_test(settings_that_are_none),
+        cmocka_unit_test(gemv_is_padded),           cmocka_unit_test(nested_scales),
+        cmocka_unit_test(tiled_bytes_are_refused),  cmocka_unit_test(columns_in_another_order),
+        cmocka_unit_test(orders_that_do_not_fit),   cmocka_unit_test(settings_that_are_none),
+        cmocka_unit_test(gptq_groups_in_any_order), cmocka_unit_test(gptq_words_are_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
