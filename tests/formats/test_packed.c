@@ -354,6 +354,12 @@ static void zero_points_set_the_type(void **state)
          0x88888888,
          0x88788888,
          PARE_TYPE_Q5_0}, /* of row 5 */
+        {"compressed-tensors",
+         {.group = 64, .symmetric = -1},
+         "0.mlp.up_proj.weight_zero_point",
+         0x88888888,
+         0x88988888,
+         PARE_TYPE_Q5_0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *good = pack_demo(rows[i].format, rows[i].options, PARE_TYPE_NONE), *dir = fresh_path();

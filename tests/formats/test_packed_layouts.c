@@ -198,6 +198,7 @@ static void columns_in_another_order(void **state)
         {{0, 0, 0, 0, 1, 1, 1, 1}, PARE_OK, ""},
         {{1, 0, 0, 1, 1, 0, 1, 0}, PARE_OK, ""},
         {{-1, -1, -1, -1, -1, -1, -1, -1}, PARE_OK, ""}, /* not in use */
+        {{-1, 0, 0, 0, 1, 1, 1, 1}, PARE_ERR_RANGE, "column 0 is in group -1 of 2"},
         {{0, 0, 0, -1, 1, 1, 1, 1}, PARE_ERR_RANGE, "column 3 is in group -1 of 2"},
         {{0, 0, 2, 0, 1, 1, 1, 1}, PARE_ERR_RANGE, "column 2 is in group 2 of 2"},
         {{0, 0, 0, 0, 0, 1, 1, 1}, PARE_ERR_RANGE, "group 0 has 5 columns, where each has 4"},
@@ -250,6 +251,32 @@ static void orders_that_do_not_fit(void **state)
     put(&t, "m.weight_shape", PARE_TYPE_I32, 0, 2, shape);
     put(&t, "m.weight_g_idx", PARE_TYPE_I32, 0, 9, order);
     CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "9 i32, where a weight of 8") != NULL);
+}
+
+/* Rows that end within a word; bytes in tiles, which are not the rows that as many scales would be for. */
+static void words_and_tiles(void **state)
+{
+    (void)state;
+    static const uint8_t codes[4] = {0x88, 0xc6, 0xfa}, shape[8] = {1, 0, 0, 0, 8}; /* 3 bits: 0 to 7 */
+    static const uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8}, scales[4] = {0x80, 0x3f, 0x80, 0x41};
+    toy t;
+    pare_error err = {0};
+    pare_type type;
+    float x[8];
+    open_toy(&t, "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":3}}}}");
+    put(&t, "m.weight_packed", PARE_TYPE_I32, 1, 1, codes);
+    put(&t, "m.weight_scale", PARE_TYPE_BF16, 1, 2, scales);
+    put(&t, "m.weight_shape", PARE_TYPE_I32, 0, 2, shape);
+    CHECK_OK(unpack(&t, x, &type, &err), &err);
+    for (int c = 0; c < 8; c++)
+        CHECK(x[c] == (float)(c - 4) * (c < 4 ? 1.0f : 16.0f));
+    open_toy(&t, "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":8,"
+                 "\"block_structure\":[2,2]}}}}");
+    put(&t, "m.weight", PARE_TYPE_I8, 2, 4, bytes);
+    put(&t, "m.weight_scale", PARE_TYPE_BF16, 1, 2, scales);
+    CHECK_OK(unpack(&t, x, &type, &err), &err);
+    for (int i = 0; i < 8; i++)
+        CHECK(x[i] == (float)(i + 1) * (i % 4 < 2 ? 1.0f : 16.0f));
 }
 
 /* ---- GPTQ ---- */
@@ -359,6 +386,7 @@ int main(void)
         cmocka_unit_test(tiled_bytes_are_refused),  cmocka_unit_test(columns_in_another_order),
         cmocka_unit_test(orders_that_do_not_fit),   cmocka_unit_test(settings_that_are_none),
         cmocka_unit_test(gptq_groups_in_any_order), cmocka_unit_test(gptq_words_are_full),
+        cmocka_unit_test(words_and_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
