@@ -2,6 +2,8 @@
 #include "core/progress.h"
 #include "model/stream.h"
 
+#include <stdlib.h>
+
 pare_status pare_file_writer_start(pare_file_writer *w, pare_error *err)
 {
     return w->record != NULL ? pare_hasher_open(&w->file_hash, PARE_HASH_BOTH, err) : PARE_OK;
@@ -30,11 +32,17 @@ pare_status pare_file_writer_zeros(pare_file_writer *w, uint64_t n, pare_error *
     return st == PARE_OK ? pare_output_zeros(w->out, n, err) : st;
 }
 
+/* Zeros behind a tensor. */
+static uint64_t padding_of(const pare_file_writer *w, const pare_tensor *t)
+{
+    uint64_t beyond = t->n_bytes % w->alignment;
+    return beyond > 0 ? w->alignment - beyond : 0;
+}
+
 /* Zeros behind a slice: none but for the last of a tensor. */
 static uint64_t padding(const pare_file_writer *w, const pare_slice *slice)
 {
-    uint64_t beyond = slice->t->n_bytes % w->alignment;
-    return slice->last && beyond > 0 ? w->alignment - beyond : 0;
+    return slice->last ? padding_of(w, slice->t) : 0;
 }
 
 static pare_status write_slice(const pare_slice *slice, void *user, pare_error *err)
@@ -73,12 +81,42 @@ static pare_status hash_slice_of_tensor(const pare_slice *slice, void *user, par
     return st;
 }
 
+/* What is to be hashed goes in the file's order; without that, each slice to its place. */
+typedef struct placing {
+    pare_file_writer *w;
+    const pare_tensor *tensors;
+    uint64_t *offsets; /* of each tensor in the file, and of the end */
+} placing;
+
+static pare_status place_slice(const pare_slice *slice, void *user, pare_error *err)
+{
+    const placing *p = user;
+    pare_status st = pare_output_seek(p->w->out, p->offsets[slice->t - p->tensors] + slice->offset, err);
+    return st == PARE_OK ? write_slice(slice, p->w, err) : st;
+}
+
+static pare_status place_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors, pare_error *err)
+{
+    placing p = {.w = w, .tensors = tensors, .offsets = calloc(n_tensors + 1, sizeof *p.offsets)};
+    if (p.offsets == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the places of %zu tensors", n_tensors);
+    p.offsets[0] = pare_output_offset(w->out);
+    for (size_t i = 0; i < n_tensors; i++)
+        p.offsets[i + 1] = p.offsets[i] + tensors[i].n_bytes + padding_of(w, &tensors[i]);
+    pare_status st = pare_stream_in_turn(tensors, n_tensors, place_slice, &p, err);
+    if (st == PARE_OK)
+        st = pare_output_seek(w->out, p.offsets[n_tensors], err);
+    free(p.offsets);
+    return st;
+}
+
 pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors, pare_error *err)
 {
     static const pare_take_fn takers[] = {write_slice, hash_slice_of_file, hash_slice_of_tensor};
+    if (w->record == NULL)
+        return place_tensors(w, tensors, n_tensors, err);
     w->tensor_offset = pare_output_offset(w->out);
-    size_t n_takers = w->record == NULL ? 1 : w->files_only ? 2 : 3;
-    return pare_stream(tensors, n_tensors, takers, n_takers, w, err);
+    return pare_stream(tensors, n_tensors, takers, w->files_only ? 2 : 3, w, err);
 }
 
 pare_status pare_file_writer_finish(pare_file_writer *w, pare_error *err)

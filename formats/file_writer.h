@@ -24,8 +24,8 @@ pare_status pare_file_writer_start(pare_file_writer *w, pare_error *err);
 pare_status pare_file_writer_put(pare_file_writer *w, const void *data, size_t n, pare_error *err);
 pare_status pare_file_writer_zeros(pare_file_writer *w, uint64_t n, pare_error *err);
 
-/* Tensors in order, with the zeros behind each. They are made ahead, on all threads, while one thread writes and two
- * others hash: model/stream.h. Errors: those of reading and of writing; PARE_ERR_INTERRUPTED */
+/* Tensors, one behind the other, with the zeros behind each. They are made ahead, on all threads, while one thread
+ * writes and two others hash: model/stream.h. Errors: those of reading and of writing; PARE_ERR_INTERRUPTED */
 pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors,
                                      pare_error *err);
 

@@ -26,10 +26,12 @@ struct pare_output {
     char *path, *tmp;
     int fd;
     unsigned flags;
-    uint64_t n_bytes;
+    uint64_t n_bytes; /* where the next byte goes, with what is buffered */
+    uint64_t end;     /* of what was written behind n_bytes */
     bool finished, published;
     size_t n_buffered;
-    uint64_t n_unsynced; /* written since the disk was last sent to work */
+    uint64_t n_unsynced; /* written since the disk was last sent to work, */
+    uint64_t unsynced;   /* from here on */
     uint8_t *buffer;     /* BUFFER_BYTES, until the file is finished: many may wait to be published together */
 };
 
@@ -200,10 +202,12 @@ static pare_status write_all(pare_output *out, const uint8_t *data, size_t n, pa
                              (unsigned long long)(out->n_bytes - n + at), part < 0 ? strerror(errno) : "short write");
         at += (size_t)part;
     }
+    if (out->n_unsynced == 0 || out->n_bytes - n < out->unsynced)
+        out->unsynced = out->n_bytes - n;
     out->n_unsynced += n;
     if (out->n_unsynced >= WRITEBACK_BYTES) {
-        sync_file_range(out->fd, (off_t)(out->n_bytes - out->n_unsynced), (off_t)out->n_unsynced,
-                        SYNC_FILE_RANGE_WRITE); /* what goes wrong is told by the last sync */
+        sync_file_range(out->fd, (off_t)out->unsynced, 0, SYNC_FILE_RANGE_WRITE); /* 0: to the end of the file. What
+                                                                                     goes wrong the last sync tells */
         out->n_unsynced = 0;
     }
     return PARE_OK;
@@ -257,10 +261,25 @@ uint64_t pare_output_offset(const pare_output *out)
     return out->n_bytes;
 }
 
+pare_status pare_output_seek(pare_output *out, uint64_t offset, pare_error *err)
+{
+    if (offset == out->n_bytes)
+        return PARE_OK;
+    pare_status st = flush(out, err);
+    if (st == PARE_OK && (offset > INT64_MAX || lseek(out->fd, (off_t)offset, SEEK_SET) < 0))
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot go to offset %llu", out->path, (unsigned long long)offset);
+    if (st != PARE_OK)
+        return st;
+    out->end = out->n_bytes > out->end ? out->n_bytes : out->end;
+    out->n_bytes = offset;
+    return PARE_OK;
+}
+
 pare_status pare_output_finish(pare_output *out, pare_error *err)
 {
+    uint64_t size = out->n_bytes > out->end ? out->n_bytes : out->end;
     pare_status st = flush(out, err);
-    if (st == PARE_OK && ftruncate(out->fd, (off_t)out->n_bytes) != 0) /* the reservation may have been larger */
+    if (st == PARE_OK && ftruncate(out->fd, (off_t)size) != 0) /* the reservation may have been larger */
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot set the size: %s", out->path, strerror(errno));
     if (st == PARE_OK && fsync(out->fd) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", out->path, strerror(errno));

@@ -24,7 +24,11 @@ pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_erro
 pare_status pare_output_open(pare_output **out, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err);
 pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err);
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
-uint64_t pare_output_offset(const pare_output *out); /* bytes written so far */
+uint64_t pare_output_offset(const pare_output *out); /* where the next byte goes */
+
+/* Let the next byte go elsewhere. The file ends behind the last byte that was ever written; what is left out is zeros.
+ * Errors: PARE_ERR_IO */
+pare_status pare_output_seek(pare_output *out, uint64_t offset, pare_error *err);
 
 /* Another name for what is being written, in the same folder, with other flags. Errors: PARE_ERR_MEMORY */
 pare_status pare_output_redirect(pare_output *out, const char *path, unsigned flags, pare_error *err);

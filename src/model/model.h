@@ -42,6 +42,7 @@ struct pare_tensor {
     pare_release_fn release;        /* NULL: the pages of data, if any */
     const void *ctx;                /* for read; lives in the model's arena */
     const struct pare_tensor *base; /* the tensor that read reads, NULL: none */
+    const uint8_t *shared;          /* read reads every page behind it, as do tensors with the same; NULL: unknown */
     size_t scratch_bytes;           /* about how much memory read needs while it runs */
     uint32_t padded;                /* rows and columns may be filled up to multiples of this; 0: they are not */
     bool packed;                    /* stands for weights that were packed: quantized already, whatever its type */

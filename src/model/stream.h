@@ -7,6 +7,7 @@
 /* Some whole blocks of a tensor. A tensor without bytes is one empty slice. */
 typedef struct pare_slice {
     const pare_tensor *t;
+    uint64_t offset; /* of its bytes */
     const void *data;
     size_t n;
     bool last; /* of its tensor */
@@ -20,6 +21,11 @@ typedef pare_status (*pare_take_fn)(const pare_slice *slice, void *user, pare_er
  * bounded number of bytes, whatever the sizes and the number of threads; no less than a row needs. */
 pare_status pare_stream(const pare_tensor *tensors, size_t n_tensors, const pare_take_fn *takers, size_t n_takers,
                         void *user, pare_error *err);
+
+/* The same to one taker, but neighbours that are read from the same memory (pare_tensor.shared) come in turn, slice by
+ * slice: it is read once for all of them. The slices of each tensor are in order. */
+pare_status pare_stream_in_turn(const pare_tensor *tensors, size_t n_tensors, pare_take_fn taker, void *user,
+                                pare_error *err);
 
 /* One tensor's bytes to one taker. */
 typedef pare_status (*pare_sink_fn)(const void *data, size_t n, void *user, pare_error *err);

@@ -1,6 +1,7 @@
 #include "model/view.h"
 #include "core/checked.h"
 #include "core/scratch.h"
+#include "model/transpose.h"
 #include "quant/registry.h"
 
 #include <inttypes.h>
@@ -158,27 +159,18 @@ static uint64_t source_column(const transposed *v, uint64_t i)
     return v->share.in_turn ? i * v->share.count + v->share.index : v->share.index * v->n_out + i;
 }
 
-/* Rows [first, first + n) of a matrix whose bytes are mapped, tile by tile: a tile of both sides fits the first cache.
- */
+/* Rows [first, first + n) of a matrix whose bytes are mapped. */
 static void transpose_mapped(const transposed *v, const uint8_t *matrix, size_t size, uint64_t first, uint64_t n,
                              uint8_t *dst)
 {
-    enum { TILE = 32 };
-    uint64_t row_bytes = v->n_in * size;
-    for (uint64_t i0 = 0; i0 < n; i0 += TILE)
-        for (uint64_t j0 = 0; j0 < v->n_in; j0 += TILE) {
-            uint64_t i1 = i0 + TILE < n ? i0 + TILE : n, j1 = j0 + TILE < v->n_in ? j0 + TILE : v->n_in;
-            for (uint64_t i = i0; i < i1; i++) {
-                const uint8_t *from = matrix + source_column(v, first + i) * size;
-                uint8_t *to = dst + i * row_bytes;
-                if (size == 2)
-                    for (uint64_t j = j0; j < j1; j++)
-                        memcpy(to + j * 2, from + j * v->src.row_bytes, 2);
-                else
-                    for (uint64_t j = j0; j < j1; j++)
-                        memcpy(to + j * size, from + j * v->src.row_bytes, size);
-            }
-        }
+    const pare_turned what = {.src = matrix,
+                              .size = size,
+                              .n_rows = v->n_in,
+                              .row_len = v->src.row_len,
+                              .first = source_column(v, first),
+                              .step = v->share.in_turn ? v->share.count : 1,
+                              .n_columns = n};
+    pare_transpose(&what, dst);
 }
 
 /* The same row by row of a source that has to be made. */
@@ -217,12 +209,15 @@ static pare_status read_transposed(const pare_tensor *t, uint64_t row, uint64_t 
     return st;
 }
 
-/* The pages of the matrices whose last row is among these: those before have been read. */
+/* The pages of the matrices whose last row is among these: those before have been read. A share that another one
+ * follows may be read in turn with it (model/stream.h), which needs them still: it is a matrix late. */
 static void release_transposed(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
     const transposed *v = t->ctx;
+    uint64_t late = v->share.index + 1 < v->share.count;
     for (uint64_t m = row / v->n_out; (m + 1) * v->n_out <= row + n_rows; m++)
-        pare_tensor_release(&v->src, m * v->n_in, v->n_in);
+        if (m >= late)
+            pare_tensor_release(&v->src, (m - late) * v->n_in, v->n_in);
 }
 
 pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_tensor *src, pare_hf_share share,
@@ -245,6 +240,7 @@ pare_status pare_view_transpose(pare_arena *arena, pare_tensor *out, const pare_
     *out = *src;
     out->data = NULL;
     out->read = read_transposed;
+    out->shared = src->data;
     out->release = release_transposed;
     out->ctx = v;
     out->base = &v->src;
@@ -337,6 +333,7 @@ pare_status pare_view_stack(pare_arena *arena, pare_tensor *out, const pare_tens
     out->data = NULL;
     out->read = read_stack;
     out->release = release_stack;
+    out->shared = NULL;
     out->ctx = s;
     out->base = NULL;
     out->scratch_bytes = scratch;
@@ -376,6 +373,7 @@ static pare_status show_part(pare_arena *arena, pare_tensor *out, const pare_ten
     out->data = NULL;
     out->read = read_part;
     out->release = release_part;
+    out->shared = NULL;
     out->ctx = p;
     out->base = NULL;
     return PARE_OK;
@@ -482,6 +480,7 @@ pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tens
     out->data = NULL;
     out->read = per_element ? read_shared_elements : read_share;
     out->release = per_element ? NULL : release_share;
+    out->shared = NULL;
     out->ctx = s;
     out->base = &s->src;
     out->scratch_bytes = src->scratch_bytes + (per_element ? (size_t)src->row_bytes : 0);
@@ -543,6 +542,7 @@ pare_status pare_view_unite(pare_arena *arena, pare_tensor *out, const pare_tens
     out->data = NULL;
     out->read = per_element ? read_united_elements : read_united;
     out->release = NULL;
+    out->shared = NULL;
     out->ctx = s;
     out->base = NULL;
     out->scratch_bytes = 0;

@@ -1,4 +1,5 @@
 #include "core/scratch.h"
+#include "model/transpose.h"
 #include "model/view.h"
 
 #include <inttypes.h>
@@ -26,14 +27,6 @@ static latent *start(pare_arena *arena, pare_tensor *out, const pare_tensor *src
     return l;
 }
 
-/* dst[j][i] = src[i][j] */
-static void transpose(const uint8_t *src, uint64_t n_rows, uint64_t n_columns, size_t size, uint8_t *dst)
-{
-    for (uint64_t i = 0; i < n_rows; i++)
-        for (uint64_t j = 0; j < n_columns; j++)
-            memcpy(dst + (j * n_rows + i) * size, src + (i * n_columns + j) * size, size);
-}
-
 /* Rows [first, first + n) of src, read at once and transposed into dst; the scratch is given back. */
 static pare_status read_transposed(const pare_tensor *src, uint64_t first, uint64_t n, uint8_t *dst, pare_error *err)
 {
@@ -42,8 +35,10 @@ static pare_status read_transposed(const pare_tensor *src, uint64_t first, uint6
     if (from == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %zu bytes", src->name, bytes);
     pare_status st = pare_tensor_read(src, first, n, from, err);
+    const pare_turned what = {
+        .src = from, .size = size, .n_rows = n, .row_len = src->row_len, .step = 1, .n_columns = src->row_len};
     if (st == PARE_OK)
-        transpose(from, n, src->row_len, size, dst);
+        pare_transpose(&what, dst);
     pare_scratch_free(from, bytes);
     return st;
 }

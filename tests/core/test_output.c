@@ -156,6 +156,33 @@ static void appears_at_commit(void **state)
     free(data);
 }
 
+/* Small pieces that are gathered and large ones that are not, in another order than they have in the file. */
+static void bytes_go_to_their_places(void **state)
+{
+    (void)state;
+    enum { LARGE = 100000 };
+    pare_output *out = NULL;
+    uint8_t *large = check_malloc(LARGE);
+    memset(large, 'l', LARGE);
+    CHECK_OK(pare_output_open(&out, in_folder("file"), 3 * LARGE, 0, &err), &err);
+    CHECK_OK(pare_output_write(out, "ab", 2, &err), &err);
+    CHECK_OK(pare_output_seek(out, LARGE + 10, &err), &err);
+    CHECK_OK(pare_output_write(out, "end", 3, &err), &err);
+    CHECK_OK(pare_output_seek(out, 2, &err), &err);
+    CHECK_OK(pare_output_write(out, "c", 1, &err), &err);
+    CHECK_OK(pare_output_write(out, large, LARGE, &err), &err);
+    CHECK(pare_output_offset(out) == LARGE + 3);
+    CHECK(pare_output_seek(out, UINT64_MAX, &err) == PARE_ERR_IO && pare_output_offset(out) == LARGE + 3);
+    CHECK_OK(pare_output_commit(out, &err), &err);
+    pare_output_close(out);
+    size_t n;
+    uint8_t *data = check_read_file(in_folder("file"), &n);
+    CHECK(n == LARGE + 13 && memcmp(data, "abc", 3) == 0 && memcmp(data + 3, large, LARGE) == 0);
+    CHECK(memcmp(data + LARGE + 3, "\0\0\0\0\0\0\0end", 10) == 0);
+    free(data);
+    free(large);
+}
+
 static void vanishes_without_commit(void **state)
 {
     (void)state;
@@ -365,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(appears_at_commit, fresh_folder),
         cmocka_unit_test_setup(syncs_before_and_after_the_name, fresh_folder),
+        cmocka_unit_test_setup(bytes_go_to_their_places, fresh_folder),
         cmocka_unit_test_setup(vanishes_without_commit, fresh_folder),
         cmocka_unit_test_setup(finish_waits_for_publish, fresh_folder),
         cmocka_unit_test_setup(force_replaces, fresh_folder),

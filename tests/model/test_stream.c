@@ -120,6 +120,57 @@ static void delivers_all_to_each_taker(void **state)
     pare_set_threads(0);
 }
 
+/* Where each tensor has come to, and the order of the slices. */
+typedef struct places {
+    const pare_tensor *tensors;
+    uint64_t at[5];
+    size_t n_slices, order[64];
+} places;
+
+static pare_status take_in_turn(const pare_slice *slice, void *user, pare_error *err)
+{
+    places *p = user;
+    size_t i = (size_t)(slice->t - p->tensors);
+    (void)err;
+    CHECK(slice->offset == p->at[i] && slice->n % slice->t->row_bytes == 0);
+    for (size_t k = 0; k < slice->n; k++)
+        CHECK(((const uint8_t *)slice->data)[k] == byte_at(slice->t, slice->offset + k));
+    p->at[i] += slice->n;
+    CHECK(slice->last == (p->at[i] == slice->t->n_bytes));
+    CHECK(p->n_slices < 64);
+    p->order[p->n_slices++] = i;
+    return PARE_OK;
+}
+
+/* Tensors 1 and 2 share what they are read from; 3 and 4 too, but a slice has no room for a row of each. */
+static void takes_in_turn_what_shares_memory(void **state)
+{
+    (void)state;
+    static const uint8_t a = 0, b = 0;
+    static const uint64_t shape[5][2] = {{3, 512}, {700, 512}, {700, 512}, {2, 100000}, {2, 100000}};
+    pare_tensor t[5] = {0};
+    pare_error err = {0};
+    for (size_t i = 0; i < 5; i++) {
+        t[i] = (pare_tensor){.name = "t", .type = PARE_TYPE_F16, .n_dims = 2, .dim = {shape[i][0], shape[i][1]}};
+        CHECK_OK(pare_tensor_set_shape(&t[i], "test", &err), &err);
+        t[i].read = read_rows;
+        t[i].shared = i < 3 ? &a : &b;
+    }
+    for (int threads = 1; threads <= 8; threads *= 2) {
+        places p = {.tensors = t};
+        pare_set_threads(threads);
+        CHECK_OK(pare_stream_in_turn(t, 5, take_in_turn, &p, &err), &err);
+        CHECK(p.n_slices == 1 + 12 + 4 && p.order[0] == 0); /* 700 rows, 128 of each at a time */
+        for (size_t i = 0; i < 12; i++)
+            CHECK(p.order[1 + i] == 1 + i % 2);
+        for (size_t i = 0; i < 4; i++)
+            CHECK(p.order[13 + i] == 3 + i / 2);
+        for (size_t i = 0; i < 5; i++)
+            CHECK(p.at[i] == t[i].n_bytes);
+    }
+    pare_set_threads(0);
+}
+
 static pare_status count(const void *data, size_t n, void *user, pare_error *err)
 {
     (void)data, (void)err;
@@ -146,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delivers_all_to_each_taker),
+        cmocka_unit_test(takes_in_turn_what_shares_memory),
         cmocka_unit_test(streams_one_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
