@@ -4,6 +4,7 @@
 #include "core/checked.h"
 #include "formats/file_writer.h"
 #include "formats/gguf_internal.h"
+#include "model/stock.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -384,7 +385,7 @@ static pare_status warn_of_yarn(const pare_hparams *hp, const char *path, pare_e
 /* What the source says and stock's keys do not: its runtime then computes something else. */
 static pare_status warn_of_losses(const pare_model *m, const char *path, pare_error *err)
 {
-    pare_status st = PARE_OK;
+    pare_status st = m->arch != NULL ? pare_stock_warn(m, path, err) : PARE_OK;
     if (m->arch != NULL && m->hp.window_not_in_gguf)
         st = pare_warn(
             err,

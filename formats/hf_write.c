@@ -6,6 +6,7 @@
 #include "formats/safe_path.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_files.h"
+#include "model/stock.h"
 #include "model/view.h"
 #include "quant/preset.h"
 #include "quant/registry.h"
@@ -315,6 +316,10 @@ static pare_status add_tensor(writer *w, const pare_arch_weight *weight, uint32_
         return share.index == 0 ? add_united(w, weight, layer, bias, err) : PARE_OK;
     if (src == NULL)
         return PARE_OK;
+    if (weight->id == PARE_W_OUTPUT && !bias && w->hp.tied_output) {
+        w->n_seen++; /* the embedding again */
+        return PARE_OK;
+    }
     w->n_seen += 1 + (pare_model_weight(w->m, weight->id, layer, "scale") != NULL && src->factor != NULL && !bias);
     if (weight->flags & PARE_WEIGHT_MADE)
         return PARE_OK; /* stands in config.json */
@@ -425,12 +430,25 @@ static pare_status complete_rope(writer *w, pare_error *err)
     return st;
 }
 
+/* A GGUF file may have the embedding twice, for the sake of its readers. */
+static pare_status complete_output(writer *w, pare_error *err)
+{
+    bool copy = false;
+    if (pare_hf_find_file(w->m, "config.json") != NULL) /* a folder's says whether it is tied */
+        return PARE_OK;
+    pare_status st = pare_stock_is_copy(w->m, &copy, err);
+    w->hp.tied_output = w->hp.tied_output || copy;
+    return st;
+}
+
 static pare_status complete_hparams(writer *w, pare_error *err)
 {
     w->hp = w->m->hp;
     pare_status st = complete_biases(w, PARE_BIAS_ATTN, "attention_bias", &w->hp.attn_bias, err);
     if (st == PARE_OK)
         st = complete_biases(w, PARE_BIAS_FFN, "mlp_bias", &w->hp.ffn_bias, err);
+    if (st == PARE_OK)
+        st = complete_output(w, err);
     if (st == PARE_OK)
         st = complete_longrope(w, err);
     return st == PARE_OK ? complete_rope(w, err) : st;

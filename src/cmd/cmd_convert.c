@@ -3,6 +3,7 @@
 #include "cmd/summary.h"
 #include "formats/hf.h"
 #include "formats/open.h"
+#include "model/stock.h"
 
 #include <string.h>
 
@@ -170,6 +171,8 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
         st = pare_model_open(&j.in, args->operands[0], 0, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
+    if (st == PARE_OK && j.to_gguf)
+        st = pare_stock_complete(&j.in, err);
     if (st == PARE_OK)
         st = pare_convert(&j.out, &j.in, j.folder.pack == NULL ? j.dtype : PARE_TYPE_NONE, &j.plan, err);
     if (st == PARE_OK && !dry)

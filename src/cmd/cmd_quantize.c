@@ -3,6 +3,7 @@
 #include "formats/gguf.h"
 #include "formats/imatrix_file.h"
 #include "formats/open.h"
+#include "model/stock.h"
 
 typedef struct job {
     const cmd_args *args;
@@ -91,6 +92,8 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = check_outputs(&j, err);
     if (st == PARE_OK)
         st = check_parts(&j, err);
+    if (st == PARE_OK)
+        st = pare_stock_complete(&j.in, err);
     if (st == PARE_OK && cmd_has(args, OPT_IMATRIX)) {
         st = pare_imatrix_open(&j.imatrix, cmd_text(args, OPT_IMATRIX), err);
         j.given.options.imatrix = &j.imatrix;

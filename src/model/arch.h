@@ -234,6 +234,12 @@ enum {
 #define PARE_IF_EXPERTS_APART (UINT64_C(1) << 32)
 #define PARE_IF_EXPERTS_FUSED (UINT64_C(1) << 33)
 
+/* Where a model may differ from what stock's loader expects of the family (model/stock.h). Without a word it is:
+ * weights and biases that the description allows are loaded, those that it does not require are not missed. */
+#define PARE_STOCK_WANTS (UINT64_C(1) << 40)      /* it always loads the weight: zeros, of OUTPUT the embedding */
+#define PARE_STOCK_WANTS_BIAS (UINT64_C(1) << 41) /* it always loads the bias: zeros */
+#define PARE_STOCK_LACKS_BIAS (UINT64_C(1) << 42) /* it has no place for the bias */
+
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
  * same name: they share its rows (out), after the map, and the elements of its bias.
  *
@@ -345,6 +351,14 @@ typedef struct pare_arch {
 
     const char *const
         *hf_left_out; /* the same for parts beside the language model (sight, hearing): a warning says so */
+
+    /* What stock's loader takes for granted (model/stock.h). */
+    bool stock_head_dim;  /* heads times their size are the width of the model */
+    bool stock_own_kv;    /* each head has a key/value head of its own */
+    bool stock_window;    /* some layer has a window */
+    const char *bias_key; /* of config.json, in quotes: switches biases; NULL: 'attention_bias' and 'mlp_bias' */
+    /* What else it does not do as the model says: the rest of a sentence "stock llama.cpp ..."; NULL: nothing. */
+    const char *(*stock_differs)(const pare_hparams *hp);
 
     /* What the common rules (hparams_*.c) do not cover; each may be NULL and runs after them. path names the file. */
     pare_status (*from_config)(pare_hparams *hp, const json_t *config, const char *path, pare_error *err);

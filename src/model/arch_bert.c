@@ -86,6 +86,7 @@ const pare_arch pare_arch_bert = {
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
     .gamma_beta = true,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -14,11 +14,27 @@ static const pare_arch_weight weights[] = {
     {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
     {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
-    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
-    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_Q,
+     "model.layers.%u.self_attn.q_proj",
+     {PARE_DIM_Q, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_BIAS_ATTN | PARE_STOCK_LACKS_BIAS},
+    {PARE_W_ATTN_K,
+     "model.layers.%u.self_attn.k_proj",
+     {PARE_DIM_K, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_BIAS_ATTN | PARE_STOCK_LACKS_BIAS},
+    {PARE_W_ATTN_V,
+     "model.layers.%u.self_attn.v_proj",
+     {PARE_DIM_V, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_BIAS_ATTN | PARE_STOCK_LACKS_BIAS},
     {PARE_W_ATTN_SUB_NORM, "model.layers.%u.self_attn.attn_sub_norm", {PARE_DIM_O}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_OUT,
+     "model.layers.%u.self_attn.o_proj",
+     {PARE_DIM_EMBD, PARE_DIM_O},
+     PARE_MAP_SAME,
+     PARE_BIAS_ATTN | PARE_STOCK_LACKS_BIAS},
     {PARE_W_FFN_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_GATE, "model.layers.%u.mlp.gate_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_UP, "model.layers.%u.mlp.up_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
@@ -35,11 +51,20 @@ static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *
     return st == PARE_OK ? pare_meta_set_f32(meta, "bitnet.rope.scaling.factor", 1, err) : st;
 }
 
+static const char *stock_differs(const pare_hparams *hp)
+{
+    return hp->tied_output ? NULL
+                           : "does not load it: in architecture 'bitnet' it has no place for an output matrix "
+                             "('tie_word_embeddings')";
+}
+
 const pare_arch pare_arch_bitnet = {
     .name = "bitnet",
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .to_meta = to_meta,
+    .stock_differs = stock_differs,
 };

@@ -97,6 +97,7 @@ const pare_arch pare_arch_bloom = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_NONE},
     .hf_prefixes = prefixes,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .meta_keys = meta_keys,

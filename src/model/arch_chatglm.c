@@ -49,6 +49,7 @@ const pare_arch pare_arch_chatglm = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
     .partial_rotary = true,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .meta_keys = meta_keys,

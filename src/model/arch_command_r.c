@@ -19,7 +19,11 @@ static const pare_arch_weight weights[] = {
     {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
     {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
-    {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, PARE_BIAS_ATTN},
+    {PARE_W_ATTN_OUT,
+     "model.layers.%u.self_attn.o_proj",
+     {PARE_DIM_EMBD, PARE_DIM_O},
+     PARE_MAP_SAME,
+     PARE_BIAS_ATTN | PARE_STOCK_LACKS_BIAS},
     {PARE_W_ATTN_Q_NORM,
      "model.layers.%u.self_attn.q_norm",
      {PARE_DIM_HEAD, PARE_DIM_HEAD_K},
@@ -86,6 +90,15 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
 
+enum { STOCK_NORM_LAYERS = 64 };
+
+static const char *stock_differs(const pare_hparams *hp)
+{
+    return hp->qk_norm && hp->n_layer < STOCK_NORM_LAYERS
+               ? "does not load it: it has a place for norms of q and k ('use_qk_norm') in models of 64 layers or more"
+               : NULL;
+}
+
 const pare_arch pare_arch_command_r = {
     .name = "command-r",
     .hf_classes = classes,
@@ -95,10 +108,12 @@ const pare_arch pare_arch_command_r = {
                .gated_ffn = true,
                .parallel_residual = true},
     .meta_keys = meta_keys,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,
     .to_config = to_config,
+    .stock_differs = stock_differs,
 };

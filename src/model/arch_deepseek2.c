@@ -204,14 +204,26 @@ static pare_status from_config(pare_hparams *hp, const json_t *config, const cha
     return PARE_OK;
 }
 
+/* Stock's runtime takes these for models with whole queries. */
+static bool is_lite(const pare_hparams *hp)
+{
+    return hp->n_layer == LITE_LAYERS || hp->n_layer == LITE_LAYERS_2 ||
+           (hp->n_layer == LITE_LAYERS_3 && hp->n_vocab == LITE_VOCAB_3);
+}
+
 static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
 {
-    bool lite = hp->n_layer == LITE_LAYERS || hp->n_layer == LITE_LAYERS_2 ||
-                (hp->n_layer == LITE_LAYERS_3 && hp->n_vocab == LITE_VOCAB_3);
     pare_status st = pare_meta_set_u32(meta, "deepseek2.vocab_size", hp->n_vocab, err);
-    if (st == PARE_OK && hp->n_lora_q == 0 && !lite)
+    if (st == PARE_OK && hp->n_lora_q == 0 && !is_lite(hp))
         st = pare_meta_set_u32(meta, "deepseek2.attention.q_lora_rank", 0, err);
     return st;
+}
+
+static const char *stock_differs(const pare_hparams *hp)
+{
+    return hp->n_lora_q > 0 && is_lite(hp)
+               ? "does not load it: in models of so many layers it wants whole queries ('q_lora_rank' null)"
+               : NULL;
 }
 
 const pare_arch pare_arch_deepseek2 = {
@@ -228,4 +240,5 @@ const pare_arch pare_arch_deepseek2 = {
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,
     .to_meta = to_meta,
+    .stock_differs = stock_differs,
 };

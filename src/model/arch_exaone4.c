@@ -95,6 +95,7 @@ const pare_arch pare_arch_exaone4 = {
     .window_period = 4,
     .window_pattern_key = true,
     .meta_keys = meta_keys,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,

@@ -128,6 +128,7 @@ const pare_arch pare_arch_falcon = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_ERF, .rope = PARE_ROPE_HALVES, .parallel_residual = true},
     .meta_keys = meta_keys,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,

@@ -108,6 +108,7 @@ const pare_arch pare_arch_gemma2 = {
     .window_period = 2,
     .space_prefix_key = true,
     .meta_keys = meta_keys,
+    .stock_window = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -14,6 +14,11 @@
 #include <string.h>
 
 enum { MAX_STREAMS = 64, SPARSE_LAYERS = 10, OWN_KEYS = 20 };
+enum {
+    STREAMS = 4,
+    LAUREL_RANK = 64,
+    LAYER_EMBD = 256
+}; /* of the published models, which stock's runtime has built in */
 
 #define ABSENT                                                                                                         \
     .absent = {.n_vocab = 262400,                                                                                      \
@@ -56,11 +61,23 @@ static const pare_arch_weight weights[] = {
     {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_K, "model.layers.%u.self_attn.k_proj", {PARE_DIM_K, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_OWN_KEYS},
-    {PARE_W_ATTN_V, "model.layers.%u.self_attn.v_proj", {PARE_DIM_V, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_OWN_KEYS},
+    {PARE_W_ATTN_K,
+     "model.layers.%u.self_attn.k_proj",
+     {PARE_DIM_K, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_OWN_KEYS | PARE_STOCK_WANTS},
+    {PARE_W_ATTN_V,
+     "model.layers.%u.self_attn.v_proj",
+     {PARE_DIM_V, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_OWN_KEYS | PARE_STOCK_WANTS},
     {PARE_W_ATTN_OUT, "model.layers.%u.self_attn.o_proj", {PARE_DIM_EMBD, PARE_DIM_O}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_Q_NORM, "model.layers.%u.self_attn.q_norm", {PARE_DIM_HEAD_K}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_K_NORM, "model.layers.%u.self_attn.k_norm", {PARE_DIM_HEAD_K}, PARE_MAP_SAME, PARE_OWN_KEYS},
+    {PARE_W_ATTN_K_NORM,
+     "model.layers.%u.self_attn.k_norm",
+     {PARE_DIM_HEAD_K},
+     PARE_MAP_SAME,
+     PARE_OWN_KEYS | PARE_STOCK_WANTS},
     {PARE_W_ATTN_POST_NORM, "model.layers.%u.post_attention_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_NORM, "model.layers.%u.pre_feedforward_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_FFN_GATE, "model.layers.%u.mlp.gate_proj", {PARE_DIM_FF, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
@@ -303,6 +320,21 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
 
+static const char *stock_differs(const pare_hparams *hp)
+{
+    uint32_t n_sparse = 0;
+    if (hp->n_stream != STREAMS || hp->laurel_rank != LAUREL_RANK || hp->n_embd_layer != LAYER_EMBD)
+        return "does not load it: it wants the published models' 'altup_num_inputs' 4, 'laurel_rank' 64 and "
+               "'hidden_size_per_layer_input' 256";
+    if (hp->n_layer - hp->n_layer_shared_kv != OWN_KEYS)
+        return "computes something else: it takes 20 layers with keys of their own ('num_kv_shared_layers')";
+    while (n_sparse < hp->n_layer && pare_layers_have(&hp->sparse, n_sparse))
+        n_sparse++;
+    return n_sparse == SPARSE_LAYERS
+               ? NULL
+               : "computes something else: it cuts the gates of the first 10 layers ('activation_sparsity_pattern')";
+}
+
 const pare_arch pare_arch_gemma3n = {
     .name = "gemma3n",
     .hf_classes = classes,
@@ -316,6 +348,7 @@ const pare_arch pare_arch_gemma3n = {
     .space_prefix_key = true,
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
+    .stock_window = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,
@@ -324,4 +357,5 @@ const pare_arch pare_arch_gemma3n = {
     .from_meta = from_meta,
     .to_meta = to_meta,
     .to_config = to_config,
+    .stock_differs = stock_differs,
 };

@@ -303,6 +303,7 @@ const pare_arch pare_arch_gemma4 = {
     .space_prefix_key = true,
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
+    .stock_window = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

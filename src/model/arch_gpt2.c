@@ -77,6 +77,7 @@ const pare_arch pare_arch_gpt2 = {
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_NONE},
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -57,6 +57,12 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
 
+static const char *stock_differs(const pare_hparams *hp)
+{
+    (void)hp;
+    return "does not load it: it does not know architecture 'gptj'";
+}
+
 const pare_arch pare_arch_gptj = {
     .name = "gptj",
     .hf_classes = classes,
@@ -70,4 +76,5 @@ const pare_arch pare_arch_gptj = {
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,
     .to_config = to_config,
+    .stock_differs = stock_differs,
 };

@@ -124,6 +124,7 @@ const pare_arch pare_arch_mpt = {
     .name = "mpt",
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_ERF, .rope = PARE_ROPE_NONE},
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .meta_keys = meta_keys,

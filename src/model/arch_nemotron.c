@@ -11,7 +11,7 @@ static const pare_hf_class classes[] = {
 
 static const pare_arch_weight weights[] = {
     {PARE_W_TOKEN_EMBD, "model.embed_tokens", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL},
+    {PARE_W_OUTPUT, "lm_head", {PARE_DIM_VOCAB, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_WEIGHT_OPTIONAL | PARE_STOCK_WANTS},
     {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_PLUS_ONE, PARE_BIAS_REQUIRED},
     {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_PLUS_ONE, PARE_BIAS_REQUIRED},
     {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, PARE_BIAS_ATTN},
@@ -45,6 +45,7 @@ const pare_arch pare_arch_nemotron = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_RELU2, .rope = PARE_ROPE_HALVES},
     .partial_rotary = true,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .to_meta = to_meta,

@@ -93,6 +93,7 @@ const pare_arch pare_arch_nomic_bert = {
         {.norm = PARE_NORM_LAYER, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true, .encoder = true},
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -64,6 +64,14 @@ static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error 
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
 }
 
+static const char *stock_differs(const pare_hparams *hp)
+{
+    return hp->window > 0 && hp->window < hp->n_ctx_train ? "leaves out the attention windows of architecture 'phi3' "
+                                                            "('sliding_window'): it differs in contexts longer "
+                                                            "than those"
+                                                          : NULL;
+}
+
 const pare_arch pare_arch_phi3 = {
     .name = "phi3",
     .hf_classes = classes,
@@ -71,9 +79,11 @@ const pare_arch pare_arch_phi3 = {
     .partial_rotary = true,
     .window_key = true,
     .meta_keys = meta_keys,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,
     .to_meta = to_meta,
     .to_config = to_config,
+    .stock_differs = stock_differs,
 };

@@ -26,6 +26,7 @@ const pare_arch pare_arch_qwen2 = {
     .name = "qwen2",
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
 };

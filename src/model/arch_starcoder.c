@@ -70,6 +70,7 @@ const pare_arch pare_arch_starcoder = {
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_NONE},
     .hf_prefixes = prefixes,
     .hf_ignored = ignored,
+    .stock_head_dim = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .meta_keys = meta_keys,

@@ -462,12 +462,16 @@ static pare_status read_extra_layers(pare_hparams *hp, const pare_arch *arch, co
     return st;
 }
 
-static pare_status read_flags(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
-                              pare_error *err)
+/* whole: config.json, of which config may be a section. The class beside a part that sees ties, or does not, by the key
+ * of the whole. */
+static pare_status read_flags(pare_hparams *hp, const pare_hf_class *class, const json_t *whole, const json_t *config,
+                              const char *path, pare_error *err)
 {
     bool found = false;
     hp->tied_output = class->absent.tied;
     pare_status st = pare_json_bool(config, path, "tie_word_embeddings", &hp->tied_output, &found, err);
+    if (st == PARE_OK)
+        st = pare_json_bool(whole, path, "tie_word_embeddings", &hp->tied_output, &found, err);
     if (st == PARE_OK)
         st = pare_json_bool(config, path, "attention_bias", &hp->attn_bias, &found, err);
     if (st == PARE_OK)
@@ -489,6 +493,7 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
                                      pare_error *err)
 {
     const pare_hf_class *class = class_of(arch, config);
+    const json_t *whole = config;
     *hp = (pare_hparams){0};
     if (class->section != NULL)
         config = json_object_get(config, class->section);
@@ -513,7 +518,7 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
     if (st == PARE_OK)
         st = pare_window_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK)
-        st = read_flags(hp, class, config, path, err);
+        st = read_flags(hp, class, whole, config, path, err);
     if (st == PARE_OK)
         st = pare_kinds_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK && arch->from_config != NULL)

@@ -142,6 +142,21 @@ pare_status pare_model_reserve(pare_model *m, size_t n_tensors, pare_error *err)
     return pare_index_reserve(&m->by_name, n_tensors, err);
 }
 
+pare_status pare_model_reserve_more(pare_model *m, size_t n_more, pare_error *err)
+{
+    size_t n = 0;
+    if (!pare_add_size(m->n_tensors, n_more, &n))
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu more tensors", n_more);
+    if (n <= m->cap_tensors)
+        return PARE_OK;
+    pare_tensor *tensors = reallocarray(m->tensors, n, sizeof *tensors);
+    if (tensors == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", n);
+    m->tensors = tensors;
+    m->cap_tensors = n;
+    return pare_index_reserve(&m->by_name, n, err);
+}
+
 pare_status pare_model_add(pare_model *m, const pare_tensor *t, pare_tensor **out, pare_error *err)
 {
     if (m->n_tensors == m->cap_tensors)

@@ -114,6 +114,9 @@ void pare_model_close(pare_model *m);
 pare_status pare_model_reserve(pare_model *m, size_t n_tensors, pare_error *err);
 pare_status pare_model_add(pare_model *m, const pare_tensor *t, pare_tensor **out, pare_error *err);
 
+/* Room for n_more tensors behind those that are there: pointers into the array are valid no more, if it had not. */
+pare_status pare_model_reserve_more(pare_model *m, size_t n_more, pare_error *err);
+
 const pare_tensor *pare_model_find(const pare_model *m, const char *name); /* NULL: absent */
 
 /* A weight by what it is: pare_model_weight(m, PARE_W_ATTN_Q, 3, "weight"); layer is ignored for weights that are not

@@ -7,6 +7,7 @@
 #include "eval/forward.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
+#include "model/stock.h"
 #include "recipe/recipe.h"
 
 #include <dirent.h>
@@ -93,6 +94,8 @@ static void check_family(const char *name)
     pare_error err = {0};
     CHECK_OK(pare_hf_open(&hub, in_folder(path, name, ""), 0, &err), &err);
     check_logits(&hub, name, "as it is");
+    bool tied = hub.hp.tied_output;
+    CHECK_OK(pare_stock_complete(&hub, &err), &err); /* what stock's loader wants changes nothing */
     snprintf(gguf, sizeof gguf, "%s/%s.gguf", temp_dir(), name);
     CHECK_OK(pare_convert(&converted, &hub, PARE_TYPE_NONE, &plan, &err), &err);
     CHECK_OK(pare_gguf_write(&converted, gguf, &(pare_write_options){0}, NULL, &err), &err);
@@ -102,6 +105,8 @@ static void check_family(const char *name)
     snprintf(folder, sizeof folder, "%s/%s", temp_dir(), name);
     CHECK_OK(pare_hf_write(&file, folder, PARE_TYPE_NONE, &(pare_hf_write_options){0}, NULL, &err), &err);
     CHECK_OK(pare_hf_open(&back, folder, 0, &err), &err);
+    CHECK(back.hp.tied_output == tied);
+    CHECK_OK(pare_stock_complete(&back, &err), &err);
     check_same_weights(&hub, &back);
     check_logits(&back, name, "and back");
     pare_model_close(&back);

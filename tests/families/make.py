@@ -221,6 +221,15 @@ FAMILIES = {
                                   long_factor=[1.2, 2.5, 4.0, 5.0, 6.0, 7.0],
                                   original_max_position_embeddings=512)),
     ),
+    # tied, and no biases in attention: stock's loader wants an output matrix and those biases all the same
+    "gptneox_tied": (
+        "GPTNeoXForCausalLM",
+        "GPTNeoXConfig",
+        dict(vocab_size=80, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             max_position_embeddings=64, tie_word_embeddings=True, attention_bias=False,
+             rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
+             bos_token_id=1, eos_token_id=2),
+    ),
     "falcon": (  # of the smaller models: one key/value head, one norm
         "FalconForCausalLM",
         "FalconConfig",

@@ -71,6 +71,15 @@ static void check_once(const pare_arch *arch, const pare_arch_weight *w)
     }
 }
 
+/* What stock's loader wants, or has no place for, may be there or not. */
+static void check_stock(const pare_arch_weight *w)
+{
+    CHECK(!(w->flags & PARE_STOCK_WANTS) || (w->flags & (PARE_WEIGHT_OPTIONAL | PARE_OWN_KEYS)));
+    CHECK(!(w->flags & (PARE_STOCK_WANTS_BIAS | PARE_STOCK_LACKS_BIAS)) ||
+          (pare_arch_allows(w, true) && !(w->flags & PARE_BIAS_REQUIRED)));
+    CHECK(!(w->flags & PARE_STOCK_WANTS_BIAS) || !(w->flags & PARE_STOCK_LACKS_BIAS));
+}
+
 static void describes_every_family_once(void **state)
 {
     (void)state;
@@ -92,6 +101,7 @@ static void describes_every_family_once(void **state)
                   ((w->dim[0] == PARE_DIM_EXPERT || w->dim[0] == PARE_DIM_STREAM_MORE) && w->dim[2] != PARE_DIM_NONE) ||
                   ((w->dim[0] == PARE_DIM_HEAD || w->dim[0] == PARE_DIM_HEAD_KV) && w->dim[1] == PARE_DIM_HEAD_K));
             CHECK(w->dim[0] != PARE_DIM_NONE);
+            check_stock(w);
             check_shares(arch, w);
             if (w->hf != NULL) { /* one Hub tensor a layer exactly where GGUF has one */
                 pare_arch_hf_name(name, sizeof name, w, 0, 0, false);
