@@ -142,6 +142,7 @@ typedef struct entry {
     const pare_arch_weight *weight;
     uint32_t layer, expert;
     bool bias;
+    bool listed; /* stands among its like as the description lists it, else by the Hub's name */
 } entry;
 
 /* All of them, and which tensors of the Hub are among them. */
@@ -260,7 +261,7 @@ static pare_status match_one(const pare_model *m, const pare_model *raw, matches
     if (src == NULL)
         return pare_arch_requires(w, &m->hp, layer, bias) || untied ? list_name(missing, name, err) : PARE_OK;
     all->known[src - raw->tensors] = true;
-    return add_match(all, &(entry){src, src, w, layer, expert, bias}, err);
+    return add_match(all, &(entry){src, src, w, layer, expert, bias, false}, err);
 }
 
 /* How many tensors the Hub has of a weight. A config that promises more experts than there are tensors at all is told
@@ -381,7 +382,7 @@ static int by_file_and_name(const void *a, const void *b)
     if (order == 0)
         order = by_place(x->at, y->at);
     if (order == 0)
-        order = strcmp(x->weight->hf, y->weight->hf);
+        order = x->listed ? (x->weight > y->weight) - (x->weight < y->weight) : strcmp(x->weight->hf, y->weight->hf);
     if (order == 0)
         order = (int)pare_arch_share(x->weight).index - (int)pare_arch_share(y->weight).index;
     return order != 0 ? order : (x->expert > y->expert) - (x->expert < y->expert);
@@ -407,8 +408,10 @@ static pare_status place_experts(const pare_model *m, entry *entries, size_t n, 
             last[group_of(m, e)] = e->src;
     }
     for (size_t i = 0; i < n; i++)
-        if (entries[i].weight->map == PARE_MAP_STACK)
+        if (entries[i].weight->map == PARE_MAP_STACK) {
             entries[i].at = last[group_of(m, &entries[i])];
+            entries[i].listed = m->arch->experts_as_listed;
+        }
     free(last);
     return PARE_OK;
 }

@@ -261,7 +261,7 @@ pare_status pare_arch_check_shape(const pare_tensor *t, const pare_arch_weight *
     uint32_t n = 0;
     while (n < 3 && w->dim[n] != PARE_DIM_NONE)
         n++;
-    if (bias && n > 1)
+    if (bias && n > 1 && (w->flags & PARE_BIAS_ALONE) == 0)
         n--; /* one element a row */
     uint32_t first = w->dim[0] == PARE_DIM_ONE && t->n_dims + 1 == n;
     bool same = t->n_dims + first == n;

@@ -258,7 +258,8 @@ typedef struct pare_hf_share {
 typedef struct pare_arch_weight {
     pare_weight id;
     const char *hf;  /* Hub name without suffix, %u is the layer, %e the expert: "model.layers.%u.self_attn.q_proj" */
-    pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one, of experts two */
+    pare_dim dim[3]; /* in GGUF, slowest first, PARE_DIM_NONE-terminated; a bias has the first one, of experts two;
+                        alone all */
     pare_weight_map map;
     uint64_t flags;
 } pare_arch_weight;
@@ -327,6 +328,8 @@ typedef struct pare_arch {
     bool window_rope_plain; /* scaling of RoPE is for the layers that see all */
     bool window_heads;      /* heads of layers with a window may have another size and number, and layers without keys
                              * of their own another FFN (hparams_kinds.c) */
+    bool experts_as_listed; /* the converter writes a layer's matrices of experts in the order of the rows of weights,
+                             * else of the Hub's names */
     bool expert_ff_key;     /* GGUF has expert_feed_forward_length; else experts are as wide as feed_forward_length */
     bool expert_norm;       /* hparams.expert_norm where nothing else says it: what stock's runtime does */
     pare_expert_score expert_score; /* hparams.expert_score where nothing says it; USUAL counts as SOFTMAX */

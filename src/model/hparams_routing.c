@@ -8,7 +8,8 @@
  *   (the class; scoring_func)          expert_score            expert_gating_func
  *   (the class; topk_method)           expert_group_best
  *
- * norm_topk_prob is one of the common words. */
+ * moe_layer_start_index and moe_num_shared_experts are other spellings of the first two; norm_topk_prob is one of the
+ * common words. */
 #include "core/json.h"
 #include "model/hparams_parts.h"
 
@@ -29,8 +30,8 @@ static const char *spelling(const json_t *config, const char *const *names)
     return names[0];
 }
 
-static const char *const k_dense[] = {"first_k_dense_replace", NULL};
-static const char *const k_shared[] = {"n_shared_experts", "num_shared_experts", NULL};
+static const char *const k_dense[] = {"first_k_dense_replace", "moe_layer_start_index", NULL};
+static const char *const k_shared[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts", NULL};
 static const char *const k_group[] = {"n_group", NULL};
 static const char *const k_group_used[] = {"topk_group", NULL};
 static const char *const k_scale[] = {"routed_scaling_factor", NULL};

@@ -42,6 +42,14 @@ def bias_of_choice(model):
             b.copy_((0.2 * torch.randn(b.shape, generator=generator)).to(torch.bfloat16))
 
 
+def bias_parameters(model):
+    generator = torch.Generator().manual_seed(11)
+    for name, p in sorted(model.named_parameters()):
+        if name.endswith("e_score_correction_bias"):
+            with torch.no_grad():
+                p.copy_(0.2 * torch.randn(p.shape, generator=generator))
+
+
 def layer_scalars(model):
     for i, layer in enumerate(model.model.layers):
         layer.layer_scalar.copy_(torch.tensor([0.7 + 0.2 * i]).to(torch.bfloat16))
@@ -584,6 +592,15 @@ FAMILIES = {
                                                       rope_theta=5000.0),
                                   sliding_attention=dict(rope_type="default", rope_theta=100.0))),
         expert_scales,
+    ),
+    # a leading dense layer, shared experts, a bias for the choice
+    "ernie4_5_moe": (
+        "Ernie4_5_MoeForCausalLM",
+        "Ernie4_5_MoeConfig",
+        dict(vocab_size=72, hidden_size=32, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, moe_intermediate_size=24, moe_num_experts=6, moe_k=2,
+             moe_num_shared_experts=2, moe_layer_start_index=1),
+        bias_parameters,
     ),
 }
 
