@@ -1,6 +1,7 @@
 #include "eval/collect.h"
 
 #include "core/checked.h"
+#include "eval/collect_gram.h"
 #include "eval/windows.h"
 
 #include <inttypes.h>
@@ -20,6 +21,8 @@ typedef struct collector {
     const pare_model *m;
     pare_backend *b;
     bool output_weight;
+    pare_gram_collector *grams; /* NULL: no second-order statistics */
+    bool grams_only;            /* of the run in hand only grams are of interest */
     sums *list; /* [n] of room for each tensor of the model, in the order in which the pass meets them */
     size_t n;
     pare_index by_name;
@@ -102,15 +105,20 @@ static pare_status observe(const pare_tensor *w, uint32_t matrix, const float *x
                            pare_error *err)
 {
     collector *c = user;
+    pare_error inner = {0};
+    pare_status st = PARE_OK;
     if (!wanted(c, w))
         return PARE_OK;
-    pare_error inner = {0};
+    if (c->grams != NULL && (st = pare_gram_collector_observe(c->grams, w, matrix, x, n, &inner)) != PARE_OK)
+        return pare_fail(err, st, "%s: %s", c->m->path, inner.text);
+    if (c->grams_only)
+        return PARE_OK;
     sums *s = sums_of(c, w, &inner);
     if (s == NULL)
         return pare_fail(err, inner.status, "%s: %s", c->m->path, inner.text);
     double *sum2 = s->sum2 + matrix * w->row_len, *sum = s->sum + matrix * w->row_len;
     s->count[matrix] += n;
-    pare_status st = c->b->add_columns(c->b, x, n, (uint32_t)w->row_len, sum, sum2, err);
+    st = c->b->add_columns(c->b, x, n, (uint32_t)w->row_len, sum, sum2, err);
     return st == PARE_OK && c->b->host_memory ? check_finite(c, s, sum2, w->row_len, err) : st;
 }
 
@@ -142,21 +150,52 @@ static pare_status observe_output(collector *c, pare_forward *f, pare_error *err
     return st == PARE_OK ? observe(side.w, 0, side.x, n, c, err) : st;
 }
 
-static pare_status run(collector *c, pare_forward *f, pare_windows *w, pare_collect_fn each, void *user,
-                       pare_error *err)
+/* One batch of windows, from number `first` on; *n of them. */
+static pare_status run_batch(collector *c, pare_forward *f, pare_windows *w, uint32_t first, uint32_t *n,
+                             pare_error *err)
+{
+    *n = pare_windows_fill(w, first);
+    pare_status st = pare_forward_run(f, w->batch, *n, w->n_ctx, err);
+    if (st == PARE_OK && c->output_weight)
+        st = observe_output(c, f, err);
+    return st == PARE_OK ? check_batch(c, err) : st;
+}
+
+/* Whom to tell how many windows are done, of all runs over the text. */
+typedef struct teller {
+    pare_collect_fn each;
+    void *user;
+    uint32_t run, n_runs;
+} teller;
+
+static pare_status run(collector *c, pare_forward *f, pare_windows *w, const teller *t, pare_error *err)
 {
     pare_status st = PARE_OK;
-    pare_forward_observe(f, observe, c);
-    for (uint32_t first = 0; first < w->n_windows && st == PARE_OK;) {
-        uint32_t n = pare_windows_fill(w, first);
-        st = pare_forward_run(f, w->batch, n, w->n_ctx, err);
-        if (st == PARE_OK && c->output_weight)
-            st = observe_output(c, f, err);
+    for (uint32_t first = 0, n = 0; first < w->n_windows && st == PARE_OK; first += n) {
+        st = run_batch(c, f, w, first, &n, err);
+        if (st == PARE_OK && t->each != NULL)
+            t->each(t->run * w->n_windows + first + n, t->n_runs * w->n_windows, t->user);
+    }
+    return st;
+}
+
+/* A batch to find out which inputs there are, then runs over the whole text until all have been summed. */
+static pare_status run_full(collector *c, pare_forward *f, pare_windows *w, teller *t, pare_grams *grams,
+                            pare_error *err)
+{
+    uint32_t n = 0;
+    bool more = false;
+    c->grams_only = true;
+    pare_status st = run_batch(c, f, w, 0, &n, err);
+    if (st == PARE_OK)
+        st = pare_gram_collector_next(c->grams, grams, &more, err);
+    c->grams_only = false;
+    t->n_runs = pare_gram_collector_runs(c->grams);
+    for (t->run = 0; st == PARE_OK && (more || t->run == 0); t->run++) {
+        st = run(c, f, w, t, err);
         if (st == PARE_OK)
-            st = check_batch(c, err);
-        first += n;
-        if (st == PARE_OK && each != NULL)
-            each(first, w->n_windows, user);
+            st = pare_gram_collector_next(c->grams, grams, &more, err);
+        c->grams_only = true;
     }
     return st;
 }
@@ -195,6 +234,7 @@ static pare_status finish(const collector *c, pare_imatrix *im, pare_error *err)
 
 static void close_collector(collector *c)
 {
+    pare_gram_collector_close(c->grams);
     for (size_t i = 0; i < c->n; i++)
         free(c->list[i].count);
     free(c->list);
@@ -210,6 +250,7 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
     collector c = {.m = m, .b = b, .output_weight = options->output_weight};
     const pare_window_plan plan = {
         .n_ctx = options->n_ctx, .n_chunks = options->n_chunks, .batch_tokens = b->batch_tokens};
+    teller t = {.each = each, .user = user, .n_runs = 1};
     pare_windows w;
     pare_forward *f = NULL;
     *im = (pare_imatrix){0};
@@ -220,8 +261,12 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
         st = pare_forward_open(&f, m, b, w.n_ctx, w.n_seq, err);
     if (st == PARE_OK)
         st = open_collector(&c, err);
-    if (st == PARE_OK)
-        st = run(&c, f, &w, each, user, err);
+    if (st == PARE_OK && options->full)
+        st = pare_gram_collector_open(&c.grams, b, options->full_bytes, err);
+    if (st == PARE_OK) {
+        pare_forward_observe(f, observe, &c);
+        st = options->full ? run_full(&c, f, &w, &t, &im->grams, err) : run(&c, f, &w, &t, err);
+    }
     if (st == PARE_OK)
         st = finish(&c, im, err);
     im->chunk_count = w.n_windows;

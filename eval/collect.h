@@ -10,12 +10,14 @@
 #include "model/imatrix.h"
 
 typedef struct pare_collect_options {
-    uint32_t n_ctx;     /* 0: 512 */
-    uint32_t n_chunks;  /* at most so many windows; 0: all */
-    bool output_weight; /* output.weight too */
+    uint32_t n_ctx;      /* 0: 512 */
+    uint32_t n_chunks;   /* at most so many windows; 0: all */
+    bool output_weight;  /* output.weight too */
+    bool full;           /* second-order statistics too (model/gram.h) */
+    uint64_t full_bytes; /* of their sums in memory at once; more need further runs over the text. 0: no limit */
 } pare_collect_options;
 
-/* Called after each batch of windows. */
+/* Called after each batch of windows; n_chunks counts those of all runs over the text. */
 typedef void (*pare_collect_fn)(uint32_t n_done, uint32_t n_chunks, void *user);
 
 /* Run ids [n] through m and fill the zeroed im: one entry a matrix with sum2, sum and counts, chunk_count and

@@ -12,6 +12,7 @@
 #define KEY_DATASETS "imatrix.datasets"
 #define KEY_CHUNK_COUNT "imatrix.chunk_count"
 #define KEY_CHUNK_SIZE "imatrix.chunk_size"
+#define KEY_SAME_INPUTS "pare.imatrix.same_inputs" /* pairs: a matrix, and the one whose in_gram is its own, too */
 
 enum {
     MAX_NAME = 63,         /* bytes of a tensor's name in GGUF */
@@ -23,8 +24,8 @@ enum {
 static const double max_count = 9007199254740992.0; /* 2^53 */
 
 /* The parts of an entry in the GGUF layout: a tensor each, named after the weight. */
-typedef enum part { PART_SUM2, PART_COUNTS, PART_SUM, PART_COUNT } part;
-static const char *const suffixes[PART_COUNT] = {".in_sum2", ".counts", ".in_sum"};
+typedef enum part { PART_SUM2, PART_COUNTS, PART_SUM, PART_GRAM, PART_COUNT } part;
+static const char *const suffixes[PART_COUNT] = {".in_sum2", ".counts", ".in_sum", ".in_gram"};
 
 static bool ends_with(const char *name, const char *suffix)
 {
@@ -82,7 +83,7 @@ static pare_status check_unseen(const pare_imatrix *im, const pare_imatrix_entry
     return PARE_OK;
 }
 
-/* The three tensors of one entry. */
+/* The tensors of one entry. */
 typedef struct parts {
     const pare_tensor *t[PART_COUNT];
 } parts;
@@ -130,6 +131,22 @@ static pare_status check_parts(const pare_model *m, const parts *p, pare_error *
     return PARE_OK;
 }
 
+/* The triangle stays where it is; its values are looked at when they are used. */
+static pare_status read_gram(pare_imatrix *im, const pare_imatrix_entry *e, const pare_tensor *gram, pare_error *err)
+{
+    uint64_t bytes = 0;
+    double count = 0;
+    for (uint64_t i = 0; i < e->n_counts; i++)
+        count += e->counts[i];
+    if (!pare_gram_bytes(e->n_columns, &bytes) || gram->n_bytes != bytes)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' has %" PRIu64 " values; a triangle of %" PRIu64 " columns has n (n + 1) / 2",
+                         im->path, gram->name, n_elements(gram), e->n_columns);
+    if (!(count > 0))
+        return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' stands beside a count of 0", im->path, gram->name);
+    return pare_grams_add(&im->grams, e->name, e->n_columns, count, gram->data, NULL, err);
+}
+
 static pare_status read_entry(pare_imatrix *im, const pare_model *m, const pare_tensor *sum2, pare_error *err)
 {
     char name[MAX_NAME + 1];
@@ -145,7 +162,43 @@ static pare_status read_entry(pare_imatrix *im, const pare_model *m, const pare_
         st = load_sums(m->path, e->name, p.t[PART_SUM]->data, n_elements(sum2), true, e->sum, err);
     if (st == PARE_OK)
         st = load_counts(m->path, e->name, p.t[PART_COUNTS]->data, e->n_counts, e->counts, err);
-    return st == PARE_OK ? check_unseen(im, e, err) : st;
+    if (st == PARE_OK)
+        st = check_unseen(im, e, err);
+    return st == PARE_OK && p.t[PART_GRAM] != NULL ? read_gram(im, e, p.t[PART_GRAM], err) : st;
+}
+
+/* Matrices that share second-order statistics have the same inputs: as many columns, and as many tokens. */
+static pare_status link_one(pare_imatrix *im, pare_str matrix, pare_str like, pare_error *err)
+{
+    char name[2][MAX_NAME + 1] = {"", ""};
+    pare_str text[2] = {matrix, like};
+    const pare_imatrix_entry *e[2];
+    for (int i = 0; i < 2; i++) {
+        if (text[i].len <= MAX_NAME)
+            memcpy(name[i], text[i].data, text[i].len);
+        if ((e[i] = pare_imatrix_find(im, name[i])) == NULL)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: key '%s' names '%s', which has no statistics", im->path,
+                             KEY_SAME_INPUTS, name[i]);
+    }
+    if (e[0]->n_columns != e[1]->n_columns)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: key '%s' says that '%s' (%" PRIu64 " columns) and '%s' (%" PRIu64
+                         ") have the same inputs",
+                         im->path, KEY_SAME_INPUTS, name[0], e[0]->n_columns, name[1], e[1]->n_columns);
+    return pare_grams_link(&im->grams, e[0]->name, e[1]->name, err);
+}
+
+static pare_status read_links(pare_imatrix *im, const pare_model *m, pare_error *err)
+{
+    const pare_meta_value *v = pare_meta_find(&m->meta, KEY_SAME_INPUTS);
+    pare_status st = PARE_OK;
+    if (v == NULL)
+        return PARE_OK;
+    if (v->type != PARE_META_ARRAY || v->elem != PARE_META_STRING || v->n % 2 != 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: key '%s' is no array of pairs of names", m->path, KEY_SAME_INPUTS);
+    for (uint64_t i = 0; i < v->n && st == PARE_OK; i += 2)
+        st = link_one(im, v->v.strings[i], v->v.strings[i + 1], err);
+    return st;
 }
 
 static pare_status read_datasets(pare_imatrix *im, const pare_model *m, pare_error *err)
@@ -208,7 +261,7 @@ static pare_status read_gguf(pare_imatrix *im, const pare_model *m, pare_error *
     for (size_t i = 0; i < m->n_tensors && st == PARE_OK; i++)
         if (ends_with(m->tensors[i].name, suffixes[PART_SUM2]))
             st = read_entry(im, m, &m->tensors[i], err);
-    return st;
+    return st == PARE_OK ? read_links(im, m, err) : st;
 }
 
 /* The legacy layout: a cursor that never passes the end. */
@@ -350,7 +403,10 @@ pare_status pare_imatrix_open(pare_imatrix *im, const char *path, pare_error *er
     pare_status st = pare_map_open(&map, path, err);
     if (st == PARE_OK)
         st = pare_imatrix_parse(im, map.data, (size_t)map.size, path, err);
-    pare_map_close(&map);
+    if (st == PARE_OK && im->grams.n > 0)
+        im->map = map;
+    else
+        pare_map_close(&map);
     return st;
 }
 
@@ -377,7 +433,8 @@ static uint8_t *float_bytes(pare_model *m, const float *floats, const double *do
     return bytes;
 }
 
-static pare_status add_entry(pare_model *m, const pare_imatrix_entry *e, pare_error *err)
+/* gram: of this matrix and perhaps of others, or NULL. */
+static pare_status add_entry(pare_model *m, const pare_imatrix_entry *e, const pare_gram *gram, pare_error *err)
 {
     uint64_t n = e->n_experts * e->n_columns;
     const uint8_t *sum2 = float_bytes(m, e->sum2, NULL, n, err);
@@ -390,6 +447,9 @@ static pare_status add_entry(pare_model *m, const pare_imatrix_entry *e, pare_er
         st = add_part(m, e, PART_COUNTS, counts, e->n_counts, 1, err);
     if (st == PARE_OK && sum != NULL)
         st = add_part(m, e, PART_SUM, sum, e->n_experts, e->n_columns, err);
+    uint64_t bytes = 0;
+    if (st == PARE_OK && gram != NULL && pare_gram_bytes(gram->n_columns, &bytes))
+        st = add_part(m, e, PART_GRAM, gram->lower, 1, bytes / 4, err);
     return st;
 }
 
@@ -417,9 +477,30 @@ static pare_status add_entries(pare_model *m, const pare_imatrix *im, pare_error
             order[n++] = &im->entries[i];
     qsort(order, n, sizeof *order, by_name);
     pare_status st = pare_model_reserve(m, n * PART_COUNT, err);
-    for (size_t i = 0; i < n && st == PARE_OK; i++)
-        st = add_entry(m, order[i], err);
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        const pare_gram *gram = pare_grams_find(&im->grams, order[i]->name);
+        st = add_entry(m, order[i], gram != NULL && strcmp(gram->name, order[i]->name) == 0 ? gram : NULL, err);
+    }
     free(order);
+    return st;
+}
+
+static pare_status set_links(pare_model *m, const pare_imatrix *im, pare_error *err)
+{
+    const pare_grams *g = &im->grams;
+    pare_str *pairs = malloc((2 * g->n_matrices + 1) * sizeof *pairs);
+    size_t n = 0;
+    if (pairs == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu names", m->path, 2 * g->n_matrices);
+    for (size_t i = 0; i < g->n_matrices; i++) {
+        const char *like = pare_grams_find(g, g->matrix[i])->name;
+        if (strcmp(like, g->matrix[i]) == 0)
+            continue;
+        pairs[n++] = (pare_str){g->matrix[i], strlen(g->matrix[i])};
+        pairs[n++] = (pare_str){like, strlen(like)};
+    }
+    pare_status st = n > 0 ? pare_meta_set_strs(&m->meta, KEY_SAME_INPUTS, pairs, n, err) : PARE_OK;
+    free(pairs);
     return st;
 }
 
@@ -434,6 +515,8 @@ pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool fo
         st = pare_meta_set_u32(&m.meta, KEY_CHUNK_COUNT, im->chunk_count, err);
     if (st == PARE_OK)
         st = pare_meta_set_u32(&m.meta, KEY_CHUNK_SIZE, im->chunk_size, err);
+    if (st == PARE_OK)
+        st = set_links(&m, im, err);
     if (st == PARE_OK)
         st = add_entries(&m, im, err);
     if (st == PARE_OK)

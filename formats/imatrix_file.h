@@ -14,7 +14,7 @@
  *         PARE_ERR_IO, PARE_ERR_MEMORY. On error im is closed. */
 pare_status pare_imatrix_open(pare_imatrix *im, const char *path, pare_error *err);
 
-/* The same from n bytes in memory. Nothing of im points into them. */
+/* The same from n bytes in memory; im->grams may point into them, nothing else does. */
 pare_status pare_imatrix_parse(pare_imatrix *im, const void *bytes, size_t n, const char *path, pare_error *err);
 
 /* Write im in the GGUF layout, entries sorted by name. Entries that saw no token are left out, as in stock. counts

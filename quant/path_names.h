@@ -19,6 +19,8 @@
 #define pare_f32_encode PARE_ON_PATH(pare_f32_encode)
 #define pare_fan_add PARE_ON_PATH(pare_fan_add)
 #define pare_fan_init PARE_ON_PATH(pare_fan_init)
+#define pare_feedback_round PARE_ON_PATH(pare_feedback_round)
+#define pare_form_update PARE_ON_PATH(pare_form_update)
 #define pare_fraction_scales PARE_ON_PATH(pare_fraction_scales)
 #define pare_grid_book_init PARE_ON_PATH(pare_grid_book_init)
 #define pare_grid_encode PARE_ON_PATH(pare_grid_encode)

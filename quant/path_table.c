@@ -12,5 +12,7 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .weight_range = pare_row_weight_range,
                                     .compare = pare_row_compare,
                                     .compare_means = pare_row_compare_means,
+                                    .form_update = pare_form_update,
+                                    .feedback_round = pare_feedback_round,
                                     .importance = pare_row_importance,
                                     .group_fit = pare_group_fit};

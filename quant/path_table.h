@@ -3,6 +3,7 @@
 #ifndef PARE_QUANT_PATH_TABLE_H
 #define PARE_QUANT_PATH_TABLE_H
 
+#include "quant/feedback.h"
 #include "quant/group_fit.h"
 #include "quant/row_passes.h"
 #include "quant/types.h"
@@ -18,6 +19,10 @@ typedef struct pare_path_table {
     pare_mean_sums (*compare_means)(const float *x, const float *y, const float *mean, size_t n);
     bool (*group_fit)(const pare_group_shape *shape, const float *x, size_t n, pare_group *group,
                       uint8_t *codes); /* quant/group_fit.h */
+    void (*form_update)(double *c, size_t c_stride, size_t n_rows, size_t n_columns, const double *p, size_t p_stride,
+                        const double *pt, size_t pt_stride, size_t n_terms); /* quant/form.h */
+    void (*feedback_round)(const pare_form *form, const pare_feedback_levels *levels, int n_sweeps,
+                           pare_feedback_slab *slab); /* quant/feedback.h */
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 

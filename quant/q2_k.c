@@ -9,7 +9,7 @@ static void pack(const pare_super_fit *fit, void *block)
     for (int j = 0; j < 16; j++) {
         b->scales[j] = (uint8_t)(fit->scale[j] | fit->min[j] << 4);
         for (int l = 0; l < 16; l++)
-            b->qs[32 * (j / 8) + 16 * (j % 2) + l] |= (uint8_t)(fit->code[16 * j + l] << 2 * (j / 2 % 4));
+            pare_q2_k_put_code(b, j, l, fit->code[16 * j + l]);
     }
     pare_store_u16le(b->d, fit->d);
     pare_store_u16le(b->dmin, fit->dmin);

@@ -30,6 +30,12 @@ PARE_HD int pare_q2_k_code(const pare_q2_k *b, int j, int l)
     return b->qs[32 * (j / 8) + 16 * (j % 2) + l] >> 2 * (j / 2 % 4) & 3;
 }
 
+/* Set a code whose bits are 0 so far. */
+PARE_HD void pare_q2_k_put_code(pare_q2_k *b, int j, int l, int code)
+{
+    b->qs[32 * (j / 8) + 16 * (j % 2) + l] |= (uint8_t)(code << 2 * (j / 2 % 4));
+}
+
 /* Rounds once, in the subtraction: the products of a half and two small integers fit a float. */
 PARE_HD void pare_q2_k_decode(const void *src, float *dst, size_t n_blocks)
 {

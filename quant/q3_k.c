@@ -10,11 +10,8 @@ static void pack(const pare_super_fit *fit, void *block)
         int scale = fit->scale[j] + 32;
         b->scales[j % 8] |= (uint8_t)((scale & 15) << 4 * (j / 8));
         b->scales[8 + j % 4] |= (uint8_t)(scale >> 4 << 2 * (j / 4));
-        for (int l = 0; l < 16; l++) {
-            int code = fit->code[16 * j + l] + 4, at = 16 * (j % 2) + l;
-            b->qs[32 * (j / 8) + at] |= (uint8_t)((code & 3) << 2 * (j / 2 % 4));
-            b->hmask[at] |= (uint8_t)(code >> 2 << j / 2);
-        }
+        for (int l = 0; l < 16; l++)
+            pare_q3_k_put_code(b, j, l, fit->code[16 * j + l] + 4);
     }
     pare_store_u16le(b->d, fit->d);
 }

@@ -31,6 +31,14 @@ PARE_HD int pare_q3_k_code(const pare_q3_k *b, int j, int l)
     return (b->qs[32 * (j / 8) + at] >> 2 * (j / 2 % 4) & 3) | (b->hmask[at] >> j / 2 & 1) << 2;
 }
 
+/* Set a code whose bits are 0 so far. */
+PARE_HD void pare_q3_k_put_code(pare_q3_k *b, int j, int l, int code)
+{
+    int at = 16 * (j % 2) + l;
+    b->qs[32 * (j / 8) + at] |= (uint8_t)((code & 3) << 2 * (j / 2 % 4));
+    b->hmask[at] |= (uint8_t)(code >> 2 << j / 2);
+}
+
 /* Scale (0..63) of sub-block j. */
 PARE_HD int pare_q3_k_scale(const pare_q3_k *b, int j)
 {

@@ -20,7 +20,7 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_q4_k_pack_scales(fit->scale, fit->min, b->scales);
     for (int j = 0; j < 8; j++)
         for (int l = 0; l < 32; l++)
-            b->qs[32 * (j / 2) + l] |= (uint8_t)(fit->code[32 * j + l] << 4 * (j % 2));
+            pare_q4_k_put_code(b, j, l, fit->code[32 * j + l]);
 }
 
 static const float cuts[][2] = {

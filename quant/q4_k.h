@@ -35,6 +35,12 @@ PARE_HD int pare_q4_k_code(const pare_q4_k *b, int j, int l)
     return b->qs[32 * (j / 2) + l] >> 4 * (j % 2) & 15;
 }
 
+/* Set a code whose bits are 0 so far. */
+PARE_HD void pare_q4_k_put_code(pare_q4_k *b, int j, int l, int code)
+{
+    b->qs[32 * (j / 2) + l] |= (uint8_t)(code << 4 * (j % 2));
+}
+
 /* Scale and min (0..63) of sub-block j, out of the 12 packed bytes that q4_K and q5_K share. */
 PARE_HD int pare_q4_k_scale(const uint8_t *scales, int j)
 {

@@ -10,13 +10,9 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
     pare_store_u16le(b->dmin, fit->dmin);
     pare_q4_k_pack_scales(fit->scale, fit->min, b->scales);
-    for (int j = 0; j < 8; j++) {
-        for (int l = 0; l < 32; l++) {
-            int code = fit->code[32 * j + l];
-            b->qs[32 * (j / 2) + l] |= (uint8_t)((code & 15) << 4 * (j % 2));
-            b->qh[l] |= (uint8_t)(code >> 4 << j);
-        }
-    }
+    for (int j = 0; j < 8; j++)
+        for (int l = 0; l < 32; l++)
+            pare_q5_k_put_code(b, j, l, fit->code[32 * j + l]);
 }
 
 static const float cuts[][2] = {

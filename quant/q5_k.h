@@ -27,6 +27,13 @@ PARE_HD int pare_q5_k_code(const pare_q5_k *b, int j, int l)
     return (b->qs[32 * (j / 2) + l] >> 4 * (j % 2) & 15) | (b->qh[l] >> j & 1) << 4;
 }
 
+/* Set a code whose bits are 0 so far. */
+PARE_HD void pare_q5_k_put_code(pare_q5_k *b, int j, int l, int code)
+{
+    b->qs[32 * (j / 2) + l] |= (uint8_t)((code & 15) << 4 * (j % 2));
+    b->qh[l] |= (uint8_t)(code >> 4 << j);
+}
+
 /* Rounds once, in the subtraction: the products of a half and two small integers fit a float. */
 PARE_HD void pare_q5_k_decode(const void *src, float *dst, size_t n_blocks)
 {

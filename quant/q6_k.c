@@ -7,13 +7,9 @@ static void pack(const pare_super_fit *fit, void *block)
     pare_q6_k *b = block;
     memset(b, 0, sizeof *b);
     for (int j = 0; j < 16; j++) {
-        int half = j / 8, plane = j / 2 % 4;
         b->scales[j] = (uint8_t)fit->scale[j];
-        for (int l = 0; l < 16; l++) {
-            int code = fit->code[16 * j + l] + 32, at = 16 * (j % 2) + l;
-            b->ql[64 * half + 32 * (plane % 2) + at] |= (uint8_t)((code & 15) << 4 * (plane / 2));
-            b->qh[32 * half + at] |= (uint8_t)(code >> 4 << 2 * plane);
-        }
+        for (int l = 0; l < 16; l++)
+            pare_q6_k_put_code(b, j, l, fit->code[16 * j + l] + 32);
     }
     pare_store_u16le(b->d, fit->d);
 }

@@ -32,6 +32,14 @@ PARE_HD int pare_q6_k_code(const pare_q6_k *b, int j, int l)
                                                                                     << 4;
 }
 
+/* Set a code whose bits are 0 so far. */
+PARE_HD void pare_q6_k_put_code(pare_q6_k *b, int j, int l, int code)
+{
+    int half = j / 8, plane = j / 2 % 4, at = 16 * (j % 2) + l;
+    b->ql[64 * half + 32 * (plane % 2) + at] |= (uint8_t)((code & 15) << 4 * (plane / 2));
+    b->qh[32 * half + at] |= (uint8_t)(code >> 4 << 2 * plane);
+}
+
 /* Scale (-128..127) of sub-block j. */
 PARE_HD int pare_q6_k_scale(const pare_q6_k *b, int j)
 {

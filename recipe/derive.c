@@ -3,6 +3,8 @@
 #include "core/checked.h"
 #include "core/exact_sum.h"
 #include "core/scratch.h"
+#include "core/threads.h"
+#include "quant/feedback.h"
 #include "quant/importance.h"
 #include "quant/path_table.h"
 #include "quant/registry.h"
@@ -19,7 +21,7 @@
 /* Squared error and energy of a tensor, summed exactly: the figures do not depend on which thread encoded which rows.
  */
 typedef struct tensor_sums {
-    pare_exact_sum error, energy, weighted_error, weighted_energy;
+    pare_exact_sum error, energy, weighted_error, weighted_energy, form_before, form_after;
 } tensor_sums;
 
 /* The first weight that is not finite and stays so. */
@@ -34,6 +36,7 @@ typedef struct rows_told {
     bool encoded; /* the rest is of rows that were */
     bool differ;  /* some do not round to the source's */
     pare_row_sums sums;
+    double form_before, form_after; /* pare_feedback_rows */
 } rows_told;
 
 /* ctx of a derived tensor. */
@@ -51,7 +54,10 @@ typedef struct derived {
     float slope; /* pare_importance_slope */
     bool has_importance;
     pare_imatrix_entry importance;
-    float *pooled; /* pare_imatrix_pooled of it */
+    float *pooled;         /* pare_imatrix_pooled of it */
+    const pare_form *form; /* while the tensor is encoded with feedback, else NULL */
+    int n_sweeps;
+    const uint8_t *stored; /* all bytes, made before: nothing is encoded any more. NULL: not yet */
 } derived;
 
 static bool is_finite(float x)
@@ -76,14 +82,17 @@ static double relative(pare_exact_sum *error, pare_exact_sum *energy)
 }
 
 /* Add the sums over some rows to those of the tensor. */
-static pare_status add_sums(derived *d, const pare_tensor *t, const pare_row_sums *rows, pare_error *err)
+static pare_status add_sums(derived *d, const pare_tensor *t, const rows_told *told, pare_error *err)
 {
+    const pare_row_sums *rows = &told->sums;
     if (d->sums == NULL && (d->sums = calloc(1, sizeof *d->sums)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for its error", d->path, t->name);
     pare_exact_sum_add(&d->sums->error, rows->error);
     pare_exact_sum_add(&d->sums->energy, rows->energy);
     pare_exact_sum_add(&d->sums->weighted_error, rows->weighted_error);
     pare_exact_sum_add(&d->sums->weighted_energy, rows->weighted_energy);
+    pare_exact_sum_add(&d->sums->form_before, told->form_before);
+    pare_exact_sum_add(&d->sums->form_after, told->form_after);
     return PARE_OK;
 }
 
@@ -94,6 +103,8 @@ static void take_sums(derived *d)
     d->row->error = relative(&d->sums->error, &d->sums->energy);
     if (d->has_importance)
         d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
+    if (d->form != NULL)
+        d->row->feedback = relative(&d->sums->form_after, &d->sums->form_before);
     d->row->lossless = !d->differ;
     free(d->sums);
     d->sums = NULL;
@@ -106,7 +117,7 @@ static pare_status rows_done(derived *d, const pare_tensor *t, uint64_t n_rows, 
 {
     kept_weight first = {0};
     pthread_mutex_lock(&d->lock);
-    pare_status st = told->encoded ? add_sums(d, t, &told->sums, err) : PARE_OK;
+    pare_status st = told->encoded ? add_sums(d, t, told, err) : PARE_OK;
     d->n_done += n_rows;
     d->differ = d->differ || told->differ;
     if (told->kept.what != NULL && (d->kept.what == NULL || told->kept.row < d->kept.row))
@@ -144,13 +155,23 @@ static pare_status encode_kept(const pare_tensor *t, float *x, float *y, uint8_t
     return st;
 }
 
+/* What rows that feedback is used on need besides: the rows as they were and the memory of pare_feedback_rows. */
+typedef struct slab {
+    float *x;      /* [PARE_FEEDBACK_ROWS, row_len] */
+    float *factor; /* [row_len] of an expert's inputs */
+    bool scaled;   /* factor is in use */
+    void *scratch;
+} slab;
+
 /* What the rows of a call share: the row in hand, what is known of its inputs, and what is known of all rows. */
 enum { ROW_BUFFERS = 6 };
+static const float LEAST_FACTOR = 1.0f / 16; /* of an expert's inputs against those of all */
 typedef struct row_buffers {
     pare_row_buffers row;
     float *column, *mean; /* [row_len] of the expert's inputs */
     uint64_t expert;      /* that fit is for; UINT64_MAX: none yet */
     pare_row_fit fit;
+    slab slab; /* x NULL: no feedback */
     rows_told told;
 } row_buffers;
 
@@ -167,6 +188,11 @@ static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row
     pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
                       has_mean ? b->mean : NULL, &b->row);
     b->fit.source = d->source->type;
+    b->slab.scaled = b->slab.x != NULL && d->importance.n_experts > 1;
+    for (size_t i = 0; b->slab.scaled && i < t->row_len; i++) {
+        float ratio = d->pooled[i] > 0 ? sqrtf(b->column[i] / d->pooled[i]) : 1;
+        b->slab.factor[i] = fminf(fmaxf(ratio, LEAST_FACTOR), 1 / LEAST_FACTOR);
+    }
 }
 
 /* Encode the row in b. */
@@ -211,7 +237,7 @@ static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint
 /* Encode one row and add up its errors. That all values are finite, as they nearly always are, is found by the
  * encoder, and is not looked for here as well. */
 static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
-                              pare_error *err)
+                              pare_row_sums *out, pare_error *err)
 {
     pare_error why = {0};
     pare_row_sums sums;
@@ -228,22 +254,87 @@ static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t r
         else if (err != NULL)
             *err = why;
     }
-    if (st != PARE_OK)
-        return st;
-    b->told.differ = b->told.differ || !pare_row_rounds_to(b->fit.source, b->row.x, b->row.y, (size_t)t->row_len);
-    b->told.sums.error += sums.error;
-    b->told.sums.energy += sums.energy;
-    b->told.sums.weighted_error += sums.weighted_error;
-    b->told.sums.weighted_energy += sums.weighted_energy;
-    return PARE_OK;
+    *out = sums;
+    return st;
 }
 
+/* Add one row's sums; b->row holds it and what it is decoded to. */
+static void add_row(row_buffers *b, const pare_tensor *t, const pare_row_sums *sums)
+{
+    b->told.differ = b->told.differ || !pare_row_rounds_to(b->fit.source, b->row.x, b->row.y, (size_t)t->row_len);
+    b->told.sums.error += sums->error;
+    b->told.sums.energy += sums->energy;
+    b->told.sums.weighted_error += sums->weighted_error;
+    b->told.sums.weighted_energy += sums->weighted_energy;
+}
+
+/* n_rows rows of one expert, encoded with feedback. */
+static pare_status encode_slab(const pare_tensor *t, derived *d, uint64_t row, uint64_t n_rows, uint8_t *dst,
+                               row_buffers *b, pare_error *err)
+{
+    size_t n = (size_t)t->row_len;
+    pare_row_sums sums;
+    double before = 0, after = 0;
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        st = encode_row(t, d, row + i, dst + i * t->row_bytes, b, &sums, err);
+        memcpy(b->slab.x + i * n, b->row.x, n * sizeof *b->row.x);
+    }
+    if (st != PARE_OK)
+        return st;
+    pare_feedback_rows(d->form, t->type, b->slab.x, (size_t)n_rows, b->slab.scaled ? b->slab.factor : NULL, d->n_sweeps,
+                       dst, b->slab.scratch, &before, &after);
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
+        memcpy(b->row.x, b->slab.x + i * n, n * sizeof *b->row.x);
+        st = pare_decode_rows(t->type, dst + i * t->row_bytes, 1, n, b->row.y, err);
+        sums = pare_path_now()->compare(b->row.x, b->row.y, b->fit.column, n);
+        add_row(b, t, &sums);
+    }
+    b->told.form_before += before;
+    b->told.form_after += after;
+    return st;
+}
+
+static pare_status encode_rows(const pare_tensor *t, derived *d, uint64_t row, uint64_t n_rows, uint8_t *dst,
+                               row_buffers *b, pare_error *err)
+{
+    uint64_t in_expert = t->n_rows / (d->has_importance ? d->importance.n_experts : 1), done = 0;
+    pare_row_sums sums;
+    pare_status st = PARE_OK;
+    for (uint64_t n; done < n_rows && st == PARE_OK; done += n) {
+        uint64_t left = in_expert - (row + done) % in_expert;
+        n = left < n_rows - done ? left : n_rows - done;
+        n = n < PARE_FEEDBACK_ROWS ? n : PARE_FEEDBACK_ROWS;
+        if (b->slab.x != NULL) {
+            st = encode_slab(t, d, row + done, n, dst + done * t->row_bytes, b, err);
+            continue;
+        }
+        n = 1;
+        if ((st = encode_row(t, d, row + done, dst + done * t->row_bytes, b, &sums, err)) == PARE_OK)
+            add_row(b, t, &sums);
+    }
+    return st;
+}
+
+/* Floats of scratch that a call needs. */
+static bool count_scratch(const pare_tensor *t, const derived *d, size_t *floats, size_t *bytes)
+{
+    size_t n = (size_t)t->row_len, rows = ROW_BUFFERS + (d->form != NULL ? PARE_FEEDBACK_ROWS + 1 : 0);
+    return pare_mul_size(n, rows * sizeof(float), floats) && pare_add_size(*floats, (size_t)t->row_bytes + 16, bytes) &&
+           (d->form == NULL || pare_add_size(*bytes, pare_feedback_scratch(t->type, n), bytes));
+}
+
+/* dst = rows [row, row + n_rows) encoded. */
 static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
     size_t n = (size_t)t->row_len, floats = 0, bytes = 0;
     float *scratch = NULL;
-    if (pare_mul_size(n, ROW_BUFFERS * sizeof *scratch, &floats) && pare_add_size(floats, (size_t)t->row_bytes, &bytes))
+    if (d->stored != NULL) {
+        memcpy(dst, d->stored + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+        return PARE_OK;
+    }
+    if (count_scratch(t, d, &floats, &bytes))
         scratch = pare_scratch_alloc(bytes);
     if (scratch == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for a row of %" PRIu64 " weights", d->path,
@@ -252,14 +343,16 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
                              .y = scratch + n,
                              .weight = scratch + 2 * n,
                              .target = scratch + 3 * n,
-                             .replaced = (uint8_t *)(scratch + ROW_BUFFERS * n)},
+                             .replaced = (uint8_t *)scratch + floats},
                      .column = scratch + 4 * n,
                      .mean = scratch + 5 * n,
                      .expert = UINT64_MAX,
                      .told = {.encoded = true}};
-    pare_status st = PARE_OK;
-    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++)
-        st = encode_row(t, d, row + i, (uint8_t *)dst + i * t->row_bytes, &b, err);
+    if (d->form != NULL)
+        b.slab = (slab){.x = scratch + ROW_BUFFERS * n,
+                        .factor = scratch + (ROW_BUFFERS + PARE_FEEDBACK_ROWS) * n,
+                        .scratch = (uint8_t *)scratch + floats + ((size_t)t->row_bytes + 15) / 16 * 16};
+    pare_status st = encode_rows(t, d, row, n_rows, dst, &b, err);
     pare_scratch_free(scratch, bytes);
     if (st == PARE_OK)
         st = rows_done(d, t, n_rows, &b.told, err);
@@ -376,9 +469,44 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
                            .to = how->to,
                            .bytes = copy.n_bytes,
                            .error = keep ? 0.0 : NAN,
-                           .weighted_error = NAN};
+                           .weighted_error = NAN,
+                           .feedback = NAN};
     plan->n_fallback += how->wanted != how->to;
     return PARE_OK;
+}
+
+typedef struct encoding {
+    const pare_tensor *t;
+    uint8_t *to;
+} encoding;
+
+static pare_status encode_part(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const encoding *e = ctx;
+    uint64_t row = (uint64_t)i * PARE_FEEDBACK_ROWS, left = e->t->n_rows - row;
+    (void)thread;
+    return read_encoded(e->t, row, left < PARE_FEEDBACK_ROWS ? left : PARE_FEEDBACK_ROWS, e->to + row * e->t->row_bytes,
+                        err);
+}
+
+bool pare_derive_takes_feedback(const pare_tensor *t)
+{
+    const derived *d = t->ctx;
+    return t->read == read_encoded && pare_feedback_knows(t->type) && d->effort != PARE_EFFORT_RTN;
+}
+
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_error *err)
+{
+    derived *d = (derived *)(uintptr_t)t->ctx;
+    encoding e = {t, to};
+    d->form = form;
+    d->n_sweeps = n_sweeps;
+    pare_status st =
+        pare_parallel((size_t)((t->n_rows + PARE_FEEDBACK_ROWS - 1) / PARE_FEEDBACK_ROWS), encode_part, &e, err);
+    d->form = NULL;
+    if (st == PARE_OK)
+        d->stored = to;
+    return st;
 }
 
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,

@@ -2,6 +2,7 @@
 #ifndef PARE_RECIPE_DERIVE_H
 #define PARE_RECIPE_DERIVE_H
 
+#include "quant/form.h"
 #include "recipe/recipe.h"
 
 /* Start out as a derivation of in: metadata copied, vocabulary and hyperparameters taken over, no tensors yet, room for
@@ -27,6 +28,13 @@ typedef struct pare_derive_how {
  * Errors: PARE_ERR_UNSUPPORTED (no encoder), PARE_ERR_RANGE (row length), PARE_ERR_MEMORY. */
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
                             pare_error *err);
+
+/* Whether the tensor, one of a derived model, can be encoded with feedback (quant/feedback.h). */
+bool pare_derive_takes_feedback(const pare_tensor *t);
+
+/* Encode all of such a tensor now, on all threads, with feedback under form, to `to` [t->n_bytes], which must outlive
+ * the derived model: what is read of the tensor afterwards comes from there. Errors: those of reading the tensor. */
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_error *err);
 
 /* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
 bool pare_derive_keeps_f32(const pare_tensor *t);

@@ -39,7 +39,8 @@ typedef struct pare_plan_row {
     pare_type from, wanted, to; /* wanted != to: the block does not divide the row */
     uint64_t bytes;
     double error, weighted_error;
-    bool lossless; /* what is decoded rounds to the source's values: to all of them; known with error */
+    double feedback; /* what feedback left of the error of the product with the inputs; NAN: it was not used */
+    bool lossless;   /* what is decoded rounds to the source's values: to all of them; known with error */
 } pare_plan_row;
 
 typedef struct pare_plan {

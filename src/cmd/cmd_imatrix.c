@@ -77,7 +77,10 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
 {
     const pare_collect_options options = {.n_ctx = (uint32_t)cmd_number(j->args, OPT_CONTEXT),
                                           .n_chunks = (uint32_t)cmd_number(j->args, OPT_CHUNKS),
-                                          .output_weight = cmd_has(j->args, OPT_OUTPUT_WEIGHT)};
+                                          .output_weight =
+                                              cmd_has(j->args, OPT_OUTPUT_WEIGHT) || cmd_has(j->args, OPT_FULL),
+                                          .full = cmd_has(j->args, OPT_FULL),
+                                          .full_bytes = cmd_number(j->args, OPT_FULL_MEMORY)};
     pare_ids ids = {0};
     pare_imatrix seen = {0};
     const char *name = cmd_base_name(path);

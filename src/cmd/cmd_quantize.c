@@ -1,9 +1,15 @@
+#include "cmd/console.h"
 #include "cmd/quantize_options.h"
 #include "cmd/quantize_report.h"
+#include "core/progress.h"
 #include "formats/gguf.h"
 #include "formats/imatrix_file.h"
 #include "formats/open.h"
 #include "model/stock.h"
+#include "recipe/refine.h"
+
+#include <inttypes.h>
+#include <string.h>
 
 typedef struct job {
     const cmd_args *args;
@@ -12,6 +18,8 @@ typedef struct job {
     pare_imatrix imatrix;
     pare_model in, out;
     pare_plan plan;
+    pare_spool spool;
+    pare_refine_report refined;
     pare_pin pin;
     cmd_pinning pinning;
 } job;
@@ -60,6 +68,15 @@ static pare_status write_files(job *j, pare_write_options options, pare_error *e
     return st;
 }
 
+static void show_tensor(uint32_t done, uint32_t n, const char *tensor, void *user)
+{
+    (void)user;
+    if (cmd_shows_progress())
+        pare_progress("feedback", done, n, tensor);
+    else if (done < n)
+        cmd_note("feedback: tensor %" PRIu32 " of %" PRIu32 ", %s", done + 1, n, tensor);
+}
+
 static pare_status write_and_report(job *j, pare_error *err)
 {
     const pare_write_options options = {.force = cmd_has(j->args, OPT_FORCE),
@@ -69,12 +86,16 @@ static pare_status write_and_report(job *j, pare_error *err)
                             .output = j->output,
                             .out = &j->out,
                             .plan = &j->plan,
+                            .refined = &j->refined,
                             .pin = &j->pin,
                             .pinning = &j->pinning,
                             .dry = cmd_has(j->args, OPT_DRY_RUN)};
     pare_status st = pare_gguf_size(&j->out, &options, &run.planned, err);
     if (st == PARE_OK)
         st = cmd_quantize_warn(&run, err);
+    if (st == PARE_OK && !run.dry && j->given.feedback)
+        st = pare_refine(&j->out, &j->given.options, &j->plan, j->output, &j->spool, &j->refined, show_tensor, NULL,
+                         err);
     if (st == PARE_OK && !run.dry)
         st = write_files(j, options, err);
     return st == PARE_OK ? cmd_quantize_report(&run, err) : st;
@@ -98,12 +119,18 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = pare_imatrix_open(&j.imatrix, cmd_text(args, OPT_IMATRIX), err);
         j.given.options.imatrix = &j.imatrix;
     }
+    if (st == PARE_OK && strcmp(cmd_text(args, OPT_METHOD), "feedback") == 0 && j.imatrix.grams.n == 0)
+        st = pare_fail(
+            err, PARE_ERR_USAGE,
+            "quantize: --method feedback needs second-order statistics: collect them with pare imatrix --full "
+            "and give --imatrix");
     if (st == PARE_OK)
         st = pare_quantize(&j.out, &j.in, &j.given.options, &j.plan, err);
     if (st == PARE_OK)
         st = write_and_report(&j, err);
     pare_pin_close(&j.pin);
     pare_model_close(&j.out);
+    pare_spool_close(&j.spool);
     pare_model_close(&j.in);
     pare_imatrix_close(&j.imatrix);
     cmd_pinning_close(&j.pinning);

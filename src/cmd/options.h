@@ -38,6 +38,8 @@ typedef enum cmd_option_id {
     OPT_FILE,
     OPT_IN,
     OPT_OUTPUT_WEIGHT,
+    OPT_FULL,
+    OPT_FULL_MEMORY,
     OPT_CONTEXT,
     OPT_CHUNKS,
     OPT_STRIDE,

@@ -105,6 +105,8 @@ static pare_status parse_effort(cmd_quantize_options *q, const cmd_args *args, p
         return pare_fail(err, PARE_ERR_USAGE, "quantize: --method rtn does not search, so --effort says nothing");
     if (plain)
         q->options.effort = PARE_EFFORT_RTN;
+    q->feedback =
+        strcmp(cmd_text(args, OPT_METHOD), "auto") == 0 || strcmp(cmd_text(args, OPT_METHOD), "feedback") == 0;
     return PARE_OK;
 }
 

@@ -10,6 +10,7 @@ typedef struct cmd_quantize_options {
     pare_quantize_options options; /* without the imatrix */
     pare_type_override *overrides; /* owned, as the patterns in it */
     pare_meta_edit *edits;         /* owned */
+    bool feedback;                 /* error feedback where there are statistics for it */
 } cmd_quantize_options;
 
 /* Errors: PARE_ERR_USAGE, PARE_ERR_MEMORY; to be closed then too. */

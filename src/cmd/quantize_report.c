@@ -80,6 +80,9 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
     cmd_json_u64(doc, "n_fallback", run->plan->n_fallback);
     cmd_json_u64(doc, "n_unweighted", run->plan->n_unweighted);
     cmd_json_u64(doc, "n_without_mean", run->plan->n_meanless);
+    cmd_json_u64(doc, "n_feedback", run->refined->n_tensors);
+    cmd_json_u64(doc, "n_without_feedback", run->refined->n_without);
+    cmd_json_real(doc, "feedback_ratio", run->refined->mean_ratio);
     json_object_set_new(doc, "tensors", cmd_json_plan(run->plan));
     if (sum->n_tensors > 0)
         json_object_set_new(doc, "requantized", requantized_json(sum));
@@ -109,6 +112,9 @@ static void print_errors(const cmd_quantize_run *run, const pare_requantized *su
             printf("  weighted %.3e", worst[i]->weighted_error);
         putchar('\n');
     }
+    if (run->refined->n_tensors > 0)
+        printf("%u tensors were encoded with feedback, which left %.3f of the error of their products\n",
+               (unsigned)run->refined->n_tensors, run->refined->mean_ratio);
     if (n_lossless > 0)
         printf("%zu tensors lie on the grid of their new type: encoded without loss\n", n_lossless);
     if (run->plan->n_meanless > 0)

@@ -4,12 +4,14 @@
 
 #include "cmd/outputs.h"
 #include "recipe/plan_summary.h"
+#include "recipe/refine.h"
 
 typedef struct cmd_quantize_run {
     const cmd_args *args;
     const char *output;
     const pare_model *out;
     const pare_plan *plan;
+    const pare_refine_report *refined;
     const pare_pin *pin;
     const cmd_pinning *pinning;
     uint64_t planned; /* bytes of all files */

@@ -14,6 +14,8 @@ void pare_imatrix_close(pare_imatrix *im)
     free(im->entries);
     free(im->datasets);
     pare_index_close(&im->by_name);
+    pare_grams_close(&im->grams);
+    pare_map_close(&im->map);
     pare_arena_close(&im->arena);
     *im = (pare_imatrix){0};
 }
@@ -161,9 +163,24 @@ static pare_status merge_entry(pare_imatrix *im, pare_imatrix_entry *src, double
     return PARE_OK;
 }
 
+/* Before the entries: whether im has any tells if there was a text that lacks them. */
+static pare_status merge_grams(pare_imatrix *im, const pare_imatrix *src, pare_error *err)
+{
+    bool kept = im->n == 0 || im->grams.n > 0 || src->grams.n == 0;
+    pare_status st = PARE_OK;
+    if (kept && (im->n == 0 || im->grams.n > 0))
+        st = pare_grams_merge(&im->grams, &src->grams, &kept, err);
+    if (st != PARE_OK || kept)
+        return st;
+    return pare_warn(err,
+                     "%s: only some of the statistics that are added up hold the same second-order ones "
+                     "(--full): the sum has none",
+                     src->path != NULL ? src->path : "imatrix");
+}
+
 pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_error *err)
 {
-    pare_status st = PARE_OK;
+    pare_status st = merge_grams(im, src, err);
     double scale = src->chunk_size == 0 ? im->chunk_size : 1;
     assert(im->chunk_size > 0);
     for (size_t i = 0; i < src->n && st == PARE_OK; i++) {

@@ -7,7 +7,9 @@
 #ifndef PARE_MODEL_IMATRIX_H
 #define PARE_MODEL_IMATRIX_H
 
+#include "core/map.h"
 #include "core/text.h"
+#include "model/gram.h"
 
 typedef struct pare_imatrix_entry {
     const char *name; /* of the weight, as in GGUF */
@@ -28,6 +30,8 @@ typedef struct pare_imatrix {
     size_t n_datasets;
     uint32_t chunk_count; /* windows seen */
     uint32_t chunk_size;  /* tokens a window; 0: unknown, and counts and sums are in windows (legacy files) */
+    pare_grams grams;     /* second-order statistics of some matrices, all of which have entries; often none */
+    pare_map map;         /* of the file that triangles of grams lie in */
     pare_arena arena;
 } pare_imatrix;
 
@@ -46,8 +50,9 @@ const pare_imatrix_entry *pare_imatrix_find(const pare_imatrix *im, const char *
 bool pare_imatrix_reshape(pare_imatrix_entry *e, uint64_t n_experts, uint64_t n_columns);
 
 /* Add the statistics of src to im: sums and counts add, entries that im lacks are taken over, datasets are listed one
- * after the other. Activation sums stay only where both have them. im->chunk_size must be set; a src that counts
- * windows (chunk_size 0) is scaled by it.
+ * after the other. Activation sums stay only where both have them, and second-order statistics if both have those of
+ * the same matrices; a warning says when they go. im->chunk_size must be set; a src that counts windows (chunk_size 0)
+ * is scaled by it.
  * Errors: PARE_ERR_RANGE (an entry has another shape; a sum is no longer finite), PARE_ERR_MEMORY. */
 pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_error *err);
 

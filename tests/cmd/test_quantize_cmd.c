@@ -44,7 +44,7 @@ static void refused(int code, const char *options, const char *why)
 static void methods_and_efforts(void **state)
 {
     (void)state;
-    refused(2, "-t q4_0 --method awq", "expected one of: rtn search");
+    refused(2, "-t q4_0 --method awq", "expected one of: auto feedback search rtn");
     refused(2, "-t q4_0 --effort most", "expected one of: default best");
     refused(2, "-t q4_0 --method rtn --effort best", "--effort says nothing");
     refused(2, "-t iq3_s --method rtn", "needs --method search");

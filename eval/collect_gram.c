@@ -1,0 +1,300 @@
+#include "eval/collect_gram.h"
+
+#include "core/bytes.h"
+#include "core/checked.h"
+#include "core/threads.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_BYTES = 64 };
+
+/* The inputs of one matrix or of several. */
+typedef struct input {
+    const pare_tensor *w; /* the first of them */
+    uint32_t matrix;      /* the one that its first look was at */
+    float *look;          /* what that was given: [n_look, w->row_len], while inputs are told apart */
+    uint32_t n_look;
+    double *sum; /* [row_len, row_len], the lower triangle of it counts; NULL: not of this run */
+    uint64_t count;
+} input;
+
+typedef struct link {
+    const pare_tensor *w;
+    size_t input;
+} link;
+
+struct pare_gram_collector {
+    pare_backend *b;
+    uint64_t max_bytes;
+    input *inputs;
+    size_t n_inputs, cap_inputs;
+    link *links; /* every matrix that was seen */
+    size_t n_links, cap_links;
+    pare_index by_name; /* of links */
+    bool looking;
+    size_t first, end; /* inputs of this run */
+    uint32_t n_runs;
+    float *batch; /* [width, width], device memory: the sums of a batch */
+    float *host;  /* the same in host memory, where that is another */
+    uint64_t max_width;
+};
+
+pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes, pare_error *err)
+{
+    if ((*out = calloc(1, sizeof **out)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for second-order statistics");
+    **out = (pare_gram_collector){.b = b, .max_bytes = max_bytes, .looking = true};
+    return PARE_OK;
+}
+
+static void drop_looks(pare_gram_collector *g)
+{
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        free(g->inputs[i].look);
+        g->inputs[i].look = NULL;
+    }
+}
+
+static void drop_sums(pare_gram_collector *g)
+{
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        free(g->inputs[i].sum);
+        g->inputs[i].sum = NULL;
+    }
+}
+
+void pare_gram_collector_close(pare_gram_collector *g)
+{
+    if (g == NULL)
+        return;
+    drop_looks(g);
+    drop_sums(g);
+    g->b->release(g->b, g->batch);
+    free(g->host);
+    free(g->inputs);
+    free(g->links);
+    pare_index_close(&g->by_name);
+    free(g);
+}
+
+static void *grow(void *list, size_t n, size_t *cap, size_t size)
+{
+    if (n < *cap)
+        return list;
+    size_t more = *cap > 0 ? 2 * *cap : 64;
+    void *larger = realloc(list, more * size);
+    if (larger != NULL)
+        *cap = more;
+    return larger;
+}
+
+static pare_status no_memory(const pare_tensor *w, uint64_t bytes, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for %" PRIu64 " bytes of second-order statistics",
+                     w->name, bytes);
+}
+
+/* "blk.12." of both is the same. */
+static bool same_layer(const char *a, const char *b)
+{
+    const char *end = strncmp(a, "blk.", 4) == 0 ? strchr(a + 4, '.') : NULL;
+    return end != NULL && strncmp(a, b, (size_t)(end - a) + 1) == 0;
+}
+
+/* A copy of x in host memory. */
+static pare_status copy_look(pare_gram_collector *g, const pare_tensor *w, const float *x, uint32_t n, float **out,
+                             pare_error *err)
+{
+    size_t bytes = (size_t)n * (size_t)w->row_len * sizeof **out; /* x is in memory: it fits */
+    if ((*out = malloc(bytes)) == NULL)
+        return no_memory(w, bytes, err);
+    if (g->b->host_memory)
+        memcpy(*out, x, bytes);
+    else
+        return g->b->download(g->b, *out, x, bytes, err);
+    return PARE_OK;
+}
+
+/* The input of the layer in hand that the same rows came from: a number, or n_inputs. */
+static size_t find_input(const pare_gram_collector *g, const pare_tensor *w, uint32_t matrix, const float *look,
+                         uint32_t n)
+{
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        const input *in = &g->inputs[i];
+        if (in->look != NULL && in->w->row_len == w->row_len && in->matrix == matrix && in->n_look == n &&
+            pare_tensor_matrices(in->w) == pare_tensor_matrices(w) && same_layer(in->w->name, w->name) &&
+            memcmp(in->look, look, (size_t)n * (size_t)w->row_len * sizeof *look) == 0)
+            return i;
+    }
+    return g->n_inputs;
+}
+
+/* Matrix w is met for the first time. */
+static pare_status meet(pare_gram_collector *g, const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n,
+                        pare_error *err)
+{
+    float *look = NULL;
+    link *links = grow(g->links, g->n_links, &g->cap_links, sizeof *links);
+    if (links == NULL)
+        return no_memory(w, sizeof *links, err);
+    g->links = links;
+    input *inputs = grow(g->inputs, g->n_inputs, &g->cap_inputs, sizeof *inputs);
+    if (inputs == NULL)
+        return no_memory(w, sizeof *inputs, err);
+    g->inputs = inputs;
+    if (g->n_inputs > 0 && !same_layer(g->inputs[g->n_inputs - 1].w->name, w->name))
+        drop_looks(g);
+    pare_status st = copy_look(g, w, x, n, &look, err);
+    size_t at = st == PARE_OK ? find_input(g, w, matrix, look, n) : 0;
+    if (st == PARE_OK && at == g->n_inputs) {
+        g->inputs[g->n_inputs++] = (input){.w = w, .matrix = matrix, .look = look, .n_look = n};
+        g->max_width = w->row_len > g->max_width ? w->row_len : g->max_width;
+        look = NULL;
+    }
+    free(look);
+    if (st == PARE_OK)
+        st = pare_index_add(&g->by_name, (pare_str){w->name, strlen(w->name)}, (int64_t)g->n_links, NULL, err);
+    if (st == PARE_OK)
+        g->links[g->n_links++] = (link){w, at};
+    return st;
+}
+
+typedef struct addition {
+    double *sum;
+    const float *batch;
+    size_t width;
+} addition;
+
+static pare_status add_rows(size_t row, int thread, void *ctx, pare_error *err)
+{
+    const addition *a = ctx;
+    (void)thread;
+    (void)err;
+    for (size_t c = 0; c <= row; c++)
+        a->sum[row * a->width + c] += (double)a->batch[row * a->width + c];
+    return PARE_OK;
+}
+
+pare_status pare_gram_collector_observe(pare_gram_collector *g, const pare_tensor *w, uint32_t matrix, const float *x,
+                                        uint32_t n, pare_error *err)
+{
+    pare_backend *b = g->b;
+    int64_t at = pare_index_find(&g->by_name, (pare_str){w->name, strlen(w->name)});
+    if (g->looking)
+        return at == PARE_INDEX_NONE ? meet(g, w, matrix, x, n, err) : PARE_OK;
+    input *in = at != PARE_INDEX_NONE ? &g->inputs[g->links[at].input] : NULL;
+    if (in == NULL || in->sum == NULL || in->w != w) /* of another run, or counted with the first that shares it */
+        return PARE_OK;
+    size_t width = (size_t)w->row_len;
+    pare_status st = b->clear(b, g->batch, width * width, err);
+    if (st == PARE_OK)
+        st = b->add_gram(b, x, n, (uint32_t)width, g->batch, err);
+    if (st == PARE_OK && !b->host_memory)
+        st = b->download(b, g->host, g->batch, width * width * sizeof *g->host, err);
+    if (st != PARE_OK)
+        return st;
+    in->count += n;
+    addition a = {in->sum, b->host_memory ? g->batch : g->host, width};
+    return pare_parallel(width, add_rows, &a, err);
+}
+
+/* The sums of an input as a triangle in out, and which matrices have it. */
+static pare_status deliver(pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
+{
+    input *in = &g->inputs[at];
+    uint64_t n = in->w->row_len;
+    uint8_t *to = NULL;
+    if (in->count == 0) /* experts that no token reached in the runs that sum */
+        return PARE_OK;
+    pare_status st = pare_grams_add(out, in->w->name, n, (double)in->count, NULL, &to, err);
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++)
+        for (uint64_t j = 0; j <= i && st == PARE_OK; j++, to += 4) {
+            float v = (float)in->sum[i * n + j];
+            if (!isfinite(v))
+                st = pare_fail(err, PARE_ERR_NUMBER,
+                               "tensor '%s': the products of its inputs %" PRIu64 " and %" PRIu64
+                               " add up to %.9g, no finite 32-bit float",
+                               in->w->name, i, j, in->sum[i * n + j]);
+            pare_store_f32le(to, v);
+        }
+    for (size_t i = 0; i < g->n_links && st == PARE_OK; i++)
+        if (g->links[i].input == at && g->links[i].w != in->w)
+            st = pare_grams_link(out, g->links[i].w->name, in->w->name, err);
+    return st;
+}
+
+static uint64_t sum_bytes(const input *in)
+{
+    uint64_t n = in->w->row_len, bytes = 0;
+    return pare_mul_u64(n, n, &bytes) && pare_mul_u64(bytes, sizeof *in->sum, &bytes) ? bytes : UINT64_MAX;
+}
+
+/* The end of the run that begins with input `first`. */
+static size_t run_end(const pare_gram_collector *g, size_t first)
+{
+    uint64_t bytes = 0;
+    size_t end = first;
+    while (end < g->n_inputs && pare_add_u64(bytes, sum_bytes(&g->inputs[end]), &bytes) &&
+           (end == first || g->max_bytes == 0 || bytes <= g->max_bytes))
+        end++;
+    return end > first ? end : first + 1;
+}
+
+/* Memory that all runs use. */
+static pare_status open_batch(pare_gram_collector *g, pare_error *err)
+{
+    size_t bytes = (size_t)g->max_width * (size_t)g->max_width * sizeof *g->batch; /* sums of twice that exist */
+    if ((g->batch = g->b->alloc(g->b, bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    if (!g->b->host_memory && (g->host = malloc(bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu bytes of second-order statistics", bytes);
+    return PARE_OK;
+}
+
+static pare_status open_sums(pare_gram_collector *g, pare_error *err)
+{
+    for (size_t i = g->first; i < g->end; i++) {
+        input *in = &g->inputs[i];
+        uint64_t bytes = sum_bytes(in);
+        if (bytes > SIZE_MAX || (in->sum = calloc(1, (size_t)bytes)) == NULL)
+            return no_memory(in->w, bytes, err);
+        in->count = 0;
+    }
+    return PARE_OK;
+}
+
+pare_status pare_gram_collector_next(pare_gram_collector *g, pare_grams *out, bool *more, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = g->first; i < g->end && st == PARE_OK; i++)
+        st = deliver(g, i, out, err);
+    drop_looks(g);
+    drop_sums(g);
+    if (st == PARE_OK && g->looking) {
+        for (size_t at = 0; at < g->n_inputs; at = run_end(g, at))
+            g->n_runs++;
+        st = g->n_inputs > 0 ? open_batch(g, err) : PARE_OK;
+    }
+    g->looking = false;
+    g->first = g->end;
+    g->end = g->first < g->n_inputs ? run_end(g, g->first) : g->first;
+    *more = g->end > g->first;
+    return st == PARE_OK ? open_sums(g, err) : st;
+}
+
+uint32_t pare_gram_collector_runs(const pare_gram_collector *g)
+{
+    return g->n_runs;
+}
+
+uint64_t pare_gram_collector_bytes(const pare_gram_collector *g)
+{
+    uint64_t all = 0, bytes = 0;
+    for (size_t i = 0; i < g->n_inputs; i++)
+        if (!pare_gram_bytes(g->inputs[i].w->row_len, &bytes) || !pare_add_u64(all, bytes, &all))
+            return UINT64_MAX;
+    return all;
+}

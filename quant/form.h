@@ -1,0 +1,38 @@
+/* quant/form.h - the quadratic form that second-order statistics make of errors, prepared for rounding column by column
+ *
+ * A row e of errors costs e H e^T with H the mean product of inputs (model/gram.h) and something on its diagonal. With
+ * H = L D L^T, L unit lower triangular (Chee et al., QuIP, arXiv 2307.13304: LDLQ), that is
+ *
+ *     sum over k of D_k (e_k + sum over j > k of e_j L_jk)^2
+ *
+ * so that column k, rounded behind all j > k, can take up what these did. Columns stand in an order of their own: the
+ * ones with the largest inputs have the last positions and are rounded first, when all others can still make up for
+ * them. Method: docs/methods/FEEDBACK.md. */
+#ifndef PARE_QUANT_FORM_H
+#define PARE_QUANT_FORM_H
+
+#include "model/gram.h"
+
+typedef struct pare_form {
+    size_t n;
+    uint32_t *order; /* [n] the column at each position */
+    float *h;        /* [n, n] by positions, symmetric */
+    float *lower;    /* [n, n] by positions: L below its diagonal; the rest is not used */
+    double damping;  /* what was added to the diagonal, in parts of its mean */
+} pare_form;
+
+/* Prepare the form of g with `damping` times the mean of the diagonal added to it; ten times as much, as often as that
+ * is needed and below 1, where H cannot be factored. Columns without any input count as the least of the others.
+ * Memory: 16 bytes n^2 while it runs, 8 n^2 after. path is for messages.
+ * Errors: PARE_ERR_NUMBER (pare_gram_mean's; no damping helps; no input at all), PARE_ERR_MEMORY,
+ * PARE_ERR_INTERRUPTED */
+pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, double damping, pare_error *err);
+void pare_form_close(pare_form *f);
+
+/* One step of the factorization, compiled once a path: c[r][j] -= sum over k of p[r][k] pt[k][j] for n_rows rows (at
+ * most 4) of c and j < n_columns, k < n_terms in this order. c's rows lie c_stride apart, p's p_stride, pt's pt_stride.
+ */
+void pare_form_update(double *c, size_t c_stride, size_t n_rows, size_t n_columns, const double *p, size_t p_stride,
+                      const double *pt, size_t pt_stride, size_t n_terms);
+
+#endif

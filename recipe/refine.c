@@ -1,0 +1,136 @@
+#include "recipe/refine.h"
+
+#include "quant/feedback.h"
+#include "recipe/derive.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* On the diagonal, in parts of its mean, and looks at every code: docs/methods/FEEDBACK.md. */
+static const double DAMPING = 0.03;
+enum { SWEEPS = 4, SWEEPS_BEST = 16 };
+
+typedef struct refinement {
+    pare_model *out;
+    const pare_imatrix *im;
+    pare_plan *plan;
+    uint8_t *to; /* where the next tensor goes */
+    int n_sweeps;
+    uint32_t done, n;
+    double log_ratio;
+    pare_refine_report *report;
+    pare_refine_fn each;
+    void *user;
+} refinement;
+
+/* The statistics that the tensor can be encoded with; NULL: none. */
+static const pare_gram *gram_of(const pare_imatrix *im, const pare_tensor *t)
+{
+    const pare_gram *g = pare_derive_takes_feedback(t) ? pare_grams_find(&im->grams, t->name) : NULL;
+    return g != NULL && g->n_columns == t->row_len ? g : NULL;
+}
+
+static pare_plan_row *plan_row(const refinement *r, const pare_tensor *t)
+{
+    for (size_t i = 0; i < r->plan->n; i++)
+        if (strcmp(r->plan->rows[i].name, t->name) == 0)
+            return &r->plan->rows[i];
+    return NULL;
+}
+
+/* The next tensor from *at on that has these statistics. */
+static const pare_tensor *next_of(const refinement *r, const pare_gram *g, size_t *at)
+{
+    while (*at < r->out->n_tensors) {
+        const pare_tensor *t = &r->out->tensors[(*at)++];
+        if (gram_of(r->im, t) == g)
+            return t;
+    }
+    return NULL;
+}
+
+static pare_status encode(refinement *r, const pare_tensor *t, const pare_form *form, pare_error *err)
+{
+    if (r->each != NULL)
+        r->each(r->done, r->n, t->name, r->user);
+    pare_status st = pare_derive_encode(t, form, r->n_sweeps, r->to, err);
+    const pare_plan_row *row = plan_row(r, t);
+    r->to += t->n_bytes;
+    r->done++;
+    r->report->n_tensors++;
+    if (row != NULL && row->feedback > 0)
+        r->log_ratio += log(row->feedback);
+    return st;
+}
+
+/* Tensors that stay as they were for want of statistics: the first of them is named. */
+static pare_status leave(refinement *r, const pare_gram *g, const char *why, pare_error *err)
+{
+    uint32_t n = 0;
+    for (size_t at = 0; next_of(r, g, &at) != NULL;)
+        n++;
+    r->report->n_without += n;
+    r->done += n;
+    return pare_warn(err, "%s: tensor '%s'%s: %s; encoded without feedback", r->im->path, g->name,
+                     n > 1 ? " and those with the same inputs" : "", why);
+}
+
+static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err)
+{
+    pare_form form;
+    pare_error why = {0};
+    char text[128];
+    size_t at = 0;
+    const pare_tensor *t;
+    if (next_of(r, g, &at) == NULL)
+        return PARE_OK;
+    if (g->count < (double)g->n_columns) {
+        snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", g->count,
+                 g->n_columns);
+        return leave(r, g, text, err);
+    }
+    pare_status st = pare_form_open(&form, g, r->im->path, DAMPING, &why);
+    if (st == PARE_ERR_NUMBER)
+        return leave(r, g, why.text, err);
+    if (st != PARE_OK)
+        return pare_fail(err, st, "%s", why.text);
+    for (at = 0; st == PARE_OK && (t = next_of(r, g, &at)) != NULL;)
+        st = encode(r, t, &form, err);
+    pare_form_close(&form);
+    uint64_t bytes = 0;
+    if (pare_gram_bytes(g->n_columns, &bytes))
+        pare_map_release(g->lower, (size_t)bytes);
+    return st;
+}
+
+pare_status pare_refine(pare_model *out, const pare_quantize_options *options, pare_plan *plan, const char *beside,
+                        pare_spool *spool, pare_refine_report *report, pare_refine_fn each, void *user, pare_error *err)
+{
+    refinement r = {.out = out,
+                    .im = options->imatrix,
+                    .plan = plan,
+                    .n_sweeps = options->effort == PARE_EFFORT_BEST ? SWEEPS_BEST : SWEEPS,
+                    .report = report,
+                    .each = each,
+                    .user = user};
+    uint64_t bytes = 0;
+    *report = (pare_refine_report){.mean_ratio = NAN};
+    *spool = (pare_spool){0};
+    if (options->imatrix == NULL)
+        return PARE_OK;
+    for (size_t i = 0; i < out->n_tensors; i++)
+        if (gram_of(r.im, &out->tensors[i]) != NULL) {
+            bytes += out->tensors[i].n_bytes; /* of parts of one file */
+            r.n++;
+        }
+    pare_status st = pare_spool_open(spool, beside, bytes, err);
+    r.to = spool->data;
+    for (size_t i = 0; i < r.im->grams.n && st == PARE_OK; i++)
+        st = refine_one(&r, &r.im->grams.list[i], err);
+    if (st == PARE_OK && r.n > 0 && each != NULL)
+        each(r.n, r.n, "", user);
+    if (report->n_tensors > 0)
+        report->mean_ratio = exp(r.log_ratio / report->n_tensors);
+    return st;
+}

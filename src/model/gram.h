@@ -1,0 +1,55 @@
+/* model/gram.h - second-order statistics: how the inputs of weight matrices went together on some text
+ *
+ *     H[i][j] = sum over tokens of x_i x_j
+ *
+ * for the inputs x of a matrix: with it an error D in the weights changes the product by tr(D H D^T) in all. Matrices
+ * that multiply the same inputs (q, k and v; gate and up) share one H; the experts of a tensor share one over the
+ * tokens of all of them. Method: docs/methods/FEEDBACK.md, files: docs/formats/IMATRIX.md. */
+#ifndef PARE_MODEL_GRAM_H
+#define PARE_MODEL_GRAM_H
+
+#include "core/text.h"
+
+typedef struct pare_gram {
+    const char *name;     /* of the first matrix with these inputs, as in GGUF */
+    uint64_t n_columns;   /* n */
+    double count;         /* tokens: a whole number > 0 */
+    const uint8_t *lower; /* [n (n + 1) / 2] F32, little endian: the rows of H up to its diagonal */
+} pare_gram;
+
+/* Zeroed is empty. Names and what it allocates live in the arena; `lower` may lie elsewhere. */
+typedef struct pare_grams {
+    pare_gram *list;
+    size_t n, cap;
+    pare_index by_matrix; /* name of a matrix -> index into list */
+    const char **matrix;  /* [n_matrices] the names that by_matrix knows, in the order of pare_grams_link */
+    size_t n_matrices, cap_matrices;
+    pare_arena arena;
+} pare_grams;
+
+void pare_grams_close(pare_grams *g);
+
+/* Bytes of a triangle of n columns; false on overflow. */
+bool pare_gram_bytes(uint64_t n_columns, uint64_t *out);
+
+/* Add statistics of n_columns inputs, for the matrix `name` and those that are linked to it; lower: the triangle, which
+ * must outlive g, or NULL for zeros in g's arena, which *zeros then points to.
+ * Errors: PARE_ERR_FORMAT (the matrix has some already), PARE_ERR_MEMORY */
+pare_status pare_grams_add(pare_grams *g, const char *name, uint64_t n_columns, double count, const uint8_t *lower,
+                           uint8_t **zeros, pare_error *err);
+
+/* The matrix multiplies the same inputs as `like`. Errors: PARE_ERR_FORMAT (like has none; the matrix has some
+ * already), PARE_ERR_MEMORY */
+pare_status pare_grams_link(pare_grams *g, const char *matrix, const char *like, pare_error *err);
+
+const pare_gram *pare_grams_find(const pare_grams *g, const char *matrix); /* NULL: absent */
+
+/* Add src to g: those of the same matrices add up; when either is of other matrices, nothing is left of both, and *kept
+ * is false. An empty g takes all over. Errors: PARE_ERR_RANGE (another number of columns), PARE_ERR_MEMORY */
+pare_status pare_grams_merge(pare_grams *g, const pare_grams *src, bool *kept, pare_error *err);
+
+/* The mean H / count as a whole: out [n, n]. path is for messages. Errors: PARE_ERR_NUMBER (a value that is not finite,
+ * a negative one on the diagonal: matrix, row, column) */
+pare_status pare_gram_mean(const pare_gram *g, const char *path, double *out, pare_error *err);
+
+#endif
