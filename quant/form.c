@@ -104,6 +104,19 @@ static double element(const pare_gram *g, uint64_t i, uint64_t j)
     return (double)pare_load_f32le(g->lower + 4 * (i * (i + 1) / 2 + j)) / g->count;
 }
 
+/* The same, looked at. */
+static pare_status check_element(const pare_gram *g, uint64_t i, uint64_t j, const char *path, double *out,
+                                 pare_error *err)
+{
+    *out = element(g, i, j);
+    if (isfinite(*out) && (i != j || *out >= 0))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_NUMBER,
+                     "%s: tensor '%s': the mean product of columns %" PRIu64 " and %" PRIu64
+                     " is %.9g; it must be finite%s",
+                     path, g->name, i, j, *out, i == j ? " and not negative" : "");
+}
+
 /* The order of the columns, the mean of the diagonal and the least of what is not zero there. */
 static pare_status rank_columns(pare_form *f, const pare_gram *g, const char *path, double *mean, double *least,
                                 pare_error *err)
@@ -111,18 +124,21 @@ static pare_status rank_columns(pare_form *f, const pare_gram *g, const char *pa
     ranked *list = malloc(f->n * sizeof *list);
     if (list == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for %zu columns", path, g->name, f->n);
+    pare_status st = PARE_OK;
     *mean = 0;
     *least = HUGE_VAL;
-    for (size_t i = 0; i < f->n; i++) {
-        list[i] = (ranked){element(g, i, i), (uint32_t)i};
+    for (size_t i = 0; i < f->n && st == PARE_OK; i++) {
+        list[i].column = (uint32_t)i;
+        st = check_element(g, i, i, path, &list[i].size, err);
         *mean += list[i].size / (double)f->n;
         *least = list[i].size > 0 && list[i].size < *least ? list[i].size : *least;
     }
-    qsort(list, f->n, sizeof *list, by_size);
-    for (size_t i = 0; i < f->n; i++)
+    if (st == PARE_OK)
+        qsort(list, f->n, sizeof *list, by_size);
+    for (size_t i = 0; i < f->n && st == PARE_OK; i++)
         f->order[i] = list[i].column;
     free(list);
-    return PARE_OK;
+    return st;
 }
 
 static pare_status fill_rows(pare_form *f, const pare_gram *g, const char *path, double least, pare_error *err)
@@ -130,12 +146,10 @@ static pare_status fill_rows(pare_form *f, const pare_gram *g, const char *path,
     for (size_t i = 0; i < f->n; i++)
         for (size_t j = 0; j <= i; j++) {
             uint64_t a = f->order[i], b = f->order[j];
-            double v = a > b ? element(g, a, b) : element(g, b, a);
-            if (!isfinite(v) || (i == j && v < 0))
-                return pare_fail(err, PARE_ERR_NUMBER,
-                                 "%s: tensor '%s': the mean product of columns %" PRIu64 " and %" PRIu64
-                                 " is %.9g; it must be finite%s",
-                                 path, g->name, a, b, v, i == j ? " and not negative" : "");
+            double v;
+            pare_status st = check_element(g, a > b ? a : b, a > b ? b : a, path, &v, err);
+            if (st != PARE_OK)
+                return st;
             f->h[i * f->n + j] = f->h[j * f->n + i] = (float)(i == j && v == 0 ? least : v);
         }
     return PARE_OK;
@@ -171,12 +185,12 @@ static pare_status find_factor(pare_form *f, const pare_gram *g, const char *pat
     if (work.c == NULL || work.turned == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory to factor a matrix of %zu columns", path,
                        g->name, n);
-    for (; st == PARE_OK && !done && damping < 1; damping *= 10) {
+    for (; st == PARE_OK && !done && damping<1; damping = damping> 0 ? damping * 10 : 1) {
         f->damping = damping;
         st = try_factor(f, &work, damping * mean, &done, err);
     }
     if (st == PARE_OK && !done)
-        st = pare_fail(err, PARE_ERR_NUMBER,
+        st = pare_fail(err, PARE_ERR_RANGE,
                        "%s: tensor '%s': the products of its inputs have no Cholesky factor, even with %.3g of their "
                        "mean on the diagonal",
                        path, g->name, f->damping);
@@ -202,7 +216,7 @@ pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, d
     if (st == PARE_OK)
         st = rank_columns(f, g, path, &mean, &least, err);
     if (st == PARE_OK && !(mean > 0))
-        st = pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': all products of its inputs are zero", path, g->name);
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': all products of its inputs are zero", path, g->name);
     if (st == PARE_OK)
         st = fill_rows(f, g, path, least, err);
     if (st == PARE_OK)

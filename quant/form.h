@@ -24,8 +24,8 @@ typedef struct pare_form {
 /* Prepare the form of g with `damping` times the mean of the diagonal added to it; ten times as much, as often as that
  * is needed and below 1, where H cannot be factored. Columns without any input count as the least of the others.
  * Memory: 16 bytes n^2 while it runs, 8 n^2 after. path is for messages.
- * Errors: PARE_ERR_NUMBER (pare_gram_mean's; no damping helps; no input at all), PARE_ERR_MEMORY,
- * PARE_ERR_INTERRUPTED */
+ * Errors: PARE_ERR_NUMBER (a product that is not finite, a negative one on the diagonal), PARE_ERR_RANGE (no damping
+ * helps; no input at all), PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
 pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, double damping, pare_error *err);
 void pare_form_close(pare_form *f);
 

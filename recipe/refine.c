@@ -91,7 +91,7 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
         return leave(r, g, text, err);
     }
     pare_status st = pare_form_open(&form, g, r->im->path, DAMPING, &why);
-    if (st == PARE_ERR_NUMBER)
+    if (st == PARE_ERR_RANGE)
         return leave(r, g, why.text, err);
     if (st != PARE_OK)
         return pare_fail(err, st, "%s", why.text);

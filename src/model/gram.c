@@ -172,20 +172,3 @@ pare_status pare_grams_merge(pare_grams *g, const pare_grams *src, bool *kept, p
         st = add_up(&g->list[i], pare_grams_find(src, g->list[i].name), err);
     return st;
 }
-
-pare_status pare_gram_mean(const pare_gram *g, const char *path, double *out, pare_error *err)
-{
-    uint64_t n = g->n_columns;
-    const uint8_t *at = g->lower;
-    for (uint64_t i = 0; i < n; i++)
-        for (uint64_t j = 0; j <= i; j++, at += 4) {
-            double v = (double)pare_load_f32le(at);
-            if (!isfinite(v) || (i == j && v < 0))
-                return pare_fail(err, PARE_ERR_NUMBER,
-                                 "%s: tensor '%s': the sum of products of columns %" PRIu64 " and %" PRIu64
-                                 " is %.9g; it must be finite%s",
-                                 path, g->name, i, j, v, i == j ? " and not negative" : "");
-            out[i * n + j] = out[j * n + i] = v / g->count;
-        }
-    return PARE_OK;
-}

@@ -48,8 +48,4 @@ const pare_gram *pare_grams_find(const pare_grams *g, const char *matrix); /* NU
  * is false. An empty g takes all over. Errors: PARE_ERR_RANGE (another number of columns), PARE_ERR_MEMORY */
 pare_status pare_grams_merge(pare_grams *g, const pare_grams *src, bool *kept, pare_error *err);
 
-/* The mean H / count as a whole: out [n, n]. path is for messages. Errors: PARE_ERR_NUMBER (a value that is not finite,
- * a negative one on the diagonal: matrix, row, column) */
-pare_status pare_gram_mean(const pare_gram *g, const char *path, double *out, pare_error *err);
-
 #endif
