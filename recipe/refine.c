@@ -2,18 +2,21 @@
 
 #include "quant/feedback.h"
 #include "recipe/derive.h"
+#include "recipe/lookup_gram.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-/* On the diagonal, in parts of its mean, and looks at every code: docs/methods/FEEDBACK.md. */
-static const double DAMPING = 0.03;
+/* On the diagonal, in parts of its mean, of what is known of inputs and of the embedding's form; and looks at every
+ * code: docs/methods/FEEDBACK.md. */
+static const double DAMPING = 0.01, LOOKUP_DAMPING = 0.1;
 enum { SWEEPS = 4, SWEEPS_BEST = 16 };
 
 typedef struct refinement {
     pare_model *out;
     const pare_imatrix *im;
+    pare_gram lookup; /* of the token embedding; n_columns 0: none */
     pare_plan *plan;
     uint8_t *to; /* where the next tensor goes */
     int n_sweeps;
@@ -25,9 +28,11 @@ typedef struct refinement {
 } refinement;
 
 /* The statistics that the tensor can be encoded with; NULL: none. */
-static const pare_gram *gram_of(const pare_imatrix *im, const pare_tensor *t)
+static const pare_gram *gram_of(const refinement *r, const pare_tensor *t)
 {
-    const pare_gram *g = pare_derive_takes_feedback(t) ? pare_grams_find(&im->grams, t->name) : NULL;
+    const pare_gram *g = pare_derive_takes_feedback(t) ? pare_grams_find(&r->im->grams, t->name) : NULL;
+    if (g == NULL && r->lookup.lower != NULL && pare_derive_takes_feedback(t) && strcmp(t->name, r->lookup.name) == 0)
+        g = &r->lookup;
     return g != NULL && g->n_columns == t->row_len ? g : NULL;
 }
 
@@ -44,7 +49,7 @@ static const pare_tensor *next_of(const refinement *r, const pare_gram *g, size_
 {
     while (*at < r->out->n_tensors) {
         const pare_tensor *t = &r->out->tensors[(*at)++];
-        if (gram_of(r->im, t) == g)
+        if (gram_of(r, t) == g)
             return t;
     }
     return NULL;
@@ -85,12 +90,12 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
     const pare_tensor *t;
     if (next_of(r, g, &at) == NULL)
         return PARE_OK;
-    if (g->count < (double)g->n_columns) {
+    if (g != &r->lookup && g->count < (double)g->n_columns) {
         snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", g->count,
                  g->n_columns);
         return leave(r, g, text, err);
     }
-    pare_status st = pare_form_open(&form, g, r->im->path, DAMPING, &why);
+    pare_status st = pare_form_open(&form, g, r->im->path, g == &r->lookup ? LOOKUP_DAMPING : DAMPING, &why);
     if (st == PARE_ERR_RANGE)
         return leave(r, g, why.text, err);
     if (st != PARE_OK)
@@ -99,7 +104,7 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
         st = encode(r, t, &form, err);
     pare_form_close(&form);
     uint64_t bytes = 0;
-    if (pare_gram_bytes(g->n_columns, &bytes))
+    if (g != &r->lookup && pare_gram_bytes(g->n_columns, &bytes))
         pare_map_release(g->lower, (size_t)bytes);
     return st;
 }
@@ -119,18 +124,25 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
     *spool = (pare_spool){0};
     if (options->imatrix == NULL)
         return PARE_OK;
+    bool found = false;
+    pare_status st = pare_lookup_gram_open(&r.lookup, &found, out->source, r.im, err);
+    if (st != PARE_OK)
+        return st;
     for (size_t i = 0; i < out->n_tensors; i++)
-        if (gram_of(r.im, &out->tensors[i]) != NULL) {
+        if (gram_of(&r, &out->tensors[i]) != NULL) {
             bytes += out->tensors[i].n_bytes; /* of parts of one file */
             r.n++;
         }
-    pare_status st = pare_spool_open(spool, beside, bytes, err);
+    st = pare_spool_open(spool, beside, bytes, err);
     r.to = spool->data;
     for (size_t i = 0; i < r.im->grams.n && st == PARE_OK; i++)
         st = refine_one(&r, &r.im->grams.list[i], err);
+    if (st == PARE_OK && found)
+        st = refine_one(&r, &r.lookup, err);
     if (st == PARE_OK && r.n > 0 && each != NULL)
         each(r.n, r.n, "", user);
     if (report->n_tensors > 0)
         report->mean_ratio = exp(r.log_ratio / report->n_tensors);
+    pare_lookup_gram_close(&r.lookup);
     return st;
 }

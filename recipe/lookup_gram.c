@@ -1,0 +1,185 @@
+#include "recipe/lookup_gram.h"
+
+#include "core/bytes.h"
+#include "core/checked.h"
+#include "core/scratch.h"
+#include "core/threads.h"
+#include "quant/path_table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PANEL = 64, ROWS = 4 };
+
+/* What reads the stream first, behind the first norm. */
+static const pare_weight readers[] = {PARE_W_ATTN_Q,   PARE_W_ATTN_K,   PARE_W_ATTN_V,
+                                      PARE_W_ATTN_QKV, PARE_W_ATTN_Q_A, PARE_W_ATTN_KV_A};
+
+typedef struct work {
+    const pare_model *m;
+    const pare_imatrix *im;
+    size_t n;
+    double *square;    /* [n, n] minus W^T W of the reader in hand, its lower triangle */
+    double *all;       /* [n, n] the form, its lower triangle */
+    double *panel;     /* [PANEL, n] rows of W */
+    double *turned;    /* [n, PANEL] the same, transposed */
+    float *row, *gain; /* [n] */
+    size_t n_panel;
+    bool centred; /* norms subtract the mean first */
+    bool found;
+} work;
+
+static pare_status update_rows(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const work *w = ctx;
+    size_t r = i * ROWS, n_rows = w->n - r < ROWS ? w->n - r : ROWS;
+    (void)thread;
+    (void)err;
+    pare_path_now()->form_update(w->square + r * w->n, w->n, n_rows, r + n_rows, w->turned + r * PANEL, PANEL, w->panel,
+                                 w->n, w->n_panel);
+    return PARE_OK;
+}
+
+/* square = - W^T W */
+static pare_status multiply(work *w, const pare_tensor *t, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    memset(w->square, 0, w->n * w->n * sizeof *w->square);
+    for (uint64_t row = 0; row < t->n_rows && st == PARE_OK; row += w->n_panel) {
+        w->n_panel = t->n_rows - row < PANEL ? (size_t)(t->n_rows - row) : PANEL;
+        for (size_t k = 0; k < w->n_panel && st == PARE_OK; k++) {
+            st = pare_tensor_read_f32(t, row + k, 1, w->row, err);
+            for (size_t i = 0; i < w->n; i++)
+                w->panel[k * w->n + i] = w->turned[i * PANEL + k] = (double)w->row[i];
+        }
+        if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+            st = pare_parallel((w->n + ROWS - 1) / ROWS, update_rows, w, err);
+    }
+    pare_tensor_release(t, 0, t->n_rows);
+    return st;
+}
+
+/* Sum over i, j of (W^T W)_ij H_ij, which is tr(W H W^T): the mean square of what W makes of its inputs. */
+static double energy_of(const work *w, const pare_gram *g)
+{
+    const uint8_t *at = g->lower;
+    double sum = 0;
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t j = 0; j <= i; j++, at += 4)
+            sum -= (i == j ? 1 : 2) * w->square[i * w->n + j] * (double)pare_load_f32le(at);
+    return sum / g->count;
+}
+
+/* Before a norm that subtracts the mean of its inputs, errors that all are the same cost nothing: A - 1 a^T - a 1^T + b
+ * with the means a of A's rows and b of all. */
+static void centre(work *w, double *mean)
+{
+    double all = 0;
+    size_t n = w->n;
+    memset(mean, 0, n * sizeof *mean);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double v = w->square[i * n + j] / (double)n;
+            mean[i] += v;
+            mean[j] += i != j ? v : 0;
+        }
+    for (size_t i = 0; i < n; i++)
+        all += mean[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++)
+            w->square[i * n + j] += all - mean[i] - mean[j];
+}
+
+/* Add what W costs. */
+static pare_status add_reader(work *w, const pare_tensor *t, pare_error *err)
+{
+    const pare_gram *g = t != NULL ? pare_grams_find(&w->im->grams, t->name) : NULL;
+    if (g == NULL || t->row_len != w->n || g->n_columns != w->n || pare_tensor_matrices(t) > 1)
+        return PARE_OK;
+    pare_status st = multiply(w, t, err);
+    double energy = st == PARE_OK ? energy_of(w, g) : 0;
+    if (st != PARE_OK || !(energy > 0) || !isfinite(energy))
+        return st;
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t j = 0; j <= i; j++)
+            w->square[i * w->n + j] *= (double)w->gain[i] * (double)w->gain[j];
+    if (w->centred)
+        centre(w, w->panel);
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t j = 0; j <= i; j++)
+            w->all[i * w->n + j] -= w->square[i * w->n + j] / energy;
+    w->found = true;
+    return PARE_OK;
+}
+
+static pare_status add_readers(work *w, pare_error *err)
+{
+    const pare_tensor *norm = pare_model_weight(w->m, PARE_W_ATTN_NORM, 0, "weight");
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < w->n; i++)
+        w->gain[i] = 1; /* a layer without a norm before it reads the stream as it is */
+    if (norm != NULL && norm->row_len == w->n)
+        st = pare_tensor_read_f32(norm, 0, 1, w->gain, err);
+    for (size_t r = 0; r < sizeof readers / sizeof *readers && st == PARE_OK; r++)
+        st = add_reader(w, pare_model_weight(w->m, readers[r], 0, "weight"), err);
+    return st;
+}
+
+static pare_status deliver(const work *w, pare_gram *out, pare_error *err)
+{
+    uint64_t bytes = 0;
+    if (!pare_gram_bytes(w->n, &bytes) || (out->lower = malloc((size_t)bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for products of %zu columns", out->name, w->n);
+    uint8_t *to = (uint8_t *)(uintptr_t)out->lower;
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t j = 0; j <= i; j++, to += 4)
+            pare_store_f32le(to, (float)w->all[i * w->n + j]);
+    return PARE_OK;
+}
+
+/* A table that nothing but the layers' norms comes behind. */
+static bool is_plain(const pare_model *m, const pare_tensor *t)
+{
+    return t != NULL && m->arch != NULL && t->row_len == m->hp.n_embd && pare_tensor_matrices(t) == 1 &&
+           pare_model_find(m, "token_embd_norm.weight") == NULL && pare_model_find(m, "output.weight") != NULL;
+}
+
+pare_status pare_lookup_gram_open(pare_gram *out, bool *found, const pare_model *m, const pare_imatrix *im,
+                                  pare_error *err)
+{
+    const pare_tensor *t = pare_model_find(m, "token_embd.weight");
+    work w = {.m = m, .im = im};
+    size_t squares = 0, bytes = 0;
+    *out = (pare_gram){.name = "token_embd.weight", .count = 1};
+    *found = false;
+    if (!is_plain(m, t) || im->grams.n == 0)
+        return PARE_OK;
+    w.n = (size_t)t->row_len;
+    w.centred = m->arch->wiring.norm == PARE_NORM_LAYER;
+    out->n_columns = t->row_len;
+    double *memory = NULL;
+    if (pare_mul_size(w.n, 2 * w.n + 2 * PANEL + 1, &squares) && pare_mul_size(squares, sizeof *memory, &bytes))
+        memory = pare_scratch_alloc(bytes);
+    if (memory == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for products of %zu columns", out->name, w.n);
+    w.square = memory;
+    w.all = w.square + w.n * w.n;
+    w.panel = w.all + w.n * w.n;
+    w.turned = w.panel + PANEL * w.n;
+    w.row = (float *)(w.turned + PANEL * w.n);
+    w.gain = w.row + w.n;
+    memset(w.all, 0, w.n * w.n * sizeof *w.all);
+    pare_status st = add_readers(&w, err);
+    if (st == PARE_OK && w.found)
+        st = deliver(&w, out, err);
+    pare_scratch_free(memory, bytes);
+    *found = st == PARE_OK && w.found;
+    return st;
+}
+
+void pare_lookup_gram_close(pare_gram *g)
+{
+    free((void *)(uintptr_t)g->lower);
+    *g = (pare_gram){0};
+}

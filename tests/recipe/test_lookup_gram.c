@@ -1,0 +1,147 @@
+/* The form of the embedding's errors against the formula in double, element by element. */
+#include "check.h"
+
+#include "core/bytes.h"
+#include "formats/open.h"
+#include "recipe/lookup_gram.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const char *const readers[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"};
+
+/* H of all readers: 1 + (i + j) % 3 / 8 and more on the diagonal, seen on 2 tokens. */
+static double product(uint64_t i, uint64_t j)
+{
+    return (i == j ? 2.0 : 0.0) + (double)((i + j) % 3) / 8;
+}
+
+static void make_statistics(pare_imatrix *im, uint64_t n)
+{
+    pare_error err = {0};
+    uint8_t *at = NULL;
+    *im = (pare_imatrix){0};
+    CHECK_OK(pare_grams_add(&im->grams, readers[0], n, 2, NULL, &at, &err), &err);
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j <= i; j++, at += 4)
+            pare_store_f32le(at, (float)(2 * product(i, j)));
+    CHECK_OK(pare_grams_link(&im->grams, readers[1], readers[0], &err), &err);
+    CHECK_OK(pare_grams_link(&im->grams, readers[2], readers[0], &err), &err);
+}
+
+/* all += diag(g) W^T W diag(g) / tr(W H W^T) */
+static void add_reader(const pare_model *m, const char *name, const float *gain, double *all, size_t n)
+{
+    pare_error err = {0};
+    const pare_tensor *t = pare_model_find(m, name);
+    double *square = check_malloc(n * n * sizeof *square), energy = 0;
+    float *row = check_malloc(n * sizeof *row);
+    for (size_t k = 0; k < n * n; k++)
+        square[k] = 0;
+    for (uint64_t r = 0; r < t->n_rows; r++) {
+        CHECK_OK(pare_tensor_read_f32(t, r, 1, row, &err), &err);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < n; j++)
+                square[i * n + j] += (double)row[i] * (double)row[j];
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            energy += square[i * n + j] * product(i, j);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            all[i * n + j] += square[i * n + j] * (double)gain[i] * (double)gain[j] / energy;
+    free(square);
+    free(row);
+}
+
+/* What a norm that subtracts the mean leaves: P A P with P = 1 - 11^T / n. */
+static void centre(double *a, size_t n)
+{
+    for (int side = 0; side < 2; side++)
+        for (size_t i = 0; i < n; i++) {
+            double mean = 0;
+            for (size_t j = 0; j < n; j++)
+                mean += a[side ? j * n + i : i * n + j] / (double)n;
+            for (size_t j = 0; j < n; j++)
+                a[side ? j * n + i : i * n + j] -= mean;
+        }
+}
+
+static void compare(const pare_model *m, bool centred)
+{
+    size_t n = m->hp.n_embd;
+    pare_error err = {0};
+    pare_imatrix im;
+    pare_gram g;
+    bool found = false;
+    float *gain = check_malloc(n * sizeof *gain);
+    double *want = check_malloc(n * n * sizeof *want), mean = 0;
+    make_statistics(&im, n);
+    CHECK_OK(pare_tensor_read_f32(pare_model_find(m, "blk.0.attn_norm.weight"), 0, 1, gain, &err), &err);
+    for (size_t k = 0; k < n * n; k++)
+        want[k] = 0;
+    for (int r = 0; r < 3; r++)
+        add_reader(m, readers[r], gain, want, n);
+    if (centred)
+        centre(want, n);
+    for (size_t i = 0; i < n; i++)
+        mean += want[i * n + i] / (double)n;
+    CHECK_OK(pare_lookup_gram_open(&g, &found, m, &im, &err), &err);
+    CHECK(found && g.n_columns == n && g.count == 1);
+    for (size_t i = 0, k = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++, k++)
+            CHECK(fabs((double)pare_load_f32le(g.lower + 4 * k) - want[i * n + j]) <= 1e-6 * mean);
+    pare_lookup_gram_close(&g);
+    pare_imatrix_close(&im);
+    free(gain);
+    free(want);
+}
+
+static void follows_the_readers(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK(pare_model_find(&m, "output.weight") != NULL);
+    compare(&m, false);
+    pare_arch other = *m.arch;
+    other.wiring.norm = PARE_NORM_LAYER;
+    m.arch = &other;
+    compare(&m, true);
+    pare_model_close(&m);
+}
+
+/* Nothing is made without statistics, nor of a table that is the output matrix, too. */
+static void says_when_it_cannot(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    pare_imatrix im = {0};
+    pare_gram g;
+    bool found = true;
+    CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
+    CHECK(!found && g.lower == NULL);
+    make_statistics(&im, m.hp.n_embd);
+    for (size_t i = 0; i < m.n_tensors; i++)
+        if (pare_model_find(&m, "output.weight") == &m.tensors[i])
+            m.tensors[i].name = "other.weight";
+    pare_index_close(&m.by_name);
+    for (size_t i = 0; i < m.n_tensors; i++)
+        CHECK_OK(pare_index_add(&m.by_name, (pare_str){m.tensors[i].name, __builtin_strlen(m.tensors[i].name)},
+                                (int64_t)i, NULL, &err),
+                 &err);
+    found = true;
+    CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
+    CHECK(!found && g.lower == NULL);
+    pare_imatrix_close(&im);
+    pare_model_close(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(follows_the_readers), cmocka_unit_test(says_when_it_cannot)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
