@@ -19,9 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Cuts are looked up one by one, which costs the square of a piece's length: at most this much in all. Published files
- * need less than 2^26. */
-static const uint64_t max_work = (uint64_t)1 << 32;
+/* Cuts are looked up one by one, and each becomes a text: the square of a piece's length, in time and in bytes, and at
+ * most this much in all. Published files need less than 2^26. */
+static const uint64_t max_work = (uint64_t)1 << 28;
+
+/* Special tokens that have a place but no name: a file of a few bytes must not ask for millions. */
+enum { MAX_UNNAMED = 1 << 16 };
 
 /* Special tokens of files that list none, which are older than version 7 (Tekkenizer.DEPRECATED_SPECIAL_TOKENS). */
 static const char *const old_specials[] = {"<unk>",
@@ -257,14 +260,29 @@ static pare_status read_tekken_pieces(ranks *r, const json_t *vocab, size_t n, p
     return st;
 }
 
-/* texts[rank] of the special tokens, n in all; what the file leaves out is <SPECIAL_rank>. */
-static pare_status read_tekken_specials(ranks *r, const json_t *list, pare_str *texts, size_t n, pare_error *err)
+static size_t count_listed(const json_t *list)
 {
-    size_t n_listed = list == NULL ? (size_t)N_OLD_SPECIALS : json_array_size(list);
-    pare_status st = PARE_OK;
+    return list == NULL ? (size_t)N_OLD_SPECIALS : json_array_size(list);
+}
+
+static pare_status check_tekken_specials(const ranks *r, const json_t *list, size_t n, pare_error *err)
+{
+    size_t n_listed = count_listed(list);
     if (n_listed > n)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: %zu special tokens, default_num_special_tokens is %zu", r->path,
                          n_listed, n);
+    if (n - n_listed > MAX_UNNAMED)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: default_num_special_tokens is %zu, at most %d beyond the %zu special tokens", r->path, n,
+                         MAX_UNNAMED, n_listed);
+    return PARE_OK;
+}
+
+/* texts[rank] of the special tokens, n in all; what the file leaves out is <SPECIAL_rank>. */
+static pare_status read_tekken_specials(ranks *r, const json_t *list, pare_str *texts, size_t n, pare_error *err)
+{
+    size_t n_listed = count_listed(list);
+    pare_status st = PARE_OK;
     for (size_t i = 0; i < n_listed && st == PARE_OK; i++) {
         uint64_t rank = i;
         pare_str text = list == NULL ? (pare_str){old_specials[i], strlen(old_specials[i])} : (pare_str){0};
@@ -289,9 +307,11 @@ static pare_status read_tekken_specials(ranks *r, const json_t *list, pare_str *
 
 static pare_status add_tekken_specials(ranks *r, const json_t *list, size_t n, json_t *added, pare_error *err)
 {
-    pare_str *texts = pare_arena_alloc(&r->arena, n * sizeof *texts, err);
     pare_index seen = {0};
-    pare_status st = texts == NULL ? PARE_ERR_MEMORY : read_tekken_specials(r, list, texts, n, err);
+    pare_status st = check_tekken_specials(r, list, n, err);
+    pare_str *texts = st == PARE_OK ? pare_arena_alloc(&r->arena, n * sizeof *texts, err) : NULL;
+    if (st == PARE_OK)
+        st = texts == NULL ? PARE_ERR_MEMORY : read_tekken_specials(r, list, texts, n, err);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         int64_t old = PARE_INDEX_NONE;
         st = pare_index_add(&seen, texts[i], (int64_t)i, &old, err);

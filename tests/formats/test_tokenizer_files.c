@@ -549,6 +549,8 @@ static void refuses_broken_folders(void **state)
         {"tekken", tekken, "\"default_vocab_size\": 328", "\"default_vocab_size\": 20", PARE_ERR_RANGE, "vocab_size"},
         {"tekken", tekken, "tokens\": 22", "tokens\": 0", PARE_ERR_RANGE, "special_tokens"},
         {"tekken", tekken, "tokens\": 22", "tokens\": 19", PARE_ERR_FORMAT, "20 special tokens"},
+        {"tekken", tekken, "328, \"default_num_special_tokens\": 22",
+         "16777216, \"default_num_special_tokens\": 16776910", PARE_ERR_RANGE, "at most 65536 beyond the 20"},
         {"tekken", tekken, "\"pattern\": \"", "\"pattern\": \"x|", PARE_ERR_UNSUPPORTED, "'x|"},
         {"tekken", tekken, "\"pattern\"", "\"other\"", PARE_ERR_FORMAT, "no pattern"},
         {"tekken", tekken, "\"vocab\"", "\"special_tokens\": 7, \"vocab\"", PARE_ERR_FORMAT, "special_tokens"},
@@ -573,6 +575,25 @@ static void refuses_broken_folders(void **state)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         check_broken(folders, &all[i], i);
     json_decref(folders);
+}
+
+/* A piece's cuts are as many texts as it has bytes, each as long as it. */
+static void refuses_pieces_of_many_cuts(void **state)
+{
+    (void)state;
+    enum { N_TEXT = (1 << 14) / 3 * 4 + 8 }; /* base64 of a little more than 2^14 bytes */
+    const char *dir = folder("long");
+    char *line = check_malloc(N_TEXT + 8);
+    pare_vocab v;
+    bool found = false;
+    memset(line, 'A', N_TEXT);
+    memcpy(line + N_TEXT, " 0\n", 4);
+    put_file(dir, "tiktoken.model", line);
+    put_file(dir, "tokenizer_config.json", "{\"tokenizer_class\":\"TikTokenTokenizer\"}");
+    CHECK(pare_tokenizer_files_read(&v, dir, NULL, 259, &found, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text, "rank 0: pieces are too long") != NULL);
+    pare_vocab_close(&v);
+    free(line);
 }
 
 /* Cuts of one piece go by the ranks of their parts, as in stock's converter for tekken.json. */
@@ -646,6 +667,7 @@ int main(void)
         cmocka_unit_test(refuses_hostile_documents),
         cmocka_unit_test(takes_huge_model_max_length),
         cmocka_unit_test(refuses_broken_folders),
+        cmocka_unit_test(refuses_pieces_of_many_cuts),
         cmocka_unit_test(orders_merges_by_rank),
         cmocka_unit_test(needs_no_tokenizer_json),
     };
