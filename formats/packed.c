@@ -113,25 +113,19 @@ pare_status pare_packed_check_group(const pare_packed *p, const pare_tensor *cod
 
 static pare_status find_format(pare_packed *p, const char *method, pare_error *err)
 {
-    const pare_packed_format *named = NULL;
-    for (size_t i = 0; i < sizeof formats / sizeof *formats && p->format == NULL; i++) {
-        if (strcmp(formats[i]->method, method) != 0)
-            continue;
-        named = formats[i];
-        if (named->is == NULL || named->is(p->settings))
-            p->format = named;
-    }
-    if (p->format != NULL)
-        return PARE_OK;
-    const char *known = named == NULL ? pare_packed_known_name(method) : NULL;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (strcmp(formats[i]->method, method) == 0) {
+            p->format = formats[i];
+            return PARE_OK;
+        }
+    const char *known = pare_packed_known_name(method);
     if (known != NULL)
         return pare_fail(
             err, PARE_ERR_UNSUPPORTED,
             "%s: weights packed by %s are recognised, but not decoded; take the folder that they were made "
             "from",
             p->path, known);
-    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: quantization method '%s'%s is not supported", p->path, method,
-                     named != NULL ? ", in this variant," : "");
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: quantization method '%s' is not supported", p->path, method);
 }
 
 /* A file that stands in for quantization_config. *file stays NULL: there is none. The caller frees it and *path. */

@@ -36,9 +36,6 @@ typedef struct pare_packed_format {
     const char *method; /* quant_method in the settings */
     const char *name;   /* for messages */
 
-    /* Whether these settings are this format's, where several share a method. NULL: all are. */
-    bool (*is)(const json_t *settings);
-
     /* Ends of names, NULL behind the last. A tensor whose name ends like a primary stands for the weight; `result`
      * takes the place of that end in the weight's name. Those that end like `parts` go where their primary went. */
     const char *const *primaries;

@@ -198,7 +198,8 @@ static pare_status take_scales(const pare_packed *p, const pare_tensor *scale, u
 static pare_status take_order(const pare_packed *p, const char *module, pare_grid *g, pare_error *err)
 {
     const pare_tensor *t = pare_packed_part(p, module, ".weight_g_idx");
-    bool unset = t != NULL && t->type == PARE_TYPE_I32; /* -1 all over: it was made, and not used */
+    /* -1 all over: it was made, and not used */
+    bool unset = t != NULL && t->type == PARE_TYPE_I32 && t->n_bytes / 4 == g->row_len;
     for (uint64_t i = 0; unset && i < t->n_bytes / 4; i++)
         unset = pare_load_u32le(t->data + 4 * i) == UINT32_MAX;
     return t == NULL || unset ? PARE_OK : pare_grid_order(p, t, true, g, err);

@@ -251,6 +251,12 @@ static void orders_that_do_not_fit(void **state)
     put(&t, "m.weight_shape", PARE_TYPE_I32, 0, 2, shape);
     put(&t, "m.weight_g_idx", PARE_TYPE_I32, 0, 9, order);
     CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "9 i32, where a weight of 8") != NULL);
+    open_toy(&t, "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":4}}}}");
+    put(&t, "m.weight_packed", PARE_TYPE_I32, 1, 1, codes);
+    put(&t, "m.weight_scale", PARE_TYPE_BF16, 1, 2, scales);
+    put(&t, "m.weight_shape", PARE_TYPE_I32, 0, 2, shape);
+    put(&t, "m.weight_g_idx", PARE_TYPE_I32, 0, 0, order); /* has no number that is not -1 */
+    CHECK(unpack(&t, x, &type, &err) == PARE_ERR_RANGE && strstr(err.text, "0 i32, where a weight of 8") != NULL);
 }
 
 /* Rows that end within a word; bytes in tiles, which are not the rows that as many scales would be for. */
