@@ -87,7 +87,7 @@ pare_status pare_stock_is_copy(const pare_model *m, bool *copy, pare_error *err)
                       *output = pare_model_weight(m, PARE_W_OUTPUT, 0, "weight");
     *copy = w != NULL && (w->flags & PARE_STOCK_WANTS) && embd != NULL && output != NULL &&
             embd->type == output->type && embd->n_rows == output->n_rows && embd->row_len == output->row_len &&
-            embd->row_bytes <= COMPARED_BYTES;
+            embd->factor == NULL && output->factor == NULL && embd->row_bytes <= COMPARED_BYTES;
     uint64_t step = *copy ? COMPARED_BYTES / embd->row_bytes : 0;
     pare_status st = PARE_OK;
     for (uint64_t row = 0; *copy && row < embd->n_rows && st == PARE_OK; row += step) {

@@ -146,12 +146,13 @@ static pare_status read_last_changed(const pare_tensor *t, uint64_t row, uint64_
     return st;
 }
 
-/* What differs in one number from the embedding, or in its shape, is no copy of it. */
+/* What differs in one number from the embedding, in its factor or in its shape, is no copy of it. */
 static void sees_other_outputs(void **state)
 {
     pare_model m;
     pare_error err = {0};
     bool copy = false;
+    const float factor = 0.5f;
     (void)state;
     start(&m, "StableLmForCausalLM", TWO_KV ",\"tie_word_embeddings\":true,\"partial_rotary_factor\":0.5");
     add(&m, "token_embd.weight", 80, 48);
@@ -162,6 +163,10 @@ static void sees_other_outputs(void **state)
     CHECK_OK(pare_stock_is_copy(&m, &copy, &err), &err);
     CHECK(!copy);
     m.tensors[1].read = read_row;
+    m.tensors[1].factor = &factor;
+    CHECK_OK(pare_stock_is_copy(&m, &copy, &err), &err);
+    CHECK(!copy);
+    m.tensors[1].factor = NULL;
     m.tensors[1].n_rows--;
     CHECK_OK(pare_stock_is_copy(&m, &copy, &err), &err);
     CHECK(!copy);
