@@ -179,6 +179,12 @@ static pare_status run(collector *c, pare_forward *f, pare_windows *w, const tel
     return st;
 }
 
+static pare_status next_grams(collector *c, pare_grams *grams, bool *more, pare_error *err)
+{
+    pare_status st = pare_gram_collector_next(c->grams, grams, more, err);
+    return st == PARE_OK ? st : pare_fail_in(err, st, c->m->path);
+}
+
 /* A batch to find out which inputs there are, then runs over the whole text until all have been summed. */
 static pare_status run_full(collector *c, pare_forward *f, pare_windows *w, teller *t, pare_grams *grams,
                             pare_error *err)
@@ -188,13 +194,13 @@ static pare_status run_full(collector *c, pare_forward *f, pare_windows *w, tell
     c->grams_only = true;
     pare_status st = run_batch(c, f, w, 0, &n, err);
     if (st == PARE_OK)
-        st = pare_gram_collector_next(c->grams, grams, &more, err);
+        st = next_grams(c, grams, &more, err);
     c->grams_only = false;
     t->n_runs = pare_gram_collector_runs(c->grams);
     for (t->run = 0; st == PARE_OK && (more || t->run == 0); t->run++) {
         st = run(c, f, w, t, err);
         if (st == PARE_OK)
-            st = pare_gram_collector_next(c->grams, grams, &more, err);
+            st = next_grams(c, grams, &more, err);
         c->grams_only = true;
     }
     return st;

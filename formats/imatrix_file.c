@@ -131,20 +131,28 @@ static pare_status check_parts(const pare_model *m, const parts *p, pare_error *
     return PARE_OK;
 }
 
+/* Of all experts. */
+static double tokens_of(const pare_imatrix_entry *e)
+{
+    double count = 0;
+    for (uint64_t i = 0; i < e->n_counts; i++)
+        count += e->counts[i];
+    return count;
+}
+
 /* The triangle stays where it is; its values are looked at when they are used. */
 static pare_status read_gram(pare_imatrix *im, const pare_imatrix_entry *e, const pare_tensor *gram, pare_error *err)
 {
     uint64_t bytes = 0;
-    double count = 0;
-    for (uint64_t i = 0; i < e->n_counts; i++)
-        count += e->counts[i];
+    double count = tokens_of(e);
     if (!pare_gram_bytes(e->n_columns, &bytes) || gram->n_bytes != bytes)
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: tensor '%s' has %" PRIu64 " values; a triangle of %" PRIu64 " columns has n (n + 1) / 2",
                          im->path, gram->name, n_elements(gram), e->n_columns);
     if (!(count > 0))
         return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' stands beside a count of 0", im->path, gram->name);
-    return pare_grams_add(&im->grams, e->name, e->n_columns, count, gram->data, NULL, err);
+    pare_status st = pare_grams_add(&im->grams, e->name, e->n_columns, count, gram->data, NULL, err);
+    return st == PARE_OK ? st : pare_fail_in(err, st, im->path);
 }
 
 static pare_status read_entry(pare_imatrix *im, const pare_model *m, const pare_tensor *sum2, pare_error *err)
@@ -185,7 +193,12 @@ static pare_status link_one(pare_imatrix *im, pare_str matrix, pare_str like, pa
                          "%s: key '%s' says that '%s' (%" PRIu64 " columns) and '%s' (%" PRIu64
                          ") have the same inputs",
                          im->path, KEY_SAME_INPUTS, name[0], e[0]->n_columns, name[1], e[1]->n_columns);
-    return pare_grams_link(&im->grams, e[0]->name, e[1]->name, err);
+    if (tokens_of(e[0]) != tokens_of(e[1]))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: key '%s' says that '%s' (%.0f tokens) and '%s' (%.0f) have the same inputs", im->path,
+                         KEY_SAME_INPUTS, name[0], tokens_of(e[0]), name[1], tokens_of(e[1]));
+    pare_status st = pare_grams_link(&im->grams, e[0]->name, e[1]->name, err);
+    return st == PARE_OK ? st : pare_fail_in(err, st, im->path);
 }
 
 static pare_status read_links(pare_imatrix *im, const pare_model *m, pare_error *err)
@@ -453,14 +466,6 @@ static pare_status add_entry(pare_model *m, const pare_imatrix_entry *e, const p
     return st;
 }
 
-static bool saw_tokens(const pare_imatrix_entry *e)
-{
-    for (uint64_t i = 0; i < e->n_counts; i++)
-        if (e->counts[i] > 0)
-            return true;
-    return false;
-}
-
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(const pare_imatrix_entry *const *)a)->name, (*(const pare_imatrix_entry *const *)b)->name);
@@ -473,7 +478,7 @@ static pare_status add_entries(pare_model *m, const pare_imatrix *im, pare_error
     if (order == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu entries", m->path, im->n);
     for (size_t i = 0; i < im->n; i++)
-        if (saw_tokens(&im->entries[i]))
+        if (tokens_of(&im->entries[i]) > 0)
             order[n++] = &im->entries[i];
     qsort(order, n, sizeof *order, by_name);
     pare_status st = pare_model_reserve(m, n * PART_COUNT, err);

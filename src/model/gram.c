@@ -64,24 +64,32 @@ static pare_status set_matrix(pare_grams *g, const char *name, size_t at, const 
     return st;
 }
 
+/* A triangle in g's arena: what there is already, or zeros. */
+static pare_status own_triangle(pare_grams *g, pare_gram *gram, pare_error *err)
+{
+    uint64_t bytes = 0;
+    if (!pare_gram_bytes(gram->n_columns, &bytes) || bytes > SIZE_MAX)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': products of %" PRIu64 " columns do not fit in memory",
+                         gram->name, gram->n_columns);
+    if ((gram->own = pare_arena_alloc(&g->arena, (size_t)bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    if (gram->lower != NULL)
+        memcpy(gram->own, gram->lower, (size_t)bytes);
+    gram->lower = gram->own;
+    return PARE_OK;
+}
+
 pare_status pare_grams_add(pare_grams *g, const char *name, uint64_t n_columns, double count, const uint8_t *lower,
                            uint8_t **zeros, pare_error *err)
 {
-    uint64_t bytes = 0;
-    pare_gram gram = {.n_columns = n_columns, .count = count, .lower = lower};
+    pare_gram gram = {.name = name, .n_columns = n_columns, .count = count, .lower = lower};
     pare_status st = grow(&g->list, g->n, &g->cap, sizeof *g->list, err);
+    if (st == PARE_OK && lower == NULL && (st = own_triangle(g, &gram, err)) == PARE_OK)
+        *zeros = gram.own;
     if (st == PARE_OK)
         st = set_matrix(g, name, g->n, &gram.name, err);
     if (st != PARE_OK)
         return st;
-    if (lower == NULL) {
-        if (!pare_gram_bytes(n_columns, &bytes) || bytes > SIZE_MAX)
-            return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': products of %" PRIu64 " columns do not fit in memory",
-                             name, n_columns);
-        if ((*zeros = pare_arena_alloc(&g->arena, (size_t)bytes, err)) == NULL)
-            return PARE_ERR_MEMORY;
-        gram.lower = *zeros;
-    }
     g->list[g->n++] = gram;
     return PARE_OK;
 }
@@ -136,7 +144,7 @@ static bool alike(const pare_grams *a, const pare_grams *b)
     return true;
 }
 
-static pare_status add_up(pare_gram *g, const pare_gram *src, pare_error *err)
+static pare_status add_up(pare_grams *all, pare_gram *g, const pare_gram *src, pare_error *err)
 {
     uint64_t n = 0;
     if (g->n_columns != src->n_columns)
@@ -144,7 +152,10 @@ static pare_status add_up(pare_gram *g, const pare_gram *src, pare_error *err)
                          "second-order statistics of tensor '%s': %" PRIu64 " columns cannot be added to %" PRIu64
                          ": they are of different models",
                          g->name, src->n_columns, g->n_columns);
-    uint8_t *to = (uint8_t *)(uintptr_t)g->lower; /* in our arena */
+    pare_status st = g->own == NULL ? own_triangle(all, g, err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
+    uint8_t *to = g->own;
     bool fits = triangle(g->n_columns, &n), finite = true;
     for (uint64_t i = 0; fits && i < n; i++) {
         float sum = (float)((double)pare_load_f32le(to + 4 * i) + (double)pare_load_f32le(src->lower + 4 * i));
@@ -169,6 +180,6 @@ pare_status pare_grams_merge(pare_grams *g, const pare_grams *src, bool *kept, p
         return PARE_OK;
     }
     for (size_t i = 0; i < g->n && st == PARE_OK; i++)
-        st = add_up(&g->list[i], pare_grams_find(src, g->list[i].name), err);
+        st = add_up(g, &g->list[i], pare_grams_find(src, g->list[i].name), err);
     return st;
 }

@@ -15,6 +15,7 @@ typedef struct pare_gram {
     uint64_t n_columns;   /* n */
     double count;         /* tokens: a whole number > 0 */
     const uint8_t *lower; /* [n (n + 1) / 2] F32, little endian: the rows of H up to its diagonal */
+    uint8_t *own;         /* the same where it lies in the arena and can be added to, else NULL */
 } pare_gram;
 
 /* Zeroed is empty. Names and what it allocates live in the arena; `lower` may lie elsewhere. */

@@ -244,42 +244,7 @@ static void the_output_matrix_is_on_request(void **state)
     b->close(b);
 }
 
-enum { EXPERTS = 6, USED = 2, EMBD = 16, FF = 24, VOCAB = 20 };
-
-/* One layer whose attention adds nothing, so that the experts see the normalised embeddings. */
-static void make_mixture(pare_model *m)
-{
-    uint64_t seed = 8;
-    pare_error err = {0};
-    *m = (pare_model){.path = "toy", .arch = pare_arch_find("llama")};
-    m->hp = (pare_hparams){.n_vocab = VOCAB,
-                           .n_layer = 1,
-                           .n_ctx_train = 64,
-                           .n_embd = EMBD,
-                           .n_ff = FF,
-                           .n_expert = EXPERTS,
-                           .n_expert_used = USED,
-                           .n_ff_expert = FF,
-                           .expert_norm = true,
-                           .n_head = 2,
-                           .n_head_kv = 2,
-                           .head_dim_k = 8,
-                           .head_dim_v = 8,
-                           .n_rot = 8,
-                           .norm_eps = 1e-5f,
-                           .rope_base = 1e4f};
-    CHECK_OK(pare_model_reserve(m, 16, &err), &err);
-    toy_add(m, &seed, "token_embd.weight", VOCAB, EMBD, 1, 0);
-    toy_add(m, &seed, "output_norm.weight", 0, EMBD, 0.1f, 1);
-    toy_add(m, &seed, "blk.0.attn_norm.weight", 0, EMBD, 0.1f, 1);
-    toy_add(m, &seed, "blk.0.ffn_norm.weight", 0, EMBD, 0.1f, 1);
-    toy_add(m, &seed, "blk.0.attn_qkv.weight", 3 * EMBD, EMBD, 0.3f, 0);
-    toy_add(m, &seed, "blk.0.attn_output.weight", EMBD, EMBD, 0, 0);
-    toy_add(m, &seed, "blk.0.ffn_gate_inp.weight", EXPERTS, EMBD, 1, 0);
-    toy_add_stack(m, &seed, "blk.0.ffn_gate_exps.weight", EXPERTS, FF, EMBD, 0.5f);
-    toy_add_stack(m, &seed, "blk.0.ffn_up_exps.weight", EXPERTS, FF, EMBD, 0.5f);
-    toy_add_stack(m, &seed, "blk.0.ffn_down_exps.weight", EXPERTS, EMBD, FF, 0.5f);
-}
+enum { EXPERTS = TOY_EXPERTS, USED = TOY_USED, EMBD = 16, FF = 24 };
 
 static void multiply(const float *w, size_t n_rows, const double *x, double *y)
 {
@@ -351,7 +316,7 @@ static void each_expert_counts_its_own_tokens(void **state)
     int32_t ids[N];
     uint64_t seed = 9;
     char path[4200];
-    make_mixture(&m);
+    toy_mixture(&m);
     for (int t = 0; t < N; t++) {
         ids[t] = (int32_t)((toy_random(&seed) + 1) / 2 * 2.9f); /* 0, 1 or 2 */
         expect_token(&m, ids[t], &want);

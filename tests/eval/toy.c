@@ -105,6 +105,41 @@ void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
     }
 }
 
+void toy_mixture(pare_model *m)
+{
+    enum { EMBD = 16, FF = 24, VOCAB = 20 };
+    uint64_t seed = 8;
+    pare_error err = {0};
+    *m = (pare_model){.path = "toy", .arch = pare_arch_find("llama")};
+    m->hp = (pare_hparams){.n_vocab = VOCAB,
+                           .n_layer = 1,
+                           .n_ctx_train = 64,
+                           .n_embd = EMBD,
+                           .n_ff = FF,
+                           .n_expert = TOY_EXPERTS,
+                           .n_expert_used = TOY_USED,
+                           .n_ff_expert = FF,
+                           .expert_norm = true,
+                           .n_head = 2,
+                           .n_head_kv = 2,
+                           .head_dim_k = 8,
+                           .head_dim_v = 8,
+                           .n_rot = 8,
+                           .norm_eps = 1e-5f,
+                           .rope_base = 1e4f};
+    CHECK_OK(pare_model_reserve(m, 16, &err), &err);
+    toy_add(m, &seed, "token_embd.weight", VOCAB, EMBD, 1, 0);
+    toy_add(m, &seed, "output_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.attn_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.ffn_norm.weight", 0, EMBD, 0.1f, 1);
+    toy_add(m, &seed, "blk.0.attn_qkv.weight", 3 * EMBD, EMBD, 0.3f, 0);
+    toy_add(m, &seed, "blk.0.attn_output.weight", EMBD, EMBD, 0, 0);
+    toy_add(m, &seed, "blk.0.ffn_gate_inp.weight", TOY_EXPERTS, EMBD, 1, 0);
+    toy_add_stack(m, &seed, "blk.0.ffn_gate_exps.weight", TOY_EXPERTS, FF, EMBD, 0.5f);
+    toy_add_stack(m, &seed, "blk.0.ffn_up_exps.weight", TOY_EXPERTS, FF, EMBD, 0.5f);
+    toy_add_stack(m, &seed, "blk.0.ffn_down_exps.weight", TOY_EXPERTS, EMBD, FF, 0.5f);
+}
+
 size_t toy_downloaded;
 
 static pare_status count_download(pare_backend *b, void *dst, const void *src, size_t bytes, pare_error *err)

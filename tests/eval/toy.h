@@ -24,6 +24,11 @@ float *toy_values(const pare_model *m, const char *name);
  * to compare with. */
 void toy_llama(pare_model *m, uint32_t n_vocab, float noise);
 
+/* A mixture of one layer whose attention adds nothing, so that its experts see the normalised embeddings: rows of 16
+ * weights, of 24 in the experts' down, 20 tokens. */
+enum { TOY_EXPERTS = 6, TOY_USED = 2 };
+void toy_mixture(pare_model *m);
+
 /* Make a CPU backend one whose memory is not the host's, as that of a device is. What is downloaded from it is counted
  * in bytes. */
 void toy_pretend_device(pare_backend *b);
