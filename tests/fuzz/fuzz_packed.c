@@ -1,43 +1,18 @@
 /* A folder of packed weights in one input: config.json, a byte 0, the header of model.safetensors, a byte 0, its data.
  * What the packed tensors stand for is read, from memory of exactly their size; then the folder is opened as a model,
  * and all of it is read. */
+#include "folder.h"
 #include "core/bytes.h"
 #include "core/json.h"
 #include "formats/hf.h"
 #include "formats/open.h"
 #include "formats/packed.h"
-#include "formats/safe_path.h"
 #include "formats/safetensors.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char dir[] = "/tmp/pare-fuzz-XXXXXX";
-static const char *const names[] = {"config.json", "model.safetensors"};
-
-static void put(const char *name, const void *bytes, size_t n)
-{
-    char *path = pare_path_join(dir, name, NULL);
-    FILE *f = path != NULL ? fopen(path, "wb") : NULL;
-    if (f == NULL || fwrite(bytes, 1, n, f) != n || fclose(f) != 0)
-        abort();
-    free(path);
-}
-
-static void remove_folder(void)
-{
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = pare_path_join(dir, names[i], NULL);
-        if (path != NULL)
-            unlink(path);
-        free(path);
-    }
-    rmdir(dir);
-}
 
 /* Every tensor as floats: in order, row by row, then the last rows at once. */
 static void read_all(const pare_model *m)
@@ -69,7 +44,7 @@ static void read_memory(const uint8_t *config, size_t n_config, const uint8_t *f
     json_t *doc = NULL;
     if (pare_json_parse(&doc, "config.json", config, n_config, true, &err) == PARE_OK && json_is_object(doc) &&
         pare_safetensors_parse(&raw, file, n_file, "model.safetensors", &err) == PARE_OK &&
-        pare_packed_open(&raw, &arena, dir, doc, "config.json", &err) == PARE_OK)
+        pare_packed_open(&raw, &arena, fuzz_folder(), doc, "config.json", &err) == PARE_OK)
         read_all(&raw);
     pare_model_close(&raw);
     pare_arena_close(&arena);
@@ -80,26 +55,19 @@ static void read_folder(const uint8_t *config, size_t n_config, const uint8_t *f
 {
     pare_model m;
     pare_error err = {0};
-    put(names[0], config, n_config);
-    put(names[1], file, n_file);
-    if (pare_hf_open(&m, dir, PARE_OPEN_NO_VOCAB, &err) == PARE_OK)
+    fuzz_put("config.json", config, n_config);
+    fuzz_put("model.safetensors", file, n_file);
+    if (pare_hf_open(&m, fuzz_folder(), PARE_OPEN_NO_VOCAB, &err) == PARE_OK)
         read_all(&m);
     pare_model_close(&m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static bool ready;
     const uint8_t *end = memchr(data, 0, size), *header = end != NULL ? end + 1 : NULL;
     const uint8_t *body = header != NULL ? memchr(header, 0, (size_t)(data + size - header)) : NULL;
     if (body == NULL)
         return 0;
-    if (!ready) {
-        if (mkdtemp(dir) == NULL)
-            abort();
-        atexit(remove_folder);
-        ready = true;
-    }
     size_t n_header = (size_t)(body - header), n_data = (size_t)(data + size - body) - 1;
     uint8_t *file = malloc(8 + n_header + n_data);
     if (file == NULL)
