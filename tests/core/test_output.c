@@ -173,6 +173,9 @@ static void bytes_go_to_their_places(void **state)
     CHECK_OK(pare_output_write(out, large, LARGE, &err), &err);
     CHECK(pare_output_offset(out) == LARGE + 3);
     CHECK(pare_output_seek(out, UINT64_MAX, &err) == PARE_ERR_IO && pare_output_offset(out) == LARGE + 3);
+    CHECK_OK(pare_output_seek(out, 1, &err), &err); /* behind neither of the others */
+    CHECK_OK(pare_output_write(out, "b", 1, &err), &err);
+    CHECK_OK(pare_output_seek(out, 0, &err), &err);
     CHECK_OK(pare_output_commit(out, &err), &err);
     pare_output_close(out);
     size_t n;

@@ -155,6 +155,34 @@ static void pieces_are_the_whole(void **state)
     pare_set_threads(0);
 }
 
+/* Signs beside scales: all bits set are scales of -1. */
+static void signs_beside_scales(void **state)
+{
+    (void)state;
+    uint8_t ones[N_IN / 8];
+    pare_error err = {0};
+    parts *with_scales = make_parts(), *with_signs = make_parts();
+    float x[N_IN], y[N_IN];
+    memset(ones, 0xff, sizeof ones);
+    for (size_t i = 0; i < N_IN; i++)
+        memcpy(with_scales->suh + 2 * i, (const uint8_t[]){0x00, 0xbc}, 2);
+    with_signs->n = 1;
+    add_part(with_signs, "m.su", PARE_TYPE_I16, ones, 1, N_IN / 16, 0, 0);
+    add_part(with_signs, "m.svh", PARE_TYPE_F16, with_signs->svh, 1, N_OUT, 0, 0);
+    add_part(with_signs, "m.mul1", PARE_TYPE_I32, with_signs->mark, 0, 0, 0, 0);
+    CHECK_OK(open_parts(with_scales, &err), &err);
+    CHECK_OK(open_parts(with_signs, &err), &err);
+    const pare_tensor *a = pare_model_find(&with_scales->model, "m.weight"),
+                      *b = pare_model_find(&with_signs->model, "m.weight");
+    for (uint64_t row = 0; row < N_OUT; row += 61) {
+        CHECK_OK(pare_tensor_read(a, row, 1, x, &err), &err);
+        CHECK_OK(pare_tensor_read(b, row, 1, y, &err), &err);
+        assert_memory_equal(x, y, sizeof x);
+    }
+    close_parts(with_scales);
+    close_parts(with_signs);
+}
+
 /* ---- a model whose matrices are filled up ---- */
 
 static void models_are_cut(void **state)
@@ -255,8 +283,8 @@ static void refuses_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codebooks),      cmocka_unit_test(pieces_are_the_whole), cmocka_unit_test(models_are_cut),
-        cmocka_unit_test(refuses_shapes), cmocka_unit_test(refuses_parts),
+        cmocka_unit_test(codebooks),      cmocka_unit_test(pieces_are_the_whole), cmocka_unit_test(signs_beside_scales),
+        cmocka_unit_test(models_are_cut), cmocka_unit_test(refuses_shapes),       cmocka_unit_test(refuses_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

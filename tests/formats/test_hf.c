@@ -606,6 +606,72 @@ static void finds_the_weights_of_the_model_inside(void **state)
     pare_model_close(&raw);
 }
 
+static char told[1024];
+
+static void keep_warning(const char *text, void *user)
+{
+    (void)user;
+    snprintf(told, sizeof told, "%s", text);
+}
+
+/* config.json of the folder `plain` as that of a class that has sight, too, into dir. */
+static void wrap_config(const char *plain, const char *dir)
+{
+    json_t *text = json_load_file(at(plain, "config.json"), 0, NULL);
+    json_t *config = json_pack("{s:[s], s:s, s:o, s:{}}", "architectures", "Gemma4ForConditionalGeneration",
+                               "model_type", "gemma4", "text_config", text, "vision_config");
+    CHECK(config != NULL && json_dump_file(config, at(dir, "config.json"), 0) == 0);
+    json_decref(config);
+}
+
+/* Gemma 4 inside of its class with sight: other names, and tensors that are no part of it. */
+static void finds_gemma4_beside_its_sight(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[64];
+    pare_model raw, text, whole;
+    pare_error err = {0};
+    char folder[4200], names[256][128];
+    const char *list[256], *dir = fresh_path();
+    pare_tensor sight = {
+        .name = "model.vision_tower.patch", .type = PARE_TYPE_BF16, .n_dims = 2, .dim = {4, 8}, .data = zeros};
+    snprintf(folder, sizeof folder, "%s", source_path("tests/families/gemma4moe"));
+    CHECK_OK(pare_hf_open(&raw, folder, PARE_OPEN_RAW, &err), &err);
+    CHECK(raw.n_tensors < 255 && mkdir(dir, 0777) == 0);
+    CHECK_OK(pare_tensor_set_shape(&sight, "test", &err), &err);
+    CHECK_OK(pare_model_reserve_more(&raw, 1, &err), &err);
+    CHECK_OK(pare_model_add(&raw, &sight, NULL, &err), &err);
+    for (size_t i = 0; i < raw.n_tensors; i++) {
+        const char *name = raw.tensors[i].name;
+        bool inside = strncmp(name, "model.", 6) == 0 && strcmp(name, sight.name) != 0;
+        snprintf(names[i], sizeof names[i], "%s%s", inside ? "model.language_model." : "", name + (inside ? 6 : 0));
+        list[i] = names[i];
+    }
+    CHECK_OK(pare_safetensors_write(&raw, list, dir, 0, NULL, &err), &err);
+    wrap_config(folder, dir);
+    pare_set_warn_sink(keep_warning, NULL);
+    CHECK_OK(pare_hf_open(&text, folder, 0, &err), &err);
+    told[0] = '\0';
+    CHECK_OK(pare_hf_open(&whole, dir, PARE_OPEN_NO_VOCAB, &err), &err);
+    pare_set_warn_sink(NULL, NULL);
+    CHECK(strstr(told, ": 1 tensors of parts beside the language model") != NULL);
+    CHECK(whole.n_tensors == text.n_tensors && whole.arch == text.arch);
+    for (size_t i = 0; i < text.n_tensors; i++) {
+        const pare_tensor *a = &text.tensors[i], *b = pare_model_find(&whole, a->name);
+        CHECK(b != NULL && a->type == b->type && a->n_bytes == b->n_bytes);
+        uint8_t *x = check_malloc((size_t)a->n_bytes), *y = check_malloc((size_t)a->n_bytes);
+        CHECK_OK(pare_tensor_read(a, 0, a->n_rows, x, &err), &err);
+        CHECK_OK(pare_tensor_read(b, 0, b->n_rows, y, &err), &err);
+        assert_memory_equal(x, y, (size_t)a->n_bytes);
+        free(x);
+        free(y);
+    }
+    same_hparams(folder, dir, true);
+    pare_model_close(&raw);
+    pare_model_close(&text);
+    pare_model_close(&whole);
+}
+
 static void reads_the_numbers_of_experts(void **state)
 {
     (void)state;
@@ -898,6 +964,7 @@ int main(void)
         cmocka_unit_test(refuses_to_replace_its_input),
         cmocka_unit_test(mixtures_come_back_from_gguf),
         cmocka_unit_test(finds_the_weights_of_the_model_inside),
+        cmocka_unit_test(finds_gemma4_beside_its_sight),
         cmocka_unit_test(reads_the_numbers_of_experts),
         cmocka_unit_test(refuses_experts_that_do_not_fit),
         cmocka_unit_test(refuses_bad_configs),

@@ -63,6 +63,14 @@ static bool lists(const json_t *list, const char *name)
     return found;
 }
 
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, part)) != NULL; text++)
+        n++;
+    return n;
+}
+
 #define Q "model.layers.1.self_attn.q_proj"
 #define DOWN "model.layers.1.mlp.down_proj"
 
@@ -96,7 +104,8 @@ static void matrices_stay_floats(void **state)
         CHECK_OK(pack_demo(formats[i], 512, dir, false, &err), &err);
         CHECK(n_heard == 1 && strstr(heard, "12 of 14 matrices stay floats") != NULL);
         CHECK(strstr(heard, "'" Q ".weight'") != NULL && strstr(heard, "groups of 512") != NULL);
-        CHECK(strstr(heard, DOWN) == NULL && strstr(heard, ", ...; tensor '") != NULL); /* ten of them */
+        CHECK(strstr(heard, DOWN) == NULL && strstr(heard, ", ...; tensor '") != NULL);
+        CHECK(count_of(heard, "'model.layers.") == 10 + 1); /* ten of them, and one with the reason */
         json_t *settings = settings_of(dir);
         check_told(formats[i], settings);
         json_decref(settings);
@@ -173,11 +182,12 @@ static void united_matrices_stay_together(void **state)
     pare_error err = {0};
     pare_pack pack;
     pare_model hub;
-    const pare_pack_entry entries[] = {
-        entry_of("l.q.weight", 64, 64, 7, false), entry_of("l.o.weight", 64, 64, 0, false),
-        entry_of("l.k.weight", 20, 64, 7, false), entry_of("m.q.weight", 64, 64, 8, false),
-        entry_of("l.v.weight", 32, 64, 7, false)};
-    CHECK_OK(choose(entries, 5, &pack, &hub, &err), &err);
+    pare_pack_entry entries[] = {entry_of("l.q.weight", 64, 64, 7, false), entry_of("l.o.weight", 64, 64, 0, false),
+                                 entry_of("l.k.weight", 20, 64, 7, false), entry_of("m.q.weight", 64, 64, 8, false),
+                                 entry_of("l.v.weight", 32, 64, 7, false), entry_of("l.q.bias", 1, 64, 7, false)};
+    entries[5].kind = PARE_PACK_FLOATS; /* is a float in any case, which nobody is told */
+    CHECK_OK(choose(entries, 6, &pack, &hub, &err), &err);
+    CHECK(strcmp(pack.kept.data, "l.q\nl.k\nl.v\n") == 0);
     CHECK(pack.n_unfit == 3 && pack.n_packed == 2);
     CHECK(pare_model_find(&hub, "l.q.weight") != NULL && pare_model_find(&hub, "l.q.qweight") == NULL);
     CHECK(pare_model_find(&hub, "l.k.weight") != NULL && pare_model_find(&hub, "l.v.weight") != NULL);

@@ -123,7 +123,7 @@ static void delivers_all_to_each_taker(void **state)
 /* Where each tensor has come to, and the order of the slices. */
 typedef struct places {
     const pare_tensor *tensors;
-    uint64_t at[5];
+    uint64_t at[7];
     size_t n_slices, order[64];
 } places;
 
@@ -142,30 +142,34 @@ static pare_status take_in_turn(const pare_slice *slice, void *user, pare_error 
     return PARE_OK;
 }
 
-/* Tensors 1 and 2 share what they are read from; 3 and 4 too, but a slice has no room for a row of each. */
+/* Tensors 1 and 2 share what they are read from; 3 and 4 too, but a slice has no room for a row of each; 5 and 6 are
+ * alike and share nothing. */
 static void takes_in_turn_what_shares_memory(void **state)
 {
     (void)state;
     static const uint8_t a = 0, b = 0;
-    static const uint64_t shape[5][2] = {{3, 512}, {700, 512}, {700, 512}, {2, 100000}, {2, 100000}};
-    pare_tensor t[5] = {0};
+    static const uint64_t shape[7][2] = {{3, 512},    {700, 512}, {700, 512}, {2, 100000},
+                                         {2, 100000}, {700, 512}, {700, 512}};
+    pare_tensor t[7] = {0};
     pare_error err = {0};
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 7; i++) {
         t[i] = (pare_tensor){.name = "t", .type = PARE_TYPE_F16, .n_dims = 2, .dim = {shape[i][0], shape[i][1]}};
         CHECK_OK(pare_tensor_set_shape(&t[i], "test", &err), &err);
         t[i].read = read_rows;
-        t[i].shared = i < 3 ? &a : &b;
+        t[i].shared = i < 3 || i == 6 ? &a : &b;
     }
     for (int threads = 1; threads <= 8; threads *= 2) {
         places p = {.tensors = t};
         pare_set_threads(threads);
-        CHECK_OK(pare_stream_in_turn(t, 5, take_in_turn, &p, &err), &err);
-        CHECK(p.n_slices == 1 + 12 + 4 && p.order[0] == 0); /* 700 rows, 128 of each at a time */
+        CHECK_OK(pare_stream_in_turn(t, 7, take_in_turn, &p, &err), &err);
+        CHECK(p.n_slices == 1 + 12 + 4 + 6 && p.order[0] == 0); /* 700 rows, 128 of each at a time */
         for (size_t i = 0; i < 12; i++)
             CHECK(p.order[1 + i] == 1 + i % 2);
         for (size_t i = 0; i < 4; i++)
             CHECK(p.order[13 + i] == 3 + i / 2);
-        for (size_t i = 0; i < 5; i++)
+        for (size_t i = 0; i < 6; i++)
+            CHECK(p.order[17 + i] == 5 + i / 3);
+        for (size_t i = 0; i < 7; i++)
             CHECK(p.at[i] == t[i].n_bytes);
     }
     pare_set_threads(0);
