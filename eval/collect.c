@@ -20,7 +20,7 @@ typedef struct sums {
 typedef struct collector {
     const pare_model *m;
     pare_backend *b;
-    bool output_weight;
+    const pare_tensor *output;  /* the output matrix, where it is wanted */
     pare_gram_collector *grams; /* NULL: no second-order statistics */
     bool grams_only;            /* of the run in hand only grams are of interest */
     sums *list; /* [n] of room for each tensor of the model, in the order in which the pass meets them */
@@ -33,7 +33,16 @@ typedef struct collector {
 
 static bool wanted(const collector *c, const pare_tensor *w)
 {
-    return strncmp(w->name, "blk.", 4) == 0 || (c->output_weight && strcmp(w->name, "output.weight") == 0);
+    return strncmp(w->name, "blk.", 4) == 0 || w == c->output;
+}
+
+/* The matrix that makes the logits. An embedding that does so, too, has second-order statistics only. */
+static const pare_tensor *output_of(const pare_model *m, const pare_collect_options *options)
+{
+    const pare_tensor *w = pare_model_find(m, "output.weight");
+    if (w == NULL && options->full)
+        w = pare_model_find(m, "token_embd.weight");
+    return options->output_weight ? w : NULL;
 }
 
 /* Sums of w: two numbers a column of each matrix, no more than twice what the tensor has weights. */
@@ -156,7 +165,7 @@ static pare_status run_batch(collector *c, pare_forward *f, pare_windows *w, uin
 {
     *n = pare_windows_fill(w, first);
     pare_status st = pare_forward_run(f, w->batch, *n, w->n_ctx, err);
-    if (st == PARE_OK && c->output_weight)
+    if (st == PARE_OK && c->output != NULL)
         st = observe_output(c, f, err);
     return st == PARE_OK ? check_batch(c, err) : st;
 }
@@ -253,7 +262,7 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
                          int64_t bos, const pare_collect_options *options, pare_collect_fn each, void *user,
                          pare_error *err)
 {
-    collector c = {.m = m, .b = b, .output_weight = options->output_weight};
+    collector c = {.m = m, .b = b, .output = output_of(m, options)};
     const pare_window_plan plan = {
         .n_ctx = options->n_ctx, .n_chunks = options->n_chunks, .batch_tokens = b->batch_tokens};
     teller t = {.each = each, .user = user, .n_runs = 1};

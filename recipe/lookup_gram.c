@@ -126,6 +126,38 @@ static pare_status add_readers(work *w, pare_error *err)
     return st;
 }
 
+/* The mean square of the table's elements. */
+static pare_status mean_square(work *w, const pare_tensor *t, double *out, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    *out = 0;
+    for (uint64_t row = 0; row < t->n_rows && st == PARE_OK; row++) {
+        double sum = 0;
+        st = pare_tensor_read_f32(t, row, 1, w->row, err);
+        for (size_t i = 0; i < w->n; i++)
+            sum += (double)w->row[i] * (double)w->row[i];
+        *out += sum / (double)w->n / (double)t->n_rows;
+    }
+    pare_tensor_release(t, 0, t->n_rows);
+    return st;
+}
+
+/* A table that makes the logits, too: an error changes one of them by e h. Both costs are half the mean square of what
+ * changes: of logits here, of parts of what the readers say there, where a norm has made the row's size one. */
+static pare_status add_output(work *w, const pare_tensor *t, const pare_gram *g, pare_error *err)
+{
+    const pare_hparams *hp = &w->m->hp;
+    const uint8_t *at = g->lower;
+    double mean = 0, scale = hp->logit_scale != 0 ? (double)hp->logit_scale : 1;
+    scale /= hp->logit_divisor != 0 ? (double)hp->logit_divisor : 1;
+    pare_status st = mean_square(w, t, &mean, err);
+    double factor = mean * scale * scale / g->count;
+    for (size_t i = 0; i < w->n && st == PARE_OK; i++)
+        for (size_t j = 0; j <= i; j++, at += 4)
+            w->all[i * w->n + j] += factor * (double)pare_load_f32le(at);
+    return st;
+}
+
 static pare_status deliver(const work *w, pare_gram *out, pare_error *err)
 {
     uint64_t bytes = 0;
@@ -142,7 +174,7 @@ static pare_status deliver(const work *w, pare_gram *out, pare_error *err)
 static bool is_plain(const pare_model *m, const pare_tensor *t)
 {
     return t != NULL && m->arch != NULL && t->row_len == m->hp.n_embd && pare_tensor_matrices(t) == 1 &&
-           pare_model_find(m, "token_embd_norm.weight") == NULL && pare_model_find(m, "output.weight") != NULL;
+           pare_model_find(m, "token_embd_norm.weight") == NULL;
 }
 
 pare_status pare_lookup_gram_open(pare_gram *out, bool *found, const pare_model *m, const pare_imatrix *im,
@@ -153,7 +185,9 @@ pare_status pare_lookup_gram_open(pare_gram *out, bool *found, const pare_model 
     size_t squares = 0, bytes = 0;
     *out = (pare_gram){.name = "token_embd.weight", .count = 1};
     *found = false;
-    if (!is_plain(m, t) || im->grams.n == 0)
+    const pare_gram *output = pare_grams_find(&im->grams, out->name);
+    bool tied = pare_model_find(m, "output.weight") == NULL;
+    if (!is_plain(m, t) || im->grams.n == 0 || (tied && (output == NULL || output->n_columns != t->row_len)))
         return PARE_OK;
     w.n = (size_t)t->row_len;
     w.centred = m->arch->wiring.norm == PARE_NORM_LAYER;
@@ -171,6 +205,8 @@ pare_status pare_lookup_gram_open(pare_gram *out, bool *found, const pare_model 
     w.gain = w.row + w.n;
     memset(w.all, 0, w.n * w.n * sizeof *w.all);
     pare_status st = add_readers(&w, err);
+    if (st == PARE_OK && w.found && tied)
+        st = add_output(&w, t, output, err);
     if (st == PARE_OK && w.found)
         st = deliver(&w, out, err);
     pare_scratch_free(memory, bytes);

@@ -30,9 +30,10 @@ typedef struct refinement {
 /* The statistics that the tensor can be encoded with; NULL: none. */
 static const pare_gram *gram_of(const refinement *r, const pare_tensor *t)
 {
-    const pare_gram *g = pare_derive_takes_feedback(t) ? pare_grams_find(&r->im->grams, t->name) : NULL;
-    if (g == NULL && r->lookup.lower != NULL && pare_derive_takes_feedback(t) && strcmp(t->name, r->lookup.name) == 0)
-        g = &r->lookup;
+    bool lookup = strcmp(t->name, "token_embd.weight") == 0;
+    const pare_gram *g = lookup ? &r->lookup : pare_grams_find(&r->im->grams, t->name);
+    if (!pare_derive_takes_feedback(t) || (lookup && r->lookup.lower == NULL))
+        g = NULL;
     return g != NULL && g->n_columns == t->row_len ? g : NULL;
 }
 

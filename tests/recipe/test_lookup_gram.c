@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const readers[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"};
 
@@ -112,7 +113,63 @@ static void follows_the_readers(void **state)
     pare_model_close(&m);
 }
 
-/* Nothing is made without statistics, nor of a table that is the output matrix, too. */
+/* The model's output matrix gets another name: its embedding has to do for it. */
+static void tie(pare_model *m)
+{
+    pare_error err = {0};
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (pare_model_find(m, "output.weight") == &m->tensors[i])
+            m->tensors[i].name = "other.weight";
+    pare_index_close(&m->by_name);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        CHECK_OK(pare_index_add(&m->by_name, (pare_str){m->tensors[i].name, strlen(m->tensors[i].name)}, (int64_t)i,
+                                NULL, &err),
+                 &err);
+}
+
+/* With inputs of the output matrix that are 3 in the mean square and do not go together, and logits that are halved,
+ * the diagonal grows by 3/4 of the table's mean square and nothing else changes. */
+static void counts_the_output(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_error err = {0};
+    pare_imatrix im;
+    pare_gram alone, tied;
+    bool found;
+    uint8_t *at = NULL;
+    double mean = 0;
+    CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
+    size_t n = m.hp.n_embd;
+    float *row = check_malloc(n * sizeof *row);
+    const pare_tensor *t = pare_model_find(&m, "token_embd.weight");
+    for (uint64_t r = 0; r < t->n_rows; r++) {
+        CHECK_OK(pare_tensor_read_f32(t, r, 1, row, &err), &err);
+        for (size_t i = 0; i < n; i++)
+            mean += (double)row[i] * (double)row[i] / (double)(n * t->n_rows);
+    }
+    make_statistics(&im, n);
+    CHECK_OK(pare_lookup_gram_open(&alone, &found, &m, &im, &err), &err);
+    CHECK_OK(pare_grams_add(&im.grams, "token_embd.weight", n, 10, NULL, &at, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        pare_store_f32le(at + 4 * (i * (i + 1) / 2 + i), 30);
+    tie(&m);
+    m.hp.logit_scale = 0.5f;
+    CHECK_OK(pare_lookup_gram_open(&tied, &found, &m, &im, &err), &err);
+    CHECK(found);
+    for (size_t i = 0, k = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++, k++) {
+            double more = (double)pare_load_f32le(tied.lower + 4 * k) - (double)pare_load_f32le(alone.lower + 4 * k);
+            CHECK(fabs(more - (i == j ? 0.75 * mean : 0)) <= 1e-5 * mean);
+        }
+    pare_lookup_gram_close(&alone);
+    pare_lookup_gram_close(&tied);
+    pare_imatrix_close(&im);
+    pare_model_close(&m);
+    free(row);
+}
+
+/* Nothing is made without statistics: of the readers, or of a table that is the output matrix, too, as such. */
 static void says_when_it_cannot(void **state)
 {
     (void)state;
@@ -125,14 +182,7 @@ static void says_when_it_cannot(void **state)
     CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
     CHECK(!found && g.lower == NULL);
     make_statistics(&im, m.hp.n_embd);
-    for (size_t i = 0; i < m.n_tensors; i++)
-        if (pare_model_find(&m, "output.weight") == &m.tensors[i])
-            m.tensors[i].name = "other.weight";
-    pare_index_close(&m.by_name);
-    for (size_t i = 0; i < m.n_tensors; i++)
-        CHECK_OK(pare_index_add(&m.by_name, (pare_str){m.tensors[i].name, __builtin_strlen(m.tensors[i].name)},
-                                (int64_t)i, NULL, &err),
-                 &err);
+    tie(&m);
     found = true;
     CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
     CHECK(!found && g.lower == NULL);
@@ -142,6 +192,7 @@ static void says_when_it_cannot(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(follows_the_readers), cmocka_unit_test(says_when_it_cannot)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(follows_the_readers), cmocka_unit_test(counts_the_output),
+                                       cmocka_unit_test(says_when_it_cannot)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
