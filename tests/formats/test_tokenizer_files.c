@@ -577,6 +577,32 @@ static void refuses_broken_folders(void **state)
     json_decref(folders);
 }
 
+/* Special tokens of the class that are no pieces need a row; what an old file says of them counts where there is no
+ * newer one. */
+static void special_tokens_need_rows(void **state)
+{
+    (void)state;
+    const char *dir = folder("rows");
+    pare_vocab v;
+    bool found = false;
+    put_file(dir, "vocab.json", "{\"a\": 0, \"b\": 1}");
+    put_file(dir, "merges.txt", "#version: 0.2\n");
+    put_file(dir, "special_tokens_map.json", "{\"bos_token\": \"b\"}");
+    put_file(dir, "tokenizer_config.json",
+             "{\"tokenizer_class\": \"GPT2Tokenizer\", \"bos_token\": \"a\", \"eos_token\": \"a\"}");
+    for (uint32_t rows = 2; rows < 4; rows++) {
+        CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, rows, &found, &err), &err);
+        CHECK(found && v.n_tokens == rows && v.bos == 1 && v.eos == 0);
+        CHECK(rows == 2 || pare_str_equal(v.tokens[2], "<|endoftext|>")); /* unk_token of the class */
+        pare_vocab_close(&v);
+    }
+    put_file(dir, "tokenizer_config.json",
+             "{\"tokenizer_class\": \"GPT2Tokenizer\", \"bos_token\": \"a\", \"added_tokens_decoder\": {}}");
+    CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, 3, &found, &err), &err);
+    CHECK(found && v.bos == 0);
+    pare_vocab_close(&v);
+}
+
 /* A piece's cuts are as many texts as it has bytes, each as long as it. */
 static void refuses_pieces_of_many_cuts(void **state)
 {
@@ -600,15 +626,16 @@ static void refuses_pieces_of_many_cuts(void **state)
 static void orders_merges_by_rank(void **state)
 {
     (void)state;
-    static const char *const want[] = {"a a", "a b", "aa b", "a ab"};
+    static const char *const want[] = {"a a", "a b", "aa b", "a ab", "b c", "a bc", "ab c"};
     pare_vocab v;
     bool found = false;
     const char *dir = folder("ranks");
-    put_file(dir, "tiktoken.model", "YWE= 0\nYQ== 1\nYg== 2\nYWI= 3\nYWFi 4\n");
+    put_file(dir, "tiktoken.model", "YWE= 0\nYQ== 1\nYg== 2\nYWI= 3\nYWFi 4\nYw== 5\nYmM= 6\nYWJj 7\n");
     put_file(dir, "tokenizer_config.json", "{\"tokenizer_class\":\"TikTokenTokenizer\"}");
-    CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, 7, &found, &err), &err);
+    CHECK_OK(pare_tokenizer_files_read(&v, dir, NULL, 300, &found, &err), &err); /* 258 special tokens are named */
     CHECK(found && pare_str_equal(v.pre, "kimi-k2") && v.n_merges == sizeof want / sizeof *want);
-    CHECK(pare_str_equal(v.tokens[4], "aab") && pare_str_equal(v.tokens[6], "<|reserved_token_6|>"));
+    CHECK(pare_str_equal(v.tokens[4], "aab") && pare_str_equal(v.tokens[8], "<|reserved_token_8|>"));
+    CHECK(pare_str_equal(v.tokens[265], "<|reserved_token_265|>") && pare_str_equal(v.tokens[266], "[PAD266]"));
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         CHECK(pare_str_equal(v.merges[i], want[i]));
     pare_vocab_close(&v);
@@ -667,6 +694,7 @@ int main(void)
         cmocka_unit_test(refuses_hostile_documents),
         cmocka_unit_test(takes_huge_model_max_length),
         cmocka_unit_test(refuses_broken_folders),
+        cmocka_unit_test(special_tokens_need_rows),
         cmocka_unit_test(refuses_pieces_of_many_cuts),
         cmocka_unit_test(orders_merges_by_rank),
         cmocka_unit_test(needs_no_tokenizer_json),
