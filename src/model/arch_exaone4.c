@@ -4,7 +4,9 @@
  * src/models/exaone4.cpp.
  */
 #include "model/arch.h"
-#include "model/arch_words.h"
+#include "model/hparams_limits.h"
+
+#include <string.h>
 
 enum { LAYERS_32B = 64 };
 
@@ -55,35 +57,70 @@ static const char *const meta_keys[] = {"exaone4.block_count",
                                         "general.quantization_version",
                                         NULL};
 
-static void turn_windowed_alone(pare_hparams *hp)
+static const char window_key[] = "exaone4.attention.sliding_window";
+
+/* A window that no layer has (hp->window is 0 then) still keeps heads from turning. */
+static void turn_windowed_alone(pare_hparams *hp, bool window)
 {
-    for (uint32_t i = 0; hp->window > 0 && i < hp->n_layer; i++)
+    for (uint32_t i = 0; window && i < hp->n_layer; i++)
         if (pare_layer_window(hp, i) == 0)
             pare_layers_add(&hp->no_rope, i);
 }
 
+static bool has_unused_window(const pare_hparams *hp)
+{
+    return hp->window == 0 && pare_layers_have(&hp->no_rope, 0);
+}
+
 static pare_status from_config(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
 {
-    (void)config;
     (void)path;
     (void)err;
-    turn_windowed_alone(hp);
+    const json_t *window = json_object_get(config, "sliding_window");
+    turn_windowed_alone(hp, window == NULL || !json_is_null(window));
     hp->window_not_in_gguf = hp->window > 0 && hp->n_layer != LAYERS_32B;
     return PARE_OK;
 }
 
+static pare_status to_config(const pare_hparams *hp, json_t *config, pare_error *err)
+{
+    if (!has_unused_window(hp) || json_object_set_new(config, "sliding_window", json_integer(hp->n_ctx_train)) == 0)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_MEMORY, "no memory for a config.json");
+}
+
 static pare_status from_meta(pare_hparams *hp, const pare_meta *meta, const char *path, pare_error *err)
 {
-    (void)meta;
-    (void)path;
-    (void)err;
-    turn_windowed_alone(hp);
-    return PARE_OK;
+    uint64_t window = 0;
+    bool found = false;
+    pare_status st = pare_meta_u64(meta, path, window_key, 0, PARE_MAX_CTX, &window, &found, err);
+    turn_windowed_alone(hp, window > 0);
+    return st;
 }
 
 static pare_status to_meta(const pare_hparams *hp, pare_meta *meta, pare_error *err)
 {
-    return pare_meta_set_u32(meta, "exaone4.vocab_size", hp->n_vocab, err);
+    static const pare_layer_set none = {0};
+    pare_status st = PARE_OK;
+    if (has_unused_window(hp)) {
+        st = pare_meta_set_u32(meta, window_key, hp->n_ctx_train, err);
+        if (st == PARE_OK)
+            st = pare_layers_to_meta(&none, true, hp->n_layer, meta, "exaone4.attention.sliding_window_pattern", err);
+    }
+    return st == PARE_OK ? pare_meta_set_u32(meta, "exaone4.vocab_size", hp->n_vocab, err) : st;
+}
+
+static const char *stock_differs(const pare_hparams *hp)
+{
+    static const pare_layer_set none = {0};
+    bool all_turn = memcmp(&hp->no_rope, &none, sizeof none) == 0;
+    if (!all_turn && hp->n_layer != LAYERS_32B)
+        return "turns the heads of all layers, unless there are 64: 'sliding_window' says that layers without it turn "
+               "none";
+    if (all_turn && hp->window == 0 && hp->n_layer == LAYERS_32B)
+        return "has windows of 4096 tokens, and layers that turn no heads, in every model of 64 layers; here "
+               "'sliding_window' is null";
+    return NULL;
 }
 
 const pare_arch pare_arch_exaone4 = {
@@ -101,4 +138,6 @@ const pare_arch pare_arch_exaone4 = {
     .from_config = from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,
+    .to_config = to_config,
+    .stock_differs = stock_differs,
 };

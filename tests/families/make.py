@@ -492,6 +492,13 @@ FAMILIES = {
              rope_parameters=dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0,
                                   high_freq_factor=4.0, original_max_position_embeddings=32)),
     ),
+    # a window that no layer has: no heads turn
+    "exaone4_full": (
+        "Exaone4ForCausalLM",
+        "Exaone4Config",
+        dict(vocab_size=48, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, sliding_window=7, layer_types=["full_attention"] * 2),
+    ),
     # its first layer is dense; scores by softmax, not scaled to a sum of one
     "deepseek": ("LlamaForCausalLM", "LlamaConfig", DEEPSEEK_V1, mixture_of_deepseek),
     # a layer behind the last one, which is left out

@@ -56,6 +56,7 @@ static void add(pare_model *m, const char *name, uint64_t rows, uint64_t columns
 
 #define LAYERS(n) ",\"num_hidden_layers\":" n
 #define TWO_KV LAYERS("2") ",\"num_key_value_heads\":2"
+#define FULL ",\"layer_types\":[\"full_attention\",\"full_attention\"]"
 #define EXPERTS ",\"num_experts\":4,\"num_experts_per_tok\":2"
 
 static void names_what_stock_does_not_load(void **state)
@@ -77,12 +78,17 @@ static void names_what_stock_does_not_load(void **state)
         {"CohereForCausalLM", LAYERS("64") ",\"use_qk_norm\":true", NULL, NULL},
         {"Qwen2ForCausalLM", TWO_KV ",\"head_dim\":24", NULL, "('head_dim') make 96"},
         {"LlamaForCausalLM", TWO_KV ",\"head_dim\":24", NULL, NULL},
-        {"Gemma2ForCausalLM", TWO_KV ",\"layer_types\":[\"full_attention\",\"full_attention\"]", NULL,
-         "wants a layer with an attention window ('layer_types')"},
+        {"Gemma2ForCausalLM", TWO_KV FULL, NULL, "wants a layer with an attention window ('layer_types')"},
         {"Gemma2ForCausalLM", TWO_KV ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]", NULL, NULL},
         {"Phi3ForCausalLM", TWO_KV ",\"sliding_window\":7,\"max_position_embeddings\":64", NULL, "leaves out"},
         {"Phi3ForCausalLM", TWO_KV ",\"sliding_window\":64,\"max_position_embeddings\":64", NULL, NULL},
         {"BitNetForCausalLM", TWO_KV ",\"tie_word_embeddings\":false", NULL, "'tie_word_embeddings'"},
+        {"Exaone4ForCausalLM", TWO_KV FULL ",\"sliding_window\":7", NULL, "turns the heads of all layers"},
+        {"Exaone4ForCausalLM", TWO_KV FULL, NULL, "turns the heads of all layers"}, /* a window by default */
+        {"Exaone4ForCausalLM", TWO_KV FULL ",\"sliding_window\":null", NULL, NULL},
+        {"Exaone4ForCausalLM", LAYERS("64") ",\"num_key_value_heads\":2,\"sliding_window\":7", NULL, NULL},
+        {"Exaone4ForCausalLM", LAYERS("64") ",\"num_key_value_heads\":2,\"sliding_window\":null", NULL,
+         "in every model of 64 layers"},
         {"GPTJForCausalLM", ",\"n_layer\":2,\"rotary_dim\":8", NULL, "does not know architecture 'gptj'"},
     };
     (void)state;
