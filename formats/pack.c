@@ -154,6 +154,7 @@ static pare_status add_entry(pare_pack *pack, pare_model *hub, const pare_pack_e
 pare_status pare_pack_all(pare_pack *pack, pare_model *hub, pare_type type, pare_error *err)
 {
     pare_error why = {0};
+    pack->type = type;
     pare_status st = find_unfit(pack, &why);
     if (st == PARE_ERR_RANGE)
         return pare_fail(err, st, "%s; readers take the matrices of experts all packed or all as floats", why.text);
@@ -168,7 +169,20 @@ pare_status pare_pack_all(pare_pack *pack, pare_model *hub, pare_type type, pare
     return st;
 }
 
-pare_status pare_pack_tell(const pare_pack *pack, const char *path, pare_error *err)
+static pare_status tell_of_experts(const pare_pack *pack, const char *path, pare_error *err)
+{
+    bool asks = pack->format != NULL && pack->format->experts_differ != NULL;
+    for (size_t i = 0; asks && i < pack->n_entries; i++) {
+        const pare_pack_entry *e = &pack->entries[i];
+        bool expert = e->of_experts && e->kind == PARE_PACK_MATRIX;
+        const char *rest = expert ? pack->format->experts_differ(pack, &e->tensor) : NULL;
+        if (rest != NULL)
+            return pare_warn(err, "%s: '%s' and other experts: %s", path, e->tensor.name, rest);
+    }
+    return PARE_OK;
+}
+
+static pare_status tell_of_floats(const pare_pack *pack, const char *path, pare_error *err)
 {
     pare_buf names = {0};
     pare_error why = {0};
@@ -190,6 +204,12 @@ pare_status pare_pack_tell(const pare_pack *pack, const char *path, pare_error *
                        (int)names.len, (const char *)names.data, n > MAX_NAMED ? ", ..." : "", why.text);
     pare_buf_close(&names);
     return st;
+}
+
+pare_status pare_pack_tell(const pare_pack *pack, const char *path, pare_error *err)
+{
+    pare_status st = tell_of_floats(pack, path, err);
+    return st == PARE_OK ? tell_of_experts(pack, path, err) : st;
 }
 
 pare_status pare_pack_add(pare_model *hub, const pare_tensor *t, const char *module, const char *end, pare_error *err)

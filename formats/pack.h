@@ -43,6 +43,7 @@ typedef struct pare_pack {
     pare_buf kept, packed;                 /* modules of the layers that stay floats, and the others: one a line */
     size_t n_packed, n_unfit;
     uint64_t united; /* of the matrix that is being added */
+    pare_type type;  /* of what stays floats */
     pare_pack_entry *entries;
     size_t n_entries, cap_entries;
 } pare_pack;
@@ -69,6 +70,10 @@ typedef struct pare_pack_format {
     /* Everything is added. NULL: nothing is left to do. */
     pare_status (*finish)(pare_model *hub, pare_error *err);
 
+    /* What transformers makes otherwise of a packed matrix of an expert, for a warning: the rest of a sentence. The
+     * hook may be NULL, as what it returns: nothing. */
+    const char *(*experts_differ)(const pare_pack *pack, const pare_tensor *weight);
+
     /* A new object for quantization_config. NULL: no memory. */
     json_t *(*settings)(const pare_pack *pack);
 } pare_pack_format;
@@ -85,7 +90,7 @@ pare_status pare_pack_note(pare_pack *pack, const pare_pack_entry *entry, pare_e
  * floats; PARE_ERR_MEMORY. */
 pare_status pare_pack_all(pare_pack *pack, pare_model *hub, pare_type type, pare_error *err);
 
-/* Warn of the matrices that stay floats since the options do not divide them. */
+/* Warn of the matrices that stay floats since the options do not divide them, and of experts_differ. */
 pare_status pare_pack_tell(const pare_pack *pack, const char *path, pare_error *err);
 
 void pare_pack_close(pare_pack *pack);

@@ -3,6 +3,7 @@
 #include "formats/pack_compressed.h"
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/half.h"
 #include "core/scratch.h"
 #include "quant/path_table.h"
 
@@ -82,6 +83,13 @@ static void put_scales(const making *m, const fitted *f, uint8_t *dst, size_t ro
         pare_store_u16le(dst + 2 * i, f->groups[i].d);
 }
 
+static void put_wide_scales(const making *m, const fitted *f, uint8_t *dst, size_t row_bytes)
+{
+    (void)m;
+    for (size_t i = 0; i < row_bytes / 4; i++)
+        pare_store_u32le(dst + 4 * i, pare_f32_to_bits(pare_f16_to_f32(f->groups[i].d)));
+}
+
 static pare_status read_rows(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst,
                              void (*put)(const making *m, const fitted *f, uint8_t *dst, size_t row_bytes),
                              pare_error *err)
@@ -110,7 +118,7 @@ static pare_status read_codes(const pare_tensor *t, uint64_t row, uint64_t n_row
 
 static pare_status read_scales(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
-    return read_rows(t, row, n_rows, dst, put_scales, err);
+    return read_rows(t, row, n_rows, dst, t->type == PARE_TYPE_F32 ? put_wide_scales : put_scales, err);
 }
 
 /* Words that hold the zero points of 32 / bits rows, one below the other. */
@@ -201,10 +209,11 @@ static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor
                   .group = group,
                   .shape = {(int)bits, symmetric ? middle : 0, symmetric ? middle : 2 * middle - 1}};
     uint64_t groups = weight->row_len / group;
+    pare_type scale = pack->type == PARE_TYPE_F32 ? PARE_TYPE_F32 : PARE_TYPE_F16; /* readers round products to it */
     pare_status st =
         add_part(hub, m, module, ".weight_packed", read_codes, PARE_TYPE_I32, out, weight->row_len / per_word, err);
     if (st == PARE_OK)
-        st = add_part(hub, m, module, ".weight_scale", read_scales, PARE_TYPE_F16, out, groups, err);
+        st = add_part(hub, m, module, ".weight_scale", read_scales, scale, out, groups, err);
     if (st == PARE_OK && !symmetric)
         st = add_part(hub, m, module, ".weight_zero_point", read_zeros, PARE_TYPE_I32, (out + per_word - 1) / per_word,
                       groups, err);
@@ -219,10 +228,20 @@ json_t *pare_compressed_settings(const pare_pack *pack, const char *format, json
         json_decref(kept);
         return NULL;
     }
-    return json_pack("{s:s, s:s, s:s, s:n, s:o, s:{s:{s:[s], s:s, s:o, s:n, s:n}}}", "quant_method",
-                     "compressed-tensors", "format", format, "quantization_status", "compressed", "kv_cache_scheme",
-                     "ignore", kept, "config_groups", "group_0", "targets", "Linear", "format", format, "weights",
-                     weights, "input_activations", "output_activations");
+    /* dequantize: transformers decodes while loading, into any type and with zero points; else it does neither. */
+    return json_pack("{s:s, s:s, s:s, s:b, s:n, s:o, s:{s:{s:[s], s:s, s:o, s:n, s:n}}}", "quant_method",
+                     "compressed-tensors", "format", format, "quantization_status", "compressed", "dequantize", 1,
+                     "kv_cache_scheme", "ignore", kept, "config_groups", "group_0", "targets", "Linear", "format",
+                     format, "weights", weights, "input_activations", "output_activations");
+}
+
+/* As nvfp4_experts_differ in pack_floats.c. */
+static const char *experts_differ(const pare_pack *pack, const pare_tensor *weight)
+{
+    (void)weight;
+    return pack->options.symmetric > 0 ? NULL
+                                       : "transformers (up to 5.23) does not load experts with zero points, whoever "
+                                         "wrote them; '--symmetric yes' has none";
 }
 
 static json_t *settings(const pare_pack *pack)
@@ -241,4 +260,5 @@ const pare_pack_format pare_pack_compressed = {.name = "compressed-tensors",
                                                .check = check,
                                                .fits = fits,
                                                .add = add,
+                                               .experts_differ = experts_differ,
                                                .settings = settings};

@@ -7,8 +7,17 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A peak gets level 6 under this scale: a half more, and level 4, is still below 448, the largest that E4M3 has. */
+/* A peak gets level 6 under this scale or one up to a half below: a half more, and level 4, is still below 448, the
+ * largest that E4M3 has. */
 enum { PEAK_SCALE = 256 };
+
+/* The power of two that is v or next above. With it level times scale times factor has 6 significant bits, which no
+ * reader rounds, in whatever float it computes. */
+static float power_above(float v)
+{
+    int e;
+    return frexpf(v, &e) > 0.5f ? ldexpf(1, e) : v;
+}
 
 float pare_pack_reciprocal(float v)
 {
@@ -53,7 +62,7 @@ pare_status pare_pack_factor_find(pare_pack_factor *f, float *factor, pare_error
         for (const pare_pack_factor *one = first; one != NULL && st == PARE_OK; one = one->next)
             st = find_peak(one->weight, &peak, err);
         float least = peak / (6 * PEAK_SCALE);
-        first->factor = least >= FLT_MIN && isfinite(least) ? 1.0f / pare_pack_reciprocal(least) : 1;
+        first->factor = least >= FLT_MIN && isfinite(least) ? power_above(least) : 1;
         first->known = st == PARE_OK;
     }
     *factor = first->factor;

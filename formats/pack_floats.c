@@ -338,6 +338,18 @@ static json_t *nvfp4_settings(const pare_pack *pack)
     return fp4_settings(pack, "nvfp4-pack-quantized", "tensor_group", NVFP4_SUB, "torch.float8_e4m3fn");
 }
 
+/* transformers 5.23 integrations/compressed_tensors.py, with compressed-tensors 0.20 (docs/formats/PACKED.md). A factor
+ * of 1 may be left out. */
+static const char *nvfp4_experts_differ(const pare_pack *pack, const pare_tensor *weight)
+{
+    (void)pack;
+    if (weight->type == PARE_TYPE_NVFP4 && (weight->factor == NULL || *weight->factor == 1))
+        return NULL;
+    return "transformers (up to 5.23) leaves out 'weight_global_scale' of experts, whoever wrote it, and computes "
+           "something else; vLLM reads it; both read mxfp4, fp8, compressed-tensors, and the blocks without such a "
+           "scale that 'quantize -t nvfp4' makes";
+}
+
 static json_t *mxfp4_settings(const pare_pack *pack)
 {
     return fp4_settings(pack, "mxfp4-pack-quantized", "group", (int)pare_type_get(PARE_TYPE_MXFP4)->block_len,
@@ -352,6 +364,7 @@ const pare_pack_format pare_pack_nvfp4 = {.name = "nvfp4",
                                           .fits = fits_nvfp4,
                                           .add = add_nvfp4,
                                           .finish = share_factors,
+                                          .experts_differ = nvfp4_experts_differ,
                                           .settings = nvfp4_settings};
 const pare_pack_format pare_pack_mxfp4 = {.name = "mxfp4",
                                           .dtype = PARE_TYPE_NONE,

@@ -27,7 +27,8 @@ except ImportError as e:
     sys.exit(0)
 
 
-def logits_of(folder, tokens):
+def logits_of(folder, tokens, cast=False):
+    """cast: the matrices that the loader left in another type, too, become float32."""
     config = transformers.AutoConfig.from_pretrained(folder)
     model = getattr(transformers, config.architectures[0])
     with contextlib.redirect_stderr(io.StringIO()):
@@ -37,6 +38,7 @@ def logits_of(folder, tokens):
     problems = {k: sorted(v) for k, v in info.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if all(name.startswith("pooler.") for name in problems.get("missing_keys", [])):  # no part of the states
         problems.pop("missing_keys", None)
+    model = model.float() if cast else model
     with torch.no_grad():
         rows = [model(torch.tensor(row[None].astype(numpy.int64)), use_cache=False) for row in tokens]
     encoder = not hasattr(rows[0], "logits")  # its states are compared
@@ -87,4 +89,5 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
