@@ -20,6 +20,8 @@ enum {
     LAYER_EMBD = 256
 }; /* of the published models, which stock's runtime has built in */
 
+static const float CUT_DEVIATIONS = 1.6448536f; /* above the mean: 0.95 of a normal distribution lies below; also */
+
 #define ABSENT                                                                                                         \
     .absent = {.n_vocab = 262400,                                                                                      \
                .n_head = 8,                                                                                            \
@@ -330,9 +332,10 @@ static const char *stock_differs(const pare_hparams *hp)
         return "computes something else: it takes 20 layers with keys of their own ('num_kv_shared_layers')";
     while (n_sparse < hp->n_layer && pare_layers_have(&hp->sparse, n_sparse))
         n_sparse++;
-    return n_sparse == SPARSE_LAYERS
-               ? NULL
-               : "computes something else: it cuts the gates of the first 10 layers ('activation_sparsity_pattern')";
+    if (n_sparse != SPARSE_LAYERS || fabsf(hp->ffn_sparsity - CUT_DEVIATIONS) > 1e-4f)
+        return "computes something else: it cuts 0.95 of the gates of the first 10 layers "
+               "('activation_sparsity_pattern')";
+    return NULL;
 }
 
 const pare_arch pare_arch_gemma3n = {

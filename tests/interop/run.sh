@@ -29,6 +29,7 @@ fi
 python=${PARE_TRANSFORMERS_PYTHON:-$venv/bin/python}
 if "$python" -c 'import torch, transformers' 2>/dev/null; then
     "$python" tests/interop/transformers_check.py "$pare" tests/families/*/ "${PARE_SHARED:-../shared}"/oracle/models/*/
+    "$python" tests/interop/transformers_packed_check.py "$pare" tests/data/demo "${PARE_SHARED:-../shared}"/oracle/models/{qwen3_moe,mixtral}
 else
     echo "SKIP folders in transformers: torch and transformers are not installed (PARE_TRANSFORMERS_PYTHON)"
 fi

@@ -57,6 +57,10 @@ static void add(pare_model *m, const char *name, uint64_t rows, uint64_t columns
 #define LAYERS(n) ",\"num_hidden_layers\":" n
 #define TWO_KV LAYERS("2") ",\"num_key_value_heads\":2"
 #define FULL ",\"layer_types\":[\"full_attention\",\"full_attention\"]"
+#define TEN(x) x "," x "," x "," x "," x "," x "," x "," x "," x "," x
+#define GEMMA3N(part)                                                                                                  \
+    LAYERS("20")                                                                                                       \
+    ",\"num_key_value_heads\":2,\"num_kv_shared_layers\":0,\"activation_sparsity_pattern\":[" TEN(part) "," TEN("0") "]"
 #define EXPERTS ",\"num_experts\":4,\"num_experts_per_tok\":2"
 
 static void names_what_stock_does_not_load(void **state)
@@ -83,6 +87,8 @@ static void names_what_stock_does_not_load(void **state)
         {"Phi3ForCausalLM", TWO_KV ",\"sliding_window\":7,\"max_position_embeddings\":64", NULL, "leaves out"},
         {"Phi3ForCausalLM", TWO_KV ",\"sliding_window\":64,\"max_position_embeddings\":64", NULL, NULL},
         {"BitNetForCausalLM", TWO_KV ",\"tie_word_embeddings\":false", NULL, "'tie_word_embeddings'"},
+        {"Gemma3nForCausalLM", GEMMA3N("0.95"), NULL, NULL},
+        {"Gemma3nForCausalLM", GEMMA3N("0.9"), NULL, "cuts 0.95 of the gates"},
         {"Exaone4ForCausalLM", TWO_KV FULL ",\"sliding_window\":7", NULL, "turns the heads of all layers"},
         {"Exaone4ForCausalLM", TWO_KV FULL, NULL, "turns the heads of all layers"}, /* a window by default */
         {"Exaone4ForCausalLM", TWO_KV FULL ",\"sliding_window\":null", NULL, NULL},
