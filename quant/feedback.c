@@ -3,6 +3,7 @@
 #include "quant/codes.h"
 #include "quant/path_table.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { ROWS = PARE_FEEDBACK_ROWS, SLAB_ARRAYS = 6 };
@@ -132,6 +133,8 @@ void pare_feedback_rows(const pare_form *form, pare_type type, const float *x, s
         load_row(form, type, &levels, x + i * n, column, (uint8_t *)dst + i * bytes, &r, i, &s);
     pare_path_now()->feedback_round(form, &levels, n_sweeps, &s);
     for (size_t i = 0; i < n_rows; i++) {
+        if (!isfinite(s.before[i])) /* too large for floats: nobody knows what would be better */
+            continue;
         bool better = s.after[i] < s.before[i];
         if (better)
             take_row(form, type, &levels, &s, i, &r, (uint8_t *)dst + i * bytes);

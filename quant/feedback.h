@@ -48,7 +48,8 @@ size_t pare_feedback_scratch(pare_type type, size_t n);
  *   x       [n_rows, form->n] the weights, finite
  *   column  [form->n] factors > 0 of the inputs of these rows beside those of the form (an expert's beside those of all
  *           experts), or NULL: 1
- *   *before, *after  the form of the rows' errors is added to them, as it was and as it is */
+ *   *before, *after  the form of the rows' errors is added to them, as it was and as it is; a row whose form is too large for
+ *            a float keeps its bytes and is left out */
 void pare_feedback_rows(const pare_form *form, pare_type type, const float *x, size_t n_rows, const float *column,
                         int n_sweeps, void *dst, void *scratch, double *before, double *after);
 

@@ -1,5 +1,6 @@
 #include "recipe/refine.h"
 
+#include "core/output.h"
 #include "quant/feedback.h"
 #include "recipe/derive.h"
 #include "recipe/lookup_gram.h"
@@ -120,7 +121,7 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
                     .report = report,
                     .each = each,
                     .user = user};
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, whole = 0;
     *report = (pare_refine_report){.mean_ratio = NAN};
     *spool = (pare_spool){0};
     if (options->imatrix == NULL)
@@ -129,12 +130,17 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
     pare_status st = pare_lookup_gram_open(&r.lookup, &found, out->source, r.im, err);
     if (st != PARE_OK)
         return st;
-    for (size_t i = 0; i < out->n_tensors; i++)
+    for (size_t i = 0; i < out->n_tensors; i++) {
+        whole += out->tensors[i].n_bytes;
         if (gram_of(&r, &out->tensors[i]) != NULL) {
             bytes += out->tensors[i].n_bytes; /* of parts of one file */
             r.n++;
         }
-    st = pare_spool_open(spool, beside, bytes, err);
+    }
+    if (r.n > 0)
+        st = pare_output_check_room(beside, bytes + whole, err); /* the spool stays until the model is written */
+    if (st == PARE_OK)
+        st = pare_spool_open(spool, beside, bytes, err);
     r.to = spool->data;
     for (size_t i = 0; i < r.im->grams.n && st == PARE_OK; i++)
         st = refine_one(&r, &r.im->grams.list[i], err);

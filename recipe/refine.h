@@ -20,9 +20,9 @@ typedef void (*pare_refine_fn)(uint32_t done, uint32_t n, const char *tensor, vo
 /* Encode the tensors of out, made by pare_quantize with options, that have second-order statistics and a type that
  * takes feedback. spool: zeroed; it lies beside `beside` (core/spool.h), and must outlive out. What cannot be done for
  * a tensor is a warning that names it, and the tensor stays as it was: too few tokens for its number of columns,
- * products that have no factor. Without such statistics nothing is done. Errors: PARE_ERR_IO (no room for the spool),
- * PARE_ERR_NUMBER (a product that is not finite), PARE_ERR_MEMORY, those of reading and encoding, PARE_ERR_INTERRUPTED
- */
+ * products that have no factor. Without such statistics nothing is done. Errors: PARE_ERR_IO (no room for spool and
+ * model), PARE_ERR_NUMBER (a product that is not finite), PARE_ERR_MEMORY, those of reading and encoding,
+ * PARE_ERR_INTERRUPTED */
 pare_status pare_refine(pare_model *out, const pare_quantize_options *options, pare_plan *plan, const char *beside,
                         pare_spool *spool, pare_refine_report *report, pare_refine_fn each, void *user,
                         pare_error *err);

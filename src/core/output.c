@@ -139,16 +139,16 @@ static bool lies_in_memory(int fd)
     return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-static pare_status reserve(const pare_output *out, uint64_t n_bytes, pare_error *err)
+pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare_error *err)
 {
-    pare_status st = pare_output_check_room(out->path, n_bytes, err);
+    pare_status st = pare_output_check_room(path, n_bytes, err);
     if (st != PARE_OK || n_bytes == 0)
         return st;
-    if (lies_in_memory(out->fd))
+    if (lies_in_memory(fd))
         return PARE_OK;
-    int code = posix_fallocate(out->fd, 0, (off_t)n_bytes);
+    int code = posix_fallocate(fd, 0, (off_t)n_bytes);
     if (code == ENOSPC || code == EFBIG || code == EDQUOT)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", out->path, (unsigned long long)n_bytes,
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", path, (unsigned long long)n_bytes,
                          strerror(code));
     return PARE_OK;
 }
@@ -181,7 +181,7 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
         goto fail;
     }
     list_temporary(out->tmp);
-    if ((st = reserve(out, n_bytes, err)) != PARE_OK)
+    if ((st = pare_output_reserve(out->fd, out->path, n_bytes, err)) != PARE_OK)
         goto fail;
     *result = out;
     return PARE_OK;

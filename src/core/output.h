@@ -18,6 +18,11 @@ typedef enum pare_output_flags {
  * Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_error *err);
 
+/* Reserve the space of n_bytes for the open file fd, which will be path or lies beside it: a full disk is told here, and
+ * not by a signal once a mapping of the file is written to. A file system in memory is only asked whether it has room.
+ * Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare_error *err);
+
 /* Start a file that will hold about n_bytes (0: unknown). The space is reserved at once, so a full disk is told here.
  * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder
  *         PARE_ERR_IO     folder absent or not writable, disk full; PARE_ERR_MEMORY */

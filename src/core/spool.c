@@ -33,16 +33,17 @@ pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pa
         return PARE_OK;
     if (size > SIZE_MAX || (int64_t)size < 0)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: %llu bytes cannot be set aside", beside, (unsigned long long)size);
-    pare_status st = pare_output_check_room(beside, size, err);
+    int fd = open_nameless(beside), code = errno;
+    if (fd < 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot make a file in its folder: %s", beside, strerror(code));
+    void *p = MAP_FAILED;
+    pare_status st = pare_output_reserve(fd, beside, size, err);
+    if (st == PARE_OK && ftruncate(fd, (off_t)size) == 0)
+        p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    code = errno;
+    close(fd);
     if (st != PARE_OK)
         return st;
-    int fd = open_nameless(beside);
-    void *p = MAP_FAILED;
-    if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
-        p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int code = errno;
-    if (fd >= 0)
-        close(fd);
     if (p == MAP_FAILED)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot set %llu bytes aside in its folder: %s", beside,
                          (unsigned long long)size, strerror(code));

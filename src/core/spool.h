@@ -16,7 +16,7 @@ typedef struct pare_spool {
 } pare_spool;
 
 /* beside: a path in the folder, which need not exist itself.
- * Errors: PARE_ERR_IO (no room for size bytes: said before anything is written; the folder does not take files),
+ * Errors: PARE_ERR_IO (no room for size bytes, which are reserved at once; the folder does not take files),
  * PARE_ERR_MEMORY */
 pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pare_error *err);
 void pare_spool_close(pare_spool *s);

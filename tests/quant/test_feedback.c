@@ -367,6 +367,29 @@ static void paths_do_not_matter(void **state)
     }
 }
 
+/* A form that is no float any more says nothing; the rows beside it do not mind. */
+static void what_is_too_large_keeps_its_bytes(void **state)
+{
+    (void)state;
+    static float rows[ROWS * N];
+    size_t n_bytes = 0;
+    memcpy(rows, x, sizeof rows);
+    for (size_t i = 0; i < N; i++)
+        rows[2 * N + i] *= 1e25f;
+    uint8_t *bytes = encode_rows(PARE_TYPE_MXFP4, rows, ROWS, N, NULL, PARE_EFFORT_RTN, &n_bytes);
+    uint8_t *was = check_malloc(n_bytes), *plain = encode(PARE_TYPE_MXFP4, &n_bytes);
+    size_t row_bytes = n_bytes / ROWS;
+    memcpy(was, bytes, n_bytes);
+    outcome o = feed_back(&form, PARE_TYPE_MXFP4, rows, ROWS, NULL, 2, bytes);
+    CHECK(isfinite(o.before) && o.after < o.before);
+    feed_back(&form, PARE_TYPE_MXFP4, x, ROWS, NULL, 2, plain);
+    for (size_t r = 0; r < ROWS; r++)
+        CHECK(memcmp(bytes + r * row_bytes, (r == 2 ? was : plain) + r * row_bytes, row_bytes) == 0);
+    free(bytes);
+    free(was);
+    free(plain);
+}
+
 /* A row whose length no block of columns in feedback_round divides, and shorter than one. */
 static void short_rows(void **state)
 {
@@ -410,6 +433,7 @@ int main(void)
         cmocka_unit_test(rows_do_not_know_of_each_other),
         cmocka_unit_test(factors_are_those_of_the_form),
         cmocka_unit_test(paths_do_not_matter),
+        cmocka_unit_test(what_is_too_large_keeps_its_bytes),
         cmocka_unit_test(short_rows),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

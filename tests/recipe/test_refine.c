@@ -1,0 +1,465 @@
+/* Tensors encoded with feedback ahead of the writer: which ones, with what, and that nothing else changes. */
+#include "check.h"
+
+#include "core/bytes.h"
+#include "core/threads.h"
+#include "quant/feedback.h"
+#include "quant/registry.h"
+#include "recipe/derive.h"
+#include "recipe/refine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROW = 256, EXPERTS = 3, EXPERT_ROWS = 18, MAX_ROWS = EXPERTS * EXPERT_ROWS, TOKENS = 400 };
+
+static const struct {
+    const char *name;
+    uint64_t n_experts, n_rows;
+} shapes[] = {{"token_embd.weight", 1, 4},
+              {"blk.0.attn_k.weight", 1, 7},
+              {"blk.0.attn_output.weight", 1, 8},
+              {"blk.0.attn_q.weight", 1, 20},
+              {"blk.0.attn_v.weight", 1, 5},
+              {"blk.0.ffn_down.weight", 1, 8},
+              {"blk.0.ffn_gate_exps.weight", 3, EXPERT_ROWS},
+              {"blk.0.ffn_up_exps.weight", 3, EXPERT_ROWS}};
+enum { N_TENSORS = sizeof shapes / sizeof *shapes };
+
+typedef struct fixture {
+    pare_model m;
+    pare_imatrix im;
+    float values[N_TENSORS][MAX_ROWS * ROW];
+    double h[ROW * ROW]; /* what all inputs that have statistics look like */
+} fixture;
+
+static char warnings[4096];
+
+static void keep_warning(const char *text, void *user)
+{
+    (void)user;
+    strncat(warnings, text, sizeof warnings - strlen(warnings) - 2);
+    strcat(warnings, "\n");
+}
+
+static float noise(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return (float)(int32_t)*seed / 2147483648.0f;
+}
+
+static void add_tensors(fixture *f)
+{
+    pare_error err = {0};
+    uint32_t seed = 77;
+    f->m = (pare_model){.format = PARE_FORMAT_GGUF, .path = "model", .alignment = 32};
+    CHECK_OK(pare_model_reserve(&f->m, N_TENSORS, &err), &err);
+    CHECK_OK(pare_meta_set_str(&f->m.meta, "general.architecture", (pare_str){"llama", 5}, &err), &err);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        bool experts = shapes[i].n_experts > 1;
+        pare_tensor t = {.name = shapes[i].name, .type = PARE_TYPE_F32, .n_dims = experts ? 3 : 2};
+        uint64_t *dim = t.dim;
+        if (experts)
+            *dim++ = shapes[i].n_experts;
+        dim[0] = shapes[i].n_rows;
+        dim[1] = ROW;
+        t.data = (const uint8_t *)(const void *)f->values[i];
+        CHECK_OK(pare_tensor_set_shape(&t, "model", &err), &err);
+        CHECK_OK(pare_model_add(&f->m, &t, NULL, &err), &err);
+        for (uint64_t k = 0; k < t.n_rows * ROW; k++)
+            f->values[i][k] = noise(&seed) * (k % 7 == 0 ? 0.4f : 0.1f);
+    }
+}
+
+/* Neighbouring inputs go together. */
+static void make_products(fixture *f)
+{
+    uint32_t seed = 3;
+    for (int t = 0; t < TOKENS; t++) {
+        double x[ROW], last = 0;
+        for (int i = 0; i < ROW; i++) {
+            last = 0.8 * last + (double)noise(&seed);
+            x[i] = last * (1 + i % 5);
+        }
+        for (int i = 0; i < ROW; i++)
+            for (int j = 0; j < ROW; j++)
+                f->h[i * ROW + j] += x[i] * x[j];
+    }
+}
+
+/* Expert i saw (i + 1) / 6 of the tokens, and its inputs are larger or smaller in runs of columns. */
+static void add_entry(fixture *f, size_t at)
+{
+    pare_imatrix_entry *e = NULL;
+    pare_error err = {0};
+    uint64_t n = shapes[at].n_experts;
+    CHECK_OK(pare_imatrix_add(&f->im, shapes[at].name, n, ROW, n, false, &e, &err), &err);
+    for (uint64_t i = 0; i < n; i++) {
+        double share = n == 1 ? 1 : (double)(i + 1) / 6;
+        e->counts[i] = n == 1 ? TOKENS : floor(TOKENS * share);
+        for (uint64_t c = 0; c < ROW; c++)
+            e->sum2[i * ROW + c] = (float)(f->h[c * ROW + c] * share * (n > 1 && c / 32 % 3 == i ? 9 : 1));
+    }
+}
+
+static uint8_t *add_gram(fixture *f, const char *name, double count)
+{
+    uint8_t *to = NULL;
+    pare_error err = {0};
+    CHECK_OK(pare_grams_add(&f->im.grams, name, ROW, count, NULL, &to, &err), &err);
+    for (size_t i = 0, at = 0; i < ROW; i++)
+        for (size_t j = 0; j <= i; j++, at++)
+            pare_store_f32le(to + 4 * at, (float)f->h[i * ROW + j]);
+    return to;
+}
+
+/* q and k share; too few tokens for attn_output; no factor for attn_v; the experts share; nothing for ffn_down. */
+static fixture *open_fixture(void)
+{
+    fixture *f = calloc(1, sizeof *f);
+    pare_error err = {0};
+    CHECK(f != NULL);
+    add_tensors(f);
+    make_products(f);
+    f->im.path = "folder/full.gguf";
+    f->im.chunk_size = 8;
+    for (size_t i = 1; i < N_TENSORS; i++)
+        add_entry(f, i);
+    add_gram(f, "blk.0.attn_q.weight", TOKENS);
+    CHECK_OK(pare_grams_link(&f->im.grams, "blk.0.attn_k.weight", "blk.0.attn_q.weight", &err), &err);
+    add_gram(f, "blk.0.attn_output.weight", ROW - 1);
+    uint8_t *v = add_gram(f, "blk.0.attn_v.weight", TOKENS);
+    pare_store_f32le(v + 4, 3 * pare_load_f32le(v + 8) + 3 * pare_load_f32le(v)); /* of columns 1 and 0: impossible */
+    for (size_t i = 2, at = 3; i < ROW; i++)                                      /* and little else */
+        for (size_t j = 0; j <= i; j++, at++)
+            pare_store_f32le(v + 4 * at, i == j ? 1 : 0);
+    add_gram(f, "blk.0.ffn_up_exps.weight", TOKENS);
+    CHECK_OK(pare_grams_link(&f->im.grams, "blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight", &err), &err);
+    warnings[0] = '\0';
+    pare_set_warn_sink(keep_warning, NULL);
+    return f;
+}
+
+static void close_fixture(fixture *f)
+{
+    pare_set_warn_sink(NULL, NULL);
+    pare_imatrix_close(&f->im);
+    pare_model_close(&f->m);
+    free(f);
+}
+
+/* A run: what came out, tensor by tensor. */
+typedef struct result {
+    pare_plan plan;
+    pare_model q;
+    pare_spool spool;
+    pare_refine_report report;
+    uint8_t *bytes[N_TENSORS];
+} result;
+
+static pare_quantize_options options_of(const fixture *f, pare_type type)
+{
+    return (pare_quantize_options){.pure_type = type,
+                                   .output_type = PARE_TYPE_NONE,
+                                   .embedding_type = PARE_TYPE_NONE,
+                                   .imatrix = f != NULL ? &f->im : NULL};
+}
+
+static void read_all(result *r)
+{
+    pare_error err = {0};
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        const pare_tensor *t = &r->q.tensors[i];
+        CHECK(strcmp(t->name, shapes[i].name) == 0);
+        r->bytes[i] = check_malloc((size_t)t->n_bytes);
+        CHECK_OK(pare_tensor_read(t, 0, t->n_rows, r->bytes[i], &err), &err);
+    }
+}
+
+static void close_result(result *r)
+{
+    for (size_t i = 0; i < N_TENSORS; i++)
+        free(r->bytes[i]);
+    pare_model_close(&r->q);
+    pare_spool_close(&r->spool);
+}
+
+typedef struct told {
+    uint32_t n_calls, n;
+} told;
+
+static void tell(uint32_t done, uint32_t n, const char *tensor, void *user)
+{
+    told *t = user;
+    CHECK(done <= n && (done == n) == (tensor[0] == '\0'));
+    t->n_calls++;
+    t->n = n;
+}
+
+static void run(fixture *f, pare_quantize_options o, bool refine, result *r)
+{
+    pare_error err = {0};
+    char beside[1024];
+    told t = {0};
+    *r = (result){0};
+    snprintf(beside, sizeof beside, "%s/q.gguf", temp_dir());
+    CHECK_OK(pare_quantize(&r->q, &f->m, &o, &r->plan, &err), &err);
+    if (refine) {
+        CHECK_OK(pare_refine(&r->q, &o, &r->plan, beside, &r->spool, &r->report, tell, &t, &err), &err);
+        CHECK(o.imatrix == NULL || (t.n_calls == r->report.n_tensors + 1 && t.n == 6));
+    }
+    read_all(r);
+}
+
+static const pare_plan_row *row_of(const result *r, size_t at)
+{
+    CHECK(strcmp(r->plan.rows[at].name, shapes[at].name) == 0);
+    return &r->plan.rows[at];
+}
+
+static bool same_bytes(const result *a, const result *b, size_t at)
+{
+    return memcmp(a->bytes[at], b->bytes[at], (size_t)a->q.tensors[at].n_bytes) == 0;
+}
+
+/* attn_k, attn_q and the experts' tensors. */
+static bool is_refined(size_t at)
+{
+    return at == 1 || at == 3 || at >= 6;
+}
+
+static void what_has_statistics_is_encoded_with_them(void **state)
+{
+    (void)state;
+    static const pare_type types[] = {PARE_TYPE_Q4_0, PARE_TYPE_Q3_K};
+    fixture *f = open_fixture();
+    for (size_t k = 0; k < 2; k++) {
+        result plain, fed;
+        double logs = 0;
+        warnings[0] = '\0';
+        run(f, options_of(f, types[k]), false, &plain);
+        CHECK(warnings[0] == '\0');
+        run(f, options_of(f, types[k]), true, &fed);
+        CHECK(strstr(warnings, "folder/full.gguf: tensor 'blk.0.attn_output.weight': 255 tokens are too few for the "
+                               "products of 256 columns; encoded without feedback") != NULL);
+        CHECK(strstr(warnings, "tensor 'blk.0.attn_v.weight'") != NULL &&
+              strstr(warnings, "no Cholesky factor") != NULL && strstr(warnings, "attn_q") == NULL);
+        CHECK(fed.report.n_tensors == 4 && fed.report.n_without == 2);
+        for (size_t i = 0; i < N_TENSORS; i++) {
+            const pare_plan_row *row = row_of(&fed, i);
+            CHECK(same_bytes(&plain, &fed, i) == !is_refined(i));
+            CHECK(isfinite(row->feedback) == is_refined(i) && isnan(row_of(&plain, i)->feedback));
+            CHECK(row->error > 0 && (row->error > row_of(&plain, i)->error) == is_refined(i));
+            CHECK(!is_refined(i) || (row->feedback > 0.02 && row->feedback < 0.6));
+            logs += is_refined(i) ? log(row->feedback) : 0;
+        }
+        CHECK(fabs(fed.report.mean_ratio - exp(logs / 4)) < 1e-12);
+        close_result(&plain);
+        close_result(&fed);
+    }
+    close_fixture(f);
+}
+
+/* The form of the errors of rows [first, end) of tensor `at`, under H with factors c and 0.01 of its mean diagonal
+ * (docs/methods/FEEDBACK.md). */
+static double form_of(const fixture *f, const result *r, size_t at, uint64_t first, uint64_t end, const double *c)
+{
+    double sum = 0, more = 0;
+    for (int i = 0; i < ROW; i++)
+        more += 0.01 * f->h[i * ROW + i] / ROW;
+    for (uint64_t row = first; row < end; row++) {
+        float y[ROW];
+        double e[ROW];
+        pare_error err = {0};
+        const pare_tensor *t = &r->q.tensors[at];
+        CHECK_OK(pare_decode_rows(t->type, r->bytes[at] + row * t->row_bytes, 1, ROW, y, &err), &err);
+        for (int i = 0; i < ROW; i++)
+            e[i] = c[i] * ((double)f->values[at][row * ROW + (uint64_t)i] - (double)y[i]);
+        for (int i = 0; i < ROW; i++)
+            for (int j = 0; j < ROW; j++)
+                sum += e[i] * (f->h[i * ROW + j] + (i == j ? more : 0)) * e[j];
+    }
+    return sum;
+}
+
+static void factors_of(const fixture *f, size_t at, uint64_t expert, double *out)
+{
+    float own[ROW], pooled[ROW];
+    const pare_imatrix_entry *e = pare_imatrix_find(&f->im, shapes[at].name);
+    CHECK(pare_imatrix_pooled(e, pooled));
+    pare_imatrix_importance(e, expert, pooled, own);
+    for (int i = 0; i < ROW; i++)
+        out[i] = shapes[at].n_experts > 1 ? sqrt((double)own[i] / (double)pooled[i]) : 1;
+}
+
+/* What the plan says feedback left, against the decoded bytes. */
+static void the_ratio_is_what_the_bytes_say(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result plain, fed;
+    run(f, options_of(f, PARE_TYPE_Q4_0), false, &plain);
+    run(f, options_of(f, PARE_TYPE_Q4_0), true, &fed);
+    for (size_t at = 0; at < N_TENSORS; at++) {
+        double before = 0, after = 0, c[ROW];
+        for (uint64_t e = 0; e < shapes[at].n_experts && is_refined(at); e++) {
+            uint64_t first = e * shapes[at].n_rows, end = first + shapes[at].n_rows;
+            factors_of(f, at, e, c);
+            double was = form_of(f, &plain, at, first, end, c), is = form_of(f, &fed, at, first, end, c);
+            CHECK(is < 0.7 * was);
+            before += was;
+            after += is;
+        }
+        CHECK(!is_refined(at) || fabs(row_of(&fed, at)->feedback - after / before) < 1e-3 * after / before);
+    }
+    close_result(&plain);
+    close_result(&fed);
+    close_fixture(f);
+}
+
+/* Each expert's rows, whatever slabs they could share with another one's, are what the expert's factors make of what
+ * the search found. */
+static void experts_are_encoded_with_their_factors(void **state)
+{
+    (void)state;
+    enum { AT = 6, SWEEPS = 2 };
+    fixture *f = open_fixture();
+    result plain, fed = {0};
+    pare_error err = {0};
+    pare_form form;
+    CHECK_OK(pare_form_open(&form, pare_grams_find(&f->im.grams, shapes[AT].name), "test", 0.02, &err), &err);
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q5_0);
+    run(f, o, false, &plain);
+    CHECK_OK(pare_quantize(&fed.q, &f->m, &o, &fed.plan, &err), &err);
+    const pare_tensor *t = &fed.q.tensors[AT];
+    uint8_t *got = check_malloc((size_t)t->n_bytes), *want = plain.bytes[AT];
+    CHECK(pare_derive_takes_feedback(t));
+    CHECK_OK(pare_derive_encode(t, &form, SWEEPS, got, &err), &err);
+    void *scratch = check_malloc(pare_feedback_scratch(t->type, ROW));
+    double before = 0, after = 0;
+    for (uint64_t row = 0; row < t->n_rows; row++) {
+        double c[ROW];
+        float column[ROW];
+        factors_of(f, AT, row / EXPERT_ROWS, c);
+        for (int i = 0; i < ROW; i++)
+            column[i] = fminf(fmaxf((float)c[i], 1.0f / 16), 16);
+        pare_feedback_rows(&form, t->type, f->values[AT] + row * ROW, 1, column, SWEEPS, want + row * t->row_bytes,
+                           scratch, &before, &after);
+    }
+    size_t differ = 0;
+    for (uint64_t k = 0; k < t->n_bytes; k++)
+        differ += got[k] != want[k];
+    CHECK(differ <= t->n_bytes / 2000); /* the factors' last bits are our own */
+    CHECK(fabs(fed.plan.rows[AT].feedback - after / before) < 1e-5);
+    memset(got, 0x5a, (size_t)t->n_bytes); /* from now on the tensor is what lies there */
+    uint8_t row[ROW];
+    CHECK_OK(pare_tensor_read(t, 20, 1, row, &err), &err);
+    CHECK(row[0] == 0x5a && row[t->row_bytes - 1] == 0x5a);
+    free(scratch);
+    free(got);
+    pare_form_close(&form);
+    close_result(&plain);
+    close_result(&fed);
+    close_fixture(f);
+}
+
+static void threads_do_not_matter(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result one, seven, best;
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q4_K);
+    pare_set_threads(1);
+    run(f, o, true, &one);
+    pare_set_threads(7);
+    run(f, o, true, &seven);
+    pare_set_threads(0);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        CHECK(same_bytes(&one, &seven, i));
+        CHECK(one.plan.rows[i].feedback == seven.plan.rows[i].feedback || !is_refined(i));
+    }
+    CHECK(one.report.mean_ratio == seven.report.mean_ratio);
+    o.effort = PARE_EFFORT_BEST; /* more looks at every code */
+    run(f, o, true, &best);
+    CHECK(!same_bytes(&one, &best, 3));
+    close_result(&one);
+    close_result(&seven);
+    close_result(&best);
+    close_fixture(f);
+}
+
+/* Types without codes of their own, rounding alone, statistics that lack or are of other widths: as without feedback.
+ */
+static void without_statistics_nothing_is_done(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result plain, fed;
+    pare_quantize_options rtn = options_of(f, PARE_TYPE_Q4_0), none = options_of(NULL, PARE_TYPE_Q4_0);
+    pare_quantize_options floats = options_of(f, PARE_TYPE_F16);
+    rtn.effort = PARE_EFFORT_RTN;
+    pare_quantize_options all[] = {none, rtn, floats};
+    for (size_t k = 0; k < 3; k++) {
+        pare_error err = {0};
+        char beside[1024];
+        snprintf(beside, sizeof beside, "%s/q.gguf", temp_dir());
+        run(f, all[k], false, &plain);
+        fed = (result){0};
+        CHECK_OK(pare_quantize(&fed.q, &f->m, &all[k], &fed.plan, &err), &err);
+        CHECK_OK(pare_refine(&fed.q, &all[k], &fed.plan, beside, &fed.spool, &fed.report, NULL, NULL, &err), &err);
+        CHECK(fed.report.n_tensors == 0 && fed.report.n_without == 0 && isnan(fed.report.mean_ratio));
+        CHECK(fed.spool.data == NULL);
+        read_all(&fed);
+        for (size_t i = 0; i < N_TENSORS; i++)
+            CHECK(same_bytes(&plain, &fed, i));
+        close_result(&plain);
+        close_result(&fed);
+    }
+    close_fixture(f);
+}
+
+static pare_status try_refine(fixture *f, const char *beside, pare_error *err)
+{
+    result r = {0};
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q4_0);
+    CHECK_OK(pare_quantize(&r.q, &f->m, &o, &r.plan, err), err);
+    pare_status st = pare_refine(&r.q, &o, &r.plan, beside, &r.spool, &r.report, NULL, NULL, err);
+    close_result(&r);
+    return st;
+}
+
+static void what_is_wrong_is_an_error(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    pare_error err = {0};
+    char beside[1024];
+    snprintf(beside, sizeof beside, "%s/q.gguf", temp_dir());
+    CHECK(try_refine(f, "/nowhere/at/all/q.gguf", &err) == PARE_ERR_IO && strstr(err.text, "/nowhere") != NULL);
+    pare_set_strict(true);
+    CHECK(try_refine(f, beside, &err) == PARE_ERR_FORMAT && strstr(err.text, "tokens are too few") != NULL);
+    pare_set_strict(false);
+    f->values[3][5 * ROW + 17] = NAN;
+    CHECK(try_refine(f, beside, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "tensor 'blk.0.attn_q.weight': row 5, column 17 holds a NaN") != NULL);
+    f->values[3][5 * ROW + 17] = 0;
+    pare_store_f32le(f->im.grams.list[0].own + 4 * 7, NAN);
+    CHECK(try_refine(f, beside, &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "folder/full.gguf: tensor 'blk.0.attn_q.weight': the mean product of columns 3 and 1 is") !=
+          NULL);
+    f->im.grams.list[0].n_columns = ROW / 2; /* of another width than the tensors': they are not meant */
+    CHECK_OK(try_refine(f, beside, &err), &err);
+    close_fixture(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_has_statistics_is_encoded_with_them), cmocka_unit_test(the_ratio_is_what_the_bytes_say),
+        cmocka_unit_test(experts_are_encoded_with_their_factors),   cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(without_statistics_nothing_is_done),       cmocka_unit_test(what_is_wrong_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
