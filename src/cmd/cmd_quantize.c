@@ -9,6 +9,7 @@
 #include "recipe/refine.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 typedef struct job {
@@ -103,7 +104,7 @@ static pare_status write_and_report(job *j, pare_error *err)
 
 pare_status cmd_quantize(const cmd_args *args, pare_error *err)
 {
-    job j = {.args = args, .output = cmd_text(args, OPT_OUTPUT)};
+    job j = {.args = args, .output = cmd_text(args, OPT_OUTPUT), .refined.mean_ratio = NAN};
     pare_status st = cmd_quantize_options_parse(&j.given, args, err);
     if (st == PARE_OK)
         st = cmd_pinning_open(&j.pinning, args, j.output, false, err);

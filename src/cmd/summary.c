@@ -88,6 +88,7 @@ json_t *cmd_json_plan(const pare_plan *plan)
         cmd_json_u64(item, "bytes", row->bytes);
         cmd_json_real(item, "error", row->error);
         cmd_json_real(item, "weighted_error", row->weighted_error);
+        cmd_json_real(item, "feedback", row->feedback);
         json_array_append_new(list, item);
     }
     return list;

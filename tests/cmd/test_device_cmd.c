@@ -1,6 +1,10 @@
 #include "cli.h"
 
+#include "core/bytes.h"
+#include "formats/imatrix_file.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +193,42 @@ static void every_command_runs_on_it(void **state)
                        "\"device\": \"cuda:0\""));
 }
 
+static double element(const pare_gram *g, uint64_t i, uint64_t j)
+{
+    return (double)pare_load_f32le(g->lower + 4 * (i * (i + 1) / 2 + j));
+}
+
+static void check_gram(const pare_gram *got, const pare_gram *want)
+{
+    CHECK(got != NULL && got->n_columns == want->n_columns && got->count == want->count);
+    for (uint64_t i = 0; i < want->n_columns; i++)
+        for (uint64_t j = 0; j <= i; j++)
+            CHECK(fabs(element(got, i, j) - element(want, i, j)) <=
+                  1e-4 * sqrt(element(want, i, i) * element(want, j, j)));
+}
+
+/* Products of inputs summed on the device, in one run over the text and in several, are those of the CPU. */
+static void second_order_statistics_are_the_same(void **state)
+{
+    (void)state;
+    static const char *const how[] = {"--device cpu", "--device cuda --compute f32",
+                                      "--device cuda --compute f32 --full-memory 1500K"};
+    pare_imatrix im[3];
+    pare_error err = {0};
+    for (int i = 0; i < 3; i++) {
+        char path[600];
+        cli_expect(0, "$PARE imatrix demo.gguf -f text.txt -c 8 --chunks 2 --full -o full%d.gguf -q %s", i, how[i]);
+        snprintf(path, sizeof path, "%s/full%d.gguf", cli_folder(), i);
+        CHECK_OK(pare_imatrix_open(&im[i], path, &err), &err);
+        CHECK(im[i].grams.n == 9 && im[i].grams.n_matrices == im[0].grams.n_matrices);
+        for (size_t k = 0; k < im[0].grams.n; k++)
+            check_gram(pare_grams_find(&im[i].grams, im[0].grams.list[k].name), &im[0].grams.list[k]);
+    }
+    cli_expect(0, "cmp full1.gguf full2.gguf >&2; rm full0.gguf full1.gguf full2.gguf");
+    for (int i = 0; i < 3; i++)
+        pare_imatrix_close(&im[i]);
+}
+
 /* What the record says of the device, and of the batch that was asked for. */
 static void the_record_names_the_device(void **state)
 {
@@ -243,6 +283,7 @@ int main(void)
         cmocka_unit_test(weights_are_streamed),
         cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),
+        cmocka_unit_test(second_order_statistics_are_the_same),
         cmocka_unit_test(the_record_names_the_device),
         cmocka_unit_test(env_lists_the_devices),
     };

@@ -1,0 +1,230 @@
+/* imatrix --full and what quantize does with it, as a user types them. */
+#include "cli.h"
+
+#include <math.h>
+#include <string.h>
+
+/* 640 tokens for up to 512 columns; one window of 128 is too few for any. */
+static int collect_once(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert $DEMO -o demo.gguf -q && "
+                  "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 5 --full -o full.gguf -q && "
+                  "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full -o few.gguf -q && "
+                  "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --output-weight -o plain.gguf -q");
+    return 0;
+}
+
+static double number(const json_t *doc, const char *key)
+{
+    const json_t *value = json_object_get(doc, key);
+    if (!json_is_number(value))
+        print_message("no number '%s'\n", key);
+    CHECK(json_is_number(value));
+    return json_number_value(value);
+}
+
+/* The same quantity of statistics in whatever way it is collected, beside what there is without --full. */
+static void collects_on_request(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE inspect few.gguf --tensors --metadata");
+    CHECK(cli_contains(r.out, "blk.0.attn_k.weight.in_gram") && cli_contains(r.out, "output.weight.in_gram"));
+    CHECK(cli_contains(r.out, "pare.imatrix.same_inputs"));
+    CHECK(strstr(r.out, "blk.0.attn_q.weight.in_gram") == NULL); /* has those of attn_k */
+    r = cli_expect(0, "$PARE inspect plain.gguf --tensors --metadata");
+    CHECK(strstr(r.out, "in_gram") == NULL && strstr(r.out, "same_inputs") == NULL);
+    cli_expect(0,
+               "for f in few plain; do $PARE inspect $f.gguf --tensors | grep 'in_sum\\|counts' | "
+               "sed 's/ *[0-9]*$//' >$f.txt; done; test -s few.txt && cmp few.txt plain.txt >&2; rm few.txt plain.txt");
+    cli_expect(0, "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full --full-memory 1M -j 1 -o again.gguf -q && "
+                  "cmp few.gguf again.gguf >&2");
+    cli_expect(0, "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full -j 7 -o again.gguf -q --force && "
+                  "cmp few.gguf again.gguf >&2 && rm again.gguf");
+    cli_expect(2, "$PARE imatrix demo.gguf -f $TEXT --full --full-memory much -o again.gguf");
+    cli_expect(0, "test ! -e again.gguf");
+}
+
+static void files_add_up_if_all_are_full(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full --in few.gguf -o sum.gguf");
+    CHECK(r.err[0] == '\0' || strstr(r.err, "warning") == NULL);
+    CHECK(cli_contains(cli_expect(0, "$PARE inspect sum.gguf --tensors").out, "blk.1.ffn_down.weight.in_gram"));
+    static const char *const mixed[] = {"--full --in plain.gguf", "--in few.gguf"};
+    for (int i = 0; i < 2; i++) {
+        r = cli_expect(0, "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 %s -o sum.gguf --force", mixed[i]);
+        CHECK(cli_contains(r.err, "hold the same second-order ones (--full): the sum has none"));
+        CHECK(strstr(cli_expect(0, "$PARE inspect sum.gguf --tensors").out, "in_gram") == NULL);
+    }
+    cli_expect(3, "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --in few.gguf -o no.gguf --strict");
+    cli_expect(0, "test ! -e no.gguf && rm sum.gguf");
+}
+
+static void quantize_takes_what_there_is(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o a.gguf -j 1 --json");
+    json_t *doc = cli_json(&r), *row;
+    size_t i, n = 0;
+    double logs = 0;
+    CHECK(r.err[0] == '\0' && number(doc, "n_feedback") == 16 && number(doc, "n_without_feedback") == 0);
+    json_array_foreach(json_object_get(doc, "tensors"), i, row)
+    {
+        const json_t *left = json_object_get(row, "feedback");
+        n += left != NULL;
+        logs += left != NULL ? log(json_number_value(left)) : 0;
+    }
+    CHECK(n == 16 && fabs(number(doc, "feedback_ratio") - exp(logs / 16)) < 1e-9);
+    CHECK(number(doc, "feedback_ratio") > 0.05 && number(doc, "feedback_ratio") < 0.8);
+    json_decref(doc);
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf -j 7 --method feedback -q && "
+                  "cmp a.gguf b.gguf >&2");
+    r = cli_expect(0,
+                   "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf --method search --json --force");
+    doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 0);
+    CHECK(json_object_get(doc, "feedback_ratio") == NULL);
+    json_decref(doc);
+    cli_expect(0, "! cmp -s a.gguf b.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s b.gguf)");
+    r = cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf --effort best --force");
+    CHECK(cli_contains(r.out, "16 tensors were encoded with feedback, which left 0."));
+    cli_expect(0, "! cmp -s a.gguf b.gguf; rm a.gguf b.gguf");
+}
+
+/* What has no statistics, or too few tokens, has the bytes of --method search. */
+static void without_enough_tokens_it_is_a_search(void **state)
+{
+    (void)state;
+    static const char to[] = "-t q4_0 --embedding-type f16"; /* whose rows need no tokens */
+    cli_expect(0, "$PARE quantize demo.gguf %s --imatrix few.gguf --method search -o search.gguf -q", to);
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf %s --imatrix few.gguf -o few-q.gguf --json", to);
+    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight' and those with the same inputs: 128 tokens are "
+                              "too few for the products of 256 columns; encoded without feedback"));
+    CHECK(cli_contains(r.err, "tensor 'output.weight': 128 tokens are too few for the products of 256 columns"));
+    CHECK(cli_count_lines(r.err) == 9);
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 15);
+    json_decref(doc);
+    cli_expect(0, "cmp search.gguf few-q.gguf >&2; rm few-q.gguf");
+    r = cli_expect(3, "$PARE quantize demo.gguf %s --imatrix few.gguf -o few-q.gguf --strict", to);
+    CHECK(cli_contains(r.err, "128 tokens are too few") && cli_count_lines(r.err) == 1);
+    cli_expect(0, "test ! -e few-q.gguf");
+    CHECK(cli_count_temporaries() == 0);
+    cli_expect(0,
+               "$PARE quantize demo.gguf %s --imatrix plain.gguf -o a.gguf -q && "
+               "$PARE quantize demo.gguf %s --imatrix plain.gguf --method search -o b.gguf -q && "
+               "cmp a.gguf b.gguf >&2; rm a.gguf b.gguf search.gguf",
+               to, to);
+}
+
+static void refused(int code, const char *model, const char *options, const char *why)
+{
+    cli_result r = cli_expect(code, "mkdir out; $PARE quantize %s -t q4_0 -o out/q.gguf %s", model, options);
+    if (!cli_contains(r.err, why))
+        fail_msg("%s", options);
+    cli_expect(0, "rmdir out"); /* nothing is left in it */
+}
+
+static void what_cannot_be_done_is_said_first(void **state)
+{
+    (void)state;
+    static const char needs[] =
+        "--method feedback needs second-order statistics: collect them with pare imatrix --full";
+    refused(2, "demo.gguf", "--method feedback", needs);
+    refused(2, "demo.gguf", "--method feedback --imatrix plain.gguf", needs);
+    refused(3, source_path("tests/families/granitemoe"), "--imatrix full.gguf", "they are of another model");
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 -o out.gguf --imatrix full.gguf --dry-run --json");
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") == 0 && json_is_true(json_object_get(doc, "dry_run")));
+    CHECK(json_object_get(doc, "feedback_ratio") == NULL);
+    json_decref(doc);
+    cli_expect(0, "test ! -e out.gguf");
+    /* a file that may be no larger stands for a disk that is full; the spool of all tensors is about 1 MB */
+    r = cli_expect(5, "mkdir out; (ulimit -f 900; $PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o out/q.gguf "
+                      "-v)");
+    CHECK(cli_contains(r.err, "out/q.gguf: cannot ") && cli_contains(r.err, "File too large"));
+    CHECK(strstr(r.err, "feedback: tensor 1 of") == NULL);
+    cli_expect(0, "rmdir out");
+}
+
+/* A triangle whose numbers make no sense: the one of attn_k lies behind its sums. */
+static void odd_numbers_are_named(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE inspect full.gguf --json");
+    json_t *doc = cli_json(&r), *row;
+    size_t i;
+    long offset = 0;
+    json_array_foreach(json_object_get(doc, "tensors"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        if (strcmp(name, "blk.0.attn_k.weight.in_gram") == 0)
+            offset = (long)number(row, "offset");
+    }
+    json_decref(doc);
+    CHECK(offset > 0);
+    cli_expect(0,
+               "cp full.gguf nan.gguf && printf '\\0\\0\\300\\177' | dd of=nan.gguf bs=1 seek=%ld conv=notrunc "
+               "2>/dev/null",
+               offset + 4 * (5 * 6 / 2 + 2));
+    refused(3, "demo.gguf", "--imatrix nan.gguf",
+            "nan.gguf: tensor 'blk.0.attn_k.weight': the mean product of columns 5 and 2 is nan; it must be finite");
+    for (int n = 100000; n < 1400000; n += 400000) {
+        cli_expect(0, "head -c %d full.gguf >nan.gguf", n);
+        refused(3, "demo.gguf", "--imatrix nan.gguf", "nan.gguf: ");
+    }
+    cli_expect(0, "rm nan.gguf");
+}
+
+/* Interrupted while tensors are encoded, if it is not done by then, nothing is left. */
+static void an_interruption_leaves_nothing(void **state)
+{
+    (void)state;
+    cli_result r = cli_run(
+        "mkdir out; env --default-signal=INT $PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best "
+        "-j 1 -v -o out/q.gguf 2>log & until grep -q 'tensor 3 of' log || ! kill -0 $! 2>/dev/null; do :; done; "
+        "kill -INT $!; wait $!");
+    CHECK(r.code == 130 || r.code == 0);
+    cli_expect(0, "test $(ls -A out | wc -l) = %d && rm -r out log", r.code == 0 ? 1 : 0);
+}
+
+/* Experts share the products of all their tokens. */
+static void a_mixture_goes_through(void **state)
+{
+    (void)state;
+    const char *model = shared_path("oracle/models/mixtral");
+    cli_expect(0, "$PARE imatrix %s -f $TEXT -c 64 --chunks 4 --full -o experts.gguf -q", model);
+    cli_result r = cli_expect(0, "$PARE quantize %s -t q4_0 --imatrix experts.gguf -o a.gguf -j 1 --json", model);
+    json_t *doc = cli_json(&r), *row;
+    size_t i, n = 0;
+    json_array_foreach(json_object_get(doc, "tensors"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        if (strstr(name, "_exps") == NULL)
+            continue;
+        CHECK(number(row, "feedback") > 0 && number(row, "feedback") < 0.95);
+        n++;
+    }
+    CHECK(n == 6);
+    json_decref(doc);
+    cli_expect(0,
+               "$PARE quantize %s -t q4_0 --imatrix experts.gguf -o b.gguf -j 7 -q && cmp a.gguf b.gguf >&2; "
+               "rm a.gguf b.gguf experts.gguf",
+               model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(collects_on_request),
+        cmocka_unit_test(files_add_up_if_all_are_full),
+        cmocka_unit_test(quantize_takes_what_there_is),
+        cmocka_unit_test(without_enough_tokens_it_is_a_search),
+        cmocka_unit_test(what_cannot_be_done_is_said_first),
+        cmocka_unit_test(odd_numbers_are_named),
+        cmocka_unit_test(an_interruption_leaves_nothing),
+        cmocka_unit_test(a_mixture_goes_through),
+    };
+    return cmocka_run_group_tests(tests, collect_once, NULL);
+}
