@@ -1,6 +1,7 @@
 #include "quant/feedback.h"
 
 #include "quant/codes.h"
+#include "quant/feedback_grid.h"
 #include "quant/path_table.h"
 
 #include <math.h>
@@ -8,9 +9,9 @@
 
 enum { ROWS = PARE_FEEDBACK_ROWS, SLAB_ARRAYS = 6 };
 
-bool pare_feedback_knows(pare_type type)
+size_t pare_feedback_unit(pare_type type)
 {
-    return pare_type_codes(type) != NULL;
+    return pare_unit_shape(type) != NULL ? PARE_FORM_UNIT : pare_type_codes(type) != NULL;
 }
 
 /* What follows the slab in scratch. */
@@ -28,6 +29,8 @@ static size_t row_bytes(pare_type type, size_t n)
 
 size_t pare_feedback_scratch(pare_type type, size_t n)
 {
+    if (pare_feedback_unit(type) > 1)
+        return pare_feedback_grid_scratch(n);
     return (SLAB_ARRAYS * ROWS + 2) * n * sizeof(float) + n + row_bytes(type, n);
 }
 
@@ -119,6 +122,10 @@ static void take_row(const pare_form *f, pare_type type, const pare_feedback_lev
 void pare_feedback_rows(const pare_form *form, pare_type type, const float *x, size_t n_rows, const float *column,
                         int n_sweeps, void *dst, void *scratch, double *before, double *after)
 {
+    if (pare_feedback_unit(type) > 1) {
+        pare_feedback_grid_rows(form, type, x, n_rows, column, n_sweeps, dst, scratch, before, after);
+        return;
+    }
     size_t n = form->n, array = n * ROWS, bytes = row_bytes(type, n);
     float *at = scratch;
     pare_feedback_slab s = {

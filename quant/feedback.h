@@ -2,14 +2,15 @@
  *
  * A row is rounded column by column, each taking up the errors of those before it (quant/form.h), then every code is
  * looked at again, given all others, in sweeps: coordinate descent. Sixteen rows at a time are lanes of vectors, so no
- * sum runs over lanes and the result is the same on every path. Method, sources, measurements:
- * docs/methods/FEEDBACK.md.
+ * sum runs over lanes and the result is the same on every path. Codebook types choose 8 columns at once. Method,
+ * sources, measurements: docs/methods/FEEDBACK.md.
  */
 #ifndef PARE_QUANT_FEEDBACK_H
 #define PARE_QUANT_FEEDBACK_H
 
 #include "quant/form.h"
 #include "quant/types.h"
+#include "quant/unit_book.h"
 
 #include <stdbool.h>
 
@@ -37,8 +38,13 @@ typedef struct pare_feedback_slab {
 void pare_feedback_round(const pare_form *form, const pare_feedback_levels *levels, int n_sweeps,
                          pare_feedback_slab *slab);
 
-/* Whether codes of this type can be chosen so. */
-bool pare_feedback_knows(pare_type type);
+/* The same for units of a codebook: levels come with their signs, base is not used. factor [n], by positions: what a
+ * column's weights were multiplied by, or NULL: 1. Weights with step 0 stay. Compiled once a path. */
+void pare_feedback_units(const pare_form *form, const pare_unit_book *book, const float *factor, int n_sweeps,
+                         pare_feedback_slab *slab);
+
+/* Weights of this type that are chosen together, which the form's unit must be; 0: they cannot be chosen so. */
+size_t pare_feedback_unit(pare_type type);
 
 /* Bytes of scratch that pare_feedback_rows needs for rows of n weights. */
 size_t pare_feedback_scratch(pare_type type, size_t n);
@@ -48,8 +54,8 @@ size_t pare_feedback_scratch(pare_type type, size_t n);
  *   x       [n_rows, form->n] the weights, finite
  *   column  [form->n] factors > 0 of the inputs of these rows beside those of the form (an expert's beside those of all
  *           experts), or NULL: 1
- *   *before, *after  the form of the rows' errors is added to them, as it was and as it is; a row whose form is too large for
- *            a float keeps its bytes and is left out */
+ *   *before, *after  the form of the rows' errors is added to them, as it was and as it is; a row whose form is too
+ * large for a float keeps its bytes and is left out */
 void pare_feedback_rows(const pare_form *form, pare_type type, const float *x, size_t n_rows, const float *column,
                         int n_sweeps, void *dst, void *scratch, double *before, double *after);
 

@@ -87,7 +87,7 @@ static pare_status run_factor(factor *f, bool *done, pare_error *err)
 
 typedef struct ranked {
     double size;
-    uint32_t column;
+    uint32_t unit;
 } ranked;
 
 static int by_size(const void *a, const void *b)
@@ -95,7 +95,7 @@ static int by_size(const void *a, const void *b)
     const ranked *x = a, *y = b;
     if (x->size != y->size)
         return x->size < y->size ? -1 : 1;
-    return x->column < y->column ? 1 : -1; /* of equal ones the first column is rounded first */
+    return x->unit < y->unit ? 1 : -1; /* of equal ones the first is rounded first */
 }
 
 /* Element (i, j), j <= i, of the triangle. */
@@ -121,22 +121,26 @@ static pare_status check_element(const pare_gram *g, uint64_t i, uint64_t j, con
 static pare_status rank_columns(pare_form *f, const pare_gram *g, const char *path, double *mean, double *least,
                                 pare_error *err)
 {
-    ranked *list = malloc(f->n * sizeof *list);
+    size_t n_units = f->n / f->unit;
+    ranked *list = malloc(n_units * sizeof *list);
     if (list == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for %zu columns", path, g->name, f->n);
     pare_status st = PARE_OK;
     *mean = 0;
     *least = HUGE_VAL;
     for (size_t i = 0; i < f->n && st == PARE_OK; i++) {
-        list[i].column = (uint32_t)i;
-        st = check_element(g, i, i, path, &list[i].size, err);
-        *mean += list[i].size / (double)f->n;
-        *least = list[i].size > 0 && list[i].size < *least ? list[i].size : *least;
+        double size = 0;
+        st = check_element(g, i, i, path, &size, err);
+        if (i % f->unit == 0)
+            list[i / f->unit] = (ranked){0, (uint32_t)(i / f->unit)};
+        list[i / f->unit].size += size;
+        *mean += size / (double)f->n;
+        *least = size > 0 && size < *least ? size : *least;
     }
     if (st == PARE_OK)
-        qsort(list, f->n, sizeof *list, by_size);
+        qsort(list, n_units, sizeof *list, by_size);
     for (size_t i = 0; i < f->n && st == PARE_OK; i++)
-        f->order[i] = list[i].column;
+        f->order[i] = (uint32_t)(list[i / f->unit].unit * f->unit + i % f->unit);
     free(list);
     return st;
 }
@@ -155,6 +159,94 @@ static pare_status fill_rows(pare_form *f, const pare_gram *g, const char *path,
     return PARE_OK;
 }
 
+/* The inverse of a symmetric positive definite matrix of n <= PARE_FORM_UNIT rows. */
+static void invert(const double *a, int n, double *inverse)
+{
+    double rows[PARE_FORM_UNIT][2 * PARE_FORM_UNIT];
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            rows[i][j] = a[i * n + j];
+            rows[i][n + j] = i == j;
+        }
+    for (int k = 0; k < n; k++) { /* no row is exchanged: the pivots of such a matrix are positive */
+        double pivot = 1 / rows[k][k];
+        for (int j = 0; j < 2 * n; j++)
+            rows[k][j] *= pivot;
+        for (int i = 0; i < n; i++) {
+            double times = i == k ? 0 : rows[i][k];
+            for (int j = 0; j < 2 * n; j++)
+                rows[i][j] -= times * rows[k][j];
+        }
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            inverse[i * n + j] = rows[i][n + j];
+}
+
+static void make_square(const double *m, pare_form_square *out)
+{
+    enum { UNIT = PARE_FORM_UNIT, HALF = PARE_FORM_HALF };
+    double inverse[UNIT * UNIT], part[HALF * HALF], rest[HALF * HALF], scale = 0;
+    for (int i = 0; i < UNIT; i++)
+        scale += m[i * UNIT + i] / UNIT;
+    invert(m, UNIT, inverse);
+    for (int i = 0; i < UNIT * UNIT; i++) {
+        out->m[i] = (float)(m[i] / scale);
+        out->inverse[i] = (float)inverse[i];
+    }
+    for (int h = 0; h < 2; h++) { /* by its Schur complement: the inverse of that part of the inverse */
+        for (int i = 0; i < HALF * HALF; i++)
+            part[i] = inverse[(h * HALF + i / HALF) * UNIT + h * HALF + i % HALF];
+        invert(part, HALF, rest);
+        for (int i = 0; i < HALF * HALF; i++)
+            out->half[h][i] = (float)(rest[i] / scale);
+    }
+}
+
+/* The squares of the unit at position `at`: of the factor C, whose square is D, and of h. */
+static void take_squares(pare_form *f, const double *c, size_t at)
+{
+    enum { UNIT = PARE_FORM_UNIT };
+    double first[UNIT * UNIT], again[UNIT * UNIT];
+    for (size_t i = 0; i < UNIT; i++)
+        for (size_t j = 0; j < UNIT; j++) {
+            double sum = 0;
+            for (size_t k = 0; k <= (i < j ? i : j); k++)
+                sum += c[(at + i) * f->n + at + k] * c[(at + j) * f->n + at + k];
+            first[i * UNIT + j] = sum;
+            again[i * UNIT + j] = (double)f->h[(at + i) * f->n + at + j];
+        }
+    make_square(first, f->first + at / UNIT);
+    make_square(again, f->again + at / UNIT);
+}
+
+typedef struct taking {
+    pare_form *f;
+    const double *c;
+} taking;
+
+/* Row i of L = C times the inverse of the squares on C's diagonal; and these, at the last row of each. */
+static pare_status take_row(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const taking *t = ctx;
+    pare_form *f = t->f;
+    size_t n = f->n, unit = f->unit, at = i / unit * unit;
+    double row[PARE_FORM_UNIT];
+    (void)thread;
+    (void)err;
+    for (size_t k = 0; k < at; k += unit)
+        for (size_t j = unit; j-- > 0;) {
+            double sum = t->c[i * n + k + j];
+            for (size_t m = j + 1; m < unit; m++)
+                sum -= row[m] * t->c[(k + m) * n + k + j];
+            row[j] = sum / t->c[(k + j) * n + k + j];
+            f->lower[i * n + k + j] = (float)row[j];
+        }
+    if (f->first != NULL && i == at + unit - 1)
+        take_squares(f, t->c, at);
+    return PARE_OK;
+}
+
 /* H with `more` on its diagonal is factored into f->lower; f->h gets the same diagonal. */
 static pare_status try_factor(pare_form *f, factor *work, double more, bool *done, pare_error *err)
 {
@@ -167,12 +259,9 @@ static pare_status try_factor(pare_form *f, factor *work, double more, bool *don
     pare_status st = run_factor(work, done, err);
     if (st != PARE_OK || !*done)
         return st;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         f->h[i * n + i] += (float)more;
-        for (size_t j = 0; j < i; j++)
-            f->lower[i * n + j] = (float)(work->c[i * n + j] / work->c[j * n + j]);
-    }
-    return PARE_OK;
+    return pare_parallel(n, take_row, &(taking){f, work->c}, err);
 }
 
 static pare_status find_factor(pare_form *f, const pare_gram *g, const char *path, double mean, double damping,
@@ -199,18 +288,32 @@ static pare_status find_factor(pare_form *f, const pare_gram *g, const char *pat
     return st;
 }
 
-pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, double damping, pare_error *err)
+static bool reserve(pare_form *f)
 {
-    size_t squares = 0, bytes = 0;
-    double mean = 0, least = 0;
-    *f = (pare_form){.n = (size_t)g->n_columns};
-    if (g->n_columns < UINT32_MAX && pare_mul_size(f->n, f->n, &squares) && pare_mul_size(squares, 8, &bytes)) {
-        f->order = malloc(f->n * sizeof *f->order);
-        f->h = pare_scratch_alloc(bytes / 2);
-        f->lower = pare_scratch_alloc(bytes / 2);
+    size_t squares = 0, bytes = 0, n_units = f->n / f->unit;
+    if (f->n >= UINT32_MAX || !pare_mul_size(f->n, f->n, &squares) || !pare_mul_size(squares, 8, &bytes))
+        return false;
+    f->order = malloc(f->n * sizeof *f->order);
+    f->h = pare_scratch_alloc(bytes / 2);
+    f->lower = pare_scratch_alloc(bytes / 2);
+    if (f->unit > 1) {
+        f->first = calloc(n_units, sizeof *f->first);
+        f->again = calloc(n_units, sizeof *f->again);
     }
+    return f->order != NULL && f->h != NULL && f->lower != NULL &&
+           (f->unit == 1 || (f->first != NULL && f->again != NULL));
+}
+
+pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, size_t unit, double damping,
+                           pare_error *err)
+{
+    double mean = 0, least = 0;
+    *f = (pare_form){.n = (size_t)g->n_columns, .unit = unit};
     pare_status st = PARE_OK;
-    if (f->order == NULL || f->h == NULL || f->lower == NULL)
+    if (g->n_columns % unit != 0)
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': %" PRIu64 " columns are no units of %zu", path, g->name,
+                       g->n_columns, unit);
+    else if (!reserve(f))
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory for products of %" PRIu64 " columns", path,
                        g->name, g->n_columns);
     if (st == PARE_OK)
@@ -229,6 +332,8 @@ pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, d
 void pare_form_close(pare_form *f)
 {
     free(f->order);
+    free(f->first);
+    free(f->again);
     pare_scratch_free(f->h, f->n * f->n * sizeof *f->h);
     pare_scratch_free(f->lower, f->n * f->n * sizeof *f->lower);
     *f = (pare_form){0};

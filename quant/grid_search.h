@@ -37,6 +37,7 @@ typedef struct pare_grid_shape {
     float unit;
     size_t block_bytes;
     void (*pack)(const pare_grid_fit *fit, void *block);
+    void (*unpack)(const void *block, pare_grid_fit *fit); /* its inverse; error: 0 */
 } pare_grid_shape;
 
 /* Search one super-block. x: PARE_GRID_LEN weights, finite, below 2^31 in magnitude. w: > 0, how much the square of an

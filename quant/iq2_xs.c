@@ -13,9 +13,21 @@ static void pack(const pare_grid_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static void unpack(const void *block, pare_grid_fit *fit)
+{
+    const pare_iq2_xs *b = block;
+    *fit = (pare_grid_fit){.d = pare_load_u16le(b->d)};
+    for (int g = 0; g < 32; g++) {
+        unsigned code = pare_load_u16le(b->qs[g]);
+        fit->entry[g][0] = (uint16_t)(code & 511);
+        fit->signs[g] = (uint8_t)pare_iq_signs(code >> 9);
+        fit->scale[g / 2] = b->scales[g / 4] >> g / 2 % 2 * 4 & 15;
+    }
+}
+
 static pare_grid_book book;
 
-static const pare_grid_shape shape = {
+const pare_grid_shape pare_iq2_xs_shape = {
     .n_blocks = 16,
     .entry_len = 8,
     .n_entries = 512,
@@ -26,9 +38,10 @@ static const pare_grid_shape shape = {
     .unit = 0.125f,
     .block_bytes = sizeof(pare_iq2_xs),
     .pack = pack,
+    .unpack = unpack,
 };
 
 void pare_iq2_xs_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    pare_grid_encode(&shape, src, row_len, weight, effort, dst);
+    pare_grid_encode(&pare_iq2_xs_shape, src, row_len, weight, effort, dst);
 }

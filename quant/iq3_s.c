@@ -19,9 +19,20 @@ static void pack(const pare_grid_fit *fit, void *block)
     pare_store_u16le(b->d, fit->d);
 }
 
+static void unpack(const void *block, pare_grid_fit *fit)
+{
+    const pare_iq3_s *b = block;
+    *fit = (pare_grid_fit){.d = pare_load_u16le(b->d)};
+    for (int k = 0; k < 64; k++)
+        fit->entry[k / 2][k % 2] = (uint16_t)(b->qs[k] | (b->qh[k / 8] >> k % 8 & 1) << 8);
+    memcpy(fit->signs, b->signs, sizeof b->signs);
+    for (int s = 0; s < 8; s++)
+        fit->scale[s] = b->scales[s / 2] >> s % 2 * 4 & 15;
+}
+
 static pare_grid_book book;
 
-static const pare_grid_shape shape = {
+const pare_grid_shape pare_iq3_s_shape = {
     .n_blocks = 8,
     .entry_len = 4,
     .n_entries = 512,
@@ -32,9 +43,10 @@ static const pare_grid_shape shape = {
     .unit = 1,
     .block_bytes = sizeof(pare_iq3_s),
     .pack = pack,
+    .unpack = unpack,
 };
 
 void pare_iq3_s_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    pare_grid_encode(&shape, src, row_len, weight, effort, dst);
+    pare_grid_encode(&pare_iq3_s_shape, src, row_len, weight, effort, dst);
 }

@@ -48,4 +48,6 @@ PARE_HD void pare_iq3_xxs_decode(const void *src, float *dst, size_t n_blocks)
 /* One row; the contract of pare_encode_fn. Method: docs/methods/IQ_SEARCH.md. */
 void pare_iq3_xxs_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
+extern const struct pare_grid_shape pare_iq3_xxs_shape; /* quant/grid_search.h */
+
 #endif

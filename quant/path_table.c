@@ -14,5 +14,7 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .compare_means = pare_row_compare_means,
                                     .form_update = pare_form_update,
                                     .feedback_round = pare_feedback_round,
+                                    .feedback_units = pare_feedback_units,
+                                    .unit_search = pare_unit_search,
                                     .importance = pare_row_importance,
                                     .group_fit = pare_group_fit};

@@ -7,6 +7,7 @@
 #include "quant/group_fit.h"
 #include "quant/row_passes.h"
 #include "quant/types.h"
+#include "quant/unit_search.h"
 
 typedef struct pare_path_table {
     pare_encode_fn encode[PARE_TYPE_COUNT];                                        /* NULL: pare has none */
@@ -23,6 +24,10 @@ typedef struct pare_path_table {
                         const double *pt, size_t pt_stride, size_t n_terms); /* quant/form.h */
     void (*feedback_round)(const pare_form *form, const pare_feedback_levels *levels, int n_sweeps,
                            pare_feedback_slab *slab); /* quant/feedback.h */
+    void (*feedback_units)(const pare_form *form, const pare_unit_book *book, const float *factor, int n_sweeps,
+                           pare_feedback_slab *slab); /* quant/feedback.h */
+    void (*unit_search)(const pare_unit_book *book, const pare_form_square *square, const float *target,
+                        float *level); /* quant/unit_search.h */
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 

@@ -492,7 +492,7 @@ static pare_status encode_part(size_t i, int thread, void *ctx, pare_error *err)
 bool pare_derive_takes_feedback(const pare_tensor *t)
 {
     const derived *d = t->ctx;
-    return t->read == read_encoded && pare_feedback_knows(t->type) && d->effort != PARE_EFFORT_RTN;
+    return t->read == read_encoded && pare_feedback_unit(t->type) > 0 && d->effort != PARE_EFFORT_RTN;
 }
 
 pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_error *err)

@@ -46,12 +46,12 @@ static pare_plan_row *plan_row(const refinement *r, const pare_tensor *t)
     return NULL;
 }
 
-/* The next tensor from *at on that has these statistics. */
-static const pare_tensor *next_of(const refinement *r, const pare_gram *g, size_t *at)
+/* The next tensor from *at on that has these statistics and is rounded in such units, or any (0). */
+static const pare_tensor *next_of(const refinement *r, const pare_gram *g, size_t unit, size_t *at)
 {
     while (*at < r->out->n_tensors) {
         const pare_tensor *t = &r->out->tensors[(*at)++];
-        if (gram_of(r, t) == g)
+        if (gram_of(r, t) == g && (unit == 0 || pare_feedback_unit(t->type) == unit))
             return t;
     }
     return NULL;
@@ -72,10 +72,10 @@ static pare_status encode(refinement *r, const pare_tensor *t, const pare_form *
 }
 
 /* Tensors that stay as they were for want of statistics: the first of them is named. */
-static pare_status leave(refinement *r, const pare_gram *g, const char *why, pare_error *err)
+static pare_status leave(refinement *r, const pare_gram *g, size_t unit, const char *why, pare_error *err)
 {
     uint32_t n = 0;
-    for (size_t at = 0; next_of(r, g, &at) != NULL;)
+    for (size_t at = 0; next_of(r, g, unit, &at) != NULL;)
         n++;
     r->report->n_without += n;
     r->done += n;
@@ -83,28 +83,41 @@ static pare_status leave(refinement *r, const pare_gram *g, const char *why, par
                      n > 1 ? " and those with the same inputs" : "", why);
 }
 
-static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err)
+/* The tensors with these statistics that are rounded in such units. */
+static pare_status refine_units(refinement *r, const pare_gram *g, size_t unit, pare_error *err)
 {
     pare_form form;
     pare_error why = {0};
-    char text[128];
     size_t at = 0;
     const pare_tensor *t;
-    if (next_of(r, g, &at) == NULL)
+    if (next_of(r, g, unit, &at) == NULL)
+        return PARE_OK;
+    double damping = g == &r->lookup ? LOOKUP_DAMPING : DAMPING;
+    pare_status st = pare_form_open(&form, g, r->im->path, unit, damping, &why);
+    if (st == PARE_ERR_RANGE)
+        return leave(r, g, unit, why.text, err);
+    if (st != PARE_OK)
+        return pare_fail(err, st, "%s", why.text);
+    for (at = 0; st == PARE_OK && (t = next_of(r, g, unit, &at)) != NULL;)
+        st = encode(r, t, &form, err);
+    pare_form_close(&form);
+    return st;
+}
+
+static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err)
+{
+    char text[128];
+    size_t at = 0;
+    if (next_of(r, g, 0, &at) == NULL)
         return PARE_OK;
     if (g != &r->lookup && g->count < (double)g->n_columns) {
         snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", g->count,
                  g->n_columns);
-        return leave(r, g, text, err);
+        return leave(r, g, 0, text, err);
     }
-    pare_status st = pare_form_open(&form, g, r->im->path, g == &r->lookup ? LOOKUP_DAMPING : DAMPING, &why);
-    if (st == PARE_ERR_RANGE)
-        return leave(r, g, why.text, err);
-    if (st != PARE_OK)
-        return pare_fail(err, st, "%s", why.text);
-    for (at = 0; st == PARE_OK && (t = next_of(r, g, &at)) != NULL;)
-        st = encode(r, t, &form, err);
-    pare_form_close(&form);
+    pare_status st = refine_units(r, g, 1, err);
+    if (st == PARE_OK)
+        st = refine_units(r, g, PARE_FORM_UNIT, err);
     uint64_t bytes = 0;
     if (g != &r->lookup && pare_gram_bytes(g->n_columns, &bytes))
         pare_map_release(g->lower, (size_t)bytes);

@@ -13,8 +13,13 @@
 
 enum { N = 256, ROWS = PARE_FEEDBACK_ROWS, MAX_ROW_BYTES = 4 * N };
 
-static pare_form form;
+static pare_form form, by_units;
 static float x[ROWS * N];
+
+static const pare_form *form_for(pare_type type)
+{
+    return pare_feedback_unit(type) == 1 ? &form : &by_units;
+}
 
 /* Sums over inputs of which neighbours go together; alone: each column on its own, so that the matrix is diagonal. */
 static void open_form(bool alone)
@@ -39,7 +44,8 @@ static void open_form(bool alone)
         for (size_t j = 0; j <= i; j++, at += 4)
             pare_store_f32le(at, (float)h[i * N + j]);
     const pare_gram g = {.name = "x", .n_columns = N, .count = 320, .lower = lower};
-    CHECK_OK(pare_form_open(&form, &g, "test", 0.03, &err), &err);
+    CHECK_OK(pare_form_open(&form, &g, "test", 1, 0.03, &err), &err);
+    CHECK_OK(pare_form_open(&by_units, &g, "test", PARE_FORM_UNIT, 0.03, &err), &err);
 }
 
 static int open_all(void **state)
@@ -55,6 +61,7 @@ static int close_all(void **state)
 {
     (void)state;
     pare_form_close(&form);
+    pare_form_close(&by_units);
     return 0;
 }
 
@@ -116,14 +123,14 @@ static void the_form_falls_and_is_what_the_bytes_say(void **state)
         size_t n_bytes = 0;
         double last = HUGE_VAL;
         pare_type type = (pare_type)t;
-        if (!pare_feedback_knows(type))
+        if (pare_feedback_unit(type) == 0)
             continue;
         uint8_t *was = encode(type, &n_bytes), *bytes = check_malloc(n_bytes);
         for (int n_sweeps = 0; n_sweeps <= 4; n_sweeps += 2) {
             memcpy(bytes, was, n_bytes);
-            outcome o = feed_back(&form, type, x, ROWS, NULL, n_sweeps, bytes);
-            near(type, o.before, form_of_rows(&form, type, was, n_bytes / ROWS));
-            near(type, o.after, form_of_rows(&form, type, bytes, n_bytes / ROWS));
+            outcome o = feed_back(form_for(type), type, x, ROWS, NULL, n_sweeps, bytes);
+            near(type, o.before, form_of_rows(form_for(type), type, was, n_bytes / ROWS));
+            near(type, o.after, form_of_rows(form_for(type), type, bytes, n_bytes / ROWS));
             CHECK(o.after < 0.8 * o.before && o.after <= last);
             last = o.after;
         }
@@ -195,6 +202,7 @@ static void a_diagonal_form_rounds_to_the_nearest(void **state)
     (void)state;
     static float values[256][N];
     pare_form_close(&form);
+    pare_form_close(&by_units);
     open_form(true);
     for (int t = 0; t < PARE_TYPE_COUNT; t++) {
         size_t n_bytes = 0;
@@ -228,6 +236,7 @@ static void a_diagonal_form_rounds_to_the_nearest(void **state)
         free(bytes);
     }
     pare_form_close(&form);
+    pare_form_close(&by_units);
     open_form(false);
 }
 
@@ -274,18 +283,18 @@ static void rows_do_not_know_of_each_other(void **state)
     for (int t = 0; t < PARE_TYPE_COUNT; t++) {
         size_t n_bytes = 0;
         pare_type type = (pare_type)t;
-        if (!pare_feedback_knows(type))
+        if (pare_feedback_unit(type) == 0)
             continue;
         uint8_t *was = encode(type, &n_bytes), *single = check_malloc(n_bytes), *bytes = check_malloc(n_bytes);
         outcome one[ROWS];
         size_t row_bytes = n_bytes / ROWS;
         memcpy(single, was, n_bytes);
         for (size_t r = 0; r < ROWS; r++)
-            one[r] = feed_back(&form, type, x + r * N, 1, NULL, 2, single + r * row_bytes);
+            one[r] = feed_back(form_for(type), type, x + r * N, 1, NULL, 2, single + r * row_bytes);
         for (size_t n_rows = 1; n_rows <= ROWS; n_rows += n_rows == 1 ? 4 : 11) {
             outcome sum = {0};
             memcpy(bytes, was, n_bytes);
-            outcome o = feed_back(&form, type, x, n_rows, NULL, 2, bytes);
+            outcome o = feed_back(form_for(type), type, x, n_rows, NULL, 2, bytes);
             CHECK(memcmp(bytes, single, n_rows * row_bytes) == 0);
             CHECK(memcmp(bytes + n_rows * row_bytes, was + n_rows * row_bytes, (ROWS - n_rows) * row_bytes) == 0);
             for (size_t r = 0; r < n_rows; r++) {
@@ -300,41 +309,76 @@ static void rows_do_not_know_of_each_other(void **state)
     }
 }
 
-/* Factors c of the inputs are the form with c_i c_j H_ij and its factor c_i L_ij / c_j; powers of two change no bit. */
+static void scale_squares(pare_form_square *squares, const uint32_t *order, const float *column)
+{
+    for (size_t k = 0; k < N; k++)
+        for (size_t j = 0; j < 8; j++) {
+            float both = column[order[k]] * column[order[k / 8 * 8 + j]];
+            pare_form_square *s = &squares[k / 8];
+            s->m[k % 8 * 8 + j] *= both;
+            s->inverse[k % 8 * 8 + j] /= both;
+            if (k % 8 / 4 == j / 4)
+                s->half[j / 4][k % 4 * 4 + j % 4] *= both;
+        }
+}
+
+/* f with c_i c_j H_ij and its factor c_i L_ij / c_j. */
+static pare_form scaled_form(const pare_form *f, const float *column)
+{
+    pare_form r = *f;
+    r.h = check_malloc(N * N * sizeof(float));
+    r.lower = check_malloc(N * N * sizeof(float));
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++) {
+            float a = column[f->order[i]], b = column[f->order[j]];
+            r.h[i * N + j] = f->h[i * N + j] * a * b;
+            r.lower[i * N + j] = j / f->unit < i / f->unit ? f->lower[i * N + j] * a / b : 0;
+        }
+    if (f->unit == 1)
+        return r;
+    r.first = check_malloc(N / 8 * sizeof *r.first);
+    r.again = check_malloc(N / 8 * sizeof *r.again);
+    memcpy(r.first, f->first, N / 8 * sizeof *r.first);
+    memcpy(r.again, f->again, N / 8 * sizeof *r.again);
+    scale_squares(r.first, f->order, column);
+    scale_squares(r.again, f->order, column);
+    return r;
+}
+
+static void free_scaled(pare_form *f)
+{
+    free(f->h);
+    free(f->lower);
+    free(f->first);
+    free(f->again);
+}
+
+/* Factors of the inputs are those of the form; powers of two change no bit. */
 static void factors_are_those_of_the_form(void **state)
 {
     (void)state;
     float column[N];
-    pare_form scaled = {.n = N, .order = form.order};
-    scaled.h = check_malloc(N * N * sizeof(float));
-    scaled.lower = check_malloc(N * N * sizeof(float));
-    memcpy(scaled.lower, form.lower, N * N * sizeof(float));
     for (size_t i = 0; i < N; i++)
         column[i] = ldexpf(1, (int)(i * 5 % 9) - 4);
-    for (size_t i = 0; i < N; i++)
-        for (size_t j = 0; j < N; j++) {
-            float a = column[form.order[i]], b = column[form.order[j]];
-            scaled.h[i * N + j] = form.h[i * N + j] * a * b;
-            if (j < i)
-                scaled.lower[i * N + j] = form.lower[i * N + j] * a / b;
-        }
+    pare_form columns = scaled_form(&form, column), units = scaled_form(&by_units, column);
     for (int t = 0; t < PARE_TYPE_COUNT; t++) {
         size_t n_bytes = 0;
         pare_type type = (pare_type)t;
-        if (!pare_feedback_knows(type))
+        if (pare_feedback_unit(type) == 0)
             continue;
+        const pare_form *f = form_for(type), *scaled = f == &form ? &columns : &units;
         uint8_t *bytes = encode(type, &n_bytes), *other = encode(type, &n_bytes), *plain = encode(type, &n_bytes);
-        outcome a = feed_back(&form, type, x, ROWS, column, 3, bytes);
-        outcome b = feed_back(&scaled, type, x, ROWS, NULL, 3, other);
-        feed_back(&form, type, x, ROWS, NULL, 3, plain);
+        outcome a = feed_back(f, type, x, ROWS, column, 3, bytes);
+        outcome b = feed_back(scaled, type, x, ROWS, NULL, 3, other);
+        feed_back(f, type, x, ROWS, NULL, 3, plain);
         CHECK(memcmp(bytes, other, n_bytes) == 0 && memcmp(bytes, plain, n_bytes) != 0);
         CHECK(a.before == b.before && a.after == b.after);
         free(bytes);
         free(other);
         free(plain);
     }
-    free(scaled.h);
-    free(scaled.lower);
+    free_scaled(&columns);
+    free_scaled(&units);
 }
 
 static void paths_do_not_matter(void **state)
@@ -345,7 +389,7 @@ static void paths_do_not_matter(void **state)
         size_t n_bytes = 0;
         outcome first = {0};
         pare_type type = (pare_type)t;
-        if (!pare_feedback_knows(type))
+        if (pare_feedback_unit(type) == 0)
             continue;
         uint8_t *was = encode(type, &n_bytes), *want = check_malloc(n_bytes), *bytes = check_malloc(n_bytes);
         for (int p = 0; p < PARE_PATH_COUNT; p++) {
@@ -353,7 +397,7 @@ static void paths_do_not_matter(void **state)
                 continue;
             pare_path_use((pare_path)p);
             memcpy(bytes, was, n_bytes);
-            outcome o = feed_back(&form, type, x, ROWS, NULL, 2, bytes);
+            outcome o = feed_back(form_for(type), type, x, ROWS, NULL, 2, bytes);
             if (p == PARE_PATH_PORTABLE) {
                 memcpy(want, bytes, n_bytes);
                 first = o;
@@ -390,6 +434,31 @@ static void what_is_too_large_keeps_its_bytes(void **state)
     free(plain);
 }
 
+/* Entries and signs change, scales do not; rows of zeros keep all bytes. */
+static void units_leave_the_scales(void **state)
+{
+    (void)state;
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        size_t n_bytes = 0, n_changed = 0;
+        const pare_grid_shape *shape = pare_unit_shape((pare_type)t);
+        if (shape == NULL)
+            continue;
+        uint8_t *was = encode((pare_type)t, &n_bytes), *bytes = check_malloc(n_bytes);
+        memcpy(bytes, was, n_bytes);
+        feed_back(&by_units, (pare_type)t, x, ROWS, NULL, 1, bytes);
+        for (size_t at = 0; at < n_bytes; at += shape->block_bytes) { /* a block is a row */
+            pare_grid_fit a, b;
+            shape->unpack(was + at, &a);
+            shape->unpack(bytes + at, &b);
+            CHECK(a.d == b.d && memcmp(a.scale, b.scale, sizeof a.scale) == 0);
+            n_changed += memcmp(was + at, bytes + at, shape->block_bytes) != 0;
+        }
+        CHECK(n_changed == ROWS - 1);
+        free(was);
+        free(bytes);
+    }
+}
+
 /* A row whose length no block of columns in feedback_round divides, and shorter than one. */
 static void short_rows(void **state)
 {
@@ -404,7 +473,7 @@ static void short_rows(void **state)
             for (size_t j = 0; j <= k; j++, at += 4)
                 pare_store_f32le(at, (float)pow(0.9, (double)(k - j)));
         const pare_gram g = {.name = "x", .n_columns = n, .count = 1, .lower = lower};
-        CHECK_OK(pare_form_open(&f, &g, "test", 0.01, &err), &err);
+        CHECK_OK(pare_form_open(&f, &g, "test", 1, 0.01, &err), &err);
         pare_encoder(PARE_TYPE_Q4_0)(x, n, NULL, PARE_EFFORT_RTN, bytes);
         void *scratch = check_malloc(pare_feedback_scratch(PARE_TYPE_Q4_0, n));
         double before = 0, after = 0, sum = 0;
@@ -434,6 +503,7 @@ int main(void)
         cmocka_unit_test(factors_are_those_of_the_form),
         cmocka_unit_test(paths_do_not_matter),
         cmocka_unit_test(what_is_too_large_keeps_its_bytes),
+        cmocka_unit_test(units_leave_the_scales),
         cmocka_unit_test(short_rows),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -119,7 +119,7 @@ static void the_factor_makes_the_matrix_again(void **state)
             pare_form f;
             pare_error err = {0};
             pare_gram g = make_gram(sizes[s], 300, dead != 0 && sizes[s] > 3);
-            CHECK_OK(pare_form_open(&f, &g, "test", 0.01, &err), &err);
+            CHECK_OK(pare_form_open(&f, &g, "test", 1, 0.01, &err), &err);
             CHECK(f.n == sizes[s] && f.damping == 0.01);
             check_order(&f);
             check_form(&f, 300);
@@ -127,6 +127,95 @@ static void the_factor_makes_the_matrix_again(void **state)
             CHECK(f.order == NULL && f.h == NULL && f.lower == NULL);
             pare_form_close(&f);
         }
+}
+
+/* b times c, [8, 8] each */
+static void multiply(const double *b, const double *c, double *out)
+{
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++) {
+            out[8 * i + j] = 0;
+            for (int k = 0; k < 8; k++)
+                out[8 * i + j] += b[8 * i + k] * c[8 * k + j];
+        }
+}
+
+/* d: the matrix that m, scaled, and the inverse are of; the halves fit both. */
+static void check_square(const pare_form_square *s, double *d)
+{
+    double inverse[64], unit[64], mean = 0;
+    for (int i = 0; i < 64; i++) {
+        d[i] = (double)s->m[i];
+        inverse[i] = (double)s->inverse[i];
+        CHECK(s->m[i] == s->m[i % 8 * 8 + i / 8]);
+    }
+    multiply(d, inverse, unit);
+    double scale = 1 / unit[0];
+    for (int i = 0; i < 64; i++) {
+        CHECK(fabs(unit[i] * scale - (i % 9 == 0)) <= 1e-4);
+        mean += i % 9 == 0 ? d[i] / 8 : 0;
+        d[i] *= scale;
+    }
+    CHECK(fabs(mean - 1) <= 1e-6);
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 16; i++) {
+            double sum = 0;
+            for (int k = 0; k < 4; k++)
+                sum += (double)s->half[h][i / 4 * 4 + k] * inverse[(4 * h + k) * 8 + 4 * h + i % 4] * scale;
+            CHECK(fabs(sum - (i % 5 == 0)) <= 1e-4);
+        }
+}
+
+static double unit_size(const uint32_t *order)
+{
+    double sum = 0;
+    for (int i = 0; i < 8; i++) {
+        CHECK(order[i] == order[0] + (uint32_t)i && order[0] % 8 == 0);
+        sum += value(order[i], order[i]);
+    }
+    return sum;
+}
+
+/* L D L^T with D of squares is the matrix, whose own squares are those of `again`. */
+static void units_make_the_matrix_again(void **state)
+{
+    (void)state;
+    static double l[MAX_N * MAX_N], ld[MAX_N * MAX_N];
+    pare_form f;
+    pare_error err = {0};
+    size_t n = 200;
+    pare_gram g = make_gram(n, 300, true);
+    CHECK_OK(pare_form_open(&f, &g, "test", PARE_FORM_UNIT, 0.01, &err), &err);
+    CHECK(f.unit == PARE_FORM_UNIT);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            l[i * n + j] = i / 8 > j / 8 ? (double)f.lower[i * n + j] : i == j;
+    for (size_t k = 0; k < n; k += 8) {
+        double d[64];
+        CHECK(k == 0 || unit_size(f.order + k - 8) < unit_size(f.order + k));
+        check_square(&f.again[k / 8], d);
+        for (size_t i = 0; i < 64; i++)
+            CHECK(fabs(d[i] - (double)f.h[(k + i / 8) * n + k + i % 8]) <= 1e-4 * fabs(d[0]));
+        check_square(&f.first[k / 8], d);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < 8; j++) {
+                ld[i * n + k + j] = 0;
+                for (size_t m = 0; m < 8; m++)
+                    ld[i * n + k + j] += l[i * n + k + m] * d[8 * m + j];
+            }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < n; k++)
+                sum += ld[i * n + k] * l[j * n + k];
+            CHECK(fabs(sum - (double)f.h[i * n + j]) <= 1e-4 * sqrt((double)f.h[i * n + i] * (double)f.h[j * n + j]));
+        }
+    pare_form_close(&f);
+    CHECK(f.first == NULL && f.again == NULL);
+    g.n_columns = 199;
+    CHECK(pare_form_open(&f, &g, "some.file", PARE_FORM_UNIT, 0.01, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text, "some.file: tensor 'blk.0.x.weight': 199 columns are no units of 8") != NULL);
 }
 
 static void copy_form(const pare_form *f, float *out)
@@ -152,7 +241,7 @@ static void paths_and_threads_do_not_matter(void **state)
                 continue;
             pare_path_use((pare_path)p);
             pare_set_threads(threads[t]);
-            CHECK_OK(pare_form_open(&f, &g, "test", 0.03, &err), &err);
+            CHECK_OK(pare_form_open(&f, &g, "test", 1, 0.03, &err), &err);
             copy_form(&f, p == 0 && t == 0 ? first : other);
             CHECK((p == 0 && t == 0) || memcmp(first, other, sizeof first) == 0);
             pare_form_close(&f);
@@ -177,7 +266,7 @@ static void damping_grows_until_there_is_a_factor(void **state)
         set_value(1, 0, 4 * cases[i].product);
         set_value(1, 1, 4);
         pare_gram g = gram_of(2, 4);
-        pare_status st = pare_form_open(&f, &g, "some.file", cases[i].damping, &err);
+        pare_status st = pare_form_open(&f, &g, "some.file", 1, cases[i].damping, &err);
         if (cases[i].used > 0) {
             double used = isinf(cases[i].used) ? 0 : cases[i].used;
             CHECK_OK(st, &err);
@@ -200,7 +289,7 @@ static void refuses(size_t n, size_t i, size_t j, float v, const char *part)
     pare_error err = {0};
     pare_gram g = make_gram(n, 100, false);
     set_value(i, j, v);
-    CHECK(pare_form_open(&f, &g, "some.file", 0.03, &err) == PARE_ERR_NUMBER);
+    CHECK(pare_form_open(&f, &g, "some.file", 1, 0.03, &err) == PARE_ERR_NUMBER);
     if (strstr(err.text, part) == NULL || strstr(err.text, "some.file: tensor 'blk.0.x.weight'") == NULL)
         fail_msg("%s", err.text);
     CHECK(f.order == NULL && f.h == NULL && f.lower == NULL);
@@ -220,19 +309,18 @@ static void odd_statistics_are_errors(void **state)
     pare_error err = {0};
     pare_gram g = gram_of(9, 100);
     memset(bytes, 0, sizeof bytes);
-    CHECK(pare_form_open(&f, &g, "some.file", 0.03, &err) == PARE_ERR_RANGE);
+    CHECK(pare_form_open(&f, &g, "some.file", 1, 0.03, &err) == PARE_ERR_RANGE);
     CHECK(strstr(err.text, "some.file: tensor 'blk.0.x.weight': all products of its inputs are zero") != NULL);
     g.n_columns = (uint64_t)1 << 40;
-    CHECK(pare_form_open(&f, &g, "some.file", 0.03, &err) == PARE_ERR_MEMORY);
+    CHECK(pare_form_open(&f, &g, "some.file", 1, 0.03, &err) == PARE_ERR_MEMORY);
     CHECK(strstr(err.text, "1099511627776 columns") != NULL && f.order == NULL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_factor_makes_the_matrix_again),
-        cmocka_unit_test(paths_and_threads_do_not_matter),
-        cmocka_unit_test(damping_grows_until_there_is_a_factor),
+        cmocka_unit_test(the_factor_makes_the_matrix_again), cmocka_unit_test(units_make_the_matrix_again),
+        cmocka_unit_test(paths_and_threads_do_not_matter),   cmocka_unit_test(damping_grows_until_there_is_a_factor),
         cmocka_unit_test(odd_statistics_are_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
