@@ -13,7 +13,7 @@ typedef struct pare_collect_options {
     uint32_t n_ctx;      /* 0: 512 */
     uint32_t n_chunks;   /* at most so many windows; 0: all */
     bool output_weight;  /* output.weight too; with full also an embedding that stands in for it */
-    bool full;           /* second-order statistics too (model/gram.h) */
+    bool full;           /* second-order statistics too (quant/gram.h) */
     uint64_t full_bytes; /* of their sums in memory at once; more need further runs over the text. 0: no limit */
 } pare_collect_options;
 

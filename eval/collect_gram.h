@@ -1,4 +1,4 @@
-/* eval/collect_gram.h - second-order statistics (model/gram.h) while a text runs through a model
+/* eval/collect_gram.h - second-order statistics (quant/gram.h) while a text runs through a model
  *
  * Which matrices multiply the same inputs is found in the first batch, by comparing what they are given. Products are
  * summed in float over a batch and in double over all of them. Sums that do not fit in memory at once are collected in
@@ -7,7 +7,7 @@
 #define PARE_EVAL_COLLECT_GRAM_H
 
 #include "eval/backend.h"
-#include "model/gram.h"
+#include "quant/gram.h"
 
 typedef struct pare_gram_collector pare_gram_collector;
 

@@ -1,6 +1,6 @@
 /* quant/form.h - the quadratic form that second-order statistics make of errors, prepared for rounding column by column
  *
- * A row e of errors costs e H e^T with H the mean product of inputs (model/gram.h) and something on its diagonal. With
+ * A row e of errors costs e H e^T with H the mean product of inputs (quant/gram.h) and something on its diagonal. With
  * H = L D L^T, L unit lower triangular (Chee et al., QuIP, arXiv 2307.13304: LDLQ), that is
  *
  *     sum over k of D_k (e_k + sum over j > k of e_j L_jk)^2
@@ -12,7 +12,7 @@
 #ifndef PARE_QUANT_FORM_H
 #define PARE_QUANT_FORM_H
 
-#include "model/gram.h"
+#include "quant/gram.h"
 
 enum { PARE_FORM_UNIT = 8, PARE_FORM_HALF = PARE_FORM_UNIT / 2 };
 

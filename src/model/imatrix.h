@@ -9,7 +9,7 @@
 
 #include "core/map.h"
 #include "core/text.h"
-#include "model/gram.h"
+#include "quant/gram.h"
 
 typedef struct pare_imatrix_entry {
     const char *name; /* of the weight, as in GGUF */

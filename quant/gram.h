@@ -1,12 +1,12 @@
-/* model/gram.h - second-order statistics: how the inputs of weight matrices went together on some text
+/* quant/gram.h - second-order statistics: how the inputs of weight matrices went together on some text
  *
  *     H[i][j] = sum over tokens of x_i x_j
  *
  * for the inputs x of a matrix: with it an error D in the weights changes the product by tr(D H D^T) in all. Matrices
  * that multiply the same inputs (q, k and v; gate and up) share one H; the experts of a tensor share one over the
  * tokens of all of them. Method: docs/methods/FEEDBACK.md, files: docs/formats/IMATRIX.md. */
-#ifndef PARE_MODEL_GRAM_H
-#define PARE_MODEL_GRAM_H
+#ifndef PARE_QUANT_GRAM_H
+#define PARE_QUANT_GRAM_H
 
 #include "core/text.h"
 

@@ -1,4 +1,4 @@
-#include "model/gram.h"
+#include "quant/gram.h"
 
 #include "core/bytes.h"
 #include "core/checked.h"

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "core/bytes.h"
-#include "model/gram.h"
+#include "quant/gram.h"
 #include "model/imatrix.h"
 
 #include <math.h>
