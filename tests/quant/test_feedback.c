@@ -196,6 +196,90 @@ static void no_other_code_is_better_in_the_end(void **state)
     }
 }
 
+/* The value of a code that is nearest to v, for column c. */
+static double nearest_value(float values[][N], unsigned n_codes, size_t c, double v)
+{
+    double best = (double)values[0][c];
+    for (unsigned code = 1; code < n_codes; code++)
+        best = fabs((double)values[code][c] - v) < fabs(best - v) ? (double)values[code][c] : best;
+    return best;
+}
+
+/* docs/methods/FEEDBACK.md in double, one column after the other: y [N], by columns. */
+static void expect_row(float values[][N], unsigned n_codes, const float *row, int n_sweeps, double *y)
+{
+    double e[N];
+    bool moved = true;
+    for (size_t k = N; k-- > 0;) {
+        size_t c = form.order[k];
+        double target = (double)row[c];
+        for (size_t j = k + 1; j < N; j++)
+            target += e[j] * (double)form.lower[j * N + k];
+        y[c] = nearest_value(values, n_codes, c, target);
+        e[k] = (double)row[c] - y[c];
+    }
+    for (int i = 0; i < n_sweeps && moved; i++) {
+        moved = false;
+        for (size_t k = N; k-- > 0;) {
+            size_t c = form.order[k];
+            double slope = 0, was = y[c];
+            for (size_t j = 0; j < N; j++)
+                slope += (double)form.h[k * N + j] * e[j];
+            y[c] = nearest_value(values, n_codes, c, was + slope / (double)form.h[k * N + k]);
+            e[k] = (double)row[c] - y[c];
+            moved = moved || y[c] != was;
+        }
+    }
+}
+
+/* Step by step the same codes, but where a float decides between two that are as near. */
+static void codes_are_those_of_the_method(void **state)
+{
+    (void)state;
+    static const pare_type types[] = {PARE_TYPE_Q4_0, PARE_TYPE_Q2_K, PARE_TYPE_MXFP4};
+    static const int sweeps[] = {0, 1, 2, 60};
+    static float values[256][N], y[N];
+    for (size_t i = 0; i < 3 * 4; i++) {
+        pare_type type = types[i / 4];
+        size_t n_bytes = 0, n_same = 0;
+        uint8_t *bytes = encode(type, &n_bytes);
+        feed_back(&form, type, x, ROWS, NULL, sweeps[i % 4], bytes);
+        for (size_t r = 0; r < ROWS; r++) {
+            const uint8_t *row = bytes + r * (n_bytes / ROWS);
+            double want[N];
+            size_t c = 0;
+            decode_codes(type, row, values);
+            expect_row(values, pare_type_codes(type)->n, x + r * N, sweeps[i % 4], want);
+            pare_type_get(type)->decode(row, y, N / pare_type_get(type)->block_len);
+            while (c < N && fabs(want[c] - (double)y[c]) <= 1e-6 * fabs(want[c]))
+                c++;
+            n_same += c == N;
+        }
+        if (n_same < ROWS - 3) /* one is of zeros */
+            fail_msg("%s, %d sweeps: %zu rows", pare_type_get(type)->name, sweeps[i % 4], n_same);
+        free(bytes);
+    }
+}
+
+/* Rows whose codes were looked at often are not made worse by looking once. */
+static void what_is_good_is_not_made_worse(void **state)
+{
+    (void)state;
+    for (int t = 0; t < PARE_TYPE_COUNT; t++) {
+        size_t n_bytes = 0;
+        pare_type type = (pare_type)t;
+        if (pare_feedback_unit(type) == 0)
+            continue;
+        uint8_t *bytes = encode(type, &n_bytes);
+        outcome first = feed_back(form_for(type), type, x, ROWS, NULL, 60, bytes);
+        outcome again = feed_back(form_for(type), type, x, ROWS, NULL, 0, bytes);
+        near(type, again.before, first.after);
+        near(type, again.after, form_of_rows(form_for(type), type, bytes, n_bytes / ROWS));
+        CHECK(again.after <= again.before);
+        free(bytes);
+    }
+}
+
 /* Without products of different columns each weight gets the nearest that its scale allows, whatever codes it had. */
 static void a_diagonal_form_rounds_to_the_nearest(void **state)
 {
@@ -497,6 +581,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_form_falls_and_is_what_the_bytes_say),
         cmocka_unit_test(no_other_code_is_better_in_the_end),
+        cmocka_unit_test(codes_are_those_of_the_method),
+        cmocka_unit_test(what_is_good_is_not_made_worse),
         cmocka_unit_test(a_diagonal_form_rounds_to_the_nearest),
         cmocka_unit_test(what_cannot_be_better_keeps_its_bytes),
         cmocka_unit_test(rows_do_not_know_of_each_other),
