@@ -272,6 +272,29 @@ static void experts_are_pooled(void **state)
     b->close(b);
 }
 
+/* Of one token again and again an expert is given what the router is given; it counts on its own. */
+static void a_router_is_no_expert(void **state)
+{
+    (void)state;
+    pare_model m;
+    pare_backend *b = NULL;
+    pare_error err = {0};
+    toy_mixture(&m);
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    for (int32_t token = 0; token < 20; token++) {
+        pare_imatrix im;
+        int32_t ids[N_IDS];
+        for (int i = 0; i < N_IDS; i++)
+            ids[i] = token;
+        collect(&im, &m, b, ids, &full);
+        CHECK(gram(&im, "blk.0.ffn_gate_inp.weight")->count == N_IDS);
+        CHECK(gram(&im, "blk.0.ffn_up_exps.weight")->count == N_IDS * TOY_USED);
+        pare_imatrix_close(&im);
+    }
+    pare_model_close(&m);
+    b->close(b);
+}
+
 static void what_is_too_large_is_named(void **state)
 {
     (void)state;
@@ -296,8 +319,11 @@ static void what_is_too_large_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_are_those_of_the_inputs),     cmocka_unit_test(several_runs_are_as_one),
-        cmocka_unit_test(threads_and_memory_do_not_matter), cmocka_unit_test(experts_are_pooled),
+        cmocka_unit_test(sums_are_those_of_the_inputs),
+        cmocka_unit_test(several_runs_are_as_one),
+        cmocka_unit_test(threads_and_memory_do_not_matter),
+        cmocka_unit_test(experts_are_pooled),
+        cmocka_unit_test(a_router_is_no_expert),
         cmocka_unit_test(what_is_too_large_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -368,14 +368,49 @@ static void experts_are_encoded_with_their_factors(void **state)
     CHECK(differ <= t->n_bytes / 2000); /* the factors' last bits are our own */
     CHECK(fabs(fed.plan.rows[AT].feedback - after / before) < 1e-5);
     memset(got, 0x5a, (size_t)t->n_bytes); /* from now on the tensor is what lies there */
+    memset(got + 20 * t->row_bytes, 0x33, (size_t)t->row_bytes);
     uint8_t row[ROW];
     CHECK_OK(pare_tensor_read(t, 20, 1, row, &err), &err);
-    CHECK(row[0] == 0x5a && row[t->row_bytes - 1] == 0x5a);
+    CHECK(row[0] == 0x33 && row[t->row_bytes - 1] == 0x33);
     free(scratch);
     free(got);
     pare_form_close(&form);
     close_result(&plain);
     close_result(&fed);
+    close_fixture(f);
+}
+
+/* docs/methods/FEEDBACK.md: 4 looks at every code, 16 with the effort best; 0.01 on the diagonal. */
+static void best_looks_more_often(void **state)
+{
+    (void)state;
+    enum { AT = 6 };
+    static const pare_effort efforts[] = {PARE_EFFORT_DEFAULT, PARE_EFFORT_BEST};
+    fixture *f = open_fixture();
+    pare_error err = {0};
+    pare_form form;
+    CHECK_OK(pare_form_open(&form, pare_grams_find(&f->im.grams, shapes[AT].name), "test", 1, 0.01, &err), &err);
+    for (int best = 0; best < 2; best++) {
+        result fed, direct = {0};
+        pare_quantize_options o = options_of(f, PARE_TYPE_Q3_K);
+        o.effort = efforts[best];
+        run(f, o, true, &fed);
+        CHECK_OK(pare_quantize(&direct.q, &f->m, &o, &direct.plan, &err), &err);
+        const pare_tensor *t = &direct.q.tensors[AT];
+        for (int n_sweeps = 4; n_sweeps <= 16; n_sweeps += 12) {
+            uint8_t *got = check_malloc((size_t)t->n_bytes);
+            CHECK_OK(pare_derive_encode(t, &form, n_sweeps, got, &err), &err);
+            bool same = memcmp(got, fed.bytes[AT], (size_t)t->n_bytes) == 0;
+            CHECK(same == (n_sweeps == (best ? 16 : 4)));
+            free(got);
+            pare_model_close(&direct.q); /* which has the bytes now */
+            CHECK_OK(pare_quantize(&direct.q, &f->m, &o, &direct.plan, &err), &err);
+            t = &direct.q.tensors[AT];
+        }
+        close_result(&fed);
+        close_result(&direct);
+    }
+    pare_form_close(&form);
     close_fixture(f);
 }
 
@@ -471,9 +506,13 @@ static void what_is_wrong_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_has_statistics_is_encoded_with_them), cmocka_unit_test(the_ratio_is_what_the_bytes_say),
-        cmocka_unit_test(experts_are_encoded_with_their_factors),   cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(without_statistics_nothing_is_done),       cmocka_unit_test(what_is_wrong_is_an_error),
+        cmocka_unit_test(what_has_statistics_is_encoded_with_them),
+        cmocka_unit_test(the_ratio_is_what_the_bytes_say),
+        cmocka_unit_test(experts_are_encoded_with_their_factors),
+        cmocka_unit_test(best_looks_more_often),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(without_statistics_nothing_is_done),
+        cmocka_unit_test(what_is_wrong_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
