@@ -64,7 +64,7 @@ static void files_add_up_if_all_are_full(void **state)
 static void quantize_takes_what_there_is(void **state)
 {
     (void)state;
-    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o a.gguf -j 1 --json");
+    cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o a.gguf -j 1 --json");
     json_t *doc = cli_json(&r), *row;
     size_t i, n = 0;
     double logs = 0;
@@ -78,16 +78,16 @@ static void quantize_takes_what_there_is(void **state)
     CHECK(n == 16 && fabs(number(doc, "feedback_ratio") - exp(logs / 16)) < 1e-9);
     CHECK(number(doc, "feedback_ratio") > 0.05 && number(doc, "feedback_ratio") < 0.8);
     json_decref(doc);
-    cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf -j 7 --method feedback -q && "
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf -j 7 --method feedback -q && "
                   "cmp a.gguf b.gguf >&2");
-    r = cli_expect(0,
-                   "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf --method search --json --force");
+    r = cli_expect(
+        0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf --method search --json --force");
     doc = cli_json(&r);
     CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 0);
     CHECK(json_object_get(doc, "feedback_ratio") == NULL);
     json_decref(doc);
     cli_expect(0, "! cmp -s a.gguf b.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s b.gguf)");
-    r = cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix full.gguf -o b.gguf --effort best --force");
+    r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf --effort best --force");
     CHECK(cli_contains(r.out, "16 tensors were encoded with feedback, which left 0."));
     cli_expect(0, "! cmp -s a.gguf b.gguf; rm a.gguf b.gguf");
 }

@@ -294,6 +294,24 @@ static void factors_of(const fixture *f, size_t at, uint64_t expert, double *out
         out[i] = shapes[at].n_experts > 1 ? sqrt((double)own[i] / (double)pooled[i]) : 1;
 }
 
+/* The squares of the errors of tensor `at` over those of its weights. */
+static double error_of(const fixture *f, const result *r, size_t at)
+{
+    const pare_tensor *t = &r->q.tensors[at];
+    double error = 0, energy = 0;
+    for (uint64_t row = 0; row < t->n_rows; row++) {
+        float y[ROW];
+        pare_error err = {0};
+        CHECK_OK(pare_decode_rows(t->type, r->bytes[at] + row * t->row_bytes, 1, ROW, y, &err), &err);
+        for (size_t i = 0; i < ROW; i++) {
+            double v = (double)f->values[at][row * ROW + i];
+            error += (v - (double)y[i]) * (v - (double)y[i]);
+            energy += v * v;
+        }
+    }
+    return error / energy;
+}
+
 static void check_ratios(const fixture *f, const result *plain, const result *fed)
 {
     for (size_t at = 0; at < N_TENSORS; at++) {
@@ -306,12 +324,14 @@ static void check_ratios(const fixture *f, const result *plain, const result *fe
             before += was;
             after += is;
         }
+        double error = error_of(f, fed, at);
+        CHECK(fabs(row_of(fed, at)->error - error) < 1e-5 * error);
         CHECK(!is_refined(at) || fabs(row_of(fed, at)->feedback - after / before) < 1e-3 * after / before);
     }
 }
 
-/* What the plan says feedback left, against the decoded bytes; also where tensors with the same inputs are of types
- * that are rounded in other units. */
+/* What the plan says feedback left, and what was lost, against the decoded bytes; also where tensors with the same
+ * inputs are of types that are rounded in other units. */
 static void the_ratio_is_what_the_bytes_say(void **state)
 {
     (void)state;
