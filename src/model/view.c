@@ -424,10 +424,14 @@ static pare_status read_share(const pare_tensor *t, uint64_t row, uint64_t n_row
     return st;
 }
 
-/* The pages of all shares of these rows: another share that is read later finds them in the page cache. */
+/* The pages of all shares of these rows. A share in turn that another one follows may be read in turn with it
+ * (model/stream.h), which needs them still: it is a matrix late. */
 static void release_share(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
     const sharing *s = t->ctx;
+    uint64_t late = s->share.in_turn && s->share.index + 1 < s->share.count ? s->n : 0;
+    n_rows = row + n_rows <= late ? 0 : row < late ? row + n_rows - late : n_rows;
+    row = row < late ? 0 : row - late;
     uint64_t count = s->share.count, first = row / s->n, last = n_rows > 0 ? (row + n_rows - 1) / s->n : first;
     if (n_rows == 0)
         return;
@@ -481,6 +485,8 @@ pare_status pare_view_share(pare_arena *arena, pare_tensor *out, const pare_tens
     out->read = per_element ? read_shared_elements : read_share;
     out->release = per_element ? NULL : release_share;
     out->shared = NULL;
+    if (!per_element && share.in_turn) /* whatever tells what lies behind src from the rest */
+        out->shared = src->data != NULL ? src->data : src->ctx;
     out->ctx = s;
     out->base = &s->src;
     out->scratch_bytes = src->scratch_bytes + (per_element ? (size_t)src->row_bytes : 0);
