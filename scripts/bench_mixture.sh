@@ -6,6 +6,7 @@
 #       packed     experts in one tensor a layer, MXFP4 (gpt-oss: 2880 wide, experts of 2880)
 #       fused      the same in BF16, stored [in, out] with gate and up in turn
 # CPU time is that of all threads: on a machine that is busy with other work it says more than the clock.
+# Last comes the largest private memory (RssAnon, sampled) of conversions with 1 to 64 threads.
 # Input and output lie in $TMPDIR: on a tmpfs, or a disk whose files stay in the page cache, copying is memory speed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -116,3 +117,23 @@ for k in 1 2; do
     awk "BEGIN { printf \"%-6s copy %.2f s, convert %.2f s: %.2f times\\n\", $k == 1 ? \"clock\" : \"CPU\", $c, $p, $p / $c }"
 done
 tail -n 1 "$work/out.log" | sed 's/.*peak/with mapped pages: peak/'
+
+# Private memory, MiB, of a command that writes $work/out*.
+private_memory() {
+    local most=0 now pid
+    "$@" >"$work/out.log" 2>&1 &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        now=$(awk '/^RssAnon/ { print $2 }' "/proc/$pid/status" 2>/dev/null || true)
+        [ -n "$now" ] && [ "$now" -gt "$most" ] && most=$now
+        sleep 0.01
+    done
+    wait "$pid" || { cat "$work/out.log" >&2; exit 1; }
+    rm -rf "$work"/out* "$work"/pare.lock "$work"/SHA256SUMS
+    awk "BEGIN { printf \"%.1f\", $most / 1024 }"
+}
+for threads in 1 2 7 16 64; do
+    one=$(private_memory "$pare" convert "$work/model" -o "$work/out.gguf" -j "$threads")
+    split=$(private_memory "$pare" convert "$work/model" -o "$work/out.gguf" -j "$threads" --split-size 500M --pin)
+    echo "private memory, $threads threads: $one MiB; in parts, with --pin: $split MiB"
+done
