@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -478,15 +479,21 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
 typedef struct encoding {
     const pare_tensor *t;
     uint8_t *to;
+    atomic_uint_least64_t n_rows;
+    pare_derive_fn each;
+    void *user;
 } encoding;
 
 static pare_status encode_part(size_t i, int thread, void *ctx, pare_error *err)
 {
-    const encoding *e = ctx;
+    encoding *e = ctx;
     uint64_t row = (uint64_t)i * PARE_FEEDBACK_ROWS, left = e->t->n_rows - row;
-    (void)thread;
-    return read_encoded(e->t, row, left < PARE_FEEDBACK_ROWS ? left : PARE_FEEDBACK_ROWS, e->to + row * e->t->row_bytes,
-                        err);
+    uint64_t n = left < PARE_FEEDBACK_ROWS ? left : PARE_FEEDBACK_ROWS;
+    pare_status st = read_encoded(e->t, row, n, e->to + row * e->t->row_bytes, err);
+    n += atomic_fetch_add(&e->n_rows, n);
+    if (thread == 0 && e->each != NULL)
+        e->each(n, e->user);
+    return st;
 }
 
 bool pare_derive_takes_feedback(const pare_tensor *t)
@@ -495,10 +502,11 @@ bool pare_derive_takes_feedback(const pare_tensor *t)
     return t->read == read_encoded && pare_feedback_unit(t->type) > 0 && d->effort != PARE_EFFORT_RTN;
 }
 
-pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_error *err)
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
+                               void *user, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx;
-    encoding e = {t, to};
+    encoding e = {.t = t, .to = to, .each = each, .user = user};
     d->form = form;
     d->n_sweeps = n_sweeps;
     pare_status st =
@@ -507,6 +515,12 @@ pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int 
     if (st == PARE_OK)
         d->stored = to;
     return st;
+}
+
+void pare_derive_restore(const pare_tensor *t, const void *bytes)
+{
+    derived *d = (derived *)(uintptr_t)t->ctx;
+    d->stored = bytes;
 }
 
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,

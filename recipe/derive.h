@@ -32,9 +32,17 @@ pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_de
 /* Whether the tensor, one of a derived model, can be encoded with feedback (quant/feedback.h). */
 bool pare_derive_takes_feedback(const pare_tensor *t);
 
+/* How many rows of the tensor in hand are done. Called from one thread. */
+typedef void (*pare_derive_fn)(uint64_t n_rows, void *user);
+
 /* Encode all of such a tensor now, on all threads, with feedback under form, to `to` [t->n_bytes], which must outlive
- * the derived model: what is read of the tensor afterwards comes from there. Errors: those of reading the tensor. */
-pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_error *err);
+ * the derived model: what is read of the tensor afterwards comes from there. each: NULL, or called now and then.
+ * Errors: those of reading the tensor. */
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
+                               void *user, pare_error *err);
+
+/* The same bytes, made by an earlier run; the tensor's row of the plan is known, too. */
+void pare_derive_restore(const pare_tensor *t, const void *bytes);
 
 /* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
 bool pare_derive_keeps_f32(const pare_tensor *t);

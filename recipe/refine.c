@@ -4,9 +4,11 @@
 #include "quant/feedback.h"
 #include "recipe/derive.h"
 #include "recipe/lookup_gram.h"
+#include "recipe/refine_key.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* On the diagonal, in parts of its mean, of what is known of inputs and of the embedding's form; and looks at every
@@ -19,14 +21,18 @@ typedef struct refinement {
     const pare_imatrix *im;
     pare_gram lookup; /* of the token embedding; n_columns 0: none */
     pare_plan *plan;
-    uint8_t *to; /* where the next tensor goes */
+    pare_state *state;
+    size_t *item; /* [out->n_tensors] its number in the state, or NO_ITEM */
+    bool *ready;  /* [out->n_tensors] its bytes were there */
     int n_sweeps;
-    uint32_t done, n;
-    double log_ratio;
+    const pare_tensor *now;  /* in hand */
+    double work, whole_work; /* multiplications, in some unit: of what is encoded, in all */
+    pare_refine_progress told;
     pare_refine_report *report;
     pare_refine_fn each;
     void *user;
 } refinement;
+static const size_t NO_ITEM = SIZE_MAX;
 
 /* The statistics that the tensor can be encoded with; NULL: none. */
 static const pare_gram *gram_of(const refinement *r, const pare_tensor *t)
@@ -46,28 +52,57 @@ static pare_plan_row *plan_row(const refinement *r, const pare_tensor *t)
     return NULL;
 }
 
-/* The next tensor from *at on that has these statistics and is rounded in such units, or any (0). */
+static size_t index_of(const refinement *r, const pare_tensor *t)
+{
+    return (size_t)(t - r->out->tensors);
+}
+
+/* The next tensor from *at on that is to be encoded with these statistics and is rounded in such units, or any (0). */
 static const pare_tensor *next_of(const refinement *r, const pare_gram *g, size_t unit, size_t *at)
 {
     while (*at < r->out->n_tensors) {
         const pare_tensor *t = &r->out->tensors[(*at)++];
-        if (gram_of(r, t) == g && (unit == 0 || pare_feedback_unit(t->type) == unit))
+        if (gram_of(r, t) == g && !r->ready[index_of(r, t)] && (unit == 0 || pare_feedback_unit(t->type) == unit))
             return t;
     }
     return NULL;
 }
 
-static pare_status encode(refinement *r, const pare_tensor *t, const pare_form *form, pare_error *err)
+static double work_of(const pare_tensor *t, uint64_t n_rows)
 {
+    return (double)n_rows * (double)t->row_len * (double)t->row_len;
+}
+
+static void tell(refinement *r, const char *tensor, bool begins, double more_work)
+{
+    r->told.tensor = tensor;
+    r->told.begins = begins;
+    r->told.part = r->whole_work > 0 ? fmin((r->work + more_work) / r->whole_work, 1) : 1;
     if (r->each != NULL)
-        r->each(r->done, r->n, t->name, r->user);
-    pare_status st = pare_derive_encode(t, form, r->n_sweeps, r->to, err);
-    const pare_plan_row *row = plan_row(r, t);
-    r->to += t->n_bytes;
-    r->done++;
+        r->each(&r->told, r->user);
+}
+
+static void rows_done(uint64_t n_rows, void *user)
+{
+    refinement *r = user;
+    tell(r, r->now->name, false, work_of(r->now, n_rows));
+}
+
+static pare_status encode(refinement *r, const pare_tensor *t, const pare_gram *g, const pare_form *form,
+                          pare_error *err)
+{
+    pare_state_key key;
+    size_t item = r->item[index_of(r, t)];
+    r->now = t;
+    tell(r, t->name, true, 0);
+    pare_status st = pare_refine_key(&key, t, r->im, g, err);
+    if (st == PARE_OK)
+        st = pare_derive_encode(t, form, r->n_sweeps, pare_state_at(r->state, item), rows_done, r, err);
+    if (st == PARE_OK)
+        st = pare_state_keep(r->state, item, &key, plan_row(r, t), err);
+    r->work += work_of(t, t->n_rows);
+    r->told.done++;
     r->report->n_tensors++;
-    if (row != NULL && row->feedback > 0)
-        r->log_ratio += log(row->feedback);
     return st;
 }
 
@@ -75,10 +110,11 @@ static pare_status encode(refinement *r, const pare_tensor *t, const pare_form *
 static pare_status leave(refinement *r, const pare_gram *g, size_t unit, const char *why, pare_error *err)
 {
     uint32_t n = 0;
-    for (size_t at = 0; next_of(r, g, unit, &at) != NULL;)
-        n++;
+    const pare_tensor *t;
+    for (size_t at = 0; (t = next_of(r, g, unit, &at)) != NULL; n++)
+        r->work += work_of(t, t->n_rows);
     r->report->n_without += n;
-    r->done += n;
+    r->told.done += n;
     return pare_warn(err, "%s: tensor '%s'%s: %s; encoded without feedback", r->im->path, g->name,
                      n > 1 ? " and those with the same inputs" : "", why);
 }
@@ -99,7 +135,7 @@ static pare_status refine_units(refinement *r, const pare_gram *g, size_t unit, 
     if (st != PARE_OK)
         return pare_fail(err, st, "%s", why.text);
     for (at = 0; st == PARE_OK && (t = next_of(r, g, unit, &at)) != NULL;)
-        st = encode(r, t, &form, err);
+        st = encode(r, t, g, &form, err);
     pare_form_close(&form);
     return st;
 }
@@ -124,45 +160,117 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
     return st;
 }
 
-pare_status pare_refine(pare_model *out, const pare_quantize_options *options, pare_plan *plan, const char *beside,
-                        pare_spool *spool, pare_refine_report *report, pare_refine_fn each, void *user, pare_error *err)
+/* The tensors that will be encoded, and the state that their bytes go to. */
+static pare_status open_state(refinement *r, const pare_refine_settings *settings, pare_error *err)
+{
+    pare_buf text = {0};
+    uint64_t bytes = 0, whole = 0, *size = calloc(r->out->n_tensors + 1, sizeof *size);
+    size_t n = 0;
+    bool is_there = settings->resume && pare_state_is_there(settings->output);
+    pare_status st = size != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    if (st == PARE_OK)
+        st = pare_buf_puts(&text, settings->about != NULL ? settings->about : "", err);
+    for (size_t i = 0; i < r->out->n_tensors && st == PARE_OK; i++) {
+        const pare_tensor *t = &r->out->tensors[i];
+        whole += t->n_bytes; /* of parts of one file */
+        if (gram_of(r, t) == NULL)
+            continue;
+        r->item[i] = n;
+        size[n++] = t->n_bytes;
+        st = pare_buf_printf(&text, err, "tensor %s %s %" PRIu64 " x %" PRIu64 "\n", t->name,
+                             pare_type_get(t->type)->name, t->n_rows, t->row_len);
+    }
+    r->told.n = (uint32_t)n;
+    if (st == PARE_OK)
+        st = pare_state_bytes(&bytes, text.data, n, size, err);
+    if (st == PARE_OK && n > 0 && !is_there) /* the state stays until the model is written */
+        st = pare_output_check_room(settings->output, bytes + whole, err);
+    if (st == PARE_OK)
+        st = pare_state_open(r->state, settings->output, text.data, n, size, settings->resume, err);
+    pare_buf_close(&text);
+    free(size);
+    return st;
+}
+
+/* Take what an earlier run encoded with g. */
+static pare_status take_state(refinement *r, pare_error *err)
+{
+    pare_state_key key;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < r->out->n_tensors && st == PARE_OK; i++) {
+        const pare_tensor *t = &r->out->tensors[i];
+        if (r->item[i] == NO_ITEM)
+            continue;
+        if (pare_state_has(r->state, r->item[i])) {
+            st = pare_refine_key(&key, t, r->im, gram_of(r, t), err);
+            if (st == PARE_OK)
+                st = pare_state_take(r->state, r->item[i], &key, t->name, plan_row(r, t), &r->ready[i], err);
+        }
+        if (!r->ready[i])
+            r->whole_work += work_of(t, t->n_rows);
+        else
+            pare_derive_restore(t, pare_state_at(r->state, r->item[i]));
+        r->report->n_resumed += r->ready[i];
+    }
+    r->report->n_tensors = r->told.done = r->report->n_resumed;
+    return st;
+}
+
+static pare_status refine_all(refinement *r, pare_error *err)
+{
+    pare_status st = take_state(r, err);
+    for (size_t i = 0; i < r->im->grams.n && st == PARE_OK; i++)
+        st = refine_one(r, &r->im->grams.list[i], err);
+    if (st == PARE_OK && r->lookup.lower != NULL)
+        st = refine_one(r, &r->lookup, err);
+    if (st == PARE_OK && r->told.n > 0)
+        tell(r, "", false, 0);
+    return st;
+}
+
+/* The same whatever part of it an earlier run did. */
+static double mean_ratio(const refinement *r)
+{
+    double logs = 0;
+    for (size_t i = 0; i < r->plan->n; i++)
+        if (r->plan->rows[i].feedback > 0)
+            logs += log(r->plan->rows[i].feedback);
+    return r->report->n_tensors > 0 ? exp(logs / r->report->n_tensors) : (double)NAN;
+}
+
+pare_status pare_refine(pare_model *out, const pare_quantize_options *options, pare_plan *plan,
+                        const pare_refine_settings *settings, pare_state *state, pare_refine_report *report,
+                        pare_error *err)
 {
     refinement r = {.out = out,
                     .im = options->imatrix,
                     .plan = plan,
+                    .state = state,
                     .n_sweeps = options->effort == PARE_EFFORT_BEST ? SWEEPS_BEST : SWEEPS,
                     .report = report,
-                    .each = each,
-                    .user = user};
-    uint64_t bytes = 0, whole = 0;
+                    .each = settings->each,
+                    .user = settings->user};
+    bool found = false;
     *report = (pare_refine_report){.mean_ratio = NAN};
-    *spool = (pare_spool){0};
+    *state = (pare_state){0};
     if (options->imatrix == NULL)
         return PARE_OK;
-    bool found = false;
-    pare_status st = pare_lookup_gram_open(&r.lookup, &found, out->source, r.im, err);
-    if (st != PARE_OK)
-        return st;
-    for (size_t i = 0; i < out->n_tensors; i++) {
-        whole += out->tensors[i].n_bytes;
-        if (gram_of(&r, &out->tensors[i]) != NULL) {
-            bytes += out->tensors[i].n_bytes; /* of parts of one file */
-            r.n++;
-        }
-    }
-    if (r.n > 0)
-        st = pare_output_check_room(beside, bytes + whole, err); /* the spool stays until the model is written */
+    r.item = malloc((out->n_tensors + 1) * sizeof *r.item);
+    r.ready = calloc(out->n_tensors + 1, sizeof *r.ready);
+    for (size_t i = 0; r.item != NULL && i < out->n_tensors; i++)
+        r.item[i] = NO_ITEM;
+    pare_status st = PARE_OK;
+    if (r.item == NULL || r.ready == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", out->n_tensors);
     if (st == PARE_OK)
-        st = pare_spool_open(spool, beside, bytes, err);
-    r.to = spool->data;
-    for (size_t i = 0; i < r.im->grams.n && st == PARE_OK; i++)
-        st = refine_one(&r, &r.im->grams.list[i], err);
-    if (st == PARE_OK && found)
-        st = refine_one(&r, &r.lookup, err);
-    if (st == PARE_OK && r.n > 0 && each != NULL)
-        each(r.n, r.n, "", user);
-    if (report->n_tensors > 0)
-        report->mean_ratio = exp(r.log_ratio / report->n_tensors);
+        st = pare_lookup_gram_open(&r.lookup, &found, out->source, r.im, err);
+    if (st == PARE_OK)
+        st = open_state(&r, settings, err);
+    if (st == PARE_OK)
+        st = refine_all(&r, err);
+    report->mean_ratio = mean_ratio(&r);
     pare_lookup_gram_close(&r.lookup);
+    free(r.item);
+    free(r.ready);
     return st;
 }

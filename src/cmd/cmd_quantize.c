@@ -1,3 +1,4 @@
+#include "cmd/build.h"
 #include "cmd/console.h"
 #include "cmd/quantize_options.h"
 #include "cmd/quantize_report.h"
@@ -19,7 +20,8 @@ typedef struct job {
     pare_imatrix imatrix;
     pare_model in, out;
     pare_plan plan;
-    pare_spool spool;
+    pare_state state;
+    pare_buf about; /* what the state says of the run */
     pare_refine_report refined;
     pare_pin pin;
     cmd_pinning pinning;
@@ -69,13 +71,93 @@ static pare_status write_files(job *j, pare_write_options options, pare_error *e
     return st;
 }
 
-static void show_tensor(uint32_t done, uint32_t n, const char *tensor, void *user)
+/* An earlier run that did not finish left its state beside the output. */
+static pare_status check_state(const job *j, pare_error *err)
 {
-    (void)user;
-    if (cmd_shows_progress())
-        pare_progress("feedback", done, n, tensor);
-    else if (done < n)
-        cmd_note("feedback: tensor %" PRIu32 " of %" PRIu32 ", %s", done + 1, n, tensor);
+    const bool is_there = pare_state_is_there(j->output), resume = cmd_has(j->args, OPT_RESUME);
+    if (cmd_has(j->args, OPT_DRY_RUN))
+        return PARE_OK;
+    if (resume && !is_there)
+        cmd_say("%s.pare-state: is not there: nothing to resume, all tensors are encoded",
+                cmd_safe(j->output, strlen(j->output)));
+    if (!is_there || resume || cmd_has(j->args, OPT_FORCE))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "%s.pare-state: an unfinished quantization: --resume goes on with it, --force drops it",
+                     j->output);
+}
+
+/* Layers that a name as "blk.3.attn_q.weight" tells of. */
+static void name_tensor(const job *j, const char *tensor, char *out, size_t size)
+{
+    unsigned layer = 0;
+    const char *name = cmd_safe(tensor, strlen(tensor));
+    if (sscanf(tensor, "blk.%u.", &layer) == 1 && j->in.hp.n_layer > layer)
+        snprintf(out, size, "%s, layer %u of %u", name, layer + 1, (unsigned)j->in.hp.n_layer);
+    else
+        snprintf(out, size, "%s", name);
+}
+
+static void show_tensor(const pare_refine_progress *p, void *user)
+{
+    enum { STEPS = 10000 };
+    char name[256], line[320];
+    name_tensor(user, p->tensor, name, sizeof name);
+    snprintf(line, sizeof line, "feedback: tensor %" PRIu32 " of %" PRIu32 ", %s", p->done + 1, p->n, name);
+    if (p->done < p->n)
+        pare_progress("", (uint64_t)(p->part * STEPS), STEPS, line);
+    if (p->done < p->n && p->begins && !cmd_shows_progress())
+        cmd_note("%s", line);
+}
+
+/* What the bytes of a tensor depend on besides its weights and statistics. */
+static pare_status describe_run(job *j, pare_error *err)
+{
+    pare_status st = pare_buf_printf(&j->about, err, "pare %s (%s)\n", CMD_BUILD_VERSION, CMD_BUILD_COMMIT);
+    for (size_t i = 0; i < j->args->n_given && st == PARE_OK; i++) {
+        const cmd_option *option = j->args->given[i].option;
+        const char *text = j->args->given[i].text;
+        if ((option->traits & CMD_SHAPES_BYTES) && option->kind != CMD_KIND_PATH)
+            st = pare_buf_printf(&j->about, err, "--%s%s%s\n", option->name, text != NULL ? " " : "",
+                                 text != NULL ? text : "");
+    }
+    return st;
+}
+
+static pare_status refine(job *j, pare_error *err)
+{
+    const bool resume = cmd_has(j->args, OPT_RESUME), is_there = pare_state_is_there(j->output);
+    pare_status st = j->given.feedback ? describe_run(j, err) : PARE_OK;
+    const pare_refine_settings settings = {
+        .output = j->output, .about = j->about.data, .resume = resume, .each = show_tensor, .user = j};
+    if (st == PARE_OK && j->given.feedback)
+        st = pare_refine(&j->out, &j->given.options, &j->plan, &settings, &j->state, &j->refined, err);
+    if (st == PARE_OK && resume && is_there && j->state.n == 0)
+        st =
+            pare_fail(err, PARE_ERR_USAGE,
+                      "%s.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it",
+                      j->output);
+    if (j->refined.n_resumed > 0)
+        cmd_say("%s: %" PRIu32 " tensors were encoded before", cmd_safe(j->state.path, strlen(j->state.path)),
+                j->refined.n_resumed);
+    return st;
+}
+
+/* What was encoded stays for --resume, unless the model is written. */
+static void close_state(job *j, pare_status st, pare_error *err)
+{
+    char sentence[PARE_ERROR_TEXT / 2];
+    if (st == PARE_OK && j->state.n > 0)
+        pare_state_drop(&j->state);
+    else if (st == PARE_OK && cmd_has(j->args, OPT_FORCE) && !cmd_has(j->args, OPT_DRY_RUN))
+        pare_state_remove(j->output); /* of an earlier run, with feedback */
+    else if (pare_state_stays(&j->state)) {
+        snprintf(sentence, sizeof sentence,
+                 "; %" PRIu32 " of %zu tensors are kept in %.300s: --resume goes on from there", j->state.n_kept,
+                 j->state.n, j->state.path);
+        cmd_error_add(err, sentence);
+    }
+    pare_state_close(&j->state);
 }
 
 static pare_status write_and_report(job *j, pare_error *err)
@@ -94,9 +176,8 @@ static pare_status write_and_report(job *j, pare_error *err)
     pare_status st = pare_gguf_size(&j->out, &options, &run.planned, err);
     if (st == PARE_OK)
         st = cmd_quantize_warn(&run, err);
-    if (st == PARE_OK && !run.dry && j->given.feedback)
-        st = pare_refine(&j->out, &j->given.options, &j->plan, j->output, &j->spool, &j->refined, show_tensor, NULL,
-                         err);
+    if (st == PARE_OK && !run.dry)
+        st = refine(j, err);
     if (st == PARE_OK && !run.dry)
         st = write_files(j, options, err);
     return st == PARE_OK ? cmd_quantize_report(&run, err) : st;
@@ -112,6 +193,8 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = pare_model_open(&j.in, args->operands[0], 0, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
+    if (st == PARE_OK)
+        st = check_state(&j, err);
     if (st == PARE_OK)
         st = check_parts(&j, err);
     if (st == PARE_OK)
@@ -131,7 +214,8 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = write_and_report(&j, err);
     pare_pin_close(&j.pin);
     pare_model_close(&j.out);
-    pare_spool_close(&j.spool);
+    close_state(&j, st, err);
+    pare_buf_close(&j.about);
     pare_model_close(&j.in);
     pare_imatrix_close(&j.imatrix);
     cmd_pinning_close(&j.pinning);

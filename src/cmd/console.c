@@ -137,6 +137,14 @@ void cmd_error(const char *text)
     fprintf(stderr, "%s\n", text);
 }
 
+void cmd_error_add(pare_error *err, const char *sentence)
+{
+    char text[PARE_ERROR_TEXT];
+    const size_t room = sizeof text - strlen(sentence) - 1;
+    snprintf(text, sizeof text, "%s", err->status == PARE_ERR_INTERRUPTED ? "interrupted" : err->text);
+    pare_fail(err, err->status, "%.*s%s", (int)room, text, sentence);
+}
+
 void cmd_hint(const char *fmt, ...)
 {
     va_list args;
@@ -163,6 +171,8 @@ static void describe(char *dst, size_t size, const char *unit, uint64_t done, ui
     if (strcmp(unit, "bytes") == 0)
         snprintf(dst, size, "%3.0f%%  %s of %s  %s/s  ETA %u:%02u", 100 * fraction, cmd_bytes(done), cmd_bytes(total),
                  cmd_bytes((uint64_t)rate), left / 60, left % 60);
+    else if (unit[0] == '\0')
+        snprintf(dst, size, "%3.0f%%  ETA %u:%02u", 100 * fraction, left / 60, left % 60);
     else
         snprintf(dst, size, "%3.0f%%  %" PRIu64 " of %" PRIu64 " %s  ETA %u:%02u", 100 * fraction, done, total, unit,
                  left / 60, left % 60);

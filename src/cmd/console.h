@@ -17,7 +17,9 @@ void cmd_say(const char *fmt, ...) PARE_PRINTF(1, 2);  /* "pare: ...", unless --
 void cmd_note(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", with --verbose */
 /* "pare: warning: ..." of something that the user asked for: no error in strict mode, unlike pare_warn. */
 void cmd_warning(const char *fmt, ...) PARE_PRINTF(1, 2);
-void cmd_error(const char *text);                      /* "pare: error: ..." */
+void cmd_error(const char *text); /* "pare: error: ..." */
+/* Add a sentence to what err says; an interruption says nothing but that. */
+void cmd_error_add(pare_error *err, const char *sentence);
 void cmd_hint(const char *fmt, ...) PARE_PRINTF(1, 2); /* "pare: ...", always */
 void cmd_progress_clear(void);                         /* end the line that the progress bar stands in */
 bool cmd_shows_progress(void);                         /* a bar is shown */

@@ -147,6 +147,8 @@ static const cmd_option table[] = {
      "write what was measured, on what and how: FILE (JSON), and beside it every score (FILE with .jsonl for .json). pare verify computes its figures again, pare report shows them", V(EVAL), 0},
     {OPT_RESUME, "resume", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "go on where an interrupted or failed run with --record and the same options stopped: it left what it had measured in FILE with .unfinished.json for .json", V(EVAL), 0},
+    {OPT_RESUME, "resume", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "go on where an interrupted or failed run with the same model, statistics and options stopped: what it had encoded with feedback is kept in OUT.pare-state", V(QUANTIZE), 0},
     {OPT_TASK, "task", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "score a benchmark: MMLU csv, HellaSwag, ARC, PIQA, OpenBookQA, WinoGrande, BoolQ, TruthfulQA, LAMBADA, GSM8K, HumanEval jsonl, llama.cpp's files. The format is seen from the file", V(EVAL) | V(COMPARE), CMD_REPEATS},
     {OPT_TASK_FORMAT, "task-format", 0, "NAME", CMD_KIND_TEXT, NULL, NULL,

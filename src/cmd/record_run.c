@@ -279,15 +279,6 @@ pare_status cmd_record_finish(cmd_record *r, pare_error *err)
     return st;
 }
 
-/* Add a sentence to the end of err, which is cut to give it room. */
-static void add_to(pare_error *err, const char *sentence)
-{
-    char text[PARE_ERROR_TEXT];
-    const size_t room = sizeof text - strlen(sentence) - 1;
-    snprintf(text, sizeof text, "%s", err->status == PARE_ERR_INTERRUPTED ? "interrupted" : err->text);
-    pare_fail(err, err->status, "%.*s%s", (int)room, text, sentence);
-}
-
 void cmd_record_keep(cmd_record *r, pare_error *err)
 {
     pare_error why = {0};
@@ -311,6 +302,6 @@ void cmd_record_keep(cmd_record *r, pare_error *err)
                  n == 1 ? " is" : "s are", path);
     else
         snprintf(sentence, sizeof sentence, "; what was measured could not be kept: %.350s", why.text);
-    add_to(err, sentence);
+    cmd_error_add(err, sentence);
     free(path);
 }

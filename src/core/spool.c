@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A file without a name beside `beside`, or -1 with errno. */
@@ -26,30 +28,83 @@ static int open_nameless(const char *beside)
     return fd;
 }
 
-pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pare_error *err)
+static pare_status check_size(const char *path, uint64_t size, pare_error *err)
 {
-    *s = (pare_spool){0};
-    if (size == 0)
+    if (size <= SIZE_MAX && (int64_t)size >= 0)
         return PARE_OK;
-    if (size > SIZE_MAX || (int64_t)size < 0)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: %llu bytes cannot be set aside", beside, (unsigned long long)size);
-    int fd = open_nameless(beside), code = errno;
-    if (fd < 0)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot make a file in its folder: %s", beside, strerror(code));
+    return pare_fail(err, PARE_ERR_MEMORY, "%s: %llu bytes cannot be set aside", path, (unsigned long long)size);
+}
+
+/* Map all of fd, which is path or lies beside it, with `size` bytes; they are reserved unless they are there. */
+static pare_status map_file(pare_spool *s, int fd, const char *path, uint64_t size, bool is_there, pare_error *err)
+{
     void *p = MAP_FAILED;
-    pare_status st = pare_output_reserve(fd, beside, size, err);
-    if (st == PARE_OK && ftruncate(fd, (off_t)size) == 0)
-        p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    code = errno;
-    close(fd);
+    pare_status st = is_there ? PARE_OK : pare_output_reserve(fd, path, size, err);
     if (st != PARE_OK)
         return st;
+    if (is_there || ftruncate(fd, (off_t)size) == 0)
+        p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot set %llu bytes aside in its folder: %s", beside,
-                         (unsigned long long)size, strerror(code));
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot set %llu bytes aside in its folder: %s", path,
+                         (unsigned long long)size, strerror(errno));
     s->data = p;
     s->size = size;
     return PARE_OK;
+}
+
+pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pare_error *err)
+{
+    *s = (pare_spool){0};
+    pare_status st = check_size(beside, size, err);
+    if (st != PARE_OK || size == 0)
+        return st;
+    int fd = open_nameless(beside);
+    if (fd < 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot make a file in its folder: %s", beside, strerror(errno));
+    st = map_file(s, fd, beside, size, false, err);
+    close(fd);
+    return st;
+}
+
+/* Lock the file fd and find out its size. */
+static pare_status look_at(int fd, const char *path, bool reuse, uint64_t *size, pare_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: is no regular file", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: another process is at work with it", path);
+    *size = (uint64_t)info.st_size;
+    if (reuse && *size == 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: is empty", path);
+    return PARE_OK;
+}
+
+pare_status pare_spool_open_named(pare_spool *s, const char *path, uint64_t size, bool reuse, bool *reused,
+                                  pare_error *err)
+{
+    uint64_t old = 0;
+    *s = (pare_spool){0};
+    *reused = false;
+    pare_status st = check_size(path, size, err);
+    if (st != PARE_OK)
+        return st;
+    int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (reuse ? 0 : O_CREAT), 0666);
+    if (fd < 0 && reuse && errno == ENOENT)
+        return pare_spool_open_named(s, path, size, false, reused, err);
+    if (fd < 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    st = look_at(fd, path, reuse, &old, err);
+    bool ours = st == PARE_OK && !reuse;
+    if (st == PARE_OK && !reuse && ftruncate(fd, 0) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot be emptied: %s", path, strerror(errno));
+    if (st == PARE_OK)
+        st = map_file(s, fd, path, reuse ? old : size, reuse, err);
+    if (st != PARE_OK && ours)
+        unlink(path);
+    *reused = st == PARE_OK && reuse;
+    close(fd); /* the mapping holds the lock */
+    return st;
 }
 
 void pare_spool_close(pare_spool *s)

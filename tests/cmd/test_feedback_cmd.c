@@ -143,7 +143,7 @@ static void what_cannot_be_done_is_said_first(void **state)
     /* a file that may be no larger stands for a disk that is full; the spool of all tensors is about 1 MB */
     r = cli_expect(5, "mkdir out; (ulimit -f 900; $PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o out/q.gguf "
                       "-v)");
-    CHECK(cli_contains(r.err, "out/q.gguf: cannot ") && cli_contains(r.err, "File too large"));
+    CHECK(cli_contains(r.err, "out/q.gguf.pare-state: cannot ") && cli_contains(r.err, "File too large"));
     CHECK(strstr(r.err, "feedback: tensor 1 of") == NULL);
     cli_expect(0, "rmdir out");
 }
@@ -177,16 +177,85 @@ static void odd_numbers_are_named(void **state)
     cli_expect(0, "rm nan.gguf");
 }
 
-/* Interrupted while tensors are encoded, if it is not done by then, nothing is left. */
-static void an_interruption_leaves_nothing(void **state)
+/* Stop a run by a signal once it has three tensors, if it is not done by then. Returns its exit code. */
+static int stop_by(const char *signal)
 {
-    (void)state;
     cli_result r = cli_run(
         "mkdir out; env --default-signal=INT $PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best "
-        "-j 1 -v -o out/q.gguf 2>log & until grep -q 'tensor 3 of' log || ! kill -0 $! 2>/dev/null; do :; done; "
-        "kill -INT $!; wait $!");
-    CHECK(r.code == 130 || r.code == 0);
-    cli_expect(0, "test $(ls -A out | wc -l) = %d && rm -r out log", r.code == 0 ? 1 : 0);
+        "-j 1 -v -o out/q.gguf 2>log & until grep -q 'tensor 4 of' log || ! kill -0 $! 2>/dev/null; do :; done; "
+        "kill -%s $!; wait $!",
+        signal);
+    return r.code;
+}
+
+static void a_stopped_run_goes_on(void **state)
+{
+    (void)state;
+    static const char *const signals[] = {"INT", "KILL"};
+    static const char again[] =
+        "$PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best -o out/q.gguf --json";
+    cli_expect(0, "$PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best -o whole.gguf -q --json | "
+                  "sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >whole.json");
+    for (int i = 0; i < 2; i++) {
+        int code = stop_by(signals[i]);
+        if (code == 0) { /* it was faster */
+            cli_expect(0, "rm -r out log");
+            continue;
+        }
+        CHECK(code == (i == 0 ? 130 : 137));
+        if (i == 0)
+            cli_expect(0, "grep -q 'error: interrupted; [0-9]* of [0-9]* tensors are kept in out/q.gguf.pare-state: "
+                          "--resume goes on from there' log");
+        cli_expect(0, "test $(ls out) = q.gguf.pare-state");
+        cli_result r = cli_expect(2, "%s", again);
+        CHECK(cli_contains(r.err, "out/q.gguf.pare-state: an unfinished quantization: --resume goes on with it, "
+                                  "--force drops it"));
+        r = cli_expect(2, "%s --resume --method search", again);
+        CHECK(cli_contains(
+            r.err,
+            "out/q.gguf.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it"));
+        r = cli_expect(2, "%s --resume --output-type q8_0", again);
+        CHECK(cli_contains(r.err, "and this one '--output-type q8_0'; --force drops it"));
+        cli_expect(0, "test $(ls out) = q.gguf.pare-state");
+        r = cli_expect(0, "%s --resume -j 7 | sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >log", again);
+        CHECK(cli_contains(r.err, "tensors were encoded before"));
+        cli_expect(0, "cmp out/q.gguf whole.gguf && cmp log whole.json && test $(ls out) = q.gguf && rm -r out log");
+    }
+    cli_expect(0, "rm whole.gguf whole.json");
+}
+
+/* The disk (a file that may be no larger stands for it) takes the state and not the model. */
+static void a_full_disk_keeps_what_was_encoded(void **state)
+{
+    (void)state;
+    static const char run[] = "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -o q.gguf -q";
+    cli_expect(0, "%s && mv q.gguf whole.gguf", run);
+    cli_result r = cli_expect(5, "(ulimit -f $(($(stat -c %%s whole.gguf) / 1024)); %s)", run);
+    CHECK(cli_contains(r.err, "q.gguf: cannot ") && cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
+    r = cli_expect(
+        0, "%s --resume --json; cmp q.gguf whole.gguf >&2; test ! -e q.gguf.pare-state && rm q.gguf whole.gguf", run);
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") > 0 && number(doc, "n_resumed") == number(doc, "n_feedback"));
+    json_decref(doc);
+}
+
+static void force_drops_what_was_kept(void **state)
+{
+    (void)state;
+    static const char run[] = "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf -q";
+    cli_expect(0, "echo no state >q.gguf.pare-state");
+    cli_result r = cli_expect(3, "%s --resume", run);
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: holds no state of an unfinished pare quantize"));
+    cli_expect(0,
+               "test -s q.gguf.pare-state && %s --dry-run && test -s q.gguf.pare-state && %s --force && "
+               "test ! -e q.gguf.pare-state",
+               run, run);
+    r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf --resume --force");
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: is not there: nothing to resume, all tensors are encoded"));
+    cli_expect(0,
+               "echo no state >q.gguf.pare-state; %s --force --method search && test ! -e q.gguf.pare-state && "
+               "rm q.gguf",
+               run);
 }
 
 /* Experts share the products of all their tokens. */
@@ -223,7 +292,9 @@ int main(void)
         cmocka_unit_test(without_enough_tokens_it_is_a_search),
         cmocka_unit_test(what_cannot_be_done_is_said_first),
         cmocka_unit_test(odd_numbers_are_named),
-        cmocka_unit_test(an_interruption_leaves_nothing),
+        cmocka_unit_test(a_stopped_run_goes_on),
+        cmocka_unit_test(a_full_disk_keeps_what_was_encoded),
+        cmocka_unit_test(force_drops_what_was_kept),
         cmocka_unit_test(a_mixture_goes_through),
     };
     return cmocka_run_group_tests(tests, collect_once, NULL);

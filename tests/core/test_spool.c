@@ -1,4 +1,4 @@
-/* Bytes set aside in a file that nobody sees. */
+/* Bytes set aside in a file, without a name or with one. */
 #include "check.h"
 
 #include "core/spool.h"
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *in_folder(const char *name)
@@ -78,10 +79,43 @@ static void what_does_not_fit_is_said_at_once(void **state)
     signal(SIGXFSZ, SIG_DFL);
 }
 
+static void a_named_one_stays(void **state)
+{
+    (void)state;
+    pare_spool s, other;
+    pare_error err = {0};
+    bool reused = true;
+    const char *path = in_folder("named");
+    CHECK_OK(pare_spool_open_named(&s, path, 5000, true, &reused, &err), &err);
+    CHECK(!reused && s.size == 5000 && s.data[0] == 0 && s.data[4999] == 0 && count_entries() == 1);
+    memset(s.data, 9, 5000);
+    for (int reuse = 0; reuse < 2; reuse++) { /* nobody else's while it is open, and left as it is */
+        CHECK(pare_spool_open_named(&other, path, 5000, reuse, &reused, &err) == PARE_ERR_IO);
+        CHECK(strstr(err.text, "named: another process is at work with it") != NULL && other.data == NULL);
+        CHECK(count_entries() == 1 && s.data[4999] == 9);
+    }
+    pare_spool_close(&s);
+    CHECK_OK(pare_spool_open_named(&s, path, 70, true, &reused, &err), &err);
+    CHECK(reused && s.size == 5000 && s.data[0] == 9 && s.data[4999] == 9);
+    pare_spool_close(&s);
+    CHECK_OK(pare_spool_open_named(&s, path, 70, false, &reused, &err), &err);
+    CHECK(!reused && s.size == 70 && s.data[0] == 0 && s.data[69] == 0);
+    pare_spool_close(&s);
+    CHECK(truncate(path, 0) == 0 && pare_spool_open_named(&s, path, 70, true, &reused, &err) == PARE_ERR_FORMAT);
+    CHECK(strstr(err.text, "named: is empty") != NULL && unlink(path) == 0 && symlink("elsewhere", path) == 0);
+    CHECK(pare_spool_open_named(&s, path, 70, false, &reused, &err) == PARE_ERR_IO && count_entries() == 1);
+    CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+    CHECK(pare_spool_open_named(&s, path, 70, true, &reused, &err) == PARE_ERR_FORMAT);
+    CHECK(strstr(err.text, "is no regular file") != NULL && unlink(path) == 0);
+    CHECK(pare_spool_open_named(&s, path, (uint64_t)1 << 60, false, &reused, &err) == PARE_ERR_IO);
+    CHECK(s.data == NULL && count_entries() == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_stay_until_it_is_closed),
+        cmocka_unit_test(a_named_one_stays),
         cmocka_unit_test(what_does_not_fit_is_said_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,7 +154,7 @@ static void close_fixture(fixture *f)
 typedef struct result {
     pare_plan plan;
     pare_model q;
-    pare_spool spool;
+    pare_state state;
     pare_refine_report report;
     uint8_t *bytes[N_TENSORS];
 } result;
@@ -183,31 +183,37 @@ static void close_result(result *r)
     for (size_t i = 0; i < N_TENSORS; i++)
         free(r->bytes[i]);
     pare_model_close(&r->q);
-    pare_spool_close(&r->spool);
+    pare_state_drop(&r->state);
+    pare_state_close(&r->state);
 }
 
 typedef struct told {
     uint32_t n_calls, n;
+    double part;
 } told;
 
-static void tell(uint32_t done, uint32_t n, const char *tensor, void *user)
+static void tell(const pare_refine_progress *p, void *user)
 {
     told *t = user;
-    CHECK(done <= n && (done == n) == (tensor[0] == '\0'));
-    t->n_calls++;
-    t->n = n;
+    CHECK(p->done <= p->n && (p->done == p->n) == (p->tensor[0] == '\0'));
+    CHECK(p->part >= t->part && p->part <= 1 && (p->done < p->n || p->part == 1));
+    t->part = p->part;
+    t->n_calls += p->begins || p->done == p->n;
+    t->n = p->n;
 }
 
 static void run(fixture *f, pare_quantize_options o, bool refine, result *r)
 {
     pare_error err = {0};
     char beside[1024];
+    static int n_runs; /* whose states lie beside one another */
     told t = {0};
     *r = (result){0};
-    snprintf(beside, sizeof beside, "%s/q.gguf", temp_dir());
+    snprintf(beside, sizeof beside, "%s/q%d.gguf", temp_dir(), n_runs++);
     CHECK_OK(pare_quantize(&r->q, &f->m, &o, &r->plan, &err), &err);
     if (refine) {
-        CHECK_OK(pare_refine(&r->q, &o, &r->plan, beside, &r->spool, &r->report, tell, &t, &err), &err);
+        const pare_refine_settings settings = {.output = beside, .each = tell, .user = &t};
+        CHECK_OK(pare_refine(&r->q, &o, &r->plan, &settings, &r->state, &r->report, &err), &err);
         CHECK(o.imatrix == NULL || (t.n_calls == r->report.n_tensors + 1 && t.n == 6));
     }
     read_all(r);
@@ -370,7 +376,7 @@ static void experts_are_encoded_with_their_factors(void **state)
     const pare_tensor *t = &fed.q.tensors[AT];
     uint8_t *got = check_malloc((size_t)t->n_bytes), *want = plain.bytes[AT];
     CHECK(pare_derive_takes_feedback(t));
-    CHECK_OK(pare_derive_encode(t, &form, SWEEPS, got, &err), &err);
+    CHECK_OK(pare_derive_encode(t, &form, SWEEPS, got, NULL, NULL, &err), &err);
     void *scratch = check_malloc(pare_feedback_scratch(t->type, ROW));
     double before = 0, after = 0;
     for (uint64_t row = 0; row < t->n_rows; row++) {
@@ -419,7 +425,7 @@ static void best_looks_more_often(void **state)
         const pare_tensor *t = &direct.q.tensors[AT];
         for (int n_sweeps = 4; n_sweeps <= 16; n_sweeps += 12) {
             uint8_t *got = check_malloc((size_t)t->n_bytes);
-            CHECK_OK(pare_derive_encode(t, &form, n_sweeps, got, &err), &err);
+            CHECK_OK(pare_derive_encode(t, &form, n_sweeps, got, NULL, NULL, &err), &err);
             bool same = memcmp(got, fed.bytes[AT], (size_t)t->n_bytes) == 0;
             CHECK(same == (n_sweeps == (best ? 16 : 4)));
             free(got);
@@ -477,9 +483,10 @@ static void without_statistics_nothing_is_done(void **state)
         run(f, all[k], false, &plain);
         fed = (result){0};
         CHECK_OK(pare_quantize(&fed.q, &f->m, &all[k], &fed.plan, &err), &err);
-        CHECK_OK(pare_refine(&fed.q, &all[k], &fed.plan, beside, &fed.spool, &fed.report, NULL, NULL, &err), &err);
+        const pare_refine_settings settings = {.output = beside};
+        CHECK_OK(pare_refine(&fed.q, &all[k], &fed.plan, &settings, &fed.state, &fed.report, &err), &err);
         CHECK(fed.report.n_tensors == 0 && fed.report.n_without == 0 && isnan(fed.report.mean_ratio));
-        CHECK(fed.spool.data == NULL);
+        CHECK(fed.state.spool.data == NULL);
         read_all(&fed);
         for (size_t i = 0; i < N_TENSORS; i++)
             CHECK(same_bytes(&plain, &fed, i));
@@ -489,12 +496,179 @@ static void without_statistics_nothing_is_done(void **state)
     close_fixture(f);
 }
 
+typedef struct stop {
+    uint32_t after; /* so many tensors, with those that were left out */
+    bool copied;
+} stop;
+
+/* What a process leaves that is killed when so many tensors are done: the file as it is then. */
+static void copy_state(const pare_refine_progress *p, void *user)
+{
+    stop *s = user;
+    if (!p->begins || p->done != s->after)
+        return;
+    s->copied = system("cd $TEST_STATE && cp q.gguf.pare-state kept") == 0;
+}
+
+/* Refine with what lies in q.gguf.pare-state. */
+static pare_status resume(fixture *f, pare_quantize_options o, const char *about, result *r, pare_error *err)
+{
+    char output[1024];
+    told t = {0};
+    *r = (result){0};
+    snprintf(output, sizeof output, "%s/q.gguf", temp_dir());
+    const pare_refine_settings settings = {.output = output, .about = about, .resume = true, .each = tell, .user = &t};
+    CHECK_OK(pare_quantize(&r->q, &f->m, &o, &r->plan, err), err);
+    return pare_refine(&r->q, &o, &r->plan, &settings, &r->state, &r->report, err);
+}
+
+static void use_kept(void)
+{
+    CHECK(system("cd $TEST_STATE && cp kept q.gguf.pare-state") == 0);
+}
+
+/* A run that is killed after `after` tensors, and then resumed, gives what `whole` has. */
+static void kill_and_resume(fixture *f, const result *whole, uint32_t after)
+{
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q4_0);
+    pare_error err = {0};
+    char output[1024];
+    stop s = {.after = after};
+    result r = {0};
+    snprintf(output, sizeof output, "%s/q.gguf", temp_dir());
+    const pare_refine_settings settings = {.output = output, .about = "a\nb\n", .each = copy_state, .user = &s};
+    CHECK_OK(pare_quantize(&r.q, &f->m, &o, &r.plan, &err), &err);
+    CHECK_OK(pare_refine(&r.q, &o, &r.plan, &settings, &r.state, &r.report, &err), &err);
+    CHECK(s.copied);
+    close_result(&r);
+    use_kept();
+    pare_set_threads(after == 1 ? 7 : 1);
+    CHECK_OK(resume(f, o, "a\nb\n", &r, &err), &err);
+    pare_set_threads(0);
+    CHECK(r.report.n_resumed >= 1 && r.report.n_tensors == whole->report.n_tensors);
+    CHECK(r.report.mean_ratio == whole->report.mean_ratio);
+    read_all(&r);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        const pare_plan_row *a = row_of(&r, i), *b = row_of(whole, i);
+        CHECK(same_bytes(&r, whole, i) && a->error == b->error && a->lossless == b->lossless);
+        CHECK(memcmp(&a->weighted_error, &b->weighted_error, sizeof a->weighted_error) == 0);
+        CHECK(memcmp(&a->feedback, &b->feedback, sizeof a->feedback) == 0);
+    }
+    close_result(&r);
+}
+
+static void a_killed_run_goes_on(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result whole;
+    setenv("TEST_STATE", temp_dir(), 1);
+    run(f, options_of(f, PARE_TYPE_Q4_0), true, &whole);
+    kill_and_resume(f, &whole, 1);
+    kill_and_resume(f, &whole, 5);
+    CHECK(system("cd $TEST_STATE && test ! -e q.gguf.pare-state") == 0);
+    close_result(&whole);
+    close_fixture(f);
+}
+
+/* kept has one tensor, attn_k, of which it is the state. */
+static void refused(fixture *f, pare_quantize_options o, const char *about, pare_status status, const char *why)
+{
+    pare_error err = {0};
+    result r;
+    use_kept();
+    CHECK(resume(f, o, about, &r, &err) == status);
+    if (strstr(err.text, why) == NULL || strstr(err.text, "q.gguf.pare-state") == NULL)
+        fail_msg("%s", err.text);
+    pare_model_close(&r.q);
+    pare_state_close(&r.state);
+    CHECK(system("cd $TEST_STATE && cmp kept q.gguf.pare-state") == 0); /* it stays as it was */
+}
+
+static void a_state_of_another_run_is_refused(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q4_0);
+    float *w = &f->values[1][3], old = *w;
+    static const char other[] = "tensor 'blk.0.attn_k.weight' was encoded from other weights or statistics; --force";
+    result whole;
+    setenv("TEST_STATE", temp_dir(), 1);
+    run(f, o, true, &whole);
+    kill_and_resume(f, &whole, 1);
+    refused(f, o, "a\nc\n", PARE_ERR_USAGE, "it says 'b', and this one 'c'; --force drops it");
+    refused(f, o, "a\nb\nmore\n", PARE_ERR_USAGE,
+            "it says 'tensor blk.0.attn_k.weight q4_0 7 x 256', and this one 'more'");
+    refused(f, options_of(f, PARE_TYPE_Q4_1), "a\nb\n", PARE_ERR_USAGE,
+            "and this one 'tensor blk.0.attn_k.weight q4_1");
+    *w += 1;
+    refused(f, o, "a\nb\n", PARE_ERR_USAGE, other);
+    *w = old;
+    f->im.entries[0].sum2[9] *= 2;
+    refused(f, o, "a\nb\n", PARE_ERR_USAGE, other);
+    f->im.entries[0].sum2[9] /= 2;
+    f->im.grams.list[0].count += 1;
+    refused(f, o, "a\nb\n", PARE_ERR_USAGE, other);
+    f->im.grams.list[0].count -= 1;
+    f->im.grams.list[0].own[100] ^= 1;
+    refused(f, o, "a\nb\n", PARE_ERR_USAGE, other);
+    f->im.grams.list[0].own[100] ^= 1;
+    CHECK(system("cd $TEST_STATE && cp kept good && printf x | dd of=kept conv=notrunc 2>quiet") == 0);
+    refused(f, o, "a\nb\n", PARE_ERR_FORMAT, "holds no state of an unfinished pare quantize");
+    CHECK(system("cd $TEST_STATE && head -c 3000 good >kept") == 0);
+    refused(f, o, "a\nb\n", PARE_ERR_FORMAT, "is damaged: 3000 bytes, expected");
+    CHECK(system(
+              "cd $TEST_STATE && cp good kept && printf '\\377\\377' | dd of=kept conv=notrunc bs=1 seek=13 2>quiet") ==
+          0);
+    refused(f, o, "a\nb\n", PARE_ERR_FORMAT, "is damaged: ");
+    for (int n = 0; n < 40; n += 3) { /* shorter than its fixed part and its text */
+        char command[128];
+        snprintf(command, sizeof command, "cd $TEST_STATE && head -c %d good >kept", n);
+        CHECK(system(command) == 0);
+        refused(f, o, "a\nb\n", PARE_ERR_FORMAT, n == 0 ? "is empty" : "");
+    }
+    CHECK(system("cd $TEST_STATE && rm -f kept good quiet q.gguf.pare-state") == 0);
+    close_result(&whole);
+    close_fixture(f);
+}
+
+/* Bytes that changed on the disk are made again, and nothing else is. */
+static void damage_is_made_good(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    pare_quantize_options o = options_of(f, PARE_TYPE_Q4_0);
+    result whole, r;
+    pare_error err = {0};
+    setenv("TEST_STATE", temp_dir(), 1);
+    run(f, o, true, &whole);
+    kill_and_resume(f, &whole, 5);
+    for (int k = 0; k < 2; k++) { /* without and with damage */
+        use_kept();
+        CHECK(k == 0 || system("cd $TEST_STATE && printf '\\1\\2\\3' | "
+                               "dd of=q.gguf.pare-state conv=notrunc bs=1 seek=4100 2>quiet") == 0);
+        warnings[0] = '\0';
+        CHECK_OK(resume(f, o, "a\nb\n", &r, &err), &err);
+        CHECK((strstr(warnings, "q.gguf.pare-state: tensor 'blk.0.attn_k.weight' is damaged: it is encoded again") !=
+               NULL) == (k == 1));
+        CHECK(r.report.n_resumed == (k == 1 ? 2 : 3));
+        read_all(&r);
+        for (size_t i = 0; i < N_TENSORS; i++)
+            CHECK(same_bytes(&r, &whole, i));
+        close_result(&r);
+    }
+    CHECK(system("cd $TEST_STATE && rm -f kept quiet") == 0);
+    close_result(&whole);
+    close_fixture(f);
+}
+
 static pare_status try_refine(fixture *f, const char *beside, pare_error *err)
 {
     result r = {0};
     pare_quantize_options o = options_of(f, PARE_TYPE_Q4_0);
     CHECK_OK(pare_quantize(&r.q, &f->m, &o, &r.plan, err), err);
-    pare_status st = pare_refine(&r.q, &o, &r.plan, beside, &r.spool, &r.report, NULL, NULL, err);
+    const pare_refine_settings settings = {.output = beside};
+    pare_status st = pare_refine(&r.q, &o, &r.plan, &settings, &r.state, &r.report, err);
     close_result(&r);
     return st;
 }
@@ -532,6 +706,9 @@ int main(void)
         cmocka_unit_test(best_looks_more_often),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(without_statistics_nothing_is_done),
+        cmocka_unit_test(a_killed_run_goes_on),
+        cmocka_unit_test(a_state_of_another_run_is_refused),
+        cmocka_unit_test(damage_is_made_good),
         cmocka_unit_test(what_is_wrong_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
