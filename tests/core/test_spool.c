@@ -85,7 +85,8 @@ static void a_named_one_stays(void **state)
     pare_spool s, other;
     pare_error err = {0};
     bool reused = true;
-    const char *path = in_folder("named");
+    char path[1024];
+    snprintf(path, sizeof path, "%s", in_folder("named"));
     CHECK_OK(pare_spool_open_named(&s, path, 5000, true, &reused, &err), &err);
     CHECK(!reused && s.size == 5000 && s.data[0] == 0 && s.data[4999] == 0 && count_entries() == 1);
     memset(s.data, 9, 5000);
