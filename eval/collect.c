@@ -1,13 +1,19 @@
 #include "eval/collect.h"
 
 #include "core/checked.h"
+#include "core/clock.h"
+#include "core/output.h"
 #include "eval/collect_gram.h"
+#include "eval/collect_state.h"
 #include "eval/windows.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+static const char PART_SUMS[] = "sums", PART_COUNTS[] = "counts"; /* in a state, behind the matrix's name */
 
 /* What a matrix saw so far. */
 typedef struct sums {
@@ -29,6 +35,11 @@ typedef struct collector {
     double *pool; /* the sums of every matrix that there may be, device memory */
     size_t n_pool, n_used;
     double *host; /* room for the largest part of it, where that is not the host's memory */
+    const pare_collect_options *options;
+    pare_collect_point at; /* how far the text is done */
+    double saved, cost;    /* when it was kept, and the seconds that this took */
+    uint32_t n_unsaved;    /* batches since */
+    bool has_state;        /* what is kept can be gone on from */
 } collector;
 
 static bool wanted(const collector *c, const pare_tensor *w)
@@ -177,13 +188,181 @@ typedef struct teller {
     uint32_t run, n_runs;
 } teller;
 
+/* The sums of s in host memory that stays as it is, for a state. */
+static const double *hold(const collector *c, const sums *s, pare_model *state, pare_error *err)
+{
+    const double *values;
+    if (fetch(c, s, &values, err) != PARE_OK || c->b->host_memory)
+        return c->b->host_memory ? values : NULL;
+    double *copy = pare_arena_alloc(&state->arena, values_of(s->w) * sizeof *copy, err);
+    if (copy != NULL)
+        memcpy(copy, values, values_of(s->w) * sizeof *copy);
+    return copy;
+}
+
+static pare_status put_sums(const collector *c, const sums *s, pare_model *state, pare_error *err)
+{
+    const double *values = hold(c, s, state, err);
+    double *counts = pare_arena_alloc(&state->arena, (size_t)s->n_matrices * sizeof *counts, err);
+    if (values == NULL || counts == NULL)
+        return err->status;
+    for (uint64_t i = 0; i < s->n_matrices; i++)
+        counts[i] = (double)s->count[i];
+    pare_status st = pare_collect_state_add(state, s->w->name, PART_SUMS, values, values_of(s->w), err);
+    return st == PARE_OK ? pare_collect_state_add(state, s->w->name, PART_COUNTS, counts, s->n_matrices, err) : st;
+}
+
+/* What cannot be kept is a warning: the run can still be finished. */
+static pare_status save_state(collector *c, pare_error *err)
+{
+    const double began = pare_clock();
+    pare_error why = {0};
+    pare_model state;
+    pare_status st = pare_collect_state_start(&state, c->options->state, c->m->n_tensors, &why);
+    for (size_t i = 0; i < c->n && st == PARE_OK; i++)
+        st = put_sums(c, &c->list[i], &state, &why);
+    if (st == PARE_OK)
+        st = pare_gram_collector_save(c->grams, &state, &why);
+    if (st == PARE_OK)
+        st = pare_collect_state_write(&state, &c->at, &why);
+    pare_model_close(&state);
+    c->has_state = c->has_state || st == PARE_OK;
+    c->saved = pare_clock();
+    c->n_unsaved = 0;
+    c->cost = c->saved - began;
+    if (st == PARE_ERR_INTERRUPTED)
+        return pare_fail(err, st, "%s", why.text);
+    return st == PARE_OK ? PARE_OK : pare_warn(err, "%s; an interrupted run will lose more", why.text);
+}
+
+/* A batch is done. */
+static bool save_is_due(collector *c)
+{
+    enum { SECONDS = 60, PART = 20 };
+    const double passed = pare_clock() - c->saved;
+    if (c->grams == NULL || c->options->state == NULL)
+        return false;
+    c->n_unsaved++;
+    if (c->options->state_batches > 0)
+        return c->n_unsaved >= c->options->state_batches;
+    return passed >= SECONDS && passed >= PART * c->cost;
+}
+
+static pare_status get_sums(collector *c, const pare_tensor *w, const pare_model *state, pare_error *err)
+{
+    sums *s = sums_of(c, w, err);
+    if (s == NULL)
+        return err->status;
+    double *to = c->b->host_memory ? s->sum2 : c->host;
+    pare_status st = pare_collect_state_get(state, w->name, PART_SUMS, to, values_of(w), err);
+    if (st == PARE_OK && !c->b->host_memory)
+        st = c->b->upload(c->b, s->sum2, to, values_of(w) * sizeof *to, err);
+    return st == PARE_OK ? pare_collect_state_count(state, w->name, PART_COUNTS, s->count, s->n_matrices, err) : st;
+}
+
+static pare_status load_sums(collector *c, pare_windows *w, const pare_model *state, pare_grams *grams,
+                             const pare_collect_point *at, pare_error *err)
+{
+    pare_status st = pare_collect_state_check(c->options->state, at, &c->at, err);
+    if (st == PARE_OK && (at->run >= pare_gram_collector_runs(c->grams) || at->n_windows >= w->n_windows ||
+                          at->n_windows % w->n_seq > 0))
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " windows in run %" PRIu32 ": it is damaged",
+                       c->options->state, at->n_windows, at->run + 1);
+    for (size_t i = 0; i < c->m->n_tensors && st == PARE_OK; i++) {
+        const pare_tensor *t = &c->m->tensors[i];
+        if (wanted(c, t) && pare_collect_state_has(state, t->name, PART_SUMS))
+            st = get_sums(c, t, state, err);
+    }
+    return st == PARE_OK ? pare_gram_collector_load(c->grams, state, at->run, grams, err) : st;
+}
+
+static pare_status load_state(collector *c, pare_windows *w, pare_grams *grams, pare_error *err)
+{
+    pare_model state;
+    pare_collect_point at;
+    pare_status st = pare_collect_state_open(&state, c->options->state, &at, err);
+    if (st != PARE_OK)
+        return st;
+    if ((st = load_sums(c, w, &state, grams, &at, err)) == PARE_OK)
+        c->at = at;
+    pare_model_close(&state);
+    return st;
+}
+
+/* What the first batch gave says which model this is. The sums begin anew. */
+static pare_status mark_model(collector *c, pare_error *err)
+{
+    pare_hasher hasher = {0};
+    pare_digest digest = {0};
+    const double *values;
+    pare_status st = pare_hasher_open(&hasher, PARE_HASH_XXH3, err);
+    for (size_t i = 0; i < c->n && st == PARE_OK; i++) {
+        sums *s = &c->list[i];
+        if ((st = fetch(c, s, &values, err)) == PARE_OK)
+            st = pare_hasher_add(&hasher, values, values_of(s->w) * sizeof *values, err);
+        memset(s->count, 0, (size_t)s->n_matrices * sizeof *s->count);
+    }
+    if (st == PARE_OK)
+        st = pare_hasher_finish(&hasher, &digest, err);
+    pare_hasher_close(&hasher);
+    pare_hex(c->at.model, digest.xxh3_128, sizeof digest.xxh3_128);
+    return st == PARE_OK ? c->b->clear(c->b, (float *)c->pool, 2 * c->n_pool, err) : st;
+}
+
+static pare_status mark_text(collector *c, const pare_windows *w, pare_error *err)
+{
+    pare_digest digest;
+    char ids[PARE_XXH3_HEX];
+    pare_status st = pare_hash_bytes(w->ids, w->n_tokens * sizeof *w->ids, PARE_HASH_XXH3, &digest, err);
+    if (st != PARE_OK)
+        return st;
+    pare_hex(ids, digest.xxh3_128, sizeof digest.xxh3_128);
+    snprintf(c->at.what, sizeof c->at.what,
+             "tokens %s in %" PRIu32 " windows of %" PRIu32 " by %" PRIu32 ", token 0 %" PRId64
+             ", output matrix %s, %" PRIu64 " bytes of sums at once",
+             ids, w->n_windows, w->n_ctx, w->n_seq, w->bos, c->output != NULL ? c->output->name : "left out",
+             c->options->full_bytes);
+    return PARE_OK;
+}
+
+/* A place for triangles, and room for all that will be written: output, triangles and a state, of which there are two
+ * while one takes the other's place. */
+static pare_status open_triangles(collector *c, pare_imatrix *im, pare_error *err)
+{
+    const pare_collect_options *o = c->options;
+    uint64_t size = pare_gram_collector_bytes(c->grams), sums = pare_gram_collector_sum_bytes(c->grams), need = size;
+    bool fits = pare_add_u64(sums, c->n_pool * sizeof *c->pool, &sums) && pare_add_u64(need, sums, &need) &&
+                (o->resume || (pare_add_u64(need, sums, &need) && pare_add_u64(need, size, &need)));
+    if (o->state == NULL)
+        return PARE_OK;
+    bool reused = false;
+    char *path = pare_collect_state_triangles(o->state, err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (st == PARE_OK)
+        st = pare_output_check_room(o->output, fits ? need : UINT64_MAX, err);
+    if (st == PARE_OK && o->resume && access(path, F_OK) != 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: is not there, beside %s", path, o->state);
+    if (st == PARE_OK)
+        st = pare_spool_open_named(&im->spool, path, size, o->resume, &reused, err);
+    if (st == PARE_OK && im->spool.size != size)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: has %" PRIu64 " bytes instead of %" PRIu64, path, im->spool.size,
+                       size);
+    if (st == PARE_OK)
+        pare_gram_collector_place(c->grams, im->spool.data);
+    free(path);
+    return st;
+}
+
 static pare_status run(collector *c, pare_forward *f, pare_windows *w, const teller *t, pare_error *err)
 {
     pare_status st = PARE_OK;
-    for (uint32_t first = 0, n = 0; first < w->n_windows && st == PARE_OK; first += n) {
+    for (uint32_t first = c->at.n_windows, n = 0; first < w->n_windows && st == PARE_OK; first += n) {
         st = run_batch(c, f, w, first, &n, err);
+        c->at.n_windows = first + n;
         if (st == PARE_OK && t->each != NULL)
             t->each(t->run * w->n_windows + first + n, t->n_runs * w->n_windows, t->user);
+        if (st == PARE_OK && first + n < w->n_windows && save_is_due(c))
+            st = save_state(c, err);
     }
     return st;
 }
@@ -194,24 +373,55 @@ static pare_status next_grams(collector *c, pare_grams *grams, bool *more, pare_
     return st == PARE_OK ? st : pare_fail_in(err, st, c->m->path);
 }
 
-/* A batch to find out which inputs there are, then runs over the whole text until all have been summed. */
-static pare_status run_full(collector *c, pare_forward *f, pare_windows *w, teller *t, pare_grams *grams,
-                            pare_error *err)
+/* A run over the text, or what is left of one, is complete: its triangles and its end are kept before the next one. */
+static pare_status end_run(collector *c, pare_imatrix *im, bool *more, pare_error *err)
+{
+    pare_status st = next_grams(c, &im->grams, more, err);
+    c->at.run++;
+    c->at.n_windows = 0;
+    c->grams_only = true;
+    if (st == PARE_OK && *more && c->options->state != NULL &&
+        (st = pare_spool_sync(&im->spool, c->options->state, err)) == PARE_OK)
+        st = save_state(c, err);
+    return st;
+}
+
+/* A batch to find out which inputs there are and which model this is. */
+static pare_status begin_full(collector *c, pare_forward *f, pare_windows *w, pare_imatrix *im, bool *more,
+                              pare_error *err)
 {
     uint32_t n = 0;
-    bool more = false;
-    c->grams_only = true;
     pare_status st = run_batch(c, f, w, 0, &n, err);
     if (st == PARE_OK)
-        st = next_grams(c, grams, &more, err);
-    c->grams_only = false;
+        st = mark_model(c, err);
+    if (st == PARE_OK)
+        st = mark_text(c, w, err);
+    if (st == PARE_OK)
+        st = next_grams(c, &im->grams, more, err);
+    if (st == PARE_OK)
+        st = open_triangles(c, im, err);
+    if (st == PARE_OK && c->options->resume)
+        st = load_state(c, w, &im->grams, err);
+    c->has_state = st == PARE_OK && c->options->resume;
+    c->grams_only = c->at.run > 0;
+    c->saved = pare_clock();
+    return st;
+}
+
+/* Runs over the whole text until all inputs have been summed. */
+static pare_status run_full(collector *c, pare_forward *f, pare_windows *w, teller *t, pare_imatrix *im,
+                            pare_error *err)
+{
+    bool more = false;
+    pare_status st = begin_full(c, f, w, im, &more, err);
     t->n_runs = pare_gram_collector_runs(c->grams);
-    for (t->run = 0; st == PARE_OK && (more || t->run == 0); t->run++) {
+    for (t->run = c->at.run; st == PARE_OK && (more || t->run == 0); t->run++) {
         st = run(c, f, w, t, err);
         if (st == PARE_OK)
-            st = next_grams(c, grams, &more, err);
-        c->grams_only = true;
+            st = end_run(c, im, &more, err);
     }
+    if (st != PARE_OK && c->options->state != NULL && !c->has_state && !c->options->resume)
+        pare_collect_state_remove(c->options->state); /* triangles alone are of no use */
     return st;
 }
 
@@ -262,7 +472,7 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
                          int64_t bos, const pare_collect_options *options, pare_collect_fn each, void *user,
                          pare_error *err)
 {
-    collector c = {.m = m, .b = b, .output = output_of(m, options)};
+    collector c = {.m = m, .b = b, .output = output_of(m, options), .options = options};
     const pare_window_plan plan = {
         .n_ctx = options->n_ctx, .n_chunks = options->n_chunks, .batch_tokens = b->batch_tokens};
     teller t = {.each = each, .user = user, .n_runs = 1};
@@ -280,7 +490,7 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
         st = pare_gram_collector_open(&c.grams, b, options->full_bytes, err);
     if (st == PARE_OK) {
         pare_forward_observe(f, observe, &c);
-        st = options->full ? run_full(&c, f, &w, &t, &im->grams, err) : run(&c, f, &w, &t, err);
+        st = options->full ? run_full(&c, f, &w, &t, im, err) : run(&c, f, &w, &t, err);
     }
     if (st == PARE_OK)
         st = finish(&c, im, err);

@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "core/checked.h"
 #include "core/threads.h"
+#include "eval/collect_state.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -19,6 +20,8 @@ typedef struct input {
     uint32_t n_look;
     double *sum; /* [row_len, row_len], the lower triangle of it counts; NULL: not of this run */
     uint64_t count;
+    double saved_count; /* the same for a state */
+    uint64_t offset;    /* of its triangle among all */
 } input;
 
 typedef struct link {
@@ -40,6 +43,7 @@ struct pare_gram_collector {
     float *batch; /* [width, width], device memory: the sums of a batch */
     float *host;  /* the same in host memory, where that is another */
     uint64_t max_width;
+    uint8_t *to; /* where triangles go, or NULL */
 };
 
 pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes, pare_error *err)
@@ -201,15 +205,29 @@ pare_status pare_gram_collector_observe(pare_gram_collector *g, const pare_tenso
     return pare_parallel(width, add_rows, &a, err);
 }
 
-/* The sums of an input as a triangle in out, and which matrices have it. */
-static pare_status deliver(pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
+/* A triangle for an input in out, and which matrices have it; *to: its bytes. */
+static pare_status add_triangle(const pare_gram_collector *g, size_t at, pare_grams *out, uint8_t **to, pare_error *err)
 {
-    input *in = &g->inputs[at];
+    const input *in = &g->inputs[at];
+    *to = g->to != NULL ? g->to + in->offset : NULL;
+    pare_status st = pare_grams_add(out, in->w->name, in->w->row_len, (double)in->count, *to, to, err);
+    if (st == PARE_OK)
+        out->list[out->n - 1].own = *to;
+    for (size_t i = 0; i < g->n_links && st == PARE_OK; i++)
+        if (g->links[i].input == at && g->links[i].w != in->w)
+            st = pare_grams_link(out, g->links[i].w->name, in->w->name, err);
+    return st;
+}
+
+/* The sums of an input as a triangle in out. */
+static pare_status deliver(const pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
+{
+    const input *in = &g->inputs[at];
     uint64_t n = in->w->row_len;
     uint8_t *to = NULL;
     if (in->count == 0) /* experts that no token reached in the runs that sum */
         return PARE_OK;
-    pare_status st = pare_grams_add(out, in->w->name, n, (double)in->count, NULL, &to, err);
+    pare_status st = add_triangle(g, at, out, &to, err);
     for (uint64_t i = 0; i < n && st == PARE_OK; i++)
         for (uint64_t j = 0; j <= i && st == PARE_OK; j++, to += 4) {
             float v = (float)in->sum[i * n + j];
@@ -220,9 +238,6 @@ static pare_status deliver(pare_gram_collector *g, size_t at, pare_grams *out, p
                                in->w->name, i, j, in->sum[i * n + j]);
             pare_store_f32le(to, v);
         }
-    for (size_t i = 0; i < g->n_links && st == PARE_OK; i++)
-        if (g->links[i].input == at && g->links[i].w != in->w)
-            st = pare_grams_link(out, g->links[i].w->name, in->w->name, err);
     return st;
 }
 
@@ -266,6 +281,20 @@ static pare_status open_sums(pare_gram_collector *g, pare_error *err)
     return PARE_OK;
 }
 
+/* What is known once all inputs are: where their triangles go, and the number of runs. */
+static pare_status lay_out(pare_gram_collector *g, pare_error *err)
+{
+    uint64_t offset = 0, bytes = 0;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        g->inputs[i].offset = offset;
+        if (!pare_gram_bytes(g->inputs[i].w->row_len, &bytes) || !pare_add_u64(offset, bytes, &offset))
+            return no_memory(g->inputs[i].w, UINT64_MAX, err);
+    }
+    for (size_t at = 0; at < g->n_inputs; at = run_end(g, at))
+        g->n_runs++;
+    return g->n_inputs > 0 ? open_batch(g, err) : PARE_OK;
+}
+
 pare_status pare_gram_collector_next(pare_gram_collector *g, pare_grams *out, bool *more, pare_error *err)
 {
     pare_status st = PARE_OK;
@@ -273,11 +302,8 @@ pare_status pare_gram_collector_next(pare_gram_collector *g, pare_grams *out, bo
         st = deliver(g, i, out, err);
     drop_looks(g);
     drop_sums(g);
-    if (st == PARE_OK && g->looking) {
-        for (size_t at = 0; at < g->n_inputs; at = run_end(g, at))
-            g->n_runs++;
-        st = g->n_inputs > 0 ? open_batch(g, err) : PARE_OK;
-    }
+    if (st == PARE_OK && g->looking)
+        st = lay_out(g, err);
     g->looking = false;
     g->first = g->end;
     g->end = g->first < g->n_inputs ? run_end(g, g->first) : g->first;
@@ -297,4 +323,63 @@ uint64_t pare_gram_collector_bytes(const pare_gram_collector *g)
         if (!pare_gram_bytes(g->inputs[i].w->row_len, &bytes) || !pare_add_u64(all, bytes, &all))
             return UINT64_MAX;
     return all;
+}
+
+uint64_t pare_gram_collector_sum_bytes(const pare_gram_collector *g)
+{
+    uint64_t largest = 0;
+    for (size_t at = 0, end; at < g->n_inputs; at = end) {
+        uint64_t bytes = 0;
+        end = run_end(g, at);
+        for (size_t i = at; i < end; i++)
+            if (!pare_add_u64(bytes, sum_bytes(&g->inputs[i]), &bytes))
+                return UINT64_MAX;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
+}
+
+void pare_gram_collector_place(pare_gram_collector *g, uint8_t *to)
+{
+    g->to = to;
+}
+
+static const char PART_SUM[] = "gram", PART_COUNT[] = "gram_n"; /* in a state, behind the name of the first matrix */
+
+pare_status pare_gram_collector_save(const pare_gram_collector *g, pare_model *state, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < g->end && st == PARE_OK; i++) {
+        input *in = &g->inputs[i];
+        uint64_t n = in->w->row_len;
+        in->saved_count = (double)in->count;
+        st = pare_collect_state_add(state, in->w->name, PART_COUNT, &in->saved_count, 1, err);
+        if (st == PARE_OK && i >= g->first)
+            st = pare_collect_state_add(state, in->w->name, PART_SUM, in->sum, n * n, err);
+    }
+    return st;
+}
+
+pare_status pare_gram_collector_load(pare_gram_collector *g, const pare_model *state, uint32_t run, pare_grams *out,
+                                     pare_error *err)
+{
+    pare_status st = PARE_OK;
+    uint8_t *to;
+    drop_sums(g);
+    for (uint32_t i = 0; i < run; i++) {
+        g->first = g->end;
+        g->end = run_end(g, g->first);
+    }
+    if ((st = open_sums(g, err)) != PARE_OK)
+        return st;
+    for (size_t i = 0; i < g->end && st == PARE_OK; i++) {
+        input *in = &g->inputs[i];
+        uint64_t n = in->w->row_len;
+        st = pare_collect_state_count(state, in->w->name, PART_COUNT, &in->count, 1, err);
+        if (st == PARE_OK && i >= g->first)
+            st = pare_collect_state_get(state, in->w->name, PART_SUM, in->sum, n * n, err);
+        else if (st == PARE_OK && in->count > 0)
+            st = add_triangle(g, i, out, &to, err);
+    }
+    return st;
 }

@@ -7,6 +7,7 @@
 #define PARE_EVAL_COLLECT_GRAM_H
 
 #include "eval/backend.h"
+#include "model/model.h"
 #include "quant/gram.h"
 
 typedef struct pare_gram_collector pare_gram_collector;
@@ -23,8 +24,23 @@ pare_status pare_gram_collector_observe(pare_gram_collector *g, const pare_tenso
  * left to sum. The first call ends the run that tells the inputs apart. */
 pare_status pare_gram_collector_next(pare_gram_collector *g, pare_grams *out, bool *more, pare_error *err);
 
-/* Runs over the text that are needed, and bytes of triangles when all are there; known after the first next. */
+/* Known after the first next: runs over the text that are needed, bytes of all triangles, and of the sums of the
+ * largest run. */
 uint32_t pare_gram_collector_runs(const pare_gram_collector *g);
 uint64_t pare_gram_collector_bytes(const pare_gram_collector *g);
+uint64_t pare_gram_collector_sum_bytes(const pare_gram_collector *g);
+
+/* Where triangles go: [pare_gram_collector_bytes], which must outlive what next puts into out. NULL, as at first: into
+ * out's own memory. */
+void pare_gram_collector_place(pare_gram_collector *g, uint8_t *to);
+
+/* Add the sums of the run in hand, and the counts of those before, to a state (eval/collect_state.h); they are
+ * borrowed. */
+pare_status pare_gram_collector_save(const pare_gram_collector *g, pare_model *state, pare_error *err);
+
+/* Behind the first next: go on from a state that was saved in run number `run`; the triangles of those before it lie
+ * where pare_gram_collector_place said. Errors: those of reading a state */
+pare_status pare_gram_collector_load(pare_gram_collector *g, const pare_model *state, uint32_t run, pare_grams *out,
+                                     pare_error *err);
 
 #endif

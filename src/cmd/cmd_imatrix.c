@@ -3,6 +3,7 @@
 #include "cmd/input.h"
 #include "cmd/outputs.h"
 #include "cmd/summary.h"
+#include "cmd/unfinished.h"
 #include "core/progress.h"
 #include "eval/collect.h"
 #include "formats/imatrix_file.h"
@@ -21,6 +22,7 @@ typedef struct job {
     pare_tokenizer *tokenizer;
     int64_t bos;
     pare_imatrix all; /* what is written: the earlier files, then the texts */
+    cmd_unfinished unfinished;
     pare_pin pin;
 } job;
 
@@ -48,7 +50,9 @@ static pare_status open_all(job *j, pare_error *err)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
-    return st == PARE_OK ? check_outputs(j, err) : st;
+    if (st == PARE_OK)
+        st = check_outputs(j, err);
+    return st == PARE_OK ? cmd_unfinished_open(&j->unfinished, j->args, err) : st;
 }
 
 /* Earlier statistics come first, so that a file that does not fit is found before the work. */
@@ -73,14 +77,29 @@ static void after_batch(uint32_t n_done, uint32_t n_chunks, void *user)
         cmd_note("window %" PRIu32 " of %" PRIu32, n_done, n_chunks);
 }
 
-static pare_status add_text(job *j, const char *path, pare_error *err)
+/* Nothing is copied where there is nothing to add to. */
+static pare_status add_seen(job *j, pare_imatrix *seen, pare_error *err)
 {
+    if (j->all.n > 0)
+        return pare_imatrix_merge(&j->all, seen, err);
+    j->all = *seen;
+    *seen = (pare_imatrix){0};
+    return PARE_OK;
+}
+
+static pare_status add_text(job *j, size_t number, pare_error *err)
+{
+    const char *path = cmd_nth(j->args, OPT_FILE, number);
+    const bool full = cmd_has(j->args, OPT_FULL);
     const pare_collect_options options = {.n_ctx = (uint32_t)cmd_number(j->args, OPT_CONTEXT),
                                           .n_chunks = (uint32_t)cmd_number(j->args, OPT_CHUNKS),
-                                          .output_weight =
-                                              cmd_has(j->args, OPT_OUTPUT_WEIGHT) || cmd_has(j->args, OPT_FULL),
-                                          .full = cmd_has(j->args, OPT_FULL),
-                                          .full_bytes = cmd_number(j->args, OPT_FULL_MEMORY)};
+                                          .output_weight = cmd_has(j->args, OPT_OUTPUT_WEIGHT) || full,
+                                          .full = full,
+                                          .full_bytes = cmd_number(j->args, OPT_FULL_MEMORY),
+                                          .state = full ? cmd_unfinished_state(&j->unfinished, number) : NULL,
+                                          .output = cmd_text(j->args, OPT_OUTPUT),
+                                          .state_batches = (uint32_t)cmd_number(j->args, OPT_KEEP_EVERY),
+                                          .resume = cmd_unfinished_is_there(&j->unfinished, number)};
     pare_ids ids = {0};
     pare_imatrix seen = {0};
     const char *name = cmd_base_name(path);
@@ -91,10 +110,10 @@ static pare_status add_text(job *j, const char *path, pare_error *err)
     if (st == PARE_OK)
         st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)
-        st = pare_imatrix_merge(&j->all, &seen, err);
+        st = add_seen(j, &seen, err);
     pare_imatrix_close(&seen);
     free(ids.ids);
-    return st;
+    return st == PARE_OK ? cmd_unfinished_end_text(&j->unfinished, number, &j->all, err) : st;
 }
 
 /* Tokens that each expert of each layer saw. */
@@ -177,13 +196,18 @@ static pare_status report(const job *j, pare_error *err)
 static pare_status run(job *j, pare_error *err)
 {
     pare_status st = open_all(j, err);
+    const char *earlier = cmd_unfinished_texts(&j->unfinished);
     j->all.chunk_size = (uint32_t)cmd_number(j->args, OPT_CONTEXT);
-    for (size_t i = 0; i < cmd_count(j->args, OPT_IN) && st == PARE_OK; i++)
+    if (earlier != NULL && st == PARE_OK)
+        st = add_file(j, earlier, err);
+    for (size_t i = 0; i < cmd_count(j->args, OPT_IN) && earlier == NULL && st == PARE_OK; i++)
         st = add_file(j, cmd_nth(j->args, OPT_IN, i), err);
-    for (size_t i = 0; i < cmd_count(j->args, OPT_FILE) && st == PARE_OK; i++)
-        st = add_text(j, cmd_nth(j->args, OPT_FILE, i), err);
+    for (size_t i = j->unfinished.n_done; i < cmd_count(j->args, OPT_FILE) && st == PARE_OK; i++)
+        st = add_text(j, i, err);
     if (st == PARE_OK)
         st = pare_imatrix_write(&j->all, cmd_text(j->args, OPT_OUTPUT), cmd_has(j->args, OPT_FORCE), &j->pin, err);
+    if (st == PARE_OK)
+        cmd_unfinished_remove(&j->unfinished);
     return st == PARE_OK ? report(j, err) : st;
 }
 
@@ -191,6 +215,9 @@ pare_status cmd_imatrix(const cmd_args *args, pare_error *err)
 {
     job j = {.args = args};
     pare_status st = run(&j, err);
+    if (st != PARE_OK)
+        cmd_unfinished_tell(&j.unfinished, err);
+    cmd_unfinished_close(&j.unfinished);
     pare_pin_close(&j.pin);
     pare_imatrix_close(&j.all);
     pare_tokenizer_close(j.tokenizer);

@@ -107,6 +107,13 @@ pare_status pare_spool_open_named(pare_spool *s, const char *path, uint64_t size
     return st;
 }
 
+pare_status pare_spool_sync(const pare_spool *s, const char *path, pare_error *err)
+{
+    if (s->data != NULL && msync(s->data, (size_t)s->size, MS_SYNC) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", path, strerror(errno));
+    return PARE_OK;
+}
+
 void pare_spool_close(pare_spool *s)
 {
     if (s->data != NULL)

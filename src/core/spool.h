@@ -27,6 +27,9 @@ pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pa
  * reuse); PARE_ERR_MEMORY */
 pare_status pare_spool_open_named(pare_spool *s, const char *path, uint64_t size, bool reuse, bool *reused,
                                   pare_error *err);
+
+/* All that was written is on the disk now. path is for the message. Errors: PARE_ERR_IO */
+pare_status pare_spool_sync(const pare_spool *s, const char *path, pare_error *err);
 void pare_spool_close(pare_spool *s);
 
 #endif

@@ -16,6 +16,7 @@ void pare_imatrix_close(pare_imatrix *im)
     pare_index_close(&im->by_name);
     pare_grams_close(&im->grams);
     pare_map_close(&im->map);
+    pare_spool_close(&im->spool);
     pare_arena_close(&im->arena);
     *im = (pare_imatrix){0};
 }

@@ -8,6 +8,7 @@
 #define PARE_MODEL_IMATRIX_H
 
 #include "core/map.h"
+#include "core/spool.h"
 #include "core/text.h"
 #include "quant/gram.h"
 
@@ -31,7 +32,8 @@ typedef struct pare_imatrix {
     uint32_t chunk_count; /* windows seen */
     uint32_t chunk_size;  /* tokens a window; 0: unknown, and counts and sums are in windows (legacy files) */
     pare_grams grams;     /* second-order statistics of some matrices, all of which have entries; often none */
-    pare_map map;         /* of the file that triangles of grams lie in */
+    pare_map map;         /* of the file that triangles of grams lie in, */
+    pare_spool spool;     /* or what they were collected to */
     pare_arena arena;
 } pare_imatrix;
 

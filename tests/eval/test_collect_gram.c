@@ -5,10 +5,14 @@
 #include "core/bytes.h"
 #include "core/threads.h"
 #include "eval/collect.h"
+#include "eval/collect_state.h"
+#include "formats/gguf.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CTX = 16, WINDOWS = 5, N_IDS = CTX * WINDOWS, MAX_MATRICES = 20, MAX_WIDTH = 24, VOCAB = 40 };
 
@@ -316,6 +320,202 @@ static void what_is_too_large_is_named(void **state)
     b->close(b);
 }
 
+/* A backend that fails at call number fail_at of add_gram. */
+static pare_status (*whole_add_gram)(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h,
+                                     pare_error *err);
+static uint32_t n_calls, fail_at;
+
+static pare_status failing_add_gram(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h,
+                                    pare_error *err)
+{
+    if (++n_calls == fail_at)
+        return pare_fail(err, PARE_ERR_DEVICE, "broken off");
+    return whole_add_gram(b, x, n, width, h, err);
+}
+
+typedef struct unfinished {
+    pare_model m;
+    pare_backend *b;
+    int32_t ids[N_IDS];
+    pare_collect_options options;
+    char state[600], triangles[620], output[600];
+} unfinished;
+
+static void open_unfinished(unfinished *u)
+{
+    pare_error err = {0};
+    memset(u, 0, sizeof *u);
+    toy_llama(&u->m, VOCAB, 0);
+    make_ids(u->ids, VOCAB);
+    CHECK_OK(pare_backend_cpu(&u->b, &err), &err);
+    u->b->batch_tokens = 2 * CTX;
+    whole_add_gram = u->b->add_gram;
+    u->b->add_gram = failing_add_gram;
+    fail_at = 0;
+    snprintf(u->state, sizeof u->state, "%s/state.gguf", temp_dir());
+    snprintf(u->triangles, sizeof u->triangles, "%s.gram", u->state);
+    snprintf(u->output, sizeof u->output, "%s/out.gguf", temp_dir());
+    u->options = full;
+    u->options.state = u->state;
+    u->options.output = u->output;
+    u->options.state_batches = 1;
+}
+
+static void close_unfinished(unfinished *u)
+{
+    u->b->add_gram = whole_add_gram;
+    u->b->close(u->b);
+    pare_model_close(&u->m);
+}
+
+static pare_status try_collect(unfinished *u, pare_imatrix *im, uint32_t at, bool resume, pare_error *err)
+{
+    n_calls = 0;
+    fail_at = at;
+    u->options.resume = resume;
+    *err = (pare_error){0};
+    return pare_collect(im, &u->m, u->b, u->ids, N_IDS, PARE_TOKEN_NONE, &u->options, NULL, NULL, err);
+}
+
+static bool is_there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* Nine inputs in three batches: broken off in each sum, all inputs at once and some in each of five runs. */
+static void a_run_goes_on_where_it_broke_off(void **state)
+{
+    (void)state;
+    unfinished u;
+    pare_imatrix one, other;
+    pare_error err;
+    open_unfinished(&u);
+    u.options.state = NULL;
+    CHECK_OK(try_collect(&u, &one, 0, false, &err), &err);
+    const uint32_t n_sums = n_calls;
+    CHECK(n_sums == 27);
+    u.options.state = u.state;
+    for (uint32_t at = 1; at <= n_sums; at += 3) {
+        u.options.full_bytes = at % 2 > 0 ? 1 << 20 : 24 * 24 * 8 * 2;
+        CHECK(try_collect(&u, &other, at, false, &err) == PARE_ERR_DEVICE && strstr(err.text, "broken off") != NULL);
+        const uint32_t in_batch = at % 2 > 0 ? 9 : 2; /* sums of a batch: of all nine inputs, or of two in a run */
+        const bool kept = is_there(u.state);
+        CHECK(kept == (at > in_batch) && is_there(u.triangles) == kept); /* something was done, or there is nothing */
+        if (kept && try_collect(&u, &other, 3, true, &err) == PARE_OK)   /* broken off once more, or not */
+            pare_imatrix_close(&other);
+        CHECK_OK(try_collect(&u, &other, 0, kept, &err), &err);
+        CHECK(n_calls <= n_sums - (at - 1) / in_batch * in_batch);
+        CHECK(other.spool.data != NULL);
+        check_same(&one, &other);
+        pare_imatrix_close(&other);
+        pare_collect_state_remove(u.state);
+        CHECK(!is_there(u.state) && !is_there(u.triangles));
+    }
+    pare_imatrix_close(&one);
+    close_unfinished(&u);
+}
+
+static void refuses(unfinished *u, pare_status status, const char *part)
+{
+    pare_imatrix im;
+    pare_error err;
+    pare_status st = try_collect(u, &im, 0, true, &err);
+    if (st != status || strstr(err.text, part) == NULL || strstr(err.text, "state.gguf") == NULL)
+        fail_msg("%d: %s", st, err.text);
+    CHECK(im.n == 0 && is_there(u->state));
+}
+
+/* Of another text, other options, another model. */
+static void another_run_is_not_gone_on_with(void **state)
+{
+    (void)state;
+    unfinished u;
+    pare_imatrix im;
+    pare_error err;
+    open_unfinished(&u);
+    CHECK(try_collect(&u, &im, 20, false, &err) == PARE_ERR_DEVICE && is_there(u.state));
+    u.ids[N_IDS - 1] ^= 1;
+    refuses(&u, PARE_ERR_USAGE, "another run's");
+    u.ids[N_IDS - 1] ^= 1;
+    u.options.full_bytes = 12345;
+    refuses(&u, PARE_ERR_USAGE, "12345 bytes of sums at once");
+    u.options.full_bytes = 0;
+    u.options.output_weight = false;
+    refuses(&u, PARE_ERR_FORMAT, " bytes instead of "); /* fewer triangles */
+    u.options.output_weight = true;
+    u.b->batch_tokens = CTX;
+    refuses(&u, PARE_ERR_USAGE, "another run's");
+    u.b->batch_tokens = 2 * CTX;
+    const pare_tensor *w = pare_model_find(&u.m, "blk.0.attn_q.weight");
+    float *value = (float *)(uintptr_t)w->data, old = *value;
+    *value = old + 1;
+    refuses(&u, PARE_ERR_USAGE, "of another model");
+    *value = old;
+    CHECK_OK(try_collect(&u, &im, 0, true, &err), &err);
+    pare_imatrix_close(&im);
+    pare_collect_state_remove(u.state);
+    close_unfinished(&u);
+}
+
+static void write_file(const char *path, const uint8_t *bytes, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    CHECK(f != NULL && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
+}
+
+/* Cut anywhere, sums and counts that cannot be, no triangles. */
+static void a_damaged_state_is_refused(void **state)
+{
+    (void)state;
+    unfinished u;
+    pare_imatrix im;
+    pare_error err;
+    size_t n = 0, n_triangles = 0;
+    open_unfinished(&u);
+    CHECK(try_collect(&u, &im, 20, false, &err) == PARE_ERR_DEVICE);
+    uint8_t *bytes = check_read_file(u.state, &n), *triangles = check_read_file(u.triangles, &n_triangles);
+    for (size_t cut = 0; cut < n; cut += n / 23) {
+        write_file(u.state, bytes, cut);
+        CHECK(try_collect(&u, &im, 0, true, &err) == PARE_ERR_FORMAT || err.status == PARE_ERR_RANGE);
+        CHECK(strstr(err.text, "state.gguf") != NULL);
+    }
+    pare_model m;
+    CHECK_OK(pare_gguf_parse(&m, bytes, n, "state", &err), &err);
+    static const struct {
+        const char *tensor, *part;
+        double value;
+        pare_status status;
+    } bad[] = {{"blk.0.attn_q.weight.sums", "is nan", NAN, PARE_ERR_NUMBER},
+               {"output.weight.gram", "is inf", INFINITY, PARE_ERR_NUMBER},
+               {"output.weight.gram_n", "is -1", -1, PARE_ERR_RANGE},
+               {"blk.1.ffn_up.weight.counts", "is 0.5", 0.5, PARE_ERR_RANGE},
+               {"blk.1.ffn_up.weight.counts", "is 1e+300", 1e300, PARE_ERR_RANGE}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const pare_tensor *t = pare_model_find(&m, bad[i].tensor);
+        CHECK(t != NULL && t->type == PARE_TYPE_F64);
+        double old;
+        uint8_t *at = bytes + (t->data - bytes);
+        memcpy(&old, at, sizeof old);
+        memcpy(at, &bad[i].value, sizeof old);
+        write_file(u.state, bytes, n);
+        refuses(&u, bad[i].status, bad[i].part);
+        memcpy(at, &old, sizeof old);
+    }
+    pare_model_close(&m);
+    write_file(u.state, bytes, n);
+    write_file(u.triangles, triangles, n_triangles - 1);
+    refuses(&u, PARE_ERR_FORMAT, " bytes instead of ");
+    unlink(u.triangles);
+    refuses(&u, PARE_ERR_FORMAT, "is not there");
+    write_file(u.triangles, triangles, n_triangles);
+    CHECK_OK(try_collect(&u, &im, 0, true, &err), &err);
+    pare_imatrix_close(&im);
+    pare_collect_state_remove(u.state);
+    free(bytes);
+    free(triangles);
+    close_unfinished(&u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +525,9 @@ int main(void)
         cmocka_unit_test(experts_are_pooled),
         cmocka_unit_test(a_router_is_no_expert),
         cmocka_unit_test(what_is_too_large_is_named),
+        cmocka_unit_test(a_run_goes_on_where_it_broke_off),
+        cmocka_unit_test(another_run_is_not_gone_on_with),
+        cmocka_unit_test(a_damaged_state_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
