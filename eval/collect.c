@@ -333,7 +333,7 @@ static pare_status open_triangles(collector *c, pare_imatrix *im, pare_error *er
     uint64_t size = pare_gram_collector_bytes(c->grams), sums = pare_gram_collector_sum_bytes(c->grams), need = size;
     bool fits = pare_add_u64(sums, c->n_pool * sizeof *c->pool, &sums) && pare_add_u64(need, sums, &need) &&
                 (o->resume || (pare_add_u64(need, sums, &need) && pare_add_u64(need, size, &need)));
-    if (o->state == NULL)
+    if (o->state == NULL || size == 0)
         return PARE_OK;
     bool reused = false;
     char *path = pare_collect_state_triangles(o->state, err);
