@@ -99,6 +99,63 @@ static void put_q8_0(void *block, const uint8_t *codes)
         b->qs[j] = codes[j] ^ 128;
 }
 
+static void get_q1_0(const void *block, uint8_t *codes)
+{
+    const pare_q1_0 *b = block;
+    for (int j = 0; j < 128; j++)
+        codes[j] = b->qs[j / 8] >> j % 8 & 1;
+}
+
+static void put_q1_0(void *block, const uint8_t *codes)
+{
+    pare_q1_0 *b = block;
+    memset(b->qs, 0, sizeof b->qs);
+    for (int j = 0; j < 128; j++)
+        b->qs[j / 8] |= (uint8_t)(codes[j] << j % 8);
+}
+
+static void get_q2_0(const void *block, uint8_t *codes)
+{
+    const pare_q2_0 *b = block;
+    for (int j = 0; j < 64; j++)
+        codes[j] = b->qs[j / 4] >> j % 4 * 2 & 3;
+}
+
+static void put_q2_0(void *block, const uint8_t *codes)
+{
+    pare_q2_0_put_codes(block, codes);
+}
+
+static void get_tq1_0(const void *block, uint8_t *codes)
+{
+    pare_tq1_0 b = *(const pare_tq1_0 *)block;
+    float level[256];
+    pare_store_u16le(b.d, pare_f32_to_f16(1));
+    pare_tq1_0_decode(&b, level, 1);
+    for (int j = 0; j < 256; j++)
+        codes[j] = (uint8_t)(level[j] + 1);
+}
+
+static void put_tq1_0(void *block, const uint8_t *codes)
+{
+    pare_tq1_0_put_codes(block, codes);
+}
+
+/* Code 3, which no encoder writes, counts as 2. */
+static void get_tq2_0(const void *block, uint8_t *codes)
+{
+    const pare_tq2_0 *b = block;
+    for (int j = 0; j < 256; j++) {
+        int code = b->qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3;
+        codes[j] = (uint8_t)(code < 2 ? code : 2);
+    }
+}
+
+static void put_tq2_0(void *block, const uint8_t *codes)
+{
+    pare_tq2_0_put_codes(block, codes);
+}
+
 #define ROW(id, stem, n_codes, of_code) [PARE_TYPE_##id] = {n_codes, of_code, get_##stem, put_##stem}
 
 const pare_codes *pare_type_codes(pare_type type)
@@ -118,6 +175,10 @@ const pare_codes *pare_type_codes(pare_type type)
         ROW(IQ4_XS, iq4_xs, 16, pare_iq4_level),
         ROW(MXFP4, mxfp4, 16, pare_fp4_level),
         ROW(NVFP4, nvfp4, 16, pare_fp4_level),
+        ROW(TQ1_0, tq1_0, 3, NULL),
+        ROW(TQ2_0, tq2_0, 3, NULL),
+        ROW(Q1_0, q1_0, 2, NULL),
+        ROW(Q2_0, q2_0, 4, NULL),
     };
     return type < PARE_TYPE_COUNT && table[type].n > 0 ? &table[type] : NULL;
 }

@@ -47,7 +47,8 @@ static void load_unit(const grid_rows *g, const pare_grid_fit *fit, int cell, si
         size_t at = (k + (size_t)i) * ROWS + lane;
         unsigned entry = shape->grid(fit->entry[cell][i / shape->entry_len]);
         float level = (float)shape->level(entry, i % shape->entry_len);
-        g->slab.level[at] = fit->signs[cell] >> i & 1 ? -level : level;
+        bool minus = fit->signs[cell] >> i & 1;
+        g->slab.level[at] = shape->shift != 0 ? level + (minus ? -shape->shift : shape->shift) : minus ? -level : level;
         g->slab.step[at] = step * g->factor[k + (size_t)i];
     }
 }
@@ -69,15 +70,16 @@ static void load_row(const grid_rows *g, const float *x, const uint8_t *bytes, s
 /* The entries and signs of a lane into a cell. */
 static void take_unit(const grid_rows *g, size_t k, size_t lane, pare_grid_fit *fit, int cell)
 {
-    float magnitudes[UNIT];
+    float levels[UNIT];
     fit->signs[cell] = 0;
     for (int i = 0; i < UNIT; i++) {
-        float level = g->slab.level[(k + (size_t)i) * ROWS + lane];
-        fit->signs[cell] |= (uint8_t)((level < 0) << i);
-        magnitudes[i] = fabsf(level);
+        float level = g->slab.level[(k + (size_t)i) * ROWS + lane], whole = nearbyintf(level);
+        bool shifted = g->shape->shift != 0;
+        fit->signs[cell] |= (uint8_t)((shifted ? level < whole : level < 0) << i);
+        levels[i] = shifted ? whole : fabsf(level);
     }
     for (int i = 0; i < UNIT; i += g->shape->entry_len)
-        fit->entry[cell][i / g->shape->entry_len] = (uint16_t)pare_unit_book_find(g->book, magnitudes + i);
+        fit->entry[cell][i / g->shape->entry_len] = (uint16_t)pare_unit_book_find(g->book, levels + i);
 }
 
 static void take_row(const grid_rows *g, size_t lane, uint8_t *bytes)

@@ -59,6 +59,7 @@ static void round_all(const units *u)
                     x.v[p] *= pare_vec_inverse(step.v[p]);
                 store(wanted + (i - k) * ROWS, x);
             }
+            memcpy(level, s->level + k * ROWS, sizeof level);
             pare_form_square square = square_at(u, f->first, k);
             pare_unit_search(u->book, &square, wanted, level);
             take_levels(u, k, level);
@@ -121,6 +122,7 @@ static bool move(const units *u, const float *slope, size_t k, float *change)
     float wanted[UNIT * ROWS], level[UNIT * ROWS];
     pare_form_square square = square_at(u, u->form->again, k);
     find_wanted(u, k, slope, wanted);
+    memcpy(level, u->slab->level + k * ROWS, sizeof level);
     pare_unit_search(u->book, &square, wanted, level);
     if (!keep_better(u, &square, k, wanted, level)) {
         memset(change, 0, sizeof level);

@@ -17,7 +17,9 @@ enum {
     PARE_GRID_BLOCKS = 16 /* at most */
 };
 
-/* One super-block: weight = d * (2 scale + 1) * unit * level, negative where the sign bit is set. */
+/* One super-block: weight = d * (2 scale + 1) * unit * level, negative where the sign bit is set. Of shapes with a
+ * shift weight = d * (2 scale + 1) * (level + shift), less the shift in cells whose signs are all set; the others have
+ * none. */
 typedef struct pare_grid_fit {
     uint16_t d; /* binary16 */
     uint8_t scale[PARE_GRID_BLOCKS];
@@ -28,13 +30,15 @@ typedef struct pare_grid_fit {
 
 /* What a type can hold. */
 typedef struct pare_grid_shape {
-    int n_blocks;             /* 8 or 16, each with a scale of 4 bits */
+    int n_blocks;             /* 8 or 16, each with a scale */
     int entry_len, n_entries; /* as in pare_grid_book */
     unsigned (*grid)(unsigned index);
     int (*level)(unsigned entry, int j);
-    pare_grid_book *book; /* zeros until the first use */
+    pare_grid_book *book; /* zeros until the first use; NULL: of a shape with a shift, which has a search of its own */
     bool even;            /* the number of minus signs in a cell is even */
     float unit;
+    float shift;    /* 0: levels are magnitudes, and a cell has signs */
+    bool one_shift; /* all cells of a block have the same */
     size_t block_bytes;
     void (*pack)(const pare_grid_fit *fit, void *block);
     void (*unpack)(const void *block, pare_grid_fit *fit); /* its inverse; error: 0 */

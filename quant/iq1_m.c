@@ -2,13 +2,13 @@
 
 #include "quant/iq1_search.h"
 
-static void pack(const pare_iq1_fit *fit, void *block)
+static void pack(const pare_grid_fit *fit, void *block)
 {
     pare_iq1_m *b = block;
     memset(b, 0, sizeof *b);
-    for (int g = 0; g < PARE_IQ1_GROUPS; g++) {
-        unsigned high = (unsigned)(fit->entry[g] >> 8) | (fit->minus[g] ? 8u : 0);
-        b->qs[g] = (uint8_t)fit->entry[g];
+    for (int g = 0; g < PARE_GRID_CELLS; g++) {
+        unsigned high = (unsigned)(fit->entry[g][0] >> 8) | (fit->signs[g] != 0 ? 8u : 0);
+        b->qs[g] = (uint8_t)fit->entry[g][0];
         b->qh[g / 2] |= (uint8_t)(high << g % 2 * 4);
     }
     for (int word = 0; word < 4; word++) {
@@ -19,15 +19,32 @@ static void pack(const pare_iq1_fit *fit, void *block)
     }
 }
 
-static const pare_iq1_shape shape = {
-    .n_units = 16,
-    .groups_per_unit = 2,
-    .one_shift = false,
+static void unpack(const void *block, pare_grid_fit *fit)
+{
+    const pare_iq1_m *b = block;
+    *fit = (pare_grid_fit){.d = pare_iq1_m_d(b)};
+    for (int g = 0; g < PARE_GRID_CELLS; g++) {
+        unsigned high = b->qh[g / 2] >> g % 2 * 4 & 15u;
+        fit->scale[g / 2] = pare_load_u16le(b->scales[g / 8]) >> g / 2 % 4 * 3 & 7;
+        fit->entry[g][0] = (uint16_t)(b->qs[g] | (high & 7) << 8);
+        fit->signs[g] = high & 8 ? 255 : 0;
+    }
+}
+
+const pare_grid_shape pare_iq1_m_shape = {
+    .n_blocks = 16,
+    .entry_len = 8,
+    .n_entries = 2048,
+    .grid = pare_iq1_grid,
+    .level = pare_iq1_level,
+    .unit = 1,
+    .shift = 0.125f,
     .block_bytes = sizeof(pare_iq1_m),
     .pack = pack,
+    .unpack = unpack,
 };
 
 void pare_iq1_m_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
-    pare_iq1_encode(&shape, src, row_len, weight, effort, dst);
+    pare_iq1_encode(&pare_iq1_m_shape, src, row_len, weight, effort, dst);
 }

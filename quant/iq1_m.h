@@ -55,4 +55,6 @@ PARE_HD void pare_iq1_m_decode(const void *src, float *dst, size_t n_blocks)
 /* One row; the contract of pare_encode_fn. Method: docs/methods/IQ4_IQ1.md. */
 void pare_iq1_m_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 
+extern const struct pare_grid_shape pare_iq1_m_shape; /* quant/grid_search.h */
+
 #endif

@@ -353,7 +353,7 @@ static int to_scale(float multiple)
  */
 static float first_ds(const choice *units, int n, pare_shortlist *list)
 {
-    float scales[PARE_IQ1_MAX_UNITS];
+    float scales[PARE_GRID_BLOCKS];
     for (int j = 0; j < n; j++)
         scales[j] = ideal_scale(&units[j]);
     float peak = pare_peak(scales, n);
@@ -372,8 +372,8 @@ static float first_ds(const choice *units, int n, pare_shortlist *list)
 /* A super-block under d, with sums for the least squares d. */
 typedef struct state {
     uint16_t d;
-    int scale[PARE_IQ1_MAX_UNITS];
-    choice units[PARE_IQ1_MAX_UNITS];
+    int scale[PARE_GRID_BLOCKS];
+    choice units[PARE_GRID_BLOCKS];
     float error, lx, ll;
 } state;
 
@@ -400,18 +400,18 @@ static void settle(const grid *g, const unit *units, int n, int reach, state *t)
 }
 
 /* From a first d on. */
-static state search_from(const pare_iq1_shape *shape, const grid *g, const unit *units, const plan *plan,
+static state search_from(const pare_grid_shape *shape, const grid *g, const unit *units, const plan *plan,
                          const state *alone, float d)
 {
     state best = *alone;
     best.d = pare_f32_to_f16_nonzero(d);
-    for (int j = 0; j < shape->n_units; j++)
+    for (int j = 0; j < shape->n_blocks; j++)
         best.scale[j] = to_scale(ideal_scale(&best.units[j]) / d);
-    settle(g, units, shape->n_units, plan->reach, &best);
+    settle(g, units, shape->n_blocks, plan->reach, &best);
     for (int round = 0; round < plan->max_rounds && best.lx > 0; round++) {
         state next = best;
         next.d = pare_f32_to_f16_nonzero(best.lx / best.ll);
-        settle(g, units, shape->n_units, plan->reach, &next);
+        settle(g, units, shape->n_blocks, plan->reach, &next);
         if (!(next.error < best.error))
             break;
         best = next;
@@ -419,12 +419,12 @@ static state search_from(const pare_iq1_shape *shape, const grid *g, const unit 
     return best;
 }
 
-static state search(const pare_iq1_shape *shape, const grid *g, const unit *units, const plan *plan)
+static state search(const pare_grid_shape *shape, const grid *g, const unit *units, const plan *plan)
 {
     state alone = {0}, best = {0};
     pare_shortlist list = {.room = plan->n_tried};
-    fit_alone(g, units, shape->n_units, alone.units);
-    float peak = first_ds(alone.units, shape->n_units, &list);
+    fit_alone(g, units, shape->n_blocks, alone.units);
+    float peak = first_ds(alone.units, shape->n_blocks, &list);
     alone.d = peak > 0 ? PARE_F16_INFINITY : 0;
     for (int i = 0; i < list.n; i++) {
         state t = search_from(shape, g, units, plan, &alone, list.value[i]);
@@ -434,37 +434,37 @@ static state search(const pare_iq1_shape *shape, const grid *g, const unit *unit
     return list.n > 0 ? best : alone;
 }
 
-static void encode_block(const pare_iq1_shape *shape, const grid *g, const plan *plan, const float *x, const float *w,
-                         pare_iq1_fit *fit)
+static void encode_block(const pare_grid_shape *shape, const grid *g, const plan *plan, const float *x, const float *w,
+                         pare_grid_fit *fit)
 {
-    unit units[PARE_IQ1_MAX_UNITS];
-    int n_groups = shape->groups_per_unit;
-    if (fabsf(pare_peak(x, PARE_IQ1_LEN)) > PARE_F16_MAX * (2 * TOP_SCALE + 1)) {
+    unit units[PARE_GRID_BLOCKS];
+    int n_groups = PARE_GRID_CELLS / shape->n_blocks;
+    if (fabsf(pare_peak(x, PARE_GRID_LEN)) > PARE_F16_MAX * (2 * TOP_SCALE + 1)) {
         fit->d = PARE_F16_INFINITY;
         return;
     }
-    for (int j = 0; j < shape->n_units; j++)
+    for (int j = 0; j < shape->n_blocks; j++)
         units[j] = (unit){x + GROUP * n_groups * j, w + GROUP * n_groups * j, n_groups, shape->one_shift};
     state best = search(shape, g, units, plan);
     fit->d = best.d;
-    for (int j = 0; j < shape->n_units; j++) {
+    for (int j = 0; j < shape->n_blocks; j++) {
         fit->scale[j] = (uint8_t)best.scale[j];
         for (int k = 0; k < n_groups; k++) {
-            fit->entry[j * n_groups + k] = best.units[j].entry[k];
-            fit->minus[j * n_groups + k] = best.units[j].minus[k];
+            fit->entry[j * n_groups + k][0] = best.units[j].entry[k];
+            fit->signs[j * n_groups + k] = best.units[j].minus[k] ? 255 : 0;
         }
     }
 }
 
-void pare_iq1_encode(const pare_iq1_shape *shape, const float *src, size_t row_len, const float *weight,
+void pare_iq1_encode(const pare_grid_shape *shape, const float *src, size_t row_len, const float *weight,
                      pare_effort effort, void *dst)
 {
     const grid *g = shared_grid();
     uint8_t *block = dst;
-    for (size_t at = 0; at < row_len; at += PARE_IQ1_LEN, block += shape->block_bytes) {
-        float w[PARE_IQ1_LEN];
-        pare_iq1_fit fit = {0};
-        pare_take_weights(weight, at, PARE_IQ1_LEN, w);
+    for (size_t at = 0; at < row_len; at += PARE_GRID_LEN, block += shape->block_bytes) {
+        float w[PARE_GRID_LEN];
+        pare_grid_fit fit = {0};
+        pare_take_weights(weight, at, PARE_GRID_LEN, w);
         encode_block(shape, g, &plans[effort], src + at, w, &fit);
         shape->pack(&fit, block);
     }

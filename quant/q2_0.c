@@ -17,9 +17,7 @@ void pare_q2_0_encode(const float *src, size_t row_len, const float *weight, par
             pare_take_weights(weight, i, LEN, w);
             pare_sweep(src + i, w, LEN, true, &fit);
         }
-        memset(out, 0, sizeof *out);
-        for (int j = 0; j < LEN; j++)
-            out->qs[j / 4] |= (uint8_t)(fit.code[j] << j % 4 * 2);
+        pare_q2_0_put_codes(out, fit.code);
         pare_store_u16le(out->d, fit.d);
     }
 }

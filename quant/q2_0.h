@@ -28,6 +28,13 @@ PARE_HD void pare_q2_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* Codes of all 64 weights; d stays. */
+PARE_HD void pare_q2_0_put_codes(pare_q2_0 *b, const uint8_t *codes)
+{
+    for (int i = 0; i < 16; i++, codes += 4)
+        b->qs[i] = (uint8_t)(codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6);
+}
+
 /* One row; the contract of pare_encode_fn. Method: docs/methods/TERNARY.md. */
 void pare_q2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 

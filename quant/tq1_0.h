@@ -46,6 +46,26 @@ PARE_HD void pare_tq1_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* n bytes of n_digits digits each, digit k of byte m from codes[n * k + m]: the inverse of pare_tq1_0_digits. A byte
+ * with four digits has a fifth of 0. */
+PARE_HD void pare_tq1_0_put_digits(uint8_t *dst, int n, int n_digits, const uint8_t *codes)
+{
+    for (int m = 0; m < n; m++) {
+        unsigned number = 0;
+        for (int k = 0; k < 5; k++)
+            number = 3 * number + (k < n_digits ? codes[n * k + m] : 0u);
+        dst[m] = (uint8_t)((number * 256 + 242) / 243);
+    }
+}
+
+/* Digits of all 256 weights; d stays. */
+PARE_HD void pare_tq1_0_put_codes(pare_tq1_0 *b, const uint8_t *codes)
+{
+    pare_tq1_0_put_digits(b->qs, 32, 5, codes);
+    pare_tq1_0_put_digits(b->qs + 32, 16, 5, codes + 160);
+    pare_tq1_0_put_digits(b->qh, 4, 4, codes + 240);
+}
+
 /* One row; the contract of pare_encode_fn. Method: docs/methods/TERNARY.md. */
 void pare_tq1_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 

@@ -17,10 +17,7 @@ void pare_tq2_0_encode(const float *src, size_t row_len, const float *weight, pa
             pare_take_weights(weight, i, LEN, w);
             pare_sweep(src + i, w, LEN, false, &fit);
         }
-        memset(out, 0, sizeof *out);
-        for (int part = 0; part < 8; part++)
-            for (int m = 0; m < 32; m++)
-                out->qs[part / 4 * 32 + m] |= (uint8_t)(fit.code[32 * part + m] << part % 4 * 2);
+        pare_tq2_0_put_codes(out, fit.code);
         pare_store_u16le(out->d, fit.d);
     }
 }

@@ -33,6 +33,15 @@ PARE_HD void pare_tq2_0_decode(const void *src, float *dst, size_t n_blocks)
     }
 }
 
+/* Codes of all 256 weights; d stays. */
+PARE_HD void pare_tq2_0_put_codes(pare_tq2_0 *b, const uint8_t *codes)
+{
+    for (int i = 0; i < 64; i++) {
+        const uint8_t *four = codes + i / 32 * 128 + i % 32;
+        b->qs[i] = (uint8_t)(four[0] | four[32] << 2 | four[64] << 4 | four[96] << 6);
+    }
+}
+
 /* One row; the contract of pare_encode_fn. Method: docs/methods/TERNARY.md. */
 void pare_tq2_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst);
 

@@ -1,5 +1,7 @@
 #include "quant/unit_book.h"
 
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
 #include "quant/iq2_s.h"
 #include "quant/iq2_xs.h"
 #include "quant/iq2_xxs.h"
@@ -9,6 +11,7 @@
 const pare_grid_shape *pare_unit_shape(pare_type type)
 {
     static const pare_grid_shape *const table[PARE_TYPE_COUNT] = {
+        [PARE_TYPE_IQ1_S] = &pare_iq1_s_shape,     [PARE_TYPE_IQ1_M] = &pare_iq1_m_shape,
         [PARE_TYPE_IQ2_XXS] = &pare_iq2_xxs_shape, [PARE_TYPE_IQ2_XS] = &pare_iq2_xs_shape,
         [PARE_TYPE_IQ2_S] = &pare_iq2_s_shape,     [PARE_TYPE_IQ3_XXS] = &pare_iq3_xxs_shape,
         [PARE_TYPE_IQ3_S] = &pare_iq3_s_shape,
@@ -55,7 +58,11 @@ void pare_unit_book_init(pare_unit_book *b, const pare_grid_shape *shape)
 {
     int half = shape->entry_len / 2;
     float levels[PARE_GRID_CELL];
-    *b = (pare_unit_book){.entry_len = shape->entry_len, .n_heads = 1, .even = shape->even};
+    *b = (pare_unit_book){.entry_len = shape->entry_len,
+                          .n_heads = 1,
+                          .even = shape->even,
+                          .shift = shape->shift,
+                          .one_shift = shape->one_shift};
     for (int e = 0; e < shape->n_entries; e++) {
         read_levels(shape, e, levels);
         for (int i = 0; i < shape->entry_len; i++)
@@ -80,7 +87,7 @@ void pare_unit_book_init(pare_unit_book *b, const pare_grid_shape *shape)
     }
 }
 
-unsigned pare_unit_book_find(const pare_unit_book *b, const float *magnitudes)
+unsigned pare_unit_book_find(const pare_unit_book *b, const float *levels)
 {
-    return b->number[pattern_of(b, magnitudes, b->entry_len)];
+    return b->number[pattern_of(b, levels, b->entry_len)];
 }

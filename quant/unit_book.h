@@ -10,12 +10,14 @@
 
 #include "quant/grid_search.h"
 
-enum { PARE_UNIT_ENTRIES = 1024, PARE_UNIT_HEADS = 81, PARE_UNIT_LEVELS = 8, PARE_UNIT_PATTERNS = 81 * 81 };
+enum { PARE_UNIT_ENTRIES = 2048, PARE_UNIT_HEADS = 81, PARE_UNIT_LEVELS = 8, PARE_UNIT_PATTERNS = 81 * 81 };
 
 typedef struct pare_unit_book {
     int entry_len, n_levels, n_heads;
     bool even;                           /* the number of minus signs in a unit is even */
-    float level[PARE_UNIT_LEVELS];       /* [n_levels] ascending */
+    float shift;                         /* added to a unit's levels, or taken away; 0: levels have signs instead */
+    bool one_shift;                      /* several units have the same */
+    float level[PARE_UNIT_LEVELS];       /* [n_levels] ascending, without signs or shift */
     uint16_t first[PARE_UNIT_HEADS + 1]; /* entries first[h] .. first[h + 1] - 1 have head h */
     uint8_t tail[PARE_UNIT_ENTRIES];     /* of each entry, in this order, which is not the grid's */
     float value[PARE_UNIT_ENTRIES * 8];  /* [n_entries, entry_len] levels */
@@ -27,7 +29,7 @@ const pare_grid_shape *pare_unit_shape(pare_type type);
 
 void pare_unit_book_init(pare_unit_book *book, const pare_grid_shape *shape);
 
-/* The grid's number of the entry with these magnitudes, levels of the book. */
-unsigned pare_unit_book_find(const pare_unit_book *book, const float *magnitudes);
+/* The grid's number of the entry with these levels. */
+unsigned pare_unit_book_find(const pare_unit_book *book, const float *levels);
 
 #endif

@@ -54,6 +54,18 @@ PARE_INLINE partial add_level(const partial *from, const pare_vec p[UNIT][UNIT],
     return to;
 }
 
+/* The target in steps of the levels, from which a shift is taken away. */
+static void take_target(search *s, const float *target, pare_vec shift)
+{
+    for (int i = 0; i < UNIT; i++)
+        s->u[i] = pare_vec_load(target + 16 * i) - shift;
+    for (int i = 0; i < UNIT; i++) {
+        s->mu[i] = pare_vec_all(0);
+        for (int j = 0; j < UNIT; j++)
+            s->mu[i] += s->u[j] * s->square->m[i * UNIT + j];
+    }
+}
+
 static void fold(search *s)
 {
     for (int i = 0; i < UNIT; i++) {
@@ -350,28 +362,62 @@ static void start_signs(search *s)
         s->sign[i] ^= odd & (at == i) & INT32_MIN;
 }
 
-static void search_part(const pare_unit_book *book, const pare_form_square *square, const float *target, float *level)
+/* The entry that is best with this shift, if it is better than the best so far. */
+static void try_shift(search *s, const float *target, pare_vec shift)
 {
-    search s = {.book = book, .square = square};
-    for (int i = 0; i < UNIT; i++)
-        s.u[i] = pare_vec_load(target + 16 * i);
-    for (int i = 0; i < UNIT; i++)
-        for (int j = 0; j < UNIT; j++)
-            s.mu[i] += s.u[j] * square->m[i * UNIT + j];
-    start_signs(&s);
+    pare_vec level[UNIT], cost = {0};
+    take_target(s, target, shift);
+    fold(s);
+    found f = scan_whole(s);
+    read_levels(s->book, f.at, level);
+    for (int i = 0; i < UNIT; i++) {
+        cost += s->u[i] * s->mu[i];
+        level[i] += shift;
+    }
+    cost += f.cost;
+    take_levels(s, cost < s->cost, cost, level);
+}
+
+static void search_shifts(search *s, const float *target, const float *level)
+{
+    pare_vec shift = pare_vec_all(s->book->shift);
+    s->cost = pare_vec_all(INFINITY);
+    if (s->book->one_shift) {
+        pare_vec now = pare_vec_load(level);
+        try_shift(s, target, now - pare_vec_nearest(now));
+        return;
+    }
+    try_shift(s, target, shift);
+    try_shift(s, target, -shift);
+}
+
+static void search_signs(search *s)
+{
+    start_signs(s);
     pare_mask alive = ~(pare_mask){0};
     for (int round = 0;; round++) {
-        search_entries(&s, round == 0, alive);
+        search_entries(s, round == 0, alive);
         if (round == ROUNDS)
             break;
-        alive &= turn_signs(&s);
+        alive &= turn_signs(s);
         if (!pare_mask_any(alive))
             break;
     }
-    for (int i = 0; i < UNIT; i++) {
-        pare_vec q = flip(s.level[i], s.sign[i]);
-        memcpy(level + 16 * i, &q, sizeof q);
+    for (int i = 0; i < UNIT; i++)
+        s->level[i] = flip(s->level[i], s->sign[i]);
+}
+
+static void search_part(const pare_unit_book *book, const pare_form_square *square, const float *target, float *level)
+{
+    search s = {.book = book, .square = square};
+    if (book->shift != 0) {
+        search_shifts(&s, target, level);
+    } else {
+        take_target(&s, target, (pare_vec){0});
+        search_signs(&s);
     }
+    for (int i = 0; i < UNIT; i++)
+        memcpy(level + 16 * i, &s.level[i], sizeof s.level[i]);
 }
 
 void pare_unit_search(const pare_unit_book *book, const pare_form_square *square, const float *target, float *level)

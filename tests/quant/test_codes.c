@@ -19,6 +19,14 @@ static void random_codes(const pare_codes *c, size_t n, uint32_t *seed, uint8_t 
         codes[i] = (uint8_t)(unit_random(seed) * (float)c->n);
 }
 
+/* Other codes, at most: of bytes that no encoder writes. */
+static void check_scales(const pare_type_info *info, const uint8_t *block, const uint8_t *put)
+{
+    bool ternary = strncmp(info->name, "tq", 2) == 0;
+    size_t first = ternary ? info->block_bytes - 2 : 0; /* their scale is at the end */
+    CHECK(memcmp(block + first, put + first, info->block_bytes - first) == 0);
+}
+
 static void what_is_put_is_got(void **state)
 {
     (void)state;
@@ -34,6 +42,8 @@ static void what_is_put_is_got(void **state)
             c->get(block, codes);
             for (size_t i = 0; i < info->block_len; i++)
                 CHECK(codes[i] < c->n);
+            c->put(was, codes); /* ternary types have more bytes than codes */
+            check_scales(info, block, was);
             random_codes(c, info->block_len, &seed, others);
             c->put(block, others);
             c->get(block, back);
@@ -111,11 +121,12 @@ static void codes_stand_for_what_they_are_decoded_to(void **state)
 static void which_types_have_codes(void **state)
 {
     (void)state;
-    static const pare_type with[] = {PARE_TYPE_Q4_0,   PARE_TYPE_Q4_1,  PARE_TYPE_Q5_0,  PARE_TYPE_Q5_1,
-                                     PARE_TYPE_Q8_0,   PARE_TYPE_Q2_K,  PARE_TYPE_Q3_K,  PARE_TYPE_Q4_K,
-                                     PARE_TYPE_Q5_K,   PARE_TYPE_Q6_K,  PARE_TYPE_MXFP4, PARE_TYPE_NVFP4,
-                                     PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_XS};
-    static const pare_type without[] = {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_BF16, PARE_TYPE_NONE, PARE_TYPE_COUNT};
+    static const pare_type with[] = {
+        PARE_TYPE_Q4_0,   PARE_TYPE_Q4_1,   PARE_TYPE_Q5_0,  PARE_TYPE_Q5_1,  PARE_TYPE_Q8_0,  PARE_TYPE_Q2_K,
+        PARE_TYPE_Q3_K,   PARE_TYPE_Q4_K,   PARE_TYPE_Q5_K,  PARE_TYPE_Q6_K,  PARE_TYPE_MXFP4, PARE_TYPE_NVFP4,
+        PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_XS, PARE_TYPE_TQ1_0, PARE_TYPE_TQ2_0, PARE_TYPE_Q1_0,  PARE_TYPE_Q2_0};
+    static const pare_type without[] = {PARE_TYPE_F32,   PARE_TYPE_F16,  PARE_TYPE_BF16, PARE_TYPE_IQ1_S,
+                                        PARE_TYPE_IQ3_S, PARE_TYPE_NONE, PARE_TYPE_COUNT};
     for (size_t i = 0; i < sizeof with / sizeof *with; i++)
         CHECK(pare_type_codes(with[i]) != NULL);
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)

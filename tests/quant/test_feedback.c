@@ -520,7 +520,7 @@ static void what_is_too_large_keeps_its_bytes(void **state)
     free(plain);
 }
 
-/* Entries and signs change, scales do not; rows of zeros keep all bytes. */
+/* Entries and signs change, scales do not, nor do the shifts of IQ1_S; rows of zeros keep all bytes. */
 static void units_leave_the_scales(void **state)
 {
     (void)state;
@@ -537,6 +537,7 @@ static void units_leave_the_scales(void **state)
             shape->unpack(was + at, &a);
             shape->unpack(bytes + at, &b);
             CHECK(a.d == b.d && memcmp(a.scale, b.scale, sizeof a.scale) == 0);
+            CHECK(!shape->one_shift || memcmp(a.signs, b.signs, sizeof a.signs) == 0);
             n_changed += memcmp(was + at, bytes + at, shape->block_bytes) != 0;
         }
         CHECK(n_changed == ROWS - 1);
