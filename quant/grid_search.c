@@ -29,6 +29,7 @@ typedef struct plan {
 static const plan plans[] = {
     [PARE_EFFORT_DEFAULT] = {32, 4, 0.9f, 1.3f, 1, 1},
     [PARE_EFFORT_BEST] = {96, 24, 0.8f, 1.4f, N_SCALES, 3},
+    [PARE_EFFORT_FAST] = {12, 2, 0.9f, 1.3f, 1, 1},
     [PARE_EFFORT_RTN] = {32, 4, 0.9f, 1.3f, 1, 1},
 };
 static const float guesses[] = {1, 1.25f, 0.8f}; /* times the guessed scales */

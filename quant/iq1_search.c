@@ -27,6 +27,7 @@ typedef struct plan {
 static const plan plans[] = {
     [PARE_EFFORT_DEFAULT] = {1, 1, 1},
     [PARE_EFFORT_BEST] = {8, 2, 8},
+    [PARE_EFFORT_FAST] = {1, 1, 1},
     [PARE_EFFORT_RTN] = {1, 1, 1},
 };
 

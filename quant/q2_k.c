@@ -33,7 +33,8 @@ static const pare_super_shape shape = {
     .cuts = cuts,
     .reach =
         {[PARE_EFFORT_DEFAULT] = {.n_starts = 20, .n_moves = 1, .n_first = 3, .n_follow = 1, .scales = 2, .mins = 3},
-         [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 1, .n_first = 6, .n_follow = 8, .scales = 3, .mins = 4}},
+         [PARE_EFFORT_BEST] = {.n_starts = 32, .n_moves = 1, .n_first = 6, .n_follow = 8, .scales = 3, .mins = 4},
+         [PARE_EFFORT_FAST] = {.n_starts = 8, .n_moves = 1, .n_first = 1, .n_follow = 1, .scales = 1, .mins = 2}},
     .block_bytes = sizeof(pare_q2_k),
     .pack = pack,
 };

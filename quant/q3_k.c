@@ -30,7 +30,8 @@ static const pare_super_shape shape = {
     .scale_high = 31,
     .peak_codes = peak_codes,
     .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 12, .n_moves = 1, .n_first = 1, .n_follow = 1, .scales = 1},
-              [PARE_EFFORT_BEST] = {.n_starts = 24, .n_moves = 2, .n_first = 8, .n_follow = 8, .scales = 3}},
+              [PARE_EFFORT_BEST] = {.n_starts = 24, .n_moves = 2, .n_first = 8, .n_follow = 8, .scales = 3},
+              [PARE_EFFORT_FAST] = {.n_starts = 6, .n_moves = 1, .n_first = 1, .n_follow = 1, .scales = 1}},
     .block_bytes = sizeof(pare_q3_k),
     .pack = pack,
 };

@@ -47,7 +47,8 @@ static const pare_super_shape shape = {
     .cuts = cuts,
     .reach =
         {[PARE_EFFORT_DEFAULT] = {.n_starts = 40, .n_moves = 1, .n_first = 3, .n_follow = 1, .scales = 1, .mins = 2},
-         [PARE_EFFORT_BEST] = {.n_starts = 64, .n_moves = 4, .n_first = 6, .n_follow = 8, .scales = 2, .mins = 3}},
+         [PARE_EFFORT_BEST] = {.n_starts = 64, .n_moves = 4, .n_first = 6, .n_follow = 8, .scales = 2, .mins = 3},
+         [PARE_EFFORT_FAST] = {.n_starts = 12, .n_moves = 1, .n_first = 1, .n_follow = 1, .scales = 1, .mins = 1}},
     .block_bytes = sizeof(pare_q4_k),
     .pack = pack,
 };

@@ -30,7 +30,8 @@ static const pare_super_shape shape = {
     .scale_high = 127,
     .peak_codes = peak_codes,
     .reach = {[PARE_EFFORT_DEFAULT] = {.n_starts = 16, .n_moves = 1, .n_first = 2, .n_follow = 1, .scales = 1},
-              [PARE_EFFORT_BEST] = {.n_starts = 40, .n_moves = 2, .n_first = 8, .n_follow = 8, .scales = 4}},
+              [PARE_EFFORT_BEST] = {.n_starts = 40, .n_moves = 2, .n_first = 8, .n_follow = 8, .scales = 4},
+              [PARE_EFFORT_FAST] = {.n_starts = 6, .n_moves = 1, .n_first = 1, .n_follow = 1, .scales = 1}},
     .block_bytes = sizeof(pare_q6_k),
     .pack = pack,
 };

@@ -42,7 +42,8 @@ void pare_row_fit_init(pare_row_fit *fit, pare_type type, pare_effort effort, fl
                           .passes = 1};
     fit->weighted = slope == 0 && pare_importance_of_weights(0, column, NULL, n, b->weight);
     bool fine = info->block_bytes >= info->block_len;
-    if (column == NULL || mean == NULL || effort == PARE_EFFORT_RTN || (fine && effort == PARE_EFFORT_DEFAULT))
+    if (column == NULL || mean == NULL || effort == PARE_EFFORT_RTN || effort == PARE_EFFORT_FAST ||
+        (fine && effort == PARE_EFFORT_DEFAULT))
         return;
     size_t parts = effort == PARE_EFFORT_BEST ? 2 : 8;
     fit->passes = effort == PARE_EFFORT_BEST ? 4 : 1;

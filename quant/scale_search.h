@@ -36,7 +36,7 @@ typedef struct pare_super_shape {
     const float (*cuts)[2];    /* starts of a type with mins: the end codes lie this part of the range of a sub-block's
                                   weights above the lowest and below the highest of them; NULL in a type without mins */
     const float *peak_codes;   /* starts of a type without mins: the weight of largest magnitude has this code */
-    pare_super_reach reach[2]; /* of PARE_EFFORT_DEFAULT and PARE_EFFORT_BEST */
+    pare_super_reach reach[PARE_EFFORT_RTN]; /* of each effort that searches */
     size_t block_bytes;
     void (*pack)(const pare_super_fit *fit, void *block);
 } pare_super_shape;

@@ -87,6 +87,7 @@ typedef enum pare_type {
 typedef enum pare_effort {
     PARE_EFFORT_DEFAULT, /* searches */
     PARE_EFFORT_BEST,    /* searches longer */
+    PARE_EFFORT_FAST,    /* shorter, where that is worth the error: a type may search as by default */
     PARE_EFFORT_RTN      /* rounds to nearest under scales that cover the largest weights: the published plain rule of a
                             type that has one; weights are ignored. Types of codebooks have none and search */
 } pare_effort;

@@ -14,7 +14,7 @@
 /* On the diagonal, in parts of its mean, of what is known of inputs and of the embedding's form; and looks at every
  * code: docs/methods/FEEDBACK.md. */
 static const double DAMPING = 0.01, LOOKUP_DAMPING = 0.1;
-enum { SWEEPS = 4, SWEEPS_BEST = 16 };
+static const int sweeps[] = {[PARE_EFFORT_DEFAULT] = 4, [PARE_EFFORT_BEST] = 16, [PARE_EFFORT_FAST] = 0};
 
 typedef struct refinement {
     pare_model *out;
@@ -246,7 +246,7 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
                     .im = options->imatrix,
                     .plan = plan,
                     .state = state,
-                    .n_sweeps = options->effort == PARE_EFFORT_BEST ? SWEEPS_BEST : SWEEPS,
+                    .n_sweeps = options->effort != PARE_EFFORT_RTN ? sweeps[options->effort] : 0,
                     .report = report,
                     .each = settings->each,
                     .user = settings->user};

@@ -100,7 +100,10 @@ static pare_status parse_edits(cmd_quantize_options *q, const cmd_args *args, pa
 static pare_status parse_effort(cmd_quantize_options *q, const cmd_args *args, pare_error *err)
 {
     bool plain = strcmp(cmd_text(args, OPT_METHOD), "rtn") == 0;
-    q->options.effort = strcmp(cmd_text(args, OPT_EFFORT), "best") == 0 ? PARE_EFFORT_BEST : PARE_EFFORT_DEFAULT;
+    const char *effort = cmd_text(args, OPT_EFFORT);
+    q->options.effort = strcmp(effort, "best") == 0   ? PARE_EFFORT_BEST
+                        : strcmp(effort, "fast") == 0 ? PARE_EFFORT_FAST
+                                                      : PARE_EFFORT_DEFAULT;
     if (plain && cmd_has(args, OPT_EFFORT))
         return pare_fail(err, PARE_ERR_USAGE, "quantize: --method rtn does not search, so --effort says nothing");
     if (plain)

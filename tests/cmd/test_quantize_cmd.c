@@ -45,7 +45,7 @@ static void methods_and_efforts(void **state)
 {
     (void)state;
     refused(2, "-t q4_0 --method awq", "expected one of: auto feedback search rtn");
-    refused(2, "-t q4_0 --effort most", "expected one of: default best");
+    refused(2, "-t q4_0 --effort most", "expected one of: fast default best");
     refused(2, "-t q4_0 --method rtn --effort best", "--effort says nothing");
     refused(2, "-t iq3_s --method rtn", "needs --method search");
     cli_expect(0,
@@ -62,8 +62,12 @@ static void methods_and_efforts(void **state)
     CHECK(json_equal(json_object_get(json_object_get(doc, "recipe"), "options"), options));
     json_decref(options);
     json_decref(doc);
-    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --effort best -o d.gguf && "
-                  "test $(stat -c %%s a.gguf) = $(stat -c %%s d.gguf); rm a.gguf b.gguf c.gguf d.gguf");
+    cli_expect(
+        0, "$PARE quantize demo.gguf -t q4_0 --effort best -o d.gguf && "
+           "test $(stat -c %%s a.gguf) = $(stat -c %%s d.gguf) && "
+           "$PARE quantize demo.gguf -t q4_k_s --effort fast -o e.gguf -q && "
+           "$PARE quantize demo.gguf -t q4_k_s -o f.gguf -q && ! cmp -s e.gguf f.gguf && "
+           "test $(stat -c %%s e.gguf) = $(stat -c %%s f.gguf) && rm e.gguf f.gguf; rm a.gguf b.gguf c.gguf d.gguf");
 }
 
 static void patterns_must_have_an_effect(void **state)

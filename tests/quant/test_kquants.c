@@ -140,7 +140,8 @@ static void more_effort_gives_less_error(void **state)
             double rtn = error_with(types[k], x, w, w, PARE_EFFORT_RTN);
             double usual = error_with(types[k], x, w, w, PARE_EFFORT_DEFAULT);
             double best = error_with(types[k], x, w, w, PARE_EFFORT_BEST);
-            CHECK(usual < 0.95 * rtn);
+            double fast = error_with(types[k], x, w, w, PARE_EFFORT_FAST);
+            CHECK(usual < 0.95 * rtn && fast < 0.97 * rtn && fast > usual);
             CHECK(best < usual);
             if (weighted) { /* the weights are used, and not by plain rounding */
                 CHECK(usual < 0.9 * error_with(types[k], x, NULL, w, PARE_EFFORT_DEFAULT));
