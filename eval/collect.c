@@ -218,7 +218,8 @@ static pare_status save_state(collector *c, pare_error *err)
     const double began = pare_clock();
     pare_error why = {0};
     pare_model state;
-    pare_status st = pare_collect_state_start(&state, c->options->state, c->m->n_tensors, &why);
+    pare_status st = pare_collect_state_start(&state, c->options->state,
+                                              c->m->n_tensors + pare_gram_collector_inputs(c->grams), &why);
     for (size_t i = 0; i < c->n && st == PARE_OK; i++)
         st = put_sums(c, &c->list[i], &state, &why);
     if (st == PARE_OK)
@@ -319,9 +320,9 @@ static pare_status mark_text(collector *c, const pare_windows *w, pare_error *er
     pare_hex(ids, digest.xxh3_128, sizeof digest.xxh3_128);
     snprintf(c->at.what, sizeof c->at.what,
              "tokens %s in %" PRIu32 " windows of %" PRIu32 " by %" PRIu32 ", token 0 %" PRId64
-             ", output matrix %s, %" PRIu64 " bytes of sums at once",
+             ", output matrix %s, %" PRIu64 " bytes of sums at once of %zu inputs",
              ids, w->n_windows, w->n_ctx, w->n_seq, w->bos, c->output != NULL ? c->output->name : "left out",
-             c->options->full_bytes);
+             c->options->full_bytes, pare_gram_collector_inputs(c->grams));
     return PARE_OK;
 }
 
@@ -395,9 +396,9 @@ static pare_status begin_full(collector *c, pare_forward *f, pare_windows *w, pa
     if (st == PARE_OK)
         st = mark_model(c, err);
     if (st == PARE_OK)
-        st = mark_text(c, w, err);
-    if (st == PARE_OK)
         st = next_grams(c, &im->grams, more, err);
+    if (st == PARE_OK)
+        st = mark_text(c, w, err);
     if (st == PARE_OK)
         st = open_triangles(c, im, err);
     if (st == PARE_OK && c->options->resume)
@@ -487,7 +488,7 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
     if (st == PARE_OK)
         st = open_collector(&c, err);
     if (st == PARE_OK && options->full)
-        st = pare_gram_collector_open(&c.grams, b, options->full_bytes, err);
+        st = pare_gram_collector_open(&c.grams, b, options->full_bytes, options->experts, err);
     if (st == PARE_OK) {
         pare_forward_observe(f, observe, &c);
         st = options->full ? run_full(&c, f, &w, &t, im, err) : run(&c, f, &w, &t, err);

@@ -6,15 +6,17 @@
 #ifndef PARE_EVAL_COLLECT_H
 #define PARE_EVAL_COLLECT_H
 
+#include "eval/collect_gram.h"
 #include "eval/forward.h"
 #include "model/imatrix.h"
 
 typedef struct pare_collect_options {
-    uint32_t n_ctx;         /* 0: 512 */
-    uint32_t n_chunks;      /* at most so many windows; 0: all */
-    bool output_weight;     /* output.weight too; with full also an embedding that stands in for it */
-    bool full;              /* second-order statistics too (quant/gram.h) */
-    uint64_t full_bytes;    /* of their sums in memory at once; more need further runs over the text. 0: no limit */
+    uint32_t n_ctx;      /* 0: 512 */
+    uint32_t n_chunks;   /* at most so many windows; 0: all */
+    bool output_weight;  /* output.weight too; with full also an embedding that stands in for it */
+    bool full;           /* second-order statistics too (quant/gram.h) */
+    uint64_t full_bytes; /* of their sums in memory at once; more need further runs over the text. 0: no limit */
+    pare_gram_experts experts;
     const char *state;      /* with full: a path at which what was summed is kept now and then, for a run that goes on
                                there; complete triangles lie in STATE.gram, and not in memory. NULL: nothing is kept */
     const char *output;     /* with state: what the caller will write; room for it is looked for, too */

@@ -7,21 +7,23 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { NAME_BYTES = 64 };
 
-/* The inputs of one matrix or of several. */
+/* The inputs of one matrix or of several; or of one expert, and those of the tensor's others follow. */
 typedef struct input {
-    const pare_tensor *w; /* the first of them */
-    uint32_t matrix;      /* the one that its first look was at */
-    float *look;          /* what that was given: [n_look, w->row_len], while inputs are told apart */
+    const pare_tensor *w;       /* the first of them */
+    uint32_t expert, n_experts; /* 1: all tokens of w */
+    uint32_t matrix;            /* the one that its first look was at */
+    float *look;                /* what that was given: [n_look, w->row_len], while inputs are told apart */
     uint32_t n_look;
     double *sum; /* [row_len, row_len], the lower triangle of it counts; NULL: not of this run */
     uint64_t count;
-    double saved_count; /* the same for a state */
-    uint64_t offset;    /* of its triangle among all */
+    uint64_t offset; /* of its triangle among all */
+    uint8_t *own;    /* of the first expert: the triangles of all, where they lie in the memory of what is made */
 } input;
 
 typedef struct link {
@@ -32,6 +34,7 @@ typedef struct link {
 struct pare_gram_collector {
     pare_backend *b;
     uint64_t max_bytes;
+    pare_gram_experts experts;
     input *inputs;
     size_t n_inputs, cap_inputs;
     link *links; /* every matrix that was seen */
@@ -46,11 +49,12 @@ struct pare_gram_collector {
     uint8_t *to; /* where triangles go, or NULL */
 };
 
-pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes, pare_error *err)
+pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes,
+                                     pare_gram_experts experts, pare_error *err)
 {
     if ((*out = calloc(1, sizeof **out)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for second-order statistics");
-    **out = (pare_gram_collector){.b = b, .max_bytes = max_bytes, .looking = true};
+    **out = (pare_gram_collector){.b = b, .max_bytes = max_bytes, .experts = experts, .looking = true};
     return PARE_OK;
 }
 
@@ -154,7 +158,7 @@ static pare_status meet(pare_gram_collector *g, const pare_tensor *w, uint32_t m
     pare_status st = copy_look(g, w, x, n, &look, err);
     size_t at = st == PARE_OK ? find_input(g, w, matrix, look, n) : 0;
     if (st == PARE_OK && at == g->n_inputs) {
-        g->inputs[g->n_inputs++] = (input){.w = w, .matrix = matrix, .look = look, .n_look = n};
+        g->inputs[g->n_inputs++] = (input){.w = w, .n_experts = 1, .matrix = matrix, .look = look, .n_look = n};
         g->max_width = w->row_len > g->max_width ? w->row_len : g->max_width;
         look = NULL;
     }
@@ -190,6 +194,8 @@ pare_status pare_gram_collector_observe(pare_gram_collector *g, const pare_tenso
     if (g->looking)
         return at == PARE_INDEX_NONE ? meet(g, w, matrix, x, n, err) : PARE_OK;
     input *in = at != PARE_INDEX_NONE ? &g->inputs[g->links[at].input] : NULL;
+    if (in != NULL && in->n_experts > 1)
+        in += matrix;
     if (in == NULL || in->sum == NULL || in->w != w) /* of another run, or counted with the first that shares it */
         return PARE_OK;
     size_t width = (size_t)w->row_len;
@@ -205,29 +211,61 @@ pare_status pare_gram_collector_observe(pare_gram_collector *g, const pare_tenso
     return pare_parallel(width, add_rows, &a, err);
 }
 
-/* A triangle for an input in out, and which matrices have it; *to: its bytes. */
-static pare_status add_triangle(const pare_gram_collector *g, size_t at, pare_grams *out, uint8_t **to, pare_error *err)
+static uint64_t triangle_bytes(const input *in)
+{
+    uint64_t bytes = 0;
+    return pare_gram_bytes(in->w->row_len, &bytes) ? bytes : UINT64_MAX; /* sums of twice that exist */
+}
+
+/* Where the triangles of input `at` and of the other experts of its tensor are. */
+static pare_status place(pare_gram_collector *g, size_t at, pare_grams *out, uint8_t **to, pare_error *err)
+{
+    input *first = &g->inputs[at - g->inputs[at].expert];
+    size_t bytes = 0;
+    if (g->to != NULL) {
+        *to = g->to + first->offset;
+        return PARE_OK;
+    }
+    if (first->own == NULL && (!pare_mul_size((size_t)triangle_bytes(first), first->n_experts, &bytes) ||
+                               (first->own = pare_arena_alloc(&out->arena, bytes, err)) == NULL))
+        return no_memory(first->w, bytes, err);
+    *to = first->own;
+    return PARE_OK;
+}
+
+/* The triangles of input `at`, and of the experts before it, are there: put them into out, and which matrices have
+ * them. */
+static pare_status add_triangles(pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
 {
     const input *in = &g->inputs[at];
-    *to = g->to != NULL ? g->to + in->offset : NULL;
-    pare_status st = pare_grams_add(out, in->w->name, in->w->row_len, (double)in->count, *to, to, err);
+    uint64_t count = 0;
+    uint8_t *to = NULL;
+    if (in->expert + 1 < in->n_experts)
+        return PARE_OK;
+    for (size_t i = at - in->expert; i <= at; i++)
+        count += g->inputs[i].count;
+    if (count == 0) /* experts that no token reached in the runs that sum */
+        return PARE_OK;
+    pare_status st = place(g, at, out, &to, err);
     if (st == PARE_OK)
-        out->list[out->n - 1].own = *to;
+        st = pare_grams_add_experts(out, in->w->name, in->w->row_len, in->n_experts, (double)count, to, &to, err);
+    if (st == PARE_OK)
+        out->list[out->n - 1].own = to;
     for (size_t i = 0; i < g->n_links && st == PARE_OK; i++)
-        if (g->links[i].input == at && g->links[i].w != in->w)
+        if (g->links[i].input == at - in->expert && g->links[i].w != in->w)
             st = pare_grams_link(out, g->links[i].w->name, in->w->name, err);
     return st;
 }
 
 /* The sums of an input as a triangle in out. */
-static pare_status deliver(const pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
+static pare_status deliver(pare_gram_collector *g, size_t at, pare_grams *out, pare_error *err)
 {
     const input *in = &g->inputs[at];
     uint64_t n = in->w->row_len;
     uint8_t *to = NULL;
-    if (in->count == 0) /* experts that no token reached in the runs that sum */
-        return PARE_OK;
-    pare_status st = add_triangle(g, at, out, &to, err);
+    pare_status st = place(g, at, out, &to, err);
+    if (st == PARE_OK)
+        to += in->expert * triangle_bytes(in);
     for (uint64_t i = 0; i < n && st == PARE_OK; i++)
         for (uint64_t j = 0; j <= i && st == PARE_OK; j++, to += 4) {
             float v = (float)in->sum[i * n + j];
@@ -238,7 +276,7 @@ static pare_status deliver(const pare_gram_collector *g, size_t at, pare_grams *
                                in->w->name, i, j, in->sum[i * n + j]);
             pare_store_f32le(to, v);
         }
-    return st;
+    return st == PARE_OK ? add_triangles(g, at, out, err) : st;
 }
 
 static uint64_t sum_bytes(const input *in)
@@ -281,10 +319,56 @@ static pare_status open_sums(pare_gram_collector *g, pare_error *err)
     return PARE_OK;
 }
 
-/* What is known once all inputs are: where their triangles go, and the number of runs. */
+static uint64_t all_sum_bytes(const pare_gram_collector *g, bool own)
+{
+    uint64_t all = 0, bytes = 0;
+    for (size_t i = 0; i < g->n_inputs; i++)
+        if (!pare_mul_u64(sum_bytes(&g->inputs[i]), own ? pare_tensor_matrices(g->inputs[i].w) : 1, &bytes) ||
+            !pare_add_u64(all, bytes, &all))
+            return UINT64_MAX;
+    return all;
+}
+
+/* An input for each expert. */
+static pare_status split_experts(pare_gram_collector *g, pare_error *err)
+{
+    uint64_t n = 0;
+    size_t bytes = 0, to = 0;
+    input *list = NULL;
+    for (size_t i = 0; i < g->n_inputs; i++)
+        n += pare_tensor_matrices(g->inputs[i].w); /* no more than all tensors have rows */
+    if (pare_mul_size((size_t)n, sizeof *list, &bytes))
+        list = malloc(bytes);
+    if (list == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu64 " second-order statistics", n);
+    for (size_t k = 0; k < g->n_links; k++) {
+        size_t at = 0;
+        for (size_t i = 0; i < g->links[k].input; i++)
+            at += (size_t)pare_tensor_matrices(g->inputs[i].w);
+        g->links[k].input = at;
+    }
+    for (size_t i = 0; i < g->n_inputs; i++)
+        for (uint32_t e = 0, m = (uint32_t)pare_tensor_matrices(g->inputs[i].w); e < m; e++) {
+            list[to] = g->inputs[i];
+            list[to].n_experts = m;
+            list[to++].expert = e;
+        }
+    free(g->inputs);
+    g->inputs = list;
+    g->n_inputs = g->cap_inputs = to;
+    return PARE_OK;
+}
+
+/* What is known once all inputs are: whether experts have their own, where triangles go, and the number of runs. The
+ * looks are dropped. */
 static pare_status lay_out(pare_gram_collector *g, pare_error *err)
 {
     uint64_t offset = 0, bytes = 0;
+    bool own = g->experts == PARE_GRAM_EXPERTS_OWN ||
+               (g->experts == PARE_GRAM_EXPERTS_AUTO && (g->max_bytes == 0 || all_sum_bytes(g, true) <= g->max_bytes));
+    pare_status st = own ? split_experts(g, err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
     for (size_t i = 0; i < g->n_inputs; i++) {
         g->inputs[i].offset = offset;
         if (!pare_gram_bytes(g->inputs[i].w->row_len, &bytes) || !pare_add_u64(offset, bytes, &offset))
@@ -344,18 +428,33 @@ void pare_gram_collector_place(pare_gram_collector *g, uint8_t *to)
     g->to = to;
 }
 
-static const char PART_SUM[] = "gram", PART_COUNT[] = "gram_n"; /* in a state, behind the name of the first matrix */
+size_t pare_gram_collector_inputs(const pare_gram_collector *g)
+{
+    return g->n_inputs;
+}
+
+enum { PART_BYTES = 24 };
+
+/* In a state, behind the name of the first matrix: "gram3" for the sums of expert 3, "gram_n3" for its tokens. */
+static void name_parts(const input *in, char sum[PART_BYTES], char count[PART_BYTES])
+{
+    snprintf(sum, PART_BYTES, "gram%" PRIu32, in->expert);
+    snprintf(count, PART_BYTES, "gram_n%" PRIu32, in->expert);
+}
 
 pare_status pare_gram_collector_save(const pare_gram_collector *g, pare_model *state, pare_error *err)
 {
-    pare_status st = PARE_OK;
+    double *counts = pare_arena_alloc(&state->arena, (g->end + 1) * sizeof *counts, err);
+    char sum[PART_BYTES], count[PART_BYTES];
+    pare_status st = counts != NULL ? PARE_OK : PARE_ERR_MEMORY;
     for (size_t i = 0; i < g->end && st == PARE_OK; i++) {
-        input *in = &g->inputs[i];
+        const input *in = &g->inputs[i];
         uint64_t n = in->w->row_len;
-        in->saved_count = (double)in->count;
-        st = pare_collect_state_add(state, in->w->name, PART_COUNT, &in->saved_count, 1, err);
+        counts[i] = (double)in->count;
+        name_parts(in, sum, count);
+        st = pare_collect_state_add(state, in->w->name, count, &counts[i], 1, err);
         if (st == PARE_OK && i >= g->first)
-            st = pare_collect_state_add(state, in->w->name, PART_SUM, in->sum, n * n, err);
+            st = pare_collect_state_add(state, in->w->name, sum, in->sum, n * n, err);
     }
     return st;
 }
@@ -363,23 +462,22 @@ pare_status pare_gram_collector_save(const pare_gram_collector *g, pare_model *s
 pare_status pare_gram_collector_load(pare_gram_collector *g, const pare_model *state, uint32_t run, pare_grams *out,
                                      pare_error *err)
 {
-    pare_status st = PARE_OK;
-    uint8_t *to;
+    char sum[PART_BYTES], count[PART_BYTES];
     drop_sums(g);
     for (uint32_t i = 0; i < run; i++) {
         g->first = g->end;
         g->end = run_end(g, g->first);
     }
-    if ((st = open_sums(g, err)) != PARE_OK)
-        return st;
+    pare_status st = open_sums(g, err);
     for (size_t i = 0; i < g->end && st == PARE_OK; i++) {
         input *in = &g->inputs[i];
         uint64_t n = in->w->row_len;
-        st = pare_collect_state_count(state, in->w->name, PART_COUNT, &in->count, 1, err);
+        name_parts(in, sum, count);
+        st = pare_collect_state_count(state, in->w->name, count, &in->count, 1, err);
         if (st == PARE_OK && i >= g->first)
-            st = pare_collect_state_get(state, in->w->name, PART_SUM, in->sum, n * n, err);
-        else if (st == PARE_OK && in->count > 0)
-            st = add_triangle(g, i, out, &to, err);
+            st = pare_collect_state_get(state, in->w->name, sum, in->sum, n * n, err);
+        else if (st == PARE_OK)
+            st = add_triangles(g, i, out, err);
     }
     return st;
 }

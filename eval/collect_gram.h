@@ -12,8 +12,16 @@
 
 typedef struct pare_gram_collector pare_gram_collector;
 
-/* max_bytes: of sums in memory at once; 0: no limit. One input's sums are the least that is held. */
-pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes, pare_error *err);
+/* The experts of a tensor have sums of their own, or share one. */
+typedef enum pare_gram_experts {
+    PARE_GRAM_EXPERTS_AUTO, /* their own where the sums of all inputs fit in max_bytes at once */
+    PARE_GRAM_EXPERTS_OWN,
+    PARE_GRAM_EXPERTS_SHARED
+} pare_gram_experts;
+
+/* max_bytes: of sums in memory at once; 0: no limit. One input's sums (of one expert) are the least that is held. */
+pare_status pare_gram_collector_open(pare_gram_collector **out, pare_backend *b, uint64_t max_bytes,
+                                     pare_gram_experts experts, pare_error *err);
 void pare_gram_collector_close(pare_gram_collector *g); /* NULL is allowed */
 
 /* What pare_observe_fn gets. Before the first pare_gram_collector_next only the inputs are told apart. */
@@ -29,6 +37,7 @@ pare_status pare_gram_collector_next(pare_gram_collector *g, pare_grams *out, bo
 uint32_t pare_gram_collector_runs(const pare_gram_collector *g);
 uint64_t pare_gram_collector_bytes(const pare_gram_collector *g);
 uint64_t pare_gram_collector_sum_bytes(const pare_gram_collector *g);
+size_t pare_gram_collector_inputs(const pare_gram_collector *g); /* those of each expert count */
 
 /* Where triangles go: [pare_gram_collector_bytes], which must outlive what next puts into out. NULL, as at first: into
  * out's own memory. */

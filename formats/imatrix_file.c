@@ -143,15 +143,19 @@ static double tokens_of(const pare_imatrix_entry *e)
 /* The triangle stays where it is; its values are looked at when they are used. */
 static pare_status read_gram(pare_imatrix *im, const pare_imatrix_entry *e, const pare_tensor *gram, pare_error *err)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, all = 0;
     double count = tokens_of(e);
-    if (!pare_gram_bytes(e->n_columns, &bytes) || gram->n_bytes != bytes)
+    bool fits = pare_gram_bytes(e->n_columns, &bytes) && pare_mul_u64(bytes, e->n_experts, &all);
+    bool own = fits && e->n_experts > 1 && e->n_counts == e->n_experts && gram->n_bytes == all;
+    if (!fits || (gram->n_bytes != bytes && !own))
         return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: tensor '%s' has %" PRIu64 " values; a triangle of %" PRIu64 " columns has n (n + 1) / 2",
-                         im->path, gram->name, n_elements(gram), e->n_columns);
+                         "%s: tensor '%s' has %" PRIu64 " values; a triangle of %" PRIu64
+                         " columns has n (n + 1) / 2, and there is one, or one for each of %" PRIu64 " experts",
+                         im->path, gram->name, n_elements(gram), e->n_columns, e->n_experts);
     if (!(count > 0))
         return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' stands beside a count of 0", im->path, gram->name);
-    pare_status st = pare_grams_add(&im->grams, e->name, e->n_columns, count, gram->data, NULL, err);
+    pare_status st =
+        pare_grams_add_experts(&im->grams, e->name, e->n_columns, own ? e->n_experts : 1, count, gram->data, NULL, err);
     return st == PARE_OK ? st : pare_fail_in(err, st, im->path);
 }
 
@@ -197,6 +201,12 @@ static pare_status link_one(pare_imatrix *im, pare_str matrix, pare_str like, pa
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: key '%s' says that '%s' (%.0f tokens) and '%s' (%.0f) have the same inputs", im->path,
                          KEY_SAME_INPUTS, name[0], tokens_of(e[0]), name[1], tokens_of(e[1]));
+    const pare_gram *gram = pare_grams_find(&im->grams, e[1]->name);
+    if (gram != NULL && gram->n_experts > 1 && gram->n_experts != e[0]->n_experts)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: key '%s' says that '%s' (%" PRIu64 " experts) and '%s' (%" PRIu64
+                         ") have the same inputs",
+                         im->path, KEY_SAME_INPUTS, name[0], e[0]->n_experts, name[1], e[1]->n_experts);
     pare_status st = pare_grams_link(&im->grams, e[0]->name, e[1]->name, err);
     return st == PARE_OK ? st : pare_fail_in(err, st, im->path);
 }
@@ -462,7 +472,7 @@ static pare_status add_entry(pare_model *m, const pare_imatrix_entry *e, const p
         st = add_part(m, e, PART_SUM, sum, e->n_experts, e->n_columns, err);
     uint64_t bytes = 0;
     if (st == PARE_OK && gram != NULL && pare_gram_bytes(gram->n_columns, &bytes))
-        st = add_part(m, e, PART_GRAM, gram->lower, 1, bytes / 4, err);
+        st = add_part(m, e, PART_GRAM, gram->lower, gram->n_experts, bytes / 4, err);
     return st;
 }
 

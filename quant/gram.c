@@ -31,6 +31,11 @@ bool pare_gram_bytes(uint64_t n_columns, uint64_t *out)
     return triangle(n_columns, out) && pare_mul_u64(*out, 4, out);
 }
 
+bool pare_gram_all_bytes(const pare_gram *g, uint64_t *out)
+{
+    return pare_gram_bytes(g->n_columns, out) && pare_mul_u64(*out, g->n_experts > 1 ? g->n_experts : 1, out);
+}
+
 /* Room for one more element of `size` bytes. */
 static pare_status grow(void *array, size_t n, size_t *cap, size_t size, pare_error *err)
 {
@@ -68,7 +73,7 @@ static pare_status set_matrix(pare_grams *g, const char *name, size_t at, const 
 static pare_status own_triangle(pare_grams *g, pare_gram *gram, pare_error *err)
 {
     uint64_t bytes = 0;
-    if (!pare_gram_bytes(gram->n_columns, &bytes) || bytes > SIZE_MAX)
+    if (!pare_gram_all_bytes(gram, &bytes) || bytes > SIZE_MAX)
         return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': products of %" PRIu64 " columns do not fit in memory",
                          gram->name, gram->n_columns);
     if ((gram->own = pare_arena_alloc(&g->arena, (size_t)bytes, err)) == NULL)
@@ -82,7 +87,13 @@ static pare_status own_triangle(pare_grams *g, pare_gram *gram, pare_error *err)
 pare_status pare_grams_add(pare_grams *g, const char *name, uint64_t n_columns, double count, const uint8_t *lower,
                            uint8_t **zeros, pare_error *err)
 {
-    pare_gram gram = {.name = name, .n_columns = n_columns, .count = count, .lower = lower};
+    return pare_grams_add_experts(g, name, n_columns, 1, count, lower, zeros, err);
+}
+
+pare_status pare_grams_add_experts(pare_grams *g, const char *name, uint64_t n_columns, uint64_t n_experts,
+                                   double count, const uint8_t *lower, uint8_t **zeros, pare_error *err)
+{
+    pare_gram gram = {.name = name, .n_columns = n_columns, .count = count, .n_experts = n_experts, .lower = lower};
     pare_status st = grow(&g->list, g->n, &g->cap, sizeof *g->list, err);
     if (st == PARE_OK && lower == NULL && (st = own_triangle(g, &gram, err)) == PARE_OK)
         *zeros = gram.own;
@@ -118,9 +129,9 @@ static pare_status take_over(pare_grams *g, const pare_grams *src, pare_error *e
     for (size_t i = 0; i < src->n && st == PARE_OK; i++) {
         const pare_gram *from = &src->list[i];
         uint8_t *to = NULL;
-        st = pare_grams_add(g, from->name, from->n_columns, from->count, NULL, &to, err);
+        st = pare_grams_add_experts(g, from->name, from->n_columns, from->n_experts, from->count, NULL, &to, err);
         uint64_t bytes = 0;
-        if (st == PARE_OK && pare_gram_bytes(from->n_columns, &bytes))
+        if (st == PARE_OK && pare_gram_all_bytes(from, &bytes))
             memcpy(to, from->lower, (size_t)bytes);
     }
     for (size_t i = 0; i < src->n_matrices && st == PARE_OK; i++) {
@@ -138,7 +149,7 @@ static bool alike(const pare_grams *a, const pare_grams *b)
         return false;
     for (size_t i = 0; i < a->n_matrices; i++) {
         const pare_gram *x = pare_grams_find(a, a->matrix[i]), *y = pare_grams_find(b, a->matrix[i]);
-        if (y == NULL || pare_grams_find(b, x->name) != y)
+        if (y == NULL || pare_grams_find(b, x->name) != y || x->n_experts != y->n_experts)
             return false;
     }
     return true;
@@ -156,7 +167,7 @@ static pare_status add_up(pare_grams *all, pare_gram *g, const pare_gram *src, p
     if (st != PARE_OK)
         return st;
     uint8_t *to = g->own;
-    bool fits = triangle(g->n_columns, &n), finite = true;
+    bool fits = triangle(g->n_columns, &n) && pare_mul_u64(n, g->n_experts, &n), finite = true;
     for (uint64_t i = 0; fits && i < n; i++) {
         float sum = (float)((double)pare_load_f32le(to + 4 * i) + (double)pare_load_f32le(src->lower + 4 * i));
         finite = finite && isfinite(sum);

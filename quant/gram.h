@@ -3,8 +3,9 @@
  *     H[i][j] = sum over tokens of x_i x_j
  *
  * for the inputs x of a matrix: with it an error D in the weights changes the product by tr(D H D^T) in all. Matrices
- * that multiply the same inputs (q, k and v; gate and up) share one H; the experts of a tensor share one over the
- * tokens of all of them. Method: docs/methods/FEEDBACK.md, files: docs/formats/IMATRIX.md. */
+ * that multiply the same inputs (q, k and v; gate and up) share one H; the experts of a tensor have one each, over
+ * their own tokens, or share one over the tokens of all of them. Method: docs/methods/FEEDBACK.md, files:
+ * docs/formats/IMATRIX.md. */
 #ifndef PARE_QUANT_GRAM_H
 #define PARE_QUANT_GRAM_H
 
@@ -13,8 +14,9 @@
 typedef struct pare_gram {
     const char *name;     /* of the first matrix with these inputs, as in GGUF */
     uint64_t n_columns;   /* n */
-    double count;         /* tokens: a whole number > 0 */
-    const uint8_t *lower; /* [n (n + 1) / 2] F32, little endian: the rows of H up to its diagonal */
+    double count;         /* tokens, of all experts: a whole number > 0 */
+    uint64_t n_experts;   /* that have an H of their own; 0, 1: one H for all tokens */
+    const uint8_t *lower; /* [n_experts, n (n + 1) / 2] F32, little endian: the rows of each H up to its diagonal */
     uint8_t *own;         /* the same where it lies in the arena and can be added to, else NULL */
 } pare_gram;
 
@@ -32,12 +34,17 @@ void pare_grams_close(pare_grams *g);
 
 /* Bytes of a triangle of n columns; false on overflow. */
 bool pare_gram_bytes(uint64_t n_columns, uint64_t *out);
+bool pare_gram_all_bytes(const pare_gram *g, uint64_t *out); /* of those of all experts */
 
 /* Add statistics of n_columns inputs, for the matrix `name` and those that are linked to it; lower: the triangle, which
  * must outlive g, or NULL for zeros in g's arena, which *zeros then points to.
  * Errors: PARE_ERR_FORMAT (the matrix has some already), PARE_ERR_MEMORY */
 pare_status pare_grams_add(pare_grams *g, const char *name, uint64_t n_columns, double count, const uint8_t *lower,
                            uint8_t **zeros, pare_error *err);
+
+/* The same with a triangle for each expert, one behind the other. */
+pare_status pare_grams_add_experts(pare_grams *g, const char *name, uint64_t n_columns, uint64_t n_experts,
+                                   double count, const uint8_t *lower, uint8_t **zeros, pare_error *err);
 
 /* The matrix multiplies the same inputs as `like`. Errors: PARE_ERR_FORMAT (like has none; the matrix has some
  * already), PARE_ERR_MEMORY */

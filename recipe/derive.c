@@ -10,6 +10,7 @@
 #include "quant/registry.h"
 #include "quant/row_fit.h"
 #include "recipe/calibration.h"
+#include "recipe/expert_gram.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -57,6 +58,8 @@ typedef struct derived {
     pare_imatrix_entry importance;
     float *pooled;         /* pare_imatrix_pooled of it */
     const pare_form *form; /* while the tensor is encoded with feedback, else NULL */
+    bool own_form;         /* which is of the expert in hand, not of all */
+    bool has_feedback;     /* of some rows that have been read */
     int n_sweeps;
     const uint8_t *stored; /* all bytes, made before: nothing is encoded any more. NULL: not yet */
 } derived;
@@ -104,11 +107,12 @@ static void take_sums(derived *d)
     d->row->error = relative(&d->sums->error, &d->sums->energy);
     if (d->has_importance)
         d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
-    if (d->form != NULL)
+    if (d->has_feedback)
         d->row->feedback = relative(&d->sums->form_after, &d->sums->form_before);
     d->row->lossless = !d->differ;
     free(d->sums);
     d->sums = NULL;
+    d->has_feedback = false;
     d->differ = false;
 }
 
@@ -120,6 +124,7 @@ static pare_status rows_done(derived *d, const pare_tensor *t, uint64_t n_rows, 
     pthread_mutex_lock(&d->lock);
     pare_status st = told->encoded ? add_sums(d, t, told, err) : PARE_OK;
     d->n_done += n_rows;
+    d->has_feedback = d->has_feedback || (told->encoded && d->form != NULL);
     d->differ = d->differ || told->differ;
     if (told->kept.what != NULL && (d->kept.what == NULL || told->kept.row < d->kept.row))
         d->kept = told->kept;
@@ -166,7 +171,6 @@ typedef struct slab {
 
 /* What the rows of a call share: the row in hand, what is known of its inputs, and what is known of all rows. */
 enum { ROW_BUFFERS = 6 };
-static const float LEAST_FACTOR = 1.0f / 16; /* of an expert's inputs against those of all */
 typedef struct row_buffers {
     pare_row_buffers row;
     float *column, *mean; /* [row_len] of the expert's inputs */
@@ -189,11 +193,9 @@ static void fit_expert(const pare_tensor *t, const derived *d, uint64_t row, row
     pare_row_fit_init(&b->fit, t->type, d->effort, d->slope, (size_t)t->row_len, d->has_importance ? b->column : NULL,
                       has_mean ? b->mean : NULL, &b->row);
     b->fit.source = d->source->type;
-    b->slab.scaled = b->slab.x != NULL && d->importance.n_experts > 1;
-    for (size_t i = 0; b->slab.scaled && i < t->row_len; i++) {
-        float ratio = d->pooled[i] > 0 ? sqrtf(b->column[i] / d->pooled[i]) : 1;
-        b->slab.factor[i] = fminf(fmaxf(ratio, LEAST_FACTOR), 1 / LEAST_FACTOR);
-    }
+    b->slab.scaled = b->slab.x != NULL && d->importance.n_experts > 1 && !d->own_form;
+    for (size_t i = 0; b->slab.scaled && i < t->row_len; i++)
+        b->slab.factor[i] = pare_expert_factor(b->column[i], d->pooled[i]);
 }
 
 /* Encode the row in b. */
@@ -479,6 +481,7 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
 typedef struct encoding {
     const pare_tensor *t;
     uint8_t *to;
+    uint64_t first, end; /* rows */
     atomic_uint_least64_t n_rows;
     pare_derive_fn each;
     void *user;
@@ -487,7 +490,7 @@ typedef struct encoding {
 static pare_status encode_part(size_t i, int thread, void *ctx, pare_error *err)
 {
     encoding *e = ctx;
-    uint64_t row = (uint64_t)i * PARE_FEEDBACK_ROWS, left = e->t->n_rows - row;
+    uint64_t row = e->first + (uint64_t)i * PARE_FEEDBACK_ROWS, left = e->end - row;
     uint64_t n = left < PARE_FEEDBACK_ROWS ? left : PARE_FEEDBACK_ROWS;
     pare_status st = read_encoded(e->t, row, n, e->to + row * e->t->row_bytes, err);
     n += atomic_fetch_add(&e->n_rows, n);
@@ -502,18 +505,39 @@ bool pare_derive_takes_feedback(const pare_tensor *t)
     return t->read == read_encoded && pare_feedback_unit(t->type) > 0 && d->effort != PARE_EFFORT_RTN;
 }
 
+/* Rows from e->first to before e->end under form, or without feedback (NULL). */
+static pare_status encode_parts(encoding *e, const pare_form *form, bool own_form, int n_sweeps, pare_error *err)
+{
+    derived *d = (derived *)(uintptr_t)e->t->ctx;
+    uint64_t n = e->end - e->first;
+    atomic_store(&e->n_rows, e->first);
+    d->form = form;
+    d->own_form = own_form;
+    d->n_sweeps = n_sweeps;
+    pare_status st = pare_parallel((size_t)((n + PARE_FEEDBACK_ROWS - 1) / PARE_FEEDBACK_ROWS), encode_part, e, err);
+    d->form = NULL;
+    d->own_form = false;
+    return st;
+}
+
 pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
                                void *user, pare_error *err)
 {
-    derived *d = (derived *)(uintptr_t)t->ctx;
-    encoding e = {.t = t, .to = to, .each = each, .user = user};
-    d->form = form;
-    d->n_sweeps = n_sweeps;
-    pare_status st =
-        pare_parallel((size_t)((t->n_rows + PARE_FEEDBACK_ROWS - 1) / PARE_FEEDBACK_ROWS), encode_part, &e, err);
-    d->form = NULL;
+    encoding e = {.t = t, .to = to, .end = t->n_rows, .each = each, .user = user};
+    pare_status st = encode_parts(&e, form, false, n_sweeps, err);
     if (st == PARE_OK)
-        d->stored = to;
+        pare_derive_restore(t, to);
+    return st;
+}
+
+pare_status pare_derive_encode_expert(const pare_tensor *t, uint64_t expert, const pare_form *form, int n_sweeps,
+                                      void *to, pare_derive_fn each, void *user, pare_error *err)
+{
+    uint64_t n = pare_tensor_matrices(t), rows = t->n_rows / n;
+    encoding e = {.t = t, .to = to, .first = expert * rows, .end = (expert + 1) * rows, .each = each, .user = user};
+    pare_status st = encode_parts(&e, form, true, n_sweeps, err);
+    if (st == PARE_OK && expert + 1 == n)
+        pare_derive_restore(t, to);
     return st;
 }
 

@@ -41,6 +41,11 @@ typedef void (*pare_derive_fn)(uint64_t n_rows, void *user);
 pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
                                void *user, pare_error *err);
 
+/* The same for one expert's matrix under a form of its own inputs (recipe/expert_gram.h); form NULL: without feedback.
+ * The experts in their order; the tensor is done with the last one. */
+pare_status pare_derive_encode_expert(const pare_tensor *t, uint64_t expert, const pare_form *form, int n_sweeps,
+                                      void *to, pare_derive_fn each, void *user, pare_error *err);
+
 /* The same bytes, made by an earlier run; the tensor's row of the plan is known, too. */
 void pare_derive_restore(const pare_tensor *t, const void *bytes);
 

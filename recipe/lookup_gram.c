@@ -192,6 +192,7 @@ pare_status pare_lookup_gram_open(pare_gram *out, bool *found, const pare_model 
     w.n = (size_t)t->row_len;
     w.centred = m->arch->wiring.norm == PARE_NORM_LAYER;
     out->n_columns = t->row_len;
+    out->n_experts = 1;
     double *memory = NULL;
     if (pare_mul_size(w.n, 2 * w.n + 2 * PANEL + 1, &squares) && pare_mul_size(squares, sizeof *memory, &bytes))
         memory = pare_scratch_alloc(bytes);

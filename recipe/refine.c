@@ -3,6 +3,7 @@
 #include "core/output.h"
 #include "quant/feedback.h"
 #include "recipe/derive.h"
+#include "recipe/expert_gram.h"
 #include "recipe/lookup_gram.h"
 #include "recipe/refine_key.h"
 
@@ -88,16 +89,44 @@ static void rows_done(uint64_t n_rows, void *user)
     tell(r, r->now->name, false, work_of(r->now, n_rows));
 }
 
+/* Each expert under the form of its own inputs; one whose products have no factor is named. */
+static pare_status encode_experts(refinement *r, const pare_tensor *t, pare_expert_grams *own, uint8_t *to,
+                                  pare_error *err)
+{
+    pare_gram g;
+    pare_status st = PARE_OK;
+    for (uint64_t e = 0; e < own->all->n_experts && st == PARE_OK; e++) {
+        pare_form form = {0};
+        pare_error why = {0};
+        if ((st = pare_expert_grams_make(own, e, &g, err)) != PARE_OK)
+            return st;
+        st = pare_form_open(&form, &g, r->im->path, pare_feedback_unit(t->type), DAMPING, &why);
+        bool found = st == PARE_OK;
+        if (st == PARE_ERR_RANGE)
+            st = pare_warn(err, "%s; expert %" PRIu64 " of tensor '%s' is encoded without feedback", why.text, e,
+                           t->name);
+        else if (st != PARE_OK)
+            return pare_fail(err, st, "%s", why.text);
+        if (st == PARE_OK)
+            st = pare_derive_encode_expert(t, e, found ? &form : NULL, r->n_sweeps, to, rows_done, r, err);
+        pare_form_close(&form);
+    }
+    return st;
+}
+
+/* form: of all tokens, or own: of each expert's. */
 static pare_status encode(refinement *r, const pare_tensor *t, const pare_gram *g, const pare_form *form,
-                          pare_error *err)
+                          pare_expert_grams *own, pare_error *err)
 {
     pare_state_key key;
     size_t item = r->item[index_of(r, t)];
     r->now = t;
     tell(r, t->name, true, 0);
     pare_status st = pare_refine_key(&key, t, r->im, g, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && form != NULL)
         st = pare_derive_encode(t, form, r->n_sweeps, pare_state_at(r->state, item), rows_done, r, err);
+    else if (st == PARE_OK)
+        st = encode_experts(r, t, own, pare_state_at(r->state, item), err);
     if (st == PARE_OK)
         st = pare_state_keep(r->state, item, &key, plan_row(r, t), err);
     r->work += work_of(t, t->n_rows);
@@ -135,8 +164,22 @@ static pare_status refine_units(refinement *r, const pare_gram *g, size_t unit, 
     if (st != PARE_OK)
         return pare_fail(err, st, "%s", why.text);
     for (at = 0; st == PARE_OK && (t = next_of(r, g, unit, &at)) != NULL;)
-        st = encode(r, t, g, &form, err);
+        st = encode(r, t, g, &form, NULL, err);
     pare_form_close(&form);
+    return st;
+}
+
+/* The tensors whose experts have products of their own. */
+static pare_status refine_experts(refinement *r, const pare_gram *g, pare_error *err)
+{
+    pare_expert_grams own;
+    const pare_tensor *t;
+    pare_status st = pare_expert_grams_open(&own, g, pare_imatrix_find(r->im, g->name), r->im->path, err);
+    if (st != PARE_OK)
+        return st;
+    for (size_t at = 0; st == PARE_OK && (t = next_of(r, g, 0, &at)) != NULL;)
+        st = encode(r, t, g, NULL, &own, err);
+    pare_expert_grams_close(&own);
     return st;
 }
 
@@ -151,11 +194,11 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
                  g->n_columns);
         return leave(r, g, 0, text, err);
     }
-    pare_status st = refine_units(r, g, 1, err);
-    if (st == PARE_OK)
+    pare_status st = g->n_experts > 1 ? refine_experts(r, g, err) : refine_units(r, g, 1, err);
+    if (st == PARE_OK && g->n_experts <= 1)
         st = refine_units(r, g, PARE_FORM_UNIT, err);
     uint64_t bytes = 0;
-    if (g != &r->lookup && pare_gram_bytes(g->n_columns, &bytes))
+    if (g != &r->lookup && pare_gram_all_bytes(g, &bytes))
         pare_map_release(g->lower, (size_t)bytes);
     return st;
 }

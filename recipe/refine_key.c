@@ -61,7 +61,7 @@ pare_status pare_refine_key(pare_state_key *out, const pare_tensor *t, const par
         st = add(&h, source->factor, source->factor != NULL ? pare_tensor_matrices(source) * sizeof(float) : 0, err);
     if (st == PARE_OK)
         st = add_importance(&h, source, im, err);
-    if (st == PARE_OK && pare_gram_bytes(g->n_columns, &triangle))
+    if (st == PARE_OK && pare_gram_all_bytes(g, &triangle))
         st = add(&h, g->lower, triangle, err);
     if (st == PARE_OK)
         st = add(&h, &g->count, sizeof g->count, err);

@@ -77,6 +77,14 @@ static void after_batch(uint32_t n_done, uint32_t n_chunks, void *user)
         cmd_note("window %" PRIu32 " of %" PRIu32, n_done, n_chunks);
 }
 
+static pare_gram_experts experts_of(const cmd_args *args)
+{
+    const char *how = cmd_text(args, OPT_FULL_EXPERTS);
+    if (strcmp(how, "auto") == 0)
+        return PARE_GRAM_EXPERTS_AUTO;
+    return strcmp(how, "own") == 0 ? PARE_GRAM_EXPERTS_OWN : PARE_GRAM_EXPERTS_SHARED;
+}
+
 /* Nothing is copied where there is nothing to add to. */
 static pare_status add_seen(job *j, pare_imatrix *seen, pare_error *err)
 {
@@ -96,6 +104,7 @@ static pare_status add_text(job *j, size_t number, pare_error *err)
                                           .output_weight = cmd_has(j->args, OPT_OUTPUT_WEIGHT) || full,
                                           .full = full,
                                           .full_bytes = cmd_number(j->args, OPT_FULL_MEMORY),
+                                          .experts = experts_of(j->args),
                                           .state = full ? cmd_unfinished_state(&j->unfinished, number) : NULL,
                                           .output = cmd_text(j->args, OPT_OUTPUT),
                                           .state_batches = (uint32_t)cmd_number(j->args, OPT_KEEP_EVERY),

@@ -113,6 +113,8 @@ static const cmd_option table[] = {
      "collect how the inputs of each matrix go together (X^T X), which pare quantize makes much smaller errors with; the output matrix too", V(IMATRIX), 0},
     {OPT_FULL_MEMORY, "full-memory", 0, "SIZE", CMD_KIND_SIZE, NULL, "8G",
      "with --full: sum as many layers in one run over the text as SIZE of memory holds", V(IMATRIX), 0},
+    {OPT_FULL_EXPERTS, "full-experts", 0, "HOW", CMD_KIND_CHOICE, "auto own shared", "auto",
+     "with --full: the experts of a tensor have products of their own, or share those of all; own takes as many times the room and makes smaller errors. auto is own where all sums fit in --full-memory at once", V(IMATRIX), 0},
     {OPT_RESUME, "resume", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "go on where an interrupted or failed run with --full and the same options stopped: it left what it had summed in OUT with .unfinished-1.gguf for .gguf", V(IMATRIX), 0},
     {OPT_KEEP_EVERY, "keep-every", 0, "N", CMD_KIND_NUMBER, NULL, NULL,

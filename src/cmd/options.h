@@ -40,6 +40,7 @@ typedef enum cmd_option_id {
     OPT_OUTPUT_WEIGHT,
     OPT_FULL,
     OPT_FULL_MEMORY,
+    OPT_FULL_EXPERTS,
     OPT_KEEP_EVERY,
     OPT_CONTEXT,
     OPT_CHUNKS,

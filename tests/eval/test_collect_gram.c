@@ -16,10 +16,10 @@
 
 enum { CTX = 16, WINDOWS = 5, N_IDS = CTX * WINDOWS, MAX_MATRICES = 20, MAX_WIDTH = 24, VOCAB = 40 };
 
-/* What a matrix was given, all experts together. */
+/* What a matrix was given, all experts together, and each of them. */
 typedef struct seen {
     const pare_tensor *w;
-    double sum[MAX_WIDTH * MAX_WIDTH];
+    double sum[MAX_WIDTH * MAX_WIDTH], own[TOY_EXPERTS][MAX_WIDTH * MAX_WIDTH];
     double count;
 } seen;
 
@@ -32,8 +32,8 @@ static pare_status watch(const pare_tensor *w, uint32_t matrix, const float *x, 
 {
     witness *all = user;
     size_t at = 0, width = (size_t)w->row_len;
-    (void)matrix;
     (void)err;
+    CHECK(matrix < TOY_EXPERTS);
     while (at < all->n && all->list[at].w != w)
         at++;
     CHECK(at < MAX_MATRICES && width <= MAX_WIDTH);
@@ -42,8 +42,11 @@ static pare_status watch(const pare_tensor *w, uint32_t matrix, const float *x, 
     all->list[at].count += n;
     for (size_t t = 0; t < n; t++)
         for (size_t i = 0; i < width; i++)
-            for (size_t j = 0; j < width; j++)
-                all->list[at].sum[i * width + j] += (double)x[t * width + i] * (double)x[t * width + j];
+            for (size_t j = 0; j < width; j++) {
+                double v = (double)x[t * width + i] * (double)x[t * width + j];
+                all->list[at].sum[i * width + j] += v;
+                all->list[at].own[matrix][i * width + j] += v;
+            }
     return PARE_OK;
 }
 
@@ -72,9 +75,10 @@ static void make_ids(int32_t *ids, int32_t below)
         ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * ((float)below - 0.1f));
 }
 
-static double element(const pare_gram *g, uint64_t i, uint64_t j)
+static double element(const pare_gram *g, uint64_t expert, uint64_t i, uint64_t j)
 {
-    return (double)pare_load_f32le(g->lower + 4 * (i * (i + 1) / 2 + j));
+    return (double)pare_load_f32le(g->lower +
+                                   4 * (expert * g->n_columns * (g->n_columns + 1) / 2 + i * (i + 1) / 2 + j));
 }
 
 static void check_gram(const pare_imatrix *im, const seen *s)
@@ -83,9 +87,13 @@ static void check_gram(const pare_imatrix *im, const seen *s)
     size_t n = (size_t)s->w->row_len;
     if (g == NULL || g->n_columns != n || g->count != s->count)
         fail_msg("%s", s->w->name);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j <= i; j++)
-            CHECK(fabs(element(g, i, j) - s->sum[i * n + j]) <= 1e-5 * sqrt(s->sum[i * n + i] * s->sum[j * n + j]));
+    CHECK(g->n_experts == 1 || g->n_experts == pare_tensor_matrices(s->w));
+    for (uint64_t e = 0; e < g->n_experts; e++) {
+        const double *sum = g->n_experts > 1 ? s->own[e] : s->sum;
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j <= i; j++)
+                CHECK(fabs(element(g, e, i, j) - sum[i * n + j]) <= 1e-5 * sqrt(sum[i * n + i] * sum[j * n + j]));
+    }
 }
 
 /* Layers' matrices and the output matrix. */
@@ -168,7 +176,8 @@ static void check_same(const pare_imatrix *a, const pare_imatrix *b)
         const pare_gram *x = gram(a, a->grams.matrix[i]), *y = gram(b, a->grams.matrix[i]);
         uint64_t bytes = 0;
         CHECK(strcmp(x->name, y->name) == 0 && x->n_columns == y->n_columns && x->count == y->count);
-        CHECK(pare_gram_bytes(x->n_columns, &bytes) && memcmp(x->lower, y->lower, (size_t)bytes) == 0);
+        CHECK(x->n_experts == y->n_experts && pare_gram_all_bytes(x, &bytes) &&
+              memcmp(x->lower, y->lower, (size_t)bytes) == 0);
     }
 }
 
@@ -247,12 +256,32 @@ static void threads_and_memory_do_not_matter(void **state)
     b->close(b);
 }
 
-static void experts_are_pooled(void **state)
+static void check_experts(const pare_model *m, pare_backend *b, const int32_t *ids, const witness *want,
+                          const pare_collect_options *options, uint64_t n_experts)
+{
+    pare_imatrix im;
+    collect(&im, m, b, ids, options);
+    for (size_t i = 0; i < want->n; i++) {
+        bool experts = strstr(want->list[i].w->name, "_exps") != NULL;
+        CHECK(want->list[i].count == N_IDS * (experts ? TOY_USED : 1));
+        if (!is_counted(want->list[i].w))
+            continue;
+        check_gram(&im, &want->list[i]);
+        CHECK(gram(&im, want->list[i].w->name)->n_experts == (experts ? n_experts : 1));
+    }
+    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") == gram(&im, "blk.0.ffn_up_exps.weight"));
+    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") != gram(&im, "blk.0.ffn_down_exps.weight"));
+    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") != gram(&im, "blk.0.ffn_gate_inp.weight"));
+    CHECK(im.grams.n_matrices == im.n);
+    pare_imatrix_close(&im);
+}
+
+/* Each its own on request, in several runs over the text, and where all sums fit; else all together. */
+static void experts_have_their_own_or_share(void **state)
 {
     (void)state;
     pare_model m;
     pare_backend *b = NULL;
-    pare_imatrix im;
     pare_error err = {0};
     static witness want;
     int32_t ids[N_IDS];
@@ -260,18 +289,15 @@ static void experts_are_pooled(void **state)
     make_ids(ids, 20);
     CHECK_OK(pare_backend_cpu(&b, &err), &err);
     make_witness(&want, &m, b, ids);
-    collect(&im, &m, b, ids, &full);
-    for (size_t i = 0; i < want.n; i++) {
-        bool experts = strstr(want.list[i].w->name, "_exps") != NULL;
-        CHECK(want.list[i].count == N_IDS * (experts ? TOY_USED : 1));
-        if (is_counted(want.list[i].w))
-            check_gram(&im, &want.list[i]);
-    }
-    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") == gram(&im, "blk.0.ffn_up_exps.weight"));
-    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") != gram(&im, "blk.0.ffn_down_exps.weight"));
-    CHECK(gram(&im, "blk.0.ffn_gate_exps.weight") != gram(&im, "blk.0.ffn_gate_inp.weight"));
-    CHECK(im.grams.n_matrices == im.n);
-    pare_imatrix_close(&im);
+    pare_collect_options options = full;
+    check_experts(&m, b, ids, &want, &options, TOY_EXPERTS);
+    options.full_bytes = 2 * MAX_WIDTH * MAX_WIDTH * sizeof(double); /* parts of a tensor's experts */
+    check_experts(&m, b, ids, &want, &options, 1);
+    options.experts = PARE_GRAM_EXPERTS_OWN;
+    check_experts(&m, b, ids, &want, &options, TOY_EXPERTS);
+    options.full_bytes = 0;
+    options.experts = PARE_GRAM_EXPERTS_SHARED;
+    check_experts(&m, b, ids, &want, &options, 1);
     pare_model_close(&m);
     b->close(b);
 }
@@ -341,12 +367,15 @@ typedef struct unfinished {
     char state[600], triangles[620], output[600];
 } unfinished;
 
-static void open_unfinished(unfinished *u)
+static void open_unfinished(unfinished *u, bool mixture)
 {
     pare_error err = {0};
     memset(u, 0, sizeof *u);
-    toy_llama(&u->m, VOCAB, 0);
-    make_ids(u->ids, VOCAB);
+    if (mixture)
+        toy_mixture(&u->m);
+    else
+        toy_llama(&u->m, VOCAB, 0);
+    make_ids(u->ids, mixture ? 20 : VOCAB);
     CHECK_OK(pare_backend_cpu(&u->b, &err), &err);
     u->b->batch_tokens = 2 * CTX;
     whole_add_gram = u->b->add_gram;
@@ -389,7 +418,7 @@ static void a_run_goes_on_where_it_broke_off(void **state)
     unfinished u;
     pare_imatrix one, other;
     pare_error err;
-    open_unfinished(&u);
+    open_unfinished(&u, false);
     u.options.state = NULL;
     CHECK_OK(try_collect(&u, &one, 0, false, &err), &err);
     const uint32_t n_sums = n_calls;
@@ -415,6 +444,35 @@ static void a_run_goes_on_where_it_broke_off(void **state)
     close_unfinished(&u);
 }
 
+/* The same with experts, of which a run may hold a part. */
+static void a_run_of_experts_goes_on(void **state)
+{
+    (void)state;
+    unfinished u;
+    pare_imatrix one, other;
+    pare_error err;
+    open_unfinished(&u, true);
+    u.options.state = NULL;
+    u.options.experts = PARE_GRAM_EXPERTS_OWN;
+    CHECK_OK(try_collect(&u, &one, 0, false, &err), &err);
+    CHECK(gram(&one, "blk.0.ffn_down_exps.weight")->n_experts == TOY_EXPERTS);
+    u.options.state = u.state;
+    u.options.full_bytes = 3 * MAX_WIDTH * MAX_WIDTH * sizeof(double);
+    CHECK_OK(try_collect(&u, &other, 0, false, &err), &err);
+    pare_imatrix_close(&other);
+    const uint32_t n_sums = n_calls;
+    for (uint32_t at = 15; at <= n_sums; at += n_sums / 7) {
+        pare_collect_state_remove(u.state);
+        CHECK(try_collect(&u, &other, at, false, &err) == PARE_ERR_DEVICE && is_there(u.state));
+        CHECK_OK(try_collect(&u, &other, 0, true, &err), &err);
+        check_same(&one, &other);
+        pare_imatrix_close(&other);
+    }
+    pare_collect_state_remove(u.state);
+    pare_imatrix_close(&one);
+    close_unfinished(&u);
+}
+
 static void refuses(unfinished *u, pare_status status, const char *part)
 {
     pare_imatrix im;
@@ -432,7 +490,7 @@ static void another_run_is_not_gone_on_with(void **state)
     unfinished u;
     pare_imatrix im;
     pare_error err;
-    open_unfinished(&u);
+    open_unfinished(&u, false);
     CHECK(try_collect(&u, &im, 20, false, &err) == PARE_ERR_DEVICE && is_there(u.state));
     u.ids[N_IDS - 1] ^= 1;
     refuses(&u, PARE_ERR_USAGE, "another run's");
@@ -471,7 +529,7 @@ static void a_damaged_state_is_refused(void **state)
     pare_imatrix im;
     pare_error err;
     size_t n = 0, n_triangles = 0;
-    open_unfinished(&u);
+    open_unfinished(&u, false);
     CHECK(try_collect(&u, &im, 20, false, &err) == PARE_ERR_DEVICE);
     uint8_t *bytes = check_read_file(u.state, &n), *triangles = check_read_file(u.triangles, &n_triangles);
     for (size_t cut = 0; cut < n; cut += n / 23) {
@@ -486,8 +544,8 @@ static void a_damaged_state_is_refused(void **state)
         double value;
         pare_status status;
     } bad[] = {{"blk.0.attn_q.weight.sums", "is nan", NAN, PARE_ERR_NUMBER},
-               {"output.weight.gram", "is inf", INFINITY, PARE_ERR_NUMBER},
-               {"output.weight.gram_n", "is -1", -1, PARE_ERR_RANGE},
+               {"output.weight.gram0", "is inf", INFINITY, PARE_ERR_NUMBER},
+               {"output.weight.gram_n0", "is -1", -1, PARE_ERR_RANGE},
                {"blk.1.ffn_up.weight.counts", "is 0.5", 0.5, PARE_ERR_RANGE},
                {"blk.1.ffn_up.weight.counts", "is 1e+300", 1e300, PARE_ERR_RANGE}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -522,10 +580,11 @@ int main(void)
         cmocka_unit_test(sums_are_those_of_the_inputs),
         cmocka_unit_test(several_runs_are_as_one),
         cmocka_unit_test(threads_and_memory_do_not_matter),
-        cmocka_unit_test(experts_are_pooled),
+        cmocka_unit_test(experts_have_their_own_or_share),
         cmocka_unit_test(a_router_is_no_expert),
         cmocka_unit_test(what_is_too_large_is_named),
         cmocka_unit_test(a_run_goes_on_where_it_broke_off),
+        cmocka_unit_test(a_run_of_experts_goes_on),
         cmocka_unit_test(another_run_is_not_gone_on_with),
         cmocka_unit_test(a_damaged_state_is_refused),
     };

@@ -13,14 +13,16 @@ enum { F32 = 0, I32 = 26 };
 
 /* What a test changes in an otherwise right file of two matrices a and b of three columns, which share what a has. */
 typedef struct recipe {
-    uint32_t type;               /* of a.in_gram */
-    uint64_t n_values;           /* of a.in_gram; 0: 6 */
-    float counts[2];             /* of a and b */
-    uint64_t b_columns;          /* 0: 3 */
-    const char *gram_of;         /* NULL: a */
-    uint64_t n_names;            /* of same_inputs */
-    const char *names[4];        /* NULL: ends */
-    bool names_are_numbers;      /* same_inputs is an array of u32 */
+    uint32_t type;          /* of a.in_gram */
+    uint64_t n_values;      /* of a.in_gram; 0: 6 */
+    float counts[2];        /* of a and b */
+    uint64_t b_columns;     /* 0: 3 */
+    const char *gram_of;    /* NULL: a */
+    uint64_t n_names;       /* of same_inputs */
+    const char *names[4];   /* NULL: ends */
+    bool names_are_numbers; /* same_inputs is an array of u32 */
+    uint64_t n_experts;     /* of a, and of its triangles when all_experts; 0: 1 */
+    bool all_experts;
     bool b_has_gram, b_no_count; /* b has its own, too; the tensor of its tokens is absent */
 } recipe;
 
@@ -46,7 +48,8 @@ static void put_values(pare_buf *b, uint64_t n, float first)
 
 static void make_file(pare_buf *b, const recipe *r)
 {
-    uint64_t at = 0, wide = r->b_columns != 0 ? r->b_columns : 3, n = r->n_values != 0 ? r->n_values : 6;
+    uint64_t at = 0, wide = r->b_columns != 0 ? r->b_columns : 3, experts = r->n_experts != 0 ? r->n_experts : 1;
+    uint64_t triangles = r->all_experts ? experts : 1, n = r->n_values != 0 ? r->n_values : 6 * triangles;
     char gram[64];
     snprintf(gram, sizeof gram, "%s.in_gram", r->gram_of != NULL ? r->gram_of : "a");
     b->len = 0;
@@ -61,19 +64,19 @@ static void make_file(pare_buf *b, const recipe *r)
             gguf_u32(b, 1);
         else
             gguf_str(b, r->names[i]);
-    put_info(b, "a.in_sum2", 1, 3, F32, &at);
-    put_info(b, "a.counts", 1, 1, F32, &at);
-    put_info(b, gram, 1, n, r->type, &at);
+    put_info(b, "a.in_sum2", experts, 3 * experts, F32, &at);
+    put_info(b, "a.counts", experts, experts, F32, &at);
+    put_info(b, gram, n % triangles == 0 ? triangles : 1, n, r->type, &at);
     put_info(b, "b.in_sum2", 1, wide, F32, &at);
     if (!r->b_no_count)
         put_info(b, "b.counts", 1, 1, F32, &at);
     if (r->b_has_gram)
         put_info(b, "b.in_gram", 1, 6, F32, &at);
     gguf_pad(b, 32);
-    put_values(b, 3, r->counts[0] > 0 ? 1 : -2); /* an entry without tokens has no sums */
+    put_values(b, 3 * experts, r->counts[0] > 0 ? 1 : -2); /* an entry without tokens has no sums */
     if (!(r->counts[0] > 0))
         memset(b->data + b->len - 32, 0, 12);
-    put_values(b, 1, r->counts[0]);
+    put_values(b, experts, r->counts[0]);
     put_values(b, n, 10);
     put_values(b, wide, 1);
     if (!r->b_no_count)
@@ -114,6 +117,30 @@ static void reads_triangles_and_who_shares_them(void **state)
     CHECK(im.grams.n == 2 && pare_load_f32le(pare_grams_find(&im.grams, "b")->lower + 20) == 35);
     pare_imatrix_close(&im);
     free(bytes);
+}
+
+/* Three experts of 5, 6 and 7 tokens, with a triangle each or one for all. */
+static void reads_triangles_of_experts(void **state)
+{
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        pare_imatrix im, sum = {.chunk_size = 8};
+        pare_error err = {0};
+        uint8_t *bytes;
+        recipe r = {.counts = {5, 5}, .n_experts = 3, .all_experts = all > 0};
+        CHECK_OK(parse(&r, &im, &bytes, &err), &err);
+        const pare_gram *g = pare_grams_find(&im.grams, "a");
+        CHECK(g != NULL && g->n_experts == (all > 0 ? 3 : 1) && g->n_columns == 3 && g->count == 18);
+        CHECK(all == 0 || pare_load_f32le(g->lower + 4 * 17) == 27);
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(pare_imatrix_merge(&sum, &im, &err), &err);
+        g = pare_grams_find(&sum.grams, "a");
+        CHECK(g->n_experts == (all > 0 ? 3 : 1) && g->count == 36);
+        CHECK(pare_load_f32le(g->lower) == 20 && (all == 0 || pare_load_f32le(g->lower + 4 * 17) == 54));
+        pare_imatrix_close(&sum);
+        pare_imatrix_close(&im);
+        free(bytes);
+    }
 }
 
 static void refuses(const recipe *r, pare_status status, const char *part)
@@ -295,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_triangles_and_who_shares_them),
+        cmocka_unit_test(reads_triangles_of_experts),
         cmocka_unit_test(refuses_wrong_files),
         cmocka_unit_test(rejects_every_truncation),
         cmocka_unit_test(writes_what_it_reads),
