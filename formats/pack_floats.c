@@ -7,7 +7,7 @@
 #include "core/half.h"
 #include "core/scratch.h"
 #include "formats/pack_compressed.h"
-#include "formats/pack_factor.h"
+#include "model/factor.h"
 #include "quant/f8_fit.h"
 #include "quant/mxfp4.h"
 #include "quant/nvfp4.h"
@@ -24,7 +24,8 @@ enum { NVFP4_SUB = 16, LANES_AHEAD = 64 };
 
 typedef struct making {
     pare_tensor weight;
-    pare_pack_factor factor; /* of NVFP4 */
+    pare_factor factor; /* of NVFP4 */
+    float value;
 } making;
 
 /* ---- FP8 ---- */
@@ -73,15 +74,15 @@ static pare_status encode_blocks(making *m, pare_type type, uint64_t row, float 
                                  pare_error *err)
 {
     size_t n = (size_t)m->weight.row_len;
-    float factor = 1;
     pare_error inner = {0};
     if (m->weight.type == type)
         return pare_tensor_read(&m->weight, row, 1, blocks, err);
-    pare_status st = type == PARE_TYPE_NVFP4 ? pare_pack_factor_find(&m->factor, &factor, err) : PARE_OK;
+    pare_status st = type == PARE_TYPE_NVFP4 ? pare_factor_find(&m->factor, err) : PARE_OK;
     if (st == PARE_OK)
         st = pare_tensor_read_f32(&m->weight, row, 1, x, err);
     if (st != PARE_OK)
         return st;
+    float factor = type == PARE_TYPE_NVFP4 ? m->value : 1;
     for (size_t i = 0; i < n; i++)
         x[i] /= factor;
     for (size_t i = n; i < padded; i++)
@@ -171,11 +172,10 @@ static pare_status read_mxfp4_scales(const pare_tensor *t, uint64_t row, uint64_
 static pare_status read_global(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     making *m = (making *)(uintptr_t)t->ctx;
-    float factor = 1;
     (void)row; /* one row */
-    pare_status st = pare_pack_factor_find(&m->factor, &factor, err);
+    pare_status st = pare_factor_find(&m->factor, err);
     if (st == PARE_OK && n_rows > 0)
-        pare_store_u32le(dst, pare_f32_to_bits(pare_pack_reciprocal(factor)));
+        pare_store_u32le(dst, pare_f32_to_bits(pare_factor_reciprocal(m->value)));
     return st;
 }
 
@@ -214,13 +214,13 @@ static void forget(pare_model *hub)
 static pare_status share_factors(pare_model *hub, pare_error *err)
 {
     size_t n = 0;
-    pare_pack_factor **all = malloc(hub->n_tensors > 0 ? hub->n_tensors * sizeof *all : 1);
+    pare_factor **all = malloc(hub->n_tensors > 0 ? hub->n_tensors * sizeof *all : 1);
     if (all == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu factors", hub->path, hub->n_tensors);
     for (size_t i = 0; i < hub->n_tensors; i++)
         if (hub->tensors[i].read == read_global)
             all[n++] = &((making *)(uintptr_t)hub->tensors[i].ctx)->factor;
-    pare_pack_factor_unite(all, n);
+    pare_factors_unite(all, n);
     free(all);
     return PARE_OK;
 }
@@ -288,7 +288,7 @@ static pare_status add_nvfp4(const pare_pack *pack, pare_model *hub, const pare_
     making *m = start(hub, weight, &st, err);
     if (m == NULL)
         return st;
-    m->factor = (pare_pack_factor){.weight = &m->weight, .united = pack->united};
+    m->factor = (pare_factor){.weight = &m->weight, .value = &m->value, .united = pack->united};
     pthread_mutex_init(&m->factor.lock, NULL);
     hub->closing = forget;
     pare_tensor codes = {.type = PARE_TYPE_U8, .n_dims = 2, .dim = {out, in / 2}, .read = read_nvfp4_codes},
@@ -347,7 +347,7 @@ static const char *nvfp4_experts_differ(const pare_pack *pack, const pare_tensor
         return NULL;
     return "transformers (up to 5.23) leaves out 'weight_global_scale' of experts, whoever wrote it, and computes "
            "something else; vLLM reads it; both read mxfp4, fp8, compressed-tensors, and the blocks without such a "
-           "scale that 'quantize -t nvfp4' makes";
+           "scale that 'quantize -t nvfp4 --no-tensor-scale' makes";
 }
 
 static json_t *mxfp4_settings(const pare_pack *pack)

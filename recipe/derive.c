@@ -17,8 +17,11 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { NAME_BYTES = 128 };
 
 /* Squared error and energy of a tensor, summed exactly: the figures do not depend on which thread encoded which rows.
  */
@@ -57,6 +60,7 @@ typedef struct derived {
     bool has_importance;
     pare_imatrix_entry importance;
     float *pooled;         /* pare_imatrix_pooled of it */
+    pare_factor *factor;   /* what weights are divided by; NULL: nothing */
     const pare_form *form; /* while the tensor is encoded with feedback, else NULL */
     bool own_form;         /* which is of the expert in hand, not of all */
     bool has_feedback;     /* of some rows that have been read */
@@ -76,6 +80,8 @@ static void drop_sums(pare_model *m)
         derived *d = (derived *)(uintptr_t)m->tensors[i].ctx;
         free(d->sums);
         pthread_mutex_destroy(&d->lock);
+        if (d->factor != NULL && m->tensors[i].factor == d->factor->value)
+            pthread_mutex_destroy(&d->factor->lock);
     }
 }
 
@@ -237,6 +243,18 @@ static pare_status encode_nonfinite(const pare_tensor *t, const derived *d, uint
     return st;
 }
 
+/* What the weights of a row are divided by, a power of two; 1 without. */
+static float factor_of(const pare_tensor *t, const derived *d, uint64_t row)
+{
+    return d->factor != NULL ? d->factor->value[row / (t->n_rows / pare_tensor_matrices(t))] : 1;
+}
+
+static void multiply(float *x, size_t n, float factor)
+{
+    for (size_t i = 0; factor != 1 && i < n; i++)
+        x[i] *= factor;
+}
+
 /* Encode one row and add up its errors. That all values are finite, as they nearly always are, is found by the
  * encoder, and is not looked for here as well. */
 static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
@@ -247,6 +265,7 @@ static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t r
     pare_status st = pare_check_interrupt(err);
     if (st != PARE_OK || (st = pare_tensor_read_f32(d->source, row, 1, b->row.x, err)) != PARE_OK)
         return st;
+    multiply(b->row.x, (size_t)t->row_len, 1 / factor_of(t, d, row));
     fit_expert(t, d, row, b);
     if ((st = encode_finite(t, d, row, b, dst, &sums, &why)) != PARE_OK) {
         uint64_t i = 0;
@@ -261,14 +280,17 @@ static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t r
     return st;
 }
 
-/* Add one row's sums; b->row holds it and what it is decoded to. */
-static void add_row(row_buffers *b, const pare_tensor *t, const pare_row_sums *sums)
+/* Add one row's sums; b->row holds it and what it is decoded to, both divided by factor. */
+static void add_row(row_buffers *b, const pare_tensor *t, float factor, const pare_row_sums *sums)
 {
+    double square = (double)factor * (double)factor;
+    multiply(b->row.x, (size_t)t->row_len, factor);
+    multiply(b->row.y, (size_t)t->row_len, factor);
     b->told.differ = b->told.differ || !pare_row_rounds_to(b->fit.source, b->row.x, b->row.y, (size_t)t->row_len);
-    b->told.sums.error += sums->error;
-    b->told.sums.energy += sums->energy;
-    b->told.sums.weighted_error += sums->weighted_error;
-    b->told.sums.weighted_energy += sums->weighted_energy;
+    b->told.sums.error += sums->error * square;
+    b->told.sums.energy += sums->energy * square;
+    b->told.sums.weighted_error += sums->weighted_error * square;
+    b->told.sums.weighted_energy += sums->weighted_energy * square;
 }
 
 /* n_rows rows of one expert, encoded with feedback. */
@@ -277,7 +299,7 @@ static pare_status encode_slab(const pare_tensor *t, derived *d, uint64_t row, u
 {
     size_t n = (size_t)t->row_len;
     pare_row_sums sums;
-    double before = 0, after = 0;
+    double before = 0, after = 0, factor = (double)factor_of(t, d, row);
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
         st = encode_row(t, d, row + i, dst + i * t->row_bytes, b, &sums, err);
@@ -291,10 +313,10 @@ static pare_status encode_slab(const pare_tensor *t, derived *d, uint64_t row, u
         memcpy(b->row.x, b->slab.x + i * n, n * sizeof *b->row.x);
         st = pare_decode_rows(t->type, dst + i * t->row_bytes, 1, n, b->row.y, err);
         sums = pare_path_now()->compare(b->row.x, b->row.y, b->fit.column, n);
-        add_row(b, t, &sums);
+        add_row(b, t, (float)factor, &sums);
     }
-    b->told.form_before += before;
-    b->told.form_after += after;
+    b->told.form_before += before * factor * factor;
+    b->told.form_after += after * factor * factor;
     return st;
 }
 
@@ -314,7 +336,7 @@ static pare_status encode_rows(const pare_tensor *t, derived *d, uint64_t row, u
         }
         n = 1;
         if ((st = encode_row(t, d, row + done, dst + done * t->row_bytes, b, &sums, err)) == PARE_OK)
-            add_row(b, t, &sums);
+            add_row(b, t, factor_of(t, d, row + done), &sums);
     }
     return st;
 }
@@ -355,7 +377,9 @@ static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_r
         b.slab = (slab){.x = scratch + ROW_BUFFERS * n,
                         .factor = scratch + (ROW_BUFFERS + PARE_FEEDBACK_ROWS) * n,
                         .scratch = (uint8_t *)scratch + floats + ((size_t)t->row_bytes + 15) / 16 * 16};
-    pare_status st = encode_rows(t, d, row, n_rows, dst, &b, err);
+    pare_status st = d->factor != NULL ? pare_factor_find(d->factor, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = encode_rows(t, d, row, n_rows, dst, &b, err);
     pare_scratch_free(scratch, bytes);
     if (st == PARE_OK)
         st = rows_done(d, t, n_rows, &b.told, err);
@@ -383,6 +407,17 @@ static pare_status read_kept(const pare_tensor *t, uint64_t row, uint64_t n_rows
                      t->name, at / t->row_len, at % t->row_len, what);
 }
 
+/* The factors of the tensor before. */
+static pare_status read_factor(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    derived *d = (derived *)(uintptr_t)t->ctx;
+    (void)row; /* one row */
+    pare_status st = pare_factor_find(d->factor, err);
+    for (uint64_t i = 0; st == PARE_OK && n_rows > 0 && i < t->row_len; i++)
+        pare_store_f32le((uint8_t *)dst + i * sizeof(float), d->factor->value[i]);
+    return st;
+}
+
 pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *plan, pare_error *err)
 {
     *out = (pare_model){.format = PARE_FORMAT_GGUF,
@@ -396,12 +431,12 @@ pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *
     out->side_files = in->side_files;
     out->n_side_files = in->n_side_files;
     size_t bytes = 0;
-    pare_status st = pare_model_reserve(out, in->n_tensors, err);
+    pare_status st = pare_model_reserve(out, 2 * in->n_tensors, err);
     if (st == PARE_OK)
         st = pare_meta_copy(&out->meta, &in->meta, err);
     if (st == PARE_OK && in->has_vocab)
         st = pare_vocab_from_meta(&out->vocab, &out->meta, in->path, &out->has_vocab, err);
-    if (st == PARE_OK && pare_mul_size(in->n_tensors, sizeof *plan->rows, &bytes) &&
+    if (st == PARE_OK && pare_mul_size(2 * in->n_tensors, sizeof *plan->rows, &bytes) &&
         (plan->rows = pare_arena_alloc(&out->arena, bytes, err)) == NULL)
         st = PARE_ERR_MEMORY;
     if (st != PARE_OK)
@@ -444,6 +479,7 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
                    .row = row,
                    .effort = how->effort,
                    .slope = pare_importance_slope(how->to, how->lookup),
+                   .factor = how->factor,
                    .lock = PTHREAD_MUTEX_INITIALIZER};
     pare_status st = find_importance(d, t, how, out, plan, err);
     if (st != PARE_OK)
@@ -451,6 +487,8 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
     pare_tensor copy = *t;
     copy.type = how->to;
     copy.factor = keep ? t->factor : NULL; /* what is encoded is the product */
+    if (how->factor != NULL)
+        copy.factor = how->factor->value;
     copy.data = NULL;
     copy.offset = 0;
     copy.ctx = d;
@@ -547,18 +585,64 @@ void pare_derive_restore(const pare_tensor *t, const void *bytes)
     d->stored = bytes;
 }
 
+pare_status pare_derive_find_factor(const pare_tensor *t, pare_error *err)
+{
+    const derived *d = t->ctx;
+    return d->factor != NULL ? pare_factor_find(d->factor, err) : PARE_OK;
+}
+
+/* NAME.scale of a weight, or NULL: the name is too long, or another one. */
+static const char *factor_name(char *dst, size_t size, const char *weight)
+{
+    static const char end[] = "weight";
+    size_t n = strlen(weight), k = sizeof end - 1;
+    if (n < k || n >= size || strcmp(weight + n - k, end) != 0)
+        return NULL;
+    snprintf(dst, size, "%.*sscale", (int)(n - k), weight);
+    return dst;
+}
+
+/* The factors of t as the tensor behind it. */
+static pare_status add_factor(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
+                              pare_error *err)
+{
+    char name[NAME_BYTES];
+    pare_tensor *added = NULL, factors = {.name = factor_name(name, sizeof name, t->name),
+                                          .type = PARE_TYPE_F32,
+                                          .n_dims = 1,
+                                          .dim = {pare_tensor_matrices(t)},
+                                          .file = t->file,
+                                          .read = read_factor,
+                                          .base = t,
+                                          .scratch_bytes = t->scratch_bytes + (size_t)t->row_len * sizeof(float)};
+    derived *d = pare_arena_alloc(&out->arena, sizeof *d, err);
+    pare_status st = d != NULL ? pare_tensor_set_shape(&factors, out->path, err) : PARE_ERR_MEMORY;
+    if (st != PARE_OK)
+        return st;
+    *d = (derived){.source = t, .path = out->path, .factor = how->factor, .lock = PTHREAD_MUTEX_INITIALIZER};
+    factors.ctx = d;
+    if ((st = pare_model_add(out, &factors, &added, err)) == PARE_OK)
+        plan->rows[plan->n++] = (pare_plan_row){.name = added->name,
+                                                .from = PARE_TYPE_F32,
+                                                .wanted = PARE_TYPE_F32,
+                                                .to = PARE_TYPE_F32,
+                                                .bytes = factors.n_bytes,
+                                                .weighted_error = NAN,
+                                                .feedback = NAN};
+    return st;
+}
+
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
                             pare_error *err)
 {
-    char name[128];
-    size_t n = strlen(t->name), k = strlen("weight");
+    char name[NAME_BYTES];
     if (pare_model_is_factor(out->source, t))
         return PARE_OK; /* goes with its weight */
     pare_status st = derive_one(out, t, how, plan, err);
-    if (st != PARE_OK || t->factor == NULL || how->to != t->type || n < k || n >= sizeof name)
+    if (st == PARE_OK && how->factor != NULL)
+        return add_factor(out, t, how, plan, err);
+    if (st != PARE_OK || t->factor == NULL || how->to != t->type || factor_name(name, sizeof name, t->name) == NULL)
         return st;
-    memcpy(name, t->name, n - k);
-    strcpy(name + n - k, "scale");
     const pare_tensor *factor = pare_model_find(out->source, name);
     const pare_derive_how keep = {.wanted = PARE_TYPE_F32, .to = PARE_TYPE_F32, .flags = how->flags};
     return factor != NULL ? derive_one(out, factor, &keep, plan, err) : PARE_OK;

@@ -2,11 +2,12 @@
 #ifndef PARE_RECIPE_DERIVE_H
 #define PARE_RECIPE_DERIVE_H
 
+#include "model/factor.h"
 #include "quant/form.h"
 #include "recipe/recipe.h"
 
 /* Start out as a derivation of in: metadata copied, vocabulary and hyperparameters taken over, no tensors yet, room for
- * all; plan->rows allocated. */
+ * all, each with a factor; plan->rows allocated. */
 pare_status pare_derive_start(pare_model *out, const pare_model *in, pare_plan *plan, pare_error *err);
 
 typedef enum pare_derive_flags {
@@ -21,6 +22,8 @@ typedef struct pare_derive_how {
     pare_type wanted, to; /* as in pare_plan_row */
     unsigned flags;
     const pare_imatrix *imatrix; /* NULL: every column counts alike. Must outlive the derived model */
+    pare_factor *factor;         /* of the source's tensor: its weights are divided by it, and it is the tensor behind,
+                                  * NAME.scale.         NULL: none. It lives in the derived model's arena and is closed with it */
 } pare_derive_how;
 
 /* Add t of the source as type how->to. The next row of the plan describes it. With to == t->type the stored bytes are
@@ -48,6 +51,9 @@ pare_status pare_derive_encode_expert(const pare_tensor *t, uint64_t expert, con
 
 /* The same bytes, made by an earlier run; the tensor's row of the plan is known, too. */
 void pare_derive_restore(const pare_tensor *t, const void *bytes);
+
+/* Know t->factor of such a tensor, where it has one: as reading it would. */
+pare_status pare_derive_find_factor(const pare_tensor *t, pare_error *err);
 
 /* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
 bool pare_derive_keeps_f32(const pare_tensor *t);

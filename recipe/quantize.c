@@ -1,6 +1,7 @@
 #include "recipe/calibration.h"
 #include "recipe/derive.h"
 #include "recipe/meta_edit.h"
+#include "recipe/nvfp4_factors.h"
 #include "quant/int_block.h"
 #include "recipe/type_rules.h"
 
@@ -202,6 +203,7 @@ static int by_stock_order(const void *a, const void *b)
 /* What choose decided for the tensor at the same place of the source. */
 typedef struct decision {
     pare_type wanted, to;
+    pare_factor *factor; /* NULL: none */
 } decision;
 
 /* What was asked for by name must have had an effect; and what is encoded worse than one might think is told. */
@@ -272,6 +274,26 @@ static pare_status describe_imatrix(pare_meta *meta, const pare_imatrix *im, par
     return st;
 }
 
+static pare_status add_factors(pare_model *out, const pare_model *in, const pare_quantize_options *o,
+                               decision *decisions, pare_error *err)
+{
+    pare_factor **of = calloc(in->n_tensors + 1, sizeof *of);
+    bool *wanted = calloc(in->n_tensors + 1, sizeof *wanted);
+    pare_status st = PARE_OK;
+    if (of == NULL || wanted == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory to plan %zu tensors", in->n_tensors);
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++)
+        wanted[i] = decisions[i].to == PARE_TYPE_NVFP4 && in->tensors[i].type != PARE_TYPE_NVFP4 && !o->no_factors &&
+                    o->effort != PARE_EFFORT_RTN;
+    if (st == PARE_OK)
+        st = pare_nvfp4_factors(out, in, wanted, of, err);
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++)
+        decisions[i].factor = of[i];
+    free(of);
+    free(wanted);
+    return st;
+}
+
 static pare_status add_tensors(pare_model *out, const pare_model *in, const pare_quantize_options *o,
                                const decision *decisions, pare_plan *plan, pare_error *err)
 {
@@ -283,6 +305,7 @@ static pare_status add_tensors(pare_model *out, const pare_model *in, const pare
         how.lookup = has_output && strcmp(in->tensors[i].name, "token_embd.weight") == 0;
         how.wanted = decisions[i].wanted;
         how.to = decisions[i].to;
+        how.factor = decisions[i].factor;
         st = pare_derive_add(out, &in->tensors[i], &how, plan, err);
     }
     if (st == PARE_OK && plan->n_unweighted > 0)
@@ -320,8 +343,10 @@ pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quan
         st = pare_derive_start(out, in, plan, err);
     if (st == PARE_OK) {
         plan->n_needing = p.n_needing;
-        st = add_tensors(out, in, options, decisions, plan, err);
+        st = add_factors(out, in, options, decisions, err);
     }
+    if (st == PARE_OK)
+        st = add_tensors(out, in, options, decisions, plan, err);
     if (st == PARE_OK)
         st = set_metadata(out, options, err);
     pare_type_rules_close(&p.rules);

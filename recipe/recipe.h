@@ -27,6 +27,7 @@ typedef struct pare_quantize_options {
     const pare_meta_edit *edits; /* of the metadata: recipe/meta_edit.h */
     size_t n_edits;
     bool allow_requantize; /* sources that are quantized already */
+    bool no_factors;       /* NVFP4 without tensors NAME.scale */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
     bool plan_only;        /* nothing will be encoded: importances that it would need may lack */
 } pare_quantize_options;
@@ -54,6 +55,8 @@ typedef struct pare_plan {
 
 /* Make out a quantized derivation of in (which must outlive it). Metadata is copied with general.file_type and
  * general.quantization_version set; with importances also quantize.imatrix.* as stock writes them; then edited.
+ * NVFP4 matrices get factors (model/factor.h) in tensors NAME.scale behind them, where stock's runtime multiplies by
+ * such, unless the effort is rtn, which means ggml's bytes.
  * A block that does not divide a row is an error where a user's rule asks for the type, and the type's stand-in
  * where the preset or pure_type does.
  * Errors: PARE_ERR_UNSUPPORTED  a type without encoder; no stand-in for a row length

@@ -2,6 +2,7 @@
 
 #include "core/scratch.h"
 #include "recipe/calibration.h"
+#include "recipe/derive.h"
 
 #include <string.h>
 
@@ -59,6 +60,8 @@ pare_status pare_refine_key(pare_state_key *out, const pare_tensor *t, const par
         st = add_rows(&h, source, err);
     if (st == PARE_OK)
         st = add(&h, source->factor, source->factor != NULL ? pare_tensor_matrices(source) * sizeof(float) : 0, err);
+    if (st == PARE_OK && (st = pare_derive_find_factor(t, err)) == PARE_OK)
+        st = add(&h, t->factor, t->factor != NULL ? pare_tensor_matrices(t) * sizeof(float) : 0, err);
     if (st == PARE_OK)
         st = add_importance(&h, source, im, err);
     if (st == PARE_OK && pare_gram_all_bytes(g, &triangle))

@@ -65,6 +65,8 @@ static const cmd_option table[] = {
      "rtn rounds each weight under scales that cover the largest ones, for types that have such a rule; search looks for the smallest error; feedback lets each weight make up for the errors of others, with statistics of pare imatrix --full; auto is feedback where there are such, else search", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_EFFORT, "effort", 0, "EFFORT", CMD_KIND_CHOICE, "fast default best", "default",
      "how long to search, and how often feedback looks at each weight again: best takes several times as long for a little less error, fast a third of the time", V(QUANTIZE), CMD_SHAPES_BYTES},
+    {OPT_NO_TENSOR_SCALE, "no-tensor-scale", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "do not give nvfp4 matrices a scale of their own (tensors NAME.scale), for readers that know none", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_SPLIT_SIZE, "split-size", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
      "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, CMD_SHAPES_BYTES},
     {OPT_KEEP_SPLIT, "keep-split", 0, NULL, CMD_KIND_FLAG, NULL, NULL,

@@ -28,6 +28,7 @@ typedef enum cmd_option_id {
     OPT_ALLOW_REQUANTIZE,
     OPT_REQUANTIZE,
     OPT_ALLOW_NONFINITE,
+    OPT_NO_TENSOR_SCALE,
     OPT_DRY_RUN,
     OPT_FORCE,
     OPT_PIN,

@@ -117,6 +117,7 @@ pare_status cmd_quantize_options_parse(cmd_quantize_options *q, const cmd_args *
 {
     *q = (cmd_quantize_options){
         .options = {.allow_requantize = cmd_has(args, OPT_ALLOW_REQUANTIZE) || cmd_has(args, OPT_REQUANTIZE),
+                    .no_factors = cmd_has(args, OPT_NO_TENSOR_SCALE),
                     .allow_nonfinite = cmd_has(args, OPT_ALLOW_NONFINITE),
                     .plan_only = cmd_has(args, OPT_DRY_RUN)}};
     pare_status st = parse_type(q, args, err);

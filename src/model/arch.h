@@ -239,6 +239,7 @@ enum {
 #define PARE_STOCK_WANTS (UINT64_C(1) << 40)      /* it always loads the weight: zeros, of OUTPUT the embedding */
 #define PARE_STOCK_WANTS_BIAS (UINT64_C(1) << 41) /* it always loads the bias: zeros */
 #define PARE_STOCK_LACKS_BIAS (UINT64_C(1) << 42) /* it has no place for the bias */
+#define PARE_STOCK_NO_FACTOR (UINT64_C(1) << 43)  /* its graph does not multiply by NAME.scale, which it loads */
 
 /* A tensor of the Hub that is `count` weights of one shape in GGUF, each of which has a row in the description with the
  * same name: they share its rows (out), after the map, and the elements of its bias.
@@ -356,10 +357,11 @@ typedef struct pare_arch {
         *hf_left_out; /* the same for parts beside the language model (sight, hearing): a warning says so */
 
     /* What stock's loader takes for granted (model/stock.h). */
-    bool stock_head_dim;  /* heads times their size are the width of the model */
-    bool stock_own_kv;    /* each head has a key/value head of its own */
-    bool stock_window;    /* some layer has a window */
-    const char *bias_key; /* of config.json, in quotes: switches biases; NULL: 'attention_bias' and 'mlp_bias' */
+    bool stock_head_dim;   /* heads times their size are the width of the model */
+    bool stock_own_kv;     /* each head has a key/value head of its own */
+    bool stock_window;     /* some layer has a window */
+    bool stock_ffn_factor; /* its graph multiplies products of the FFN by NAME.scale, as it does those of attention */
+    const char *bias_key;  /* of config.json, in quotes: switches biases; NULL: 'attention_bias' and 'mlp_bias' */
     /* What else it does not do as the model says: the rest of a sentence "stock llama.cpp ..."; NULL: nothing. */
     const char *(*stock_differs)(const pare_hparams *hp);
 

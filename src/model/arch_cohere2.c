@@ -105,6 +105,7 @@ const pare_arch pare_arch_cohere2 = {
     .stock_window = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .stock_ffn_factor = true,
     .from_config = from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,

@@ -62,7 +62,11 @@ static const pare_arch_weight weights[] = {
      0},
     {PARE_W_OUTPUT_NORM, "model.norm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
     {PARE_W_ATTN_NORM, "model.layers.%u.input_layernorm", {PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
-    {PARE_W_ATTN_Q, "model.layers.%u.self_attn.q_proj", {PARE_DIM_Q, PARE_DIM_EMBD}, PARE_MAP_SAME, 0},
+    {PARE_W_ATTN_Q, /* in layers with another one's keys */
+     "model.layers.%u.self_attn.q_proj",
+     {PARE_DIM_Q, PARE_DIM_EMBD},
+     PARE_MAP_SAME,
+     PARE_STOCK_NO_FACTOR},
     {PARE_W_ATTN_K,
      "model.layers.%u.self_attn.k_proj",
      {PARE_DIM_K, PARE_DIM_EMBD},

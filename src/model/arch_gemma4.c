@@ -308,6 +308,7 @@ const pare_arch pare_arch_gemma4 = {
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,
     .hf_left_out = left_out,
+    .stock_ffn_factor = true,
     .from_config = from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,

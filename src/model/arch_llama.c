@@ -85,6 +85,7 @@ const pare_arch pare_arch_llama = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_INTERLEAVED, .gated_ffn = true},
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .stock_ffn_factor = true,
     .expert_norm = true,
     .from_meta = from_meta,
     .to_meta = to_meta,

@@ -86,6 +86,7 @@ const pare_arch pare_arch_mistral3 = {
     .hf_left_out = left_out,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .stock_ffn_factor = true,
     .from_config = from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,

@@ -37,4 +37,5 @@ const pare_arch pare_arch_qwen3 = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .stock_ffn_factor = true,
 };

@@ -116,6 +116,7 @@ const pare_arch pare_arch_qwen35moe = {
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_left_out = pare_qwen35_left_out,
+    .stock_ffn_factor = true,
     .from_config = pare_qwen35_from_config,
     .from_meta = from_meta,
     .to_meta = to_meta,

@@ -57,4 +57,5 @@ const pare_arch pare_arch_qwen3moe = {
     .expert_norm = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
+    .stock_ffn_factor = true,
 };

@@ -99,6 +99,23 @@ pare_status pare_stock_is_copy(const pare_model *m, bool *copy, pare_error *err)
     return st;
 }
 
+/* ---- factors ---- */
+
+/* llama.cpp src/models/<name>.cpp: which weights go to build_qkv, build_attn, build_ffn, build_moe_ffn and
+ * build_lora_mm with their scale. build_ffn (llama-graph.cpp) would multiply biases, too, and refuses to. */
+bool pare_stock_has_factor(const pare_model *m, pare_weight id, uint32_t layer)
+{
+    static const pare_weight attention[] = {PARE_W_ATTN_Q,   PARE_W_ATTN_K,   PARE_W_ATTN_V,
+                                            PARE_W_ATTN_QKV, PARE_W_ATTN_OUT, PARE_W_OUTPUT};
+    const pare_arch_weight *w = pare_arch_weight_of(m->arch, id);
+    if (w == NULL || !pare_arch_has_factor(m->arch, id) || (w->flags & PARE_STOCK_NO_FACTOR))
+        return false;
+    for (size_t i = 0; i < sizeof attention / sizeof *attention; i++)
+        if (attention[i] == id)
+            return true;
+    return m->arch->stock_ffn_factor && pare_model_weight(m, id, layer, "bias") == NULL;
+}
+
 /* ---- warning ---- */
 
 /* The key of config.json, in quotes, that switches the biases of a weight. */
@@ -133,6 +150,30 @@ static pare_status warn_of_tensors(const pare_model *m, const char *path, pare_e
                      path, m->arch->name, first, n, key);
 }
 
+/* Factors that it does not multiply by: the first one, and how many there are. */
+static pare_status warn_of_factors(const pare_model *m, const char *path, pare_error *err)
+{
+    const pare_tensor *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < m->arch->n_weights; i++) {
+        pare_weight id = m->arch->weights[i].id;
+        uint32_t n_layers = pare_weight_per_layer(id) ? m->hp.n_layer : 1;
+        for (uint32_t layer = 0; layer < n_layers; layer++) {
+            const pare_tensor *t = pare_model_weight(m, id, layer, "weight");
+            if (t == NULL || t->factor == NULL || pare_stock_has_factor(m, id, layer))
+                continue;
+            n++;
+            first = first != NULL ? first : t;
+        }
+    }
+    if (n == 0)
+        return PARE_OK;
+    return pare_warn(err,
+                     "%s: stock llama.cpp computes something else: in architecture '%s' it does not multiply by the "
+                     "scale of '%s' (%zu such tensors); convert --dtype bf16 makes it part of the weights",
+                     path, m->arch->name, first->name, n);
+}
+
 static pare_status warn_of_heads(const pare_model *m, const char *path, pare_error *err)
 {
     const pare_hparams *hp = &m->hp;
@@ -163,6 +204,8 @@ pare_status pare_stock_warn(const pare_model *m, const char *path, pare_error *e
 {
     const pare_arch *arch = m->arch;
     pare_status st = warn_of_tensors(m, path, err);
+    if (st == PARE_OK)
+        st = warn_of_factors(m, path, err);
     if (st == PARE_OK)
         st = warn_of_heads(m, path, err);
     bool no_window = arch->stock_window && m->hp.window == 0;

@@ -18,6 +18,10 @@ pare_status pare_stock_complete(pare_model *m, pare_error *err);
  * reading. */
 pare_status pare_stock_is_copy(const pare_model *m, bool *copy, pare_error *err);
 
+/* Whether stock's graph multiplies the products of a weight, which pare_arch_has_factor, by NAME.scale. It loads such a
+ * tensor for any family, but only some of its graphs use it, and behind a bias of the FFN none can. */
+bool pare_stock_has_factor(const pare_model *m, pare_weight id, uint32_t layer);
+
 /* Warn of what in m keeps stock from loading a file of it, or makes it compute something else, by the key of
  * config.json. path names the file. */
 pare_status pare_stock_warn(const pare_model *m, const char *path, pare_error *err);

@@ -81,6 +81,19 @@ def quantized_files():
             check(np.array_equal(theirs[name], ours[name]), f'{preset}: {name} decodes differently')
 
 
+def scales():
+    """NVFP4 with the scale of each matrix: decoded by the package, times it, the weight that pare reads."""
+    run('quantize', demo, '-t', 'nvfp4', '-o', work / 'nvfp4.gguf')
+    run('convert', work / 'nvfp4.gguf', '-o', work / 'nvfp4-f32.gguf', '--dtype', 'f32')
+    theirs, ours = gguf_values(work / 'nvfp4.gguf'), gguf_values(work / 'nvfp4-f32.gguf')
+    packed = [t.name for t in GGUFReader(work / 'nvfp4.gguf').tensors if t.tensor_type.name == 'NVFP4']
+    check(len(packed) > 0 and set(theirs) - set(ours) == {n.replace('.weight', '.scale') for n in packed}, 'scales')
+    for name in packed:
+        scale = theirs[name.replace('.weight', '.scale')]
+        check(scale.shape == (1,) and np.frexp(scale[0])[0] == 0.5, f'the scale of {name} is no power of two')
+        check(np.array_equal(theirs[name] * scale, ours[name]), f'{name} times its scale')
+
+
 def folders():
     """GGUF to folder: the safetensors package reads it, and the values are the original's."""
     run('convert', work / 'f32.gguf', '-o', work / 'folder', '--dtype', 'f32')
@@ -119,7 +132,7 @@ def pins():
     check(sums.returncode == 0, f'sha256sum -c --strict: {sums.stderr.decode()}')
 
 
-for part in (conversion, quantized_files, folders, tokens, pins):
+for part in (conversion, quantized_files, scales, folders, tokens, pins):
     part()
     print(f'interop: {part.__name__}: ok')
 print(f'interop: {N_CHECKS} checks passed')

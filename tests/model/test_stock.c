@@ -115,6 +115,47 @@ static void names_what_stock_does_not_load(void **state)
     pare_set_warn_sink(NULL, NULL);
 }
 
+/* llama.cpp src/models/<name>.cpp */
+static void names_what_stock_does_not_multiply(void **state)
+{
+    static const struct {
+        const char *class, *members, *tensor, *bias;
+        pare_weight id;
+        bool multiplies;
+    } rows[] = {
+        {"LlamaForCausalLM", TWO_KV, "blk.1.ffn_up.weight", NULL, PARE_W_FFN_UP, true},
+        {"LlamaForCausalLM", TWO_KV, "blk.1.ffn_up.weight", "blk.1.ffn_up.bias", PARE_W_FFN_UP, false},
+        {"LlamaForCausalLM", TWO_KV, "blk.1.attn_q.weight", "blk.1.attn_q.bias", PARE_W_ATTN_Q, true},
+        {"LlamaForCausalLM", TWO_KV, "blk.1.attn_norm.weight", NULL, PARE_W_ATTN_NORM, false},
+        {"Qwen2ForCausalLM", TWO_KV, "blk.1.ffn_up.weight", NULL, PARE_W_FFN_UP, false},
+        {"Qwen2ForCausalLM", TWO_KV, "blk.1.attn_v.weight", NULL, PARE_W_ATTN_V, true},
+        {"Gemma3nForCausalLM", GEMMA3N("0.95"), "blk.1.attn_q.weight", NULL, PARE_W_ATTN_Q, false},
+        {"Gemma3nForCausalLM", GEMMA3N("0.95"), "blk.1.attn_k.weight", NULL, PARE_W_ATTN_K, true},
+    };
+    (void)state;
+    const float factor = 0.5f;
+    pare_set_warn_sink(keep_warning, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_model m;
+        pare_error err = {0};
+        start(&m, rows[i].class, rows[i].members);
+        add(&m, rows[i].tensor, 2, 48);
+        if (rows[i].bias != NULL)
+            add(&m, rows[i].bias, 0, 48);
+        CHECK(pare_stock_has_factor(&m, rows[i].id, 1) == rows[i].multiplies);
+        told[0] = '\0';
+        CHECK_OK(pare_stock_warn(&m, "out.gguf", &err), &err);
+        CHECK(told[0] == '\0');
+        m.tensors[0].factor = &factor;
+        CHECK_OK(pare_stock_warn(&m, "out.gguf", &err), &err);
+        CHECK((told[0] == '\0') == rows[i].multiplies);
+        CHECK(rows[i].multiplies || (strstr(told, "does not multiply by the scale of") != NULL &&
+                                     strstr(told, rows[i].tensor) != NULL && strstr(told, "(1 such") != NULL));
+        pare_model_close(&m);
+    }
+    pare_set_warn_sink(NULL, NULL);
+}
+
 static void adds_what_stock_wants(void **state)
 {
     pare_model m;
@@ -194,6 +235,7 @@ static void sees_other_outputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(names_what_stock_does_not_load),
+                                       cmocka_unit_test(names_what_stock_does_not_multiply),
                                        cmocka_unit_test(adds_what_stock_wants), cmocka_unit_test(sees_other_outputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

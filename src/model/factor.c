@@ -1,4 +1,4 @@
-#include "formats/pack_factor.h"
+#include "model/factor.h"
 #include "core/half.h"
 #include "core/scratch.h"
 
@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A peak gets level 6 under this scale or one up to a half below: a half more, and level 4, is still below 448, the
  * largest that E4M3 has. */
@@ -19,7 +20,13 @@ static float power_above(float v)
     return frexpf(v, &e) > 0.5f ? ldexpf(1, e) : v;
 }
 
-float pare_pack_reciprocal(float v)
+static float factor_of_peak(float peak)
+{
+    float least = peak / (6 * PEAK_SCALE);
+    return least >= FLT_MIN && isfinite(least) ? power_above(least) : 1;
+}
+
+float pare_factor_reciprocal(float v)
 {
     uint32_t near = pare_f32_to_bits(1.0f / v);
     for (uint32_t i = 0; i < 5; i++) {
@@ -30,9 +37,11 @@ float pare_pack_reciprocal(float v)
     return pare_bits_to_f32(near);
 }
 
-static pare_status find_peak(const pare_tensor *t, float *peak, pare_error *err)
+/* peak[i]: raised to the largest magnitude of matrix i. */
+static pare_status find_peaks(const pare_tensor *t, float *peak, pare_error *err)
 {
     size_t n = (size_t)t->row_len;
+    uint64_t in_matrix = t->n_rows / pare_tensor_matrices(t);
     float *x = pare_scratch_alloc(n * sizeof *x);
     pare_status st = PARE_OK;
     if (x == NULL)
@@ -40,43 +49,53 @@ static pare_status find_peak(const pare_tensor *t, float *peak, pare_error *err)
     for (uint64_t row = 0; row < t->n_rows && st == PARE_OK; row++) {
         if ((st = pare_check_interrupt(err)) != PARE_OK || (st = pare_tensor_read_f32(t, row, 1, x, err)) != PARE_OK)
             break;
+        float *most = &peak[row / in_matrix];
         for (size_t i = 0; i < n; i++)
-            *peak = fabsf(x[i]) > *peak ? fabsf(x[i]) : *peak; /* a NaN is found when its row is encoded */
+            *most = fabsf(x[i]) > *most ? fabsf(x[i]) : *most; /* a NaN is found when its row is encoded */
         pare_tensor_release(t, row, 1);
     }
     pare_scratch_free(x, n * sizeof *x);
     return st;
 }
 
-pare_status pare_pack_factor_find(pare_pack_factor *f, float *factor, pare_error *err)
+static pare_status find_shared(pare_factor *first, pare_error *err)
 {
+    uint64_t n = pare_tensor_matrices(first->weight);
     pare_status st = PARE_OK;
-    if (f->weight->type == PARE_TYPE_NVFP4) {
-        *factor = f->weight->factor != NULL ? *f->weight->factor : 1;
-        return PARE_OK;
-    }
-    pare_pack_factor *first = f->first != NULL ? f->first : f;
+    memset(first->value, 0, (size_t)n * sizeof *first->value);
+    for (const pare_factor *one = first; one != NULL && st == PARE_OK; one = one->next)
+        st = find_peaks(one->weight, first->value, err);
+    for (uint64_t i = 0; i < n && st == PARE_OK; i++)
+        first->value[i] = factor_of_peak(first->value[i]);
+    for (pare_factor *one = first->next; one != NULL && st == PARE_OK; one = one->next)
+        memcpy(one->value, first->value, (size_t)n * sizeof *one->value);
+    return st;
+}
+
+pare_status pare_factor_find(pare_factor *f, pare_error *err)
+{
+    pare_factor *first = f->first != NULL ? f->first : f;
+    pare_status st = PARE_OK;
     pthread_mutex_lock(&first->lock);
     if (!first->known) {
-        float peak = 0;
-        for (const pare_pack_factor *one = first; one != NULL && st == PARE_OK; one = one->next)
-            st = find_peak(one->weight, &peak, err);
-        float least = peak / (6 * PEAK_SCALE);
-        first->factor = least >= FLT_MIN && isfinite(least) ? power_above(least) : 1;
+        if (f->weight->type != PARE_TYPE_NVFP4)
+            st = find_shared(first, err);
+        else
+            for (uint64_t i = 0; i < pare_tensor_matrices(f->weight); i++)
+                f->value[i] = f->weight->factor != NULL ? f->weight->factor[i] : 1;
         first->known = st == PARE_OK;
     }
-    *factor = first->factor;
     pthread_mutex_unlock(&first->lock);
     return st;
 }
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t x = (*(pare_pack_factor *const *)a)->united, y = (*(pare_pack_factor *const *)b)->united;
+    uint64_t x = (*(pare_factor *const *)a)->united, y = (*(pare_factor *const *)b)->united;
     return (x > y) - (x < y);
 }
 
-void pare_pack_factor_unite(pare_pack_factor **all, size_t n)
+void pare_factors_unite(pare_factor **all, size_t n)
 {
     size_t n_made = 0;
     for (size_t i = 0; i < n; i++)
@@ -84,7 +103,7 @@ void pare_pack_factor_unite(pare_pack_factor **all, size_t n)
             all[n_made++] = all[i];
     qsort(all, n_made, sizeof *all, by_number);
     for (size_t i = 1; i < n_made; i++) {
-        pare_pack_factor *before = all[i - 1];
+        pare_factor *before = all[i - 1];
         if (before->united != all[i]->united)
             continue;
         all[i]->first = before->first != NULL ? before->first : before;
