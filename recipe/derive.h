@@ -22,8 +22,9 @@ typedef struct pare_derive_how {
     pare_type wanted, to; /* as in pare_plan_row */
     unsigned flags;
     const pare_imatrix *imatrix; /* NULL: every column counts alike. Must outlive the derived model */
-    pare_factor *factor;         /* of the source's tensor: its weights are divided by it, and it is the tensor behind,
-                                  * NAME.scale.         NULL: none. It lives in the derived model's arena and is closed with it */
+    pare_factor
+        *factor; /* of the source's tensor: its weights are divided by it, and it is the tensor behind,
+                  * NAME.scale.         NULL: none. It lives in the derived model's arena and is closed with it */
 } pare_derive_how;
 
 /* Add t of the source as type how->to. The next row of the plan describes it. With to == t->type the stored bytes are

@@ -6,6 +6,7 @@
 #include "quant/registry.h"
 #include "recipe/recipe.h"
 #include "recipe/refine.h"
+#include "recipe/refine_key.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -187,19 +188,20 @@ static void small_weights_lose_nothing(void **state)
     for (int fed = 0; fed < 2; fed++) {
         pare_model q[2];
         pare_plan plan[2];
-        pare_spool spool[2] = {{0}};
+        pare_state state_of[2] = {{0}};
         fixture *f[2] = {dense("llama", 1), dense("llama", small)};
         for (int k = 0; k < 2; k++) {
             char beside[1024];
             pare_error err = {0};
             pare_refine_report report = {0};
             pare_quantize_options o = pure();
-            snprintf(beside, sizeof beside, "%s/q.gguf", temp_dir());
+            snprintf(beside, sizeof beside, "%s/q%d.gguf", temp_dir(), k);
             add_statistics(f[k]);
             o.imatrix = &f[k]->im;
             quantize(&q[k], f[k], o, &plan[k]);
             if (fed) {
-                CHECK_OK(pare_refine(&q[k], &o, &plan[k], beside, &spool[k], &report, NULL, NULL, &err), &err);
+                const pare_refine_settings settings = {.output = beside};
+                CHECK_OK(pare_refine(&q[k], &o, &plan[k], &settings, &state_of[k], &report, &err), &err);
                 CHECK(report.n_tensors == 2 && report.mean_ratio < 0.9);
             }
         }
@@ -217,7 +219,7 @@ static void small_weights_lose_nothing(void **state)
         }
         for (int k = 0; k < 2; k++) {
             pare_model_close(&q[k]);
-            pare_spool_close(&spool[k]);
+            pare_state_close(&state_of[k]);
             finish(f[k]);
         }
     }
@@ -299,12 +301,49 @@ static void where_nobody_multiplies_there_is_none(void **state)
     finish(f);
 }
 
+/* Of attn_q, whose factor is up to attn_k, too. */
+static pare_state_key key_of(fixture *f, pare_quantize_options o)
+{
+    pare_model q;
+    pare_plan plan;
+    pare_state_key key = {0};
+    pare_error err = {0};
+    o.imatrix = &f->im;
+    quantize(&q, f, o, &plan);
+    CHECK_OK(pare_refine_key(&key, pare_model_find(&q, "blk.0.attn_q.weight"), &f->im,
+                             pare_grams_find(&f->im.grams, "blk.0.attn_q.weight"), &err),
+             &err);
+    pare_model_close(&q);
+    return key;
+}
+
+static void what_is_kept_of_another_factor_is_not_used(void **state)
+{
+    (void)state;
+    pare_quantize_options off = pure();
+    off.no_factors = true;
+    fixture *f[2] = {dense("llama", 1), dense("llama", 1)};
+    add_statistics(f[0]);
+    add_statistics(f[1]);
+    pare_state_key a = key_of(f[0], pure()), b = key_of(f[1], pure());
+    CHECK(memcmp(&a, &b, sizeof a) == 0);
+    f[1]->values[3][77] *= 4; /* of attn_k */
+    b = key_of(f[1], pure());
+    CHECK(memcmp(&a, &b, sizeof a) != 0);
+    a = key_of(f[0], off);
+    b = key_of(f[1], off);
+    CHECK(memcmp(&a, &b, sizeof a) == 0);
+    finish(f[0]);
+    finish(f[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_has_the_factor_of_its_peak),
         cmocka_unit_test(small_weights_lose_nothing),
         cmocka_unit_test(experts_have_one_each),
+        cmocka_unit_test(what_is_kept_of_another_factor_is_not_used),
         cmocka_unit_test(where_nobody_multiplies_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
