@@ -12,9 +12,16 @@
 
 enum { PANEL = 64, ROWS = 4 };
 
-/* What reads the stream first, behind the first norm. */
-static const pare_weight readers[] = {PARE_W_ATTN_Q,   PARE_W_ATTN_K,   PARE_W_ATTN_V,
-                                      PARE_W_ATTN_QKV, PARE_W_ATTN_Q_A, PARE_W_ATTN_KV_A};
+/* What reads the stream in layer 0 and how much that counts: the FFN reads what attention has changed already. */
+static const struct reader {
+    pare_weight weight, norm;
+    double share;
+} readers[] = {
+    {PARE_W_ATTN_Q, PARE_W_ATTN_NORM, 1},   {PARE_W_ATTN_K, PARE_W_ATTN_NORM, 1},
+    {PARE_W_ATTN_V, PARE_W_ATTN_NORM, 1},   {PARE_W_ATTN_QKV, PARE_W_ATTN_NORM, 1},
+    {PARE_W_ATTN_Q_A, PARE_W_ATTN_NORM, 1}, {PARE_W_ATTN_KV_A, PARE_W_ATTN_NORM, 1},
+    {PARE_W_FFN_GATE, PARE_W_FFN_NORM, .5}, {PARE_W_FFN_UP, PARE_W_FFN_NORM, .5},
+};
 
 typedef struct work {
     const pare_model *m;
@@ -91,8 +98,8 @@ static void centre(work *w, double *mean)
             w->square[i * n + j] += all - mean[i] - mean[j];
 }
 
-/* Add what W costs. */
-static pare_status add_reader(work *w, const pare_tensor *t, pare_error *err)
+/* Add `share` of what W costs. */
+static pare_status add_reader(work *w, const pare_tensor *t, double share, pare_error *err)
 {
     const pare_gram *g = t != NULL ? pare_grams_find(&w->im->grams, t->name) : NULL;
     if (g == NULL || t->row_len != w->n || g->n_columns != w->n || pare_tensor_matrices(t) > 1)
@@ -108,21 +115,31 @@ static pare_status add_reader(work *w, const pare_tensor *t, pare_error *err)
         centre(w, w->panel);
     for (size_t i = 0; i < w->n; i++)
         for (size_t j = 0; j <= i; j++)
-            w->all[i * w->n + j] -= w->square[i * w->n + j] / energy;
+            w->all[i * w->n + j] -= share * w->square[i * w->n + j] / energy;
     w->found = true;
     return PARE_OK;
 }
 
-static pare_status add_readers(work *w, pare_error *err)
+/* The gain of the norm that layer 0's readers read the stream through. Without one, the FFN reads what attention reads.
+ */
+static pare_status load_gain(work *w, pare_weight norm, pare_error *err)
 {
-    const pare_tensor *norm = pare_model_weight(w->m, PARE_W_ATTN_NORM, 0, "weight");
-    pare_status st = PARE_OK;
+    const pare_tensor *t = pare_model_weight(w->m, norm, 0, "weight");
+    if (t == NULL)
+        t = pare_model_weight(w->m, PARE_W_ATTN_NORM, 0, "weight");
     for (size_t i = 0; i < w->n; i++)
         w->gain[i] = 1; /* a layer without a norm before it reads the stream as it is */
-    if (norm != NULL && norm->row_len == w->n)
-        st = pare_tensor_read_f32(norm, 0, 1, w->gain, err);
-    for (size_t r = 0; r < sizeof readers / sizeof *readers && st == PARE_OK; r++)
-        st = add_reader(w, pare_model_weight(w->m, readers[r], 0, "weight"), err);
+    return t != NULL && t->row_len == w->n ? pare_tensor_read_f32(t, 0, 1, w->gain, err) : PARE_OK;
+}
+
+static pare_status add_readers(work *w, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t r = 0; r < sizeof readers / sizeof *readers && st == PARE_OK; r++) {
+        st = load_gain(w, readers[r].norm, err);
+        if (st == PARE_OK)
+            st = add_reader(w, pare_model_weight(w->m, readers[r].weight, 0, "weight"), readers[r].share, err);
+    }
     return st;
 }
 

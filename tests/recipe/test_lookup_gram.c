@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const readers[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"};
+static const char *const readers[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight",
+                                      "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"};
+enum { N_READERS = sizeof readers / sizeof *readers, N_ATTENTION = 3 };
 
 /* H of all readers: 1 + (i + j) % 3 / 8 and more on the diagonal, seen on 2 tokens. */
 static double product(uint64_t i, uint64_t j)
@@ -26,12 +28,12 @@ static void make_statistics(pare_imatrix *im, uint64_t n)
     for (uint64_t i = 0; i < n; i++)
         for (uint64_t j = 0; j <= i; j++, at += 4)
             pare_store_f32le(at, (float)(2 * product(i, j)));
-    CHECK_OK(pare_grams_link(&im->grams, readers[1], readers[0], &err), &err);
-    CHECK_OK(pare_grams_link(&im->grams, readers[2], readers[0], &err), &err);
+    for (size_t i = 1; i < N_READERS; i++)
+        CHECK_OK(pare_grams_link(&im->grams, readers[i], readers[0], &err), &err);
 }
 
-/* all += diag(g) W^T W diag(g) / tr(W H W^T) */
-static void add_reader(const pare_model *m, const char *name, const float *gain, double *all, size_t n)
+/* all += share * diag(g) W^T W diag(g) / tr(W H W^T) */
+static void add_reader(const pare_model *m, const char *name, const float *gain, double share, double *all, size_t n)
 {
     pare_error err = {0};
     const pare_tensor *t = pare_model_find(m, name);
@@ -50,7 +52,7 @@ static void add_reader(const pare_model *m, const char *name, const float *gain,
             energy += square[i * n + j] * product(i, j);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            all[i * n + j] += square[i * n + j] * (double)gain[i] * (double)gain[j] / energy;
+            all[i * n + j] += share * square[i * n + j] * (double)gain[i] * (double)gain[j] / energy;
     free(square);
     free(row);
 }
@@ -68,7 +70,7 @@ static void centre(double *a, size_t n)
         }
 }
 
-static void compare(const pare_model *m, bool centred)
+static void compare(const pare_model *m, bool centred, const char *ffn_norm)
 {
     size_t n = m->hp.n_embd;
     pare_error err = {0};
@@ -78,11 +80,14 @@ static void compare(const pare_model *m, bool centred)
     float *gain = check_malloc(n * sizeof *gain);
     double *want = check_malloc(n * n * sizeof *want), mean = 0;
     make_statistics(&im, n);
-    CHECK_OK(pare_tensor_read_f32(pare_model_find(m, "blk.0.attn_norm.weight"), 0, 1, gain, &err), &err);
     for (size_t k = 0; k < n * n; k++)
         want[k] = 0;
-    for (int r = 0; r < 3; r++)
-        add_reader(m, readers[r], gain, want, n);
+    for (int r = 0; r < N_READERS; r++) {
+        bool ffn = r >= N_ATTENTION;
+        const char *norm = ffn ? ffn_norm : "blk.0.attn_norm.weight";
+        CHECK_OK(pare_tensor_read_f32(pare_model_find(m, norm), 0, 1, gain, &err), &err);
+        add_reader(m, readers[r], gain, ffn ? 0.5 : 1, want, n);
+    }
     if (centred)
         centre(want, n);
     for (size_t i = 0; i < n; i++)
@@ -98,6 +103,19 @@ static void compare(const pare_model *m, bool centred)
     free(want);
 }
 
+static void rename_tensor(pare_model *m, const char *from, const char *to)
+{
+    pare_error err = {0};
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (pare_model_find(m, from) == &m->tensors[i])
+            m->tensors[i].name = to;
+    pare_index_close(&m->by_name);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        CHECK_OK(pare_index_add(&m->by_name, (pare_str){m->tensors[i].name, strlen(m->tensors[i].name)}, (int64_t)i,
+                                NULL, &err),
+                 &err);
+}
+
 static void follows_the_readers(void **state)
 {
     (void)state;
@@ -105,26 +123,14 @@ static void follows_the_readers(void **state)
     pare_error err = {0};
     CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
     CHECK(pare_model_find(&m, "output.weight") != NULL);
-    compare(&m, false);
+    compare(&m, false, "blk.0.ffn_norm.weight");
     pare_arch other = *m.arch;
     other.wiring.norm = PARE_NORM_LAYER;
     m.arch = &other;
-    compare(&m, true);
+    compare(&m, true, "blk.0.ffn_norm.weight");
+    rename_tensor(&m, "blk.0.ffn_norm.weight", "other.weight");
+    compare(&m, true, "blk.0.attn_norm.weight");
     pare_model_close(&m);
-}
-
-/* The model's output matrix gets another name: its embedding has to do for it. */
-static void tie(pare_model *m)
-{
-    pare_error err = {0};
-    for (size_t i = 0; i < m->n_tensors; i++)
-        if (pare_model_find(m, "output.weight") == &m->tensors[i])
-            m->tensors[i].name = "other.weight";
-    pare_index_close(&m->by_name);
-    for (size_t i = 0; i < m->n_tensors; i++)
-        CHECK_OK(pare_index_add(&m->by_name, (pare_str){m->tensors[i].name, strlen(m->tensors[i].name)}, (int64_t)i,
-                                NULL, &err),
-                 &err);
 }
 
 /* With inputs of the output matrix that are 3 in the mean square and do not go together, and logits that are halved,
@@ -153,7 +159,7 @@ static void counts_the_output(void **state)
     CHECK_OK(pare_grams_add(&im.grams, "token_embd.weight", n, 10, NULL, &at, &err), &err);
     for (size_t i = 0; i < n; i++)
         pare_store_f32le(at + 4 * (i * (i + 1) / 2 + i), 30);
-    tie(&m);
+    rename_tensor(&m, "output.weight", "other.weight"); /* the embedding has to do for it */
     m.hp.logit_scale = 0.5f;
     CHECK_OK(pare_lookup_gram_open(&tied, &found, &m, &im, &err), &err);
     CHECK(found);
@@ -182,7 +188,7 @@ static void says_when_it_cannot(void **state)
     CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
     CHECK(!found && g.lower == NULL);
     make_statistics(&im, m.hp.n_embd);
-    tie(&m);
+    rename_tensor(&m, "output.weight", "other.weight"); /* the embedding has to do for it */
     found = true;
     CHECK_OK(pare_lookup_gram_open(&g, &found, &m, &im, &err), &err);
     CHECK(!found && g.lower == NULL);
