@@ -10,6 +10,7 @@
 
 #include "core/json.h"
 #include "model/model.h"
+#include "quant/group_fit.h"
 
 struct pare_pack_format;
 
@@ -54,6 +55,9 @@ typedef struct pare_pack_format {
 
     /* Complete the options. Errors: PARE_ERR_USAGE (what the format does not have). */
     pare_status (*check)(pare_pack_options *options, pare_error *err);
+
+    /* The integers that its groups are made of, with complete options. NULL: it has other numbers. */
+    pare_group_shape (*shape)(const pare_pack_options *options);
 
     /* Whether the options divide the shape of a matrix: PARE_ERR_RANGE if not. NULL: all can be packed. */
     pare_status (*fits)(const pare_pack *pack, const pare_tensor *weight, pare_error *err);

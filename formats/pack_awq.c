@@ -47,11 +47,16 @@ static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_e
     return pare_pack_check_group(pack, weight, 32, err);
 }
 
+static pare_group_shape shape_of(const pare_pack_options *o)
+{
+    bool symmetric = o->symmetric > 0;
+    return (pare_group_shape){4, symmetric ? 8 : 0, symmetric ? 8 : 15};
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
-    bool symmetric = pack->options.symmetric > 0;
-    pare_group_shape shape = {4, symmetric ? 8 : 0, symmetric ? 8 : 15};
+    pare_group_shape shape = shape_of(&pack->options);
     uint64_t in = weight->row_len, out = weight->n_rows, group = pare_pack_group(pack, weight);
     pare_tensor codes = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in, out / 8}},
                 zeros = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in / group, out / 8}},
@@ -76,5 +81,10 @@ static json_t *settings(const pare_pack *pack)
                      "group_size", (json_int_t)o->group, "zero_point", 1, "modules_to_not_convert", kept);
 }
 
-const pare_pack_format pare_pack_awq = {
-    .name = "awq", .dtype = PARE_TYPE_F16, .check = check, .fits = fits, .add = add, .settings = settings};
+const pare_pack_format pare_pack_awq = {.name = "awq",
+                                        .dtype = PARE_TYPE_F16,
+                                        .check = check,
+                                        .shape = shape_of,
+                                        .fits = fits,
+                                        .add = add,
+                                        .settings = settings};

@@ -54,7 +54,7 @@ static pare_status fit_row(const making *m, uint64_t row, const fitted *f, pare_
                          "tensor '%s': row %" PRIu64 ", column %zu holds a weight that is not finite", m->weight.name,
                          row, bad);
     for (size_t c = 0; c < n; c += group)
-        if (!path->group_fit(&m->shape, f->x + c, group, &f->groups[c / group], f->codes + c))
+        if (!path->group_fit(&m->shape, f->x + c, NULL, group, &f->groups[c / group], f->codes + c))
             return pare_fail(err, PARE_ERR_NUMBER,
                              "tensor '%s': row %" PRIu64 ": the weights from column %zu on are too large for a "
                              "binary16 scale",
@@ -195,19 +195,23 @@ static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_e
     return pare_pack_check_group(pack, weight, 32 / pack->options.bits, err);
 }
 
+static pare_group_shape shape_of(const pare_pack_options *o)
+{
+    int middle = 1 << (o->bits - 1);
+    bool symmetric = o->symmetric > 0;
+    return (pare_group_shape){(int)o->bits, symmetric ? middle : 0, symmetric ? middle : 2 * middle - 1};
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
     unsigned bits = pack->options.bits;
     bool symmetric = pack->options.symmetric > 0;
-    int middle = 1 << (bits - 1);
     uint64_t out = weight->n_rows, group = pare_pack_group(pack, weight), per_word = 32 / bits;
     making *m = pare_arena_alloc(&hub->arena, sizeof *m, err);
     if (m == NULL)
         return PARE_ERR_MEMORY;
-    *m = (making){.weight = *weight,
-                  .group = group,
-                  .shape = {(int)bits, symmetric ? middle : 0, symmetric ? middle : 2 * middle - 1}};
+    *m = (making){.weight = *weight, .group = group, .shape = shape_of(&pack->options)};
     uint64_t groups = weight->row_len / group;
     pare_type scale = pack->type == PARE_TYPE_F32 ? PARE_TYPE_F32 : PARE_TYPE_F16; /* readers round products to it */
     pare_status st =
@@ -258,6 +262,7 @@ static json_t *settings(const pare_pack *pack)
 const pare_pack_format pare_pack_compressed = {.name = "compressed-tensors",
                                                .dtype = PARE_TYPE_F16,
                                                .check = check,
+                                               .shape = shape_of,
                                                .fits = fits,
                                                .add = add,
                                                .experts_differ = experts_differ,

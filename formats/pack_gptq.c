@@ -97,13 +97,19 @@ static pare_status fits(const pare_pack *pack, const pare_tensor *weight, pare_e
     return pare_pack_check_group(pack, weight, 32, err);
 }
 
+static pare_group_shape shape_of(const pare_pack_options *o)
+{
+    int middle = 1 << (o->bits - 1), top = 2 * middle - 1;
+    bool symmetric = o->symmetric > 0;
+    return (pare_group_shape){(int)o->bits, symmetric ? middle : 1, symmetric ? middle : top};
+}
+
 static pare_status add(const pare_pack *pack, pare_model *hub, const pare_tensor *weight, const char *module,
                        pare_error *err)
 {
     unsigned bits = pack->options.bits;
-    int middle = 1 << (bits - 1), top = 2 * middle - 1;
     bool symmetric = pack->options.symmetric > 0;
-    pare_group_shape shape = {(int)bits, symmetric ? middle : 1, symmetric ? middle : top};
+    pare_group_shape shape = shape_of(&pack->options);
     uint64_t in = weight->row_len, out = weight->n_rows, group = pare_pack_group(pack, weight);
     pare_tensor codes = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in * bits / 32, out}},
                 zeros = {.type = PARE_TYPE_I32, .n_dims = 2, .dim = {in / group, out * bits / 32}},
@@ -162,5 +168,10 @@ static json_t *settings(const pare_pack *pack)
     return NULL;
 }
 
-const pare_pack_format pare_pack_gptq = {
-    .name = "gptq", .dtype = PARE_TYPE_F16, .check = check, .fits = fits, .add = add, .settings = settings};
+const pare_pack_format pare_pack_gptq = {.name = "gptq",
+                                         .dtype = PARE_TYPE_F16,
+                                         .check = check,
+                                         .shape = shape_of,
+                                         .fits = fits,
+                                         .add = add,
+                                         .settings = settings};

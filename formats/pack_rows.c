@@ -36,7 +36,7 @@ static pare_status make_row(const making *m, const pare_tensor *t, uint64_t row,
                          "tensor '%s': row %" PRIu64 ", column %zu holds a weight that is not finite", m->weight.name,
                          row, bad);
     for (; item.column < m->weight.row_len; item.column += m->group, item.group++) {
-        if (!path->group_fit(&m->shape, x + item.column, (size_t)m->group, &item.fit, codes))
+        if (!path->group_fit(&m->shape, x + item.column, NULL, (size_t)m->group, &item.fit, codes))
             return pare_fail(err, PARE_ERR_NUMBER,
                              "tensor '%s': row %" PRIu64 ": the weights from column %" PRIu64
                              " on are too large for a binary16 scale",

@@ -30,17 +30,28 @@ PARE_INLINE void take(const float *x, size_t n, size_t i, pare_vec v[PARE_PARTS]
         memcpy(v, x + i, sizeof tail);
 }
 
-static sums measure(const float *x, size_t n, float d, float low, float high)
+/* A group in hand. */
+typedef struct fitted {
+    const float *x, *weight; /* weight NULL: 1 */
+    size_t n;
+} fitted;
+
+static sums measure(const fitted *f, float d, float low, float high)
 {
     pare_vec rr[PARE_PARTS] = {0}, rk[PARE_PARTS] = {0}, kk[PARE_PARTS] = {0}, v[PARE_PARTS];
     pare_vec inverse = pare_vec_all(1 / d), least = pare_vec_all(low), most = pare_vec_all(high);
-    for (size_t i = 0; i < n; i += STEP) {
-        take(x, n, i, v);
+    pare_vec w[PARE_PARTS] = {0};
+    for (int p = 0; p < PARE_PARTS; p++)
+        w[p] = pare_vec_all(1);
+    for (size_t i = 0; i < f->n; i += STEP) {
+        take(f->x, f->n, i, v);
+        if (f->weight != NULL)
+            take(f->weight, f->n, i, w);
         for (int p = 0; p < PARE_PARTS; p++) {
             pare_vec at = v[p] * inverse, k = pare_vec_nearest(pare_vec_clamp(at, least, most)), r = at - k;
-            rr[p] += r * r;
-            rk[p] += r * k;
-            kk[p] += k * k;
+            rr[p] += w[p] * r * r;
+            rk[p] += w[p] * r * k;
+            kk[p] += w[p] * k * k;
         }
     }
     return (sums){pare_vec_sum(rr), pare_vec_sum(rk), pare_vec_sum(kk)};
@@ -52,12 +63,12 @@ typedef struct trial {
     int zero;
 } trial;
 
-static void try_one(const pare_group_shape *shape, const float *x, size_t n, float d, int zero, trial *best)
+static void try_one(const pare_group_shape *shape, const fitted *f, float d, int zero, trial *best)
 {
     int top = (1 << shape->bits) - 1;
     if (!(d > 0))
         return;
-    sums s = measure(x, n, d, (float)-zero, (float)(top - zero));
+    sums s = measure(f, d, (float)-zero, (float)(top - zero));
     float error = s.kk > 0 ? (s.rr - s.rk * s.rk / s.kk) * d * d : s.rr * d * d;
     if (error < best->error)
         *best = (trial){d, error, zero};
@@ -69,35 +80,35 @@ static int clamp_int(float v, int low, int high)
 }
 
 /* Zero points are free: the lowest weight on code -a, the highest on top + b. */
-static void try_lines(const pare_group_shape *shape, const float *x, size_t n, float low, float high, trial *best)
+static void try_lines(const pare_group_shape *shape, const fitted *f, float low, float high, trial *best)
 {
     float top = (float)((1 << shape->bits) - 1);
     for (int i = 0; i < N_ENDS; i++)
         for (int j = 0; j < N_ENDS; j++) {
             float d = (high - low) / (top + ends[i] + ends[j]);
             int zero = d > 0 ? clamp_int(-low / d - ends[i], shape->zero_low, shape->zero_high) : 0;
-            try_one(shape, x, n, d, zero, best);
+            try_one(shape, f, d, zero, best);
         }
 }
 
 /* There is one zero point: the largest weight on levels from a little less than the smaller end of the codes to some
  * more than the larger one. */
-static void try_levels(const pare_group_shape *shape, const float *x, size_t n, float peak, trial *best)
+static void try_levels(const pare_group_shape *shape, const fitted *f, float peak, trial *best)
 {
     int zero = shape->zero_low, other = (1 << shape->bits) - 1 - zero;
     float small = (float)(zero < other ? zero : other), large = (float)(zero < other ? other : zero);
     float first = 0.95f * small, last = large + 0.25f * large + 0.5f;
     for (int i = 0; i < N_LEVELS; i++)
-        try_one(shape, x, n, peak / (first + (last - first) * (float)i / (N_LEVELS - 1)), zero, best);
+        try_one(shape, f, peak / (first + (last - first) * (float)i / (N_LEVELS - 1)), zero, best);
 }
 
 /* The best trial's scale as a binary16 holds it, refitted to the codes that it gives. */
-static float settle(const pare_group_shape *shape, const float *x, size_t n, const trial *best)
+static float settle(const pare_group_shape *shape, const fitted *f, const trial *best)
 {
     float low = (float)-best->zero, high = (float)((1 << shape->bits) - 1 - best->zero), kept = 0, least = INFINITY;
     float d = pare_f16_to_f32(pare_f32_to_f16_nonzero(best->d));
     for (int round = 0; round < MAX_ROUNDS && isfinite(d); round++) {
-        sums s = measure(x, n, d, low, high);
+        sums s = measure(f, d, low, high);
         float error = s.rr * d * d, next = s.kk > 0 ? d * (1 + s.rk / s.kk) : d;
         if (!(error < least))
             break;
@@ -196,28 +207,53 @@ static void finish(const pare_group_shape *shape, const float *x, size_t n, floa
     *group = (pare_group){pare_f32_to_f16(d * (float)step), (uint8_t)zero};
 }
 
-bool pare_group_fit(const pare_group_shape *shape, const float *x, size_t n, pare_group *group, uint8_t *codes)
+/* The least and the greatest weight, or 0. */
+static void find_ends(const float *x, size_t n, float *low, float *high)
 {
-    float low = 0, high = 0, d = 0x1p-14f;
-    trial best = {.error = INFINITY};
+    *low = *high = 0;
     for (size_t i = 0; i < n; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
+        *low = x[i] < *low ? x[i] : *low;
+        *high = x[i] > *high ? x[i] : *high;
     }
+}
+
+bool pare_group_fit(const pare_group_shape *shape, const float *x, const float *weight, size_t n, pare_group *group,
+                    uint8_t *codes)
+{
+    const fitted f = {x, weight, n};
+    float low, high, d = 0x1p-14f;
+    trial best = {.error = INFINITY};
+    find_ends(x, n, &low, &high);
     place_zero(shape, 0, 0, &best.zero);
     if (low < -TINY || high > TINY) {
         if (find_lattice(shape, x, n, low, high, &best))
             d = best.d;
         else {
             if (shape->zero_low == shape->zero_high)
-                try_levels(shape, x, n, fmaxf(-low, high), &best);
+                try_levels(shape, &f, fmaxf(-low, high), &best);
             else
-                try_lines(shape, x, n, low, high, &best);
-            d = settle(shape, x, n, &best);
+                try_lines(shape, &f, low, high, &best);
+            d = settle(shape, &f, &best);
         }
     }
     if (!(d > 0))
         return false;
     finish(shape, x, n, d, best.zero, group, codes);
+    return true;
+}
+
+bool pare_group_round(const pare_group_shape *shape, const float *x, size_t n, pare_group *group, uint8_t *codes)
+{
+    float low, high, top = (float)((1 << shape->bits) - 1);
+    bool symmetric = shape->zero_low == shape->zero_high;
+    find_ends(x, n, &low, &high);
+    float d = symmetric ? fmaxf(-low, high) / (float)((1 << (shape->bits - 1)) - 1) : (high - low) / top;
+    d = pare_f16_to_f32(pare_f32_to_f16_nonzero(fmaxf(d, TINY)));
+    int zero = isfinite(d) ? clamp_int(-low / d, shape->zero_low, shape->zero_high) : 0;
+    if (!isfinite(d))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)((int)step_of(x[i], d, (float)-zero, top - (float)zero) + zero);
+    *group = (pare_group){pare_f32_to_f16(d), (uint8_t)zero};
     return true;
 }

@@ -31,6 +31,7 @@
 #define pare_grid_join_turned PARE_ON_PATH(pare_grid_join_turned)
 #define pare_grid_search PARE_ON_PATH(pare_grid_search)
 #define pare_group_fit PARE_ON_PATH(pare_group_fit)
+#define pare_group_round PARE_ON_PATH(pare_group_round)
 #define pare_iq1_encode PARE_ON_PATH(pare_iq1_encode)
 #define pare_iq1_m_encode PARE_ON_PATH(pare_iq1_m_encode)
 #define pare_iq1_m_shape PARE_ON_PATH(pare_iq1_m_shape)

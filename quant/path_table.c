@@ -17,4 +17,5 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .feedback_units = pare_feedback_units,
                                     .unit_search = pare_unit_search,
                                     .importance = pare_row_importance,
-                                    .group_fit = pare_group_fit};
+                                    .group_fit = pare_group_fit,
+                                    .group_round = pare_group_round};

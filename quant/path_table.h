@@ -18,8 +18,9 @@ typedef struct pare_path_table {
     pare_weight_range (*weight_range)(const float *w, size_t n);
     pare_row_sums (*compare)(const float *x, const float *y, const float *weight, size_t n);
     pare_mean_sums (*compare_means)(const float *x, const float *y, const float *mean, size_t n);
-    bool (*group_fit)(const pare_group_shape *shape, const float *x, size_t n, pare_group *group,
+    bool (*group_fit)(const pare_group_shape *shape, const float *x, const float *weight, size_t n, pare_group *group,
                       uint8_t *codes); /* quant/group_fit.h */
+    bool (*group_round)(const pare_group_shape *shape, const float *x, size_t n, pare_group *group, uint8_t *codes);
     void (*form_update)(double *c, size_t c_stride, size_t n_rows, size_t n_columns, const double *p, size_t p_stride,
                         const double *pt, size_t pt_stride, size_t n_terms); /* quant/form.h */
     void (*feedback_round)(const pare_form *form, const pare_feedback_levels *levels, int n_sweeps,

@@ -632,6 +632,19 @@ static pare_status add_factor(pare_model *out, const pare_tensor *t, const pare_
     return st;
 }
 
+pare_status pare_derive_store(pare_tensor *t, pare_type type, const void *bytes, pare_error *err)
+{
+    derived *d = (derived *)(uintptr_t)t->ctx;
+    t->type = type;
+    t->factor = NULL; /* the values have it */
+    t->read = read_encoded;
+    d->stored = bytes;
+    pare_status st = pare_tensor_set_shape(t, d->path, err);
+    d->row->to = d->row->wanted = type;
+    d->row->bytes = t->n_bytes;
+    return st;
+}
+
 pare_status pare_derive_add(pare_model *out, const pare_tensor *t, const pare_derive_how *how, pare_plan *plan,
                             pare_error *err)
 {

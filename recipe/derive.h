@@ -56,6 +56,10 @@ void pare_derive_restore(const pare_tensor *t, const void *bytes);
 /* Know t->factor of such a tensor, where it has one: as reading it would. */
 pare_status pare_derive_find_factor(const pare_tensor *t, pare_error *err);
 
+/* From now on the tensor, one of a derived model that keeps its source's values, is of `type`, made already: what is
+ * read of it comes from `bytes`, which must outlive the derived model. Errors: PARE_ERR_RANGE (row length). */
+pare_status pare_derive_store(pare_tensor *t, pare_type type, const void *bytes, pare_error *err);
+
 /* True when a converter to GGUF keeps this tensor in float32: one-dimensional, a norm, a router, positions. */
 bool pare_derive_keeps_f32(const pare_tensor *t);
 

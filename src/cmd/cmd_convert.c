@@ -1,5 +1,6 @@
 #include "cmd/console.h"
 #include "cmd/outputs.h"
+#include "cmd/pack_method.h"
 #include "cmd/summary.h"
 #include "formats/hf.h"
 #include "formats/open.h"
@@ -13,6 +14,7 @@ typedef struct job {
     bool to_gguf;
     pare_type dtype; /* NONE: auto */
     pare_hf_write_options folder;
+    cmd_pack_method method;
     pare_model in, out;
     pare_plan plan;
     pare_pin pin;
@@ -58,12 +60,16 @@ static pare_status choose_format(job *j, pare_error *err)
     if (!j->to_gguf && j->dtype != PARE_TYPE_NONE && !(pare_type_get(j->dtype)->traits & PARE_TRAIT_FLOAT))
         return pare_fail(err, PARE_ERR_USAGE,
                          "convert: --dtype %s needs a GGUF output; a folder holds f32, f16 or bf16", dtype);
-    return choose_packing(j, format, err);
+    pare_status st = choose_packing(j, format, err);
+    if (st == PARE_OK)
+        st = cmd_pack_method_open(&j->method, j->args, j->folder.pack, &j->folder.pack_options, err);
+    return st;
 }
 
 static pare_status check_outputs(const job *j, pare_error *err)
 {
-    cmd_outputs outputs = {0};
+    const char *imatrix = cmd_text(j->args, OPT_IMATRIX);
+    cmd_outputs outputs = {.inputs = &imatrix, .n_inputs = imatrix != NULL};
     bool force = cmd_has(j->args, OPT_FORCE) || cmd_has(j->args, OPT_DRY_RUN);
     cmd_outputs_add(&outputs, "--output", j->output);
     cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
@@ -140,6 +146,12 @@ static pare_status report(const job *j, bool dry, pare_error *err)
         cmd_json_u64(doc, "bytes", dry ? planned : cmd_pin_bytes(&j->pin));
         cmd_json_real(doc, "bits_per_weight", bits);
         json_object_set_new(doc, "dry_run", json_boolean(dry));
+        if (j->method.pack.format != NULL) {
+            json_object_set_new(doc, "method", json_string(cmd_text(j->args, OPT_METHOD)));
+            cmd_json_u64(doc, "n_feedback", j->method.report.n_feedback);
+            cmd_json_u64(doc, "n_without_feedback", j->method.report.n_without);
+            cmd_json_real(doc, "feedback_ratio", j->method.report.mean_ratio);
+        }
         json_object_set_new(doc, "tensors", cmd_json_plan(&j->plan));
         if (dry)
             cmd_json_u64(doc, "free_bytes", cmd_free_bytes(j->output));
@@ -151,6 +163,9 @@ static pare_status report(const job *j, bool dry, pare_error *err)
     cmd_progress_clear();
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
+    if (j->method.report.n_feedback > 0)
+        printf("%u matrices were packed with feedback, which left %.3f of the error of their products\n",
+               (unsigned)j->method.report.n_feedback, j->method.report.mean_ratio);
     printf("%s: %zu tensors, %s, %.2f bits per weight\n", cmd_safe(j->output, strlen(j->output)), j->out.n_tensors,
            cmd_bytes(planned), bits);
     if (dry)
@@ -176,11 +191,14 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = pare_convert(&j.out, &j.in, j.folder.pack == NULL ? j.dtype : PARE_TYPE_NONE, &j.plan, err);
     if (st == PARE_OK && !dry)
+        st = cmd_pack_method_choose(&j.method, &j.out, &j.plan, j.output, err);
+    if (st == PARE_OK && !dry)
         st = write_model(&j, err);
     if (st == PARE_OK)
         st = report(&j, dry, err);
     pare_pin_close(&j.pin);
     pare_model_close(&j.out);
+    cmd_pack_method_close(&j.method);
     pare_model_close(&j.in);
     cmd_pinning_close(&j.pinning);
     return st;

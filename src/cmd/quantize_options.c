@@ -97,13 +97,18 @@ static pare_status parse_edits(cmd_quantize_options *q, const cmd_args *args, pa
     return st;
 }
 
+pare_effort cmd_effort(const cmd_args *args)
+{
+    const char *effort = cmd_text(args, OPT_EFFORT);
+    if (strcmp(effort, "best") == 0)
+        return PARE_EFFORT_BEST;
+    return strcmp(effort, "fast") == 0 ? PARE_EFFORT_FAST : PARE_EFFORT_DEFAULT;
+}
+
 static pare_status parse_effort(cmd_quantize_options *q, const cmd_args *args, pare_error *err)
 {
     bool plain = strcmp(cmd_text(args, OPT_METHOD), "rtn") == 0;
-    const char *effort = cmd_text(args, OPT_EFFORT);
-    q->options.effort = strcmp(effort, "best") == 0   ? PARE_EFFORT_BEST
-                        : strcmp(effort, "fast") == 0 ? PARE_EFFORT_FAST
-                                                      : PARE_EFFORT_DEFAULT;
+    q->options.effort = cmd_effort(args);
     if (plain && cmd_has(args, OPT_EFFORT))
         return pare_fail(err, PARE_ERR_USAGE, "quantize: --method rtn does not search, so --effort says nothing");
     if (plain)

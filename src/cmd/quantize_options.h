@@ -13,6 +13,8 @@ typedef struct cmd_quantize_options {
     bool feedback;                 /* error feedback where there are statistics for it */
 } cmd_quantize_options;
 
+pare_effort cmd_effort(const cmd_args *args); /* --effort */
+
 /* Errors: PARE_ERR_USAGE, PARE_ERR_MEMORY; to be closed then too. */
 pare_status cmd_quantize_options_parse(cmd_quantize_options *q, const cmd_args *args, pare_error *err);
 void cmd_quantize_options_close(cmd_quantize_options *q);

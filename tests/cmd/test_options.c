@@ -111,7 +111,7 @@ static void misuse_is_told(void **state)
         {"convert", 2, {"m", "--dtype=q3"}, "expected one of: auto f32 f16 bf16 q8_0"},
         {"convert", 2, {"m", "--split-size=lots"}, "expected a size"},
         {"convert", 4, {"-o", "x", "-o", "y"}, "--output is given twice"},
-        {"convert", 2, {"m", "--imatrix"}, "unknown option '--imatrix'"},
+        {"convert", 2, {"m", "--chunks"}, "unknown option '--chunks'"},
         {"eval", 2, {"m", "-c0"}, "expected a whole number"},
         {"eval", 2, {"m", "-Z"}, "unknown option '-Z'"},
         {"eval", 3, {"m", "--fail-over", "-1"}, "not negative"},

@@ -18,6 +18,7 @@ trap 'rm -rf "$work"' EXIT
 "$venv/bin/python" tests/interop/check.py "$pare" "$work" tests/data/demo "${PARE_SHARED:-../shared}"
 mkdir "$work/packed"
 "$venv/bin/python" tests/interop/packed_check.py "$pare" "$work/packed" tests/data/demo
+"$venv/bin/python" tests/interop/awq_check.py "$pare" tests/data/demo tests/data/demo/text.txt
 # gptqmodel brings torch and compiles kernels on first use: only where it is installed already.
 python=${PARE_GPTQMODEL_PYTHON:-$venv/bin/python}
 if "$python" -c 'import gptqmodel, transformers' 2>/dev/null; then

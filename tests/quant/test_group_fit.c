@@ -59,7 +59,7 @@ static void groups_come_back(void **state)
                 float y[N];
                 for (int i = 0; i < N; i++)
                     y[i] = rounded == 1 ? bf16(x[i]) : rounded == 2 ? half(x[i]) : x[i];
-                CHECK(pare_path_now()->group_fit(&shape, y, N, &g, codes));
+                CHECK(pare_path_now()->group_fit(&shape, y, NULL, N, &g, codes));
                 bool same = g.zero == zero && memcmp(codes, want, N) == 0;
                 for (int i = 0; i < N; i++) {
                     float v = pare_f16_to_f32(g.d) * (float)(codes[i] - zero);
@@ -96,10 +96,63 @@ static void other_groups_get_little_error(void **state)
                     }
                     least = fmin(least, error);
                 }
-            CHECK(pare_path_now()->group_fit(&shape, x, N, &g, codes));
+            CHECK(pare_path_now()->group_fit(&shape, x, NULL, N, &g, codes));
             if (!(error_of_group(x, &g, codes, N) < 1.06 * least))
                 fail_msg("%d bits, case %d: %g, %g is possible", bits, t, error_of_group(x, &g, codes, N), least);
         }
+}
+
+static double weighted(const float *x, const float *w, const pare_group *g, const uint8_t *codes)
+{
+    double error = 0, d = (double)pare_f16_to_f32(g->d);
+    for (int i = 0; i < N; i++)
+        error += (double)w[i] * ((double)x[i] - d * (codes[i] - g->zero)) * ((double)x[i] - d * (codes[i] - g->zero));
+    return error;
+}
+
+/* Weights draw the scale to the columns that count; equal ones change nothing. */
+static void weights_count(void **state)
+{
+    (void)state;
+    uint8_t codes[N], plain[N];
+    float x[N], w[N], equal[N];
+    double left = 0;
+    for (int t = 0; t < 8; t++) {
+        const pare_group_shape shape = {4, t % 2 ? 8 : 0, t % 2 ? 8 : 15};
+        uint32_t seed = (uint32_t)(90 + t);
+        pare_group g, p;
+        for (int i = 0; i < N; i++) {
+            x[i] = unit_random(&seed) + unit_random(&seed) - 0.8f;
+            w[i] = i % 9 == 0 ? 50 * unit_random(&seed) : 0.01f;
+            equal[i] = 1;
+        }
+        CHECK(pare_path_now()->group_fit(&shape, x, NULL, N, &p, plain));
+        CHECK(pare_path_now()->group_fit(&shape, x, equal, N, &g, codes));
+        CHECK(g.d == p.d && g.zero == p.zero && memcmp(codes, plain, N) == 0);
+        CHECK(pare_path_now()->group_fit(&shape, x, w, N, &g, codes));
+        CHECK(weighted(x, w, &g, codes) < weighted(x, w, &p, plain));
+        left += weighted(x, w, &g, codes) / weighted(x, w, &p, plain) / 8;
+    }
+    CHECK(left < 0.85);
+}
+
+/* By hand: d = (0.75 + 2.25) / 15 = 0.2 as a binary16, zero 2.25 / 0.2 = 11; and of a symmetric shape 2.25 / 7. */
+static void plain_rounding_covers_the_extremes(void **state)
+{
+    (void)state;
+    const pare_group_shape shape = {4, 0, 15}, middle = {4, 8, 8};
+    const float x[4] = {-2.25f, 0.75f, 0.31f, -0.09f};
+    uint8_t codes[4];
+    pare_group g;
+    CHECK(pare_path_now()->group_round(&shape, x, 4, &g, codes));
+    CHECK(g.d == pare_f32_to_f16(0.2f) && g.zero == 11 && codes[0] == 0 && codes[1] == 15 && codes[2] == 13 &&
+          codes[3] == 11);
+    CHECK(pare_path_now()->group_round(&middle, x, 4, &g, codes));
+    CHECK(g.d == pare_f32_to_f16(2.25f / 7) && g.zero == 8 && codes[0] == 1 && codes[1] == 10 && codes[2] == 9 &&
+          codes[3] == 8);
+    const float zeros[4] = {0}, huge[4] = {3e38f, -3e38f};
+    CHECK(pare_path_now()->group_round(&shape, zeros, 4, &g, codes) && codes[2] == g.zero);
+    CHECK(!pare_path_now()->group_round(&shape, huge, 4, &g, codes));
 }
 
 /* Zeros have a zero point, too; the smallest and the largest scale; a tail that fills no lanes. */
@@ -110,18 +163,18 @@ static void extremes(void **state)
     float x[17] = {0};
     uint8_t codes[17];
     pare_group g;
-    CHECK(pare_path_now()->group_fit(&shape, x, 17, &g, codes));
+    CHECK(pare_path_now()->group_fit(&shape, x, NULL, 17, &g, codes));
     CHECK(g.zero == 1 && codes[16] == 1 && g.d == 0x0400);
     x[16] = -7.0f; /* in the tail only */
-    CHECK(pare_path_now()->group_fit(&middle, x, 17, &g, codes));
+    CHECK(pare_path_now()->group_fit(&middle, x, NULL, 17, &g, codes));
     CHECK(pare_f16_to_f32(g.d) == 7 && codes[16] == 7 && codes[0] == 8);
     x[16] = 65504.0f * 7;
-    CHECK(pare_path_now()->group_fit(&middle, x, 17, &g, codes));
+    CHECK(pare_path_now()->group_fit(&middle, x, NULL, 17, &g, codes));
     CHECK(pare_f16_to_f32(g.d) * (float)(codes[16] - 8) == x[16]);
     x[16] = 65504.0f * 16;
-    CHECK(!pare_path_now()->group_fit(&middle, x, 17, &g, codes));
+    CHECK(!pare_path_now()->group_fit(&middle, x, NULL, 17, &g, codes));
     x[16] = 0x1p-26f; /* nearest to 0 under the smallest binary16, which it gets */
-    CHECK(pare_path_now()->group_fit(&middle, x, 17, &g, codes));
+    CHECK(pare_path_now()->group_fit(&middle, x, NULL, 17, &g, codes));
     CHECK(g.d == 1 && codes[16] == 8);
 }
 
@@ -198,6 +251,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_come_back),
         cmocka_unit_test(other_groups_get_little_error),
+        cmocka_unit_test(weights_count),
+        cmocka_unit_test(plain_rounding_covers_the_extremes),
         cmocka_unit_test(extremes),
         cmocka_unit_test(smallest_block_is_chosen),
         cmocka_unit_test(blocks_hold_the_codes),

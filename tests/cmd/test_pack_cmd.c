@@ -1,0 +1,129 @@
+/* convert --format awq|gptq|compressed-tensors with calibration, as a user types it. */
+#include "cli.h"
+
+#include <math.h>
+#include <string.h>
+
+static int collect_once(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE imatrix $DEMO -f $TEXT -c 128 --chunks 5 --full -o full.gguf -q && "
+                  "$PARE imatrix $DEMO -f $TEXT -c 128 --chunks 1 --full -o few.gguf -q && "
+                  "$PARE imatrix $DEMO -f $TEXT -c 128 --chunks 5 -o plain.gguf -q");
+    return 0;
+}
+
+static double number(const json_t *doc, const char *key)
+{
+    const json_t *value = json_object_get(doc, key);
+    if (!json_is_number(value))
+        print_message("no number '%s'\n", key);
+    CHECK(json_is_number(value));
+    return json_number_value(value);
+}
+
+/* Mean KL divergence of a folder. */
+static double divergence(const char *folder)
+{
+    cli_result r = cli_expect(0, "$PARE eval %s --reference $DEMO -f $TEXT -c 128 --chunks 3 --json -q", folder);
+    json_t *doc = cli_json(&r);
+    double kld = number(doc, "kld_mean");
+    json_decref(doc);
+    return kld;
+}
+
+static void feedback_loses_least(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"awq", "gptq --bits 3"};
+    for (int i = 0; i < 2; i++) {
+        cli_result r = cli_expect(0, "$PARE convert $DEMO -o fed --format %s --imatrix full.gguf --json", formats[i]);
+        json_t *doc = cli_json(&r);
+        CHECK(number(doc, "n_feedback") == 14 && number(doc, "n_without_feedback") == 0);
+        CHECK(number(doc, "feedback_ratio") > 0.01 && number(doc, "feedback_ratio") < 0.6);
+        json_decref(doc);
+        cli_expect(
+            0,
+            "$PARE convert $DEMO -o search --format %s -q && $PARE convert $DEMO -o rtn --format %s "
+            "--method rtn -q && $PARE convert $DEMO -o weighed --format %s --imatrix full.gguf --method search -q",
+            formats[i], formats[i], formats[i]);
+        double fed = divergence("fed"), search = divergence("search"), weighed = divergence("weighed");
+        if (!(fed < 0.6 * search && fed < 0.6 * weighed && weighed != search))
+            fail_msg("%s: %g, %g, %g", formats[i], fed, search, weighed);
+        cli_expect(0, "test $(stat -c %%s fed/model.safetensors) = $(stat -c %%s search/model.safetensors); "
+                      "rm -r fed search rtn weighed");
+    }
+}
+
+/* The very codes: what goes to GGUF and back is the same file, for any number of threads. */
+static void what_is_chosen_is_what_is_written(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert $DEMO -o a --format awq --imatrix full.gguf -j 1 -q && "
+                  "$PARE convert $DEMO -o b --format awq --imatrix full.gguf -j 7 --method feedback -q && "
+                  "cmp a/model.safetensors b/model.safetensors >&2");
+    cli_expect(0, "$PARE convert a -o a.gguf -q && $PARE convert a.gguf -o back --format awq -q && "
+                  "cmp a/model.safetensors back/model.safetensors >&2; rm -r back a.gguf b");
+    cli_expect(0, "$PARE convert a -o again --format awq --imatrix full.gguf -q && " /* integers already: they stay */
+                  "cmp a/model.safetensors again/model.safetensors >&2; rm -r again a");
+    cli_expect(0, "$PARE convert $DEMO -o a --format gptq --bits 8 --symmetric no --imatrix full.gguf -q && "
+                  "$PARE convert a -o again --format gptq --bits 8 --symmetric no -q && "
+                  "cmp a/model.safetensors again/model.safetensors >&2; rm -r a again");
+    CHECK(cli_count_temporaries() == 0);
+}
+
+static void without_enough_it_is_a_search(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE convert $DEMO -o few --format awq --imatrix few.gguf --json");
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 14);
+    json_decref(doc);
+    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight' and those with the same inputs: 128 tokens are "
+                              "too few for the products of 256 columns; packed without feedback"));
+    cli_expect(0, "$PARE convert $DEMO -o plain --format awq --imatrix plain.gguf -q && "
+                  "$PARE convert $DEMO -o other --format awq --imatrix plain.gguf --method search -q && "
+                  "cmp plain/model.safetensors other/model.safetensors >&2; rm -r few plain other");
+}
+
+/* A matrix that the groups do not divide stays what it was, with those that it is united with. */
+static void floats_stay_what_they_were(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE convert $DEMO -o a --format awq --group-size 512 --imatrix full.gguf --json");
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_feedback") == 2); /* ffn_down alone has rows of 512 */
+    json_decref(doc);
+    cli_expect(0, "$PARE convert $DEMO -o b --format awq --group-size 512 -q && "
+                  "$PARE convert a -o a.gguf --dtype f32 -q && $PARE convert b -o b.gguf --dtype f32 -q && "
+                  "$PARE inspect a.gguf --json >/dev/null && rm -r a b");
+    r = cli_expect(0, "$PARE compare a.gguf b.gguf --no-weights -f $TEXT -c 128 --chunks 1 --json; rm a.gguf b.gguf");
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options, *says;
+    } wrong[] = {{"--format fp8 --imatrix full.gguf", "they are for --format awq, gptq and compressed-tensors"},
+                 {"--method rtn", "they are for --format awq, gptq and compressed-tensors"},
+                 {"--format awq --method feedback", "--method feedback needs second-order statistics"},
+                 {"--format awq --method feedback --imatrix plain.gguf", "needs second-order statistics"},
+                 {"--format awq --method rtn --imatrix full.gguf", "--method rtn does not search"},
+                 {"--format awq --method rtn --effort best", "--method rtn does not search"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO -o no %s", wrong[i].options).err, wrong[i].says));
+    CHECK(cli_contains(cli_expect(3, "$PARE convert $DEMO -o no --format awq --imatrix few.gguf --strict").err,
+                       "too few"));
+    cli_expect(0, "test ! -e no");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(feedback_loses_least),           cmocka_unit_test(what_is_chosen_is_what_is_written),
+        cmocka_unit_test(without_enough_it_is_a_search),  cmocka_unit_test(floats_stay_what_they_were),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
+    };
+    return cmocka_run_group_tests(tests, collect_once, NULL);
+}
