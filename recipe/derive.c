@@ -349,16 +349,22 @@ static bool count_scratch(const pare_tensor *t, const derived *d, size_t *floats
            (d->form == NULL || pare_add_size(*bytes, pare_feedback_scratch(t->type, n), bytes));
 }
 
+static bool copy_stored(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst)
+{
+    const derived *d = t->ctx;
+    if (d->stored != NULL)
+        memcpy(dst, d->stored + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+    return d->stored != NULL;
+}
+
 /* dst = rows [row, row + n_rows) encoded. */
 static pare_status read_encoded(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
 {
     derived *d = (derived *)(uintptr_t)t->ctx; /* ours, in the arena; const only through the tensor */
     size_t n = (size_t)t->row_len, floats = 0, bytes = 0;
     float *scratch = NULL;
-    if (d->stored != NULL) {
-        memcpy(dst, d->stored + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+    if (copy_stored(t, row, n_rows, dst))
         return PARE_OK;
-    }
     if (count_scratch(t, d, &floats, &bytes))
         scratch = pare_scratch_alloc(bytes);
     if (scratch == NULL)
@@ -392,6 +398,8 @@ static pare_status read_kept(const pare_tensor *t, uint64_t row, uint64_t n_rows
 {
     derived *d = (derived *)(uintptr_t)t->ctx;
     const pare_type_info *info = pare_type_get(t->type);
+    if (copy_stored(t, row, n_rows, dst))
+        return PARE_OK;
     pare_status st = pare_tensor_read(d->source, row, n_rows, dst, err);
     if (st != PARE_OK)
         return st;
@@ -577,6 +585,11 @@ pare_status pare_derive_encode_expert(const pare_tensor *t, uint64_t expert, con
     if (st == PARE_OK && expert + 1 == n)
         pare_derive_restore(t, to);
     return st;
+}
+
+bool pare_derive_is_stored(const pare_tensor *t)
+{
+    return ((const derived *)t->ctx)->stored != NULL;
 }
 
 void pare_derive_restore(const pare_tensor *t, const void *bytes)

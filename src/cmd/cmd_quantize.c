@@ -8,6 +8,7 @@
 #include "formats/open.h"
 #include "model/stock.h"
 #include "recipe/refine.h"
+#include "recipe/refit.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -23,6 +24,7 @@ typedef struct job {
     pare_state state;
     pare_buf about; /* what the state says of the run */
     pare_refine_report refined;
+    bool refitted;
     pare_pin pin;
     cmd_pinning pinning;
 } job;
@@ -137,6 +139,8 @@ static pare_status refine(job *j, pare_error *err)
             pare_fail(err, PARE_ERR_USAGE,
                       "%s.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it",
                       j->output);
+    if (st == PARE_OK && strcmp(cmd_text(j->args, OPT_REFIT), "yes") == 0)
+        st = pare_refit(&j->out, &j->plan, &j->refitted, err);
     if (j->refined.n_resumed > 0)
         cmd_say("%s: %" PRIu32 " tensors were encoded before", cmd_safe(j->state.path, strlen(j->state.path)),
                 j->refined.n_resumed);
@@ -178,6 +182,7 @@ static pare_status write_and_report(job *j, pare_error *err)
         st = cmd_quantize_warn(&run, err);
     if (st == PARE_OK && !run.dry)
         st = refine(j, err);
+    run.refitted = j->refitted;
     if (st == PARE_OK && !run.dry)
         st = write_files(j, options, err);
     return st == PARE_OK ? cmd_quantize_report(&run, err) : st;

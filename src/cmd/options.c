@@ -71,6 +71,8 @@ static const cmd_option table[] = {
      "how long to search, and how often feedback looks at each weight again: best takes several times as long for a little less error, fast a third of the time", V(QUANTIZE) | V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_NO_TENSOR_SCALE, "no-tensor-scale", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "do not give nvfp4 matrices a scale of their own (tensors NAME.scale), for readers that know none", V(QUANTIZE), CMD_SHAPES_BYTES},
+    {OPT_REFIT, "refit", 0, "CHOICE", CMD_KIND_CHOICE, "yes no", "yes",
+     "fit the gains of the first norm to the encoded weights around it, where these are encoded with feedback; costs no bytes", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_SPLIT_SIZE, "split-size", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
      "start a new file when the tensors of one exceed SIZE: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", WRITERS, CMD_SHAPES_BYTES},
     {OPT_KEEP_SPLIT, "keep-split", 0, NULL, CMD_KIND_FLAG, NULL, NULL,

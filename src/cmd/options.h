@@ -23,6 +23,7 @@ typedef enum cmd_option_id {
     OPT_IMATRIX,
     OPT_METHOD,
     OPT_EFFORT,
+    OPT_REFIT,
     OPT_SPLIT_SIZE,
     OPT_KEEP_SPLIT,
     OPT_ALLOW_REQUANTIZE,

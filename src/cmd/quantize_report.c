@@ -82,6 +82,7 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
     cmd_json_u64(doc, "n_without_mean", run->plan->n_meanless);
     cmd_json_u64(doc, "n_feedback", run->refined->n_tensors);
     cmd_json_u64(doc, "n_resumed", run->refined->n_resumed);
+    json_object_set_new(doc, "refitted", json_boolean(run->refitted));
     cmd_json_u64(doc, "n_without_feedback", run->refined->n_without);
     cmd_json_real(doc, "feedback_ratio", run->refined->mean_ratio);
     json_object_set_new(doc, "tensors", cmd_json_plan(run->plan));
@@ -116,6 +117,8 @@ static void print_errors(const cmd_quantize_run *run, const pare_requantized *su
     if (run->refined->n_tensors > 0)
         printf("%u tensors were encoded with feedback, which left %.3f of the error of their products\n",
                (unsigned)run->refined->n_tensors, run->refined->mean_ratio);
+    if (run->refitted)
+        printf("the gains of the first norm were fitted to the encoded weights\n");
     if (n_lossless > 0)
         printf("%zu tensors lie on the grid of their new type: encoded without loss\n", n_lossless);
     if (run->plan->n_meanless > 0)

@@ -12,6 +12,7 @@ typedef struct cmd_quantize_run {
     const pare_model *out;
     const pare_plan *plan;
     const pare_refine_report *refined;
+    bool refitted; /* the gains of the first norm */
     const pare_pin *pin;
     const cmd_pinning *pinning;
     uint64_t planned; /* bytes of all files */
