@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/output.h"
 #include "eval/collect_gram.h"
+#include "model/sample.h"
 #include "eval/collect_state.h"
 #include "eval/windows.h"
 
@@ -469,6 +470,15 @@ static void close_collector(collector *c)
     pare_index_close(&c->by_name);
 }
 
+/* So that quantize knows the model again. */
+static pare_status remember_model(pare_imatrix *im, const pare_model *m, pare_error *err)
+{
+    float sample[PARE_SAMPLE_SIZE];
+    bool known = false;
+    pare_status st = pare_model_sample(m, sample, &known, err);
+    return st == PARE_OK && known ? pare_imatrix_set_sample(im, sample, err) : st;
+}
+
 pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b, const int32_t *ids, size_t n,
                          int64_t bos, const pare_collect_options *options, pare_collect_fn each, void *user,
                          pare_error *err)
@@ -495,6 +505,8 @@ pare_status pare_collect(pare_imatrix *im, const pare_model *m, pare_backend *b,
     }
     if (st == PARE_OK)
         st = finish(&c, im, err);
+    if (st == PARE_OK)
+        st = remember_model(im, m, err);
     im->chunk_count = w.n_windows;
     im->chunk_size = w.n_ctx;
     if (st != PARE_OK)

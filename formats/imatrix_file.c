@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "core/checked.h"
 #include "core/map.h"
+#include "model/sample.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,6 +13,7 @@
 #define KEY_DATASETS "imatrix.datasets"
 #define KEY_CHUNK_COUNT "imatrix.chunk_count"
 #define KEY_CHUNK_SIZE "imatrix.chunk_size"
+#define KEY_SAMPLE "pare.imatrix.sample"           /* model/sample.h, of the model that was run */
 #define KEY_SAME_INPUTS "pare.imatrix.same_inputs" /* pairs: a matrix, and the one whose in_gram is its own, too */
 
 enum {
@@ -267,6 +269,24 @@ static pare_status check_strangers(const pare_model *m, pare_error *err)
                      stranger->name);
 }
 
+static pare_status read_sample(pare_imatrix *im, const pare_model *m, pare_error *err)
+{
+    const pare_meta_value *v = pare_meta_find(&m->meta, KEY_SAMPLE);
+    float sample[PARE_SAMPLE_SIZE];
+    if (v == NULL)
+        return PARE_OK;
+    if (v->type != PARE_META_ARRAY || v->elem != PARE_META_F32 || v->n != PARE_SAMPLE_SIZE)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: key '%s' is no array of %d F32", m->path, KEY_SAMPLE,
+                         (int)PARE_SAMPLE_SIZE);
+    for (size_t i = 0; i < PARE_SAMPLE_SIZE; i++) {
+        sample[i] = pare_load_f32le((const uint8_t *)v->v.data + 4 * i);
+        if (!isfinite(sample[i]))
+            return pare_fail(err, PARE_ERR_NUMBER, "%s: key '%s': element %zu is %g", m->path, KEY_SAMPLE, i,
+                             (double)sample[i]);
+    }
+    return pare_imatrix_set_sample(im, sample, err);
+}
+
 static pare_status read_gguf(pare_imatrix *im, const pare_model *m, pare_error *err)
 {
     uint64_t chunk_count = 0, chunk_size = 0;
@@ -284,6 +304,8 @@ static pare_status read_gguf(pare_imatrix *im, const pare_model *m, pare_error *
     for (size_t i = 0; i < m->n_tensors && st == PARE_OK; i++)
         if (ends_with(m->tensors[i].name, suffixes[PART_SUM2]))
             st = read_entry(im, m, &m->tensors[i], err);
+    if (st == PARE_OK)
+        st = read_sample(im, m, err);
     return st == PARE_OK ? read_links(im, m, err) : st;
 }
 
@@ -519,6 +541,15 @@ static pare_status set_links(pare_model *m, const pare_imatrix *im, pare_error *
     return st;
 }
 
+static pare_status set_sample(pare_model *m, const pare_imatrix *im, pare_error *err)
+{
+    uint8_t bytes[4 * PARE_SAMPLE_SIZE];
+    for (size_t i = 0; i < PARE_SAMPLE_SIZE && im->sample != NULL; i++)
+        pare_store_f32le(bytes + 4 * i, im->sample[i]);
+    return im->sample == NULL ? PARE_OK
+                              : pare_meta_set_array(&m->meta, KEY_SAMPLE, PARE_META_F32, bytes, PARE_SAMPLE_SIZE, err);
+}
+
 pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool force, pare_pin *pin, pare_error *err)
 {
     const pare_write_options options = {.force = force};
@@ -532,6 +563,8 @@ pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool fo
         st = pare_meta_set_u32(&m.meta, KEY_CHUNK_SIZE, im->chunk_size, err);
     if (st == PARE_OK)
         st = set_links(&m, im, err);
+    if (st == PARE_OK)
+        st = set_sample(&m, im, err);
     if (st == PARE_OK)
         st = add_entries(&m, im, err);
     if (st == PARE_OK)

@@ -1,5 +1,7 @@
 #include "recipe/calibration.h"
 
+#include "model/sample.h"
+
 #include <inttypes.h>
 
 /* Columns of expert i without any importance. */
@@ -66,11 +68,25 @@ static pare_status check_entry(const pare_imatrix *im, const pare_imatrix_entry 
     return check_values(im, &e, err);
 }
 
+/* Weights of another model have nothing to do with the sample of the one that was run. */
+static pare_status check_sample(const pare_imatrix *im, const pare_model *m, pare_error *err)
+{
+    float sample[PARE_SAMPLE_SIZE];
+    bool known = false;
+    pare_status st = im->sample != NULL ? pare_model_sample(m, sample, &known, err) : PARE_OK;
+    if (st != PARE_OK || !known || !pare_sample_differs(im->sample, sample))
+        return st;
+    return pare_fail(
+        err, PARE_ERR_RANGE,
+        "%s: they are of another model: its token embedding differs from that of %s by %.0f %% of its size", im->path,
+        m->path, 100 * pare_sample_difference(im->sample, sample));
+}
+
 pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, pare_error *err)
 {
     const pare_imatrix_entry *stranger = NULL;
     size_t n_strangers = 0;
-    pare_status st = PARE_OK;
+    pare_status st = check_sample(im, m, err);
     for (size_t i = 0; i < im->n && st == PARE_OK; i++) {
         const pare_tensor *t = pare_model_find(m, im->entries[i].name);
         if (t != NULL)

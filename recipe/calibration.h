@@ -8,7 +8,8 @@
 #include "model/model.h"
 
 /* Are these statistics of this model? Warns of entries that name no tensor, of columns and experts that saw nothing.
- * Errors: PARE_ERR_RANGE (an entry does not fit its tensor; no entry names a tensor), those of warnings in strict mode.
+ * Errors: PARE_ERR_RANGE (an entry does not fit its tensor; no entry names a tensor; they were made with other weights,
+ * where they say with which), those of reading weights, those of warnings in strict mode.
  */
 pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, pare_error *err);
 

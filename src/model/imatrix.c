@@ -1,6 +1,7 @@
 #include "model/imatrix.h"
 
 #include "core/checked.h"
+#include "model/sample.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -85,6 +86,15 @@ pare_status pare_imatrix_add_dataset(pare_imatrix *im, pare_str name, pare_error
     if (copy == NULL)
         return PARE_ERR_MEMORY;
     im->datasets[im->n_datasets++] = (pare_str){copy, name.len};
+    return PARE_OK;
+}
+
+pare_status pare_imatrix_set_sample(pare_imatrix *im, const float *sample, pare_error *err)
+{
+    im->sample = pare_arena_alloc(&im->arena, PARE_SAMPLE_SIZE * sizeof *sample, err);
+    if (im->sample == NULL)
+        return PARE_ERR_MEMORY;
+    memcpy(im->sample, sample, PARE_SAMPLE_SIZE * sizeof *sample);
     return PARE_OK;
 }
 
@@ -184,6 +194,8 @@ pare_status pare_imatrix_merge(pare_imatrix *im, const pare_imatrix *src, pare_e
     pare_status st = merge_grams(im, src, err);
     double scale = src->chunk_size == 0 ? im->chunk_size : 1;
     assert(im->chunk_size > 0);
+    if (st == PARE_OK && im->sample == NULL && src->sample != NULL)
+        st = pare_imatrix_set_sample(im, src->sample, err);
     for (size_t i = 0; i < src->n && st == PARE_OK; i++) {
         pare_imatrix_entry e = src->entries[i];
         st = merge_entry(im, &e, scale, err);

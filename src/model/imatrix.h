@@ -31,6 +31,7 @@ typedef struct pare_imatrix {
     size_t n_datasets;
     uint32_t chunk_count; /* windows seen */
     uint32_t chunk_size;  /* tokens a window; 0: unknown, and counts and sums are in windows (legacy files) */
+    float *sample;        /* [PARE_SAMPLE_SIZE] of the model that they were made with (model/sample.h); NULL: unknown */
     pare_grams grams;     /* second-order statistics of some matrices, all of which have entries; often none */
     pare_map map;         /* of the file that triangles of grams lie in, */
     pare_spool spool;     /* or what they were collected to */
@@ -44,6 +45,9 @@ void pare_imatrix_close(pare_imatrix *im);
 pare_status pare_imatrix_add(pare_imatrix *im, const char *name, uint64_t n_experts, uint64_t n_columns,
                              uint64_t n_counts, bool with_sum, pare_imatrix_entry **out, pare_error *err);
 pare_status pare_imatrix_add_dataset(pare_imatrix *im, pare_str name, pare_error *err);
+
+/* Remember what the model was: sample [PARE_SAMPLE_SIZE] is copied. Errors: PARE_ERR_MEMORY */
+pare_status pare_imatrix_set_sample(pare_imatrix *im, const float *sample, pare_error *err);
 
 const pare_imatrix_entry *pare_imatrix_find(const pare_imatrix *im, const char *name); /* NULL: absent */
 

@@ -3,6 +3,7 @@
 #include "gguf_bytes.h"
 
 #include "formats/imatrix_file.h"
+#include "model/sample.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -270,11 +271,16 @@ static void writes_what_it_reads(void **state)
     CHECK_OK(pare_imatrix_add_dataset(&im, (pare_str){"a", 1}, &err), &err);
     e = (pare_imatrix_entry *)(uintptr_t)pare_imatrix_find(&im, "blk.1.x.weight");
     memset(e->sum2 + 3, 0, 3 * sizeof *e->sum2); /* expert 1 saw nothing */
+    float sample[PARE_SAMPLE_SIZE];
+    for (int i = 0; i < PARE_SAMPLE_SIZE; i++)
+        sample[i] = 0.25f - (float)i;
+    CHECK_OK(pare_imatrix_set_sample(&im, sample, &err), &err);
     CHECK_OK(pare_imatrix_write(&im, path, false, NULL, &err), &err);
     CHECK(pare_imatrix_write(&im, path, false, NULL, &err) == PARE_ERR_USAGE);
     CHECK_OK(pare_imatrix_open(&back, path, &err), &err);
     CHECK(back.n == 2 && back.chunk_count == 5 && back.chunk_size == 512 && back.n_datasets == 1);
     CHECK(strcmp(back.entries[0].name, "blk.0.x.weight") == 0);
+    CHECK(back.sample != NULL && memcmp(back.sample, sample, sizeof sample) == 0);
     const pare_imatrix_entry *x = pare_imatrix_find(&back, "blk.1.x.weight");
     CHECK(x != NULL && x->n_experts == 2 && x->n_columns == 3 && x->counts[0] == 512 && x->counts[1] == 0);
     CHECK(memcmp(x->sum2, e->sum2, 6 * sizeof *e->sum2) == 0 && memcmp(x->sum, e->sum, 6 * sizeof *e->sum) == 0);

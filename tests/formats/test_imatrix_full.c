@@ -23,6 +23,8 @@ typedef struct recipe {
     bool names_are_numbers; /* same_inputs is an array of u32 */
     uint64_t n_experts;     /* of a, and of its triangles when all_experts; 0: 1 */
     bool all_experts;
+    uint64_t n_sample;           /* elements of a sample of the model; 0: there is none */
+    uint32_t in_sample;          /* the bits of the last one; the others are 1 */
     bool b_has_gram, b_no_count; /* b has its own, too; the tensor of its tokens is absent */
 } recipe;
 
@@ -53,10 +55,14 @@ static void make_file(pare_buf *b, const recipe *r)
     char gram[64];
     snprintf(gram, sizeof gram, "%s.in_gram", r->gram_of != NULL ? r->gram_of : "a");
     b->len = 0;
-    gguf_header(b, 3, 5 + (uint64_t)r->b_has_gram - r->b_no_count, 3 + (r->n_names != 0));
+    gguf_header(b, 3, 5 + (uint64_t)r->b_has_gram - r->b_no_count, 3 + (r->n_names != 0) + (r->n_sample != 0));
     gguf_pair_array(b, "imatrix.datasets", 8, 0);
     gguf_pair_u32(b, "imatrix.chunk_count", 1);
     gguf_pair_u32(b, "imatrix.chunk_size", 8);
+    if (r->n_sample != 0)
+        gguf_pair_array(b, "pare.imatrix.sample", 6, r->n_sample);
+    for (uint64_t i = 0; i < r->n_sample; i++)
+        gguf_u32(b, i + 1 < r->n_sample ? 0x3f800000 : r->in_sample);
     if (r->n_names != 0)
         gguf_pair_array(b, "pare.imatrix.same_inputs", r->names_are_numbers ? 4 : 8, r->n_names);
     for (uint64_t i = 0; i < r->n_names; i++)
@@ -190,6 +196,12 @@ static void refuses_wrong_files(void **state)
     r = right;
     r.names_are_numbers = true;
     refuses(&r, PARE_ERR_FORMAT, "key 'pare.imatrix.same_inputs' is no array of pairs of names");
+    r = right;
+    r.n_sample = 255;
+    refuses(&r, PARE_ERR_FORMAT, "key 'pare.imatrix.sample' is no array of 256 F32");
+    r.n_sample = 256;
+    r.in_sample = 0x7fc00000;
+    refuses(&r, PARE_ERR_NUMBER, "key 'pare.imatrix.sample': element 255 is nan");
     r = right;
     r.names[0] = "elsewhere";
     refuses(&r, PARE_ERR_FORMAT, "key 'pare.imatrix.same_inputs' names 'elsewhere', which has no statistics");

@@ -1,5 +1,6 @@
 /* Importances on their way to the encoders: each tensor's own, each expert's own, and statistics of another model. */
 #include "check.h"
+#include "model/sample.h"
 #include "model/stream.h"
 #include "quant/registry.h"
 #include "recipe/calibration.h"
@@ -204,6 +205,42 @@ static void one_long_row_is_cut_into_experts(void **state)
     close_model(&m);
 }
 
+/* A model is known again when its embedding is quantized to two bits, and not when it has other weights. */
+static void the_model_is_known_by_its_weights(void **state)
+{
+    (void)state;
+    pare_model m, q, other;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_imatrix im = {0}, sum = {.chunk_size = 512};
+    float sample[PARE_SAMPLE_SIZE], rest[PARE_SAMPLE_SIZE];
+    bool known = false;
+    open_model(&m);
+    CHECK_OK(pare_model_sample(&m, sample, &known, &err), &err);
+    CHECK(known && sample[0] == values[3 * ROW] && sample[9] == values[2 * ROW + ROW / 8]);
+    add_entry(&im, "blk.0.attn_q.weight", 1, ROW, 9);
+    CHECK_OK(pare_imatrix_set_sample(&im, sample, &err), &err);
+    pare_quantize_options o = options_of("q2_k", &im);
+    o.embedding_type = PARE_TYPE_TQ2_0;
+    CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
+    CHECK_OK(pare_model_sample(&q, rest, &known, &err), &err);
+    CHECK(known && pare_sample_difference(sample, rest) > 0.1 && !pare_sample_differs(sample, rest));
+    CHECK_OK(pare_calibration_check(&im, &q, &err), &err);
+    CHECK_OK(pare_imatrix_merge(&sum, &im, &err), &err);
+    CHECK(sum.sample != NULL && sum.sample != im.sample && memcmp(sum.sample, sample, sizeof sample) == 0);
+    static float others[4 * ROW];
+    for (int i = 0; i < 4 * ROW; i++)
+        others[i] = values[4 * ROW - 1 - i];
+    other = m;
+    other.tensors[0].data = (const uint8_t *)others;
+    CHECK(pare_quantize(&q, &other, &o, &plan, &err) == PARE_ERR_RANGE);
+    CHECK(strstr(err.text,
+                 "stats.gguf: they are of another model: its token embedding differs from that of model by") != NULL);
+    pare_imatrix_close(&im);
+    pare_imatrix_close(&sum);
+    close_model(&m);
+}
+
 static void statistics_of_another_model_are_refused(void **state)
 {
     (void)state;
@@ -299,6 +336,7 @@ int main(void)
         cmocka_unit_test(each_expert_is_encoded_with_its_own),
         cmocka_unit_test(each_expert_keeps_its_mean),
         cmocka_unit_test(one_long_row_is_cut_into_experts),
+        cmocka_unit_test(the_model_is_known_by_its_weights),
         cmocka_unit_test(statistics_of_another_model_are_refused),
         cmocka_unit_test(long_names_are_cut_between_characters),
         cmocka_unit_test(zeros_are_said),
