@@ -376,7 +376,7 @@ static void experts_are_encoded_with_their_factors(void **state)
     const pare_tensor *t = &fed.q.tensors[AT];
     uint8_t *got = check_malloc((size_t)t->n_bytes), *want = plain.bytes[AT];
     CHECK(pare_derive_takes_feedback(t));
-    CHECK_OK(pare_derive_encode(t, &form, SWEEPS, got, NULL, NULL, &err), &err);
+    CHECK_OK(pare_derive_encode(t, &form, NULL, SWEEPS, got, NULL, NULL, &err), &err);
     void *scratch = check_malloc(pare_feedback_scratch(t->type, ROW));
     double before = 0, after = 0;
     for (uint64_t row = 0; row < t->n_rows; row++) {
@@ -482,7 +482,7 @@ static void effort_is_how_often_it_looks(void **state)
         const pare_tensor *t = &direct.q.tensors[AT];
         for (int i = 0; i < 3; i++) {
             uint8_t *got = check_malloc((size_t)t->n_bytes);
-            CHECK_OK(pare_derive_encode(t, &form, rows[i].n_sweeps, got, NULL, NULL, &err), &err);
+            CHECK_OK(pare_derive_encode(t, &form, NULL, rows[i].n_sweeps, got, NULL, NULL, &err), &err);
             bool same = memcmp(got, fed.bytes[AT], (size_t)t->n_bytes) == 0;
             CHECK(same == (i == k));
             free(got);
