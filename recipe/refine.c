@@ -300,7 +300,8 @@ static int by_position(const void *a, const void *b)
     return x->gram < y->gram ? -1 : 1;
 }
 
-/* Those of the embedding first, then as the matrices follow each other in a pass, those that it does not meet last. */
+/* With streams those of the embedding first, then as the matrices follow each other in a pass, those that it does not
+ * meet last; else as they come. */
 static pare_status refine_in_order(refinement *r, pare_error *err)
 {
     const size_t n = r->im->grams.n;
@@ -313,9 +314,11 @@ static pare_status refine_in_order(refinement *r, pare_error *err)
             list[i].position = SIZE_MAX;
     }
     qsort(list, n, sizeof *list, by_position);
-    pare_status st = r->lookup.lower != NULL ? refine_one(r, &r->lookup, err) : PARE_OK;
+    pare_status st = r->prefix != NULL && r->lookup.lower != NULL ? refine_one(r, &r->lookup, err) : PARE_OK;
     for (size_t i = 0; i < n && st == PARE_OK; i++)
         st = refine_one(r, list[i].gram, err);
+    if (st == PARE_OK && r->prefix == NULL && r->lookup.lower != NULL)
+        st = refine_one(r, &r->lookup, err);
     free(list);
     return st;
 }
