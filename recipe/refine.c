@@ -181,9 +181,12 @@ static pare_status refine_experts(refinement *r, const pare_gram *g, pare_error 
 {
     pare_expert_grams own;
     const pare_tensor *t;
-    pare_status st = pare_expert_grams_open(&own, g, pare_imatrix_find(r->im, g->name), r->im->path, err);
+    pare_error why = {0};
+    pare_status st = pare_expert_grams_open(&own, g, pare_imatrix_find(r->im, g->name), r->im->path, &why);
+    if (st == PARE_ERR_RANGE)
+        return leave(r, g, 0, why.text, err);
     if (st != PARE_OK)
-        return st;
+        return pare_fail(err, st, "%s", why.text);
     for (size_t at = 0; st == PARE_OK && (t = next_of(r, g, 0, &at)) != NULL;)
         st = encode(r, t, g, NULL, &own, err);
     pare_expert_grams_close(&own);

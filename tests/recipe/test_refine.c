@@ -460,6 +460,31 @@ static void experts_are_encoded_with_their_own_products(void **state)
     }
 }
 
+/* Experts whose inputs were all zero say nothing: a warning, and what the search finds. */
+static void experts_without_inputs_are_left(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result plain, fed;
+    uint8_t *all = give_own_products(f, UINT64_MAX);
+    memset(all, 0, (size_t)shapes[GATE].n_experts * TRIANGLE * 4);
+    for (int i = 0; i < 2; i++) {
+        const pare_imatrix_entry *e =
+            pare_imatrix_find(&f->im, i == 0 ? shapes[GATE].name : "blk.0.ffn_up_exps.weight");
+        memset(e->sum2, 0, (size_t)shapes[GATE].n_experts * ROW * sizeof *e->sum2);
+    }
+    run(f, options_of(f, PARE_TYPE_Q4_0), false, &plain);
+    run(f, options_of(f, PARE_TYPE_Q4_0), true, &fed);
+    CHECK(strstr(warnings, "tensor 'blk.0.ffn_up_exps.weight' and those with the same inputs: ") != NULL);
+    CHECK(strstr(warnings, "all products of its inputs are zero; encoded without feedback") != NULL);
+    CHECK(fed.report.n_tensors == 2 && isnan(row_of(&fed, GATE)->feedback));
+    CHECK(memcmp(plain.bytes[GATE], fed.bytes[GATE], (size_t)fed.q.tensors[GATE].n_bytes) == 0);
+    close_result(&plain);
+    close_result(&fed);
+    close_fixture(f);
+    free(all);
+}
+
 /* docs/methods/FEEDBACK.md: 4 looks at every code, 16 with the effort best; 0.01 on the diagonal. */
 static void effort_is_how_often_it_looks(void **state)
 {
@@ -762,6 +787,7 @@ int main(void)
         cmocka_unit_test(experts_are_encoded_with_their_factors),
         cmocka_unit_test(effort_is_how_often_it_looks),
         cmocka_unit_test(experts_are_encoded_with_their_own_products),
+        cmocka_unit_test(experts_without_inputs_are_left),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(without_statistics_nothing_is_done),
         cmocka_unit_test(a_killed_run_goes_on),
