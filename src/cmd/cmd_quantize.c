@@ -44,7 +44,14 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs_add(&outputs, "--output", j->output);
     cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
     cmd_outputs_add(&outputs, "--sums", j->pinning.sums);
-    return cmd_outputs_check(&outputs, &j->in, force, err);
+    pare_status st = cmd_outputs_check(&outputs, &j->in, force, err);
+    char *state = NULL;
+    if (st == PARE_OK && (st = pare_state_path(&state, j->output, err)) == PARE_OK) {
+        cmd_outputs_add(&outputs, "the unfinished --output", state);
+        st = cmd_outputs_check(&outputs, &j->in, true, err); /* check_state looks whether it exists */
+    }
+    free(state);
+    return st;
 }
 
 /* --keep-split asks for the parts of a GGUF set; a Hub folder's shards hold other tensors in another order. */
@@ -215,8 +222,8 @@ static void close_state(job *j, pare_status st, pare_error *err)
     if (st == PARE_OK && j->state.n > 0)
         pare_state_drop(&j->state);
     else if (st == PARE_OK && cmd_has(j->args, OPT_FORCE) && !cmd_has(j->args, OPT_DRY_RUN))
-        pare_state_remove(j->output); /* of an earlier run, with feedback */
-    else if (pare_state_stays(&j->state)) {
+        pare_state_remove(j->output);                                        /* of an earlier run, with feedback */
+    else if (pare_state_stays(&j->state) && err->status != PARE_ERR_USAGE) { /* it is another run's */
         snprintf(sentence, sizeof sentence,
                  "; %" PRIu32 " of %zu tensors are kept in %.300s: --resume goes on from there", j->state.n_kept,
                  j->state.n, j->state.path);

@@ -234,6 +234,16 @@ static void a_full_disk_keeps_what_was_encoded(void **state)
     cli_expect(0, "%s && mv q.gguf whole.gguf", run);
     cli_result r = cli_expect(5, "(ulimit -f $(($(stat -c %%s whole.gguf) / 1024)); %s)", run);
     CHECK(cli_contains(r.err, "q.gguf: cannot ") && cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
+    r = cli_expect(2, "%s --resume", "$PARE quantize demo.gguf -t q4_0 --imatrix few.gguf --tensor ffn=f32 -o q.gguf");
+    CHECK(cli_contains(r.err, "was encoded from other weights or statistics; --force drops it"));
+    CHECK(strstr(r.err, "goes on from there") == NULL);
+    /* tensors that were not looked at are kept like the others */
+    r = cli_expect(3,
+                   "cp q.gguf.pare-state kept && printf '\\377\\377\\377' | dd of=q.gguf.pare-state bs=1 seek=5000 "
+                   "conv=notrunc 2>/dev/null; %s --resume --strict",
+                   run);
+    CHECK(cli_contains(r.err, "is damaged") && cli_contains(r.err, "; 9 of 10 tensors are kept in q.gguf.pare-state"));
+    cli_expect(0, "mv kept q.gguf.pare-state");
     r = cli_expect(
         0, "%s --resume --json; cmp q.gguf whole.gguf >&2; test ! -e q.gguf.pare-state && rm q.gguf whole.gguf", run);
     json_t *doc = cli_json(&r);
@@ -276,6 +286,11 @@ static void force_drops_what_was_kept(void **state)
                run, run);
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf --resume --force");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: is not there: nothing to resume, all tensors are encoded"));
+    r = cli_expect(2, "cp full.gguf q.gguf.pare-state; $PARE quantize demo.gguf -t q4_0 --imatrix q.gguf.pare-state -o "
+                      "q.gguf --force");
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: the output is an input"));
+    cli_expect(2, "$PARE quantize demo.gguf -t q4_0 -o q.gguf --force --pin --lock q.gguf.pare-state");
+    cli_expect(0, "cmp full.gguf q.gguf.pare-state");
     cli_expect(0,
                "echo no state >q.gguf.pare-state; %s --force --method search && test ! -e q.gguf.pare-state && "
                "rm q.gguf",
