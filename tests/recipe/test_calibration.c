@@ -236,6 +236,9 @@ static void the_model_is_known_by_its_weights(void **state)
     CHECK(pare_quantize(&q, &other, &o, &plan, &err) == PARE_ERR_RANGE);
     CHECK(strstr(err.text,
                  "stats.gguf: they are of another model: its token embedding differs from that of model by") != NULL);
+    others[3 * ROW] = NAN;
+    CHECK_OK(pare_model_sample(&other, rest, &known, &err), &err);
+    CHECK(!known);
     pare_imatrix_close(&im);
     pare_imatrix_close(&sum);
     close_model(&m);
