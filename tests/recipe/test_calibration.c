@@ -228,6 +228,7 @@ static void the_model_is_known_by_its_weights(void **state)
     CHECK_OK(pare_calibration_check(&im, &q, &err), &err);
     CHECK_OK(pare_imatrix_merge(&sum, &im, &err), &err);
     CHECK(sum.sample != NULL && sum.sample != im.sample && memcmp(sum.sample, sample, sizeof sample) == 0);
+    pare_model_close(&q);
     static float others[4 * ROW];
     for (int i = 0; i < 4 * ROW; i++)
         others[i] = values[4 * ROW - 1 - i];
