@@ -15,7 +15,7 @@
 
 enum { ROW_LEN = 4096, N_ROWS = 8, N_RUNS = 5 };
 
-static const char *const effort_names[] = {"default", "best", "rtn"};
+static const char *const effort_names[] = {"default", "best", "fast", "rtn"};
 
 static double seconds(void)
 {
@@ -46,7 +46,7 @@ static double million_a_second(pare_encode_fn encode, const float *x, const floa
 static void bench(pare_type type, const float *x, const float *weight)
 {
     uint8_t *dst = check_malloc(ROW_LEN * sizeof(float));
-    for (int k = 0; k < 6; k++) {
+    for (int k = 0; k < 8; k++) {
         pare_effort effort = (pare_effort)(k / 2);
         printf("%s\t%s\t%s", pare_type_get(type)->name, k % 2 == 1 ? "yes" : "no", effort_names[effort]);
         for (int p = 0; p < PARE_PATH_COUNT; p++) {
