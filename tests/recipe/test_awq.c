@@ -24,6 +24,17 @@ static double product(size_t i, size_t j)
     return size * pow(0.9, fabs((double)i - (double)j));
 }
 
+static double h[N][N];
+
+static int make_products(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++)
+            h[i][j] = product(i, j);
+    return 0;
+}
+
 static void add_gram(pare_imatrix *im, const char *name)
 {
     pare_error err = {0};
@@ -31,7 +42,7 @@ static void add_gram(pare_imatrix *im, const char *name)
     CHECK_OK(pare_grams_add(&im->grams, name, N, COUNT, NULL, &at, &err), &err);
     for (size_t i = 0; i < N; i++)
         for (size_t j = 0; j <= i; j++, at += 4)
-            pare_store_f32le(at, (float)(COUNT * product(i, j)));
+            pare_store_f32le(at, (float)(COUNT * h[i][j]));
 }
 
 static void make_statistics(pare_imatrix *im)
@@ -77,8 +88,8 @@ static double cost_of(const float *w, size_t n_rows, const double *s)
         for (size_t i = 0; i < N; i++) {
             double all = 0;
             for (size_t j = 0; j < i; j++)
-                all += 2 * product(i, j) * e[j];
-            sum += e[i] * (all + product(i, i) * e[i]);
+                all += 2 * h[i][j] * e[j];
+            sum += e[i] * (all + h[i][i] * e[i]);
         }
     }
     return sum;
@@ -105,7 +116,7 @@ static void make_trials(const pare_fold_pair *p, double scale[TRIALS][N])
         double sum_x = 0, sum_w = 0, n = 0;
         for (size_t k = 0; k < N; k++)
             if (pare_fold_made_by(p, k) == pare_fold_made_by(p, i)) {
-                sum_x += product(k, k);
+                sum_x += h[k][k];
                 sum_w += weight[k] / n_rows;
                 n++;
             }
@@ -124,26 +135,36 @@ static void make_trials(const pare_fold_pair *p, double scale[TRIALS][N])
     }
 }
 
-/* Returns what the best trial leaves of the error. */
+/* The trial that was taken. */
+static int taken(const pare_fold_pair *p, double scale[TRIALS][N])
+{
+    for (int t = 0; t < TRIALS; t++) {
+        double largest = 0;
+        for (size_t i = 0; i < N; i++)
+            largest = fmax(largest, fabs((double)p->scale[i] / scale[t][i] - 1));
+        if (largest < (p->norm ? 0x1p-8 : 1e-5))
+            return t;
+    }
+    fail_msg("the scales are those of no trial");
+    return -1;
+}
+
+/* It costs less than those beside it, and a spread of all. Returns what it leaves of the error. */
 static double check_pair(const pare_fold_pair *p)
 {
     static double scale[TRIALS][N];
-    double cost[TRIALS] = {0}, first = INFINITY;
-    int best = 0;
+    double cost[TRIALS] = {0};
     make_trials(p, scale);
+    int best = taken(p, scale);
     for (size_t m = 0; m < p->n_readers; m++) {
         float *w = read_all(p->reader[m]);
         for (int t = 0; t < TRIALS; t++)
-            cost[t] += cost_of(w, (size_t)p->reader[m]->n_rows, scale[t]);
+            cost[t] += t % 7 == 0 || abs(t - best) <= 1 ? cost_of(w, (size_t)p->reader[m]->n_rows, scale[t]) : INFINITY;
         free(w);
     }
     for (int t = 0; t < TRIALS; t++)
-        best = cost[t] < cost[best] ? t : best;
-    for (int t = 0; t < TRIALS; t++)
-        first = t != best ? fmin(first, cost[t]) : first;
-    printf("trial %d leaves %.4f, the next %.4f\n", best, cost[best] / cost[0], first / cost[0]);
-    for (size_t i = 0; i < N; i++)
-        CHECK(fabs((double)p->scale[i] / scale[best][i] - 1) < (p->norm ? 0x1p-8 : 1e-5));
+        CHECK(cost[t] >= cost[best] * (1 - 1e-5));
+    printf("trial %d leaves %.4f\n", best, cost[best] / cost[0]);
     return cost[best] / cost[0];
 }
 
@@ -212,5 +233,5 @@ int main(void)
         cmocka_unit_test(the_best_scales_are_found),
         cmocka_unit_test(statistics_must_be_of_all),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_products, NULL);
 }
