@@ -515,7 +515,8 @@ pare_status pare_group_choose(pare_model *out, pare_plan *plan, const pare_group
     *spool = (pare_spool){0};
     if (out->arch == NULL || (settings->imatrix == NULL && settings->method != PARE_GROUP_RTN))
         return PARE_OK; /* nothing is known that the writer does not know */
-    pare_status st = settings->imatrix != NULL ? pare_calibration_check(settings->imatrix, out->source, err) : PARE_OK;
+    bool check = settings->imatrix != NULL && settings->fold == NULL;
+    pare_status st = check ? pare_calibration_check(settings->imatrix, out->source, err) : PARE_OK;
     if (st == PARE_OK && (g.choices = calloc(out->n_tensors + 1, sizeof *g.choices)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", out->n_tensors);
     if (st == PARE_OK)

@@ -33,9 +33,8 @@ typedef struct pare_group_settings {
     int64_t group; /* columns that share a scale; -1: a whole row */
     pare_group_method method;
     pare_effort effort;
-    const pare_imatrix *imatrix; /* checked against the model here; or NULL */
-    const pare_fold *fold; /* by which the model's inputs are scaled, and not those of the statistics; NULL: by nothing
-                            */
+    const pare_imatrix *imatrix; /* or NULL; checked against the model here, unless there is a fold */
+    const pare_fold *fold;       /* that the model's inputs, but not the statistics, are scaled by; NULL: none */
     bool (*fits)(const pare_tensor *t, void *format); /* whether the format packs such a matrix */
     void *format;
     const char *output; /* that the spool lies beside */

@@ -86,22 +86,24 @@ static bool fits(const pare_tensor *t, void *pack)
     return p->format->fits == NULL || p->format->fits(p, t, NULL) == PARE_OK;
 }
 
+static void show(const char *what, uint32_t done, uint32_t n, const char *tensor)
+{
+    if (cmd_shows_progress())
+        pare_progress(what, done, n, tensor);
+    else if (done < n)
+        cmd_note("%s: %" PRIu32 " of %" PRIu32 ", %s", what, done + 1, n, tensor);
+}
+
 static void show_tensor(uint32_t done, uint32_t n, const char *tensor, void *user)
 {
     (void)user;
-    if (cmd_shows_progress())
-        pare_progress("matrices", done, n, tensor);
-    else if (done < n)
-        cmd_note("packing: matrix %" PRIu32 " of %" PRIu32 ", %s", done + 1, n, tensor);
+    show("matrices", done, n, tensor);
 }
 
 static void show_pair(uint32_t done, uint32_t n, const char *tensor, void *user)
 {
     (void)user;
-    if (cmd_shows_progress())
-        pare_progress("scales", done, n, tensor);
-    else if (done < n)
-        cmd_note("scales: inputs %" PRIu32 " of %" PRIu32 ", of %s", done + 1, n, tensor);
+    show("scales", done, n, tensor);
 }
 
 pare_status cmd_pack_method_scale(cmd_pack_method *m, pare_model *in, pare_error *err)
