@@ -21,6 +21,16 @@ pare_status pare_cpu_add_columns(pare_backend *b, const float *x, uint32_t n, ui
                                  pare_error *err);
 pare_status pare_cpu_add_gram(pare_backend *b, const float *x, uint32_t n, uint32_t width, float *h, pare_error *err);
 
+/* sum [width_a, width_b] += a^T b over n rows of both, in float over these rows; lower: of a square what is above the
+ * diagonal is not needed. Errors: PARE_ERR_MEMORY */
+typedef struct pare_cpu_cross {
+    const float *a, *b; /* [n, width_a], [n, width_b] */
+    size_t n, width_a, width_b;
+    bool lower;
+    double *sum;
+} pare_cpu_cross;
+pare_status pare_cpu_add_cross(const pare_cpu_cross *c, pare_error *err);
+
 /* eval/cpu_rows.c */
 pare_status pare_cpu_add_weighted(pare_backend *b, float *x, const float *y, const float *weights, uint32_t stride,
                                   float offset, uint32_t n, uint32_t width, pare_error *err);

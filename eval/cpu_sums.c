@@ -1,5 +1,6 @@
 #include "eval/cpu.h"
 
+#include "core/scratch.h"
 #include "core/threads.h"
 
 #include <cblas.h>
@@ -76,4 +77,37 @@ pare_status pare_cpu_add_gram(pare_backend *b, const float *x, uint32_t n, uint3
                          "%" PRIu32 " rows of %" PRIu32 " columns; the CPU backend takes up to %d of each", n, width,
                          INT32_MAX);
     return pare_parallel(n_tiles * (n_tiles + 1) / 2, gram_piece, &j, err);
+}
+
+/* Tile (r, c), counted row by row. */
+static pare_status cross_piece(size_t piece, int thread, void *ctx, pare_error *err)
+{
+    const pare_cpu_cross *j = ctx;
+    const size_t n_tiles = (j->width_b + TILE - 1) / TILE, bytes = TILE * TILE * sizeof(float);
+    const size_t row = piece / n_tiles * TILE, column = piece % n_tiles * TILE;
+    const size_t n_rows = j->width_a - row < TILE ? j->width_a - row : TILE;
+    const size_t n_columns = j->width_b - column < TILE ? j->width_b - column : TILE;
+    (void)thread;
+    if (j->lower && column > row)
+        return PARE_OK;
+    float *tile = pare_scratch_alloc(bytes);
+    if (tile == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for products of %d columns", TILE);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)n_rows, (blasint)n_columns, (blasint)j->n, 1.0f,
+                j->a + row, (blasint)j->width_a, j->b + column, (blasint)j->width_b, 0.0f, tile, TILE);
+    for (size_t i = 0; i < n_rows; i++)
+        for (size_t k = 0; k < n_columns; k++)
+            j->sum[(row + i) * j->width_b + column + k] += (double)tile[i * TILE + k];
+    pare_scratch_free(tile, bytes);
+    return PARE_OK;
+}
+
+pare_status pare_cpu_add_cross(const pare_cpu_cross *c, pare_error *err)
+{
+    const size_t down = (c->width_a + TILE - 1) / TILE, across = (c->width_b + TILE - 1) / TILE;
+    if (c->n > INT32_MAX || c->width_a > INT32_MAX || c->width_b > INT32_MAX)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%zu rows of %zu and %zu columns; the CPU backend takes up to %d of each", c->n, c->width_a,
+                         c->width_b, INT32_MAX);
+    return pare_parallel(down * across, cross_piece, (void *)(uintptr_t)c, err);
 }

@@ -16,9 +16,11 @@ typedef pare_status (*product_fn)(pare_backend *b, const pare_tensor *w, uint64_
 static pare_status linear(pare_forward *f, const pare_forward_weights *l, pare_weight id, product_fn product,
                           uint32_t row, uint32_t n_rows, const float *x, uint32_t n, float *y, pare_error *err)
 {
-    pare_status st = product(f->b, l->w[id], row, n_rows, x, n, y, err);
-    if (st == PARE_OK && f->observe != NULL && row == 0)
+    pare_status st = PARE_OK;
+    if (f->observe != NULL && row == 0)
         st = f->observe(l->w[id], 0, x, n, f->observe_user, err);
+    if (st == PARE_OK)
+        st = product(f->b, l->w[id], row, n_rows, x, n, y, err);
     if (st == PARE_OK && l->w[id]->factor != NULL)
         st = f->b->scale(f->b, y, *l->w[id]->factor, (size_t)n * n_rows, err);
     if (st == PARE_OK && l->b[id] != NULL)
@@ -333,29 +335,47 @@ static pare_status embed_tokens(pare_forward *f, const int32_t *ids, const pare_
     return st == PARE_OK ? pare_forward_spread(f, ids, s, err) : st;
 }
 
-pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err)
+/* x = embeddings of all tokens of the plan */
+static pare_status embed_all(pare_forward *f, const int32_t *ids, pare_error *err)
 {
-    const pare_hparams *hp = &f->m->hp;
+    const uint32_t n_vocab = f->m->hp.n_vocab;
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < f->n_rows && st == PARE_OK; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= hp->n_vocab)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= n_vocab)
             st = pare_fail(err, PARE_ERR_RANGE,
                            "%s: token %" PRIu32 " of the input has id %" PRId32 "; the model has %" PRIu32
                            " rows of embeddings",
-                           f->m->path, i, ids[i], hp->n_vocab);
+                           f->m->path, i, ids[i], n_vocab);
     if (st == PARE_OK)
         st = pare_forward_enter_workspace(f, err);
     if (st == PARE_OK)
         st = pare_forward_expect(f, 0, err);
     for (pare_forward_slice s = {0}; st == PARE_OK && next_slice(f, &s);)
         st = embed_tokens(f, ids, &s, err);
-    for (uint32_t i = 0; st == PARE_OK && i < hp->n_layer; i++) {
+    return st;
+}
+
+/* All tokens of the plan through a layer. */
+static pare_status run_slices(pare_forward *f, uint32_t layer, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (pare_forward_slice s = {0}; st == PARE_OK && next_slice(f, &s);)
+        if ((st = pare_check_interrupt(err)) == PARE_OK) {
+            f->at = (uint32_t)s.first;
+            f->slice_ends = false;
+            st = run_layer(f, layer, &(pare_forward_slice){s.first, s.n, s.positions, s.spans, s.n_spans}, err);
+            st = f->slice_ends ? PARE_OK : st;
+        }
+    return st;
+}
+
+pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *err)
+{
+    pare_status st = embed_all(f, ids, err);
+    for (uint32_t i = 0; st == PARE_OK && i < f->m->hp.n_layer; i++) {
         st = pare_forward_expect(f, i + 1, err);
-        for (pare_forward_slice s = {0}; st == PARE_OK && next_slice(f, &s);)
-            if ((st = pare_check_interrupt(err)) == PARE_OK) {
-                f->at = (uint32_t)s.first;
-                st = run_layer(f, i, &(pare_forward_slice){s.first, s.n, s.positions, s.spans, s.n_spans}, err);
-            }
+        if (st == PARE_OK)
+            st = run_slices(f, i, err);
     }
     f->n_seq = st == PARE_OK ? 1 : 0;
     f->n = st == PARE_OK ? f->n_rows : 0;
@@ -367,8 +387,8 @@ pare_status pare_forward_run(pare_forward *f, const int32_t *ids, uint32_t n_seq
     return pare_forward_run_from(f, ids, n_seq, n, 0, err);
 }
 
-pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, uint32_t first,
-                                  pare_error *err)
+/* The plan of n_seq sequences of n tokens. */
+static pare_status plan_run(pare_forward *f, uint32_t n_seq, uint32_t n, uint32_t first, pare_error *err)
 {
     pare_forward_begin(f, NULL);
     if (n_seq == 0 || n == 0 || n > f->n_ctx || n_seq > f->max_tokens / n || first >= n)
@@ -379,7 +399,15 @@ pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t 
     f->first = f->m->hp.n_layer > 0 ? first : 0;
     for (uint32_t s = 0; s < n_seq; s++)
         pare_forward_add(f, n, 0, (size_t)s * n);
-    pare_status st = pare_forward_pass(f, ids, err);
+    return PARE_OK;
+}
+
+pare_status pare_forward_run_from(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, uint32_t first,
+                                  pare_error *err)
+{
+    pare_status st = plan_run(f, n_seq, n, first, err);
+    if (st == PARE_OK)
+        st = pare_forward_pass(f, ids, err);
     if (st == PARE_OK) {
         f->n_seq = n_seq;
         f->n = n;
@@ -402,4 +430,57 @@ pare_status pare_forward_run_each(pare_forward *f, const int32_t *ids, const uin
         total += n[s];
     }
     return pare_forward_pass(f, ids, err);
+}
+
+/* Bytes of the states of the plan's tokens. */
+static size_t state_bytes(const pare_forward *f)
+{
+    return (size_t)f->n_rows * f->m->hp.n_embd * sizeof *f->x;
+}
+
+bool pare_forward_is_layered(const pare_forward *f)
+{
+    const pare_hparams *hp = &f->m->hp;
+    return hp->n_stream == 0 && hp->n_embd_layer == 0 && hp->n_layer_shared_kv == 0;
+}
+
+pare_status pare_forward_embed(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, float *x,
+                               pare_error *err)
+{
+    pare_status st = plan_run(f, n_seq, n, 0, err);
+    if (st == PARE_OK)
+        st = embed_all(f, ids, err);
+    return st == PARE_OK ? f->b->download(f->b, x, f->x, state_bytes(f), err) : st;
+}
+
+pare_status pare_forward_layer(pare_forward *f, uint32_t layer, uint32_t n_seq, uint32_t n, float *x, pare_error *err)
+{
+    const uint32_t n_layer = f->m->hp.n_layer;
+    pare_status st = plan_run(f, n_seq, n, 0, err);
+    if (st == PARE_OK)
+        st = pare_forward_enter_workspace(f, err);
+    if (st == PARE_OK)
+        st = f->b->upload(f->b, f->x, x, state_bytes(f), err);
+    if (st == PARE_OK)
+        st = pare_forward_expect(f, layer, err);
+    if (st == PARE_OK && layer < n_layer)
+        st = run_slices(f, layer, err);
+    if (st == PARE_OK && layer < n_layer)
+        st = f->b->download(f->b, x, f->x, state_bytes(f), err);
+    if (st == PARE_OK) {
+        f->n_seq = n_seq;
+        f->n = n;
+    }
+    return st;
+}
+
+const float *pare_forward_stream(const pare_forward *f)
+{
+    return f->x + (size_t)f->at * f->m->hp.n_embd;
+}
+
+pare_status pare_forward_end_slice(pare_forward *f)
+{
+    f->slice_ends = true;
+    return PARE_ERR_INTERRUPTED;
 }

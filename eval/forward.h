@@ -58,13 +58,32 @@ pare_status pare_forward_logits_at(pare_forward *f, const int32_t *tokens, uint3
 pare_status pare_forward_score_at(pare_forward *f, const int32_t *tokens, const int32_t *targets, uint32_t n,
                                   pare_position_score *out, pare_error *err);
 
-/* Call fn for every matrix that the pass multiplies with, once a batch of tokens, with the inputs x: [n, w->row_len] in
- * device memory, valid during the call. A weight that is multiplied in parts is reported once. matrix: which one of w's
- * (pare_tensor_matrices): the expert, else 0; x are then the inputs of the tokens that the expert was chosen for, and
- * experts that none chose are not reported. An error of fn ends the run. fn NULL: no more calls. */
+/* Call fn for every matrix that the pass multiplies with, before it does, once a batch of tokens, with the inputs x:
+ * [n, w->row_len] in device memory, valid during the call. A weight that is multiplied in parts is reported once.
+ * matrix: which one of w's (pare_tensor_matrices): the expert, else 0; x are then the inputs of the tokens that the
+ * expert was chosen for, and experts that none chose are not reported. An error of fn ends the run. fn NULL: no more
+ * calls. */
 typedef pare_status (*pare_observe_fn)(const pare_tensor *w, uint32_t matrix, const float *x, uint32_t n, void *user,
                                        pare_error *err);
 void pare_forward_observe(pare_forward *f, pare_observe_fn fn, void *user);
+
+/* One layer at a time, for states that the caller keeps: x [n_seq * n, n_embd], host memory. They are all that goes
+ * from layer to layer (false: not in this model, and these functions are not for it). */
+bool pare_forward_is_layered(const pare_forward *f);
+
+/* x = the states before layer 0. ids and errors as in pare_forward_run. */
+pare_status pare_forward_embed(pare_forward *f, const int32_t *ids, uint32_t n_seq, uint32_t n, float *x,
+                               pare_error *err);
+
+/* x, the states before the layer, become those behind it. Behind the last one, number n_layer, nothing is computed, and
+ * what reads the last run reads this one. */
+pare_status pare_forward_layer(pare_forward *f, uint32_t layer, uint32_t n_seq, uint32_t n, float *x, pare_error *err);
+
+/* While fn observes: the states that the layer's products are added to, of the tokens that x is of (unless it is an
+ * expert's), device memory. And what fn returns when it has seen enough of the layer for these tokens:
+ * pare_forward_layer goes on with others, and their states mean nothing afterwards. */
+const float *pare_forward_stream(const pare_forward *f);
+pare_status pare_forward_end_slice(pare_forward *f);
 
 /* err says that a logit of the sequence ids [n] is not finite: run it once more, and add the first tensor that is
  * multiplied with such a value, and at which position, or that it comes out of the last layer, or that all are finite

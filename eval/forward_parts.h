@@ -36,6 +36,7 @@ struct pare_forward {
     uint32_t n_seq, n;          /* of the last run; an extension of a cache is one sequence of all its tokens */
     uint32_t n_rows;            /* n_seq * n */
     uint32_t at;                /* the first row of the slice that is in a layer */
+    bool slice_ends;            /* pare_forward_end_slice has been called for it */
     pare_attention_span *spans; /* [n_spans] of the last run, room for max_tokens */
     uint32_t n_spans;
     int32_t *positions;              /* [n_rows], host memory, room for max_tokens */

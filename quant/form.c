@@ -70,18 +70,23 @@ static pare_status update_rows(size_t i, int thread, void *ctx, pare_error *err)
     return PARE_OK;
 }
 
-static pare_status run_factor(factor *f, bool *done, pare_error *err)
+pare_status pare_form_factor(double *c, size_t n, bool *done, pare_error *err)
 {
+    const size_t panel = PANEL * n * sizeof *c; /* c has more */
+    factor f = {.n = n, .c = c, .turned = pare_scratch_alloc(panel)};
     pare_status st = PARE_OK;
+    if (f.turned == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory to factor a matrix of %zu columns", n);
     *done = true;
-    for (f->at = 0; f->at < f->n && *done && st == PARE_OK; f->at = f->end) {
-        f->end = f->n - f->at < PANEL ? f->n : f->at + PANEL;
-        *done = factor_square(f);
+    for (f.at = 0; f.at < n && *done && st == PARE_OK; f.at = f.end) {
+        f.end = n - f.at < PANEL ? n : f.at + PANEL;
+        *done = factor_square(&f);
         if (*done && (st = pare_check_interrupt(err)) == PARE_OK)
-            st = pare_parallel(f->n - f->end, factor_row, f, err);
+            st = pare_parallel(n - f.end, factor_row, &f, err);
         if (*done && st == PARE_OK)
-            st = pare_parallel((f->n - f->end + ROWS - 1) / ROWS, update_rows, f, err);
+            st = pare_parallel((n - f.end + ROWS - 1) / ROWS, update_rows, &f, err);
     }
+    pare_scratch_free(f.turned, panel);
     return st;
 }
 
@@ -248,43 +253,42 @@ static pare_status take_row(size_t i, int thread, void *ctx, pare_error *err)
 }
 
 /* H with `more` on its diagonal is factored into f->lower; f->h gets the same diagonal. */
-static pare_status try_factor(pare_form *f, factor *work, double more, bool *done, pare_error *err)
+static pare_status try_factor(pare_form *f, double *c, double more, bool *done, pare_error *err)
 {
     size_t n = f->n;
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j <= i; j++)
-            work->c[i * n + j] = (double)f->h[i * n + j];
-        work->c[i * n + i] += more;
+            c[i * n + j] = (double)f->h[i * n + j];
+        c[i * n + i] += more;
     }
-    pare_status st = run_factor(work, done, err);
+    pare_status st = pare_form_factor(c, n, done, err);
     if (st != PARE_OK || !*done)
         return st;
     for (size_t i = 0; i < n; i++)
         f->h[i * n + i] += (float)more;
-    return pare_parallel(n, take_row, &(taking){f, work->c}, err);
+    return pare_parallel(n, take_row, &(taking){f, c}, err);
 }
 
 static pare_status find_factor(pare_form *f, const pare_gram *g, const char *path, double mean, double damping,
                                pare_error *err)
 {
-    size_t n = f->n, square = n * n * sizeof(double), panel = PANEL * n * sizeof(double); /* h has half of it */
-    factor work = {.n = n, .c = pare_scratch_alloc(square), .turned = pare_scratch_alloc(panel)};
+    size_t n = f->n, square = n * n * sizeof(double); /* h has half of it */
+    double *c = pare_scratch_alloc(square);
     pare_status st = PARE_OK;
     bool done = false;
-    if (work.c == NULL || work.turned == NULL)
+    if (c == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: tensor '%s': no memory to factor a matrix of %zu columns", path,
                        g->name, n);
     for (; st == PARE_OK && !done && damping<1; damping = damping> 0 ? damping * 10 : 1) {
         f->damping = damping;
-        st = try_factor(f, &work, damping * mean, &done, err);
+        st = try_factor(f, c, damping * mean, &done, err);
     }
     if (st == PARE_OK && !done)
         st = pare_fail(err, PARE_ERR_RANGE,
                        "%s: tensor '%s': the products of its inputs have no Cholesky factor, even with %.3g of their "
                        "mean on the diagonal",
                        path, g->name, f->damping);
-    pare_scratch_free(work.c, square);
-    pare_scratch_free(work.turned, panel);
+    pare_scratch_free(c, square);
     return st;
 }
 

@@ -14,6 +14,8 @@
 
 #include "quant/gram.h"
 
+#include <stdbool.h>
+
 enum { PARE_FORM_UNIT = 8, PARE_FORM_HALF = PARE_FORM_UNIT / 2 };
 
 /* The form of the errors of one unit. */
@@ -42,6 +44,10 @@ typedef struct pare_form {
 pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, size_t unit, double damping,
                            pare_error *err);
 void pare_form_close(pare_form *f);
+
+/* c [n, n], of which the lower triangle counts, becomes C with C C^T what it was. *done: it has one. Errors:
+ * PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
+pare_status pare_form_factor(double *c, size_t n, bool *done, pare_error *err);
 
 /* One step of the factorization, compiled once a path: c[r][j] -= sum over k of p[r][k] pt[k][j] for n_rows rows (at
  * most 4) of c and j < n_columns, k < n_terms in this order. c's rows lie c_stride apart, p's p_stride, pt's pt_stride.

@@ -65,6 +65,7 @@ typedef struct derived {
     bool own_form;         /* which is of the expert in hand, not of all */
     bool has_feedback;     /* of some rows that have been read */
     int n_sweeps;
+    const pare_aim *aim;   /* then: what takes the place of the weights, or NULL */
     const uint8_t *stored; /* all bytes, made before: nothing is encoded any more. NULL: not yet */
 } derived;
 
@@ -255,15 +256,15 @@ static void multiply(float *x, size_t n, float factor)
         x[i] *= factor;
 }
 
-/* Encode one row and add up its errors. That all values are finite, as they nearly always are, is found by the
+/* Encode the row in b and add up its errors. That all values are finite, as they nearly always are, is found by the
  * encoder, and is not looked for here as well. */
-static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
-                              pare_row_sums *out, pare_error *err)
+static pare_status encode_read(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
+                               pare_row_sums *out, pare_error *err)
 {
     pare_error why = {0};
     pare_row_sums sums;
     pare_status st = pare_check_interrupt(err);
-    if (st != PARE_OK || (st = pare_tensor_read_f32(d->source, row, 1, b->row.x, err)) != PARE_OK)
+    if (st != PARE_OK)
         return st;
     multiply(b->row.x, (size_t)t->row_len, 1 / factor_of(t, d, row));
     fit_expert(t, d, row, b);
@@ -293,6 +294,25 @@ static void add_row(row_buffers *b, const pare_tensor *t, float factor, const pa
     b->told.sums.weighted_energy += sums->weighted_energy * square;
 }
 
+static pare_status encode_row(const pare_tensor *t, const derived *d, uint64_t row, void *dst, row_buffers *b,
+                              pare_row_sums *out, pare_error *err)
+{
+    pare_status st = pare_tensor_read_f32(d->source, row, 1, b->row.x, err);
+    return st == PARE_OK ? encode_read(t, d, row, dst, b, out, err) : st;
+}
+
+/* The rows of a slab, or what they aim at; rows that are not all finite are left as they are, to be told of. */
+static pare_status read_slab(const derived *d, uint64_t row, uint64_t n_rows, row_buffers *b, pare_error *err)
+{
+    pare_status st = pare_tensor_read_f32(d->source, row, n_rows, b->slab.x, err);
+    if (st != PARE_OK || d->aim == NULL)
+        return st;
+    for (size_t i = 0; i < (size_t)n_rows * d->aim->n; i++)
+        if (!is_finite(b->slab.x[i]))
+            return PARE_OK;
+    return pare_aim_rows(d->aim, row, (size_t)n_rows, b->slab.x, err);
+}
+
 /* n_rows rows of one expert, encoded with feedback. */
 static pare_status encode_slab(const pare_tensor *t, derived *d, uint64_t row, uint64_t n_rows, uint8_t *dst,
                                row_buffers *b, pare_error *err)
@@ -300,9 +320,10 @@ static pare_status encode_slab(const pare_tensor *t, derived *d, uint64_t row, u
     size_t n = (size_t)t->row_len;
     pare_row_sums sums;
     double before = 0, after = 0, factor = (double)factor_of(t, d, row);
-    pare_status st = PARE_OK;
+    pare_status st = read_slab(d, row, n_rows, b, err);
     for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++) {
-        st = encode_row(t, d, row + i, dst + i * t->row_bytes, b, &sums, err);
+        memcpy(b->row.x, b->slab.x + i * n, n * sizeof *b->row.x);
+        st = encode_read(t, d, row + i, dst + i * t->row_bytes, b, &sums, err);
         memcpy(b->slab.x + i * n, b->row.x, n * sizeof *b->row.x);
     }
     if (st != PARE_OK)
@@ -566,11 +587,14 @@ static pare_status encode_parts(encoding *e, const pare_form *form, bool own_for
     return st;
 }
 
-pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
-                               void *user, pare_error *err)
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, const pare_aim *aim, int n_sweeps, void *to,
+                               pare_derive_fn each, void *user, pare_error *err)
 {
+    derived *d = (derived *)(uintptr_t)t->ctx;
     encoding e = {.t = t, .to = to, .end = t->n_rows, .each = each, .user = user};
+    d->aim = aim;
     pare_status st = encode_parts(&e, form, false, n_sweeps, err);
+    d->aim = NULL;
     if (st == PARE_OK)
         pare_derive_restore(t, to);
     return st;

@@ -4,6 +4,7 @@
 
 #include "model/factor.h"
 #include "quant/form.h"
+#include "recipe/aim.h"
 #include "recipe/recipe.h"
 
 /* Start out as a derivation of in: metadata copied, vocabulary and hyperparameters taken over, no tensors yet, room for
@@ -39,11 +40,12 @@ bool pare_derive_takes_feedback(const pare_tensor *t);
 /* How many rows of the tensor in hand are done. Called from one thread. */
 typedef void (*pare_derive_fn)(uint64_t n_rows, void *user);
 
-/* Encode all of such a tensor now, on all threads, with feedback under form, to `to` [t->n_bytes], which must outlive
+/* Encode all of such a tensor now, on all threads, with feedback under form, its weights or, unless aim is NULL, what
+ * they aim at, to `to` [t->n_bytes], which must outlive
  * the derived model: what is read of the tensor afterwards comes from there. each: NULL, or called now and then.
  * Errors: those of reading the tensor. */
-pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, int n_sweeps, void *to, pare_derive_fn each,
-                               void *user, pare_error *err);
+pare_status pare_derive_encode(const pare_tensor *t, const pare_form *form, const pare_aim *aim, int n_sweeps, void *to,
+                               pare_derive_fn each, void *user, pare_error *err);
 
 /* The same for one expert's matrix under a form of its own inputs (recipe/expert_gram.h); form NULL: without feedback.
  * The experts in their order; the tensor is done with the last one. */

@@ -42,7 +42,7 @@ static double product(const pare_expert_grams *x, uint64_t e, uint64_t at)
 
 typedef struct pooling {
     pare_expert_grams *x;
-    atomic_bool finite;
+    atomic_bool finite, unseen; /* unseen: an expert without tokens has products */
 } pooling;
 
 /* Row i of P. */
@@ -55,8 +55,12 @@ static pare_status pool_row(size_t i, int thread, void *ctx, pare_error *err)
     (void)err;
     for (uint64_t at = first; at <= first + i; at++) {
         double sum = 0;
-        for (uint64_t e = 0; e < all->n_experts; e++)
-            sum += product(p->x, e, at);
+        for (uint64_t e = 0; e < all->n_experts; e++) {
+            double v = product(p->x, e, at);
+            sum += v;
+            if (v != 0 && !(p->x->entry->counts[e] > 0))
+                atomic_store(&p->unseen, true);
+        }
         p->x->pooled[at] = (float)(sum / all->count);
         if (!isfinite(p->x->pooled[at]))
             atomic_store(&p->finite, false);
@@ -88,12 +92,16 @@ pare_status pare_expert_grams_open(pare_expert_grams *x, const pare_gram *all, c
                          path, all->name, all->n_experts);
     pooling p = {.x = x};
     atomic_store(&p.finite, true);
+    atomic_store(&p.unseen, false);
     pare_status st = reserve(x, path, err);
     if (st == PARE_OK)
         st = pare_parallel((size_t)all->n_columns, pool_row, &p, err);
     if (st == PARE_OK && !atomic_load(&p.finite))
         st = pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': a mean product of its inputs is not finite", path,
                        all->name);
+    if (st == PARE_OK && atomic_load(&p.unseen))
+        st = pare_fail(err, PARE_ERR_NUMBER, "%s: tensor '%s': products of an expert that saw no token are not zero",
+                       path, all->name);
     if (st == PARE_OK && !pare_imatrix_pooled(entry, x->mean))
         st = pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': all products of its inputs are zero", path, all->name);
     if (st != PARE_OK)

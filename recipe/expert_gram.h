@@ -23,7 +23,7 @@ typedef struct pare_expert_grams {
 } pare_expert_grams;
 
 /* all: with triangles for each expert, over the tokens of entry. Errors: PARE_ERR_MEMORY, PARE_ERR_RANGE (entry is of
- * something else), PARE_ERR_NUMBER (a product that is not finite) */
+ * something else, all products are zero), PARE_ERR_NUMBER (a product that is not finite, or of no token) */
 pare_status pare_expert_grams_open(pare_expert_grams *x, const pare_gram *all, const pare_imatrix_entry *entry,
                                    const char *path, pare_error *err);
 void pare_expert_grams_close(pare_expert_grams *x);

@@ -12,15 +12,15 @@
 
 enum { PANEL = 64, ROWS = 4 };
 
-/* What reads the stream in layer 0 and how much that counts: the FFN reads what attention has changed already. */
+/* What reads the stream in layer 0. */
 static const struct reader {
     pare_weight weight, norm;
-    double share;
+    bool is_ffn;
 } readers[] = {
-    {PARE_W_ATTN_Q, PARE_W_ATTN_NORM, 1},   {PARE_W_ATTN_K, PARE_W_ATTN_NORM, 1},
-    {PARE_W_ATTN_V, PARE_W_ATTN_NORM, 1},   {PARE_W_ATTN_QKV, PARE_W_ATTN_NORM, 1},
-    {PARE_W_ATTN_Q_A, PARE_W_ATTN_NORM, 1}, {PARE_W_ATTN_KV_A, PARE_W_ATTN_NORM, 1},
-    {PARE_W_FFN_GATE, PARE_W_FFN_NORM, .5}, {PARE_W_FFN_UP, PARE_W_FFN_NORM, .5},
+    {PARE_W_ATTN_Q, PARE_W_ATTN_NORM, false},   {PARE_W_ATTN_K, PARE_W_ATTN_NORM, false},
+    {PARE_W_ATTN_V, PARE_W_ATTN_NORM, false},   {PARE_W_ATTN_QKV, PARE_W_ATTN_NORM, false},
+    {PARE_W_ATTN_Q_A, PARE_W_ATTN_NORM, false}, {PARE_W_ATTN_KV_A, PARE_W_ATTN_NORM, false},
+    {PARE_W_FFN_GATE, PARE_W_FFN_NORM, true},   {PARE_W_FFN_UP, PARE_W_FFN_NORM, true},
 };
 
 typedef struct work {
@@ -132,17 +132,6 @@ static pare_status load_gain(work *w, pare_weight norm, pare_error *err)
     return t != NULL && t->row_len == w->n ? pare_tensor_read_f32(t, 0, 1, w->gain, err) : PARE_OK;
 }
 
-static pare_status add_readers(work *w, pare_error *err)
-{
-    pare_status st = PARE_OK;
-    for (size_t r = 0; r < sizeof readers / sizeof *readers && st == PARE_OK; r++) {
-        st = load_gain(w, readers[r].norm, err);
-        if (st == PARE_OK)
-            st = add_reader(w, pare_model_weight(w->m, readers[r].weight, 0, "weight"), readers[r].share, err);
-    }
-    return st;
-}
-
 /* The mean square of the table's elements. */
 static pare_status mean_square(work *w, const pare_tensor *t, double *out, pare_error *err)
 {
@@ -156,6 +145,62 @@ static pare_status mean_square(work *w, const pare_tensor *t, double *out, pare_
         *out += sum / (double)w->n / (double)t->n_rows;
     }
     pare_tensor_release(t, 0, t->n_rows);
+    return st;
+}
+
+/* The mean square, all columns together, of what layer 0's attention adds to the stream: the sum over its output
+ * matrix's columns of their squares times the mean squares of their inputs. *known: false without these. */
+static pare_status added_square(const work *w, double *out, bool *known, pare_error *err)
+{
+    const pare_tensor *t = pare_model_weight(w->m, PARE_W_ATTN_OUT, 0, "weight");
+    const pare_gram *g = t != NULL ? pare_grams_find(&w->im->grams, t->name) : NULL;
+    double scale = w->m->hp.residual_scale != 0 ? (double)w->m->hp.residual_scale : 1;
+    *known = g != NULL && g->n_columns == t->row_len && pare_tensor_matrices(t) == 1;
+    *out = 0;
+    float *row = *known ? malloc((size_t)t->row_len * sizeof *row) : NULL;
+    if (*known && row == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "tensor '%s': no memory for a row", t->name);
+    pare_status st = PARE_OK;
+    for (uint64_t r = 0; *known && r < t->n_rows && st == PARE_OK; r++) {
+        st = pare_tensor_read_f32(t, r, 1, row, err);
+        const uint8_t *at = g->lower;
+        for (uint64_t c = 0; c < t->row_len && st == PARE_OK; at += 4 * (++c + 1)) /* from diagonal to diagonal */
+            *out += (double)row[c] * (double)row[c] * (double)pare_load_f32le(at) / g->count * scale * scale;
+    }
+    if (*known)
+        pare_tensor_release(t, 0, t->n_rows);
+    free(row);
+    return st;
+}
+
+/* How much of the mean square of what the FFN reads is still the embedding: attention has added to it, unless both read
+ * the same. */
+static pare_status share_of_ffn(work *w, double *out, pare_error *err)
+{
+    const pare_hparams *hp = &w->m->hp;
+    double own = 0, added = 0, scale = hp->embd_scale != 0 ? (double)hp->embd_scale : 1;
+    bool known = false;
+    *out = w->m->arch->wiring.parallel_residual && !hp->residual_in_turn;
+    if (*out > 0)
+        return PARE_OK;
+    pare_status st = mean_square(w, pare_model_find(w->m, "token_embd.weight"), &own, err);
+    if (st == PARE_OK)
+        st = added_square(w, &added, &known, err);
+    own *= (double)w->n * scale * scale;
+    *out = known && own > 0 ? own / (own + added) : 0;
+    return st;
+}
+
+static pare_status add_readers(work *w, pare_error *err)
+{
+    double ffn = 0;
+    pare_status st = share_of_ffn(w, &ffn, err);
+    for (size_t r = 0; r < sizeof readers / sizeof *readers && st == PARE_OK; r++) {
+        st = load_gain(w, readers[r].norm, err);
+        if (st == PARE_OK)
+            st = add_reader(w, pare_model_weight(w->m, readers[r].weight, 0, "weight"), readers[r].is_ffn ? ffn : 1,
+                            err);
+    }
     return st;
 }
 

@@ -6,8 +6,9 @@
  *
  *     e diag(g) W^T W diag(g) e^T / tr(W H W^T)
  *
- * and the sum of that over the first readers, those of layer 0 with half of its FFN's, is the form of e. What it costs
- * as a row of the output matrix, where the table is that, too, comes on top. docs/methods/FEEDBACK.md
+ * and the sum of that over the first readers, those of layer 0's attention and, by the embedding's share in what it
+ * reads, those of its FFN, is the form of e. What it costs as a row of the output matrix, where the table is that, too,
+ * comes on top. docs/methods/FEEDBACK.md
  */
 #ifndef PARE_RECIPE_LOOKUP_GRAM_H
 #define PARE_RECIPE_LOOKUP_GRAM_H

@@ -2,6 +2,7 @@
 
 #include "core/output.h"
 #include "quant/feedback.h"
+#include "recipe/aim.h"
 #include "recipe/derive.h"
 #include "recipe/expert_gram.h"
 #include "recipe/lookup_gram.h"
@@ -23,6 +24,8 @@ typedef struct refinement {
     pare_gram lookup; /* of the token embedding; n_columns 0: none */
     pare_plan *plan;
     pare_state *state;
+    pare_prefix *prefix;
+    pare_aim aim; /* of the tensors in hand; n 0: their weights */
     size_t *item; /* [out->n_tensors] its number in the state, or NO_ITEM */
     bool *ready;  /* [out->n_tensors] its bytes were there */
     int n_sweeps;
@@ -124,11 +127,15 @@ static pare_status encode(refinement *r, const pare_tensor *t, const pare_gram *
     tell(r, t->name, true, 0);
     pare_status st = pare_refine_key(&key, t, r->im, g, err);
     if (st == PARE_OK && form != NULL)
-        st = pare_derive_encode(t, form, r->n_sweeps, pare_state_at(r->state, item), rows_done, r, err);
+        st = pare_derive_encode(t, form, r->aim.n > 0 ? &r->aim : NULL, r->n_sweeps, pare_state_at(r->state, item),
+                                rows_done, r, err);
     else if (st == PARE_OK)
         st = encode_experts(r, t, own, pare_state_at(r->state, item), err);
     if (st == PARE_OK)
         st = pare_state_keep(r->state, item, &key, plan_row(r, t), err);
+    if (st == PARE_OK && r->prefix != NULL)
+        r->prefix->replace(r->prefix, t->name, t->type, t->factor, pare_state_at(r->state, item));
+    r->report->n_aimed += r->aim.n > 0;
     r->work += work_of(t, t->n_rows);
     r->told.done++;
     r->report->n_tensors++;
@@ -174,13 +181,32 @@ static pare_status refine_experts(refinement *r, const pare_gram *g, pare_error 
 {
     pare_expert_grams own;
     const pare_tensor *t;
-    pare_status st = pare_expert_grams_open(&own, g, pare_imatrix_find(r->im, g->name), r->im->path, err);
+    pare_error why = {0};
+    pare_status st = pare_expert_grams_open(&own, g, pare_imatrix_find(r->im, g->name), r->im->path, &why);
+    if (st == PARE_ERR_RANGE)
+        return leave(r, g, 0, why.text, err);
     if (st != PARE_OK)
-        return st;
+        return pare_fail(err, st, "%s", why.text);
     for (size_t at = 0; st == PARE_OK && (t = next_of(r, g, 0, &at)) != NULL;)
         st = encode(r, t, g, NULL, &own, err);
     pare_expert_grams_close(&own);
     return st;
+}
+
+/* What the tensors with these statistics aim at. */
+static pare_status take_aim(refinement *r, const pare_gram *g, pare_error *err)
+{
+    const pare_tensor *t = pare_model_find(r->out->source, g->name);
+    pare_prefix_sums sums;
+    bool found = false;
+    size_t position;
+    if (r->prefix == NULL || g == &r->lookup || t == NULL || !r->prefix->position(r->prefix, g->name, &position))
+        return PARE_OK;
+    tell(r, g->name, false, 0);
+    pare_status st = r->prefix->measure(r->prefix, g->name, &sums, &found, err);
+    if (st != PARE_OK || !found)
+        return st;
+    return pare_aim_open(&r->aim, &sums, (size_t)t->row_len, (size_t)t->n_rows, g->name, err);
 }
 
 static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err)
@@ -194,9 +220,12 @@ static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err
                  g->n_columns);
         return leave(r, g, 0, text, err);
     }
-    pare_status st = g->n_experts > 1 ? refine_experts(r, g, err) : refine_units(r, g, 1, err);
+    pare_status st = take_aim(r, g, err);
+    if (st == PARE_OK)
+        st = g->n_experts > 1 ? refine_experts(r, g, err) : refine_units(r, g, 1, err);
     if (st == PARE_OK && g->n_experts <= 1)
         st = refine_units(r, g, PARE_FORM_UNIT, err);
+    pare_aim_close(&r->aim);
     uint64_t bytes = 0;
     if (g != &r->lookup && pare_gram_all_bytes(g, &bytes))
         pare_map_release(g->lower, (size_t)bytes);
@@ -253,19 +282,55 @@ static pare_status take_state(refinement *r, pare_error *err)
             r->whole_work += work_of(t, t->n_rows);
         else
             pare_derive_restore(t, pare_state_at(r->state, r->item[i]));
+        if (r->ready[i] && r->prefix != NULL)
+            r->prefix->replace(r->prefix, t->name, t->type, t->factor, pare_state_at(r->state, r->item[i]));
         r->report->n_resumed += r->ready[i];
     }
     r->report->n_tensors = r->told.done = r->report->n_resumed;
     return st;
 }
 
+typedef struct placed {
+    size_t position;
+    const pare_gram *gram;
+} placed;
+
+static int by_position(const void *a, const void *b)
+{
+    const placed *x = a, *y = b;
+    if (x->position != y->position)
+        return x->position < y->position ? -1 : 1;
+    return x->gram < y->gram ? -1 : 1;
+}
+
+/* With streams those of the embedding first, then as the matrices follow each other in a pass, those that it does not
+ * meet last; else as they come. */
+static pare_status refine_in_order(refinement *r, pare_error *err)
+{
+    const size_t n = r->im->grams.n;
+    placed *list = malloc((n + 1) * sizeof *list);
+    if (list == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu statistics", n);
+    for (size_t i = 0; i < n; i++) {
+        list[i] = (placed){SIZE_MAX, &r->im->grams.list[i]};
+        if (r->prefix != NULL && !r->prefix->position(r->prefix, list[i].gram->name, &list[i].position))
+            list[i].position = SIZE_MAX;
+    }
+    qsort(list, n, sizeof *list, by_position);
+    pare_status st = r->prefix != NULL && r->lookup.lower != NULL ? refine_one(r, &r->lookup, err) : PARE_OK;
+    for (size_t i = 0; i < n && st == PARE_OK; i++)
+        st = refine_one(r, list[i].gram, err);
+    if (st == PARE_OK && r->prefix == NULL && r->lookup.lower != NULL)
+        st = refine_one(r, &r->lookup, err);
+    free(list);
+    return st;
+}
+
 static pare_status refine_all(refinement *r, pare_error *err)
 {
     pare_status st = take_state(r, err);
-    for (size_t i = 0; i < r->im->grams.n && st == PARE_OK; i++)
-        st = refine_one(r, &r->im->grams.list[i], err);
-    if (st == PARE_OK && r->lookup.lower != NULL)
-        st = refine_one(r, &r->lookup, err);
+    if (st == PARE_OK)
+        st = refine_in_order(r, err);
     if (st == PARE_OK && r->told.n > 0)
         tell(r, "", false, 0);
     return st;
@@ -289,6 +354,7 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
                     .im = options->imatrix,
                     .plan = plan,
                     .state = state,
+                    .prefix = settings->prefix,
                     .n_sweeps = options->effort != PARE_EFFORT_RTN ? sweeps[options->effort] : 0,
                     .report = report,
                     .each = settings->each,

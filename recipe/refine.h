@@ -6,12 +6,14 @@
 #ifndef PARE_RECIPE_REFINE_H
 #define PARE_RECIPE_REFINE_H
 
+#include "model/prefix.h"
 #include "recipe/recipe.h"
 #include "recipe/state.h"
 
 typedef struct pare_refine_report {
     uint32_t n_tensors; /* encoded with feedback */
     uint32_t n_resumed; /* of these, by an earlier run */
+    uint32_t n_aimed;   /* of these, at what their inputs became */
     uint32_t n_without; /* could have been, but for their statistics */
     double mean_ratio;  /* geometric mean over the tensors of what feedback left of the error; NAN without any */
 } pare_refine_report;
@@ -30,6 +32,7 @@ typedef struct pare_refine_settings {
     const char *about;   /* lines that say what the bytes depend on besides weights and statistics: the program's
                             version, its options; NULL: nothing */
     bool resume;         /* go on with a state that lies there; else it is replaced */
+    pare_prefix *prefix; /* matrices aim at what the ones before them leave of their inputs; NULL: at their weights */
     pare_refine_fn each; /* NULL: nobody is told */
     void *user;
 } pare_refine_settings;

@@ -139,6 +139,8 @@ pare_status pare_state_open(pare_state *s, const char *output, const char *text,
         st = pare_spool_open_named(&s->spool, s->path, end, resume, &s->reused, err);
     if (st == PARE_OK && s->reused && (st = check_found(s, text, end, err)) != PARE_OK)
         pare_spool_close(&s->spool); /* it stays as it is */
+    for (size_t i = 0; i < n && st == PARE_OK && s->reused; i++)
+        s->n_kept += pare_state_has(s, i);
     if (st != PARE_OK || s->reused)
         return st;
     memcpy(s->spool.data, magic, sizeof magic);
@@ -181,13 +183,14 @@ pare_status pare_state_take(pare_state *s, size_t i, const pare_state_key *key, 
     pare_status st = digest_of(pare_state_at(s, i), s->size[i], digest, err);
     if (st != PARE_OK)
         return st;
-    if (memcmp(digest, r + AT_DIGEST, DIGEST) != 0)
+    if (memcmp(digest, r + AT_DIGEST, DIGEST) != 0) {
+        s->n_kept--;
         return pare_warn(err, "%s: tensor '%s' is damaged: it is encoded again", s->path, name);
+    }
     row->error = get_real(r + AT_ERROR);
     row->weighted_error = get_real(r + AT_ERROR + 8);
     row->feedback = get_real(r + AT_ERROR + 16);
     row->lossless = pare_load_u64le(r + AT_LOSSLESS) != 0;
-    s->n_kept++;
     *found = true;
     return PARE_OK;
 }

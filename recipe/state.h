@@ -30,8 +30,8 @@ typedef struct pare_state {
     uint64_t *offset; /* [n] of the bytes in the spool */
     uint64_t *size;   /* [n] */
     uint64_t records; /* offset of the first */
-    uint32_t n_kept;
-    bool reused; /* it was there */
+    uint32_t n_kept;  /* whole records */
+    bool reused;      /* it was there */
     bool dropped;
 } pare_state;
 

@@ -26,7 +26,7 @@ typedef struct job {
     pare_pin pin;
 } job;
 
-static pare_status check_outputs(const job *j, pare_error *err)
+static pare_status check_outputs(job *j, pare_error *err)
 {
     size_t n_in = cmd_count(j->args, OPT_IN), n_texts = cmd_count(j->args, OPT_FILE);
     const char **inputs = malloc((n_in + n_texts + 1) * sizeof *inputs);
@@ -39,6 +39,8 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs outputs = {.inputs = inputs, .n_inputs = n_in + n_texts};
     cmd_outputs_add(&outputs, "--output", cmd_text(j->args, OPT_OUTPUT));
     pare_status st = cmd_outputs_check(&outputs, &j->model, cmd_has(j->args, OPT_FORCE), err);
+    if (st == PARE_OK)
+        st = cmd_unfinished_open(&j->unfinished, j->args, &outputs, &j->model, err);
     free(inputs);
     return st;
 }
@@ -50,9 +52,7 @@ static pare_status open_all(job *j, pare_error *err)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
-    if (st == PARE_OK)
-        st = check_outputs(j, err);
-    return st == PARE_OK ? cmd_unfinished_open(&j->unfinished, j->args, err) : st;
+    return st == PARE_OK ? check_outputs(j, err) : st;
 }
 
 /* Earlier statistics come first, so that a file that does not fit is found before the work. */

@@ -1,8 +1,10 @@
 #include "cmd/build.h"
 #include "cmd/console.h"
+#include "cmd/input.h"
 #include "cmd/quantize_options.h"
 #include "cmd/quantize_report.h"
 #include "core/progress.h"
+#include "eval/prefix_runs.h"
 #include "formats/gguf.h"
 #include "formats/imatrix_file.h"
 #include "formats/open.h"
@@ -12,6 +14,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct job {
@@ -22,6 +25,10 @@ typedef struct job {
     pare_model in, out;
     pare_plan plan;
     pare_state state;
+    pare_backend *backend; /* of --sequential, as the next three */
+    pare_tokenizer *tokenizer;
+    pare_ids ids;
+    pare_prefix *prefix;
     pare_buf about; /* what the state says of the run */
     pare_refine_report refined;
     bool refitted;
@@ -37,7 +44,14 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs_add(&outputs, "--output", j->output);
     cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
     cmd_outputs_add(&outputs, "--sums", j->pinning.sums);
-    return cmd_outputs_check(&outputs, &j->in, force, err);
+    pare_status st = cmd_outputs_check(&outputs, &j->in, force, err);
+    char *state = NULL;
+    if (st == PARE_OK && (st = pare_state_path(&state, j->output, err)) == PARE_OK) {
+        cmd_outputs_add(&outputs, "the unfinished --output", state);
+        st = cmd_outputs_check(&outputs, &j->in, true, err); /* check_state looks whether it exists */
+    }
+    free(state);
+    return st;
 }
 
 /* --keep-split asks for the parts of a GGUF set; a Hub folder's shards hold other tensors in another order. */
@@ -126,12 +140,66 @@ static pare_status describe_run(job *j, pare_error *err)
     return st;
 }
 
+/* The streams of --sequential, and a line about their text. */
+static pare_status open_prefix(job *j, pare_error *err)
+{
+    const char *text = cmd_text(j->args, OPT_SEQUENTIAL);
+    const pare_prefix_options options = {0};
+    pare_digest digest;
+    int64_t bos;
+    char hex[2 * sizeof digest.sha256 + 1];
+    if (text == NULL)
+        return PARE_OK;
+    pare_status st = cmd_open_tokenizer(&j->tokenizer, &j->in, &bos, err);
+    if (st == PARE_OK)
+        st = cmd_read_tokens(text, j->tokenizer, &j->ids, &digest, err);
+    if (st == PARE_OK)
+        st = pare_backend_cpu(&j->backend, err);
+    if (st == PARE_OK)
+        st = pare_prefix_runs_open(&j->prefix, &j->in, j->backend, j->ids.ids, j->ids.n, bos, &options, err);
+    if (st != PARE_OK)
+        return st;
+    pare_hex(hex, digest.sha256, sizeof digest.sha256);
+    return pare_buf_printf(&j->about, err, "sequential %s\n", hex);
+}
+
+static void close_prefix(job *j)
+{
+    pare_prefix_runs_close(j->prefix);
+    pare_tokenizer_close(j->tokenizer);
+    if (j->backend != NULL)
+        j->backend->close(j->backend);
+    free(j->ids.ids);
+}
+
+/* --method feedback and --sequential need second-order statistics. */
+static pare_status check_statistics(const job *j, pare_error *err)
+{
+    const bool sequential = cmd_has(j->args, OPT_SEQUENTIAL);
+    const bool asked = strcmp(cmd_text(j->args, OPT_METHOD), "feedback") == 0;
+    if (sequential && !j->given.feedback)
+        return pare_fail(err, PARE_ERR_USAGE, "quantize: --sequential is a way of feedback, which --method %s is not",
+                         cmd_text(j->args, OPT_METHOD));
+    if ((!asked && !sequential) || j->imatrix.grams.n > 0)
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "quantize: %s needs second-order statistics: collect them with pare imatrix --full "
+                     "and give --imatrix",
+                     asked ? "--method feedback" : "--sequential");
+}
+
 static pare_status refine(job *j, pare_error *err)
 {
     const bool resume = cmd_has(j->args, OPT_RESUME), is_there = pare_state_is_there(j->output);
     pare_status st = j->given.feedback ? describe_run(j, err) : PARE_OK;
-    const pare_refine_settings settings = {
-        .output = j->output, .about = j->about.data, .resume = resume, .each = show_tensor, .user = j};
+    if (st == PARE_OK)
+        st = open_prefix(j, err);
+    const pare_refine_settings settings = {.output = j->output,
+                                           .about = j->about.data,
+                                           .resume = resume,
+                                           .prefix = j->prefix,
+                                           .each = show_tensor,
+                                           .user = j};
     if (st == PARE_OK && j->given.feedback)
         st = pare_refine(&j->out, &j->given.options, &j->plan, &settings, &j->state, &j->refined, err);
     if (st == PARE_OK && resume && is_there && j->state.n == 0)
@@ -139,7 +207,7 @@ static pare_status refine(job *j, pare_error *err)
             pare_fail(err, PARE_ERR_USAGE,
                       "%s.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it",
                       j->output);
-    if (st == PARE_OK && strcmp(cmd_text(j->args, OPT_REFIT), "yes") == 0)
+    if (st == PARE_OK && j->prefix == NULL && strcmp(cmd_text(j->args, OPT_REFIT), "yes") == 0)
         st = pare_refit(&j->out, &j->plan, &j->refitted, err);
     if (j->refined.n_resumed > 0)
         cmd_say("%s: %" PRIu32 " tensors were encoded before", cmd_safe(j->state.path, strlen(j->state.path)),
@@ -154,8 +222,8 @@ static void close_state(job *j, pare_status st, pare_error *err)
     if (st == PARE_OK && j->state.n > 0)
         pare_state_drop(&j->state);
     else if (st == PARE_OK && cmd_has(j->args, OPT_FORCE) && !cmd_has(j->args, OPT_DRY_RUN))
-        pare_state_remove(j->output); /* of an earlier run, with feedback */
-    else if (pare_state_stays(&j->state)) {
+        pare_state_remove(j->output);                                        /* of an earlier run, with feedback */
+    else if (pare_state_stays(&j->state) && err->status != PARE_ERR_USAGE) { /* it is another run's */
         snprintf(sentence, sizeof sentence,
                  "; %" PRIu32 " of %zu tensors are kept in %.300s: --resume goes on from there", j->state.n_kept,
                  j->state.n, j->state.path);
@@ -208,15 +276,13 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = pare_imatrix_open(&j.imatrix, cmd_text(args, OPT_IMATRIX), err);
         j.given.options.imatrix = &j.imatrix;
     }
-    if (st == PARE_OK && strcmp(cmd_text(args, OPT_METHOD), "feedback") == 0 && j.imatrix.grams.n == 0)
-        st = pare_fail(
-            err, PARE_ERR_USAGE,
-            "quantize: --method feedback needs second-order statistics: collect them with pare imatrix --full "
-            "and give --imatrix");
+    if (st == PARE_OK)
+        st = check_statistics(&j, err);
     if (st == PARE_OK)
         st = pare_quantize(&j.out, &j.in, &j.given.options, &j.plan, err);
     if (st == PARE_OK)
         st = write_and_report(&j, err);
+    close_prefix(&j);
     pare_pin_close(&j.pin);
     pare_model_close(&j.out);
     close_state(&j, st, err);

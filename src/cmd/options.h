@@ -22,6 +22,7 @@ typedef enum cmd_option_id {
     OPT_SYMMETRIC,
     OPT_IMATRIX,
     OPT_METHOD,
+    OPT_SEQUENTIAL,
     OPT_EFFORT,
     OPT_REFIT,
     OPT_SPLIT_SIZE,

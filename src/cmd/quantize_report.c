@@ -82,6 +82,7 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
     cmd_json_u64(doc, "n_without_mean", run->plan->n_meanless);
     cmd_json_u64(doc, "n_feedback", run->refined->n_tensors);
     cmd_json_u64(doc, "n_resumed", run->refined->n_resumed);
+    cmd_json_u64(doc, "n_sequential", run->refined->n_aimed);
     json_object_set_new(doc, "refitted", json_boolean(run->refitted));
     cmd_json_u64(doc, "n_without_feedback", run->refined->n_without);
     cmd_json_real(doc, "feedback_ratio", run->refined->mean_ratio);

@@ -55,7 +55,25 @@ static const char *find(const cmd_unfinished *u)
     return NULL;
 }
 
-pare_status cmd_unfinished_open(cmd_unfinished *u, const cmd_args *args, pare_error *err)
+/* What may be removed or replaced is no input. */
+static pare_status check_inputs(const cmd_unfinished *u, const cmd_outputs *outputs, const pare_model *model,
+                                pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < u->n_texts && st == PARE_OK; i++) {
+        char *triangles = pare_collect_state_triangles(u->state[i], err);
+        cmd_outputs files = {.inputs = outputs->inputs, .n_inputs = outputs->n_inputs};
+        cmd_outputs_add(&files, "the unfinished --output", u->state[i]);
+        cmd_outputs_add(&files, "its triangles", triangles);
+        cmd_outputs_add(&files, "the sum of texts", u->texts[i]);
+        st = triangles != NULL ? cmd_outputs_check(&files, model, true, err) : PARE_ERR_MEMORY;
+        free(triangles);
+    }
+    return st;
+}
+
+pare_status cmd_unfinished_open(cmd_unfinished *u, const cmd_args *args, const cmd_outputs *outputs,
+                                const pare_model *model, pare_error *err)
 {
     const bool resume = cmd_has(args, OPT_RESUME);
     *u = (cmd_unfinished){.args = args, .resume = resume};
@@ -63,6 +81,8 @@ pare_status cmd_unfinished_open(cmd_unfinished *u, const cmd_args *args, pare_er
         return resume ? pare_fail(err, PARE_ERR_USAGE, "%s: --resume needs --full", args->verb->name) : PARE_OK;
     u->n_texts = cmd_count(args, OPT_FILE);
     pare_status st = make_names(u, err);
+    if (st == PARE_OK)
+        st = check_inputs(u, outputs, model, err);
     if (st != PARE_OK)
         return st;
     const char *found = find(u);

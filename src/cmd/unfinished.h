@@ -8,6 +8,7 @@
 #define PARE_CMD_UNFINISHED_H
 
 #include "cmd/options.h"
+#include "cmd/outputs.h"
 #include "model/imatrix.h"
 
 /* Zeroed is closed. */
@@ -20,8 +21,10 @@ typedef struct cmd_unfinished {
 } cmd_unfinished;
 
 /* Look for what lies beside --output. Without --resume it must not be there, or is removed by --force; nothing there
- * with --resume is said on stderr and no error. Errors: PARE_ERR_USAGE, PARE_ERR_MEMORY */
-pare_status cmd_unfinished_open(cmd_unfinished *u, const cmd_args *args, pare_error *err);
+ * with --resume is said on stderr and no error. None of these files may be one of the model or of outputs' inputs.
+ * Errors: PARE_ERR_USAGE, PARE_ERR_MEMORY */
+pare_status cmd_unfinished_open(cmd_unfinished *u, const cmd_args *args, const cmd_outputs *outputs,
+                                const pare_model *model, pare_error *err);
 void cmd_unfinished_close(cmd_unfinished *u);
 
 const char *cmd_unfinished_state(const cmd_unfinished *u, size_t text);

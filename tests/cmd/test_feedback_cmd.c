@@ -234,11 +234,43 @@ static void a_full_disk_keeps_what_was_encoded(void **state)
     cli_expect(0, "%s && mv q.gguf whole.gguf", run);
     cli_result r = cli_expect(5, "(ulimit -f $(($(stat -c %%s whole.gguf) / 1024)); %s)", run);
     CHECK(cli_contains(r.err, "q.gguf: cannot ") && cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
+    r = cli_expect(2, "%s --resume", "$PARE quantize demo.gguf -t q4_0 --imatrix few.gguf --tensor ffn=f32 -o q.gguf");
+    CHECK(cli_contains(r.err, "was encoded from other weights or statistics; --force drops it"));
+    CHECK(strstr(r.err, "goes on from there") == NULL);
+    /* tensors that were not looked at are kept like the others */
+    r = cli_expect(3,
+                   "cp q.gguf.pare-state kept && printf '\\377\\377\\377' | dd of=q.gguf.pare-state bs=1 seek=5000 "
+                   "conv=notrunc 2>/dev/null; %s --resume --strict",
+                   run);
+    CHECK(cli_contains(r.err, "is damaged") && cli_contains(r.err, "; 9 of 10 tensors are kept in q.gguf.pare-state"));
+    cli_expect(0, "mv kept q.gguf.pare-state");
     r = cli_expect(
         0, "%s --resume --json; cmp q.gguf whole.gguf >&2; test ! -e q.gguf.pare-state && rm q.gguf whole.gguf", run);
     json_t *doc = cli_json(&r);
     CHECK(number(doc, "n_feedback") > 0 && number(doc, "n_resumed") == number(doc, "n_feedback"));
     json_decref(doc);
+}
+
+/* The same types and bytes in number, others in value; the same for any number of threads, and for a run that goes on
+ * with what another one had. */
+static void sequential_takes_errors_back(void **state)
+{
+    (void)state;
+    static const char run[] =
+        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential $TEXT --tensor ffn=f32 -q";
+    cli_expect(0, "%s -o a.gguf -j 1 && %s -o b.gguf -j 3 && cmp a.gguf b.gguf >&2", run, run);
+    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q -o other.gguf && "
+                  "! cmp -s other.gguf a.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s other.gguf)");
+    cli_result r = cli_expect(5, "(ulimit -f $(($(stat -c %%s a.gguf) / 1024)); %s -o q.gguf)", run);
+    CHECK(cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
+    r = cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q --resume -o q.gguf");
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: belongs to another run"));
+    cli_expect(0, "%s --resume -o q.gguf && cmp a.gguf q.gguf >&2; rm a.gguf b.gguf q.gguf other.gguf", run);
+    refused(2, "demo.gguf", "--sequential $TEXT", "--sequential needs second-order statistics");
+    refused(2, "demo.gguf", "--imatrix full.gguf --sequential $TEXT --method search",
+            "--sequential is a way of feedback, which --method search is not");
+    refused(3, "demo.gguf", "--imatrix full.gguf --sequential nothing.txt", "nothing.txt");
+    refused(2, "demo.gguf", "--imatrix full.gguf --sequential /dev/null", "one window needs");
 }
 
 static void force_drops_what_was_kept(void **state)
@@ -254,6 +286,11 @@ static void force_drops_what_was_kept(void **state)
                run, run);
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf --resume --force");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: is not there: nothing to resume, all tensors are encoded"));
+    r = cli_expect(2, "cp full.gguf q.gguf.pare-state; $PARE quantize demo.gguf -t q4_0 --imatrix q.gguf.pare-state -o "
+                      "q.gguf --force");
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: the output is an input"));
+    cli_expect(2, "$PARE quantize demo.gguf -t q4_0 -o q.gguf --force --pin --lock q.gguf.pare-state");
+    cli_expect(0, "cmp full.gguf q.gguf.pare-state");
     cli_expect(0,
                "echo no state >q.gguf.pare-state; %s --force --method search && test ! -e q.gguf.pare-state && "
                "rm q.gguf",
@@ -296,6 +333,7 @@ int main(void)
         cmocka_unit_test(odd_numbers_are_named),
         cmocka_unit_test(a_stopped_run_goes_on),
         cmocka_unit_test(a_full_disk_keeps_what_was_encoded),
+        cmocka_unit_test(sequential_takes_errors_back),
         cmocka_unit_test(force_drops_what_was_kept),
         cmocka_unit_test(a_mixture_goes_through),
     };

@@ -15,6 +15,21 @@ static int make_texts(void **state)
     return 0;
 }
 
+/* --force drops what an earlier run left, unless this one is to read it. */
+static void what_is_read_is_not_dropped(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"out.texts-1.gguf", "out.unfinished-2.gguf", "out.unfinished-1.gguf.gram"};
+    for (int i = 0; i < 3; i++) {
+        cli_result r = cli_expect(2, "cp whole.gguf %s; " COLLECT "--in %s -o out.gguf --force", names[i], names[i]);
+        CHECK(cli_contains(r.err, names[i]) && cli_contains(r.err, "the output is an input"));
+        cli_expect(0, "cmp whole.gguf %s && rm %s && test ! -e out.gguf", names[i], names[i]);
+    }
+    cli_expect(2, "mv demo.gguf out.texts-2.gguf; $PARE imatrix out.texts-2.gguf -f a.txt -f b.txt --full -o out.gguf "
+                  "--force");
+    cli_expect(0, "mv out.texts-2.gguf demo.gguf");
+}
+
 #ifdef PARE_SIGNAL_AT
 /* Interrupted whenever something was put on the disk: behind runs over the first text, between the texts, behind runs
  * over the second. */
@@ -124,6 +139,7 @@ static void bad_numbers_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_read_is_not_dropped),
 #ifdef PARE_SIGNAL_AT
         cmocka_unit_test(an_interrupted_run_goes_on),     cmocka_unit_test(another_run_is_refused),
         cmocka_unit_test(a_disk_too_small_is_said_first),

@@ -23,6 +23,7 @@ typedef struct recipe {
     bool names_are_numbers; /* same_inputs is an array of u32 */
     uint64_t n_experts;     /* of a, and of its triangles when all_experts; 0: 1 */
     bool all_experts;
+    bool one_count;              /* for all experts of a */
     uint64_t n_sample;           /* elements of a sample of the model; 0: there is none */
     uint32_t in_sample;          /* the bits of the last one; the others are 1 */
     bool b_has_gram, b_no_count; /* b has its own, too; the tensor of its tokens is absent */
@@ -71,7 +72,7 @@ static void make_file(pare_buf *b, const recipe *r)
         else
             gguf_str(b, r->names[i]);
     put_info(b, "a.in_sum2", experts, 3 * experts, F32, &at);
-    put_info(b, "a.counts", experts, experts, F32, &at);
+    put_info(b, "a.counts", r->one_count ? 1 : experts, r->one_count ? 1 : experts, F32, &at);
     put_info(b, gram, n % triangles == 0 ? triangles : 1, n, r->type, &at);
     put_info(b, "b.in_sum2", 1, wide, F32, &at);
     if (!r->b_no_count)
@@ -82,7 +83,7 @@ static void make_file(pare_buf *b, const recipe *r)
     put_values(b, 3 * experts, r->counts[0] > 0 ? 1 : -2); /* an entry without tokens has no sums */
     if (!(r->counts[0] > 0))
         memset(b->data + b->len - 32, 0, 12);
-    put_values(b, experts, r->counts[0]);
+    put_values(b, r->one_count ? 1 : experts, r->counts[0]);
     put_values(b, n, 10);
     put_values(b, wide, 1);
     if (!r->b_no_count)
@@ -219,6 +220,10 @@ static void refuses_wrong_files(void **state)
     r = right;
     r.counts[1] = 6;
     refuses(&r, PARE_ERR_RANGE, "says that 'b' (6 tokens) and 'a' (5) have the same inputs");
+    r = (recipe){.counts = {5, 18}, .n_names = 2, .names = {"b", "a"}, .n_experts = 3, .all_experts = true};
+    refuses(&r, PARE_ERR_RANGE, "says that 'b' (1 experts) and 'a' (3) have the same inputs");
+    r = (recipe){.counts = {5, 5}, .n_experts = 3, .all_experts = true, .one_count = true};
+    refuses(&r, PARE_ERR_RANGE, "and there is one, or one for each of 3 experts");
 }
 
 static void rejects_every_truncation(void **state)

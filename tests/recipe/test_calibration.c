@@ -228,6 +228,7 @@ static void the_model_is_known_by_its_weights(void **state)
     CHECK_OK(pare_calibration_check(&im, &q, &err), &err);
     CHECK_OK(pare_imatrix_merge(&sum, &im, &err), &err);
     CHECK(sum.sample != NULL && sum.sample != im.sample && memcmp(sum.sample, sample, sizeof sample) == 0);
+    pare_model_close(&q);
     static float others[4 * ROW];
     for (int i = 0; i < 4 * ROW; i++)
         others[i] = values[4 * ROW - 1 - i];
@@ -236,6 +237,9 @@ static void the_model_is_known_by_its_weights(void **state)
     CHECK(pare_quantize(&q, &other, &o, &plan, &err) == PARE_ERR_RANGE);
     CHECK(strstr(err.text,
                  "stats.gguf: they are of another model: its token embedding differs from that of model by") != NULL);
+    others[3 * ROW] = NAN;
+    CHECK_OK(pare_model_sample(&other, rest, &known, &err), &err);
+    CHECK(!known);
     pare_imatrix_close(&im);
     pare_imatrix_close(&sum);
     close_model(&m);

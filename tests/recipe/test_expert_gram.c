@@ -90,6 +90,9 @@ static void what_is_wrong_is_named(void **state)
     f.entry->n_counts = EXPERTS;
     pare_store_f32le(g->own + 4 * (TRIANGLE + 4), NAN);
     CHECK(pare_expert_grams_open(&own, g, f.entry, "full.gguf", &err) == PARE_ERR_NUMBER);
+    pare_store_f32le(g->own + 4 * (TRIANGLE + 4), 0.5f); /* of expert 1, which saw no token */
+    CHECK(pare_expert_grams_open(&own, g, f.entry, "full.gguf", &err) == PARE_ERR_NUMBER);
+    CHECK(strstr(err.text, "saw no token") != NULL && own.pooled == NULL);
     pare_store_f32le(g->own + 4 * (TRIANGLE + 4), 0);
     memset(f.entry->sum2, 0, EXPERTS * N * sizeof *f.entry->sum2);
     CHECK(pare_expert_grams_open(&own, g, f.entry, "full.gguf", &err) == PARE_ERR_RANGE);

@@ -70,7 +70,45 @@ static void centre(double *a, size_t n)
         }
 }
 
-static void compare(const pare_model *m, bool centred, const char *ffn_norm)
+/* H of the attention's output, of one token: 3 on the diagonal of even columns, 1/2 on that of odd ones, 9 beside it.
+ */
+static void add_output_inputs(pare_imatrix *im, const pare_model *m)
+{
+    pare_error err = {0};
+    uint8_t *at = NULL;
+    uint64_t n = pare_model_find(m, "blk.0.attn_output.weight")->row_len;
+    CHECK_OK(pare_grams_add(&im->grams, "blk.0.attn_output.weight", n, 1, NULL, &at, &err), &err);
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j <= i; j++, at += 4)
+            pare_store_f32le(at, i != j ? 9 : i % 2 == 0 ? 3 : 0.5f);
+}
+
+/* The sum of squares of a matrix, those of even and odd columns multiplied. */
+static double squares(const pare_model *m, const char *name, double even, double odd)
+{
+    pare_error err = {0};
+    const pare_tensor *t = pare_model_find(m, name);
+    float *row = check_malloc((size_t)t->row_len * sizeof *row);
+    double sum = 0;
+    for (uint64_t r = 0; r < t->n_rows; r++) {
+        CHECK_OK(pare_tensor_read_f32(t, r, 1, row, &err), &err);
+        for (uint64_t c = 0; c < t->row_len; c++)
+            sum += (double)row[c] * (double)row[c] * (c % 2 == 0 ? even : odd);
+    }
+    free(row);
+    return sum;
+}
+
+/* Of the mean square of what layer 0's FFN reads, by the embedding. */
+static double share_of_ffn(const pare_model *m, double embd_scale, double residual_scale)
+{
+    const pare_tensor *t = pare_model_find(m, "token_embd.weight");
+    double own = squares(m, t->name, 1, 1) / (double)t->n_rows * embd_scale * embd_scale;
+    double added = squares(m, "blk.0.attn_output.weight", 3, 0.5) * residual_scale * residual_scale;
+    return own / (own + added);
+}
+
+static void compare(const pare_model *m, bool centred, const char *ffn_norm, double share)
 {
     size_t n = m->hp.n_embd;
     pare_error err = {0};
@@ -80,13 +118,15 @@ static void compare(const pare_model *m, bool centred, const char *ffn_norm)
     float *gain = check_malloc(n * sizeof *gain);
     double *want = check_malloc(n * n * sizeof *want), mean = 0;
     make_statistics(&im, n);
+    if (share != 0)
+        add_output_inputs(&im, m);
     for (size_t k = 0; k < n * n; k++)
         want[k] = 0;
     for (int r = 0; r < N_READERS; r++) {
         bool ffn = r >= N_ATTENTION;
         const char *norm = ffn ? ffn_norm : "blk.0.attn_norm.weight";
         CHECK_OK(pare_tensor_read_f32(pare_model_find(m, norm), 0, 1, gain, &err), &err);
-        add_reader(m, readers[r], gain, ffn ? 0.5 : 1, want, n);
+        add_reader(m, readers[r], gain, ffn ? share : 1, want, n);
     }
     if (centred)
         centre(want, n);
@@ -123,13 +163,20 @@ static void follows_the_readers(void **state)
     pare_error err = {0};
     CHECK_OK(pare_model_open(&m, source_path("tests/data/demo"), 0, &err), &err);
     CHECK(pare_model_find(&m, "output.weight") != NULL);
-    compare(&m, false, "blk.0.ffn_norm.weight");
+    double share = share_of_ffn(&m, 1, 1);
+    CHECK(share > 0 && share < 1);
+    compare(&m, false, "blk.0.ffn_norm.weight", share);
+    compare(&m, false, "blk.0.ffn_norm.weight", 0); /* nothing is known of what attention adds */
+    m.hp.embd_scale = 3;
+    m.hp.residual_scale = 0.25f;
+    compare(&m, false, "blk.0.ffn_norm.weight", share_of_ffn(&m, 3, 0.25));
     pare_arch other = *m.arch;
     other.wiring.norm = PARE_NORM_LAYER;
+    other.wiring.parallel_residual = true;
     m.arch = &other;
-    compare(&m, true, "blk.0.ffn_norm.weight");
+    compare(&m, true, "blk.0.ffn_norm.weight", 1);
     rename_tensor(&m, "blk.0.ffn_norm.weight", "other.weight");
-    compare(&m, true, "blk.0.attn_norm.weight");
+    compare(&m, true, "blk.0.attn_norm.weight", 1);
     pare_model_close(&m);
 }
 

@@ -215,6 +215,8 @@ static void small_weights_lose_nothing(void **state)
             else
                 CHECK(pare_load_f32le(bytes[0]) * small == pare_load_f32le(bytes[1]));
             CHECK(plan[0].rows[i].error == plan[1].rows[i].error);
+            CHECK(isnan(plan[0].rows[i].weighted_error) ||
+                  plan[0].rows[i].weighted_error == plan[1].rows[i].weighted_error);
             CHECK(isnan(plan[0].rows[i].feedback) || plan[0].rows[i].feedback == plan[1].rows[i].feedback);
         }
         for (int k = 0; k < 2; k++) {
@@ -258,6 +260,28 @@ static void experts_have_one_each(void **state)
     }
     CHECK(error < 0.012 * energy);
     CHECK(fabs(plan.rows[down - q.tensors].error - error / energy) < 1e-5 * error / energy);
+    pare_model_close(&q);
+    finish(f);
+}
+
+/* Gate and up of the shared expert share a factor, with nobody else. */
+static void shared_experts_have_their_own(void **state)
+{
+    (void)state;
+    pare_model q;
+    pare_plan plan;
+    fixture *f = start("qwen35moe");
+    pare_quantize_options o = pure();
+    o.embedding_type = PARE_TYPE_NONE;
+    add(f, "blk.0.ffn_gate_exps.weight", EXPERTS, 0.1f);
+    add(f, "blk.0.ffn_up_exps.weight", EXPERTS, 0.01f);
+    add(f, "blk.0.ffn_gate_shexp.weight", 1, 0.003f);
+    add(f, "blk.0.ffn_up_shexp.weight", 1, 0.5f);
+    quantize(&q, f, o, &plan);
+    CHECK(q.n_tensors == 8);
+    CHECK(*factors_of(&q, "blk.0.ffn_gate_shexp.weight", 1) == expected(0.5f));
+    CHECK(*factors_of(&q, "blk.0.ffn_up_shexp.weight", 1) == expected(0.5f));
+    CHECK(*factors_of(&q, "blk.0.ffn_gate_exps.weight", EXPERTS) == expected(0.1f));
     pare_model_close(&q);
     finish(f);
 }
@@ -343,6 +367,7 @@ int main(void)
         cmocka_unit_test(each_has_the_factor_of_its_peak),
         cmocka_unit_test(small_weights_lose_nothing),
         cmocka_unit_test(experts_have_one_each),
+        cmocka_unit_test(shared_experts_have_their_own),
         cmocka_unit_test(what_is_kept_of_another_factor_is_not_used),
         cmocka_unit_test(where_nobody_multiplies_there_is_none),
     };

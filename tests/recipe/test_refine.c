@@ -376,7 +376,7 @@ static void experts_are_encoded_with_their_factors(void **state)
     const pare_tensor *t = &fed.q.tensors[AT];
     uint8_t *got = check_malloc((size_t)t->n_bytes), *want = plain.bytes[AT];
     CHECK(pare_derive_takes_feedback(t));
-    CHECK_OK(pare_derive_encode(t, &form, SWEEPS, got, NULL, NULL, &err), &err);
+    CHECK_OK(pare_derive_encode(t, &form, NULL, SWEEPS, got, NULL, NULL, &err), &err);
     void *scratch = check_malloc(pare_feedback_scratch(t->type, ROW));
     double before = 0, after = 0;
     for (uint64_t row = 0; row < t->n_rows; row++) {
@@ -460,6 +460,31 @@ static void experts_are_encoded_with_their_own_products(void **state)
     }
 }
 
+/* Experts whose inputs were all zero say nothing: a warning, and what the search finds. */
+static void experts_without_inputs_are_left(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result plain, fed;
+    uint8_t *all = give_own_products(f, UINT64_MAX);
+    memset(all, 0, (size_t)shapes[GATE].n_experts * TRIANGLE * 4);
+    for (int i = 0; i < 2; i++) {
+        const pare_imatrix_entry *e =
+            pare_imatrix_find(&f->im, i == 0 ? shapes[GATE].name : "blk.0.ffn_up_exps.weight");
+        memset(e->sum2, 0, (size_t)shapes[GATE].n_experts * ROW * sizeof *e->sum2);
+    }
+    run(f, options_of(f, PARE_TYPE_Q4_0), false, &plain);
+    run(f, options_of(f, PARE_TYPE_Q4_0), true, &fed);
+    CHECK(strstr(warnings, "tensor 'blk.0.ffn_up_exps.weight' and those with the same inputs: ") != NULL);
+    CHECK(strstr(warnings, "all products of its inputs are zero; encoded without feedback") != NULL);
+    CHECK(fed.report.n_tensors == 2 && isnan(row_of(&fed, GATE)->feedback));
+    CHECK(memcmp(plain.bytes[GATE], fed.bytes[GATE], (size_t)fed.q.tensors[GATE].n_bytes) == 0);
+    close_result(&plain);
+    close_result(&fed);
+    close_fixture(f);
+    free(all);
+}
+
 /* docs/methods/FEEDBACK.md: 4 looks at every code, 16 with the effort best; 0.01 on the diagonal. */
 static void effort_is_how_often_it_looks(void **state)
 {
@@ -482,7 +507,7 @@ static void effort_is_how_often_it_looks(void **state)
         const pare_tensor *t = &direct.q.tensors[AT];
         for (int i = 0; i < 3; i++) {
             uint8_t *got = check_malloc((size_t)t->n_bytes);
-            CHECK_OK(pare_derive_encode(t, &form, rows[i].n_sweeps, got, NULL, NULL, &err), &err);
+            CHECK_OK(pare_derive_encode(t, &form, NULL, rows[i].n_sweeps, got, NULL, NULL, &err), &err);
             bool same = memcmp(got, fed.bytes[AT], (size_t)t->n_bytes) == 0;
             CHECK(same == (i == k));
             free(got);
@@ -762,6 +787,7 @@ int main(void)
         cmocka_unit_test(experts_are_encoded_with_their_factors),
         cmocka_unit_test(effort_is_how_often_it_looks),
         cmocka_unit_test(experts_are_encoded_with_their_own_products),
+        cmocka_unit_test(experts_without_inputs_are_left),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(without_statistics_nothing_is_done),
         cmocka_unit_test(a_killed_run_goes_on),

@@ -160,6 +160,7 @@ static void readers_say_more_of_what_they_said(void **state)
     close_run(&r);
 }
 
+/* Nor does it when embeddings are scaled, and the norm's epsilon with their squares. */
 static void threads_do_not_matter(void **state)
 {
     (void)state;
@@ -169,6 +170,8 @@ static void threads_do_not_matter(void **state)
         run r;
         open_run(&r, PARE_TYPE_Q4_0, NULL);
         pare_set_threads(k == 0 ? 1 : 7);
+        r.q.hp.embd_scale = k == 0 ? 0 : 16;
+        r.q.hp.norm_eps *= k == 0 ? 1 : 256;
         CHECK_OK(pare_refit(&r.q, &r.plan, &r.done, &err), &err);
         pare_set_threads(0);
         CHECK(r.done);
@@ -180,26 +183,68 @@ static void threads_do_not_matter(void **state)
     free(gain[1]);
 }
 
-/* Readers that are encoded while they are written, and norms that do something else. */
-static void what_is_not_known_stays(void **state)
+static void check_stays(run *r, const char *what)
+{
+    pare_error err = {0};
+    float *old = read_all(&r->q, norm);
+    CHECK_OK(pare_refit(&r->q, &r->plan, &r->done, &err), &err);
+    float *now = read_all(&r->q, norm);
+    if (r->done || memcmp(old, now, N * sizeof *now) != 0)
+        fail_msg("%s", what);
+    free(old);
+    free(now);
+}
+
+/* Is that tensor not to be found, or is it again? */
+static void hide(const pare_tensor *t, bool hidden)
+{
+    ((char *)(uintptr_t)t->name)[0] = hidden ? 'x' : t->name[1] == 'l' ? 'b' : 't';
+}
+
+/* Readers that are encoded while they are written. */
+static void what_is_not_encoded_yet_stays(void **state)
 {
     (void)state;
     const pare_type_override except[] = {{"attn_k", PARE_TYPE_F16}, {"token_embd", PARE_TYPE_F16}};
-    pare_error err = {0};
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 2; k++) {
         run r;
-        open_run(&r, PARE_TYPE_Q4_0, k < 2 ? &except[k] : NULL);
-        pare_arch other = *r.q.arch;
-        other.wiring.norm = PARE_NORM_LAYER;
-        r.q.arch = k == 2 ? &other : r.q.arch;
-        float *old = read_all(&r.q, norm);
-        CHECK_OK(pare_refit(&r.q, &r.plan, &r.done, &err), &err);
-        float *now = read_all(&r.q, norm);
-        CHECK(!r.done && memcmp(old, now, N * sizeof *now) == 0);
-        free(old);
-        free(now);
+        open_run(&r, PARE_TYPE_Q4_0, &except[k]);
+        check_stays(&r, except[k].pattern);
         close_run(&r);
     }
+}
+
+/* Norms that do something else, what lies before them, and what else reads them. */
+static void what_is_not_known_stays(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"token_embd_norm.weight", "blk.0.attn_norm.bias", "blk.0.attn_gate.weight"};
+    run r;
+    pare_error err = {0};
+    open_run(&r, PARE_TYPE_Q4_0, NULL);
+    const pare_arch *arch = r.q.arch;
+    pare_arch other = *arch;
+    other.wiring.norm = PARE_NORM_LAYER;
+    r.q.arch = &other;
+    check_stays(&r, "layer norm");
+    r.q.arch = arch;
+    r.q.hp.n_stream = 2;
+    check_stays(&r, "streams");
+    r.q.hp.n_stream = 0;
+    const pare_tensor *next = pare_model_find(&r.q, "blk.0.ffn_norm.weight");
+    hide(next, true);
+    check_stays(&r, "a feed-forward that reads the norm, too");
+    hide(next, false);
+    for (int i = 0; i < 3; i++) {
+        pare_tensor t = *pare_model_find(&r.q, readers[0]), *added = NULL;
+        t.name = more[i];
+        CHECK_OK(pare_model_add(&r.q, &t, &added, &err), &err);
+        check_stays(&r, more[i]);
+        hide(added, true);
+    }
+    CHECK_OK(pare_refit(&r.q, &r.plan, &r.done, &err), &err);
+    CHECK(r.done);
+    close_run(&r);
 }
 
 int main(void)
@@ -207,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_say_more_of_what_they_said),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(what_is_not_encoded_yet_stays),
         cmocka_unit_test(what_is_not_known_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
