@@ -61,6 +61,7 @@
 #define pare_line_scales PARE_ON_PATH(pare_line_scales)
 #define pare_mxfp4_encode PARE_ON_PATH(pare_mxfp4_encode)
 #define pare_nvfp4_encode PARE_ON_PATH(pare_nvfp4_encode)
+#define pare_output_error PARE_ON_PATH(pare_output_error)
 #define pare_q1_0_encode PARE_ON_PATH(pare_q1_0_encode)
 #define pare_q2_0_encode PARE_ON_PATH(pare_q2_0_encode)
 #define pare_q2_k_encode PARE_ON_PATH(pare_q2_k_encode)

@@ -1,5 +1,6 @@
 #include "quant/path_table.h"
 #include "quant/blocks.h"
+#include "quant/output_error.h"
 
 #define pare_c64_decode NULL /* a complex number is no float */
 #define ENCODE_ROW(id, gguf, len, stem, name, st, traits, encode, format, field, n) [PARE_TYPE_##id] = encode,
@@ -16,6 +17,7 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .feedback_round = pare_feedback_round,
                                     .feedback_units = pare_feedback_units,
                                     .unit_search = pare_unit_search,
+                                    .output_error = pare_output_error,
                                     .importance = pare_row_importance,
                                     .group_fit = pare_group_fit,
                                     .group_round = pare_group_round};

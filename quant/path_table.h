@@ -29,6 +29,8 @@ typedef struct pare_path_table {
                            pare_feedback_slab *slab); /* quant/feedback.h */
     void (*unit_search)(const pare_unit_book *book, const pare_form_square *square, const float *target,
                         float *level); /* quant/unit_search.h */
+    void (*output_error)(const float *panels, size_t n, const float *e, size_t n_rows,
+                         float *out); /* quant/output_error.h */
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 

@@ -1,13 +1,17 @@
 #include "recipe/group.h"
 
+#include "core/bytes.h"
 #include "core/checked.h"
 #include "core/half.h"
 #include "core/scratch.h"
 #include "core/threads.h"
 #include "quant/feedback.h"
+#include "quant/group_clip.h"
 #include "quant/group_feedback.h"
 #include "quant/int_block.h"
+#include "quant/output_error.h"
 #include "quant/path_table.h"
+#include "recipe/awq.h"
 #include "recipe/calibration.h"
 #include "recipe/derive.h"
 #include "recipe/expert_gram.h"
@@ -27,11 +31,19 @@ enum { SLAB = PARE_FEEDBACK_ROWS, NAME_BYTES = 128 };
 /* A matrix of out, by its index there. */
 typedef struct choice {
     bool chosen, done;
+    bool whole;            /* its groups are not clipped: q and k, whose errors go through a softmax */
     const pare_gram *gram; /* NULL: none */
     pare_type type;        /* that holds what it becomes */
     uint64_t row_bytes;
     uint8_t *to;
 } choice;
+
+/* What is known of the inputs of some matrices; zeroed: nothing. */
+typedef struct inputs {
+    const pare_form *form;  /* of all tokens, for feedback, */
+    pare_expert_grams *own; /* or of each expert's */
+    const float *squares;   /* of H, one a group, as panels: for clipping */
+} inputs;
 
 typedef struct grouping {
     pare_model *out;
@@ -50,6 +62,8 @@ typedef struct matrix {
     const pare_tensor *source;
     const choice *to;
     const pare_form *form; /* NULL: no feedback */
+    const float *squares;  /* of H, one a group, as panels; NULL: nothing is clipped */
+    const float *divisor;  /* of the inputs against those of the statistics; NULL: 1 */
     bool form_of_expert;   /* of the inputs of the expert in hand, not of those of all */
     size_t first;          /* slab in hand */
     bool has_importance;
@@ -72,6 +86,8 @@ static size_t lay_out(const matrix *m, uint8_t *memory, slab *s)
 {
     size_t n = (size_t)m->source->row_len, at = 0;
     size_t feedback = m->form != NULL ? pare_group_feedback_scratch(n) : 0, floats = n * sizeof(float);
+    if (m->squares != NULL)
+        feedback = pare_group_clip_scratch(m->group);
     *s = (slab){.x = (float *)(void *)memory};
     s->column = s->x + SLAB * n;
     s->factor = s->column + n;
@@ -84,11 +100,16 @@ static size_t lay_out(const matrix *m, uint8_t *memory, slab *s)
     return at + SLAB * n;
 }
 
-static bool fit_group(const matrix *m, const float *x, const float *weight, pare_group *group, uint8_t *codes)
+/* Group k of a row. */
+static bool fit_group(const matrix *m, size_t k, const float *x, const slab *s, pare_group *group, uint8_t *codes)
 {
+    const float *weight = m->has_importance ? s->column + k * m->group : NULL;
     const pare_path_table *path = pare_path_now();
     const pare_group_shape *shape = &m->g->settings->shape;
-    if (m->g->settings->method == PARE_GROUP_RTN)
+    if (m->squares != NULL)
+        return pare_group_clip(shape, x, m->squares + k * pare_panel_floats(m->group), m->group, s->scratch, group,
+                               codes);
+    if (m->g->settings->method < PARE_GROUP_SEARCH)
         return path->group_round(shape, x, m->group, group, codes);
     return path->group_fit(shape, x, weight, m->group, group, codes);
 }
@@ -103,8 +124,7 @@ static pare_status fit_row(const matrix *m, uint64_t row, const slab *s, size_t 
                          "tensor '%s': row %" PRIu64 ", column %zu holds a weight that is not finite", m->source->name,
                          row, bad);
     for (size_t k = 0; k < groups; k++) {
-        const float *weight = m->has_importance ? s->column + k * m->group : NULL;
-        if (!fit_group(m, x + k * m->group, weight, &s->groups[i * groups + k], s->codes + i * n + k * m->group))
+        if (!fit_group(m, k, x + k * m->group, s, &s->groups[i * groups + k], s->codes + i * n + k * m->group))
             return pare_fail(err, PARE_ERR_NUMBER,
                              "tensor '%s': row %" PRIu64 ": the weights from column %zu on are too large for a "
                              "binary16 scale",
@@ -136,6 +156,8 @@ static void weigh(const matrix *m, uint64_t expert, const slab *s)
     if (!m->has_importance)
         return;
     pare_imatrix_importance(&m->importance, expert, m->pooled, s->column);
+    for (size_t i = 0; m->divisor != NULL && i < m->source->row_len; i++)
+        s->column[i] /= m->divisor[i] * m->divisor[i];
     for (size_t i = 0; i < m->source->row_len; i++)
         s->factor[i] = pare_expert_factor(s->column[i], m->pooled[i]);
 }
@@ -227,16 +249,16 @@ static pare_status choose_experts(matrix *m, pare_expert_grams *own, pare_error 
     return st;
 }
 
-/* form: of all tokens, or own: of each expert's; both NULL: without feedback. */
-static pare_status choose_matrix(grouping *g, size_t index, const pare_form *form, pare_expert_grams *own,
-                                 pare_error *err)
+static pare_status choose_matrix(grouping *g, size_t index, const inputs *in, pare_error *err)
 {
     pare_tensor *t = &g->out->tensors[index];
     choice *c = &g->choices[index];
     matrix m = {.g = g,
                 .source = t->base,
                 .to = c,
-                .form = form,
+                .form = in->form,
+                .squares = c->whole ? NULL : in->squares,
+                .divisor = g->settings->fold != NULL ? pare_fold_scale(g->settings->fold, t->name) : NULL,
                 .group = (size_t)(g->settings->group > 0 ? (uint64_t)g->settings->group : t->row_len)};
     if (g->settings->each != NULL)
         g->settings->each(g->done, g->n, t->name, g->settings->user);
@@ -253,8 +275,8 @@ static pare_status choose_matrix(grouping *g, size_t index, const pare_form *for
     else
         m.has_importance = m.has_importance && pare_imatrix_pooled(&m.importance, m.pooled);
     if (st == PARE_OK)
-        st = own != NULL ? choose_experts(&m, own, err) : pare_parallel(n, choose_part, &m, err);
-    if (st == PARE_OK && (form != NULL || own != NULL))
+        st = in->own != NULL ? choose_experts(&m, in->own, err) : pare_parallel(n, choose_part, &m, err);
+    if (st == PARE_OK && (in->form != NULL || in->own != NULL))
         note(g, t, &m, n);
     if (st == PARE_OK)
         st = pare_derive_store(t, c->type, c->to, err);
@@ -291,11 +313,12 @@ static void choose_weight(grouping *g, const pare_arch_weight *w, uint32_t layer
         !pare_preset_quantizes(g->out->arch->name, pare_weight_name(name, sizeof name, w->id, 0, "weight"), 2) ||
         (w->flags & PARE_NO_SUFFIX) || !has_hub_columns(w, t, &g->out->hp, s->group))
         return;
-    if (s->method != PARE_GROUP_RTN && !pare_calibration_find(s->imatrix, t, &e))
+    if (s->method >= PARE_GROUP_SEARCH && !pare_calibration_find(s->imatrix, t, &e))
         return;
     choice *c = &g->choices[t - g->out->tensors];
     const pare_gram *gram = s->imatrix != NULL ? pare_grams_find(&s->imatrix->grams, t->name) : NULL;
     c->chosen = true;
+    c->whole = w->id == PARE_W_ATTN_Q || w->id == PARE_W_ATTN_K || w->id == PARE_W_ATTN_QKV;
     bool of_experts = gram != NULL && gram->n_experts > 1;
     if (gram != NULL && gram->n_columns == t->row_len && (!of_experts || gram->n_experts == pare_tensor_matrices(t)))
         c->gram = gram;
@@ -345,13 +368,12 @@ static pare_status place_all(grouping *g, pare_spool *spool, pare_error *err)
 
 /* ---- all of them ---- */
 
-static pare_status choose_some(grouping *g, const pare_gram *gram, const pare_form *form, pare_expert_grams *own,
-                               pare_error *err)
+static pare_status choose_some(grouping *g, const pare_gram *gram, const inputs *in, pare_error *err)
 {
     pare_status st = PARE_OK;
     for (size_t i = 0; i < g->out->n_tensors && st == PARE_OK; i++)
         if (g->choices[i].chosen && !g->choices[i].done && (gram == NULL || g->choices[i].gram == gram))
-            st = choose_matrix(g, i, form, own, err);
+            st = choose_matrix(g, i, in, err);
     return st;
 }
 
@@ -361,7 +383,7 @@ static pare_status without(grouping *g, const pare_gram *gram, const char *why, 
         g->report->n_without += g->choices[i].chosen && g->choices[i].gram == gram;
     pare_status st = pare_warn(err, "%s: tensor '%s' and those with the same inputs: %s; packed without feedback",
                                g->settings->imatrix->path, gram->name, why);
-    return st == PARE_OK ? choose_some(g, gram, NULL, NULL, err) : st;
+    return st == PARE_OK ? choose_some(g, gram, &(const inputs){0}, err) : st;
 }
 
 static void release(const pare_gram *gram)
@@ -379,37 +401,90 @@ static pare_status choose_own(grouping *g, const pare_gram *gram, pare_error *er
     pare_status st = pare_expert_grams_open(&own, gram, pare_imatrix_find(im, gram->name), im->path, err);
     if (st != PARE_OK)
         return st;
-    st = choose_some(g, gram, NULL, &own, err);
+    st = choose_some(g, gram, &(const inputs){.own = &own}, err);
     pare_expert_grams_close(&own);
     release(gram);
     return st;
 }
 
-static pare_status choose_gram(grouping *g, const pare_gram *gram, pare_error *err)
+/* The products of the inputs as they are scaled; *lower is to be freed. */
+static pare_status scale_gram(const pare_gram *gram, const float *divisor, pare_gram *out, uint8_t **lower,
+                              pare_error *err)
+{
+    uint64_t bytes = 0, n = gram->n_columns;
+    *out = *gram;
+    *lower = NULL;
+    if (divisor == NULL)
+        return PARE_OK;
+    if (!pare_gram_bytes(n, &bytes) || bytes > SIZE_MAX || (*lower = malloc((size_t)bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
+    uint8_t *to = *lower;
+    const uint8_t *from = gram->lower;
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j <= i; j++, to += 4, from += 4)
+            pare_store_f32le(to, pare_load_f32le(from) / (divisor[i] * divisor[j]));
+    out->lower = *lower;
+    return PARE_OK;
+}
+
+static pare_status choose_with_feedback(grouping *g, const pare_gram *gram, const float *divisor, pare_error *err)
 {
     pare_form form;
+    pare_gram scaled;
+    uint8_t *lower = NULL;
     pare_error why = {0};
     char text[128];
-    bool any = false;
-    for (size_t i = 0; i < g->out->n_tensors; i++)
-        any = any || (g->choices[i].chosen && g->choices[i].gram == gram);
-    if (!any)
-        return PARE_OK;
     snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", gram->count,
              gram->n_columns);
     if (gram->count < (double)gram->n_columns)
         return without(g, gram, text, err);
     if (gram->n_experts > 1)
         return choose_own(g, gram, err);
-    pare_status st = pare_form_open(&form, gram, g->settings->imatrix->path, 1, DAMPING, &why);
-    if (st == PARE_ERR_RANGE)
-        return without(g, gram, why.text, err);
-    if (st != PARE_OK)
-        return pare_fail(err, st, "%s", why.text);
-    st = choose_some(g, gram, &form, NULL, err);
-    pare_form_close(&form);
+    pare_status st = scale_gram(gram, divisor, &scaled, &lower, err);
+    if (st == PARE_OK) {
+        st = pare_form_open(&form, &scaled, g->settings->imatrix->path, 1, DAMPING, &why);
+        free(lower);
+        if (st == PARE_ERR_RANGE)
+            return without(g, gram, why.text, err);
+        if (st != PARE_OK)
+            return pare_fail(err, st, "%s", why.text);
+        st = choose_some(g, gram, &(const inputs){.form = &form}, err);
+        pare_form_close(&form);
+    }
     release(gram);
     return st;
+}
+
+static pare_status choose_clipped(grouping *g, const pare_gram *gram, const float *divisor, pare_error *err)
+{
+    uint64_t n = gram->n_columns, group = (uint64_t)g->settings->group;
+    size_t square = pare_panel_floats((size_t)group);
+    pare_status st = PARE_OK;
+    if (gram->n_experts > 1 || group % PARE_PANEL != 0 || n % group != 0)
+        return PARE_OK;                                                      /* rounded with all others, later */
+    float *squares = malloc((size_t)(n / group) * square * sizeof *squares); /* H is larger */
+    if (squares == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
+    for (uint64_t at = 0; at < n && st == PARE_OK; at += group)
+        st = pare_awq_panels(gram, divisor, at, group, g->settings->imatrix->path, squares + at / group * square, err);
+    if (st == PARE_OK)
+        st = choose_some(g, gram, &(const inputs){.squares = squares}, err);
+    free(squares);
+    release(gram);
+    return st;
+}
+
+static pare_status choose_gram(grouping *g, const pare_gram *gram, pare_error *err)
+{
+    const pare_group_settings *s = g->settings;
+    const float *divisor = s->fold != NULL ? pare_fold_scale(s->fold, gram->name) : NULL;
+    bool any = false;
+    for (size_t i = 0; i < g->out->n_tensors; i++)
+        any = any || (g->choices[i].chosen && g->choices[i].gram == gram);
+    if (!any)
+        return PARE_OK;
+    return s->method == PARE_GROUP_CLIP ? choose_clipped(g, gram, divisor, err)
+                                        : choose_with_feedback(g, gram, divisor, err);
 }
 
 static pare_status choose_all(grouping *g, pare_spool *spool, pare_error *err)
@@ -421,11 +496,12 @@ static pare_status choose_all(grouping *g, pare_spool *spool, pare_error *err)
     leave_unfit(g);
     pare_status st = place_all(g, spool, err);
     const pare_grams *grams = g->settings->imatrix != NULL ? &g->settings->imatrix->grams : NULL;
-    bool feedback = g->settings->method == PARE_GROUP_FEEDBACK && grams != NULL;
-    for (size_t i = 0; feedback && i < grams->n && st == PARE_OK; i++)
+    pare_group_method method = g->settings->method;
+    bool squares = (method == PARE_GROUP_FEEDBACK || method == PARE_GROUP_CLIP) && grams != NULL;
+    for (size_t i = 0; squares && i < grams->n && st == PARE_OK; i++)
         st = choose_gram(g, &grams->list[i], err);
     if (st == PARE_OK)
-        st = choose_some(g, NULL, NULL, NULL, err);
+        st = choose_some(g, NULL, &(const inputs){0}, err);
     if (st == PARE_OK && g->n > 0 && g->settings->each != NULL)
         g->settings->each(g->n, g->n, "", g->settings->user);
     return st;
@@ -439,7 +515,8 @@ pare_status pare_group_choose(pare_model *out, pare_plan *plan, const pare_group
     *spool = (pare_spool){0};
     if (out->arch == NULL || (settings->imatrix == NULL && settings->method != PARE_GROUP_RTN))
         return PARE_OK; /* nothing is known that the writer does not know */
-    pare_status st = settings->imatrix != NULL ? pare_calibration_check(settings->imatrix, out->source, err) : PARE_OK;
+    bool check = settings->imatrix != NULL && settings->fold == NULL;
+    pare_status st = check ? pare_calibration_check(settings->imatrix, out->source, err) : PARE_OK;
     if (st == PARE_OK && (g.choices = calloc(out->n_tensors + 1, sizeof *g.choices)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", out->n_tensors);
     if (st == PARE_OK)

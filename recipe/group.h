@@ -8,11 +8,13 @@
 
 #include "core/spool.h"
 #include "quant/group_fit.h"
+#include "recipe/fold.h"
 #include "recipe/recipe.h"
 
 typedef enum pare_group_method {
     PARE_GROUP_RTN,      /* scales that cover the extremes, nearest codes */
     PARE_GROUP_SEARCH,   /* small error under the importances */
+    PARE_GROUP_CLIP,     /* as rtn, where the largest weights of a group may give way (quant/group_clip.h) */
     PARE_GROUP_FEEDBACK, /* and codes that make up for each other's errors, where there are second-order statistics */
 } pare_group_method;
 
@@ -31,7 +33,8 @@ typedef struct pare_group_settings {
     int64_t group; /* columns that share a scale; -1: a whole row */
     pare_group_method method;
     pare_effort effort;
-    const pare_imatrix *imatrix;                      /* checked against the model here; or NULL */
+    const pare_imatrix *imatrix; /* or NULL; checked against the model here, unless there is a fold */
+    const pare_fold *fold;       /* that the model's inputs, but not the statistics, are scaled by; NULL: none */
     bool (*fits)(const pare_tensor *t, void *format); /* whether the format packs such a matrix */
     void *format;
     const char *output; /* that the spool lies beside */

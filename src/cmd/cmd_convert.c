@@ -6,6 +6,7 @@
 #include "formats/open.h"
 #include "model/stock.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct job {
@@ -148,6 +149,8 @@ static pare_status report(const job *j, bool dry, pare_error *err)
         json_object_set_new(doc, "dry_run", json_boolean(dry));
         if (j->method.pack.format != NULL) {
             json_object_set_new(doc, "method", json_string(cmd_text(j->args, OPT_METHOD)));
+            cmd_json_u64(doc, "n_scaled", j->method.awq.n_scaled);
+            cmd_json_real(doc, "scaled_ratio", j->method.awq.n_pairs > 0 ? j->method.awq.mean_ratio : NAN);
             cmd_json_u64(doc, "n_feedback", j->method.report.n_feedback);
             cmd_json_u64(doc, "n_without_feedback", j->method.report.n_without);
             cmd_json_real(doc, "feedback_ratio", j->method.report.mean_ratio);
@@ -163,6 +166,9 @@ static pare_status report(const job *j, bool dry, pare_error *err)
     cmd_progress_clear();
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
+    if (j->method.awq.n_pairs > 0)
+        printf("inputs of matrices were scaled at %u of %u places, which left %.3f of the error of their products\n",
+               (unsigned)j->method.awq.n_scaled, (unsigned)j->method.awq.n_pairs, j->method.awq.mean_ratio);
     if (j->method.report.n_feedback > 0)
         printf("%u matrices were packed with feedback, which left %.3f of the error of their products\n",
                (unsigned)j->method.report.n_feedback, j->method.report.mean_ratio);
@@ -188,6 +194,8 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
         st = check_outputs(&j, err);
     if (st == PARE_OK && j.to_gguf)
         st = pare_stock_complete(&j.in, err);
+    if (st == PARE_OK && !dry)
+        st = cmd_pack_method_scale(&j.method, &j.in, err);
     if (st == PARE_OK)
         st = pare_convert(&j.out, &j.in, j.folder.pack == NULL ? j.dtype : PARE_TYPE_NONE, &j.plan, err);
     if (st == PARE_OK && !dry)

@@ -86,6 +86,29 @@ static void without_enough_it_is_a_search(void **state)
                   "cmp plain/model.safetensors other/model.safetensors >&2; rm -r few plain other");
 }
 
+/* Scaled, rounded and clipped: the same for any number of threads, the same bytes as any method, and it pays. */
+static void scaling_pays(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0, "$PARE convert $DEMO -o a --format awq --method awq --imatrix full.gguf -j 1 --json");
+    json_t *doc = cli_json(&r);
+    CHECK(number(doc, "n_scaled") > 4 && number(doc, "scaled_ratio") > 0.5 && number(doc, "scaled_ratio") < 0.98);
+    CHECK(number(doc, "n_feedback") == 0);
+    json_decref(doc);
+    cli_expect(0, "$PARE convert $DEMO -o b --format awq --method awq --imatrix full.gguf -j 7 -q && "
+                  "cmp a/model.safetensors b/model.safetensors >&2 && $PARE convert $DEMO -o rtn --format awq "
+                  "--method rtn -q && $PARE convert $DEMO -o fed --format awq --method awq-feedback --imatrix "
+                  "full.gguf -q && $PARE convert $DEMO -o g --format gptq --bits 3 --method awq --imatrix full.gguf -q "
+                  "&& $PARE convert $DEMO -o h --format gptq --bits 3 --method rtn -q");
+    cli_expect(0, "test $(stat -c %%s a/model.safetensors) = $(stat -c %%s rtn/model.safetensors) && "
+                  "cmp a/config.json rtn/config.json >&2");
+    double scaled = divergence("a"), rtn = divergence("rtn"), fed = divergence("fed");
+    double scaled_3 = divergence("g"), rtn_3 = divergence("h");
+    if (!(scaled < 0.95 * rtn && fed < 0.7 * scaled && scaled_3 < 0.9 * rtn_3))
+        fail_msg("%g, %g, %g; %g, %g", scaled, rtn, fed, scaled_3, rtn_3);
+    cli_expect(0, "rm -r a b rtn fed g h");
+}
+
 /* A matrix that the groups do not divide stays what it was, with those that it is united with. */
 static void floats_stay_what_they_were(void **state)
 {
@@ -110,6 +133,10 @@ static void what_makes_no_sense_is_refused(void **state)
                  {"--format awq --method feedback", "--method feedback needs second-order statistics"},
                  {"--format awq --method feedback --imatrix plain.gguf", "needs second-order statistics"},
                  {"--format awq --method rtn --imatrix full.gguf", "--method rtn does not search"},
+                 {"--format awq --method awq", "--method awq needs second-order statistics"},
+                 {"--format awq --method awq --imatrix plain.gguf", "needs second-order statistics"},
+                 {"--format gptq --method awq --imatrix full.gguf --whole-rows", "needs groups of a multiple of 16"},
+                 {"--format awq --method awq --imatrix full.gguf --effort best", "--effort says nothing"},
                  {"--format awq --method rtn --effort best", "--method rtn does not search"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO -o no %s", wrong[i].options).err, wrong[i].says));
@@ -123,7 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(feedback_loses_least),           cmocka_unit_test(what_is_chosen_is_what_is_written),
         cmocka_unit_test(without_enough_it_is_a_search),  cmocka_unit_test(floats_stay_what_they_were),
-        cmocka_unit_test(what_makes_no_sense_is_refused),
+        cmocka_unit_test(what_makes_no_sense_is_refused), cmocka_unit_test(scaling_pays),
     };
     return cmocka_run_group_tests(tests, collect_once, NULL);
 }
