@@ -17,11 +17,12 @@ check quant "quant|core" || failed=1
 check src/model "model|quant|core" || failed=1
 check formats "formats|model|quant|core" || failed=1
 check recipe "recipe|model|quant|core" || failed=1
+check memory "memory|model|quant|core" || failed=1
 check tasks "tasks|core" || failed=1
 check eval "eval|tasks|formats|model|quant|core" || failed=1
 check report "report|eval|tasks|formats|model|quant|core" || failed=1
-check fit "fit|recipe|eval|formats|model|quant|core" || failed=1
+check fit "fit|recipe|memory|eval|formats|model|quant|core" || failed=1
 check gpu "gpu|eval|model|quant|core" || failed=1
-check src/cmd "cmd|fit|gpu|report|recipe|eval|tasks|formats|model|quant|core" || failed=1
+check src/cmd "cmd|fit|gpu|report|recipe|memory|eval|tasks|formats|model|quant|core" || failed=1
 [ "$failed" = 0 ] || exit 1
 echo "rooms: every include goes down the table"
