@@ -55,6 +55,14 @@ PARE_HD int pare_iq1_level(unsigned entry, int j)
     return (int)(entry >> 2 * j & 3) - 1;
 }
 
+/* IQ1 families: the 8 weights of a grid entry, shifted by 1/8 down (low) or up. Exact: 11 + 4 + 4 bits fit a float. */
+PARE_HD void pare_iq1_decode_group(unsigned entry, float scale, int low, float *dst)
+{
+    float shift = low ? -0.125f : 0.125f;
+    for (int j = 0; j < 8; j++)
+        dst[j] = scale * ((float)pare_iq1_level(entry, j) + shift);
+}
+
 /* IQ2_XXS, IQ2_XS, IQ3_XXS keep 7 of 8 signs; the eighth makes the number of minus signs even. Bit j: weight j is
  * negative. */
 PARE_HD unsigned pare_iq_signs(unsigned seven)

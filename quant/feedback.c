@@ -2,12 +2,12 @@
 
 #include "quant/codes.h"
 #include "quant/feedback_grid.h"
+#include "quant/feedback_slab.h"
 #include "quant/path_table.h"
 
-#include <math.h>
 #include <string.h>
 
-enum { ROWS = PARE_FEEDBACK_ROWS, SLAB_ARRAYS = 6 };
+enum { ROWS = PARE_FEEDBACK_ROWS };
 
 size_t pare_feedback_unit(pare_type type)
 {
@@ -31,7 +31,7 @@ size_t pare_feedback_scratch(pare_type type, size_t n)
 {
     if (pare_feedback_unit(type) > 1)
         return pare_feedback_grid_scratch(n);
-    return (SLAB_ARRAYS * ROWS + 2) * n * sizeof(float) + n + row_bytes(type, n);
+    return (pare_feedback_slab_floats(n) + 2 * n) * sizeof(float) + n + row_bytes(type, n);
 }
 
 static void make_levels(const pare_codes *codes, pare_feedback_levels *out)
@@ -126,26 +126,18 @@ void pare_feedback_rows(const pare_form *form, pare_type type, const float *x, s
         pare_feedback_grid_rows(form, type, x, n_rows, column, n_sweeps, dst, scratch, before, after);
         return;
     }
-    size_t n = form->n, array = n * ROWS, bytes = row_bytes(type, n);
-    float *at = scratch;
-    pare_feedback_slab s = {
-        .x = at, .base = at + array, .step = at + 2 * array, .level = at + 3 * array, .work = at + 4 * array};
-    row r = {.low = at + SLAB_ARRAYS * array, .high = at + SLAB_ARRAYS * array + n};
+    size_t n = form->n, bytes = row_bytes(type, n);
+    pare_feedback_slab s = pare_feedback_slab_in(scratch, n);
+    float *low = (float *)scratch + pare_feedback_slab_floats(n);
+    row r = {.low = low, .high = low + n};
     r.codes = (uint8_t *)(r.high + n);
     r.bytes = r.codes + n;
     pare_feedback_levels levels;
     make_levels(pare_type_codes(type), &levels);
-    memset(s.x, 0, 4 * array * sizeof *s.x); /* lanes without a row stay zero */
     for (size_t i = 0; i < n_rows; i++)
         load_row(form, type, &levels, x + i * n, column, (uint8_t *)dst + i * bytes, &r, i, &s);
     pare_path_now()->feedback_round(form, &levels, n_sweeps, &s);
-    for (size_t i = 0; i < n_rows; i++) {
-        if (!isfinite(s.before[i])) /* too large for floats: nobody knows what would be better */
-            continue;
-        bool better = s.after[i] < s.before[i];
-        if (better)
+    for (size_t i = 0; i < n_rows; i++)
+        if (pare_feedback_slab_settle(&s, i, before, after))
             take_row(form, type, &levels, &s, i, &r, (uint8_t *)dst + i * bytes);
-        *before += (double)s.before[i];
-        *after += (double)(better ? s.after[i] : s.before[i]);
-    }
 }

@@ -1,12 +1,12 @@
 #include "quant/feedback_grid.h"
 
 #include "core/half.h"
+#include "quant/feedback_slab.h"
 #include "quant/path_table.h"
 
 #include <math.h>
-#include <string.h>
 
-enum { ROWS = PARE_FEEDBACK_ROWS, UNIT = PARE_FORM_UNIT, SLAB_ARRAYS = 6 };
+enum { ROWS = PARE_FEEDBACK_ROWS, UNIT = PARE_FORM_UNIT };
 
 /* What scratch holds: the slab, then this. */
 typedef struct grid_rows {
@@ -20,18 +20,15 @@ typedef struct grid_rows {
 
 size_t pare_feedback_grid_scratch(size_t n)
 {
-    return (SLAB_ARRAYS * ROWS + 1) * n * sizeof(float) + n / UNIT * sizeof(uint32_t) + sizeof(pare_unit_book);
+    return (pare_feedback_slab_floats(n) + n) * sizeof(float) + n / UNIT * sizeof(uint32_t) + sizeof(pare_unit_book);
 }
 
 static grid_rows lay_out(const pare_form *form, const pare_grid_shape *shape, void *scratch)
 {
-    size_t array = form->n * ROWS;
-    float *at = scratch;
-    grid_rows g = {
-        .form = form,
-        .shape = shape,
-        .slab = {.x = at, .base = at + array, .step = at + 2 * array, .level = at + 3 * array, .work = at + 4 * array},
-        .factor = at + SLAB_ARRAYS * array};
+    grid_rows g = {.form = form,
+                   .shape = shape,
+                   .slab = pare_feedback_slab_in(scratch, form->n),
+                   .factor = (float *)scratch + pare_feedback_slab_floats(form->n)};
     g.place = (uint32_t *)(g.factor + form->n);
     g.book = (pare_unit_book *)(g.place + form->n / UNIT);
     return g;
@@ -100,7 +97,6 @@ void pare_feedback_grid_rows(const pare_form *form, pare_type type, const float 
     grid_rows g = lay_out(form, pare_unit_shape(type), scratch);
     size_t bytes = n / PARE_GRID_LEN * g.shape->block_bytes;
     pare_unit_book_init(g.book, g.shape);
-    memset(g.slab.x, 0, 4 * n * ROWS * sizeof *g.slab.x); /* lanes without a row stay zero */
     for (size_t k = 0; k < n; k++)
         g.factor[k] = column != NULL ? column[form->order[k]] : 1;
     for (size_t k = 0; k < n; k += UNIT)
@@ -108,13 +104,7 @@ void pare_feedback_grid_rows(const pare_form *form, pare_type type, const float 
     for (size_t i = 0; i < n_rows; i++)
         load_row(&g, x + i * n, (uint8_t *)dst + i * bytes, i);
     pare_path_now()->feedback_units(form, g.book, column != NULL ? g.factor : NULL, n_sweeps, &g.slab);
-    for (size_t i = 0; i < n_rows; i++) {
-        if (!isfinite(g.slab.before[i]))
-            continue;
-        bool better = g.slab.after[i] < g.slab.before[i];
-        if (better)
+    for (size_t i = 0; i < n_rows; i++)
+        if (pare_feedback_slab_settle(&g.slab, i, before, after))
             take_row(&g, i, (uint8_t *)dst + i * bytes);
-        *before += (double)g.slab.before[i];
-        *after += (double)(better ? g.slab.after[i] : g.slab.before[i]);
-    }
 }

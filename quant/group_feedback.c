@@ -1,17 +1,14 @@
 #include "quant/group_feedback.h"
 
 #include "core/half.h"
-#include "quant/feedback.h"
+#include "quant/feedback_slab.h"
 #include "quant/path_table.h"
 
-#include <math.h>
-#include <string.h>
-
-enum { ROWS = PARE_FEEDBACK_ROWS, SLAB_ARRAYS = 6 };
+enum { ROWS = PARE_FEEDBACK_ROWS };
 
 size_t pare_group_feedback_scratch(size_t n)
 {
-    return (size_t)SLAB_ARRAYS * ROWS * n * sizeof(float);
+    return pare_feedback_slab_floats(n) * sizeof(float);
 }
 
 static void load_row(const pare_form *f, const pare_grouped *g, size_t row, const float *column, pare_feedback_slab *s)
@@ -40,24 +37,14 @@ static void take_row(const pare_form *f, const pare_grouped *g, size_t row, cons
 void pare_group_feedback(const pare_form *form, const pare_grouped *rows, size_t n_rows, const float *column,
                          int n_sweeps, void *scratch, double *before, double *after)
 {
-    size_t array = rows->n * ROWS;
-    float *at = scratch;
-    pare_feedback_slab s = {
-        .x = at, .base = at + array, .step = at + 2 * array, .level = at + 3 * array, .work = at + 4 * array};
+    pare_feedback_slab s = pare_feedback_slab_in(scratch, rows->n);
     pare_feedback_levels levels = {.high = (float)((1 << rows->shape.bits) - 1)};
-    memset(s.x, 0, 4 * array * sizeof *s.x); /* lanes without a row stay zero */
     for (size_t i = 0; i < n_rows; i++)
         load_row(form, rows, i, column, &s);
     pare_path_now()->feedback_round(form, &levels, n_sweeps, &s);
-    for (size_t i = 0; i < n_rows; i++) {
-        if (!isfinite(s.before[i])) /* too large for floats: nobody knows what would be better */
-            continue;
-        bool better = s.after[i] < s.before[i];
-        if (better)
+    for (size_t i = 0; i < n_rows; i++)
+        if (pare_feedback_slab_settle(&s, i, before, after))
             take_row(form, rows, i, &s);
-        *before += (double)s.before[i];
-        *after += (double)(better ? s.after[i] : s.before[i]);
-    }
 }
 
 void pare_group_decode(const pare_grouped *rows, size_t row, float *y)

@@ -33,12 +33,7 @@ static void unpack(const void *block, pare_grid_fit *fit)
 
 const pare_grid_shape pare_iq1_m_shape = {
     .n_blocks = 16,
-    .entry_len = 8,
-    .n_entries = 2048,
-    .grid = pare_iq1_grid,
-    .level = pare_iq1_level,
-    .unit = 1,
-    .shift = 0.125f,
+    PARE_IQ1_GRID,
     .block_bytes = sizeof(pare_iq1_m),
     .pack = pack,
     .unpack = unpack,

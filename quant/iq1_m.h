@@ -35,7 +35,7 @@ PARE_HD uint16_t pare_iq1_m_d(const pare_iq1_m *b)
     return (uint16_t)d;
 }
 
-/* Exact: 11 + 4 + 4 bits fit a float. */
+/* Exact (pare_iq1_decode_group). */
 PARE_HD void pare_iq1_m_decode(const void *src, float *dst, size_t n_blocks)
 {
     const pare_iq1_m *b = (const pare_iq1_m *)src;
@@ -45,9 +45,7 @@ PARE_HD void pare_iq1_m_decode(const void *src, float *dst, size_t n_blocks)
             unsigned qh = b->qh[g / 2] >> g % 2 * 4 & 15u;
             unsigned entry = pare_iq1_grid(b->qs[g] | (qh & 7) << 8);
             float scale = d * (float)(2 * (pare_load_u16le(b->scales[g / 8]) >> g / 2 % 4 * 3 & 7) + 1);
-            float shift = qh & 8 ? -0.125f : 0.125f;
-            for (int j = 0; j < 8; j++)
-                dst[j] = scale * ((float)pare_iq1_level(entry, j) + shift);
+            pare_iq1_decode_group(entry, scale, (qh & 8) != 0, dst);
         }
     }
 }

@@ -23,7 +23,7 @@ typedef struct pare_iq1_s {
 } pare_iq1_s;
 static_assert(sizeof(pare_iq1_s) == 50, "an iq1_s block is 50 bytes on disk");
 
-/* Exact: 11 + 4 + 4 bits fit a float. */
+/* Exact (pare_iq1_decode_group). */
 PARE_HD void pare_iq1_s_decode(const void *src, float *dst, size_t n_blocks)
 {
     const pare_iq1_s *b = (const pare_iq1_s *)src;
@@ -32,9 +32,8 @@ PARE_HD void pare_iq1_s_decode(const void *src, float *dst, size_t n_blocks)
         for (int g = 0; g < 32; g++, dst += 8) {
             unsigned qh = pare_load_u16le(b->qh[g / 4]);
             unsigned entry = pare_iq1_grid(b->qs[g] | (qh >> g % 4 * 3 & 7) << 8);
-            float scale = d * (float)(2 * (qh >> 12 & 7) + 1), shift = qh & 0x8000 ? -0.125f : 0.125f;
-            for (int j = 0; j < 8; j++)
-                dst[j] = scale * ((float)pare_iq1_level(entry, j) + shift);
+            float scale = d * (float)(2 * (qh >> 12 & 7) + 1);
+            pare_iq1_decode_group(entry, scale, (qh & 0x8000) != 0, dst);
         }
     }
 }

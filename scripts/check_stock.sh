@@ -5,21 +5,13 @@
 # LLAMA_CPP_BUILD holds libllama.so; FOLDER: one with config.json, tokens.i32 and logits.f32 (default: tests/families/*).
 # GELU out of a table of half floats costs stock up to 1e-2; windows that GGUF has no key for are another function.
 set -euo pipefail
-source=$1 libraries=$(realpath "$2") pare=$(realpath "$3")
-shift 3
-here=$(dirname "$(realpath "$0")")/..
-[ $# -gt 0 ] || set -- "$here"/tests/families/*/
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cc -O2 -I"$source/include" -I"$source/ggml/include" "$here/tests/interop/stock_logits.c" -L"$libraries" -lllama -lggml \
-    -lggml-base -o "$work/stock_logits"
-export LD_LIBRARY_PATH=$libraries
+# shellcheck source=stock_logits.sh
+. "$(dirname "$(realpath "$0")")/stock_logits.sh"
 for folder; do
     [ -f "$folder/logits.f32" ] || continue
-    name=$(basename "$folder") sequences=2 length=24
-    [ -f "$folder/texts.json" ] && sequences=3 length=48
+    name=$(basename "$folder")
     if "$pare" convert "$folder" --dtype f32 -o "$work/$name.gguf" --quiet >/dev/null 2>"$work/log" &&
-        "$work/stock_logits" "$work/$name.gguf" "$folder/tokens.i32" $sequences $length "$work/logits" 2>"$work/log"; then
+        stock_logits "$work/$name.gguf" "$folder" "$work/logits" 2>"$work/log"; then
         printf '%-24s ' "$name"
         python3 - "$work/logits" "$folder/logits.f32" <<'PY'
 import array, sys

@@ -6,23 +6,14 @@
 #   scripts/check_stock_nvfp4.sh LLAMA_CPP_SOURCE LLAMA_CPP_BUILD PARE [FOLDER...]
 # Arguments as of scripts/check_stock.sh.
 set -euo pipefail
-source=$1 libraries=$(realpath "$2") pare=$(realpath "$3")
-shift 3
-here=$(dirname "$(realpath "$0")")/..
-[ $# -gt 0 ] || set -- "$here"/tests/families/*/
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cc -O2 -I"$source/include" -I"$source/ggml/include" "$here/tests/interop/stock_logits.c" -L"$libraries" -lllama -lggml \
-    -lggml-base -o "$work/stock_logits"
-export LD_LIBRARY_PATH=$libraries
+# shellcheck source=stock_logits.sh
+. "$(dirname "$(realpath "$0")")/stock_logits.sh"
 for folder; do
     [ -f "$folder/tokens.i32" ] || continue
-    sequences=2 length=24
-    [ -f "$folder/texts.json" ] && sequences=3 length=48
     if "$pare" quantize "$folder" -t nvfp4 --pure --embedding-type f16 -o "$work/q.gguf" --force -q >/dev/null 2>"$work/log" &&
         "$pare" convert "$work/q.gguf" --dtype f32 -o "$work/f.gguf" --force -q >/dev/null 2>"$work/log" &&
-        "$work/stock_logits" "$work/q.gguf" "$folder/tokens.i32" $sequences $length "$work/a" >"$work/log" 2>&1 &&
-        "$work/stock_logits" "$work/f.gguf" "$folder/tokens.i32" $sequences $length "$work/b" >"$work/log" 2>&1; then
+        stock_logits "$work/q.gguf" "$folder" "$work/a" >"$work/log" 2>&1 &&
+        stock_logits "$work/f.gguf" "$folder" "$work/b" >"$work/log" 2>&1; then
         tensors=$("$pare" inspect "$work/q.gguf" --tensors)
         printf '%-24s %3d nvfp4 %3d scales ' "$(basename "$folder")" "$(grep -c ' nvfp4  *\[' <<<"$tensors" || true)" \
             "$(grep -c '\.scale ' <<<"$tensors" || true)"

@@ -84,6 +84,15 @@ json_t *cli_json(const cli_result *r)
     return doc;
 }
 
+double cli_number(const json_t *doc, const char *key)
+{
+    const json_t *value = json_object_get(doc, key);
+    if (!json_is_number(value))
+        print_message("no number '%s'\n", key);
+    CHECK(json_is_number(value));
+    return json_number_value(value);
+}
+
 bool cli_contains(const char *text, const char *part)
 {
     if (strstr(text, part) != NULL)

@@ -20,6 +20,9 @@ cli_result cli_expect(int code, const char *fmt, ...) PARE_PRINTF(2, 3);
 /* stdout as the one JSON document that it must be, with a schema number. Owned by the caller. */
 json_t *cli_json(const cli_result *r);
 
+/* The number of that key, which must be there. */
+double cli_number(const json_t *doc, const char *key);
+
 const char *cli_folder(void); /* where the commands run */
 bool cli_contains(const char *text, const char *part);
 size_t cli_count_lines(const char *text);

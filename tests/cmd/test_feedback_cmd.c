@@ -15,15 +15,6 @@ static int collect_once(void **state)
     return 0;
 }
 
-static double number(const json_t *doc, const char *key)
-{
-    const json_t *value = json_object_get(doc, key);
-    if (!json_is_number(value))
-        print_message("no number '%s'\n", key);
-    CHECK(json_is_number(value));
-    return json_number_value(value);
-}
-
 /* The same quantity of statistics in whatever way it is collected, beside what there is without --full. */
 static void collects_on_request(void **state)
 {
@@ -68,22 +59,22 @@ static void quantize_takes_what_there_is(void **state)
     json_t *doc = cli_json(&r), *row;
     size_t i, n = 0;
     double logs = 0;
-    CHECK(r.err[0] == '\0' && number(doc, "n_feedback") == 16 && number(doc, "n_without_feedback") == 0);
+    CHECK(r.err[0] == '\0' && cli_number(doc, "n_feedback") == 16 && cli_number(doc, "n_without_feedback") == 0);
     json_array_foreach(json_object_get(doc, "tensors"), i, row)
     {
         const json_t *left = json_object_get(row, "feedback");
         n += left != NULL;
         logs += left != NULL ? log(json_number_value(left)) : 0;
     }
-    CHECK(n == 16 && fabs(number(doc, "feedback_ratio") - exp(logs / 16)) < 1e-9);
-    CHECK(number(doc, "feedback_ratio") > 0.05 && number(doc, "feedback_ratio") < 0.8);
+    CHECK(n == 16 && fabs(cli_number(doc, "feedback_ratio") - exp(logs / 16)) < 1e-9);
+    CHECK(cli_number(doc, "feedback_ratio") > 0.05 && cli_number(doc, "feedback_ratio") < 0.8);
     json_decref(doc);
     cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf -j 7 --method feedback -q && "
                   "cmp a.gguf b.gguf >&2");
     r = cli_expect(
         0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf --method search --json --force");
     doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 0);
+    CHECK(cli_number(doc, "n_feedback") == 0 && cli_number(doc, "n_without_feedback") == 0);
     CHECK(json_object_get(doc, "feedback_ratio") == NULL);
     json_decref(doc);
     cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --pure --imatrix full.gguf -o b.gguf --refit no -q --force && "
@@ -106,7 +97,7 @@ static void without_enough_tokens_it_is_a_search(void **state)
     CHECK(cli_contains(r.err, "tensor 'output.weight': 128 tokens are too few for the products of 256 columns"));
     CHECK(cli_count_lines(r.err) == 9);
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 15);
+    CHECK(cli_number(doc, "n_feedback") == 0 && cli_number(doc, "n_without_feedback") == 15);
     json_decref(doc);
     cli_expect(0, "cmp search.gguf few-q.gguf >&2; rm few-q.gguf");
     r = cli_expect(3, "$PARE quantize demo.gguf %s --imatrix few.gguf -o few-q.gguf --strict", to);
@@ -138,7 +129,7 @@ static void what_cannot_be_done_is_said_first(void **state)
     refused(3, source_path("tests/families/granitemoe"), "--imatrix full.gguf", "they are of another model");
     cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 -o out.gguf --imatrix full.gguf --dry-run --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") == 0 && json_is_true(json_object_get(doc, "dry_run")));
+    CHECK(cli_number(doc, "n_feedback") == 0 && json_is_true(json_object_get(doc, "dry_run")));
     CHECK(json_object_get(doc, "feedback_ratio") == NULL);
     json_decref(doc);
     cli_expect(0, "test ! -e out.gguf");
@@ -162,7 +153,7 @@ static void odd_numbers_are_named(void **state)
     {
         const char *name = json_string_value(json_object_get(row, "name"));
         if (strcmp(name, "blk.0.attn_k.weight.in_gram") == 0)
-            offset = (long)number(row, "offset");
+            offset = (long)cli_number(row, "offset");
     }
     json_decref(doc);
     CHECK(offset > 0);
@@ -247,7 +238,7 @@ static void a_full_disk_keeps_what_was_encoded(void **state)
     r = cli_expect(
         0, "%s --resume --json; cmp q.gguf whole.gguf >&2; test ! -e q.gguf.pare-state && rm q.gguf whole.gguf", run);
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") > 0 && number(doc, "n_resumed") == number(doc, "n_feedback"));
+    CHECK(cli_number(doc, "n_feedback") > 0 && cli_number(doc, "n_resumed") == cli_number(doc, "n_feedback"));
     json_decref(doc);
 }
 
@@ -311,7 +302,7 @@ static void a_mixture_goes_through(void **state)
         const char *name = json_string_value(json_object_get(row, "name"));
         if (strstr(name, "_exps") == NULL)
             continue;
-        CHECK(number(row, "feedback") > 0 && number(row, "feedback") < 0.95);
+        CHECK(cli_number(row, "feedback") > 0 && cli_number(row, "feedback") < 0.95);
         n++;
     }
     CHECK(n == 6);

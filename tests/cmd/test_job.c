@@ -8,15 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static double number(const json_t *doc, const char *key)
-{
-    const json_t *value = json_object_get(doc, key);
-    if (!json_is_number(value))
-        print_message("no number '%s'\n", key);
-    CHECK(json_is_number(value));
-    return json_number_value(value);
-}
-
 static void flip_byte(const char *name, long from_end)
 {
     char path[600];
@@ -44,11 +35,11 @@ static void convert_reports_what_it_wrote(void **state)
     json_t *doc = cli_json(&r);
     CHECK(strcmp(json_string_value(json_object_get(doc, "output")), "again.gguf") == 0);
     CHECK(strlen(json_string_value(json_object_get(doc, "sha256"))) == 64);
-    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f", number(doc, "bytes"));
+    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f", cli_number(doc, "bytes"));
     json_decref(doc);
     r = cli_expect(0, "$PARE convert $DEMO -o never.gguf --dry-run --json && test ! -e never.gguf");
     doc = cli_json(&r);
-    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f; rm again.gguf", number(doc, "bytes"));
+    cli_expect(0, "test $(stat -c %%s again.gguf) = %.0f; rm again.gguf", cli_number(doc, "bytes"));
     json_decref(doc);
 }
 
@@ -82,7 +73,7 @@ static void inspect_has_the_promised_keys(void **state)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         CHECK(json_object_get(doc, keys[i]) != NULL);
     json_t *tensors = json_object_get(doc, "tensors");
-    CHECK(json_array_size(tensors) == (size_t)number(doc, "n_tensors"));
+    CHECK(json_array_size(tensors) == (size_t)cli_number(doc, "n_tensors"));
     for (size_t i = 0; i < sizeof tensor_keys / sizeof tensor_keys[0]; i++)
         CHECK(json_object_get(json_array_get(tensors, 0), tensor_keys[i]) != NULL);
     CHECK(strcmp(json_string_value(json_object_get(json_object_get(doc, "metadata"), "general.architecture")),
@@ -144,7 +135,7 @@ static void memory_is_its_own(void **state)
     memset(large, 1, n);
     cli_result r = cli_expect(0, "exec $PARE quantize demo.gguf -t q4_0 -o small.gguf --dry-run --json");
     json_t *doc = cli_json(&r);
-    CHECK(large[n - 1] == 1 && number(doc, "peak_rss_bytes") < (double)n);
+    CHECK(large[n - 1] == 1 && cli_number(doc, "peak_rss_bytes") < (double)n);
     json_decref(doc);
     free(large);
 }
@@ -155,8 +146,8 @@ static void quantize_pin_measure_verify(void **state)
     cli_result r = cli_expect(0, "mkdir q && $PARE quantize demo.gguf -t q4_k_m -o q/q4.gguf --pin --json");
     json_t *doc = cli_json(&r);
     CHECK(json_array_size(json_object_get(doc, "tensors")) > 10);
-    CHECK(number(doc, "bits_per_weight") < 6);
-    CHECK(number(doc, "seconds") >= 0 && number(doc, "peak_rss_bytes") > 0);
+    CHECK(cli_number(doc, "bits_per_weight") < 6);
+    CHECK(cli_number(doc, "seconds") >= 0 && cli_number(doc, "peak_rss_bytes") > 0);
     cli_expect(0, "test $(sha256sum <q/q4.gguf | cut -c 1-64) = %s", json_string_value(json_object_get(doc, "sha256")));
     json_decref(doc);
     cli_expect(0, "cd q && sha256sum -c --strict SHA256SUMS");
@@ -175,10 +166,10 @@ static void quantize_pin_measure_verify(void **state)
 
     r = cli_expect(0, "$PARE eval q/q4.gguf --reference demo.gguf -f $TEXT --chunks 4 --json");
     doc = cli_json(&r);
-    CHECK(fabs(number(doc, "perplexity") / number(doc, "reference_perplexity") - 1) < 0.05);
-    CHECK(number(doc, "kld_mean") > 0 && number(doc, "kld_mean") < 0.05 && number(doc, "kld_stderr") > 0);
-    CHECK(number(doc, "same_top1") > 0.8 && number(doc, "n_chunks") == 4);
-    CHECK(number(doc, "n_tokens_scored") == 4 * 255);
+    CHECK(fabs(cli_number(doc, "perplexity") / cli_number(doc, "reference_perplexity") - 1) < 0.05);
+    CHECK(cli_number(doc, "kld_mean") > 0 && cli_number(doc, "kld_mean") < 0.05 && cli_number(doc, "kld_stderr") > 0);
+    CHECK(cli_number(doc, "same_top1") > 0.8 && cli_number(doc, "n_chunks") == 4);
+    CHECK(cli_number(doc, "n_tokens_scored") == 4 * 255);
     json_decref(doc);
 
     r = cli_expect(0, "$PARE verify q/pare.lock");
@@ -240,7 +231,7 @@ static void quantize_choices(void **state)
         n_q8 += is_q8;
     }
     CHECK(n_q8 == 2);
-    double planned = number(doc, "bytes");
+    double planned = cli_number(doc, "bytes");
     json_decref(doc);
     cli_expect(0, "$PARE quantize demo.gguf -t q4_k --pure --tensor 'attn_v=q8_0' -o x.gguf");
     cli_expect(0, "test $(stat -c %%s x.gguf) = %.0f", planned);
@@ -339,13 +330,14 @@ static void eval_reports_each_text_and_their_mean(void **state)
     cli_result r = cli_expect(0, "$PARE eval $DEMO -f a.txt -f b.txt -c 128 --chunks 3 --json");
     json_t *doc = cli_json(&r), *texts = json_object_get(doc, "texts");
     CHECK(json_array_size(texts) == 2);
-    double sum = number(json_array_get(texts, 0), "perplexity") + number(json_array_get(texts, 1), "perplexity");
-    CHECK(fabs(number(doc, "perplexity") - sum / 2) < 1e-9);
-    double error = hypot(number(json_array_get(texts, 0), "perplexity_stderr"),
-                         number(json_array_get(texts, 1), "perplexity_stderr"));
-    CHECK(fabs(number(doc, "perplexity_stderr") - error / 2) < 1e-9);
+    double sum =
+        cli_number(json_array_get(texts, 0), "perplexity") + cli_number(json_array_get(texts, 1), "perplexity");
+    CHECK(fabs(cli_number(doc, "perplexity") - sum / 2) < 1e-9);
+    double error = hypot(cli_number(json_array_get(texts, 0), "perplexity_stderr"),
+                         cli_number(json_array_get(texts, 1), "perplexity_stderr"));
+    CHECK(fabs(cli_number(doc, "perplexity_stderr") - error / 2) < 1e-9);
     CHECK(json_object_get(doc, "kld_mean") == NULL && json_object_get(doc, "reference_perplexity") == NULL);
-    CHECK(number(doc, "n_tokens_scored") == 2 * 3 * 63);
+    CHECK(cli_number(doc, "n_tokens_scored") == 2 * 3 * 63);
     json_decref(doc);
     CHECK(cli_contains(cli_expect(0, "$PARE eval $DEMO -f - -c 128 --chunks 1 <a.txt").out, "+/-"));
     r = cli_expect(1,
@@ -357,9 +349,9 @@ static void eval_reports_each_text_and_their_mean(void **state)
         r = cli_expect(0, "$PARE eval q2.gguf --reference $DEMO %s -c 128 --chunks 1 --json", orders[i]);
         doc = cli_json(&r);
         texts = json_object_get(doc, "texts");
-        double first = number(json_array_get(texts, 0), "kld_max"),
-               second = number(json_array_get(texts, 1), "kld_max");
-        CHECK(number(doc, "kld_max") == fmax(first, second) && first != second);
+        double first = cli_number(json_array_get(texts, 0), "kld_max"),
+               second = cli_number(json_array_get(texts, 1), "kld_max");
+        CHECK(cli_number(doc, "kld_max") == fmax(first, second) && first != second);
         json_decref(doc);
     }
     cli_expect(0, "$PARE eval q2.gguf --reference $DEMO -f a.txt -c 128 --chunks 2 --fail-over 5; rm q2.gguf");
@@ -374,7 +366,7 @@ static void tokenize_forms(void **state)
     CHECK(strstr(r.out, "\n\n") != NULL); /* the empty line has no ids */
     r = cli_expect(0, "$PARE tokenize $DEMO -f - --json <t.txt");
     json_t *doc = cli_json(&r);
-    CHECK(json_array_size(json_object_get(doc, "ids")) == (size_t)number(doc, "n_tokens"));
+    CHECK(json_array_size(json_object_get(doc, "ids")) == (size_t)cli_number(doc, "n_tokens"));
     json_decref(doc);
     r = cli_expect(0, "$PARE tokenize $DEMO -f t.txt");
     json_t *ids = json_loads(r.out, 0, NULL);
@@ -409,7 +401,7 @@ static void pin_and_verify_a_folder(void **state)
                "--measurements m.json");
     cli_result r = cli_expect(0, "cat copy/m.lock; rm copy/m.lock copy/m.sums");
     json_t *doc = cli_json(&r);
-    CHECK(number(json_object_get(doc, "measurements"), "perplexity") == 5);
+    CHECK(cli_number(json_object_get(doc, "measurements"), "perplexity") == 5);
     json_decref(doc);
     cli_expect(3, "$PARE pin copy -o copy/m.lock --sums copy/m.sums --recipe m.json");
     cli_expect(1, "echo >>copy/config.json; $PARE verify copy/pare.lock --allow-extra");

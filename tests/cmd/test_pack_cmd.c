@@ -13,21 +13,12 @@ static int collect_once(void **state)
     return 0;
 }
 
-static double number(const json_t *doc, const char *key)
-{
-    const json_t *value = json_object_get(doc, key);
-    if (!json_is_number(value))
-        print_message("no number '%s'\n", key);
-    CHECK(json_is_number(value));
-    return json_number_value(value);
-}
-
 /* Mean KL divergence of a folder. */
 static double divergence(const char *folder)
 {
     cli_result r = cli_expect(0, "$PARE eval %s --reference $DEMO -f $TEXT -c 128 --chunks 3 --json -q", folder);
     json_t *doc = cli_json(&r);
-    double kld = number(doc, "kld_mean");
+    double kld = cli_number(doc, "kld_mean");
     json_decref(doc);
     return kld;
 }
@@ -39,8 +30,8 @@ static void feedback_loses_least(void **state)
     for (int i = 0; i < 2; i++) {
         cli_result r = cli_expect(0, "$PARE convert $DEMO -o fed --format %s --imatrix full.gguf --json", formats[i]);
         json_t *doc = cli_json(&r);
-        CHECK(number(doc, "n_feedback") == 14 && number(doc, "n_without_feedback") == 0);
-        CHECK(number(doc, "feedback_ratio") > 0.01 && number(doc, "feedback_ratio") < 0.6);
+        CHECK(cli_number(doc, "n_feedback") == 14 && cli_number(doc, "n_without_feedback") == 0);
+        CHECK(cli_number(doc, "feedback_ratio") > 0.01 && cli_number(doc, "feedback_ratio") < 0.6);
         json_decref(doc);
         cli_expect(
             0,
@@ -77,7 +68,7 @@ static void without_enough_it_is_a_search(void **state)
     (void)state;
     cli_result r = cli_expect(0, "$PARE convert $DEMO -o few --format awq --imatrix few.gguf --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") == 0 && number(doc, "n_without_feedback") == 14);
+    CHECK(cli_number(doc, "n_feedback") == 0 && cli_number(doc, "n_without_feedback") == 14);
     json_decref(doc);
     CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight' and those with the same inputs: 128 tokens are "
                               "too few for the products of 256 columns; packed without feedback"));
@@ -92,8 +83,9 @@ static void scaling_pays(void **state)
     (void)state;
     cli_result r = cli_expect(0, "$PARE convert $DEMO -o a --format awq --method awq --imatrix full.gguf -j 1 --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_scaled") > 4 && number(doc, "scaled_ratio") > 0.5 && number(doc, "scaled_ratio") < 0.98);
-    CHECK(number(doc, "n_feedback") == 0);
+    CHECK(cli_number(doc, "n_scaled") > 4 && cli_number(doc, "scaled_ratio") > 0.5 &&
+          cli_number(doc, "scaled_ratio") < 0.98);
+    CHECK(cli_number(doc, "n_feedback") == 0);
     json_decref(doc);
     cli_expect(0, "$PARE convert $DEMO -o b --format awq --method awq --imatrix full.gguf -j 7 -q && "
                   "cmp a/model.safetensors b/model.safetensors >&2 && $PARE convert $DEMO -o rtn --format awq "
@@ -115,7 +107,7 @@ static void floats_stay_what_they_were(void **state)
     (void)state;
     cli_result r = cli_expect(0, "$PARE convert $DEMO -o a --format awq --group-size 512 --imatrix full.gguf --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_feedback") == 2); /* ffn_down alone has rows of 512 */
+    CHECK(cli_number(doc, "n_feedback") == 2); /* ffn_down alone has rows of 512 */
     json_decref(doc);
     cli_expect(0, "$PARE convert $DEMO -o b --format awq --group-size 512 -q && "
                   "$PARE convert a -o a.gguf --dtype f32 -q && $PARE convert b -o b.gguf --dtype f32 -q && "

@@ -6,15 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double number(const json_t *doc, const char *key)
-{
-    const json_t *value = json_object_get(doc, key);
-    if (!json_is_number(value))
-        print_message("no number '%s'\n", key);
-    CHECK(json_is_number(value));
-    return json_number_value(value);
-}
-
 static const char *text_of(const json_t *doc, const char *key)
 {
     const char *text = json_string_value(json_object_get(doc, key));
@@ -95,8 +86,8 @@ static void splits_can_be_kept(void **state)
     size_t i;
     double bytes = 0;
     CHECK(json_array_size(files) == 3);
-    json_array_foreach(files, i, file) bytes += number(file, "bytes");
-    CHECK(bytes == number(doc, "bytes"));
+    json_array_foreach(files, i, file) bytes += cli_number(file, "bytes");
+    CHECK(bytes == cli_number(doc, "bytes"));
     json_decref(doc);
     for (int part = 1; part <= 3; part++)
         cli_expect(0,
@@ -148,15 +139,15 @@ static void a_dry_run_needs_no_importances(void **state)
     refused(2, "-t iq2_xxs", "needs importances: collect them with pare imatrix");
     cli_result r = cli_expect(0, "$PARE quantize demo.gguf -t iq2_xxs -o out.gguf --dry-run --json --strict");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_needing_imatrix") == 12 && json_object_get(doc, "worst") == NULL);
+    CHECK(cli_number(doc, "n_needing_imatrix") == 12 && json_object_get(doc, "worst") == NULL);
     CHECK(cli_contains(r.err, "pare: warning: 12 tensors get types that need importances"));
     json_decref(doc);
     static const char few[] = "quantize demo.gguf -t iq2_xxs --tensor 'attn|down|gate=q4_0' -o out.gguf"; /* faster */
     r = cli_expect(0, "$PARE %s --imatrix im.gguf --dry-run --json", few);
     doc = cli_json(&r);
-    CHECK(r.err[0] == '\0' && number(doc, "n_needing_imatrix") == 0);
+    CHECK(r.err[0] == '\0' && cli_number(doc, "n_needing_imatrix") == 0);
     cli_expect(0, "$PARE %s --imatrix im.gguf && test $(stat -c %%s out.gguf) = %.0f && rm out.gguf", few,
-               number(doc, "bytes"));
+               cli_number(doc, "bytes"));
     json_decref(doc);
 }
 
@@ -171,11 +162,11 @@ static void the_report_names_what_it_cost(void **state)
     json_array_foreach(worst, i, row)
     {
         const json_t *weighted = json_object_get(row, "weighted_error");
-        double error = weighted != NULL ? json_number_value(weighted) : number(row, "error");
+        double error = weighted != NULL ? json_number_value(weighted) : cli_number(row, "error");
         CHECK(error > 0 && error <= last);
         last = error;
     }
-    CHECK(number(doc, "n_lossless") == 0 && number(doc, "n_fallback") == 0);
+    CHECK(cli_number(doc, "n_lossless") == 0 && cli_number(doc, "n_fallback") == 0);
     CHECK(json_object_get(doc, "requantized") == NULL);
     json_decref(doc);
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_k_m --imatrix im.gguf -o q4.gguf --force");
@@ -198,7 +189,7 @@ static void stand_ins_are_counted(void **state)
         CHECK(strcmp(text_of(row, "wanted"), "q4_K") == 0 && strcmp(text_of(row, "to"), "q4_K") != 0);
         n++;
     }
-    CHECK(n > 0 && number(doc, "n_fallback") == (double)n);
+    CHECK(n > 0 && cli_number(doc, "n_fallback") == (double)n);
     json_decref(doc);
     r = cli_expect(2, "$PARE quantize %s -t q4_0 --tensor ffn_down=q4_k -o f.gguf", model);
     CHECK(cli_contains(r.err, "whose blocks of 256 do not divide its rows of 176 weights; f16 fits"));
@@ -214,7 +205,7 @@ static void what_is_kept_exactly_is_counted(void **state)
     cli_expect(0, "$PARE convert demo.gguf -o q8.gguf --dtype q8_0 && $PARE convert q8.gguf -o f32.gguf --dtype f32");
     cli_result r = cli_expect(0, "$PARE quantize f32.gguf -t q8_0 -o again.gguf --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_lossless") == 16 && json_array_size(json_object_get(doc, "worst")) == 0);
+    CHECK(cli_number(doc, "n_lossless") == 16 && json_array_size(json_object_get(doc, "worst")) == 0);
     json_decref(doc);
     r = cli_expect(0, "$PARE quantize f32.gguf -t q8_0 -o again.gguf --force");
     CHECK(cli_contains(r.out, "16 tensors lie on the grid of their new type: encoded without loss"));
@@ -231,10 +222,10 @@ static void requantizing_is_warned_of(void **state)
     CHECK(cli_contains(r.err, "16 tensors are quantized already (13 q4_K, 3 q6_K)"));
     CHECK(cli_contains(r.err, "relative to the quantized source"));
     json_t *doc = cli_json(&r), *cost = json_object_get(doc, "requantized");
-    CHECK(number(cost, "n_tensors") == 16 && number(json_object_get(cost, "types"), "q4_K") == 13);
-    CHECK(number(cost, "source_error") > 1e-3 && number(cost, "source_error") < 1e-2);
-    CHECK(number(cost, "added_error") > 1e-6 && number(cost, "added_error") < 1e-4);
-    CHECK(number(cost, "expected_error") > 1e-6 && number(cost, "expected_error") < 1e-4);
+    CHECK(cli_number(cost, "n_tensors") == 16 && cli_number(json_object_get(cost, "types"), "q4_K") == 13);
+    CHECK(cli_number(cost, "source_error") > 1e-3 && cli_number(cost, "source_error") < 1e-2);
+    CHECK(cli_number(cost, "added_error") > 1e-6 && cli_number(cost, "added_error") < 1e-4);
+    CHECK(cli_number(cost, "expected_error") > 1e-6 && cli_number(cost, "expected_error") < 1e-4);
     json_decref(doc);
     r = cli_expect(0, "$PARE quantize q4.gguf -t q8_0 -o q8.gguf --allow-requantize --force -q");
     CHECK(r.err[0] == '\0' && cli_contains(r.out, "16 tensors were quantized before"));
@@ -286,7 +277,7 @@ static void statistics_are_checked(void **state)
     CHECK(cli_contains(r.out, "importances of 1 tensors come without mean inputs (in_sum)"));
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix one.dat -o out.gguf --dry-run --json");
     json_t *doc = cli_json(&r);
-    CHECK(number(doc, "n_unweighted") == 13 && number(doc, "n_without_mean") == 1);
+    CHECK(cli_number(doc, "n_unweighted") == 13 && cli_number(doc, "n_without_mean") == 1);
     json_decref(doc);
     memset(values, 0, sizeof values);
     write_dat("blk.0.attn_q.weight", 256, values);
@@ -335,7 +326,7 @@ static void a_weight_that_is_no_number_is_named(void **state)
     long offset = 0;
     json_array_foreach(json_object_get(doc, "tensors"), i,
                        row) if (strcmp(text_of(row, "name"), "blk.1.ffn_up.weight") == 0) offset =
-        (long)number(row, "offset");
+        (long)cli_number(row, "offset");
     json_decref(doc);
     CHECK(offset > 0); /* rows of 256 weights in bfloat16 */
     cli_expect(0,
