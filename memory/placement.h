@@ -1,0 +1,78 @@
+/* memory/placement.h - where a model's layers and experts go, so that it fits into what is there and is fast
+ *
+ * Searches over the plans of a runtime (memory/memory.h), each computed in full: nothing is extrapolated. In this
+ * order, the first that fits:
+ *   1. every layer on the devices;
+ *   2. of mixtures: the experts of the first N layers on the host, N as small as it can be, then as many matrices of
+ *      layer N - 1 back as still fit (llama.cpp's --n-cpu-moe and -ot);
+ *   3. whole layers on the host, the first ones, as few as can be (-ngl); of mixtures with all experts on the host;
+ *   4. all of them on the host.
+ * Several devices get layers in proportion to their memory; where that does not fit, each is filled up in turn from
+ * the last one. Rules and sources: docs/methods/PLACEMENT.md.
+ *
+ * A place holds its sum when the plan's bytes, reserve included, are no more than it has, and the upper ends of the
+ * intervals without the reserve are not either: the reserve is what assumptions may be wrong by. */
+#ifndef PARE_MEMORY_PLACEMENT_H
+#define PARE_MEMORY_PLACEMENT_H
+
+#include "memory/card.h"
+#include "memory/memory.h"
+
+#define PARE_NO_LIMIT UINT64_MAX
+
+typedef struct pare_memory_device {
+    const char *name; /* for messages; NULL: "device N" */
+    uint64_t total;   /* what the driver says is there; 0: usable */
+    uint64_t usable;  /* what may be taken of it */
+    double bandwidth; /* bytes a second; 0: not known */
+    double half_rate; /* operations with 16-bit floats a second; 0: not known */
+} pare_memory_device;
+
+pare_memory_device pare_memory_device_of(const pare_card *card);
+
+/* What is asked. Borrows all that it points at. */
+typedef struct pare_place_query {
+    const pare_memory_model *model; /* tensors with a place of their own keep it */
+    const pare_memory_runtime *runtime;
+    pare_memory_run run; /* n_devices, n_layers_on and device_bytes are not read: the answer has them */
+    pare_memory_device device[PARE_MEMORY_MAX_DEVICES];
+    uint32_t n_devices;
+    uint64_t host_bytes; /* RAM that may be taken; PARE_NO_LIMIT: as much as it needs */
+    bool devices_only;   /* only 1: the host gets no more than the runtime keeps there anyway */
+} pare_place_query;
+
+typedef enum pare_placement_kind {
+    PARE_PLACED_ON_DEVICES,   /* 1 */
+    PARE_PLACED_EXPERTS_HOST, /* 2 */
+    PARE_PLACED_LAYERS_HOST,  /* 3 */
+    PARE_PLACED_ON_HOST       /* 4, or there are no devices */
+} pare_placement_kind;
+
+enum { PARE_MAX_KEPT = 4 };
+
+/* Owns nothing; kept points into the names of the model's tensors. */
+typedef struct pare_placement {
+    pare_placement_kind kind;
+    pare_memory_run run;             /* as asked, with what is on the devices */
+    pare_memory_plan plan;           /* of run, and of the model after pare_placement_apply */
+    uint32_t n_layers;               /* on the devices, the output counting as one: -ngl */
+    uint32_t n_host_experts;         /* the experts of the first so many layers lie on the host; 0: none do */
+    const char *kept[PARE_MAX_KEPT]; /* matrices of layer n_host_experts - 1 that lie on its device all the same */
+    uint32_t n_kept;
+    uint64_t device_free[PARE_MEMORY_MAX_DEVICES]; /* beyond what the plan takes, reserve included */
+    uint64_t host_free;                            /* PARE_NO_LIMIT where there is no limit */
+    uint32_t n_plans;                              /* that were computed */
+} pare_placement;
+
+/* Errors: PARE_ERR_DIFFERENCE (nothing fits: the message has the largest context that would, or how many bytes are
+ * missing where, and what it would take), PARE_ERR_USAGE (too many devices; a device of 0 bytes), those of the
+ * runtime's plan, PARE_ERR_MEMORY. */
+pare_status pare_place(const pare_place_query *query, pare_placement *out, pare_error *err);
+
+/* Give the model's tensors the places of the answer, which is what its plan was computed of. */
+void pare_placement_apply(const pare_placement *p, pare_memory_model *m);
+
+/* Whether what a plan takes of one place (device, or PARE_MEMORY_HOST) is no more than bytes, by the rule above. */
+bool pare_plan_fits(const pare_memory_plan *plan, int32_t place, uint64_t bytes);
+
+#endif
