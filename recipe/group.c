@@ -379,10 +379,11 @@ static pare_status choose_some(grouping *g, const pare_gram *gram, const inputs 
 
 static pare_status without(grouping *g, const pare_gram *gram, const char *why, pare_error *err)
 {
+    uint32_t n = 0;
     for (size_t i = 0; i < g->out->n_tensors; i++)
-        g->report->n_without += g->choices[i].chosen && g->choices[i].gram == gram;
-    pare_status st = pare_warn(err, "%s: tensor '%s' and those with the same inputs: %s; packed without feedback",
-                               g->settings->imatrix->path, gram->name, why);
+        n += g->choices[i].chosen && g->choices[i].gram == gram;
+    g->report->n_without += n;
+    pare_status st = pare_calibration_warn_without(g->settings->imatrix, gram, why, n, "packed", err);
     return st == PARE_OK ? choose_some(g, gram, &(const inputs){0}, err) : st;
 }
 
@@ -433,11 +434,8 @@ static pare_status choose_with_feedback(grouping *g, const pare_gram *gram, cons
     pare_gram scaled;
     uint8_t *lower = NULL;
     pare_error why = {0};
-    char text[128];
-    snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", gram->count,
-             gram->n_columns);
     if (gram->count < (double)gram->n_columns)
-        return without(g, gram, text, err);
+        return without(g, gram, NULL, err);
     if (gram->n_experts > 1)
         return choose_own(g, gram, err);
     pare_status st = scale_gram(gram, divisor, &scaled, &lower, err);

@@ -3,6 +3,7 @@
 #include "core/output.h"
 #include "quant/feedback.h"
 #include "recipe/aim.h"
+#include "recipe/calibration.h"
 #include "recipe/derive.h"
 #include "recipe/expert_gram.h"
 #include "recipe/lookup_gram.h"
@@ -96,6 +97,8 @@ static void rows_done(uint64_t n_rows, void *user)
 static pare_status encode_experts(refinement *r, const pare_tensor *t, pare_expert_grams *own, uint8_t *to,
                                   pare_error *err)
 {
+    const bool named = strcmp(own->all->name, t->name) == 0; /* by the error of its products */
+    const char *of = named ? "" : " of ", *name = named ? "" : t->name;
     pare_gram g;
     pare_status st = PARE_OK;
     for (uint64_t e = 0; e < own->all->n_experts && st == PARE_OK; e++) {
@@ -106,8 +109,7 @@ static pare_status encode_experts(refinement *r, const pare_tensor *t, pare_expe
         st = pare_form_open(&form, &g, r->im->path, pare_feedback_unit(t->type), DAMPING, &why);
         bool found = st == PARE_OK;
         if (st == PARE_ERR_RANGE)
-            st = pare_warn(err, "%s; expert %" PRIu64 " of tensor '%s' is encoded without feedback", why.text, e,
-                           t->name);
+            st = pare_warn(err, "%s; expert %" PRIu64 "%s%s is encoded without feedback", why.text, e, of, name);
         else if (st != PARE_OK)
             return pare_fail(err, st, "%s", why.text);
         if (st == PARE_OK)
@@ -142,7 +144,7 @@ static pare_status encode(refinement *r, const pare_tensor *t, const pare_gram *
     return st;
 }
 
-/* Tensors that stay as they were for want of statistics: the first of them is named. */
+/* Tensors that stay as they were for want of statistics (why NULL: of tokens). */
 static pare_status leave(refinement *r, const pare_gram *g, size_t unit, const char *why, pare_error *err)
 {
     uint32_t n = 0;
@@ -151,8 +153,7 @@ static pare_status leave(refinement *r, const pare_gram *g, size_t unit, const c
         r->work += work_of(t, t->n_rows);
     r->report->n_without += n;
     r->told.done += n;
-    return pare_warn(err, "%s: tensor '%s'%s: %s; encoded without feedback", r->im->path, g->name,
-                     n > 1 ? " and those with the same inputs" : "", why);
+    return pare_calibration_warn_without(r->im, g, why, n, "encoded", err);
 }
 
 /* The tensors with these statistics that are rounded in such units. */
@@ -211,15 +212,11 @@ static pare_status take_aim(refinement *r, const pare_gram *g, pare_error *err)
 
 static pare_status refine_one(refinement *r, const pare_gram *g, pare_error *err)
 {
-    char text[128];
     size_t at = 0;
     if (next_of(r, g, 0, &at) == NULL)
         return PARE_OK;
-    if (g != &r->lookup && g->count < (double)g->n_columns) {
-        snprintf(text, sizeof text, "%.0f tokens are too few for the products of %" PRIu64 " columns", g->count,
-                 g->n_columns);
-        return leave(r, g, 0, text, err);
-    }
+    if (g != &r->lookup && g->count < (double)g->n_columns)
+        return leave(r, g, 0, NULL, err);
     pare_status st = take_aim(r, g, err);
     if (st == PARE_OK)
         st = g->n_experts > 1 ? refine_experts(r, g, err) : refine_units(r, g, 1, err);

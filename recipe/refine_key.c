@@ -34,15 +34,24 @@ static pare_status add_rows(pare_hasher *h, const pare_tensor *t, pare_error *er
     return st;
 }
 
-static pare_status add_importance(pare_hasher *h, const pare_tensor *t, const pare_imatrix *im, pare_error *err)
+/* e: zeroed where there is none. */
+static pare_status add_entry(pare_hasher *h, const pare_imatrix_entry *e, pare_error *err)
+{
+    uint64_t n = e->n_experts * e->n_columns;
+    pare_status st = add(h, e->sum2, n * sizeof *e->sum2, err);
+    if (st == PARE_OK)
+        st = add(h, e->sum, e->sum != NULL ? n * sizeof *e->sum : 0, err);
+    return st == PARE_OK ? add(h, e->counts, e->n_counts * sizeof *e->counts, err) : st;
+}
+
+/* Of the tensor, and of the matrix that the products of experts are named after: they go by its tokens, too. */
+static pare_status add_importances(pare_hasher *h, const pare_tensor *t, const pare_imatrix *im, const pare_gram *g,
+                                   pare_error *err)
 {
     pare_imatrix_entry e = {0};
-    bool found = pare_calibration_find(im, t, &e);
-    uint64_t n = found ? e.n_experts * e.n_columns : 0;
-    pare_status st = add(h, e.sum2, n * sizeof *e.sum2, err);
-    if (st == PARE_OK)
-        st = add(h, e.sum, e.sum != NULL ? n * sizeof *e.sum : 0, err);
-    return st == PARE_OK ? add(h, e.counts, found ? e.n_counts * sizeof *e.counts : 0, err) : st;
+    const pare_imatrix_entry *like = g->n_experts > 1 ? pare_imatrix_find(im, g->name) : NULL;
+    pare_status st = add_entry(h, pare_calibration_find(im, t, &e) ? &e : &(pare_imatrix_entry){0}, err);
+    return st == PARE_OK && like != NULL ? add_entry(h, like, err) : st;
 }
 
 pare_status pare_refine_key(pare_state_key *out, const pare_tensor *t, const pare_imatrix *im, const pare_gram *g,
@@ -63,7 +72,7 @@ pare_status pare_refine_key(pare_state_key *out, const pare_tensor *t, const par
     if (st == PARE_OK && (st = pare_derive_find_factor(t, err)) == PARE_OK)
         st = add(&h, t->factor, t->factor != NULL ? pare_tensor_matrices(t) * sizeof(float) : 0, err);
     if (st == PARE_OK)
-        st = add_importance(&h, source, im, err);
+        st = add_importances(&h, source, im, g, err);
     if (st == PARE_OK && pare_gram_all_bytes(g, &triangle))
         st = add(&h, g->lower, triangle, err);
     if (st == PARE_OK)

@@ -156,8 +156,8 @@ static pare_status collect(fit *f, pare_error *err)
     return st == PARE_OK ? add_products(f, f->table, f->source, step, true, f->yy, f->yx, err) : st;
 }
 
-/* The readers of layer 0's attention norm; false: it has others than are known here. */
-static bool find_readers(fit *f, const pare_model *out)
+/* The readers of layer 0's attention norm; NULL, or why they are not fitted. */
+static const char *find_readers(fit *f, const pare_model *out)
 {
     static const char *const known[] = {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight",
                                         "blk.0.attn_qkv.weight"};
@@ -171,28 +171,35 @@ static bool find_readers(fit *f, const pare_model *out)
         if (reads) {
             f->was[f->n_readers] = t->base;
             f->is[f->n_readers++] = t;
-            if (!pare_derive_is_stored(t))
-                return false; /* it would be encoded twice */
+            if (!pare_derive_is_stored(t)) /* it would be encoded twice */
+                return "a matrix behind it is not encoded with feedback";
         } else if (strncmp(t->name + 6, "ffn_", 4) != 0 && strcmp(t->name, "blk.0.attn_output.weight") != 0)
-            return false;
+            return "layer 0 has matrices beside q, k, v and output that may read it";
     }
-    return f->n_readers > 0;
+    return f->n_readers > 0 ? NULL : "layer 0 has no q, k and v behind it";
 }
 
-/* Nothing but the norm, which has no offset, between the embedding and its readers; the feed-forward has another. */
-static bool is_plain(const pare_model *out, const pare_tensor *norm)
+/* Is there nothing but the norm, which has no offset, between the embedding and its readers, and has the feed-forward
+ * another? NULL, or why not. */
+static const char *is_plain(const pare_model *out, const pare_tensor *norm)
 {
     static const char *const others[] = {"token_embd_norm.weight", "position_embd.weight", "token_types.weight",
                                          "blk.0.attn_norm.bias"};
     const pare_tensor *t = pare_model_find(out, "token_embd.weight");
-    if (out->arch == NULL || out->arch->wiring.norm != PARE_NORM_RMS || out->hp.n_stream > 0 || t == NULL ||
-        norm == NULL || !pare_derive_is_stored(t) || norm->type != PARE_TYPE_F32 || norm->row_len != t->row_len ||
-        norm->n_rows != 1 || pare_model_find(out, "blk.0.ffn_norm.weight") == NULL)
-        return false;
+    if (out->arch == NULL || t == NULL || norm == NULL || norm->row_len != t->row_len || norm->n_rows != 1)
+        return "this architecture has no such norm behind the embedding";
+    if (out->arch->wiring.norm != PARE_NORM_RMS)
+        return "it is no RMS norm";
+    if (out->hp.n_stream > 0)
+        return "the residual stream is several";
+    if (norm->type != PARE_TYPE_F32)
+        return "they are not stored as F32";
+    if (pare_model_find(out, "blk.0.ffn_norm.weight") == NULL)
+        return "the feed-forward may read them, too";
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (pare_model_find(out, others[i]) != NULL)
-            return false;
-    return true;
+            return "something else than the norm lies between the embedding and q, k and v";
+    return pare_derive_is_stored(t) ? NULL : "the embedding is not encoded with feedback";
 }
 
 /* The new gains, and by how much they moved. */
@@ -235,19 +242,18 @@ static void lay_out(fit *f, double *memory)
     memset(memory, 0, 4 * square * sizeof *memory);
 }
 
-pare_status pare_refit(pare_model *out, pare_plan *plan, bool *done, pare_error *err)
+pare_status pare_refit(pare_model *out, pare_plan *plan, const char **why, pare_error *err)
 {
     const pare_tensor *norm = pare_model_find(out, "blk.0.attn_norm.weight");
     size_t count = 0, bytes = 0;
     double *memory = NULL;
-    *done = false;
-    if (!is_plain(out, norm))
+    if ((*why = is_plain(out, norm)) != NULL)
         return PARE_OK;
     fit f = {.table = pare_model_find(out, "token_embd.weight"), .n = (size_t)norm->row_len};
     const double scale = out->hp.embd_scale != 0 ? (double)out->hp.embd_scale : 1;
     f.source = f.table->base;
     f.eps = (double)out->hp.norm_eps / (scale * scale);
-    if (!find_readers(&f, out))
+    if ((*why = find_readers(&f, out)) != NULL)
         return PARE_OK;
     if (pare_mul_size(f.n, 4 * f.n + 2 * PANEL + 6, &count) && pare_mul_size(count, sizeof *memory, &bytes))
         memory = pare_scratch_alloc(bytes);
@@ -262,6 +268,5 @@ pare_status pare_refit(pare_model *out, pare_plan *plan, bool *done, pare_error 
     if (st == PARE_OK)
         st = deliver(&f, out, norm, plan, err);
     pare_scratch_free(memory, bytes);
-    *done = st == PARE_OK;
     return st;
 }

@@ -31,7 +31,7 @@ typedef struct job {
     pare_prefix *prefix;
     pare_buf about; /* what the state says of the run */
     pare_refine_report refined;
-    bool refitted;
+    bool refitted; /* the gains of the first norm */
     pare_pin pin;
     cmd_pinning pinning;
 } job;
@@ -126,16 +126,35 @@ static void show_tensor(const pare_refine_progress *p, void *user)
         cmd_note("%s", line);
 }
 
-/* What the bytes of a tensor depend on besides its weights and statistics. */
-static pare_status describe_run(job *j, pare_error *err)
+/* Lines that say one option, as it counts here: the same for all ways to say the same. */
+static pare_status describe_option(job *j, const cmd_option *option, pare_error *err)
 {
-    pare_status st = pare_buf_printf(&j->about, err, "pare %s (%s)\n", CMD_BUILD_VERSION, CMD_BUILD_COMMIT);
-    for (size_t i = 0; i < j->args->n_given && st == PARE_OK; i++) {
-        const cmd_option *option = j->args->given[i].option;
-        const char *text = j->args->given[i].text;
-        if ((option->traits & CMD_SHAPES_BYTES) && option->kind != CMD_KIND_PATH)
+    const pare_quantize_options *q = &j->given.options;
+    size_t n = option->otherwise != NULL ? 1 : cmd_count(j->args, option->id);
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        const char *text = option->otherwise != NULL ? cmd_text(j->args, option->id) : cmd_nth(j->args, option->id, i);
+        if (option->id == OPT_TYPE)
+            text = q->preset != NULL ? q->preset->name : pare_type_get(q->pure_type)->name;
+        if (option->kind == CMD_KIND_SIZE)
+            st = pare_buf_printf(&j->about, err, "--%s %" PRIu64 "\n", option->name, cmd_number(j->args, option->id));
+        else
             st = pare_buf_printf(&j->about, err, "--%s%s%s\n", option->name, text != NULL ? " " : "",
                                  text != NULL ? text : "");
+    }
+    return st;
+}
+
+/* What the bytes of a tensor depend on besides its weights and statistics, in the order of the table of options. The
+ * method is feedback, whatever it is called, and nobody gets here without leave to quantize what is quantized. */
+static pare_status describe_run(job *j, pare_error *err)
+{
+    const cmd_option *option;
+    pare_status st = pare_buf_printf(&j->about, err, "pare %s (%s)\n", CMD_BUILD_VERSION, CMD_BUILD_COMMIT);
+    for (size_t i = 0; (option = cmd_option_at(j->args->verb->id, i)) != NULL && st == PARE_OK; i++) {
+        bool silent = option->id == OPT_METHOD || option->id == OPT_ALLOW_REQUANTIZE || option->id == OPT_REQUANTIZE;
+        if ((option->traits & CMD_SHAPES_BYTES) && option->kind != CMD_KIND_PATH && !silent)
+            st = describe_option(j, option, err);
     }
     return st;
 }
@@ -188,6 +207,25 @@ static pare_status check_statistics(const job *j, pare_error *err)
                      asked ? "--method feedback" : "--sequential");
 }
 
+/* One that was asked for in words and is not done is told of; it is done by default where it can be. */
+static pare_status refit(job *j, pare_error *err)
+{
+    const char *why = NULL;
+    pare_status st = PARE_OK;
+    if (strcmp(cmd_text(j->args, OPT_REFIT), "yes") != 0)
+        return PARE_OK;
+    if (j->prefix != NULL)
+        why = "with --sequential the matrices make up for what they would make up for";
+    else if (j->refined.n_tensors == 0)
+        why = "nothing is encoded with feedback";
+    else
+        st = pare_refit(&j->out, &j->plan, &why, err);
+    j->refitted = st == PARE_OK && why == NULL;
+    if (st == PARE_OK && why != NULL && cmd_has(j->args, OPT_REFIT))
+        cmd_warning("--refit yes: the gains of the first norm stay: %s", why);
+    return st;
+}
+
 static pare_status refine(job *j, pare_error *err)
 {
     const bool resume = cmd_has(j->args, OPT_RESUME), is_there = pare_state_is_there(j->output);
@@ -207,8 +245,8 @@ static pare_status refine(job *j, pare_error *err)
             pare_fail(err, PARE_ERR_USAGE,
                       "%s.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it",
                       j->output);
-    if (st == PARE_OK && j->prefix == NULL && strcmp(cmd_text(j->args, OPT_REFIT), "yes") == 0)
-        st = pare_refit(&j->out, &j->plan, &j->refitted, err);
+    if (st == PARE_OK)
+        st = refit(j, err);
     if (j->refined.n_resumed > 0)
         cmd_say("%s: %" PRIu32 " tensors were encoded before", cmd_safe(j->state.path, strlen(j->state.path)),
                 j->refined.n_resumed);

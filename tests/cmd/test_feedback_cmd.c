@@ -81,7 +81,9 @@ static void quantize_takes_what_there_is(void **state)
                   "test $(cmp -l a.gguf b.gguf | wc -l) -gt 200 && test $(cmp -l a.gguf b.gguf | wc -l) -le 1024");
     cli_expect(0, "! cmp -s a.gguf b.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s b.gguf)");
     r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --tensor 'ffn=f16' --output-type f16 --embedding-type f16 "
-                      "--imatrix full.gguf -o b.gguf --effort best --force; rm a.gguf b.gguf");
+                      "--imatrix full.gguf -o b.gguf --effort best --refit yes --force; rm a.gguf b.gguf");
+    CHECK(cli_contains(r.err,
+                       "--refit yes: the gains of the first norm stay: the embedding is not encoded with feedback"));
     CHECK(cli_contains(r.out, "8 tensors were encoded with feedback, which left 0."));
 }
 
@@ -92,8 +94,8 @@ static void without_enough_tokens_it_is_a_search(void **state)
     static const char to[] = "-t q4_0 --embedding-type f16"; /* whose rows need no tokens */
     cli_expect(0, "$PARE quantize demo.gguf %s --imatrix few.gguf --method search -o search.gguf -q", to);
     cli_result r = cli_expect(0, "$PARE quantize demo.gguf %s --imatrix few.gguf -o few-q.gguf --json", to);
-    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight' and those with the same inputs: 128 tokens are "
-                              "too few for the products of 256 columns; encoded without feedback"));
+    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight': 128 tokens are too few for the products of 256 "
+                              "columns; it and those with the same inputs are encoded without feedback"));
     CHECK(cli_contains(r.err, "tensor 'output.weight': 128 tokens are too few for the products of 256 columns"));
     CHECK(cli_count_lines(r.err) == 9);
     json_t *doc = cli_json(&r);
@@ -235,8 +237,10 @@ static void a_full_disk_keeps_what_was_encoded(void **state)
                    run);
     CHECK(cli_contains(r.err, "is damaged") && cli_contains(r.err, "; 9 of 10 tensors are kept in q.gguf.pare-state"));
     cli_expect(0, "mv kept q.gguf.pare-state");
-    r = cli_expect(
-        0, "%s --resume --json; cmp q.gguf whole.gguf >&2; test ! -e q.gguf.pare-state && rm q.gguf whole.gguf", run);
+    /* the same in other words */
+    r = cli_expect(0, "$PARE quantize demo.gguf --tensor ffn=f32 --method feedback --resume -o q.gguf --refit yes "
+                      "--effort default --json --imatrix full.gguf --type Q4_0; cmp q.gguf whole.gguf >&2; "
+                      "test ! -e q.gguf.pare-state && rm q.gguf whole.gguf");
     json_t *doc = cli_json(&r);
     CHECK(cli_number(doc, "n_feedback") > 0 && cli_number(doc, "n_resumed") == cli_number(doc, "n_feedback"));
     json_decref(doc);
@@ -248,11 +252,13 @@ static void sequential_takes_errors_back(void **state)
 {
     (void)state;
     static const char run[] =
-        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential $TEXT --tensor ffn=f32 -q";
-    cli_expect(0, "%s -o a.gguf -j 1 && %s -o b.gguf -j 3 && cmp a.gguf b.gguf >&2", run, run);
+        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential $TEXT --tensor ffn=f32";
+    cli_result r =
+        cli_expect(0, "%s -o a.gguf -j 1 && %s -o b.gguf -j 3 --refit yes && cmp a.gguf b.gguf >&2", run, run);
+    CHECK(cli_contains(r.err, "--refit yes: the gains of the first norm stay: with --sequential"));
     cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q -o other.gguf && "
                   "! cmp -s other.gguf a.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s other.gguf)");
-    cli_result r = cli_expect(5, "(ulimit -f $(($(stat -c %%s a.gguf) / 1024)); %s -o q.gguf)", run);
+    r = cli_expect(5, "(ulimit -f $(($(stat -c %%s a.gguf) / 1024)); %s -o q.gguf)", run);
     CHECK(cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
     r = cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q --resume -o q.gguf");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: belongs to another run"));

@@ -70,8 +70,8 @@ static void without_enough_it_is_a_search(void **state)
     json_t *doc = cli_json(&r);
     CHECK(cli_number(doc, "n_feedback") == 0 && cli_number(doc, "n_without_feedback") == 14);
     json_decref(doc);
-    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight' and those with the same inputs: 128 tokens are "
-                              "too few for the products of 256 columns; packed without feedback"));
+    CHECK(cli_contains(r.err, "few.gguf: tensor 'blk.0.attn_k.weight': 128 tokens are too few for the products of 256 "
+                              "columns; it and those with the same inputs are packed without feedback"));
     cli_expect(0, "$PARE convert $DEMO -o plain --format awq --imatrix plain.gguf -q && "
                   "$PARE convert $DEMO -o other --format awq --imatrix plain.gguf --method search -q && "
                   "cmp plain/model.safetensors other/model.safetensors >&2; rm -r few plain other");

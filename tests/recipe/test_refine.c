@@ -7,6 +7,7 @@
 #include "quant/registry.h"
 #include "recipe/derive.h"
 #include "recipe/refine.h"
+#include "recipe/refine_key.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -249,9 +250,15 @@ static void what_has_statistics_is_encoded_with_them(void **state)
         CHECK(warnings[0] == '\0');
         run(f, options_of(f, types[k]), true, &fed);
         CHECK(strstr(warnings, "folder/full.gguf: tensor 'blk.0.attn_output.weight': 255 tokens are too few for the "
-                               "products of 256 columns; encoded without feedback") != NULL);
-        CHECK(strstr(warnings, "tensor 'blk.0.attn_v.weight'") != NULL &&
-              strstr(warnings, "no Cholesky factor") != NULL && strstr(warnings, "attn_q") == NULL);
+                               "products of 256 columns; it is encoded without feedback") != NULL);
+        const char *factor =
+                       strstr(warnings, "folder/full.gguf: tensor 'blk.0.attn_v.weight': the products of its inputs"
+                                        " have no Cholesky factor"),
+                   *end = factor != NULL ? strchr(factor, '\n') : NULL,
+                   *again = "of their mean on the diagonal; it is "
+                            "encoded without feedback";
+        CHECK(end != NULL && strncmp(end - strlen(again), again, strlen(again)) == 0); /* names are said once */
+        CHECK(strstr(warnings, "attn_q") == NULL);
         CHECK(fed.report.n_tensors == 4 && fed.report.n_without == 2);
         for (size_t i = 0; i < N_TENSORS; i++) {
             const pare_plan_row *row = row_of(&fed, i);
@@ -442,7 +449,8 @@ static void experts_are_encoded_with_their_own_products(void **state)
         run(f, options_of(f, types[k]), false, &plain);
         run(f, options_of(f, types[k]), true, &fed);
         CHECK(strstr(warnings, "no Cholesky factor") != NULL);
-        CHECK(strstr(warnings, "expert 1 of tensor 'blk.0.ffn_gate_exps.weight' is encoded without feedback") != NULL);
+        CHECK(strstr(warnings, "; expert 1 of blk.0.ffn_gate_exps.weight is encoded without feedback") != NULL);
+        CHECK(strstr(warnings, "; expert 1 is encoded without feedback") != NULL); /* of ffn_up, as was said */
         CHECK(fed.report.n_tensors == 4 && row_of(&fed, GATE)->feedback < 0.7 && row_of(&fed, GATE)->feedback > 0.02);
         const uint64_t part = shapes[GATE].n_rows * fed.q.tensors[GATE].row_bytes;
         for (uint64_t e = 0; e < shapes[GATE].n_experts; e++)
@@ -460,6 +468,29 @@ static void experts_are_encoded_with_their_own_products(void **state)
     }
 }
 
+/* What is kept of a tensor goes by the tokens of the one that its experts' products are named after. */
+static void keys_know_whose_tokens_count(void **state)
+{
+    (void)state;
+    fixture *f = open_fixture();
+    result r;
+    pare_error err = {0};
+    pare_state_key key[3];
+    uint8_t *all = give_own_products(f, UINT64_MAX);
+    double *tokens = pare_imatrix_find(&f->im, "blk.0.ffn_up_exps.weight")->counts;
+    run(f, options_of(f, PARE_TYPE_Q4_0), false, &r);
+    for (int i = 0; i < 3; i++) {
+        tokens[0] += i == 1 ? 1 : i == 2 ? -1 : 0;
+        CHECK_OK(pare_refine_key(&key[i], &r.q.tensors[GATE], &f->im, pare_grams_find(&f->im.grams, shapes[GATE].name),
+                                 &err),
+                 &err);
+    }
+    CHECK(memcmp(&key[0], &key[1], sizeof *key) != 0 && memcmp(&key[0], &key[2], sizeof *key) == 0);
+    close_result(&r);
+    close_fixture(f);
+    free(all);
+}
+
 /* Experts whose inputs were all zero say nothing: a warning, and what the search finds. */
 static void experts_without_inputs_are_left(void **state)
 {
@@ -475,8 +506,8 @@ static void experts_without_inputs_are_left(void **state)
     }
     run(f, options_of(f, PARE_TYPE_Q4_0), false, &plain);
     run(f, options_of(f, PARE_TYPE_Q4_0), true, &fed);
-    CHECK(strstr(warnings, "tensor 'blk.0.ffn_up_exps.weight' and those with the same inputs: ") != NULL);
-    CHECK(strstr(warnings, "all products of its inputs are zero; encoded without feedback") != NULL);
+    CHECK(strstr(warnings, "folder/full.gguf: tensor 'blk.0.ffn_up_exps.weight': all products of its inputs are zero; "
+                           "it and those with the same inputs are encoded without feedback") != NULL);
     CHECK(fed.report.n_tensors == 2 && isnan(row_of(&fed, GATE)->feedback));
     CHECK(memcmp(plain.bytes[GATE], fed.bytes[GATE], (size_t)fed.q.tensors[GATE].n_bytes) == 0);
     close_result(&plain);
@@ -788,6 +819,7 @@ int main(void)
         cmocka_unit_test(effort_is_how_often_it_looks),
         cmocka_unit_test(experts_are_encoded_with_their_own_products),
         cmocka_unit_test(experts_without_inputs_are_left),
+        cmocka_unit_test(keys_know_whose_tokens_count),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(without_statistics_nothing_is_done),
         cmocka_unit_test(a_killed_run_goes_on),
