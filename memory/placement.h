@@ -3,12 +3,13 @@
  * Searches over the plans of a runtime (memory/memory.h), each computed in full: nothing is extrapolated. In this
  * order, the first that fits:
  *   1. every layer on the devices;
- *   2. of mixtures: the experts of the first N layers on the host, N as small as it can be, then as many matrices of
- *      layer N - 1 back as still fit (llama.cpp's --n-cpu-moe and -ot);
+ *   2. of mixtures: the experts of the first N layers on the host, N as small as it can be, the last of
+ *      them with as few of its matrices as can be (llama.cpp's --n-cpu-moe and -ot);
  *   3. whole layers on the host, the first ones, as few as can be (-ngl); of mixtures with all experts on the host;
  *   4. all of them on the host.
  * Several devices get layers in proportion to their memory; where that does not fit, each is filled up in turn from
- * the last one. Rules and sources: docs/methods/PLACEMENT.md.
+ * the last one. Where their bandwidths are known and differ, faster ones then take over what they have room for. Rules
+ * and sources: docs/methods/PLACEMENT.md.
  *
  * A place holds its sum when the plan's bytes, reserve included, are no more than it has, and the upper ends of the
  * intervals without the reserve are not either: the reserve is what assumptions may be wrong by. */
@@ -48,17 +49,17 @@ typedef enum pare_placement_kind {
     PARE_PLACED_ON_HOST       /* 4, or there are no devices */
 } pare_placement_kind;
 
-enum { PARE_MAX_KEPT = 4 };
+enum { PARE_MAX_MOVED = 8 };
 
-/* Owns nothing; kept points into the names of the model's tensors. */
+/* Owns nothing. */
 typedef struct pare_placement {
     pare_placement_kind kind;
-    pare_memory_run run;             /* as asked, with what is on the devices */
-    pare_memory_plan plan;           /* of run, and of the model after pare_placement_apply */
-    uint32_t n_layers;               /* on the devices, the output counting as one: -ngl */
-    uint32_t n_host_experts;         /* the experts of the first so many layers lie on the host; 0: none do */
-    const char *kept[PARE_MAX_KEPT]; /* matrices of layer n_host_experts - 1 that lie on its device all the same */
-    uint32_t n_kept;
+    pare_memory_run run;            /* as asked, with what is on the devices */
+    pare_memory_plan plan;          /* of run, and of the model after pare_placement_apply */
+    uint32_t n_layers;              /* on the devices, the output counting as one: -ngl */
+    uint32_t n_host_experts;        /* the experts of the first so many layers lie on the host */
+    char moved[PARE_MAX_MOVED][32]; /* so do these of the layer behind them: "ffn_up_exps" */
+    uint32_t n_moved;
     uint64_t device_free[PARE_MEMORY_MAX_DEVICES]; /* beyond what the plan takes, reserve included */
     uint64_t host_free;                            /* PARE_NO_LIMIT where there is no limit */
     uint32_t n_plans;                              /* that were computed */
@@ -72,7 +73,12 @@ pare_status pare_place(const pare_place_query *query, pare_placement *out, pare_
 /* Give the model's tensors the places of the answer, which is what its plan was computed of. */
 void pare_placement_apply(const pare_placement *p, pare_memory_model *m);
 
-/* Whether what a plan takes of one place (device, or PARE_MEMORY_HOST) is no more than bytes, by the rule above. */
+/* What a plan takes of one place (device, or PARE_MEMORY_HOST) by the rule above, and how much of it are weights. Of a
+ * mapped file only the tensors that lie on the host count there, not what is between them. */
+uint64_t pare_plan_needs(const pare_memory_plan *plan, int32_t place);
+uint64_t pare_plan_weights(const pare_memory_plan *plan, int32_t place);
+
+/* Whether that is no more than bytes; PARE_NO_LIMIT: always. */
 bool pare_plan_fits(const pare_memory_plan *plan, int32_t place, uint64_t bytes);
 
 #endif

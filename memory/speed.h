@@ -1,7 +1,7 @@
 /* memory/speed.h - how fast a placed model may be: estimated, not measured
  *
  * Generating reads, for each token, all weights that the token goes through and the cache before it, each from the
- * memory that it lies in; places work one after the other:
+ * memory that it lies in; places work one after the other (vLLM's devices at once: the slowest counts):
  *
  *     seconds a token = sum over places of (weights + cache) / (efficiency * bandwidth)
  *
@@ -32,7 +32,7 @@ typedef struct pare_speed_input {
 
 #define PARE_SPEED_HOST 89.6e9
 #define PARE_SPEED_LINK 31.5e9
-#define PARE_SPEED_DECODE 0.7
+#define PARE_SPEED_DECODE 0.6
 #define PARE_SPEED_PREFILL 0.4
 
 typedef struct pare_speed_share {
@@ -52,7 +52,7 @@ typedef struct pare_speed {
     double decode;            /* tokens a second; 0: not known */
     double decode_limit;      /* the same at the full bandwidths: what cannot be exceeded */
     double prefill;           /* tokens a second over the prompt; 0: not known */
-    char decode_formula[320]; /* with the numbers: "1 / (4.58 GB / (0.7 * 1008 GB/s) + ...)" */
+    char decode_formula[320]; /* with the numbers: "1 / (4.58 GB / (0.6 * 1008 GB/s) + ...)" */
     char prefill_formula[320];
     const char *label;   /* "estimated, not measured" */
     const char *unknown; /* why a figure is 0: "no bandwidth of the device is known"; NULL: none is */

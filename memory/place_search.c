@@ -1,0 +1,362 @@
+#include "memory/place_search.h"
+
+#include "core/checked.h"
+#include "memory/inverse.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A search in progress: a copy of the model whose tensors can be placed, and the plan computed last. */
+typedef struct search {
+    const pare_place_query *query;
+    pare_memory_model model;
+    pare_placement *at;
+    uint32_t n_blocks; /* layers of the model and its output */
+    bool has_experts;
+} search;
+
+pare_status pare_place_check(const pare_place_query *q, pare_error *err)
+{
+    if (q->n_devices > PARE_MEMORY_MAX_DEVICES)
+        return pare_fail(err, PARE_ERR_USAGE, "%u devices: %d at most", q->n_devices, PARE_MEMORY_MAX_DEVICES);
+    for (uint32_t d = 0; d < q->n_devices; d++)
+        if (q->device[d].usable == 0 || (q->device[d].total != 0 && q->device[d].total < q->device[d].usable))
+            return pare_fail(err, PARE_ERR_USAGE, "device %u: %llu bytes of %llu cannot be used", d,
+                             (unsigned long long)q->device[d].usable, (unsigned long long)q->device[d].total);
+    if (q->run.n_ctx > pare_context_limit(&q->run))
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "a context of %llu tokens: the runtime counts them in 31 bits, %llu at most",
+                         (unsigned long long)q->run.n_ctx, (unsigned long long)pare_context_limit(&q->run));
+    if (q->model->hp == NULL || q->model->hp->n_layer == 0 || q->model->hp->n_layer > PARE_MAX_LAYERS)
+        return pare_fail(err, PARE_ERR_RANGE, "a model of %u layers: 1 to %d", q->model->hp ? q->model->hp->n_layer : 0,
+                         PARE_MAX_LAYERS);
+    return PARE_OK;
+}
+
+uint64_t pare_context_step(const pare_memory_run *run)
+{
+    return run->per_sequence && run->n_seq > 1 ? (uint64_t)PARE_CONTEXT_STEP * run->n_seq : PARE_CONTEXT_STEP;
+}
+
+uint64_t pare_context_limit(const pare_memory_run *run)
+{
+    const uint64_t step = pare_context_step(run);
+    return INT32_MAX / step * step;
+}
+
+static pare_status start(search *s, const pare_place_query *q, pare_placement *out, pare_error *err)
+{
+    *s = (search){.query = q, .model = *q->model, .at = out, .n_blocks = q->model->hp->n_layer + 1};
+    *out = (pare_placement){.run = q->run};
+    out->run.n_devices = q->n_devices;
+    for (uint32_t d = 0; d < PARE_MEMORY_MAX_DEVICES; d++) {
+        out->run.n_layers_on[d] = 0;
+        out->run.device_bytes[d] = d >= q->n_devices        ? 0
+                                   : q->device[d].total > 0 ? q->device[d].total
+                                                            : q->device[d].usable;
+    }
+    const size_t n_bytes = (q->model->n_tensors + 1) * sizeof *s->model.tensors;
+    if ((s->model.tensors = malloc(n_bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", q->model->n_tensors);
+    memcpy(s->model.tensors, q->model->tensors, q->model->n_tensors * sizeof *s->model.tensors);
+    for (size_t i = 0; i < s->model.n_tensors && !s->has_experts; i++)
+        s->has_experts = pare_memory_is_expert(&s->model.tensors[i]);
+    return PARE_OK;
+}
+
+static void stop(search *s)
+{
+    free(s->model.tensors);
+}
+
+/* Compute the plan of what s->at says. */
+static pare_status compute(search *s, pare_error *err)
+{
+    memcpy(s->model.tensors, s->query->model->tensors, s->model.n_tensors * sizeof *s->model.tensors);
+    pare_placement_apply(s->at, &s->model);
+    s->at->n_plans++;
+    return s->query->runtime->plan(&s->at->plan, &s->model, &s->at->run, err);
+}
+
+static bool devices_hold(const search *s)
+{
+    for (uint32_t d = 0; d < s->query->n_devices; d++)
+        if (!pare_plan_fits(&s->at->plan, (int32_t)d, s->query->device[d].usable))
+            return false;
+    return true;
+}
+
+/* n_layers of the devices' memory's proportions: largest remainders, so that the sum is exact. */
+static void share_layers(const pare_place_query *q, uint32_t n_layers, uint32_t on[PARE_MEMORY_MAX_DEVICES])
+{
+    double sum = 0, rest[PARE_MEMORY_MAX_DEVICES];
+    uint32_t given = 0;
+    for (uint32_t d = 0; d < q->n_devices; d++)
+        sum += (double)q->device[d].usable;
+    for (uint32_t d = 0; d < q->n_devices; d++) {
+        const double part = n_layers * ((double)q->device[d].usable / sum);
+        on[d] = (uint32_t)part;
+        rest[d] = part - on[d];
+        given += on[d];
+    }
+    while (given < n_layers) {
+        uint32_t best = 0;
+        for (uint32_t d = 1; d < q->n_devices; d++)
+            if (rest[d] > rest[best])
+                best = d;
+        on[best]++;
+        rest[best] -= 1;
+        given++;
+    }
+}
+
+/* Fill the devices up from the last one, each with as many layers as it holds while the others wait on the device
+ * before it. *fits: all n_layers have found room. */
+static pare_status fill_layers(search *s, uint32_t n_layers, bool *fits, pare_error *err)
+{
+    uint32_t *on = s->at->run.n_layers_on, left = n_layers;
+    memset(on, 0, sizeof s->at->run.n_layers_on);
+    for (uint32_t d = s->query->n_devices; d-- > 1;) {
+        uint32_t holds = 0, over = left + 1;
+        while (over - holds > 1) {
+            const uint32_t n = holds + (over - holds) / 2;
+            on[d] = n;
+            on[d - 1] = left - n;
+            pare_status status = compute(s, err);
+            if (status != PARE_OK)
+                return status;
+            if (pare_plan_fits(&s->at->plan, (int32_t)d, s->query->device[d].usable))
+                holds = n;
+            else
+                over = n;
+        }
+        on[d] = holds;
+        left -= holds;
+    }
+    on[0] = left;
+    pare_status status = compute(s, err);
+    *fits = status == PARE_OK && devices_hold(s);
+    return status;
+}
+
+/* Put n_layers on the devices. The host is not looked at. */
+static pare_status spread(search *s, uint32_t n_layers, bool *fits, pare_error *err)
+{
+    s->at->n_layers = n_layers;
+    share_layers(s->query, n_layers, s->at->run.n_layers_on);
+    pare_status status = compute(s, err);
+    *fits = status == PARE_OK && devices_hold(s);
+    if (status != PARE_OK || *fits || s->query->n_devices < 2)
+        return status;
+    return fill_layers(s, n_layers, fits, err);
+}
+
+/* Do the experts of so many layers have to move? The smallest number that fits, or all of them and *fits is false. */
+static pare_status move_experts(search *s, bool *fits, pare_error *err)
+{
+    uint32_t few = 0, enough = s->n_blocks - 1; /* few: known not to fit */
+    s->at->n_host_experts = enough;
+    pare_status status = spread(s, s->n_blocks, fits, err);
+    if (status != PARE_OK || !*fits)
+        return status;
+    while (enough - few > 1) {
+        s->at->n_host_experts = few + (enough - few) / 2;
+        if ((status = spread(s, s->n_blocks, fits, err)) != PARE_OK)
+            return status;
+        *(*fits ? &enough : &few) = s->at->n_host_experts;
+    }
+    s->at->n_host_experts = enough;
+    return spread(s, s->n_blocks, fits, err);
+}
+
+/* The name of a tensor behind its layer, up to the suffix: "blk.3.ffn_up_exps.weight" is ffn_up_exps. */
+static void stem_of(const pare_memory_tensor *t, char stem[32])
+{
+    const char *from = strchr(t->name + 4, '.') + 1; /* "blk." and a number come before it */
+    snprintf(stem, 32, "%.*s", (int)strcspn(from, "."), from);
+}
+
+/* The last layer whose experts moved: leave as many of its matrices where they were as there is room for. */
+static pare_status keep_matrices(search *s, pare_error *err)
+{
+    pare_placement *p = s->at;
+    const uint32_t layer = p->n_host_experts - 1;
+    const pare_placement whole = *p;
+    p->n_host_experts = layer;
+    for (size_t i = 0; i < s->model.n_tensors; i++) {
+        const pare_memory_tensor *t = &s->model.tensors[i];
+        if (pare_memory_layer_of(t) != (int32_t)layer || !pare_memory_is_expert(t) || p->n_moved == PARE_MAX_MOVED)
+            continue;
+        char stem[32];
+        stem_of(t, stem);
+        uint32_t j = 0;
+        while (j < p->n_moved && strcmp(p->moved[j], stem) != 0)
+            j++;
+        if (j == p->n_moved)
+            memcpy(p->moved[p->n_moved++], stem, sizeof stem);
+    }
+    bool kept = false;
+    for (uint32_t j = 0; j < p->n_moved;) {
+        const pare_placement before = *p;
+        p->n_moved--;
+        memmove(p->moved[j], p->moved[j + 1], (p->n_moved - j) * sizeof p->moved[0]);
+        bool fits = p->n_moved > 0;
+        pare_status status = fits ? spread(s, s->n_blocks, &fits, err) : PARE_OK;
+        if (status != PARE_OK)
+            return status;
+        kept = kept || fits;
+        if (!fits) {
+            const uint32_t n_plans = p->n_plans;
+            *p = before;
+            p->n_plans = n_plans;
+            j++;
+        }
+    }
+    if (!kept) {
+        const uint32_t n_plans = p->n_plans;
+        *p = whole;
+        p->n_plans = n_plans;
+    }
+    return PARE_OK;
+}
+
+/* The most layers that the devices hold; *fits is false where they do not even hold what comes with none. */
+static pare_status move_layers(search *s, bool *fits, pare_error *err)
+{
+    uint32_t holds = 0, over = s->n_blocks; /* over: known not to fit */
+    while (over - holds > 1) {
+        const uint32_t n = holds + (over - holds) / 2;
+        pare_status status = spread(s, n, fits, err);
+        if (status != PARE_OK)
+            return status;
+        *(*fits ? &holds : &over) = n;
+    }
+    return spread(s, holds, fits, err);
+}
+
+/* Layers from a slower device to a faster one, as many as fit: places work one after the other, so each layer is read
+ * at its device's bandwidth. The experts stay where they are. */
+static pare_status move_to_faster(search *s, uint32_t slow, uint32_t fast, pare_error *err)
+{
+    uint32_t *on = s->at->run.n_layers_on;
+    const uint32_t had_slow = on[slow], had_fast = on[fast];
+    uint32_t moves = 0, over = had_slow + 1;
+    pare_status status = PARE_OK;
+    while (status == PARE_OK && over - moves > 1) {
+        const uint32_t n = moves + (over - moves) / 2;
+        on[slow] = had_slow - n;
+        on[fast] = had_fast + n;
+        if ((status = compute(s, err)) == PARE_OK)
+            *(devices_hold(s) ? &moves : &over) = n;
+    }
+    on[slow] = had_slow - moves;
+    on[fast] = had_fast + moves;
+    return status == PARE_OK ? compute(s, err) : status;
+}
+
+static pare_status prefer_fast(search *s, pare_error *err)
+{
+    const pare_place_query *q = s->query;
+    pare_status status = PARE_OK;
+    for (uint32_t fast = 0; fast < q->n_devices; fast++)
+        for (uint32_t slow = 0; slow < q->n_devices && status == PARE_OK; slow++)
+            if (q->device[slow].bandwidth > 0 && q->device[fast].bandwidth > q->device[slow].bandwidth &&
+                s->at->run.n_layers_on[slow] > 0)
+                status = move_to_faster(s, slow, fast, err);
+    return status;
+}
+
+static void take_stock(search *s)
+{
+    pare_placement *p = s->at;
+    const pare_place_query *q = s->query;
+    for (uint32_t d = 0; d < q->n_devices; d++) {
+        const uint64_t taken = pare_plan_needs(&p->plan, (int32_t)d);
+        p->device_free[d] = q->device[d].usable > taken ? q->device[d].usable - taken : 0;
+    }
+    const uint64_t taken = pare_plan_needs(&p->plan, PARE_MEMORY_HOST);
+    p->host_free = q->host_bytes == PARE_NO_LIMIT ? PARE_NO_LIMIT : q->host_bytes > taken ? q->host_bytes - taken : 0;
+    p->kind = p->n_layers == 0                     ? PARE_PLACED_ON_HOST
+              : p->n_layers < s->n_blocks          ? PARE_PLACED_LAYERS_HOST
+              : p->n_host_experts + p->n_moved > 0 ? PARE_PLACED_EXPERTS_HOST
+                                                   : PARE_PLACED_ON_DEVICES;
+}
+
+static pare_status descend(search *s, bool *fits, pare_error *err)
+{
+    const pare_place_query *q = s->query;
+    if (q->n_devices == 0) {
+        *fits = true;
+        return compute(s, err);
+    }
+    pare_status status = spread(s, s->n_blocks, fits, err);
+    if (status != PARE_OK || *fits || q->devices_only)
+        return status;
+    if (s->has_experts) {
+        status = move_experts(s, fits, err);
+        if (status != PARE_OK || *fits)
+            return status != PARE_OK ? status : keep_matrices(s, err);
+    }
+    return move_layers(s, fits, err);
+}
+
+pare_status pare_place_search(const pare_place_query *query, pare_placement *out, bool *fits, pare_error *err)
+{
+    search s;
+    *fits = false;
+    pare_status status = start(&s, query, out, err);
+    if (status == PARE_OK)
+        status = descend(&s, fits, err);
+    if (status == PARE_OK && *fits)
+        status = prefer_fast(&s, err);
+    if (status == PARE_OK) {
+        take_stock(&s);
+        *fits = *fits && pare_plan_fits(&out->plan, PARE_MEMORY_HOST, query->host_bytes);
+    }
+    stop(&s);
+    return status;
+}
+
+pare_status pare_place_evenly(const pare_place_query *query, pare_placement *out, pare_error *err)
+{
+    search s;
+    pare_status status = start(&s, query, out, err);
+    if (status == PARE_OK) {
+        if (query->n_devices > 0)
+            share_layers(query, out->n_layers = s.n_blocks, out->run.n_layers_on);
+        if ((status = compute(&s, err)) == PARE_OK)
+            take_stock(&s);
+    }
+    stop(&s);
+    return status;
+}
+
+pare_status pare_place_longest(const pare_place_query *query, uint64_t step, uint64_t limit, pare_placement *out,
+                               uint64_t *n_ctx, pare_error *err)
+{
+    pare_place_query q = *query;
+    const uint64_t n_steps = limit / step + (limit % step != 0);
+    uint64_t holds = 0, over = n_steps + 1, n = n_steps; /* in steps; the last may be a shorter one */
+    uint32_t n_plans = 0;
+    bool fits = false;
+    while (over - holds > 1) {
+        q.run.n_ctx = n == n_steps ? limit : n * step;
+        pare_status status = pare_place_search(&q, out, &fits, err);
+        if (status != PARE_OK)
+            return status;
+        n_plans += out->n_plans;
+        *(fits ? &holds : &over) = n;
+        n = holds + (over - holds) / 2;
+    }
+    *n_ctx = holds == n_steps ? limit : holds * step;
+    if (holds > 0 && !fits) { /* out is that of a longer one */
+        q.run.n_ctx = *n_ctx;
+        pare_status status = pare_place_search(&q, out, &fits, err);
+        if (status != PARE_OK)
+            return status;
+        n_plans += out->n_plans;
+    }
+    out->n_plans = n_plans;
+    return PARE_OK;
+}

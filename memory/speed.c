@@ -1,0 +1,325 @@
+#include "memory/speed.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HOST_SHARE = PARE_MEMORY_MAX_DEVICES };
+
+/* Sums by place; the last entry is the host. */
+typedef struct loads {
+    double weights[PARE_MEMORY_MAX_DEVICES + 1]; /* bytes read a token */
+    double stored[PARE_MEMORY_MAX_DEVICES + 1];  /* bytes of the same tensors, experts not chosen included */
+    double n_ops[PARE_MEMORY_MAX_DEVICES + 1];   /* of a prompt */
+    double active;
+} loads;
+
+static uint32_t slot_of(int32_t place)
+{
+    return place < 0 ? HOST_SHARE : (uint32_t)place;
+}
+
+/* Where the block lies: layers count from 0, the output is behind the last one. */
+static int32_t place_of_block(const pare_memory_run *run, uint32_t n_layer, uint32_t block)
+{
+    uint32_t end = n_layer + 1; /* of what the devices from d on have */
+    for (uint32_t d = run->n_devices; d-- > 0;) {
+        const uint32_t n = run->n_layers_on[d];
+        if (block + n >= end)
+            return (int32_t)d;
+        end -= n < end ? n : end;
+    }
+    return PARE_MEMORY_HOST;
+}
+
+/* Tables of which a token takes its row, and what is multiplied behind the last layer. */
+static bool is_table(const pare_memory_tensor *t)
+{
+    static const char *const names[] = {"token_embd.weight", "position_embd.weight", "token_types.weight",
+                                        "per_layer_token_embd.weight"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(t->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_output(const pare_memory_tensor *t)
+{
+    return strncmp(t->name, "output", 6) == 0 || strncmp(t->name, "cls", 3) == 0;
+}
+
+static int32_t place_of(const pare_memory_run *run, const pare_hparams *hp, const pare_memory_tensor *t)
+{
+    if (t->place != PARE_MEMORY_BY_RUNTIME)
+        return t->place;
+    const int32_t layer = pare_memory_layer_of(t);
+    if (layer >= 0)
+        return place_of_block(run, hp->n_layer, (uint32_t)layer);
+    return is_output(t) || is_table(t) ? place_of_block(run, hp->n_layer, hp->n_layer) : PARE_MEMORY_HOST;
+}
+
+static void count_weights(const pare_memory_model *m, const pare_memory_run *run, uint64_t n_prompt, loads *l)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const pare_memory_tensor *t = &m->tensors[i];
+        double n = 1, share = 1;
+        for (uint32_t d = 0; d < t->n_dims; d++)
+            n *= (double)t->dim[d];
+        const bool looked_up = is_table(t) && !(m->hp->tied_output && strcmp(t->name, "token_embd.weight") == 0);
+        if (looked_up)
+            share = t->dim[0] > 0 ? 1 / (double)t->dim[0] : 0;
+        else if (pare_memory_is_expert(t) && m->hp->n_expert > 0)
+            share = (double)m->hp->n_expert_used / m->hp->n_expert;
+        const uint32_t slot = slot_of(looked_up ? PARE_MEMORY_HOST : place_of(run, m->hp, t));
+        l->weights[slot] += share * (double)t->n_bytes;
+        if (looked_up || t->n_dims < 2)
+            continue;
+        l->stored[slot] += (double)t->n_bytes;
+        l->active += share * n;
+        l->n_ops[slot] += 2 * share * n * (double)n_prompt;
+    }
+}
+
+/* Keys that all tokens of a prompt of n see together. */
+static double keys_seen(uint64_t n, uint32_t window)
+{
+    const double w = window > 0 && window < n ? window : (double)n;
+    return w * (w + 1) / 2 + ((double)n - w) * w;
+}
+
+static void count_attention(const pare_memory_model *m, const pare_memory_run *run, uint64_t n_prompt, loads *l)
+{
+    const pare_hparams *hp = m->hp;
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        if (hp->linear.n_head_v > 0 && pare_layers_have(&hp->linear.layers, i))
+            continue;
+        const pare_layer_shape s = pare_layer_shape_of(hp, i);
+        const bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
+        const double wide = latent ? 2.0 * hp->n_lora_kv + hp->n_rot : (double)s.head_dim_k + s.head_dim_v;
+        const int32_t place = run->cache_on_host ? PARE_MEMORY_HOST : place_of_block(run, hp->n_layer, i);
+        l->n_ops[slot_of(place)] += 2 * hp->n_head * wide * keys_seen(n_prompt, pare_layer_window(hp, i));
+    }
+}
+
+static pare_status check_input(const pare_speed_input *in, pare_error *err)
+{
+    const double rates[] = {in->host_bandwidth, in->link_bandwidth, in->host_rate};
+    const double shares[] = {in->decode_efficiency, in->prefill_efficiency};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        if (!isfinite(rates[i]) || rates[i] < 0)
+            return pare_fail(err, PARE_ERR_USAGE, "a rate of %g a second: it must be finite and not negative",
+                             rates[i]);
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
+        if (!(shares[i] >= 0 && shares[i] <= 1))
+            return pare_fail(err, PARE_ERR_USAGE, "an efficiency of %g: it must lie between 0 and 1", shares[i]);
+    return PARE_OK;
+}
+
+static void set_defaults(pare_speed_input *in, const pare_memory_plan *plan)
+{
+    if (in->n_prompt == 0)
+        in->n_prompt = plan->n_ubatch > 0 ? plan->n_ubatch : 512;
+    if (in->host_bandwidth == 0)
+        in->host_bandwidth = PARE_SPEED_HOST;
+    if (in->link_bandwidth == 0)
+        in->link_bandwidth = PARE_SPEED_LINK;
+    if (in->decode_efficiency == 0)
+        in->decode_efficiency = PARE_SPEED_DECODE;
+    if (in->prefill_efficiency == 0)
+        in->prefill_efficiency = PARE_SPEED_PREFILL;
+}
+
+/* The cache read at the input's depth, dealt out as the plan deals out the cache. */
+static pare_status cache_shares(const pare_place_query *q, const pare_placement *p, uint64_t depth,
+                                double cache[PARE_MEMORY_MAX_DEVICES + 1], uint64_t *sum, pare_error *err)
+{
+    *sum = 0;
+    pare_status status =
+        depth == 0 ? PARE_OK : pare_memory_cache_read(q->model, p->run.cache_k, p->run.cache_v, depth, sum, err);
+    if (status != PARE_OK)
+        return status;
+    double all = 0;
+    for (int32_t place = PARE_MEMORY_HOST; place < (int32_t)q->n_devices; place++)
+        all += cache[slot_of(place)] = (double)pare_memory_of_kind(&p->plan, PARE_MEMORY_CACHE, place);
+    for (uint32_t i = 0; i <= HOST_SHARE; i++)
+        cache[i] = all > 0 ? cache[i] / all * (double)*sum : 0;
+    return PARE_OK;
+}
+
+/* Append to a formula; what does not fit is "...". */
+static void say(char *dst, size_t size, const char *fmt, ...) PARE_PRINTF(3, 4);
+
+static void say(char *dst, size_t size, const char *fmt, ...)
+{
+    const size_t len = strlen(dst);
+    char term[128];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(term, sizeof term, fmt, args);
+    va_end(args);
+    if (len + strlen(term) + 5 < size)
+        memcpy(dst + len, term, strlen(term) + 1);
+    else if (len < 3 || strcmp(dst + len - 3, "...") != 0)
+        memcpy(dst + len, " ...", 5);
+}
+
+static const char *name_of_place(const pare_place_query *q, int32_t place, char buf[24])
+{
+    if (place < 0)
+        return "host";
+    if (q->device[place].name != NULL)
+        return q->device[place].name;
+    snprintf(buf, 24, "device %d", place);
+    return buf;
+}
+
+/* Time of a place added to that of the others: one after the other, or at once and the slowest counts. */
+static double together(double sum, double seconds, bool at_once)
+{
+    return !at_once ? sum + seconds : sum > seconds ? sum : seconds;
+}
+
+static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_once)
+{
+    char *formula = out->decode_formula;
+    double seconds = 0, least = 0;
+    const double e = out->input.decode_efficiency;
+    snprintf(formula, sizeof out->decode_formula, at_once ? "1 / max(" : "1 / (");
+    const size_t start = strlen(formula);
+    for (uint32_t i = 0; i < out->n_shares; i++) {
+        pare_speed_share *s = &out->share[i];
+        const double bytes = (double)s->weights + (double)s->cache;
+        char buf[24];
+        if (bytes <= 0)
+            continue;
+        if (s->bandwidth <= 0) {
+            formula[0] = '\0';
+            out->unknown = "the bandwidth of a device is not known";
+            return;
+        }
+        s->seconds = bytes / (e * s->bandwidth);
+        seconds = together(seconds, s->seconds, at_once);
+        least = together(least, bytes / s->bandwidth, at_once);
+        say(formula, sizeof out->decode_formula, "%s%.4g GB / (%g * %.5g GB/s, %.32s)",
+            strlen(formula) == start ? ""
+            : at_once                ? ", "
+                                     : " + ",
+            bytes / 1e9, e, s->bandwidth / 1e9, name_of_place(q, s->place, buf));
+    }
+    say(formula, sizeof out->decode_formula, ")");
+    if (seconds > 0) {
+        out->decode = 1 / seconds;
+        out->decode_limit = 1 / least;
+    }
+}
+
+static const char *why_no_prefill(const pare_speed *out, const pare_place_query *q, const loads *l, uint64_t batch)
+{
+    if (q->n_devices > 0 && l->stored[HOST_SHARE] > 0 && (batch < 32 || out->input.n_prompt < 32))
+        return "micro-batches under 32 tokens are multiplied on the host";
+    for (uint32_t i = 0; i < out->n_shares; i++)
+        if (out->share[i].n_ops > 0 && out->share[i].rate <= 0)
+            return "how fast a place multiplies is not known";
+    return NULL;
+}
+
+static void estimate_prefill(pare_speed *out, const pare_place_query *q, const pare_placement *p, const loads *l,
+                             bool at_once)
+{
+    char *formula = out->prefill_formula;
+    const uint64_t batch = p->plan.n_ubatch > 0 ? p->plan.n_ubatch : 512;
+    const char *why = why_no_prefill(out, q, l, batch);
+    if (why != NULL) {
+        out->unknown = out->unknown != NULL ? out->unknown : why;
+        return;
+    }
+    const double e = out->input.prefill_efficiency, n = (double)out->input.n_prompt, over_bus = l->stored[HOST_SHARE];
+    double seconds = 0;
+    snprintf(formula, sizeof out->prefill_formula, "%.0f / (%s", n, at_once ? "max(" : "");
+    const size_t start = strlen(formula);
+    for (uint32_t i = 0; i < out->n_shares; i++) {
+        const pare_speed_share *s = &out->share[i];
+        char buf[24];
+        if (s->n_ops <= 0)
+            continue;
+        seconds = together(seconds, s->n_ops / (e * s->rate), at_once);
+        say(formula, sizeof out->prefill_formula, "%s%.4g Tops / (%g * %.5g Tops/s, %.32s)",
+            strlen(formula) == start ? ""
+            : at_once                ? ", "
+                                     : " + ",
+            s->n_ops / 1e12, e, s->rate / 1e12, name_of_place(q, s->place, buf));
+    }
+    if (at_once)
+        say(formula, sizeof out->prefill_formula, ")");
+    if (q->n_devices > 0 && over_bus > 0) {
+        const double batches = ceil(n / (double)batch);
+        seconds += batches * over_bus / out->input.link_bandwidth;
+        say(formula, sizeof out->prefill_formula, " + %.0f * %.4g GB / (%.4g GB/s, bus)", batches, over_bus / 1e9,
+            out->input.link_bandwidth / 1e9);
+    }
+    say(formula, sizeof out->prefill_formula, ")");
+    if (seconds > 0)
+        out->prefill = n / seconds;
+}
+
+/* The sums over the model as it was placed. */
+static pare_status count_loads(const pare_memory_model *model, const pare_placement *p, uint64_t n_prompt, loads *l,
+                               pare_error *err)
+{
+    pare_memory_model m = *model;
+    m.tensors = malloc((m.n_tensors + 1) * sizeof *m.tensors);
+    if (m.tensors == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", m.n_tensors);
+    memcpy(m.tensors, model->tensors, m.n_tensors * sizeof *m.tensors);
+    pare_placement_apply(p, &m);
+    count_weights(&m, &p->run, n_prompt, l);
+    count_attention(&m, &p->run, n_prompt, l);
+    free(m.tensors);
+    return PARE_OK;
+}
+
+/* How fast a place reads and multiplies. What llama.cpp has on the host it multiplies on its first device when it reads
+ * a prompt; vLLM reads its weights on the host through the bus (UVA). */
+static void set_rates(pare_speed_share *s, const pare_place_query *q, const pare_speed_input *in, bool vllm)
+{
+    if (s->place >= 0) {
+        s->bandwidth = q->device[s->place].bandwidth;
+        s->rate = q->device[s->place].half_rate;
+        return;
+    }
+    s->bandwidth = vllm && in->link_bandwidth < in->host_bandwidth ? in->link_bandwidth : in->host_bandwidth;
+    s->rate = q->n_devices > 0 ? q->device[0].half_rate : in->host_rate;
+}
+
+pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, const pare_placement *p,
+                                const pare_speed_input *input, pare_error *err)
+{
+    *out = (pare_speed){.input = *input, .label = "estimated, not measured"};
+    pare_status status = check_input(input, err);
+    if (status != PARE_OK)
+        return status;
+    set_defaults(&out->input, &p->plan);
+    double cache[PARE_MEMORY_MAX_DEVICES + 1] = {0};
+    if ((status = cache_shares(query, p, out->input.depth, cache, &out->cache, err)) != PARE_OK)
+        return status;
+    loads l = {0};
+    if ((status = count_loads(query->model, p, out->input.n_prompt, &l, err)) != PARE_OK)
+        return status;
+    const bool vllm = strcmp(query->runtime->name, "vllm") == 0;
+    for (int32_t d = 0; d <= (int32_t)query->n_devices; d++) {
+        pare_speed_share *s = &out->share[out->n_shares++];
+        s->place = d == (int32_t)query->n_devices ? PARE_MEMORY_HOST : d;
+        const uint32_t slot = slot_of(s->place);
+        s->weights = (uint64_t)l.weights[slot];
+        s->cache = (uint64_t)cache[slot];
+        s->n_ops = l.n_ops[slot];
+        set_rates(s, query, &out->input, vllm);
+        out->weights += s->weights;
+    }
+    out->active = l.active;
+    estimate_decode(out, query, vllm);
+    estimate_prefill(out, query, p, &l, vllm);
+    return PARE_OK;
+}
