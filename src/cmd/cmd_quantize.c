@@ -179,6 +179,8 @@ static pare_status open_prefix(job *j, pare_error *err)
     if (st != PARE_OK)
         return st;
     pare_hex(hex, digest.sha256, sizeof digest.sha256);
+    if (strcmp(text, "-") == 0)
+        memcpy(j->pinning.standard_input, hex, sizeof hex);
     return pare_buf_printf(&j->about, err, "sequential %s\n", hex);
 }
 

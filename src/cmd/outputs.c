@@ -169,6 +169,11 @@ static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
     return st;
 }
 
+static bool shapes_by_path(const cmd_given *given)
+{
+    return given->option->kind == CMD_KIND_PATH && (given->option->traits & CMD_SHAPES_BYTES);
+}
+
 pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
                                     pare_error *err)
 {
@@ -181,7 +186,7 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
         st = add_input(&pin, source->side_files[i].path, err);
     for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
-        if (args->given[i].option->kind == CMD_KIND_PATH && (args->given[i].option->traits & CMD_SHAPES_BYTES))
+        if (shapes_by_path(&args->given[i]) && strcmp(args->given[i].text, "-") != 0)
             st = add_input(&pin, args->given[i].text, err);
     if (st == PARE_OK)
         st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
@@ -193,6 +198,8 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
         json_array_append_new(pinning->inputs,
                               json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
+    if (st == PARE_OK && pinning->standard_input[0] != '\0')
+        json_array_append_new(pinning->inputs, json_pack("{s:s, s:s}", "name", "-", "sha256", pinning->standard_input));
     pare_pin_close(&pin);
     return st;
 }
@@ -220,6 +227,9 @@ pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pa
         return PARE_OK;
     json_t *recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION,
                                "options", recipe_options(args), "inputs", pinning->inputs);
+    for (size_t i = 0; i < args->n_given; i++)
+        if (args->given[i].option->traits & CMD_BYTES_BY_CPU)
+            json_object_set_new(recipe, "bytes_by_cpu", json_true());
     const pare_lock_extra extra = {.recipe = recipe};
     pare_status st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
     if (st == PARE_OK)

@@ -37,15 +37,16 @@ const char *cmd_base_name(const char *path);
 /* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
 uint64_t cmd_free_bytes(const char *path);
 
-/* The checksum file that goes with a lock: what --sums names, else SHA256SUMS in the lock's folder. Owned by the caller.
- * Errors: PARE_ERR_MEMORY */
+/* The checksum file that goes with a lock: what --sums names, else SHA256SUMS in the lock's folder. Owned by the
+ * caller. Errors: PARE_ERR_MEMORY */
 pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, pare_error *err);
 
 /* The lock and the checksum file of --pin. Zeroed is closed. */
 typedef struct cmd_pinning {
     bool wanted;
-    char *lock, *sums; /* owned */
-    json_t *inputs;    /* [{name, sha256}] */
+    char *lock, *sums;                    /* owned */
+    json_t *inputs;                       /* [{name, sha256}] */
+    char standard_input[PARE_SHA256_HEX]; /* of what was read as "-", set by who read it */
 } cmd_pinning;
 
 /* Names from --lock and --sums, else pare.lock and SHA256SUMS beside output, or in it when it is a folder.

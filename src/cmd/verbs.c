@@ -27,8 +27,8 @@ static const cmd_verb verbs[] = {
     {.id = CMD_QUANTIZE,
          .name = "quantize", .operands = "MODEL -t TYPE -o OUT", .summary = "write a model with fewer bits a weight",
          .text = "TYPE is a preset, which chooses the type of each tensor, or with --pure one block type for all. MODEL may "
-                "be a Hub folder: it need not be converted first. The same input and options give the same bytes on any "
-                "machine and with any number of threads.",
+                "be a Hub folder: it need not be converted first. The same input and options give the same bytes with any "
+                "number of threads and, but for --sequential, on any machine.",
          .examples = {{"the usual choice, pinned", "pare quantize ./model -t q4_k_m -o model-q4_k_m.gguf --pin"},
                      {"how large would it be?", "pare quantize ./model -t q5_k_m -o out.gguf --dry-run"},
                      {"with calibration statistics", "pare quantize ./model -t q3_k_m --imatrix imatrix.gguf -o out.gguf"},

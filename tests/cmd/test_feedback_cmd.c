@@ -8,7 +8,7 @@
 static int collect_once(void **state)
 {
     (void)state;
-    cli_expect(0, "$PARE convert $DEMO -o demo.gguf -q && "
+    cli_expect(0, "head -c 9000 $TEXT >short.txt && $PARE convert $DEMO -o demo.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 5 --full -o full.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full -o few.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --output-weight -o plain.gguf -q");
@@ -173,13 +173,13 @@ static void odd_numbers_are_named(void **state)
 }
 
 /* Stop a run by a signal once it has three tensors, if it is not done by then. Returns its exit code. */
-static int stop_by(const char *signal)
+static int stop_by(const char *signal, const char *options)
 {
     cli_result r = cli_run(
-        "mkdir out; env --default-signal=INT $PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best "
-        "-j 1 -v -o out/q.gguf 2>log & until grep -q 'tensor 4 of' log || ! kill -0 $! 2>/dev/null; do :; done; "
+        "mkdir out; env --default-signal=INT $PARE quantize demo.gguf --imatrix full.gguf %s -j 1 -v -o out/q.gguf "
+        "2>log & until grep -q 'tensor 4 of' log || ! kill -0 $! 2>/dev/null; do sleep 0.01; done; "
         "kill -%s $!; wait $!",
-        signal);
+        options, signal);
     return r.code;
 }
 
@@ -192,7 +192,7 @@ static void a_stopped_run_goes_on(void **state)
     cli_expect(0, "$PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best -o whole.gguf -q --json | "
                   "sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >whole.json");
     for (int i = 0; i < 2; i++) {
-        int code = stop_by(signals[i]);
+        int code = stop_by(signals[i], "-t q6_k --effort best");
         if (code == 0) { /* it was faster */
             cli_expect(0, "rm -r out log");
             continue;
@@ -252,7 +252,7 @@ static void sequential_takes_errors_back(void **state)
 {
     (void)state;
     static const char run[] =
-        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential $TEXT --tensor ffn=f32";
+        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential short.txt --tensor ffn=f32";
     cli_result r =
         cli_expect(0, "%s -o a.gguf -j 1 && %s -o b.gguf -j 3 --refit yes && cmp a.gguf b.gguf >&2", run, run);
     CHECK(cli_contains(r.err, "--refit yes: the gains of the first norm stay: with --sequential"));
@@ -263,11 +263,41 @@ static void sequential_takes_errors_back(void **state)
     r = cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q --resume -o q.gguf");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: belongs to another run"));
     cli_expect(0, "%s --resume -o q.gguf && cmp a.gguf q.gguf >&2; rm a.gguf b.gguf q.gguf other.gguf", run);
-    refused(2, "demo.gguf", "--sequential $TEXT", "--sequential needs second-order statistics");
-    refused(2, "demo.gguf", "--imatrix full.gguf --sequential $TEXT --method search",
+    refused(2, "demo.gguf", "--sequential short.txt", "--sequential needs second-order statistics");
+    refused(2, "demo.gguf", "--imatrix full.gguf --sequential short.txt --method search",
             "--sequential is a way of feedback, which --method search is not");
     refused(3, "demo.gguf", "--imatrix full.gguf --sequential nothing.txt", "nothing.txt");
     refused(2, "demo.gguf", "--imatrix full.gguf --sequential /dev/null", "one window needs");
+}
+
+/* Interrupted between layers: what goes on has the streams of the kept matrices, and the same bytes. */
+static void a_stopped_sequential_run_goes_on(void **state)
+{
+    (void)state;
+    static const char options[] = "-t q4_0 --sequential short.txt";
+    cli_expect(0, "$PARE quantize demo.gguf --imatrix full.gguf %s -q --pin -o whole.gguf", options);
+    cli_result r = cli_expect(0, "cat pare.lock && rm pare.lock SHA256SUMS");
+    json_t *doc = cli_json(&r);
+    CHECK(json_is_true(json_object_get(json_object_get(doc, "recipe"), "bytes_by_cpu")));
+    json_decref(doc);
+    int code = stop_by("INT", options);
+    if (code != 0) { /* or it was faster */
+        CHECK(code == 130);
+        cli_expect(0, "grep -q 'error: interrupted; [0-9]* of [0-9]* tensors are kept in out/q.gguf.pare-state' log && "
+                      "test $(ls out) = q.gguf.pare-state");
+        r = cli_expect(2, "$PARE quantize demo.gguf --imatrix full.gguf -t q4_0 -q --resume -o out/q.gguf");
+        CHECK(cli_contains(r.err, "out/q.gguf.pare-state: belongs to another run"));
+        /* the text by another way: it is known by what it says */
+        r = cli_expect(
+            0, "cat short.txt | $PARE quantize demo.gguf --imatrix full.gguf -t q4_0 --sequential - --pin --json "
+               "--resume -o out/q.gguf");
+        doc = cli_json(&r);
+        CHECK(cli_number(doc, "n_resumed") >= 3 && cli_number(doc, "n_resumed") < cli_number(doc, "n_feedback"));
+        CHECK(cli_number(doc, "n_sequential") > 0);
+        json_decref(doc);
+        cli_expect(0, "grep -q $(sha256sum <short.txt | cut -c1-64) out/pare.lock && rm out/pare.lock out/SHA256SUMS");
+    }
+    cli_expect(0, "cmp out/q.gguf whole.gguf >&2 && test $(ls out) = q.gguf && rm -r out log whole.gguf");
 }
 
 static void force_drops_what_was_kept(void **state)
@@ -331,6 +361,7 @@ int main(void)
         cmocka_unit_test(a_stopped_run_goes_on),
         cmocka_unit_test(a_full_disk_keeps_what_was_encoded),
         cmocka_unit_test(sequential_takes_errors_back),
+        cmocka_unit_test(a_stopped_sequential_run_goes_on),
         cmocka_unit_test(force_drops_what_was_kept),
         cmocka_unit_test(a_mixture_goes_through),
     };
