@@ -255,16 +255,28 @@ static pare_status move_to_faster(search *s, uint32_t slow, uint32_t fast, pare_
     return status == PARE_OK ? compute(s, err) : status;
 }
 
+/* Fill the fastest first, from the slowest on. */
 static pare_status prefer_fast(search *s, pare_error *err)
 {
-    const pare_place_query *q = s->query;
-    pare_status status = PARE_OK;
-    for (uint32_t fast = 0; fast < q->n_devices; fast++)
-        for (uint32_t slow = 0; slow < q->n_devices && status == PARE_OK; slow++)
-            if (q->device[slow].bandwidth > 0 && q->device[fast].bandwidth > q->device[slow].bandwidth &&
-                s->at->run.n_layers_on[slow] > 0)
-                status = move_to_faster(s, slow, fast, err);
-    return status;
+    const pare_memory_device *device = s->query->device;
+    uint32_t order[PARE_MEMORY_MAX_DEVICES], n = 0; /* devices of known bandwidth, the fastest first */
+    for (uint32_t d = 0; d < s->query->n_devices; d++) {
+        if (!(device[d].bandwidth > 0))
+            continue;
+        uint32_t i = n++;
+        for (; i > 0 && device[order[i - 1]].bandwidth < device[d].bandwidth; i--)
+            order[i] = order[i - 1];
+        order[i] = d;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = n; j-- > i + 1;) {
+            if (device[order[i]].bandwidth <= device[order[j]].bandwidth || s->at->run.n_layers_on[order[j]] == 0)
+                continue;
+            pare_status status = move_to_faster(s, order[j], order[i], err);
+            if (status != PARE_OK)
+                return status;
+        }
+    return PARE_OK;
 }
 
 static void take_stock(search *s)
