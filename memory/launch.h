@@ -15,7 +15,8 @@
 pare_status pare_launch_llama_cpp(const pare_placement *p, pare_buf *out, pare_error *err);
 
 /* For vllm serve: "--max-model-len 8192 ...". host_weights: bytes of weights that it is to keep in RAM, all devices
- * together. Errors: PARE_ERR_UNSUPPORTED (a cache type that vLLM does not have), PARE_ERR_MEMORY. */
+ * together: pare_plan_weights(&p->plan, PARE_MEMORY_HOST) where the plan is vLLM's. Errors: PARE_ERR_UNSUPPORTED (a
+ * cache type that vLLM does not have), PARE_ERR_MEMORY. */
 pare_status pare_launch_vllm(const pare_placement *p, uint64_t host_weights, pare_buf *out, pare_error *err);
 
 #endif

@@ -18,19 +18,22 @@ typedef struct search {
 
 pare_status pare_place_check(const pare_place_query *q, pare_error *err)
 {
+    if (q->model->hp == NULL || q->model->hp->n_layer == 0 || q->model->hp->n_layer > PARE_MAX_LAYERS)
+        return pare_fail(err, PARE_ERR_RANGE, "a model of %u layers: 1 to %d", q->model->hp ? q->model->hp->n_layer : 0,
+                         PARE_MAX_LAYERS);
     if (q->n_devices > PARE_MEMORY_MAX_DEVICES)
         return pare_fail(err, PARE_ERR_USAGE, "%u devices: %d at most", q->n_devices, PARE_MEMORY_MAX_DEVICES);
     for (uint32_t d = 0; d < q->n_devices; d++)
         if (q->device[d].usable == 0 || (q->device[d].total != 0 && q->device[d].total < q->device[d].usable))
             return pare_fail(err, PARE_ERR_USAGE, "device %u: %llu bytes of %llu cannot be used", d,
                              (unsigned long long)q->device[d].usable, (unsigned long long)q->device[d].total);
+    if (q->n_devices > 1 && pare_runtime_at_once(q->runtime) && q->model->hp->n_head % q->n_devices != 0)
+        return pare_fail(err, PARE_ERR_USAGE, "%s splits heads over devices: %u do not divide %u", q->runtime->name,
+                         q->n_devices, q->model->hp->n_head);
     if (q->run.n_ctx > pare_context_limit(&q->run))
         return pare_fail(err, PARE_ERR_RANGE,
                          "a context of %llu tokens: the runtime counts them in 31 bits, %llu at most",
                          (unsigned long long)q->run.n_ctx, (unsigned long long)pare_context_limit(&q->run));
-    if (q->model->hp == NULL || q->model->hp->n_layer == 0 || q->model->hp->n_layer > PARE_MAX_LAYERS)
-        return pare_fail(err, PARE_ERR_RANGE, "a model of %u layers: 1 to %d", q->model->hp ? q->model->hp->n_layer : 0,
-                         PARE_MAX_LAYERS);
     return PARE_OK;
 }
 
@@ -87,15 +90,17 @@ static bool devices_hold(const search *s)
     return true;
 }
 
-/* n_layers of the devices' memory's proportions: largest remainders, so that the sum is exact. */
+/* n_layers in the proportions of the devices' memory, or evenly where all work at once: largest remainders, so that the
+ * sum is exact. */
 static void share_layers(const pare_place_query *q, uint32_t n_layers, uint32_t on[PARE_MEMORY_MAX_DEVICES])
 {
     double sum = 0, rest[PARE_MEMORY_MAX_DEVICES];
     uint32_t given = 0;
+    const bool alike = pare_runtime_at_once(q->runtime);
     for (uint32_t d = 0; d < q->n_devices; d++)
-        sum += (double)q->device[d].usable;
+        sum += alike ? 1 : (double)q->device[d].usable;
     for (uint32_t d = 0; d < q->n_devices; d++) {
-        const double part = n_layers * ((double)q->device[d].usable / sum);
+        const double part = n_layers * ((alike ? 1 : (double)q->device[d].usable) / sum);
         on[d] = (uint32_t)part;
         rest[d] = part - on[d];
         given += on[d];
@@ -147,34 +152,40 @@ static pare_status spread(search *s, uint32_t n_layers, bool *fits, pare_error *
     share_layers(s->query, n_layers, s->at->run.n_layers_on);
     pare_status status = compute(s, err);
     *fits = status == PARE_OK && devices_hold(s);
-    if (status != PARE_OK || *fits || s->query->n_devices < 2)
+    if (status != PARE_OK || *fits || s->query->n_devices < 2 || pare_runtime_at_once(s->query->runtime))
         return status;
     return fill_layers(s, n_layers, fits, err);
 }
 
-/* Do the experts of so many layers have to move? The smallest number that fits, or all of them and *fits is false. */
-static pare_status move_experts(search *s, bool *fits, pare_error *err)
+/* The smallest count of layers, 1 to all of them, with which every layer fits on the devices; all of them and *fits is
+ * false where there is none. count is a member of s->at; 0 is known not to do. */
+static pare_status fewest_moved(search *s, uint32_t *count, bool *fits, pare_error *err)
 {
-    uint32_t few = 0, enough = s->n_blocks - 1; /* few: known not to fit */
-    s->at->n_host_experts = enough;
+    uint32_t few = 0, enough = s->n_blocks - 1;
+    *count = enough;
     pare_status status = spread(s, s->n_blocks, fits, err);
     if (status != PARE_OK || !*fits)
         return status;
     while (enough - few > 1) {
-        s->at->n_host_experts = few + (enough - few) / 2;
+        *count = few + (enough - few) / 2;
         if ((status = spread(s, s->n_blocks, fits, err)) != PARE_OK)
             return status;
-        *(*fits ? &enough : &few) = s->at->n_host_experts;
+        *(*fits ? &enough : &few) = *count;
     }
-    s->at->n_host_experts = enough;
+    *count = enough;
     return spread(s, s->n_blocks, fits, err);
 }
 
-/* The name of a tensor behind its layer, up to the suffix: "blk.3.ffn_up_exps.weight" is ffn_up_exps. */
-static void stem_of(const pare_memory_tensor *t, char stem[32])
+/* The name of a tensor behind its layer, up to the suffix: "blk.3.ffn_up_exps.weight" is ffn_up_exps. False: it has
+ * characters that must not get into a pattern or a shell, or too many. */
+static bool stem_of(const pare_memory_tensor *t, char stem[32])
 {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
     const char *from = strchr(t->name + 4, '.') + 1; /* "blk." and a number come before it */
-    snprintf(stem, 32, "%.*s", (int)strcspn(from, "."), from);
+    const size_t len = strcspn(from, ".");
+    snprintf(stem, 32, "%s", len < 32 ? from : "");
+    stem[len < 32 ? len : 0] = '\0';
+    return len < 32 && strspn(from, plain) == len;
 }
 
 /* The last layer whose experts moved: leave as many of its matrices where they were as there is room for. */
@@ -189,7 +200,10 @@ static pare_status keep_matrices(search *s, pare_error *err)
         if (pare_memory_layer_of(t) != (int32_t)layer || !pare_memory_is_expert(t) || p->n_moved == PARE_MAX_MOVED)
             continue;
         char stem[32];
-        stem_of(t, stem);
+        if (!stem_of(t, stem)) {
+            *p = whole;
+            return PARE_OK;
+        }
         uint32_t j = 0;
         while (j < p->n_moved && strcmp(p->moved[j], stem) != 0)
             j++;
@@ -289,10 +303,10 @@ static void take_stock(search *s)
     }
     const uint64_t taken = pare_plan_needs(&p->plan, PARE_MEMORY_HOST);
     p->host_free = q->host_bytes == PARE_NO_LIMIT ? PARE_NO_LIMIT : q->host_bytes > taken ? q->host_bytes - taken : 0;
-    p->kind = p->n_layers == 0                     ? PARE_PLACED_ON_HOST
-              : p->n_layers < s->n_blocks          ? PARE_PLACED_LAYERS_HOST
-              : p->n_host_experts + p->n_moved > 0 ? PARE_PLACED_EXPERTS_HOST
-                                                   : PARE_PLACED_ON_DEVICES;
+    p->kind = p->n_layers == 0                                    ? PARE_PLACED_ON_HOST
+              : p->n_layers < s->n_blocks || p->n_host_layers > 0 ? PARE_PLACED_LAYERS_HOST
+              : p->n_host_experts + p->n_moved > 0                ? PARE_PLACED_EXPERTS_HOST
+                                                                  : PARE_PLACED_ON_DEVICES;
 }
 
 static pare_status descend(search *s, bool *fits, pare_error *err)
@@ -305,8 +319,10 @@ static pare_status descend(search *s, bool *fits, pare_error *err)
     pare_status status = spread(s, s->n_blocks, fits, err);
     if (status != PARE_OK || *fits || q->devices_only)
         return status;
+    if (pare_runtime_at_once(q->runtime))
+        return fewest_moved(s, &s->at->n_host_layers, fits, err);
     if (s->has_experts) {
-        status = move_experts(s, fits, err);
+        status = fewest_moved(s, &s->at->n_host_experts, fits, err);
         if (status != PARE_OK || *fits)
             return status != PARE_OK ? status : keep_matrices(s, err);
     }
@@ -320,7 +336,7 @@ pare_status pare_place_search(const pare_place_query *query, pare_placement *out
     pare_status status = start(&s, query, out, err);
     if (status == PARE_OK)
         status = descend(&s, fits, err);
-    if (status == PARE_OK && *fits)
+    if (status == PARE_OK && *fits && !pare_runtime_at_once(query->runtime))
         status = prefer_fast(&s, err);
     if (status == PARE_OK) {
         take_stock(&s);

@@ -14,6 +14,11 @@ pare_memory_device pare_memory_device_of(const pare_card *card)
                                 .half_rate = card->half_rate};
 }
 
+bool pare_runtime_at_once(const pare_memory_runtime *runtime)
+{
+    return strcmp(runtime->name, "vllm") == 0;
+}
+
 /* Of a mapped file llama.cpp counts all from the first tensor that lies on the host to the last one; what is between
  * them was read from there by devices and may be dropped, and a plan says so by its lower end. */
 static uint64_t droppable(const pare_memory_plan *plan, int32_t place)
@@ -47,10 +52,14 @@ void pare_placement_apply(const pare_placement *p, pare_memory_model *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         pare_memory_tensor *t = &m->tensors[i];
-        if (t->place != PARE_MEMORY_BY_RUNTIME || !pare_memory_is_expert(t))
-            continue;
         const int64_t layer = pare_memory_layer_of(t);
-        bool on_host = layer >= 0 && layer < p->n_host_experts;
+        if (t->place != PARE_MEMORY_BY_RUNTIME || layer < 0)
+            continue;
+        if (layer < p->n_host_layers)
+            t->place = PARE_MEMORY_HOST;
+        if (!pare_memory_is_expert(t))
+            continue;
+        bool on_host = layer < p->n_host_experts;
         for (uint32_t j = 0; layer == p->n_host_experts && j < p->n_moved; j++) {
             const size_t len = strlen(p->moved[j]);
             const char *stem = strchr(t->name + 4, '.') + 1; /* "blk." and a number come before it */

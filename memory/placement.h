@@ -7,9 +7,11 @@
  *      them with as few of its matrices as can be (llama.cpp's --n-cpu-moe and -ot);
  *   3. whole layers on the host, the first ones, as few as can be (-ngl); of mixtures with all experts on the host;
  *   4. all of them on the host.
- * Several devices get layers in proportion to their memory; where that does not fit, each is filled up in turn from
- * the last one. Where their bandwidths are known and differ, faster ones then take over what they have room for. Rules
- * and sources: docs/methods/PLACEMENT.md.
+ * vLLM splits every matrix over all devices, each of which gets as much as the smallest holds, and moves the parameters
+ * of the first layers to the host, as few as can be (--cpu-offload-gb).
+ * Several devices of other runtimes get layers in proportion to their memory; where that does not fit, each is filled
+ * up in turn from the last one. Where their bandwidths are known and differ, faster ones then take over what they have
+ * room for. Rules and sources: docs/methods/PLACEMENT.md.
  *
  * A place holds its sum when the plan's bytes, reserve included, are no more than it has, and the upper ends of the
  * intervals without the reserve are not either: the reserve is what assumptions may be wrong by. */
@@ -60,13 +62,18 @@ typedef struct pare_placement {
     uint32_t n_host_experts;        /* the experts of the first so many layers lie on the host */
     char moved[PARE_MAX_MOVED][32]; /* so do these of the layer behind them: "ffn_up_exps" */
     uint32_t n_moved;
+    uint32_t n_host_layers;                        /* vLLM: the weights of the first so many layers lie on the host */
     uint64_t device_free[PARE_MEMORY_MAX_DEVICES]; /* beyond what the plan takes, reserve included */
     uint64_t host_free;                            /* PARE_NO_LIMIT where there is no limit */
     uint32_t n_plans;                              /* that were computed */
 } pare_placement;
 
+/* Whether the runtime's devices work on each layer at once (vLLM's tensor parallelism), not one after the other. */
+bool pare_runtime_at_once(const pare_memory_runtime *runtime);
+
 /* Errors: PARE_ERR_DIFFERENCE (nothing fits: the message has the largest context that would, or how many bytes are
- * missing where, and what it would take), PARE_ERR_USAGE (too many devices; a device of 0 bytes), those of the
+ * missing where, and what it would take), PARE_ERR_USAGE (too many devices; a device of 0 bytes; of vLLM a number
+ * of devices that does not divide the heads), those of the
  * runtime's plan, PARE_ERR_MEMORY. */
 pare_status pare_place(const pare_place_query *query, pare_placement *out, pare_error *err);
 

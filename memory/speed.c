@@ -307,7 +307,7 @@ pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, 
     loads l = {0};
     if ((status = count_loads(query->model, p, out->input.n_prompt, &l, err)) != PARE_OK)
         return status;
-    const bool vllm = strcmp(query->runtime->name, "vllm") == 0;
+    const bool vllm = pare_runtime_at_once(query->runtime);
     for (int32_t d = 0; d <= (int32_t)query->n_devices; d++) {
         pare_speed_share *s = &out->share[out->n_shares++];
         s->place = d == (int32_t)query->n_devices ? PARE_MEMORY_HOST : d;
