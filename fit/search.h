@@ -42,9 +42,10 @@ typedef struct pare_fit_options {
     pare_backend *backend;
     const int32_t *ids; /* [n_ids] calibration text: other than what the result is judged by */
     size_t n_ids;
-    int64_t bos;         /* as in pare_measure */
-    uint32_t n_ctx;      /* 0: 512 */
-    uint32_t n_windows;  /* at most so many, spread over the text; 0: 32 */
+    int64_t bos;             /* as in pare_measure */
+    uint32_t n_ctx;          /* 0: 512 */
+    uint32_t n_windows;      /* that whole plans are run on: at most so many, spread over the text; 0: 32 */
+    uint32_t n_swap_windows; /* of these, that single swaps are run on; 0: 12 */
     const char *folder;  /* for encodings and measurements, made if it is not there. They stay, and are used again if
                             version, model, statistics, text and windows are the same, else made anew */
     const char *version; /* of the program: part of what the folder is for */
@@ -59,8 +60,9 @@ typedef struct pare_fit_options {
     size_t n_edits;
     pare_effort effort; /* of the encoders */
     bool no_refit;      /* leave the first norm's gains (recipe/refit.h) */
-    bool no_swaps;      /* take what the knapsack says, corrected by one run of the whole, and no more */
-    double seconds;     /* for swaps, a budget; 0: 150. Other than this nothing depends on a clock */
+    uint32_t n_rounds;  /* of swaps around the plan, each followed by another plan; 0: 1 */
+    bool no_swaps;      /* none: take what the knapsack says of single swaps */
+    double seconds; /* no further round once a budget has taken so long; 0: no limit. Nothing else looks at a clock */
 
     pare_fit_fn each; /* NULL: nobody is told. Called from the caller's thread */
     void *user;

@@ -116,6 +116,8 @@ static void take_sums(derived *d)
         d->row->weighted_error = relative(&d->sums->weighted_error, &d->sums->weighted_energy);
     if (d->has_feedback)
         d->row->feedback = relative(&d->sums->form_after, &d->sums->form_before);
+    if (d->has_feedback)
+        d->row->form = pare_exact_sum_value(&d->sums->form_after);
     d->row->lossless = !d->differ;
     free(d->sums);
     d->sums = NULL;
@@ -540,7 +542,8 @@ static pare_status derive_one(pare_model *out, const pare_tensor *t, const pare_
                            .bytes = copy.n_bytes,
                            .error = keep ? 0.0 : NAN,
                            .weighted_error = NAN,
-                           .feedback = NAN};
+                           .feedback = NAN,
+                           .form = NAN};
     plan->n_fallback += how->wanted != how->to;
     return PARE_OK;
 }
@@ -616,6 +619,11 @@ bool pare_derive_is_stored(const pare_tensor *t)
     return ((const derived *)t->ctx)->stored != NULL;
 }
 
+const void *pare_derive_stored(const pare_tensor *t)
+{
+    return ((const derived *)t->ctx)->stored;
+}
+
 void pare_derive_restore(const pare_tensor *t, const void *bytes)
 {
     derived *d = (derived *)(uintptr_t)t->ctx;
@@ -665,7 +673,8 @@ static pare_status add_factor(pare_model *out, const pare_tensor *t, const pare_
                                                 .to = PARE_TYPE_F32,
                                                 .bytes = factors.n_bytes,
                                                 .weighted_error = NAN,
-                                                .feedback = NAN};
+                                                .feedback = NAN,
+                                                .form = NAN};
     return st;
 }
 

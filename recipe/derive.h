@@ -55,6 +55,7 @@ pare_status pare_derive_encode_expert(const pare_tensor *t, uint64_t expert, con
 /* Bytes that were made otherwise, such as by an earlier run; the tensor's row of the plan is known, too. */
 void pare_derive_restore(const pare_tensor *t, const void *bytes);
 bool pare_derive_is_stored(const pare_tensor *t); /* by either of the two */
+const void *pare_derive_stored(const pare_tensor *t); /* these bytes; NULL: they are not */
 
 /* Know t->factor of such a tensor, where it has one: as reading it would. */
 pare_status pare_derive_find_factor(const pare_tensor *t, pare_error *err);

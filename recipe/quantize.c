@@ -213,7 +213,7 @@ static pare_status check_requests(const planner *p, pare_error *err)
     if (p->options->embedding_type != PARE_TYPE_NONE && pare_model_find(in, "token_embd.weight") == NULL)
         return pare_fail(err, PARE_ERR_USAGE, "--embedding-type: %s has no tensor 'token_embd.weight'", in->path);
     pare_status st = pare_type_rules_check(&p->rules, in->path, err);
-    if (st == PARE_OK && p->unweighted != NULL)
+    if (st == PARE_OK && p->unweighted != NULL && !p->options->measured)
         st = pare_warn(err,
                        "%s: tensor '%s': %s without importances loses much; --output-type and --embedding-type choose "
                        "other types for the output and the embedding",

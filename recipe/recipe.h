@@ -30,6 +30,7 @@ typedef struct pare_quantize_options {
     bool no_factors;       /* NVFP4 without tensors NAME.scale */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
     bool plan_only;        /* nothing will be encoded: importances that it would need may lack */
+    bool measured;         /* what the types cost is known to the caller: no warning of those that lose much */
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the
@@ -41,6 +42,7 @@ typedef struct pare_plan_row {
     uint64_t bytes;
     double error, weighted_error;
     double feedback; /* what feedback left of the error of the product with the inputs; NAN: it was not used */
+    double form;     /* that error itself, sum of e H e^T over the rows (quant/form.h); NAN without it */
     bool lossless;   /* what is decoded rounds to the source's values: to all of them; known with error */
 } pare_plan_row;
 

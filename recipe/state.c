@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char magic[8] = {'P', 'A', 'R', 'E', 'S', 'T', 'A', '1'};
-enum { FIXED = 16, RECORD = 80, DIGEST = 16, DATA_ALIGN = 4096, TENSOR_ALIGN = 64 };
-enum { AT_DIGEST = 16, AT_ERROR = 32, AT_LOSSLESS = 56, AT_CHECK = 64 };
+static const char magic[8] = {'P', 'A', 'R', 'E', 'S', 'T', 'A', '2'};
+enum { FIXED = 16, RECORD = 88, DIGEST = 16, DATA_ALIGN = 4096, TENSOR_ALIGN = 64 };
+enum { AT_DIGEST = 16, AT_ERROR = 32, AT_LOSSLESS = 64, AT_CHECK = 72 };
 
 static void put_real(uint8_t *to, double value)
 {
@@ -190,6 +190,7 @@ pare_status pare_state_take(pare_state *s, size_t i, const pare_state_key *key, 
     row->error = get_real(r + AT_ERROR);
     row->weighted_error = get_real(r + AT_ERROR + 8);
     row->feedback = get_real(r + AT_ERROR + 16);
+    row->form = get_real(r + AT_ERROR + 24);
     row->lossless = pare_load_u64le(r + AT_LOSSLESS) != 0;
     *found = true;
     return PARE_OK;
@@ -203,6 +204,7 @@ pare_status pare_state_keep(pare_state *s, size_t i, const pare_state_key *key, 
     put_real(r + AT_ERROR, row->error);
     put_real(r + AT_ERROR + 8, row->weighted_error);
     put_real(r + AT_ERROR + 16, row->feedback);
+    put_real(r + AT_ERROR + 24, row->form);
     pare_store_u64le(r + AT_LOSSLESS, row->lossless);
     pare_status st = digest_of(pare_state_at(s, i), s->size[i], r + AT_DIGEST, err);
     if (st == PARE_OK)

@@ -4,8 +4,8 @@
  * killed process left is taken over tensor by tensor: where the inputs of the encoding are the same, and the bytes
  * what they were. Layout, all numbers little endian:
  *
- *     "PARESTA1" | u64 length of the text | text | padding to 8
- *     records, 80 bytes each: key [16] | digest of the bytes [16] | error, weighted error, feedback (F64) |
+ *     "PARESTA2" | u64 length of the text | text | padding to 8
+ *     records, 88 bytes each: key [16] | digest of the bytes [16] | error, weighted error, feedback, form (F64) |
  *         u64 lossless | digest of the record so far [16]
  *     padding to 4096 | the bytes of the tensors, each from a multiple of 64 on
  *

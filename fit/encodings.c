@@ -1,0 +1,268 @@
+#include "fit/encodings.h"
+
+#include "core/spool.h"
+#include "core/threads.h"
+#include "recipe/derive.h"
+#include "recipe/refine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* All tensors in one type. */
+typedef struct pare_encodings_type {
+    pare_type type;
+    pare_model out;
+    pare_plan plan;
+    pare_state state;
+    pare_spool rest;              /* of tensors that are encoded without feedback */
+    pare_type_override *override; /* of tensors that may not have the type: they stay */
+    size_t n_overrides;
+} one_type;
+
+typedef struct making {
+    const pare_encodings_options *options;
+    pare_encodings *e;
+    size_t k; /* the type in hand */
+} making;
+
+pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err)
+{
+    static const char special[] = "\\^$.[]|()?*+{}";
+    pare_buf text = {0};
+    pare_status st = pare_buf_puts(&text, "^", err);
+    for (const char *c = name; *c != '\0' && st == PARE_OK; c++) {
+        if (strchr(special, *c) != NULL)
+            st = pare_buf_put(&text, "\\", 1, err);
+        if (st == PARE_OK)
+            st = pare_buf_put(&text, c, 1, err);
+    }
+    if (st == PARE_OK)
+        st = pare_buf_puts(&text, "$", err);
+    *out = text.data;
+    return st;
+}
+
+static bool is_allowed(const pare_encodings_options *o, size_t tensor, size_t k)
+{
+    uint64_t bytes;
+    return o->allowed[tensor * o->n_types + k] &&
+           pare_row_bytes(o->types[k], o->model->tensors[tensor].row_len, &bytes);
+}
+
+/* Tensors that do not get the type keep theirs. */
+static pare_status list_overrides(one_type *t, const making *m, pare_error *err)
+{
+    const pare_model *in = m->options->model;
+    t->override = calloc(in->n_tensors + 1, sizeof *t->override);
+    pare_status st =
+        t->override != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
+        const pare_tensor *s = &in->tensors[i];
+        char *pattern = NULL;
+        if (is_allowed(m->options, i, m->k) || (pare_type_get(s->type)->traits & PARE_TRAIT_INTEGER) != 0 ||
+            !pare_preset_quantizes(in->arch->name, s->name, s->n_dims))
+            continue;
+        if ((st = pare_pattern_of_name(&pattern, s->name, err)) == PARE_OK)
+            t->override[t->n_overrides++] = (pare_type_override){pattern, s->type};
+    }
+    return st;
+}
+
+static void tell(const pare_refine_progress *p, void *user)
+{
+    const making *m = user;
+    if (m->options->each != NULL)
+        m->options->each(((double)m->k + p->part) / (double)m->options->n_types, p->tensor, m->options->types[m->k],
+                         m->options->user);
+}
+
+static pare_status derive(one_type *t, const making *m, pare_error *err)
+{
+    const pare_encodings_options *o = m->options;
+    const pare_quantize_options options = {.pure_type = t->type,
+                                           .output_type = PARE_TYPE_NONE,
+                                           .embedding_type = PARE_TYPE_NONE,
+                                           .overrides = t->override,
+                                           .n_overrides = t->n_overrides,
+                                           .imatrix = o->imatrix,
+                                           .effort = o->effort,
+                                           .no_factors = true,
+                                           .measured = true};
+    return pare_quantize(&t->out, o->model, &options, &t->plan, err);
+}
+
+static pare_status refine(one_type *t, making *m, const char *path, bool resume, pare_error *err)
+{
+    const pare_encodings_options *o = m->options;
+    const pare_quantize_options options = {.imatrix = o->imatrix, .effort = o->effort};
+    const pare_refine_settings settings = {
+        .output = path, .about = o->about, .resume = resume, .each = tell, .user = m};
+    pare_refine_report report;
+    pare_status st = pare_refine(&t->out, &options, &t->plan, &settings, &t->state, &report, err);
+    m->e->n_taken += st == PARE_OK ? report.n_resumed : 0;
+    m->e->n_encoded += st == PARE_OK ? report.n_tensors - report.n_resumed : 0;
+    return st;
+}
+
+typedef struct reading {
+    const pare_tensor *t;
+    uint8_t *to;
+} reading;
+enum { READ_ROWS = 64 };
+
+static pare_status read_part(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const reading *r = ctx;
+    const uint64_t row = (uint64_t)i * READ_ROWS, left = r->t->n_rows - row;
+    (void)thread;
+    return pare_tensor_read(r->t, row, left < READ_ROWS ? left : READ_ROWS, r->to + row * r->t->row_bytes, err);
+}
+
+static bool lacks_bytes(const pare_tensor *t, const pare_tensor *source)
+{
+    return t->type != source->type && pare_type_get(t->type)->block_len > 1 && !pare_derive_is_stored(t);
+}
+
+/* What feedback did not encode: searched now, so that no pass does it again. */
+static pare_status encode_rest(one_type *t, const making *m, const char *path, pare_error *err)
+{
+    const pare_model *in = m->options->model;
+    uint64_t bytes = 0, at = 0;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
+        bytes += made != NULL && lacks_bytes(made, &in->tensors[i]) ? made->n_bytes : 0;
+    }
+    if (bytes > 0)
+        st = pare_spool_open(&t->rest, path, bytes, err);
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK && bytes > 0; i++) {
+        const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
+        if (made == NULL || !lacks_bytes(made, &in->tensors[i]))
+            continue;
+        reading r = {made, t->rest.data + at};
+        st = pare_parallel((size_t)((made->n_rows + READ_ROWS - 1) / READ_ROWS), read_part, &r, err);
+        if (st == PARE_OK)
+            pare_derive_restore(made, r.to);
+        at += made->n_bytes;
+        m->e->n_encoded++;
+    }
+    return st;
+}
+
+static void close_type(one_type *t)
+{
+    pare_model_close(&t->out);
+    pare_state_close(&t->state);
+    pare_spool_close(&t->rest);
+    for (size_t i = 0; i < t->n_overrides; i++)
+        free((char *)(uintptr_t)t->override[i].pattern);
+    free(t->override);
+    *t = (one_type){0};
+}
+
+/* With what an earlier run left, or, where that is of something else, without. */
+static pare_status make_type(making *m, bool resume, pare_error *err)
+{
+    one_type *t = &m->e->types[m->k];
+    pare_buf path = {0};
+    *t = (one_type){.type = m->options->types[m->k]};
+    pare_status st = pare_buf_printf(&path, err, "%s/%s", m->options->folder, pare_type_get(t->type)->name);
+    if (st == PARE_OK)
+        st = list_overrides(t, m, err);
+    if (st == PARE_OK)
+        st = derive(t, m, err);
+    if (st == PARE_OK && m->options->imatrix != NULL)
+        st = refine(t, m, path.data, resume, err);
+    if (st == PARE_OK)
+        st = encode_rest(t, m, path.data, err);
+    pare_buf_close(&path);
+    return st;
+}
+
+static pare_status add_lists(pare_encodings *e, const pare_model *in, pare_error *err)
+{
+    e->of = calloc(in->n_tensors + 1, sizeof *e->of);
+    if (e->of == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        pare_encoding *list = calloc(e->n_types + 1, sizeof *list);
+        if (list == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", e->n_types);
+        e->of[i].list = list;
+    }
+    return PARE_OK;
+}
+
+static void insert(pare_encoding_list *l, const pare_encoding *e)
+{
+    size_t at = l->n++;
+    for (; at > 0 && l->list[at - 1].bytes > e->bytes; at--)
+        l->list[at] = l->list[at - 1];
+    l->list[at] = *e;
+}
+
+static void list_type(pare_encodings *e, const one_type *t, const making *m)
+{
+    const pare_model *in = m->options->model;
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
+        if (made == NULL || made->type != t->type || !is_allowed(m->options, i, m->k))
+            continue;
+        pare_encoding one = {.type = t->type, .bytes = made->n_bytes, .form = NAN, .error = 0};
+        for (size_t k = 0; k < t->plan.n; k++)
+            if (strcmp(t->plan.rows[k].name, made->name) == 0) {
+                one.form = t->plan.rows[k].form;
+                one.error = t->plan.rows[k].error;
+                one.weighted_error = t->plan.rows[k].weighted_error;
+                one.feedback = t->plan.rows[k].feedback;
+                one.lossless = t->plan.rows[k].lossless;
+            }
+        if (made->type != in->tensors[i].type)
+            one.data = pare_derive_stored(made);
+        insert(&e->of[i], &one);
+    }
+}
+
+pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err)
+{
+    making m = {.options = options, .e = e};
+    *e = (pare_encodings){.types = calloc(options->n_types + 1, sizeof *e->types), .n_types = options->n_types};
+    pare_status st = e->types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for types");
+    if (st == PARE_OK)
+        st = add_lists(e, options->model, err);
+    for (; m.k < options->n_types && st == PARE_OK; m.k++) {
+        pare_error why = {0};
+        st = make_type(&m, true, &why);
+        if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
+            close_type(&e->types[m.k]);
+            why = (pare_error){0};
+            st = make_type(&m, false, &why);
+        }
+        if (st == PARE_OK)
+            list_type(e, &e->types[m.k], &m);
+        else
+            pare_fail(err, st, "%s", why.text);
+    }
+    return st;
+}
+
+void pare_encodings_close(pare_encodings *e)
+{
+    for (size_t k = 0; e->types != NULL && k < e->n_types; k++)
+        close_type(&e->types[k]);
+    for (size_t i = 0; e->of != NULL && e->of[i].list != NULL; i++)
+        free(e->of[i].list);
+    free(e->of);
+    free(e->types);
+    *e = (pare_encodings){0};
+}
+
+const pare_encoding *pare_encodings_find(const pare_encodings *e, size_t tensor, pare_type type)
+{
+    const pare_encoding_list *l = &e->of[tensor];
+    for (size_t k = 0; k < l->n; k++)
+        if (l->list[k].type == type)
+            return &l->list[k];
+    return NULL;
+}

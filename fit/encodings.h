@@ -1,0 +1,59 @@
+/* fit/encodings.h - a model's tensors in every type that they may have, each encoded once
+ *
+ * One state file a type (recipe/state.h) in a folder that stays: a later run takes from there what was made of the same
+ * weights and statistics by the same version, and encodes the rest. */
+#ifndef PARE_FIT_ENCODINGS_H
+#define PARE_FIT_ENCODINGS_H
+
+#include "recipe/recipe.h"
+
+/* A tensor in one type. */
+typedef struct pare_encoding {
+    pare_type type;
+    uint64_t bytes;                  /* without padding */
+    double form;                     /* pare_plan_row.form, NAN: it was encoded without feedback */
+    double error;                    /* relative squared error; 0: exactly the source's values */
+    double weighted_error, feedback; /* as in pare_plan_row */
+    bool lossless;
+    const void *data; /* [bytes], as long as the encodings; NULL: the source's own */
+} pare_encoding;
+
+typedef struct pare_encoding_list {
+    pare_encoding *list; /* [n] bytes ascend; 0: nothing is to be chosen */
+    size_t n;
+} pare_encoding_list;
+
+typedef void (*pare_encodings_fn)(double part, const char *tensor, pare_type type, void *user);
+
+typedef struct pare_encodings_options {
+    const pare_model *model;
+    const pare_imatrix *imatrix;
+    const pare_type *types; /* [n_types] blocks; no two alike */
+    size_t n_types;
+    const bool *allowed; /* [n_tensors, n_types] */
+    const char *folder;
+    const char *about; /* lines that say what the bytes depend on besides weights and statistics */
+    pare_effort effort;
+    pare_encodings_fn each; /* NULL: nobody is told */
+    void *user;
+} pare_encodings_options;
+
+typedef struct pare_encodings {
+    pare_encoding_list *of; /* [n_tensors] of the source's tensors */
+    struct pare_encodings_type *types;
+    size_t n_types;
+    uint32_t n_encoded, n_taken; /* tensors: by this run, by an earlier one */
+} pare_encodings;
+
+/* Zeroed is closed. A type whose block does not divide a row is left out for that tensor. Errors: those of
+ * pare_quantize and pare_refine; a state that is damaged or of something else is made anew */
+pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err);
+void pare_encodings_close(pare_encodings *e);
+
+/* NULL: the tensor is not there in this type. */
+const pare_encoding *pare_encodings_find(const pare_encodings *e, size_t tensor, pare_type type);
+
+/* ^\QNAME\E$ or the like, whatever the name is; to be freed. Errors: PARE_ERR_MEMORY */
+pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err);
+
+#endif

@@ -1,0 +1,115 @@
+#include "fit/memo.h"
+
+#include "core/text.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct pare_memo_line {
+    pare_memo_key key;
+    pare_trial_score score;
+} line;
+
+enum { HEX = 32, LINE = 128 };
+static const char head[] = "pare fit 1 ";
+
+static pare_status remember(pare_memo *m, const line *l, pare_error *err)
+{
+    if (m->n == m->cap) {
+        const size_t cap = m->cap > 0 ? 2 * m->cap : 64;
+        line *lines = realloc(m->lines, cap * sizeof *lines);
+        if (lines == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu measurements", cap);
+        m->lines = lines;
+        m->cap = cap;
+    }
+    m->lines[m->n++] = *l;
+    return PARE_OK;
+}
+
+static bool parse(char *text, line *out)
+{
+    char *end = text;
+    if (strlen(text) < HEX + 2 || text[HEX] != ' ' || strchr(text, '\n') == NULL)
+        return false;
+    text[HEX] = '\0';
+    if (!pare_unhex(out->key.xxh3_128, sizeof out->key.xxh3_128, text))
+        return false;
+    out->score.all = strtod(text + HEX + 1, &end);
+    if (*end != ' ')
+        return false;
+    out->score.second = strtod(end, &end);
+    return *end == '\n' && isfinite(out->score.all) && isfinite(out->score.second);
+}
+
+/* The lines of a file of this key; *end: where the last good one ends. False: it is of another. */
+static pare_status read_lines(pare_memo *m, FILE *f, const char *first, long *end, pare_error *err)
+{
+    char text[LINE];
+    line l;
+    pare_status st = PARE_OK;
+    *end = 0;
+    if (fgets(text, sizeof text, f) == NULL || strcmp(text, first) != 0)
+        return PARE_OK;
+    *end = ftell(f);
+    while (st == PARE_OK && fgets(text, sizeof text, f) != NULL && parse(text, &l)) {
+        st = remember(m, &l, err);
+        *end = ftell(f);
+    }
+    return st;
+}
+
+pare_status pare_memo_open(pare_memo *m, const char *path, const pare_memo_key *key, pare_error *err)
+{
+    char first[LINE], hex[HEX + 1];
+    long end = 0;
+    *m = (pare_memo){0};
+    pare_hex(hex, key->xxh3_128, sizeof key->xxh3_128);
+    snprintf(first, sizeof first, "%s%s\n", head, hex);
+    FILE *old = fopen(path, "r+");
+    pare_status st = old != NULL ? read_lines(m, old, first, &end, err) : PARE_OK;
+    if (st == PARE_OK && (m->path = strdup(path)) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    if (st == PARE_OK && end > 0 && fseek(old, end, SEEK_SET) == 0) {
+        m->file = old;
+        return PARE_OK;
+    }
+    if (old != NULL)
+        fclose(old);
+    if (st == PARE_OK && ((m->file = fopen(path, "w")) == NULL || fputs(first, m->file) < 0 || fflush(m->file) != 0))
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return st;
+}
+
+void pare_memo_close(pare_memo *m)
+{
+    if (m->file != NULL)
+        fclose(m->file);
+    free(m->path);
+    free(m->lines);
+    *m = (pare_memo){0};
+}
+
+bool pare_memo_find(pare_memo *m, const pare_memo_key *key, pare_trial_score *out)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (memcmp(&m->lines[i].key, key, sizeof *key) == 0) {
+            *out = m->lines[i].score;
+            m->n_found++;
+            return true;
+        }
+    return false;
+}
+
+pare_status pare_memo_add(pare_memo *m, const pare_memo_key *key, const pare_trial_score *score, pare_error *err)
+{
+    const line l = {*key, *score};
+    char hex[HEX + 1];
+    pare_hex(hex, key->xxh3_128, sizeof key->xxh3_128);
+    if (fprintf(m->file, "%s %a %a\n", hex, score->all, score->second) < 0 || fflush(m->file) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot be written: %s", m->path, strerror(errno));
+    return remember(m, &l, err);
+}

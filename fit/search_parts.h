@@ -1,0 +1,93 @@
+/* fit/search_parts.h - what the parts of the search share */
+#ifndef PARE_FIT_SEARCH_PARTS_H
+#define PARE_FIT_SEARCH_PARTS_H
+
+#include "fit/encodings.h"
+#include "fit/memo.h"
+#include "fit/search.h"
+#include "fit/sensitivity.h"
+#include "fit/trial.h"
+
+/* A type that a tensor may have. */
+typedef struct pare_fit_choice {
+    pare_type type;
+    uint64_t bytes;            /* in the file, padding included */
+    const pare_encoding *made; /* NULL: the source's own values, or not encoded yet */
+    pare_memo_key digest;      /* of the bytes; zeros: the source's own */
+    double error;              /* 0: the source's own values */
+    double alone;              /* divergence that it costs with all other tensors as they are */
+} pare_fit_choice;
+
+typedef struct pare_fit_item {
+    size_t tensor;
+    uint64_t n_weights;
+    uint32_t stage;
+    bool kept;                /* by a pattern */
+    pare_fit_choice *choices; /* [n] bytes ascend */
+    size_t n;
+    size_t *efficient; /* [n_efficient] choices that cost less than all smaller ones */
+    size_t n_efficient;
+    pare_swap swaps[PARE_MAX_SWAPS];
+    size_t n_swaps;
+} pare_fit_item;
+
+/* Gains that were fitted for some plan (recipe/refit.h). */
+typedef struct pare_fit_norm {
+    size_t *at;     /* [n_items] that plan; of items beyond stage 1 nothing depends */
+    uint8_t *bytes; /* NULL: nothing was fitted */
+} pare_fit_norm;
+
+struct pare_fit {
+    pare_fit_options o;
+    pare_type types[PARE_TYPE_COUNT]; /* that are encoded */
+    size_t n_types;
+    bool *allowed; /* [n_tensors, n_types] they can be encoded */
+    pare_fit_item *items;
+    size_t n_items;
+    uint64_t overhead; /* bytes of the file besides the choices' */
+    pare_encodings encodings;
+    pare_trial *trial;
+    pare_memo memo;
+    bool measured;
+    pare_fit_norm *norms; /* [n_norms] */
+    size_t n_norms, cap_norms;
+    struct {
+        double sum, kld;
+    } whole[4]; /* plans that were run, by what single swaps say of them: the smallest sum first */
+    size_t n_whole;
+    uint32_t n_runs;
+};
+
+/* A plan is an array at [n_items]: the number of each item's choice, or that, in a run, the source's own values. */
+#define PARE_FIT_OWN SIZE_MAX
+
+void pare_fit_tell(const pare_fit *f, pare_fit_stage stage, double part, const char *what, double kld);
+
+/* The model of a plan: derived, and all that was encoded in its place. refitted: may be NULL. */
+pare_status pare_fit_compose(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err);
+
+/* A whole plan over the first n_windows windows (0: all). */
+pare_status pare_fit_run(pare_fit *f, const size_t *at, uint32_t n_windows, pare_trial_score *out, pare_error *err);
+
+/* Swaps of single items in a plan, in the order of their stages: begin, then each, with item i in its choice k over the
+ * windows of swaps. */
+pare_status pare_fit_begin_swaps(pare_fit *f, const size_t *at, pare_error *err);
+pare_status pare_fit_swap(pare_fit *f, size_t *at, size_t i, size_t k, pare_trial_score *out, pare_error *err);
+
+/* Every item's anchors alone, and plans made of them: fills swaps, alone, efficient and whole. */
+pare_status pare_fit_measure_alone(pare_fit *f, pare_error *err);
+
+/* What the plan's items cost more or less in their next smaller and next larger efficient choice, with all others as in
+ * the plan: down, up [n_items], NAN: there is none. */
+pare_status pare_fit_measure_around(pare_fit *f, const size_t *at, double *down, double *up, pare_error *err);
+
+/* Which of the item's efficient choices is choice k, or the last one before it. */
+size_t pare_fit_efficient_at(const pare_fit_item *item, size_t k);
+
+uint32_t pare_fit_swap_windows(const pare_fit *f);
+
+/* Sum of what single swaps say, and the divergence of a whole plan with that sum. */
+double pare_fit_sum(const pare_fit *f, const size_t *at);
+double pare_fit_predict(const pare_fit *f, double sum);
+
+#endif

@@ -1,0 +1,191 @@
+/* Swaps: what single tensors cost, alone and within a plan. */
+#include "fit/search_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SWAP_WINDOWS = 12, N_ANCHORS = 1, N_PLANS = 2 };
+
+/* Bits a weight of the type that every tensor is measured in: divergence is so nearly in proportion to the form that
+ * one is enough. And of the plans that tell how far the sum is from the whole. */
+static const double anchor_bits[N_ANCHORS] = {3.4}, plan_bits[N_PLANS] = {2.6, 4.25};
+
+uint32_t pare_fit_swap_windows(const pare_fit *f)
+{
+    const uint32_t wanted = f->o.n_swap_windows != 0 ? f->o.n_swap_windows : SWAP_WINDOWS;
+    const uint32_t there = pare_trial_windows(f->trial);
+    return wanted < there ? wanted : there;
+}
+
+/* The choice with an error whose bits are nearest; PARE_FIT_OWN: there is none with an error. */
+static size_t anchor_of(const pare_fit_item *item, double bits)
+{
+    size_t best = PARE_FIT_OWN;
+    double least = INFINITY;
+    for (size_t k = 0; k < item->n; k++) {
+        const double off = fabs(log(8 * (double)item->choices[k].bytes / (double)item->n_weights / bits));
+        if (item->choices[k].error > 0 && off < least) {
+            least = off;
+            best = k;
+        }
+    }
+    return best;
+}
+
+/* What measured swaps say of the others. */
+static void take_costs(pare_fit_item *item)
+{
+    double least = INFINITY;
+    item->n_efficient = 0;
+    for (size_t k = 0; k < item->n; k++) {
+        pare_fit_choice *c = &item->choices[k];
+        c->alone = c->error > 0 && item->n_swaps > 0 ? pare_sensitivity_cost(item->swaps, item->n_swaps, c->error) : 0;
+        if (c->alone < least || k == 0) {
+            least = c->alone;
+            if (item->n_efficient > 0 && item->choices[item->efficient[item->n_efficient - 1]].bytes == c->bytes)
+                item->n_efficient--;
+            item->efficient[item->n_efficient++] = k;
+        }
+    }
+}
+
+size_t pare_fit_efficient_at(const pare_fit_item *item, size_t k)
+{
+    size_t e = 0;
+    while (e + 1 < item->n_efficient && item->efficient[e + 1] <= k)
+        e++;
+    return e;
+}
+
+double pare_fit_sum(const pare_fit *f, const size_t *at)
+{
+    double sum = 0;
+    for (size_t i = 0; i < f->n_items; i++)
+        sum += f->items[i].choices[at[i]].alone;
+    return sum;
+}
+
+/* Between plans that were run the ratio to the sum goes with the logarithm of the sum; outside it stays. */
+double pare_fit_predict(const pare_fit *f, double sum)
+{
+    size_t i = 0;
+    if (f->n_whole == 0 || !(sum > 0))
+        return sum;
+    while (i < f->n_whole && f->whole[i].sum <= sum)
+        i++;
+    if (i == 0 || i == f->n_whole) {
+        const size_t k = i == 0 ? 0 : i - 1;
+        return sum * f->whole[k].kld / f->whole[k].sum;
+    }
+    const double a = f->whole[i - 1].kld / f->whole[i - 1].sum, b = f->whole[i].kld / f->whole[i].sum;
+    const double part = log(sum / f->whole[i - 1].sum) / log(f->whole[i].sum / f->whole[i - 1].sum);
+    return sum * (a + (b - a) * part);
+}
+
+static void add_whole(pare_fit *f, double sum, double kld)
+{
+    size_t at = f->n_whole;
+    if (!(sum > 0) || !(kld > 0) || at == sizeof f->whole / sizeof *f->whole)
+        return;
+    for (; at > 0 && f->whole[at - 1].sum > sum; at--)
+        f->whole[at] = f->whole[at - 1];
+    f->whole[at].sum = sum;
+    f->whole[at].kld = kld;
+    f->n_whole++;
+}
+
+static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    size_t done = 0;
+    for (size_t i = 0; i < f->n_items; i++)
+        at[i] = PARE_FIT_OWN;
+    st = pare_fit_begin_swaps(f, at, err);
+    for (uint32_t stage = 0; stage < pare_trial_stages(f->trial); stage++)
+        for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
+            pare_fit_item *item = &f->items[i];
+            if (item->stage != stage)
+                continue;
+            pare_fit_tell(f, PARE_FIT_SWAPS, (double)done++ / (double)f->n_items,
+                          f->o.model->tensors[item->tensor].name, NAN);
+            for (int a = 0; a < N_ANCHORS && st == PARE_OK; a++) {
+                const size_t k = anchor_of(item, anchor_bits[a]);
+                pare_trial_score score;
+                if (k == PARE_FIT_OWN || (st = pare_fit_swap(f, at, i, k, &score, err)) != PARE_OK)
+                    continue;
+                item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
+            }
+            take_costs(item);
+        }
+    return st;
+}
+
+/* Plans of anchors alone: how far the sum is from the whole. */
+static pare_status measure_plans(pare_fit *f, size_t *at, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (int a = 0; a < N_PLANS && st == PARE_OK; a++) {
+        pare_trial_score score;
+        for (size_t i = 0; i < f->n_items; i++) {
+            at[i] = anchor_of(&f->items[i], plan_bits[a]);
+            if (at[i] == PARE_FIT_OWN)
+                at[i] = f->items[i].n - 1;
+        }
+        st = pare_fit_run(f, at, 0, &score, err);
+        if (st == PARE_OK)
+            add_whole(f, pare_fit_sum(f, at), score.all);
+    }
+    return st;
+}
+
+pare_status pare_fit_measure_alone(pare_fit *f, pare_error *err)
+{
+    size_t *at = malloc((f->n_items + 1) * sizeof *at);
+    if (at == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
+    pare_status st = measure_anchors(f, at, err);
+    if (st == PARE_OK)
+        st = measure_plans(f, at, err);
+    free(at);
+    return st;
+}
+
+static pare_status swap_to(pare_fit *f, size_t *at, size_t i, size_t e, double base, double *change, pare_error *err)
+{
+    pare_trial_score score;
+    pare_status st = pare_fit_swap(f, at, i, f->items[i].efficient[e], &score, err);
+    if (st == PARE_OK)
+        *change = score.all - base;
+    return st;
+}
+
+pare_status pare_fit_measure_around(pare_fit *f, const size_t *plan, double *down, double *up, pare_error *err)
+{
+    size_t *at = malloc((f->n_items + 1) * sizeof *at), done = 0;
+    pare_trial_score base;
+    if (at == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
+    memcpy(at, plan, f->n_items * sizeof *at);
+    pare_status st = pare_fit_run(f, at, pare_fit_swap_windows(f), &base, err);
+    if (st == PARE_OK)
+        st = pare_fit_begin_swaps(f, at, err);
+    for (uint32_t stage = 0; stage < pare_trial_stages(f->trial); stage++)
+        for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
+            const pare_fit_item *item = &f->items[i];
+            const size_t e = pare_fit_efficient_at(item, at[i]);
+            if (item->stage != stage)
+                continue;
+            pare_fit_tell(f, PARE_FIT_SEARCH, (double)done++ / (double)f->n_items,
+                          f->o.model->tensors[item->tensor].name, base.all);
+            down[i] = up[i] = NAN;
+            if (item->efficient[e] < at[i])
+                st = swap_to(f, at, i, e, base.all, &down[i], err);
+            else if (e > 0)
+                st = swap_to(f, at, i, e - 1, base.all, &down[i], err);
+            if (st == PARE_OK && e + 1 < item->n_efficient)
+                st = swap_to(f, at, i, e + 1, base.all, &up[i], err);
+        }
+    free(at);
+    return st;
+}

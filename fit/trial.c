@@ -1,0 +1,361 @@
+#include "fit/trial.h"
+
+#include "core/checked.h"
+#include "eval/evaluate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_WINDOWS = 32, SAMPLE_SEED = 1 };
+
+struct pare_trial {
+    const pare_model *m;
+    pare_model copy; /* borrows all from m but its list of tensors */
+    pare_backend *b;
+    pare_windows w;
+    pare_forward *own, *other; /* of m, of the copy */
+    bool layered;
+    float *last;   /* [tokens, n_embd] m's states behind the last layer */
+    float *states; /* [tokens, n_embd] the copy's at the stage */
+    float *batch;  /* [n_seq * n_ctx, n_embd] */
+    float *logits; /* [n_windows, n_ctx, n_vocab] m's; NULL: not kept */
+    bool *known;   /* [n_windows] they are there */
+    uint32_t stage;
+    uint32_t first; /* window of the batch in hand */
+
+    double sum, sum_second; /* of the run in hand */
+    uint64_t n, n_second;
+    double *per_window;
+};
+
+static size_t width_of(const pare_trial *t)
+{
+    return (size_t)t->w.n_ctx * t->m->hp.n_embd;
+}
+
+/* ---- sources: the model, from its last states, and the copy, from its stage ---- */
+
+static pare_status run_own(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
+{
+    pare_trial *t = s->state;
+    t->first = i;
+    if (!t->layered)
+        return pare_forward_run(t->own, w->batch, n_seq, w->n_ctx, err);
+    memcpy(t->batch, t->last + i * width_of(t), n_seq * width_of(t) * sizeof *t->batch);
+    return pare_forward_layer(t->own, t->m->hp.n_layer, n_seq, w->n_ctx, t->batch, err);
+}
+
+static pare_status rows_own(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    pare_trial *t = s->state;
+    const size_t n_vocab = t->m->hp.n_vocab, window = t->first + seq;
+    float *kept = t->logits != NULL ? t->logits + (window * t->w.n_ctx + pos) * n_vocab : NULL;
+    if (kept != NULL && t->known[window]) {
+        memcpy(out, kept, n * n_vocab * sizeof *out);
+        return PARE_OK;
+    }
+    pare_status st = pare_forward_logits(t->own, seq, pos, n, out, err);
+    if (st == PARE_OK && kept != NULL) {
+        memcpy(kept, out, n * n_vocab * sizeof *out);
+        t->known[window] = pos + n == t->w.n_ctx - 1; /* positions come in order */
+    }
+    return st;
+}
+
+static pare_status side_own(pare_source *s, pare_score_side *out, uint32_t *n, pare_error *err)
+{
+    return pare_forward_score_side(((pare_trial *)s->state)->own, out, n, err);
+}
+
+static pare_status run_other(pare_source *s, const pare_windows *w, uint32_t i, uint32_t n_seq, pare_error *err)
+{
+    pare_trial *t = s->state;
+    const uint32_t n_layer = t->m->hp.n_layer;
+    if (!t->layered)
+        return pare_forward_run(t->other, w->batch, n_seq, w->n_ctx, err);
+    pare_status st = PARE_OK;
+    if (t->stage == 0)
+        st = pare_forward_embed(t->other, w->batch, n_seq, w->n_ctx, t->batch, err);
+    else
+        memcpy(t->batch, t->states + i * width_of(t), n_seq * width_of(t) * sizeof *t->batch);
+    for (uint32_t layer = t->stage > 0 ? t->stage - 1 : 0; layer <= n_layer && st == PARE_OK; layer++)
+        st = pare_forward_layer(t->other, layer, n_seq, w->n_ctx, t->batch, err);
+    return st;
+}
+
+static pare_status rows_other(pare_source *s, uint32_t seq, uint32_t pos, uint32_t n, float *out, pare_error *err)
+{
+    return pare_forward_logits(((pare_trial *)s->state)->other, seq, pos, n, out, err);
+}
+
+static pare_status side_other(pare_source *s, pare_score_side *out, uint32_t *n, pare_error *err)
+{
+    return pare_forward_score_side(((pare_trial *)s->state)->other, out, n, err);
+}
+
+static uint64_t no_bytes(const pare_source *s)
+{
+    (void)s;
+    return 0;
+}
+
+static void close_nothing(pare_source *s)
+{
+    (void)s;
+}
+
+static pare_source source_of(pare_trial *t, bool own)
+{
+    return (pare_source){.path = t->m->path,
+                         .n_vocab = t->m->hp.n_vocab,
+                         .state = t,
+                         .run = own ? run_own : run_other,
+                         .rows = own ? rows_own : rows_other,
+                         .side = own ? side_own : side_other,
+                         .backend = t->b,
+                         .bytes = no_bytes,
+                         .close = close_nothing};
+}
+
+/* ---- opening ---- */
+
+static pare_status open_copy(pare_trial *t, pare_error *err)
+{
+    size_t bytes = 0;
+    t->copy = *t->m;
+    t->copy.closing = NULL;
+    t->copy.tensors = NULL;
+    if (!pare_mul_size(t->m->n_tensors + 1, sizeof *t->copy.tensors, &bytes) ||
+        (t->copy.tensors = malloc(bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a list of tensors", t->m->path);
+    memcpy(t->copy.tensors, t->m->tensors, t->m->n_tensors * sizeof *t->copy.tensors);
+    return PARE_OK;
+}
+
+static pare_status open_windows(pare_trial *t, const pare_trial_options *o, pare_error *err)
+{
+    const uint32_t n_ctx = o->n_ctx != 0 ? o->n_ctx : PARE_DEFAULT_CTX, n_all = (uint32_t)(o->n_ids / n_ctx);
+    const uint32_t most = o->n_windows != 0 ? o->n_windows : DEFAULT_WINDOWS;
+    const pare_window_plan plan = {.n_ctx = n_ctx,
+                                   .n_sample = most < n_all ? most : n_all,
+                                   .seed = SAMPLE_SEED,
+                                   .batch_tokens = t->b->batch_tokens};
+    if (n_all < 2)
+        return pare_fail(err, PARE_ERR_USAGE, "the text has %zu tokens; two windows need %" PRIu64, o->n_ids,
+                         2 * (uint64_t)n_ctx);
+    pare_status st = pare_windows_open(&t->w, o->ids, o->n_ids, o->bos, &plan, err);
+    t->w.first = 0; /* a pass from a stage on keeps all positions: all are compared */
+    t->w.n_scored = n_ctx - 1;
+    return st;
+}
+
+static pare_status open_memory(pare_trial *t, uint64_t cache_bytes, pare_error *err)
+{
+    size_t bytes = 0, logits = 0;
+    bool fits = pare_mul_size(t->w.n_windows, width_of(t) * sizeof(float), &bytes);
+    if (fits && t->layered) {
+        t->last = malloc(bytes);
+        t->states = malloc(bytes);
+        t->batch = malloc(t->w.n_seq * width_of(t) * sizeof *t->batch);
+        fits = t->last != NULL && t->states != NULL && t->batch != NULL;
+    }
+    if (!fits)
+        return pare_fail(err, PARE_ERR_MEMORY,
+                         "%s: no memory for the states of %" PRIu32 " windows of %" PRIu32 " tokens", t->m->path,
+                         t->w.n_windows, t->w.n_ctx);
+    fits = pare_mul_size((size_t)t->w.n_windows * t->w.n_ctx, (size_t)t->m->hp.n_vocab * sizeof(float), &logits);
+    t->known = calloc((size_t)t->w.n_windows + 1, sizeof *t->known);
+    if (fits && logits <= cache_bytes && t->b->score == NULL && t->known != NULL)
+        t->logits = malloc(logits); /* or they are computed every time */
+    return PARE_OK;
+}
+
+/* The model's states behind its last layer. */
+static pare_status run_model(pare_trial *t, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0, n; i < t->w.n_windows && st == PARE_OK && t->layered; i += n) {
+        float *x = t->last + i * width_of(t);
+        n = pare_windows_fill(&t->w, i);
+        st = pare_forward_embed(t->own, t->w.batch, n, t->w.n_ctx, x, err);
+        for (uint32_t layer = 0; layer < t->m->hp.n_layer && st == PARE_OK; layer++)
+            st = pare_forward_layer(t->own, layer, n, t->w.n_ctx, x, err);
+    }
+    return st;
+}
+
+pare_status pare_trial_open(pare_trial **out, const pare_trial_options *options, pare_error *err)
+{
+    pare_trial *t = calloc(1, sizeof *t);
+    *out = t;
+    if (t == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    t->m = options->model;
+    t->b = options->backend;
+    pare_status st = open_windows(t, options, err);
+    if (st == PARE_OK)
+        st = open_copy(t, err);
+    if (st == PARE_OK)
+        st = pare_forward_open(&t->own, t->m, t->b, t->w.n_ctx, t->w.n_seq, err);
+    if (st == PARE_OK)
+        st = pare_forward_open(&t->other, &t->copy, t->b, t->w.n_ctx, t->w.n_seq, err);
+    t->layered = st == PARE_OK && pare_forward_is_layered(t->own);
+    if (st == PARE_OK)
+        st = open_memory(t, options->cache_bytes, err);
+    if (st == PARE_OK)
+        st = run_model(t, err);
+    if (st != PARE_OK) {
+        pare_trial_close(t);
+        *out = NULL;
+    }
+    return st;
+}
+
+void pare_trial_close(pare_trial *t)
+{
+    if (t == NULL)
+        return;
+    pare_forward_close(t->own);
+    pare_forward_close(t->other);
+    pare_windows_close(&t->w);
+    free(t->copy.tensors);
+    free(t->last);
+    free(t->states);
+    free(t->batch);
+    free(t->logits);
+    free(t->known);
+    free(t);
+}
+
+/* ---- stages ---- */
+
+uint32_t pare_trial_windows(const pare_trial *t)
+{
+    return t->w.n_windows;
+}
+
+uint32_t pare_trial_stages(const pare_trial *t)
+{
+    return t->layered ? t->m->hp.n_layer + 2 : 1;
+}
+
+uint32_t pare_trial_stage_of(const pare_trial *t, size_t tensor)
+{
+    const char *name = t->m->tensors[tensor].name;
+    uint32_t layer;
+    if (!t->layered)
+        return 0;
+    if (sscanf(name, "blk.%" SCNu32 ".", &layer) == 1 && layer < t->m->hp.n_layer)
+        return layer + 1;
+    return strncmp(name, "output", strlen("output")) == 0 ? t->m->hp.n_layer + 1 : 0;
+}
+
+static pare_status read_bytes(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    (void)err;
+    memcpy(dst, (const uint8_t *)t->ctx + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+    return PARE_OK;
+}
+
+static void keep_pages(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    (void)t;
+    (void)row;
+    (void)n_rows;
+}
+
+pare_status pare_trial_set(pare_trial *t, size_t tensor, pare_type type, const void *bytes, pare_error *err)
+{
+    const pare_tensor *own = &t->m->tensors[tensor];
+    pare_tensor *to = &t->copy.tensors[tensor], made = *own;
+    pare_status st = PARE_OK;
+    if (bytes != NULL) {
+        made.type = type;
+        made.data = NULL;
+        made.factor = NULL;
+        made.base = NULL;
+        made.shared = NULL;
+        made.ctx = bytes;
+        made.read = read_bytes;
+        made.release = keep_pages;
+        made.scratch_bytes = 0;
+        st = pare_tensor_set_shape(&made, t->m->path, err);
+    }
+    if (st != PARE_OK)
+        return st;
+    /* A backend that keeps weights forgets what was here. */
+    const pare_tensor *list = to;
+    if (t->b->drop != NULL)
+        t->b->drop(t->b, &list, 1);
+    *to = made;
+    return t->b->hold != NULL ? t->b->hold(t->b, &list, 1, err) : PARE_OK;
+}
+
+void pare_trial_begin(pare_trial *t)
+{
+    t->stage = 0;
+}
+
+uint32_t pare_trial_stage(const pare_trial *t)
+{
+    return t->stage;
+}
+
+pare_status pare_trial_advance(pare_trial *t, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (t->stage + 1 >= pare_trial_stages(t))
+        return PARE_OK;
+    for (uint32_t i = 0, n; i < t->w.n_windows && st == PARE_OK; i += n) {
+        float *x = t->states + i * width_of(t);
+        n = pare_windows_fill(&t->w, i);
+        if (t->stage == 0)
+            st = pare_forward_embed(t->other, t->w.batch, n, t->w.n_ctx, x, err);
+        else
+            st = pare_forward_layer(t->other, t->stage - 1, n, t->w.n_ctx, x, err);
+    }
+    t->stage++;
+    return st;
+}
+
+/* ---- runs ---- */
+
+static pare_status take(const pare_scores *s, size_t model, void *user, pare_error *err)
+{
+    pare_trial *t = user;
+    double sum = 0;
+    (void)model;
+    (void)err;
+    for (uint32_t i = 1; i < s->n; i++) {
+        sum += s->kld[i];
+        if (i >= t->w.n_ctx / 2)
+            t->sum_second += s->kld[i];
+    }
+    if (t->per_window != NULL)
+        *t->per_window++ = sum / (s->n - 1);
+    t->sum += sum;
+    t->n += s->n - 1;
+    t->n_second += s->n - t->w.n_ctx / 2;
+    return PARE_OK;
+}
+
+pare_status pare_trial_run(pare_trial *t, uint32_t n_windows, pare_trial_score *out, double *per_window,
+                           pare_error *err)
+{
+    const uint32_t all = t->w.n_windows;
+    pare_source own = source_of(t, true), other = source_of(t, false), *model = &other;
+    const pare_eval_job job = {
+        .models = &model, .n_models = 1, .reference = &own, .windows = &t->w, .scores = take, .user = t};
+    t->sum = t->sum_second = 0;
+    t->n = t->n_second = 0;
+    t->per_window = per_window;
+    if (n_windows > 0 && n_windows < all)
+        t->w.n_windows = n_windows;
+    pare_status st = pare_evaluate(&job, err);
+    t->w.n_windows = all;
+    *out = (pare_trial_score){t->n > 0 ? t->sum / (double)t->n : 0,
+                              t->n_second > 0 ? t->sum_second / (double)t->n_second : 0};
+    return st;
+}
