@@ -628,7 +628,7 @@ pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out
 {
     size_t *at = calloc(f->n_items + 1, sizeof *at);
     pare_type *types = calloc(f->o.model->n_tensors + 1, sizeof *types);
-    bool done;
+    const char *why;
     *out = (pare_model){0};
     pare_status st = at != NULL && types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
     for (size_t i = 0; i < r->n_rows && st == PARE_OK; i++)
@@ -638,7 +638,7 @@ pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out
     if (st == PARE_OK)
         st = pare_fit_compose(f, at, out, plan, err);
     if (st == PARE_OK && !f->o.no_refit)
-        st = pare_refit(out, plan, &done, err);
+        st = pare_refit(out, plan, &why, err);
     free(at);
     free(types);
     return st;

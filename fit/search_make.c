@@ -96,11 +96,11 @@ static pare_status fit_norm(pare_fit *f, const size_t *at, pare_fit_norm *to, pa
 {
     pare_model out = {0};
     pare_plan plan = {0};
-    bool done = false;
+    const char *why = "";
     pare_status st = pare_fit_compose(f, at, &out, &plan, err);
     if (st == PARE_OK)
-        st = pare_refit(&out, &plan, &done, err);
-    const pare_tensor *norm = st == PARE_OK && done ? pare_model_find(&out, norm_name) : NULL;
+        st = pare_refit(&out, &plan, &why, err);
+    const pare_tensor *norm = st == PARE_OK && why == NULL ? pare_model_find(&out, norm_name) : NULL;
     if (norm != NULL && (to->bytes = malloc((size_t)norm->n_bytes)) != NULL)
         memcpy(to->bytes, pare_derive_stored(norm), (size_t)norm->n_bytes);
     if (norm != NULL && to->bytes == NULL)
