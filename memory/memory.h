@@ -138,7 +138,7 @@ typedef struct pare_memory_plan {
 /* Bytes of one kind in one place; 0 where the plan has none. */
 uint64_t pare_memory_of_kind(const pare_memory_plan *plan, pare_memory_kind kind, int32_t place);
 
-/* A runtime: how one program lays a model out. The table ends with a NULL name; the first is "llama.cpp". */
+/* A runtime: how one program lays a model out. */
 typedef struct pare_memory_runtime {
     const char *name;
     const char *what; /* one line */
@@ -147,7 +147,7 @@ typedef struct pare_memory_runtime {
     pare_status (*plan)(pare_memory_plan *out, const pare_memory_model *m, const pare_memory_run *run, pare_error *err);
 } pare_memory_runtime;
 
-const pare_memory_runtime *pare_memory_runtimes(void);
+const pare_memory_runtime *pare_memory_runtime_at(size_t i); /* the first is llama.cpp; NULL behind the last */
 const pare_memory_runtime *pare_memory_runtime_find(const char *name); /* NULL: unknown */
 
 /* Bytes that the cache grows by with a token of one sequence, far from the start: layers with a window and recurrent

@@ -315,6 +315,22 @@ typedef struct pare_hf_class {
 struct pare_model;
 struct pare_tensor;
 
+/* Stock's graph: where it drops the rows of tokens whose logits are not wanted, */
+typedef enum pare_stock_rows {
+    PARE_STOCK_ROWS_LAST_LAYER, /* behind the last layer's attention */
+    PARE_STOCK_ROWS_BEFORE_NORM,
+    PARE_STOCK_ROWS_STATES, /* the same, and all rows are kept too */
+    PARE_STOCK_ROWS_NORMED  /* behind the output norm, of which all rows are kept too */
+} pare_stock_rows;
+
+/* and which two of a parallel layer's input, attention and FFN it adds first. */
+typedef enum pare_stock_sum {
+    PARE_STOCK_SUM_FFN_ATTN,
+    PARE_STOCK_SUM_ATTN_FFN, /* attention is computed before the FFN */
+    PARE_STOCK_SUM_FFN_INPUT,
+    PARE_STOCK_SUM_ATTN_INPUT
+} pare_stock_sum;
+
 typedef struct pare_arch {
     const char *name;                /* general.architecture */
     const pare_hf_class *hf_classes; /* ends with a NULL name; the first is the one written for a GGUF source */
@@ -360,6 +376,11 @@ typedef struct pare_arch {
     bool stock_head_dim;   /* heads times their size are the width of the model */
     bool stock_own_kv;     /* each head has a key/value head of its own */
     bool stock_window;     /* some layer has a window */
+    bool stock_no_window;  /* its graph has none, whatever the key says */
+    uint32_t stock_window_layers; /* its graph has windows in models of so many layers only; 0: in all */
+    bool stock_positions;  /* it counts positions of time, height and width for a text too */
+    pare_stock_rows stock_rows;
+    pare_stock_sum stock_sum;
     bool stock_ffn_factor; /* its graph multiplies products of the FFN by NAME.scale, as it does those of attention */
     const char *bias_key;  /* of config.json, in quotes: switches biases; NULL: 'attention_bias' and 'mlp_bias' */
     /* What else it does not do as the model says: the rest of a sentence "stock llama.cpp ..."; NULL: nothing. */

@@ -103,6 +103,7 @@ const pare_arch pare_arch_cohere2 = {
     .meta_keys = meta_keys,
     .stock_head_dim = true,
     .stock_window = true,
+    .stock_sum = PARE_STOCK_SUM_FFN_INPUT,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .stock_ffn_factor = true,

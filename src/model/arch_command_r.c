@@ -109,6 +109,7 @@ const pare_arch pare_arch_command_r = {
                .parallel_residual = true},
     .meta_keys = meta_keys,
     .stock_head_dim = true,
+    .stock_sum = PARE_STOCK_SUM_FFN_INPUT,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,

@@ -133,6 +133,7 @@ const pare_arch pare_arch_exaone4 = {
     .window_pattern_key = true,
     .meta_keys = meta_keys,
     .stock_head_dim = true,
+    .stock_window_layers = LAYERS_32B,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,

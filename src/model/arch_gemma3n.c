@@ -356,6 +356,7 @@ const pare_arch pare_arch_gemma3n = {
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
     .stock_window = true,
+    .stock_rows = PARE_STOCK_ROWS_BEFORE_NORM,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -304,6 +304,7 @@ const pare_arch pare_arch_gemma4 = {
     .meta_keys = meta_keys,
     .hf_prefixes = prefixes,
     .stock_window = true,
+    .stock_rows = PARE_STOCK_ROWS_NORMED,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

@@ -114,6 +114,7 @@ const pare_arch pare_arch_gptoss = {
     .expert_ff_key = true,
     .expert_norm = true,
     .stock_window = true,
+    .stock_rows = PARE_STOCK_ROWS_STATES,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,

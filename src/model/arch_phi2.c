@@ -64,6 +64,7 @@ const pare_arch pare_arch_phi2 = {
     .wiring = {.norm = PARE_NORM_LAYER, .act = PARE_ACT_GELU_TANH, .rope = PARE_ROPE_HALVES, .parallel_residual = true},
     .partial_rotary = true,
     .stock_head_dim = true,
+    .stock_sum = PARE_STOCK_SUM_ATTN_FFN,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .meta_keys = meta_keys,

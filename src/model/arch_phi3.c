@@ -78,6 +78,7 @@ const pare_arch pare_arch_phi3 = {
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
     .partial_rotary = true,
     .window_key = true,
+    .stock_no_window = true,
     .meta_keys = meta_keys,
     .stock_head_dim = true,
     .weights = weights,

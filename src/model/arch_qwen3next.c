@@ -175,6 +175,7 @@ const pare_arch pare_arch_qwen3next = {
     .expert_ff_key = true,
     .expert_norm = true,
     .meta_keys = meta_keys,
+    .stock_rows = PARE_STOCK_ROWS_NORMED,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_left_out = left_out,

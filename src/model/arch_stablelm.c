@@ -96,6 +96,7 @@ const pare_arch pare_arch_stablelm = {
     .partial_rotary = true,
     .meta_keys = meta_keys,
     .stock_head_dim = true,
+    .stock_sum = PARE_STOCK_SUM_ATTN_INPUT,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .from_config = from_config,
