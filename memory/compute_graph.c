@@ -116,10 +116,12 @@ cg_tensor *cg_like(cg_graph *g, cg_tensor *a, bool in_place, cg_tensor *b, cg_te
 
 /* ---- views ---- */
 
+/* Rows of a view need be no multiple of a block, as the size of heads of a cache. */
 cg_tensor *cg_window(cg_graph *g, cg_tensor *a, const uint64_t ne[CG_DIMS], const uint64_t nb[CG_DIMS])
 {
-    cg_tensor *t = new_tensor(g, a->type, ne);
+    cg_tensor *t = new_tensor(g, PARE_TYPE_I8, ne);
     memcpy(t->nb, nb, sizeof t->nb);
+    t->type = a->type;
     t->view = a->view != NULL ? a->view : a;
     t->src[0] = a;
     return t;
@@ -141,12 +143,7 @@ cg_tensor *cg_permute(cg_graph *g, cg_tensor *a, int d0, int d1, int d2, int d3)
         ne[to[i]] = a->ne[i];
         nb[to[i]] = a->nb[i];
     }
-    cg_tensor *t = new_tensor(g, PARE_TYPE_I8, ne); /* rows of blocks may not divide the new first dimension */
-    memcpy(t->nb, nb, sizeof t->nb);
-    t->type = a->type;
-    t->view = a->view != NULL ? a->view : a;
-    t->src[0] = a;
-    return t;
+    return cg_window(g, a, ne, nb);
 }
 
 cg_tensor *cg_transpose(cg_graph *g, cg_tensor *a)

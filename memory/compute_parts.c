@@ -196,7 +196,8 @@ static void store_v(cb_build *b, cg_tensor *cache, cg_tensor *v, cg_tensor *rows
 static cg_tensor *cached(cb_build *b, cg_tensor *cache, uint32_t head, uint32_t n_head, bool across)
 {
     uint64_t cells = cache->ne[1], unit = across ? cells : head;
-    uint64_t row = cg_row(&b->g, cache->type, unit), all = cg_row(&b->g, cache->type, cache->ne[0]);
+    const pare_type_info *type = pare_type_get(cache->type);
+    uint64_t row = unit * type->block_bytes / type->block_len, all = cache->ne[0] * type->block_bytes / type->block_len;
     const uint64_t ne[CG_DIMS] = {across ? cells : head, n_head, across ? head : cells, b->l->n_stream};
     const uint64_t nb[CG_DIMS] = {cache->nb[0], across ? row * head : row, across ? row : all, all * cells};
     return cg_window(&b->g, cache, ne, nb);

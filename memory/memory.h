@@ -50,6 +50,12 @@ typedef struct pare_memory_model {
  * PARE_ERR_MEMORY. */
 pare_status pare_memory_model_of(pare_memory_model *out, const pare_model *m, pare_error *err);
 
+/* A model that there are only numbers of: the weights that the family must have, in GGUF's order of the description,
+ * matrices in `type` where its block divides their rows, else in F32, as are vectors and routers. hp and arch must live
+ * as long. Errors: PARE_ERR_RANGE (sizes), PARE_ERR_MEMORY. */
+pare_status pare_memory_model_on_paper(pare_memory_model *out, const pare_arch *arch, const pare_hparams *hp,
+                                       pare_type type, pare_error *err);
+
 /* Another type for one tensor, as a plan's row {name, to} says; n_bytes follows. Errors: PARE_ERR_USAGE (no such
  * tensor), PARE_ERR_RANGE (rows are no multiple of the type's block). */
 pare_status pare_memory_retype(pare_memory_model *m, const char *name, pare_type type, pare_error *err);

@@ -14,11 +14,6 @@ static cache_kind kind_of(const memory_layout *l, uint32_t layer)
     return memory_layer_windowed(l, layer) ? CACHE_WINDOW : CACHE_FULL;
 }
 
-static int32_t place_of(const memory_layout *l, uint32_t layer)
-{
-    return l->run->cache_on_host ? PARE_MEMORY_HOST : memory_layer_place(l, layer);
-}
-
 static void describe(pare_memory_part *part, const memory_layout *l, cache_kind kind, uint32_t n_layers)
 {
     static const char *const names[CACHE_KINDS] = {"KV cache", "KV cache (window)", "recurrent state"};
@@ -45,7 +40,7 @@ static pare_status add_kind(pare_memory_plan *plan, const memory_layout *l, cach
     uint32_t n_layers = 0;
     for (uint32_t i = 0; i < l->hp->n_layer; i++) {
         uint64_t bytes;
-        if (kind_of(l, i) != kind || place_of(l, i) != place)
+        if (kind_of(l, i) != kind || memory_cache_place(l, i) != place)
             continue;
         pare_status status = memory_layer_cache(l, i, &bytes, err);
         if (status != PARE_OK)

@@ -88,7 +88,7 @@ static pare_status check_types(const memory_layout *l, pare_error *err)
         return pare_fail(err, PARE_ERR_USAGE, "V cache in %s: needs flash attention", pare_type_get(l->type_v)->name);
     for (uint32_t i = 0; i < l->hp->n_layer && status == PARE_OK; i++) {
         memory_heads h = memory_heads_of(l->hp, i);
-        if (memory_layer_recurrent(l->hp, i))
+        if (memory_layer_recurrent(l->hp, i) || (l->m->arch->wiring.encoder && !l->flash))
             continue;
         status = check_block("K", l->type_k, l->flash ? h.k : h.k * h.n_kv, i, err);
         if (status == PARE_OK && h.v > 0)
@@ -165,10 +165,15 @@ pare_status memory_layout_of(memory_layout *out, const pare_memory_model *m, con
             l.v_width = h.n_kv * h.v;
     }
     *out = l;
-    return m->arch->wiring.encoder ? PARE_OK : check_types(out, err);
+    return check_types(out, err);
 }
 
 /* ---- cache ---- */
+
+int32_t memory_cache_place(const memory_layout *l, uint32_t layer)
+{
+    return l->run->cache_on_host ? PARE_MEMORY_HOST : memory_layer_place(l, layer);
+}
 
 /* One tensor of the cache: rows of `width` elements, as many as cells and streams. */
 static bool add_rows(pare_type type, uint64_t width, uint64_t rows, uint64_t align, uint64_t *sum)
@@ -180,7 +185,7 @@ static bool add_rows(pare_type type, uint64_t width, uint64_t rows, uint64_t ali
 
 pare_status memory_layer_cache(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err)
 {
-    uint64_t align = memory_layer_place(l, layer) == PARE_MEMORY_HOST ? MEMORY_ALIGN_HOST : MEMORY_ALIGN_DEVICE;
+    uint64_t align = memory_cache_place(l, layer) == PARE_MEMORY_HOST ? MEMORY_ALIGN_HOST : MEMORY_ALIGN_DEVICE;
     uint64_t rows = (memory_layer_windowed(l, layer) ? l->cells_window : l->cells) * l->n_stream;
     memory_heads h = memory_heads_of(l->hp, layer);
     bool fits = true;

@@ -53,8 +53,9 @@ uint64_t memory_rule_state(const pare_hparams *hp);
 /* Bytes that a layer's cache, or state, takes in its buffer. */
 pare_status memory_layer_cache(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err);
 
-/* Where layer `layer` lies; n_layer: the output. */
+/* Where layer `layer` lies (n_layer: the output), and its cache. */
 int32_t memory_layer_place(const memory_layout *l, uint32_t layer);
+int32_t memory_cache_place(const memory_layout *l, uint32_t layer);
 
 /* Bytes of a tensor in a buffer at place. */
 pare_status memory_in_buffer(const pare_memory_tensor *t, int32_t place, uint64_t *out, pare_error *err);

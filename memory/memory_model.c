@@ -83,3 +83,62 @@ bool pare_memory_is_expert(const pare_memory_tensor *t)
 {
     return fnmatch("blk.*_exps.*", t->name, 0) == 0;
 }
+
+/* ---- on paper ---- */
+
+static pare_status add_weight(pare_memory_model *m, const pare_arch_weight *w, uint32_t layer, bool bias,
+                              pare_type type, pare_error *err)
+{
+    char name[128];
+    pare_tensor t = {.type = PARE_TYPE_F32};
+    uint32_t n = 0;
+    pare_weight_name(name, sizeof name, w->id, layer, bias ? "bias" : "weight");
+    while (n < 3 && w->dim[n] != PARE_DIM_NONE)
+        n++;
+    t.n_dims = bias && n > 1 && (w->flags & PARE_BIAS_ALONE) == 0 ? n - 1 : n;
+    for (uint32_t i = 0; i < t.n_dims; i++)
+        t.dim[i] = pare_dim_size(w->dim[i], m->hp, layer);
+    t.name = pare_arena_copy(&m->arena, name, strlen(name), err);
+    if (t.name == NULL)
+        return PARE_ERR_MEMORY;
+    /* What converters leave in F32: vectors, routers and their like. */
+    if (t.n_dims > 1 && !bias && t.dim[t.n_dims - 1] % pare_type_get(type)->block_len == 0 &&
+        w->id != PARE_W_FFN_GATE_INP && w->id != PARE_W_SSM_CONV1D)
+        t.type = type;
+    pare_status status = pare_tensor_set_shape(&t, "model", err);
+    return status == PARE_OK ? take_tensor(&m->tensors[m->n_tensors++], &t, "model", err) : status;
+}
+
+static bool is_there(const pare_memory_model *m, const pare_arch_weight *w, uint32_t layer, bool bias)
+{
+    bool wanted = (w->flags & (bias ? PARE_STOCK_WANTS_BIAS : PARE_STOCK_WANTS)) != 0;
+    if (!pare_arch_applies(w, m->hp))
+        return false;
+    if (w->id == PARE_W_OUTPUT && !bias)
+        return wanted || !m->hp->tied_output;
+    return wanted || pare_arch_requires(w, m->hp, layer, bias);
+}
+
+pare_status pare_memory_model_on_paper(pare_memory_model *out, const pare_arch *arch, const pare_hparams *hp,
+                                       pare_type type, pare_error *err)
+{
+    pare_status status = PARE_OK;
+    *out = (pare_memory_model){.arch = arch, .hp = hp, .n_tokens = hp->n_vocab, .alignment = 32};
+    out->tensors =
+        pare_arena_alloc(&out->arena, 2 * arch->n_weights * ((size_t)hp->n_layer + 1) * sizeof *out->tensors, err);
+    if (out->tensors == NULL)
+        return PARE_ERR_MEMORY;
+    for (uint32_t layer = 0; layer <= hp->n_layer; layer++) { /* the first round: weights of the whole model */
+        for (size_t i = 0; i < arch->n_weights && status == PARE_OK; i++) {
+            const pare_arch_weight *w = &arch->weights[i];
+            if (pare_weight_per_layer(w->id) == (layer == 0))
+                continue;
+            for (int bias = 0; bias < 2 && status == PARE_OK; bias++)
+                if (is_there(out, w, layer > 0 ? layer - 1 : 0, bias))
+                    status = add_weight(out, w, layer > 0 ? layer - 1 : 0, bias, type, err);
+        }
+    }
+    if (status != PARE_OK)
+        pare_memory_model_close(out);
+    return status;
+}

@@ -45,13 +45,22 @@ static bool lies_on(const memory_layout *l, const pare_memory_tensor *t, int32_t
     return false;
 }
 
+static uint32_t times_on(const memory_layout *l, const pare_memory_tensor *t, int32_t place)
+{
+    bool twice = place == PARE_MEMORY_HOST && l->run->no_mmap && l->hp->tied_output && l->m->arch->stock_output_twice &&
+                 strcmp(t->name, "token_embd.weight") == 0 && memory_layer_place(l, l->hp->n_layer) == PARE_MEMORY_HOST;
+    return lies_on(l, t, place) ? 1 + twice : 0;
+}
+
 static pare_status add_place(pare_memory_plan *plan, const memory_layout *l, int32_t place, pare_error *err)
 {
     place_sum s = {0};
     uint64_t offset = 0;
     for (size_t i = 0; i < l->m->n_tensors; i++) {
         const pare_memory_tensor *t = &l->m->tensors[i];
-        pare_status status = lies_on(l, t, place) ? count_in(&s, t, place, offset, err) : PARE_OK;
+        pare_status status = PARE_OK;
+        for (uint32_t n = times_on(l, t, place); n > 0 && status == PARE_OK; n--)
+            status = count_in(&s, t, place, offset, err);
         if (status != PARE_OK)
             return status;
         if (!pare_add_u64(offset, t->n_bytes, &offset) || !pare_align_u64(offset, l->m->alignment, &offset))

@@ -373,12 +373,13 @@ typedef struct pare_arch {
         *hf_left_out; /* the same for parts beside the language model (sight, hearing): a warning says so */
 
     /* What stock's loader takes for granted (model/stock.h). */
-    bool stock_head_dim;   /* heads times their size are the width of the model */
-    bool stock_own_kv;     /* each head has a key/value head of its own */
-    bool stock_window;     /* some layer has a window */
-    bool stock_no_window;  /* its graph has none, whatever the key says */
+    bool stock_head_dim;          /* heads times their size are the width of the model */
+    bool stock_own_kv;            /* each head has a key/value head of its own */
+    bool stock_window;            /* some layer has a window */
+    bool stock_no_window;         /* its graph has none, whatever the key says */
     uint32_t stock_window_layers; /* its graph has windows in models of so many layers only; 0: in all */
-    bool stock_positions;  /* it counts positions of time, height and width for a text too */
+    bool stock_output_twice;      /* a tied output on the host is read a second time, unless it is mapped */
+    bool stock_positions;         /* it counts positions of time, height and width for a text too */
     pare_stock_rows stock_rows;
     pare_stock_sum stock_sum;
     bool stock_ffn_factor; /* its graph multiplies products of the FFN by NAME.scale, as it does those of attention */

@@ -357,6 +357,7 @@ const pare_arch pare_arch_gemma3n = {
     .hf_prefixes = prefixes,
     .stock_window = true,
     .stock_rows = PARE_STOCK_ROWS_BEFORE_NORM,
+    .stock_output_twice = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,

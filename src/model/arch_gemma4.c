@@ -305,6 +305,7 @@ const pare_arch pare_arch_gemma4 = {
     .hf_prefixes = prefixes,
     .stock_window = true,
     .stock_rows = PARE_STOCK_ROWS_NORMED,
+    .stock_output_twice = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .hf_ignored = ignored,
