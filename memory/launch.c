@@ -34,7 +34,7 @@ static pare_status put_experts(const pare_placement *p, pare_buf *out, pare_erro
         status = pare_buf_printf(out, err, " --n-cpu-moe %u", p->n_host_experts);
     for (uint32_t j = 0; status == PARE_OK && j < p->n_moved; j++) {
         if (j == 0)
-            status = pare_buf_printf(out, err, " -ot 'blk\\.%u\\.(", p->n_host_experts);
+            status = pare_buf_printf(out, err, " -ot 'blk\\.%u\\.(", p->moved_layer);
         if (status == PARE_OK)
             status = pare_buf_printf(out, err, "%s%s", j > 0 ? "|" : "", p->moved[j]);
         if (status == PARE_OK && j + 1 == p->n_moved)

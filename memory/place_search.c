@@ -188,51 +188,89 @@ static bool stem_of(const pare_memory_tensor *t, char stem[32])
     return len < 32 && strspn(from, plain) == len;
 }
 
-/* The last layer whose experts moved: leave as many of its matrices where they were as there is room for. */
-static pare_status keep_matrices(search *s, pare_error *err)
+/* List the matrices of a layer that can go to the host by name: its experts, or those of its FFN. False: they cannot.
+ */
+static bool list_matrices(search *s, uint32_t layer, bool experts)
 {
     pare_placement *p = s->at;
-    const uint32_t layer = p->n_host_experts - 1;
-    const pare_placement whole = *p;
-    p->n_host_experts = layer;
+    p->moved_layer = layer;
+    p->n_moved = 0;
     for (size_t i = 0; i < s->model.n_tensors; i++) {
         const pare_memory_tensor *t = &s->model.tensors[i];
-        if (pare_memory_layer_of(t) != (int32_t)layer || !pare_memory_is_expert(t) || p->n_moved == PARE_MAX_MOVED)
-            continue;
         char stem[32];
-        if (!stem_of(t, stem)) {
-            *p = whole;
-            return PARE_OK;
-        }
+        if (pare_memory_layer_of(t) != (int32_t)layer || pare_memory_is_expert(t) != experts)
+            continue;
+        const bool plain = stem_of(t, stem);
+        if (!experts && strcmp(stem, "ffn_up") != 0 && strcmp(stem, "ffn_gate") != 0 && strcmp(stem, "ffn_down") != 0)
+            continue;
         uint32_t j = 0;
         while (j < p->n_moved && strcmp(p->moved[j], stem) != 0)
             j++;
+        if (!plain || j == PARE_MAX_MOVED)
+            return false;
         if (j == p->n_moved)
             memcpy(p->moved[p->n_moved++], stem, sizeof stem);
     }
-    bool kept = false;
+    return p->n_moved > 0;
+}
+
+/* With the listed matrices on the host it fits: those go back that have room, in the file's order. *any: one did. */
+static pare_status put_back(search *s, uint32_t n_layers, bool *any, pare_error *err)
+{
+    pare_placement *p = s->at;
+    bool fits;
+    *any = false;
     for (uint32_t j = 0; j < p->n_moved;) {
-        const pare_placement before = *p;
+        char stem[sizeof p->moved[0]];
+        memcpy(stem, p->moved[j], sizeof stem);
         p->n_moved--;
-        memmove(p->moved[j], p->moved[j + 1], (p->n_moved - j) * sizeof p->moved[0]);
-        bool fits = p->n_moved > 0;
-        pare_status status = fits ? spread(s, s->n_blocks, &fits, err) : PARE_OK;
+        memmove(p->moved[j], p->moved[j + 1], (p->n_moved - j) * sizeof stem);
+        pare_status status = spread(s, n_layers, &fits, err);
         if (status != PARE_OK)
             return status;
-        kept = kept || fits;
-        if (!fits) {
-            const uint32_t n_plans = p->n_plans;
-            *p = before;
-            p->n_plans = n_plans;
-            j++;
-        }
+        *any = *any || fits;
+        if (fits)
+            continue;
+        memmove(p->moved[j + 1], p->moved[j], (p->n_moved - j) * sizeof stem);
+        memcpy(p->moved[j], stem, sizeof stem);
+        p->n_moved++;
+        j++;
     }
-    if (!kept) {
-        const uint32_t n_plans = p->n_plans;
-        *p = whole;
-        p->n_plans = n_plans;
+    return spread(s, n_layers, &fits, err);
+}
+
+/* The last layer whose experts moved keeps those that there is room for. */
+static pare_status split_experts(search *s, pare_error *err)
+{
+    pare_placement *p = s->at;
+    bool any = false;
+    const uint32_t n = p->n_host_experts;
+    pare_status status = PARE_OK;
+    if (list_matrices(s, n - 1, true)) {
+        p->n_host_experts = n - 1;
+        status = put_back(s, s->n_blocks, &any, err);
     }
-    return PARE_OK;
+    if (status != PARE_OK || any)
+        return status;
+    p->n_host_experts = n;
+    p->n_moved = 0;
+    return spread(s, s->n_blocks, &any, err);
+}
+
+/* One layer more than fits, with as much of its FFN on the host as it takes. */
+static pare_status split_layer(search *s, pare_error *err)
+{
+    pare_placement *p = s->at;
+    const uint32_t n = p->n_layers;
+    bool fits = false;
+    pare_status status = PARE_OK;
+    if (n > 0 && n < s->n_blocks && list_matrices(s, s->n_blocks - n - 1, false)) {
+        status = spread(s, n + 1, &fits, err);
+        if (status == PARE_OK && fits)
+            return put_back(s, n + 1, &fits, err);
+    }
+    p->n_moved = 0;
+    return status == PARE_OK ? spread(s, n, &fits, err) : status;
 }
 
 /* The most layers that the devices hold; *fits is false where they do not even hold what comes with none. */
@@ -303,10 +341,13 @@ static void take_stock(search *s)
     }
     const uint64_t taken = pare_plan_needs(&p->plan, PARE_MEMORY_HOST);
     p->host_free = q->host_bytes == PARE_NO_LIMIT ? PARE_NO_LIMIT : q->host_bytes > taken ? q->host_bytes - taken : 0;
-    p->kind = p->n_layers == 0                                    ? PARE_PLACED_ON_HOST
-              : p->n_layers < s->n_blocks || p->n_host_layers > 0 ? PARE_PLACED_LAYERS_HOST
-              : p->n_host_experts + p->n_moved > 0                ? PARE_PLACED_EXPERTS_HOST
-                                                                  : PARE_PLACED_ON_DEVICES;
+    const bool dense_moved = p->n_moved > 0 && strstr(p->moved[0], "_exps") == NULL;
+    if (p->n_layers == 0)
+        p->kind = PARE_PLACED_ON_HOST;
+    else if (p->n_layers < s->n_blocks || p->n_host_layers > 0 || dense_moved)
+        p->kind = PARE_PLACED_LAYERS_HOST;
+    else
+        p->kind = p->n_host_experts + p->n_moved > 0 ? PARE_PLACED_EXPERTS_HOST : PARE_PLACED_ON_DEVICES;
 }
 
 static pare_status descend(search *s, bool *fits, pare_error *err)
@@ -324,9 +365,10 @@ static pare_status descend(search *s, bool *fits, pare_error *err)
     if (s->has_experts) {
         status = fewest_moved(s, &s->at->n_host_experts, fits, err);
         if (status != PARE_OK || *fits)
-            return status != PARE_OK ? status : keep_matrices(s, err);
+            return status != PARE_OK ? status : split_experts(s, err);
     }
-    return move_layers(s, fits, err);
+    status = move_layers(s, fits, err);
+    return status == PARE_OK && *fits ? split_layer(s, err) : status;
 }
 
 pare_status pare_place_search(const pare_place_query *query, pare_placement *out, bool *fits, pare_error *err)

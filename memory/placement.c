@@ -55,12 +55,8 @@ void pare_placement_apply(const pare_placement *p, pare_memory_model *m)
         const int64_t layer = pare_memory_layer_of(t);
         if (t->place != PARE_MEMORY_BY_RUNTIME || layer < 0)
             continue;
-        if (layer < p->n_host_layers)
-            t->place = PARE_MEMORY_HOST;
-        if (!pare_memory_is_expert(t))
-            continue;
-        bool on_host = layer < p->n_host_experts;
-        for (uint32_t j = 0; layer == p->n_host_experts && j < p->n_moved; j++) {
+        bool on_host = layer < p->n_host_layers || (pare_memory_is_expert(t) && layer < p->n_host_experts);
+        for (uint32_t j = 0; layer == p->moved_layer && j < p->n_moved; j++) {
             const size_t len = strlen(p->moved[j]);
             const char *stem = strchr(t->name + 4, '.') + 1; /* "blk." and a number come before it */
             on_host = on_host || (strncmp(stem, p->moved[j], len) == 0 && stem[len] == '.');

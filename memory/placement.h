@@ -5,7 +5,8 @@
  *   1. every layer on the devices;
  *   2. of mixtures: the experts of the first N layers on the host, N as small as it can be, the last of
  *      them with as few of its matrices as can be (llama.cpp's --n-cpu-moe and -ot);
- *   3. whole layers on the host, the first ones, as few as can be (-ngl); of mixtures with all experts on the host;
+ *   3. whole layers on the host, the first ones, as few as can be (-ngl), the last of them with as
+ *      little of its FFN as can be (-ot); of mixtures with all experts on the host;
  *   4. all of them on the host.
  * vLLM splits every matrix over all devices, each of which gets as much as the smallest holds, and moves the parameters
  * of the first layers to the host, as few as can be (--cpu-offload-gb).
@@ -60,8 +61,8 @@ typedef struct pare_placement {
     pare_memory_plan plan;          /* of run, and of the model after pare_placement_apply */
     uint32_t n_layers;              /* on the devices, the output counting as one: -ngl */
     uint32_t n_host_experts;        /* the experts of the first so many layers lie on the host */
-    char moved[PARE_MAX_MOVED][32]; /* so do these of the layer behind them: "ffn_up_exps" */
-    uint32_t n_moved;
+    char moved[PARE_MAX_MOVED][32]; /* so do these matrices of moved_layer: "ffn_up_exps" */
+    uint32_t n_moved, moved_layer;
     uint32_t n_host_layers;                        /* vLLM: the weights of the first so many layers lie on the host */
     uint64_t device_free[PARE_MEMORY_MAX_DEVICES]; /* beyond what the plan takes, reserve included */
     uint64_t host_free;                            /* PARE_NO_LIMIT where there is no limit */
