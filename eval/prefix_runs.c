@@ -334,8 +334,10 @@ static pare_status open_states(runs *r, pare_error *err)
 static pare_status open_runs(runs *r, const int32_t *ids, size_t n, int64_t bos, const pare_prefix_options *options,
                              pare_error *err)
 {
-    const uint32_t n_ctx = options->n_ctx != 0 ? options->n_ctx : PARE_DEFAULT_CTX, n_all = (uint32_t)(n / n_ctx);
-    const uint32_t most = options->n_windows != 0 ? options->n_windows : DEFAULT_WINDOWS;
+    const uint32_t trained = r->m->hp.n_ctx_train;
+    const uint32_t usual = trained > 0 && trained < PARE_DEFAULT_CTX ? trained : PARE_DEFAULT_CTX;
+    const uint32_t n_ctx = options->n_ctx != 0 ? options->n_ctx : usual, n_all = (uint32_t)(n / n_ctx);
+    const uint32_t most = options->n_windows != 0 ? options->n_windows : DEFAULT_WINDOWS * PARE_DEFAULT_CTX / n_ctx;
     const pare_window_plan plan = {.n_ctx = n_ctx,
                                    .n_sample = most < n_all ? most : n_all,
                                    .seed = SAMPLE_SEED,

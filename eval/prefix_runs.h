@@ -10,8 +10,8 @@
 #include "model/prefix.h"
 
 typedef struct pare_prefix_options {
-    uint32_t n_ctx;     /* 0: 512 */
-    uint32_t n_windows; /* at most so many, spread over the text; 0: 32 */
+    uint32_t n_ctx;     /* 0: 512, or what the model was trained for if that is less */
+    uint32_t n_windows; /* at most so many, spread over the text; 0: of 16,384 tokens */
 } pare_prefix_options;
 
 /* m and b, a backend on the host that keeps no copies of weights, must outlive it. bos as in pare_evaluate.

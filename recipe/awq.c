@@ -6,6 +6,7 @@
 #include "core/threads.h"
 #include "quant/output_error.h"
 #include "quant/path_table.h"
+#include "recipe/expert_gram.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -48,19 +49,26 @@ pare_status pare_awq_panels(const pare_gram *g, const float *scale, uint64_t fir
 
 /* ---- rows of the matrices that read the inputs, ROWS at a time ---- */
 
-static size_t slabs_of(const pare_tensor *t)
+/* Of reader i, or of the expert's part of it. */
+static uint64_t rows_of(const pare_fold_pair *p, size_t i)
 {
-    return (size_t)((t->n_rows + ROWS - 1) / ROWS);
+    return p->reader[i]->n_rows / p->n_experts;
+}
+
+static size_t slabs_of(const pare_fold_pair *p, size_t i)
+{
+    return (size_t)((rows_of(p, i) + ROWS - 1) / ROWS);
 }
 
 /* Read slab `at` of all: x [ROWS, n], and how many rows. */
 static pare_status read_slab(const search *s, size_t at, float *x, size_t *n_rows, pare_error *err)
 {
     size_t i = 0;
-    while (at >= slabs_of(s->pair->reader[i]))
-        at -= slabs_of(s->pair->reader[i++]);
+    while (at >= slabs_of(s->pair, i))
+        at -= slabs_of(s->pair, i++);
     const pare_tensor *t = s->pair->reader[i];
-    uint64_t row = (uint64_t)at * ROWS, left = t->n_rows - row;
+    uint64_t row = (uint64_t)at * ROWS, left = rows_of(s->pair, i) - row;
+    row += s->pair->expert * rows_of(s->pair, i);
     *n_rows = (size_t)(left < ROWS ? left : ROWS);
     pare_status st = pare_check_interrupt(err);
     if (st == PARE_OK)
@@ -233,7 +241,7 @@ static pare_status search_in(search *s, pare_awq_report *report, double *log_rat
     tie(s, s->weight, false);
     uint64_t n_rows = 0;
     for (size_t i = 0; i < s->pair->n_readers; i++)
-        n_rows += s->pair->reader[i]->n_rows;
+        n_rows += rows_of(s->pair, i);
     for (size_t c = 0; c < s->n; c++)
         s->weight[c] /= (double)n_rows;
     for (int t = 0; t < TRIALS; t++)
@@ -256,7 +264,7 @@ static pare_status search_pair(search *s, pare_awq_report *report, double *log_r
     s->n = (size_t)s->pair->n;
     s->n_slabs = 0;
     for (size_t i = 0; i < s->pair->n_readers; i++)
-        s->n_slabs += slabs_of(s->pair->reader[i]);
+        s->n_slabs += slabs_of(s->pair, i);
     s->panels = malloc(pare_panel_floats(s->n) * sizeof *s->panels); /* the statistics are larger */
     s->scales = malloc(TRIALS * s->n * sizeof *s->scales);
     s->size = malloc(s->n * sizeof *s->size);
@@ -281,7 +289,8 @@ static pare_status search_pair(search *s, pare_awq_report *report, double *log_r
 static const pare_gram *gram_of(const pare_fold_pair *p, const pare_awq_settings *s)
 {
     const pare_gram *g = pare_grams_find(&s->imatrix->grams, p->reader[0]->name);
-    bool good = g != NULL && g->n_experts <= 1 && g->n_columns == p->n && p->n % s->group == 0;
+    bool good = g != NULL && g->n_columns == p->n && p->n % s->group == 0;
+    good = good && (p->n_experts > 1 ? g->n_experts == p->n_experts : g->n_experts <= 1);
     for (size_t i = 0; i < p->n_readers; i++)
         good = good && s->fits(p->reader[i], s->format) && pare_grams_find(&s->imatrix->grams, p->reader[i]->name) == g;
     for (size_t i = 0; i < p->n_givers; i++)
@@ -289,19 +298,50 @@ static const pare_gram *gram_of(const pare_fold_pair *p, const pare_awq_settings
     return good ? g : NULL;
 }
 
+/* The products of the expert that the pair is of, valid until the next call; *out NULL: it is left as it is. own: of
+ * the matrix in hand, to be closed; refused: of one that there are none of. */
+static pare_status expert_gram(pare_expert_grams *own, const pare_gram **refused, pare_gram *expert,
+                               const pare_gram **out, const pare_fold_pair *p, const pare_imatrix *im, pare_error *err)
+{
+    const pare_gram *all = *out;
+    pare_error why = {0};
+    pare_status st = PARE_OK;
+    *out = NULL;
+    if (all == *refused)
+        return PARE_OK;
+    if (own->all != all) {
+        pare_expert_grams_close(own);
+        st = pare_expert_grams_open(own, all, pare_imatrix_find(im, all->name), im->path, &why);
+    }
+    if (st == PARE_ERR_RANGE) { /* who rounds it says why */
+        *refused = all;
+        return PARE_OK;
+    }
+    if (st != PARE_OK)
+        return pare_fail(err, st, "%s", why.text);
+    *out = expert;
+    return pare_expert_grams_make(own, p->expert, expert, err);
+}
+
 pare_status pare_awq_search(pare_fold *f, const pare_model *m, const pare_awq_settings *settings,
                             pare_awq_report *report, pare_error *err)
 {
     pare_status st = PARE_OK;
     double log_ratio = 0;
+    pare_expert_grams own = {0};
+    pare_gram expert;
+    const pare_gram *refused = NULL;
     *report = (pare_awq_report){.mean_ratio = NAN};
     for (size_t i = 0; i < f->n && st == PARE_OK; i++) {
         search s = {.m = m, .settings = settings, .pair = &f->pairs[i], .gram = gram_of(&f->pairs[i], settings)};
         if (settings->each != NULL)
             settings->each((uint32_t)i, (uint32_t)f->n, f->pairs[i].reader[0]->name, settings->user);
-        if (s.gram != NULL)
+        if (s.gram != NULL && f->pairs[i].n_experts > 1)
+            st = expert_gram(&own, &refused, &expert, &s.gram, &f->pairs[i], settings->imatrix, err);
+        if (st == PARE_OK && s.gram != NULL)
             st = search_pair(&s, report, &log_ratio, err);
     }
+    pare_expert_grams_close(&own);
     if (st == PARE_OK && settings->each != NULL && f->n > 0)
         settings->each((uint32_t)f->n, (uint32_t)f->n, "", settings->user);
     if (report->n_pairs > 0)

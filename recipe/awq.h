@@ -28,8 +28,8 @@ typedef struct pare_awq_settings {
 } pare_awq_settings;
 
 /* Search the scales of f, which was found for m. A pair whose matrices the format does not pack, or without statistics
- * of all its matrices together, keeps 1. Errors: PARE_ERR_NUMBER (a product that is not finite, a weight), those of
- * reading m, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
+ * of all its matrices together (of experts: of each by itself), keeps 1. Errors: PARE_ERR_NUMBER (a product that is not
+ * finite, a weight), those of reading m, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
 pare_status pare_awq_search(pare_fold *f, const pare_model *m, const pare_awq_settings *settings,
                             pare_awq_report *report, pare_error *err);
 

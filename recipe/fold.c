@@ -6,13 +6,54 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PARTS = 4, LINE_BYTES = 256 };
+enum { PARTS = 5, LINE_BYTES = 256 }; /* and one an expert */
 
-/* What a layer may hold: nothing else reads what its norms make, or changes it on the way. */
-static const pare_weight known[] = {PARE_W_ATTN_NORM,  PARE_W_ATTN_Q,         PARE_W_ATTN_K,       PARE_W_ATTN_V,
-                                    PARE_W_ATTN_QKV,   PARE_W_ATTN_OUT,       PARE_W_ATTN_Q_NORM,  PARE_W_ATTN_K_NORM,
-                                    PARE_W_ATTN_SINKS, PARE_W_ATTN_POST_NORM, PARE_W_FFN_NORM,     PARE_W_FFN_GATE,
-                                    PARE_W_FFN_UP,     PARE_W_FFN_DOWN,       PARE_W_FFN_POST_NORM};
+/* What a layer may hold: nothing else reads what its norms make, or changes it on the way. Of attention of another kind
+ * it is known that the FFN does not meet it. */
+enum { OF_ATTENTION = 1, OF_FFN = 2, OF_EXPERTS = 4, OF_OTHER_ATTENTION = 8 };
+static const uint8_t known[PARE_W_COUNT] = {
+    [PARE_W_ATTN_NORM] = OF_ATTENTION,
+    [PARE_W_ATTN_Q] = OF_ATTENTION,
+    [PARE_W_ATTN_K] = OF_ATTENTION,
+    [PARE_W_ATTN_V] = OF_ATTENTION,
+    [PARE_W_ATTN_QKV] = OF_ATTENTION,
+    [PARE_W_ATTN_OUT] = OF_ATTENTION,
+    [PARE_W_ATTN_Q_NORM] = OF_ATTENTION,
+    [PARE_W_ATTN_K_NORM] = OF_ATTENTION,
+    [PARE_W_ATTN_SINKS] = OF_ATTENTION,
+    [PARE_W_ATTN_POST_NORM] = OF_ATTENTION,
+    [PARE_W_FFN_NORM] = OF_FFN,
+    [PARE_W_FFN_GATE] = OF_FFN,
+    [PARE_W_FFN_UP] = OF_FFN,
+    [PARE_W_FFN_DOWN] = OF_FFN,
+    [PARE_W_FFN_POST_NORM] = OF_FFN,
+    [PARE_W_FFN_GATE_INP] = OF_EXPERTS,
+    [PARE_W_EXPERT_BIAS] = OF_EXPERTS,
+    [PARE_W_FFN_GATE_EXPS] = OF_EXPERTS,
+    [PARE_W_FFN_UP_EXPS] = OF_EXPERTS,
+    [PARE_W_FFN_DOWN_EXPS] = OF_EXPERTS,
+    [PARE_W_FFN_GATE_INP_SHEXP] = OF_EXPERTS,
+    [PARE_W_FFN_GATE_SHEXP] = OF_EXPERTS,
+    [PARE_W_FFN_UP_SHEXP] = OF_EXPERTS,
+    [PARE_W_FFN_DOWN_SHEXP] = OF_EXPERTS,
+    [PARE_W_ATTN_Q_A] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_Q_A_NORM] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_Q_B] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_KV_A] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_KV_A_NORM] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_KV_B] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_K_B] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_V_B] = OF_OTHER_ATTENTION,
+    [PARE_W_ATTN_GATE] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_CONV1D] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_DT] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_A] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_BETA] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_ALPHA] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_BETA_ALPHA] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_NORM] = OF_OTHER_ATTENTION,
+    [PARE_W_SSM_OUT] = OF_OTHER_ATTENTION,
+};
 
 typedef struct finding {
     pare_fold *f;
@@ -53,27 +94,29 @@ static void add_giver(const finding *x, pare_fold_pair *p, pare_weight id, uint6
     }
 }
 
-static bool is_float_matrix(const pare_tensor *t)
+/* A matrix, or one for each expert. */
+static bool is_float_matrix(const pare_fold_pair *p, const pare_tensor *t)
 {
-    return t->n_dims == 2 && t->factor == NULL && !t->packed && !(pare_type_get(t->type)->traits & PARE_TRAIT_INTEGER);
+    bool shape = p->n_experts > 1 ? t->n_dims == 3 && t->dim[0] == p->n_experts : t->n_dims == 2;
+    return shape && t->factor == NULL && !t->packed && !(pare_type_get(t->type)->traits & PARE_TRAIT_INTEGER);
 }
 
-/* Elements of a vector, or rows of a matrix. */
-static uint64_t made(const pare_tensor *t)
+/* Elements of a vector, or rows of a matrix and those of the experts before it. */
+static uint64_t made(const pare_fold_pair *p, const pare_tensor *t)
 {
-    return t->n_dims == 1 ? t->row_len : t->n_rows;
+    return t->n_dims == 1 ? t->row_len : t->n_rows / p->n_experts * (p->expert + 1);
 }
 
 static bool is_sound(const pare_fold_pair *p)
 {
     bool sound = p->n_readers > 0 && p->n_givers > 0 && p->n > 0;
     for (size_t i = 0; i < p->n_readers; i++)
-        sound = sound && is_float_matrix(p->reader[i]) && p->reader[i]->row_len == p->n;
+        sound = sound && is_float_matrix(p, p->reader[i]) && p->reader[i]->row_len == p->n;
     for (size_t i = 0; i < p->n_givers && sound; i++) {
         const pare_tensor *t = p->giver[i].t;
         uint64_t n = p->n / p->share;
-        sound = (t->n_dims == 1 ? t->factor == NULL && !t->packed : is_float_matrix(t)) && made(t) >= n &&
-                p->giver[i].first == made(t) - n; /* they are its last ones */
+        sound = (t->n_dims == 1 ? t->factor == NULL && !t->packed : is_float_matrix(p, t)) && made(p, t) >= n &&
+                p->giver[i].first == made(p, t) - n; /* they are its last ones */
     }
     return sound;
 }
@@ -81,35 +124,38 @@ static bool is_sound(const pare_fold_pair *p)
 static pare_status add(finding *x, pare_fold_pair *p, const char *what, pare_error *err)
 {
     pare_fold *f = x->f;
-    size_t bytes;
+    size_t bytes, n;
     p->n = p->n_readers > 0 ? p->reader[0]->row_len : 0;
     if (p->share == 0)
         p->share = p->width = 1;
+    if (p->n_experts == 0)
+        p->n_experts = 1;
     if (!is_sound(p)) {
         leave(x, what, "weights of another form or shape");
         return PARE_OK;
     }
-    if (!pare_mul_size((size_t)p->n, sizeof *p->scale, &bytes))
+    if (!pare_mul_size((size_t)p->n, (size_t)p->n_experts, &n) || !pare_mul_size(n, sizeof *p->scale, &bytes))
         return pare_fail(err, PARE_ERR_MEMORY, "%s: %" PRIu64 " columns are too many", x->m->path, p->n);
     if ((p->scale = pare_arena_alloc(&f->arena, bytes, err)) == NULL)
         return PARE_ERR_MEMORY;
-    for (uint64_t c = 0; c < p->n; c++)
+    for (size_t c = 0; c < n; c++)
         p->scale[c] = 1;
-    f->pairs[f->n++] = *p;
+    for (; p->expert < p->n_experts; p->expert++, p->scale += p->n) {
+        f->pairs[f->n++] = *p;
+        for (size_t i = 0; i < p->n_givers; i++)
+            p->giver[i].first += p->giver[i].t->n_rows / p->n_experts;
+    }
     return PARE_OK;
 }
 
 /* ---- where they are ---- */
 
-static const char *stranger(const finding *x, char *name, size_t size)
+/* The first weight of the layer that is of this kind, or of none (0). */
+static const char *first_of(const finding *x, uint8_t kind, char *name, size_t size)
 {
-    for (int id = 0; id < PARE_W_COUNT; id++) {
-        bool is_known = !pare_weight_per_layer((pare_weight)id) || weight(x, (pare_weight)id) == NULL;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            is_known = is_known || known[i] == (pare_weight)id;
-        if (!is_known)
+    for (int id = 0; id < PARE_W_COUNT; id++)
+        if (known[id] == kind && pare_weight_per_layer((pare_weight)id) && weight(x, (pare_weight)id) != NULL)
             return pare_weight_name(name, size, (pare_weight)id, x->layer, "weight");
-    }
     return NULL;
 }
 
@@ -168,39 +214,68 @@ static pare_status find_values(finding *x, pare_error *err)
 }
 
 /* Rows of up are the last half where gate and up are fused. */
-static pare_status find_up(finding *x, pare_error *err)
+static pare_status find_up(finding *x, pare_weight up_id, pare_weight down_id, bool gated, pare_error *err)
 {
-    const pare_tensor *up = weight(x, PARE_W_FFN_UP);
-    uint64_t n_ff = pare_layer_shape_of(&x->m->hp, x->layer).n_ff;
-    pare_fold_pair p = {0};
-    if (up == NULL || up->n_rows < n_ff || !x->m->arch->wiring.gated_ffn ||
+    const pare_tensor *up = weight(x, up_id), *down = weight(x, down_id);
+    pare_fold_pair p = {.n_experts = up != NULL && up->n_dims == 3 ? up->dim[0] : 1};
+    if (up == NULL || down == NULL || p.n_experts == 0 || up->n_rows / p.n_experts < down->row_len || !gated ||
         pare_arch_act(x->m->arch, &x->m->hp) == PARE_ACT_CLAMPED_GLU) {
         leave(x, "inputs of down", "they are no product with a gate");
         return PARE_OK;
     }
-    add_reader(x, &p, PARE_W_FFN_DOWN);
-    add_giver(x, &p, PARE_W_FFN_UP, up->n_rows - n_ff);
+    add_reader(x, &p, down_id);
+    add_giver(x, &p, up_id, up->n_rows / p.n_experts - down->row_len);
     return add(x, &p, "inputs of down", err);
+}
+
+static pare_status find_ffn(finding *x, bool parallel, pare_error *err)
+{
+    char name[LINE_BYTES / 4];
+    bool experts = first_of(x, OF_EXPERTS, name, sizeof name) != NULL;
+    pare_status st = PARE_OK;
+    if (experts)
+        leave(x, "inputs of gate and up", "a router reads them, too");
+    else if (!parallel)
+        st = find_ffn_norm(x, err);
+    if (st == PARE_OK && (!experts || weight(x, PARE_W_FFN_UP) != NULL))
+        st = find_up(x, PARE_W_FFN_UP, PARE_W_FFN_DOWN, x->m->arch->wiring.gated_ffn, err);
+    if (st == PARE_OK && weight(x, PARE_W_FFN_UP_SHEXP) != NULL)
+        st = find_up(x, PARE_W_FFN_UP_SHEXP, PARE_W_FFN_DOWN_SHEXP, weight(x, PARE_W_FFN_GATE_SHEXP) != NULL, err);
+    if (st == PARE_OK && weight(x, PARE_W_FFN_UP_EXPS) != NULL)
+        st = find_up(x, PARE_W_FFN_UP_EXPS, PARE_W_FFN_DOWN_EXPS, weight(x, PARE_W_FFN_GATE_EXPS) != NULL, err);
+    return st;
 }
 
 static pare_status find_layer(finding *x, pare_error *err)
 {
     const pare_model *m = x->m;
+    const bool parallel = m->arch->wiring.parallel_residual && !m->hp.residual_in_turn;
     char name[LINE_BYTES / 4], why[LINE_BYTES / 2];
-    const char *other = stranger(x, name, sizeof name);
+    const char *unknown = first_of(x, 0, name, sizeof name);
+    const char *other = unknown == NULL ? first_of(x, OF_OTHER_ATTENTION, name, sizeof name) : unknown;
     pare_status st = PARE_OK;
     if (other != NULL) {
         snprintf(why, sizeof why, "what '%s' does is not known here", other);
-        leave(x, "all of it", why);
-        return PARE_OK;
+        leave(x, unknown != NULL ? "all of it" : "all of attention", why);
     }
-    if (m->arch->wiring.parallel_residual && !m->hp.residual_in_turn)
+    if (unknown != NULL)
+        return PARE_OK;
+    if (parallel)
         leave(x, "inputs of q, k, v, gate and up", "attention and FFN are parallel");
-    else if ((st = find_attention_norm(x, err)) == PARE_OK)
-        st = find_ffn_norm(x, err);
-    if (st == PARE_OK)
+    else if (other == NULL)
+        st = find_attention_norm(x, err);
+    if (st == PARE_OK && other == NULL)
         st = find_values(x, err);
-    return st == PARE_OK ? find_up(x, err) : st;
+    return st == PARE_OK ? find_ffn(x, parallel, err) : st;
+}
+
+/* Of any tensor of m: what is found does not go by the hyperparameters. */
+static uint64_t most_experts(const pare_model *m)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        most = m->tensors[i].n_dims == 3 && m->tensors[i].dim[0] > most ? m->tensors[i].dim[0] : most;
+    return most;
 }
 
 pare_status pare_fold_find(pare_fold *f, const pare_model *m, pare_error *err)
@@ -210,7 +285,11 @@ pare_status pare_fold_find(pare_fold *f, const pare_model *m, pare_error *err)
     *f = (pare_fold){0};
     if (m->arch == NULL)
         return PARE_OK;
-    f->pairs = pare_arena_alloc(&f->arena, ((size_t)m->hp.n_layer * PARTS + 1) * sizeof *f->pairs, err);
+    size_t n = 0, bytes = 0;
+    if (!pare_mul_size((size_t)m->hp.n_layer + 1, PARTS + (size_t)most_experts(m), &n) ||
+        !pare_mul_size(n, sizeof *f->pairs, &bytes))
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: too many layers or experts", m->path);
+    f->pairs = pare_arena_alloc(&f->arena, bytes, err);
     st = f->pairs != NULL ? PARE_OK : PARE_ERR_MEMORY;
     for (; x.layer < m->hp.n_layer && st == PARE_OK; x.layer++)
         st = find_layer(&x, err);
@@ -247,7 +326,7 @@ const float *pare_fold_scale(const pare_fold *f, const char *matrix)
 
 typedef struct scaled {
     pare_tensor src;
-    float *column; /* [row_len] factors; NULL: 1 */
+    float *column; /* [row_len] factors, or of experts [experts, row_len]; NULL: 1 */
     float *row;    /* [n_rows] divisors, of a vector [row_len]; NULL: 1 */
 } scaled;
 
@@ -256,12 +335,15 @@ static pare_status read_scaled(const pare_tensor *t, uint64_t row, uint64_t n_ro
     const scaled *s = t->ctx;
     float *x = dst;
     bool vector = t->n_dims == 1;
+    const uint64_t in_matrix = t->n_rows / pare_tensor_matrices(t);
     pare_status st = pare_tensor_read_f32(&s->src, row, n_rows, x, err);
-    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++, x += t->row_len)
+    for (uint64_t i = 0; i < n_rows && st == PARE_OK; i++, x += t->row_len) {
+        const float *column = s->column != NULL ? s->column + (row + i) / in_matrix * t->row_len : NULL;
         for (uint64_t c = 0; c < t->row_len; c++) {
-            float v = s->column != NULL ? x[c] * s->column[c] : x[c];
+            float v = column != NULL ? x[c] * column[c] : x[c];
             x[c] = s->row != NULL ? v / s->row[vector ? c : row + i] : v;
         }
+    }
     return st;
 }
 
@@ -298,13 +380,15 @@ static pare_status scale_pair(pare_model *m, const pare_fold_pair *p, pare_error
 {
     for (size_t i = 0; i < p->n_readers; i++) {
         scaled *s = scaled_of(m, p->reader[i], err);
-        if (s == NULL || (s->column = ones(&m->arena, p->n, err)) == NULL)
+        if (s == NULL || (s->column == NULL && (s->column = ones(&m->arena, p->n * p->n_experts, err)) == NULL))
             return PARE_ERR_MEMORY;
-        memcpy(s->column, p->scale, (size_t)p->n * sizeof *s->column);
+        memcpy(s->column + p->expert * p->n, p->scale, (size_t)p->n * sizeof *s->column);
     }
     for (size_t i = 0; i < p->n_givers; i++) {
         scaled *s = scaled_of(m, p->giver[i].t, err);
-        if (s == NULL || (s->row = ones(&m->arena, made(p->giver[i].t), err)) == NULL)
+        const pare_tensor *t = p->giver[i].t;
+        if (s == NULL ||
+            (s->row == NULL && (s->row = ones(&m->arena, t->n_dims == 1 ? t->row_len : t->n_rows, err)) == NULL))
             return PARE_ERR_MEMORY;
         for (uint64_t c = 0; c < p->n; c++)
             s->row[p->giver[i].first + pare_fold_made_by(p, c)] = p->scale[c];

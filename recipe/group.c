@@ -55,6 +55,43 @@ typedef struct grouping {
     double log_ratio;
 } grouping;
 
+/* ---- what is known of inputs ---- */
+
+/* The products of the inputs as they are scaled; *lower is to be freed. */
+static pare_status scale_gram(const pare_gram *gram, const float *divisor, pare_gram *out, uint8_t **lower,
+                              pare_error *err)
+{
+    uint64_t bytes = 0, n = gram->n_columns;
+    *out = *gram;
+    *lower = NULL;
+    if (divisor == NULL)
+        return PARE_OK;
+    if (!pare_gram_bytes(n, &bytes) || bytes > SIZE_MAX || (*lower = malloc((size_t)bytes)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
+    uint8_t *to = *lower;
+    const uint8_t *from = gram->lower;
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j <= i; j++, to += 4, from += 4)
+            pare_store_f32le(to, pare_load_f32le(from) / (divisor[i] * divisor[j]));
+    out->lower = *lower;
+    return PARE_OK;
+}
+
+/* Mean products of each group's inputs as they are scaled, as panels: *out is to be freed. The groups divide n. */
+static pare_status make_squares(const grouping *g, const pare_gram *gram, const float *divisor, float **out,
+                                pare_error *err)
+{
+    uint64_t n = gram->n_columns, group = (uint64_t)g->settings->group;
+    size_t square = pare_panel_floats((size_t)group);
+    pare_status st = PARE_OK;
+    *out = malloc((size_t)(n / group) * square * sizeof **out); /* H is larger */
+    if (*out == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
+    for (uint64_t at = 0; at < n && st == PARE_OK; at += group)
+        st = pare_awq_panels(gram, divisor, at, group, g->settings->imatrix->path, *out + at / group * square, err);
+    return st;
+}
+
 /* ---- one matrix ---- */
 
 typedef struct matrix {
@@ -63,7 +100,7 @@ typedef struct matrix {
     const choice *to;
     const pare_form *form; /* NULL: no feedback */
     const float *squares;  /* of H, one a group, as panels; NULL: nothing is clipped */
-    const float *divisor;  /* of the inputs against those of the statistics; NULL: 1 */
+    const float *divisor;  /* [experts, row_len] of the inputs against those of the statistics; NULL: 1 */
     bool form_of_expert;   /* of the inputs of the expert in hand, not of those of all */
     size_t first;          /* slab in hand */
     bool has_importance;
@@ -150,16 +187,22 @@ static void put_row(const matrix *m, const pare_grouped *rows, size_t i, float *
     }
 }
 
+static const float *divisor_of(const matrix *m, uint64_t expert)
+{
+    return m->divisor != NULL ? m->divisor + expert * m->source->row_len : NULL;
+}
+
 /* What is known of an expert's inputs: s->column and, against those of all experts, s->factor. */
 static void weigh(const matrix *m, uint64_t expert, const slab *s)
 {
     if (!m->has_importance)
         return;
+    const float *divisor = divisor_of(m, expert);
     pare_imatrix_importance(&m->importance, expert, m->pooled, s->column);
-    for (size_t i = 0; m->divisor != NULL && i < m->source->row_len; i++)
-        s->column[i] /= m->divisor[i] * m->divisor[i];
-    for (size_t i = 0; i < m->source->row_len; i++)
-        s->factor[i] = pare_expert_factor(s->column[i], m->pooled[i]);
+    for (size_t i = 0; i < m->source->row_len; i++) {
+        s->factor[i] = pare_expert_factor(s->column[i], m->pooled[i]); /* of matrices whose inputs nothing divides */
+        s->column[i] /= divisor != NULL ? divisor[i] * divisor[i] : 1;
+    }
 }
 
 static pare_status choose_slab(const matrix *m, size_t at, const slab *s, pare_error *err)
@@ -222,29 +265,59 @@ static void note(grouping *g, const pare_tensor *t, const matrix *m, uint64_t n)
     g->log_ratio += before > 0 && after > 0 ? log(after / before) : 0;
 }
 
-/* Each expert under the form of its own inputs; one whose products have no factor is named. */
+static pare_status choose_expert(matrix *m, uint64_t expert, pare_error *err)
+{
+    m->form_of_expert = true;
+    m->first = (size_t)(expert * m->slabs);
+    return pare_parallel((size_t)m->slabs, choose_part, m, err);
+}
+
+/* With feedback; an expert whose products have no factor is named. gram: of its inputs as they were. */
+static pare_status feed_expert(matrix *m, uint64_t expert, const pare_gram *gram, pare_error *err)
+{
+    pare_gram scaled;
+    pare_form form = {0};
+    pare_error why = {0};
+    uint8_t *lower = NULL;
+    const bool named = strcmp(gram->name, m->source->name) == 0; /* by the error of its products */
+    pare_status st = scale_gram(gram, divisor_of(m, expert), &scaled, &lower, err);
+    if (st != PARE_OK)
+        return st;
+    st = pare_form_open(&form, &scaled, m->g->settings->imatrix->path, 1, DAMPING, &why);
+    free(lower);
+    m->form = st == PARE_OK ? &form : NULL;
+    if (st == PARE_ERR_RANGE)
+        st = pare_warn(err, "%s; expert %" PRIu64 "%s%s is packed without feedback", why.text, expert,
+                       named ? "" : " of ", named ? "" : m->source->name);
+    else if (st != PARE_OK)
+        return pare_fail(err, st, "%s", why.text);
+    if (st == PARE_OK)
+        st = choose_expert(m, expert, err);
+    pare_form_close(&form);
+    return st;
+}
+
+static pare_status clip_expert(matrix *m, uint64_t expert, const pare_gram *gram, pare_error *err)
+{
+    float *squares = NULL;
+    pare_status st = make_squares(m->g, gram, divisor_of(m, expert), &squares, err);
+    m->squares = squares;
+    if (st == PARE_OK)
+        st = choose_expert(m, expert, err);
+    free(squares);
+    return st;
+}
+
+/* Each expert under the form of its own inputs. */
 static pare_status choose_experts(matrix *m, pare_expert_grams *own, pare_error *err)
 {
-    const char *path = m->g->settings->imatrix->path;
+    const bool clip = m->g->settings->method == PARE_GROUP_CLIP;
     pare_status st = PARE_OK;
     for (uint64_t e = 0; e < own->all->n_experts && st == PARE_OK; e++) {
         pare_gram gram;
-        pare_form form = {0};
-        pare_error why = {0};
-        if ((st = pare_expert_grams_make(own, e, &gram, err)) != PARE_OK)
-            return st;
-        st = pare_form_open(&form, &gram, path, 1, DAMPING, &why);
-        m->form = st == PARE_OK ? &form : NULL;
-        if (st == PARE_ERR_RANGE)
-            st = pare_warn(err, "%s; expert %" PRIu64 " of tensor '%s' is packed without feedback", why.text, e,
-                           m->source->name);
-        else if (st != PARE_OK)
-            return pare_fail(err, st, "%s", why.text);
-        m->form_of_expert = true;
-        m->first = (size_t)(e * m->slabs);
+        st = pare_expert_grams_make(own, e, &gram, err);
         if (st == PARE_OK)
-            st = pare_parallel((size_t)m->slabs, choose_part, m, err);
-        pare_form_close(&form);
+            st = clip ? clip_expert(m, e, &gram, err) : feed_expert(m, e, &gram, err);
     }
     return st;
 }
@@ -276,7 +349,7 @@ static pare_status choose_matrix(grouping *g, size_t index, const inputs *in, pa
         m.has_importance = m.has_importance && pare_imatrix_pooled(&m.importance, m.pooled);
     if (st == PARE_OK)
         st = in->own != NULL ? choose_experts(&m, in->own, err) : pare_parallel(n, choose_part, &m, err);
-    if (st == PARE_OK && (in->form != NULL || in->own != NULL))
+    if (st == PARE_OK && (in->form != NULL || in->own != NULL) && g->settings->method == PARE_GROUP_FEEDBACK)
         note(g, t, &m, n);
     if (st == PARE_OK)
         st = pare_derive_store(t, c->type, c->to, err);
@@ -399,33 +472,18 @@ static pare_status choose_own(grouping *g, const pare_gram *gram, pare_error *er
 {
     const pare_imatrix *im = g->settings->imatrix;
     pare_expert_grams own;
-    pare_status st = pare_expert_grams_open(&own, gram, pare_imatrix_find(im, gram->name), im->path, err);
+    pare_error why = {0};
+    pare_status st = pare_expert_grams_open(&own, gram, pare_imatrix_find(im, gram->name), im->path, &why);
+    if (st == PARE_ERR_RANGE && g->settings->method == PARE_GROUP_CLIP)
+        return PARE_OK; /* rounded with all others, later */
+    if (st == PARE_ERR_RANGE)
+        return without(g, gram, why.text, err);
     if (st != PARE_OK)
-        return st;
+        return pare_fail(err, st, "%s", why.text);
     st = choose_some(g, gram, &(const inputs){.own = &own}, err);
     pare_expert_grams_close(&own);
     release(gram);
     return st;
-}
-
-/* The products of the inputs as they are scaled; *lower is to be freed. */
-static pare_status scale_gram(const pare_gram *gram, const float *divisor, pare_gram *out, uint8_t **lower,
-                              pare_error *err)
-{
-    uint64_t bytes = 0, n = gram->n_columns;
-    *out = *gram;
-    *lower = NULL;
-    if (divisor == NULL)
-        return PARE_OK;
-    if (!pare_gram_bytes(n, &bytes) || bytes > SIZE_MAX || (*lower = malloc((size_t)bytes)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
-    uint8_t *to = *lower;
-    const uint8_t *from = gram->lower;
-    for (uint64_t i = 0; i < n; i++)
-        for (uint64_t j = 0; j <= i; j++, to += 4, from += 4)
-            pare_store_f32le(to, pare_load_f32le(from) / (divisor[i] * divisor[j]));
-    out->lower = *lower;
-    return PARE_OK;
 }
 
 static pare_status choose_with_feedback(grouping *g, const pare_gram *gram, const float *divisor, pare_error *err)
@@ -455,16 +513,13 @@ static pare_status choose_with_feedback(grouping *g, const pare_gram *gram, cons
 
 static pare_status choose_clipped(grouping *g, const pare_gram *gram, const float *divisor, pare_error *err)
 {
-    uint64_t n = gram->n_columns, group = (uint64_t)g->settings->group;
-    size_t square = pare_panel_floats((size_t)group);
-    pare_status st = PARE_OK;
-    if (gram->n_experts > 1 || group % PARE_PANEL != 0 || n % group != 0)
-        return PARE_OK;                                                      /* rounded with all others, later */
-    float *squares = malloc((size_t)(n / group) * square * sizeof *squares); /* H is larger */
-    if (squares == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the products of %" PRIu64 " columns", n);
-    for (uint64_t at = 0; at < n && st == PARE_OK; at += group)
-        st = pare_awq_panels(gram, divisor, at, group, g->settings->imatrix->path, squares + at / group * square, err);
+    uint64_t group = (uint64_t)g->settings->group;
+    float *squares = NULL;
+    if (group % PARE_PANEL != 0 || gram->n_columns % group != 0)
+        return PARE_OK; /* rounded with all others, later */
+    if (gram->n_experts > 1)
+        return choose_own(g, gram, err);
+    pare_status st = make_squares(g, gram, divisor, &squares, err);
     if (st == PARE_OK)
         st = choose_some(g, gram, &(const inputs){.squares = squares}, err);
     free(squares);

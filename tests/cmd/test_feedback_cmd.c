@@ -300,6 +300,22 @@ static void a_stopped_sequential_run_goes_on(void **state)
     cli_expect(0, "cmp out/q.gguf whole.gguf >&2 && test $(ls out) = q.gguf && rm -r out log whole.gguf");
 }
 
+/* Windows are no longer than what the model was trained for. */
+static void sequential_windows_suit_the_model(void **state)
+{
+    (void)state;
+    const char *model = shared_path("oracle/models/gpt2");
+    cli_expect(0, "$PARE imatrix %s -f $TEXT -c 64 --chunks 10 --full -o short.gguf -q", model);
+    cli_result r = cli_expect(0,
+                              "$PARE quantize %s -t q4_0 --imatrix short.gguf --sequential short.txt -o q.gguf --json "
+                              "&& rm q.gguf",
+                              model);
+    json_t *doc = cli_json(&r);
+    CHECK(cli_number(doc, "n_sequential") > 4);
+    json_decref(doc);
+    cli_expect(0, "rm short.gguf");
+}
+
 static void force_drops_what_was_kept(void **state)
 {
     (void)state;
@@ -362,6 +378,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_keeps_what_was_encoded),
         cmocka_unit_test(sequential_takes_errors_back),
         cmocka_unit_test(a_stopped_sequential_run_goes_on),
+        cmocka_unit_test(sequential_windows_suit_the_model),
         cmocka_unit_test(force_drops_what_was_kept),
         cmocka_unit_test(a_mixture_goes_through),
     };

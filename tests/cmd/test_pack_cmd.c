@@ -101,6 +101,36 @@ static void scaling_pays(void **state)
     cli_expect(0, "rm -r a b rtn fed g h");
 }
 
+/* Each expert's inputs by themselves. */
+static void scaling_pays_in_mixtures(void **state)
+{
+    (void)state;
+    const char *model = shared_path("oracle/models/mixtral"), *how = "--format awq --group-size 32";
+    cli_expect(0, "$PARE imatrix %s -f $TEXT -c 64 --chunks 20 --full -o experts.gguf -q", model);
+    cli_result r = cli_expect(0, "$PARE convert %s -o a %s --method awq --imatrix experts.gguf --json", model, how);
+    CHECK(cli_contains(r.err,
+                       "not scaled at 2 places, the first is layer 0: inputs of gate and up: a router reads them"));
+    json_t *doc = cli_json(&r);
+    CHECK(cli_number(doc, "n_scaled") > 10 && cli_number(doc, "scaled_ratio") < 0.97); /* of 4 + 2 * 8 places */
+    CHECK(cli_number(doc, "n_feedback") == 0);
+    json_decref(doc);
+    cli_expect(0,
+               "$PARE convert %s -o b %s --method awq --imatrix experts.gguf -j 7 -q && cmp a/model.safetensors "
+               "b/model.safetensors >&2 && $PARE convert %s -o rtn %s --method rtn -q",
+               model, how, model, how);
+    double kld[2];
+    for (int i = 0; i < 2; i++) {
+        r = cli_expect(0, "$PARE eval %s --reference %s -f $TEXT -c 64 --chunks 10 --json -q", i == 0 ? "a" : "rtn",
+                       model);
+        doc = cli_json(&r);
+        kld[i] = cli_number(doc, "kld_mean");
+        json_decref(doc);
+    }
+    if (!(kld[0] < 0.9 * kld[1]))
+        fail_msg("%g, %g", kld[0], kld[1]);
+    cli_expect(0, "rm -r a b rtn experts.gguf");
+}
+
 /* A matrix that the groups do not divide stays what it was, with those that it is united with. */
 static void floats_stay_what_they_were(void **state)
 {
@@ -143,6 +173,7 @@ int main(void)
         cmocka_unit_test(feedback_loses_least),           cmocka_unit_test(what_is_chosen_is_what_is_written),
         cmocka_unit_test(without_enough_it_is_a_search),  cmocka_unit_test(floats_stay_what_they_were),
         cmocka_unit_test(what_makes_no_sense_is_refused), cmocka_unit_test(scaling_pays),
+        cmocka_unit_test(scaling_pays_in_mixtures),
     };
     return cmocka_run_group_tests(tests, collect_once, NULL);
 }

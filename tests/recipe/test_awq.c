@@ -7,6 +7,7 @@
 #include "formats/open.h"
 #include "quant/path_table.h"
 #include "recipe/awq.h"
+#include "recipe/expert_gram.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,6 +60,12 @@ static bool takes_all(const pare_tensor *t, void *user)
 {
     (void)user;
     return t->row_len % GROUP == 0;
+}
+
+static bool takes_groups(const pare_tensor *t, void *user)
+{
+    (void)user;
+    return t->row_len % 16 == 0;
 }
 
 static float *read_all(const pare_tensor *t)
@@ -204,6 +211,94 @@ static void the_best_scales_are_found(void **state)
     pare_model_close(&m);
 }
 
+enum { EXPERT_N = 16, EXPERTS = 6 };
+
+/* Rows of one expert, as a matrix: values is to be freed. */
+static pare_tensor matrix_of(const pare_fold_pair *p, float **values)
+{
+    pare_error err = {0};
+    const pare_tensor *all = p->reader[0];
+    uint64_t n_rows = all->n_rows / p->n_experts;
+    pare_tensor t = {.name = all->name, .type = PARE_TYPE_F32, .n_dims = 2, .dim = {n_rows, all->row_len}};
+    *values = check_malloc((size_t)(n_rows * all->row_len) * sizeof **values);
+    CHECK_OK(pare_tensor_read_f32(all, p->expert * n_rows, n_rows, *values, &err), &err);
+    t.data = (const uint8_t *)(const void *)*values;
+    CHECK_OK(pare_tensor_set_shape(&t, "test", &err), &err);
+    return t;
+}
+
+/* The scales of an expert are those of a matrix with its rows and the products of its inputs. */
+static void check_expert(const pare_fold_pair *p, const pare_awq_settings *settings)
+{
+    pare_error err = {0};
+    pare_expert_grams own;
+    pare_gram of;
+    pare_imatrix im = {.path = "full.gguf"};
+    pare_awq_settings alone = *settings;
+    pare_awq_report report;
+    float *values = NULL, scale[EXPERT_N];
+    const pare_gram *all = pare_grams_find(&settings->imatrix->grams, p->reader[0]->name);
+    pare_tensor t = matrix_of(p, &values);
+    pare_fold_pair pair = *p;
+    pair.reader[0] = &t;
+    pair.n_givers = 0;
+    pair.n_experts = 1;
+    pair.expert = 0;
+    pair.scale = scale;
+    for (int i = 0; i < EXPERT_N; i++)
+        scale[i] = 1;
+    CHECK_OK(pare_expert_grams_open(&own, all, pare_imatrix_find(settings->imatrix, all->name), "full.gguf", &err),
+             &err);
+    CHECK_OK(pare_expert_grams_make(&own, p->expert, &of, &err), &err);
+    CHECK_OK(pare_grams_add(&im.grams, t.name, EXPERT_N, 1, of.lower, NULL, &err), &err);
+    alone.imatrix = &im;
+    CHECK_OK(pare_awq_search(&(pare_fold){.pairs = &pair, .n = 1}, NULL, &alone, &report, &err), &err);
+    CHECK(report.n_pairs == 1 && memcmp(scale, p->scale, sizeof scale) == 0);
+    pare_expert_grams_close(&own);
+    pare_imatrix_close(&im);
+    free(values);
+}
+
+static void experts_are_searched_by_themselves(void **state)
+{
+    (void)state;
+    pare_model m = {0};
+    pare_imatrix im = {.path = "full.gguf"};
+    pare_imatrix_entry *e = NULL;
+    pare_fold fold = {0};
+    pare_awq_report report;
+    pare_error err = {0};
+    static const char name[] = "blk.0.ffn_down_exps.weight";
+    uint8_t *at = NULL;
+    CHECK_OK(pare_model_open(&m, source_path("tests/families/qwen2_moe"), 0, &err), &err);
+    CHECK_OK(pare_imatrix_add(&im, name, EXPERTS, EXPERT_N, EXPERTS, false, &e, &err), &err);
+    CHECK_OK(
+        pare_grams_add_experts(&im.grams, name, EXPERT_N, EXPERTS, 60 * EXPERTS * (EXPERTS + 1) / 2, NULL, &at, &err),
+        &err);
+    for (size_t k = 0; k < EXPERTS; k++) {
+        e->counts[k] = 60 * (double)(k + 1);
+        for (size_t i = 0; i < EXPERT_N; i++) {
+            e->sum2[k * EXPERT_N + i] = (float)(e->counts[k] * product(3 * k + i, 3 * k + i));
+            for (size_t j = 0; j <= i; j++, at += 4)
+                pare_store_f32le(at, (float)(e->counts[k] * product(3 * k + i, 3 * k + j)));
+        }
+    }
+    const pare_awq_settings settings = {.shape = shape, .group = EXPERT_N, .imatrix = &im, .fits = takes_groups};
+    CHECK_OK(pare_fold_find(&fold, &m, &err), &err);
+    CHECK_OK(pare_awq_search(&fold, &m, &settings, &report, &err), &err);
+    CHECK(report.n_pairs == EXPERTS && report.n_scaled >= EXPERTS / 2);
+    const float *first = pare_fold_scale(&fold, name);
+    CHECK(memcmp(first, first + EXPERT_N, EXPERT_N * sizeof *first) != 0);
+    for (size_t i = 0, n = 0; i < fold.n; i++)
+        if (fold.pairs[i].n_experts > 1 && strcmp(fold.pairs[i].reader[0]->name, name) == 0) {
+            CHECK(fold.pairs[i].scale == first + n++ * EXPERT_N);
+            check_expert(&fold.pairs[i], &settings);
+        }
+    pare_fold_close(&fold);
+    pare_imatrix_close(&im);
+    pare_model_close(&m);
+}
+
 /* What a pair's matrices do not share, or the format does not pack, is not scaled. */
 static void statistics_must_be_of_all(void **state)
 {
@@ -232,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_scales_are_found),
         cmocka_unit_test(statistics_must_be_of_all),
+        cmocka_unit_test(experts_are_searched_by_themselves),
     };
     return cmocka_run_group_tests(tests, make_products, NULL);
 }
