@@ -63,6 +63,10 @@ pare_status memory_in_buffer(const pare_memory_tensor *t, int32_t place, uint64_
 /* The place of a tensor, its duplicates left out. */
 int32_t memory_tensor_place(const memory_layout *l, const pare_memory_tensor *t);
 
+/* Bytes of a tensor that a token reads when it is generated, and whether that is a row of a table. */
+uint64_t memory_read_of(const pare_hparams *hp, const pare_memory_tensor *t);
+bool memory_is_table(const pare_hparams *hp, const pare_memory_tensor *t);
+
 pare_status memory_overflow(const char *what, pare_error *err); /* PARE_ERR_RANGE */
 
 /* Parts of a plan. */

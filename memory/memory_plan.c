@@ -53,19 +53,25 @@ uint64_t pare_memory_of_kind(const pare_memory_plan *plan, pare_memory_kind kind
 }
 
 /* An expert of a layer is read by a share of the tokens; of the embedding one row. */
+uint64_t memory_read_of(const pare_hparams *hp, const pare_memory_tensor *t)
+{
+    if (pare_memory_is_expert(t) && hp->n_expert > 0)
+        return t->n_bytes / hp->n_expert * hp->n_expert_used;
+    return memory_is_table(hp, t) ? (t->dim[0] > 0 ? t->n_bytes / t->dim[0] : 0) : t->n_bytes;
+}
+
+bool memory_is_table(const pare_hparams *hp, const pare_memory_tensor *t)
+{
+    return (strcmp(t->name, "token_embd.weight") == 0 && !hp->tied_output) ||
+           strcmp(t->name, "position_embd.weight") == 0 || strcmp(t->name, "token_types.weight") == 0 ||
+           strcmp(t->name, "per_layer_token_embd.weight") == 0;
+}
+
 pare_status pare_memory_read_per_token(const pare_memory_model *m, uint64_t *out, pare_error *err)
 {
     *out = 0;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const pare_memory_tensor *t = &m->tensors[i];
-        uint64_t bytes = t->n_bytes;
-        if (pare_memory_is_expert(t) && m->hp->n_expert > 0)
-            bytes = bytes / m->hp->n_expert * m->hp->n_expert_used;
-        else if ((strcmp(t->name, "token_embd.weight") == 0 && !m->hp->tied_output) ||
-                 strcmp(t->name, "position_embd.weight") == 0 || strcmp(t->name, "per_layer_token_embd.weight") == 0)
-            bytes = t->dim[0] > 0 ? bytes / t->dim[0] : 0;
-        if (!pare_add_u64(*out, bytes, out))
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (!pare_add_u64(*out, memory_read_of(m->hp, &m->tensors[i]), out))
             return memory_overflow("weights", err);
-    }
     return PARE_OK;
 }

@@ -1,5 +1,7 @@
 #include "memory/speed.h"
 
+#include "memory/memory_layout.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,64 +23,28 @@ static uint32_t slot_of(int32_t place)
     return place < 0 ? HOST_SHARE : (uint32_t)place;
 }
 
-/* Where the block lies: layers count from 0, the output is behind the last one. */
-static int32_t place_of_block(const pare_memory_run *run, uint32_t n_layer, uint32_t block)
+/* The embedding that is the output, too, is read where that is. */
+static int32_t read_at(const memory_layout *at, const pare_memory_tensor *t)
 {
-    uint32_t end = n_layer + 1; /* of what the devices from d on have */
-    for (uint32_t d = run->n_devices; d-- > 0;) {
-        const uint32_t n = run->n_layers_on[d];
-        if (block + n >= end)
-            return (int32_t)d;
-        end -= n < end ? n : end;
-    }
-    return PARE_MEMORY_HOST;
+    const bool tied = at->hp->tied_output && strcmp(t->name, "token_embd.weight") == 0;
+    return tied ? memory_layer_place(at, at->hp->n_layer) : memory_tensor_place(at, t);
 }
 
-/* Tables of which a token takes its row, and what is multiplied behind the last layer. */
-static bool is_table(const pare_memory_tensor *t)
+static void count_weights(const memory_layout *at, uint64_t n_prompt, loads *l)
 {
-    static const char *const names[] = {"token_embd.weight", "position_embd.weight", "token_types.weight",
-                                        "per_layer_token_embd.weight"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(t->name, names[i]) == 0)
-            return true;
-    return false;
-}
-
-static bool is_output(const pare_memory_tensor *t)
-{
-    return strncmp(t->name, "output", 6) == 0 || strncmp(t->name, "cls", 3) == 0;
-}
-
-static int32_t place_of(const pare_memory_run *run, const pare_hparams *hp, const pare_memory_tensor *t)
-{
-    if (t->place != PARE_MEMORY_BY_RUNTIME)
-        return t->place;
-    const int32_t layer = pare_memory_layer_of(t);
-    if (layer >= 0)
-        return place_of_block(run, hp->n_layer, (uint32_t)layer);
-    return is_output(t) || is_table(t) ? place_of_block(run, hp->n_layer, hp->n_layer) : PARE_MEMORY_HOST;
-}
-
-static void count_weights(const pare_memory_model *m, const pare_memory_run *run, uint64_t n_prompt, loads *l)
-{
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const pare_memory_tensor *t = &m->tensors[i];
-        double n = 1, share = 1;
+    for (size_t i = 0; i < at->m->n_tensors; i++) {
+        const pare_memory_tensor *t = &at->m->tensors[i];
+        const uint32_t slot = slot_of(read_at(at, t));
+        const double read = (double)memory_read_of(at->hp, t);
+        l->weights[slot] += read;
+        if (memory_is_table(at->hp, t) || t->n_dims < 2 || t->n_bytes == 0)
+            continue;
+        double n = read / (double)t->n_bytes; /* weights that a token is multiplied with */
         for (uint32_t d = 0; d < t->n_dims; d++)
             n *= (double)t->dim[d];
-        const bool looked_up = is_table(t) && !(m->hp->tied_output && strcmp(t->name, "token_embd.weight") == 0);
-        if (looked_up)
-            share = t->dim[0] > 0 ? 1 / (double)t->dim[0] : 0;
-        else if (pare_memory_is_expert(t) && m->hp->n_expert > 0)
-            share = (double)m->hp->n_expert_used / m->hp->n_expert;
-        const uint32_t slot = slot_of(looked_up ? PARE_MEMORY_HOST : place_of(run, m->hp, t));
-        l->weights[slot] += share * (double)t->n_bytes;
-        if (looked_up || t->n_dims < 2)
-            continue;
         l->stored[slot] += (double)t->n_bytes;
-        l->active += share * n;
-        l->n_ops[slot] += 2 * share * n * (double)n_prompt;
+        l->active += n;
+        l->n_ops[slot] += 2 * n * (double)n_prompt;
     }
 }
 
@@ -89,17 +55,17 @@ static double keys_seen(uint64_t n, uint32_t window)
     return w * (w + 1) / 2 + ((double)n - w) * w;
 }
 
-static void count_attention(const pare_memory_model *m, const pare_memory_run *run, uint64_t n_prompt, loads *l)
+static void count_attention(const memory_layout *at, uint64_t n_prompt, loads *l)
 {
-    const pare_hparams *hp = m->hp;
+    const pare_hparams *hp = at->hp;
     for (uint32_t i = 0; i < hp->n_layer; i++) {
-        if (hp->linear.n_head_v > 0 && pare_layers_have(&hp->linear.layers, i))
+        if (memory_layer_recurrent(hp, i))
             continue;
         const pare_layer_shape s = pare_layer_shape_of(hp, i);
-        const bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
-        const double wide = latent ? 2.0 * hp->n_lora_kv + hp->n_rot : (double)s.head_dim_k + s.head_dim_v;
-        const int32_t place = run->cache_on_host ? PARE_MEMORY_HOST : place_of_block(run, hp->n_layer, i);
-        l->n_ops[slot_of(place)] += 2 * hp->n_head * wide * keys_seen(n_prompt, pare_layer_window(hp, i));
+        const double wide =
+            memory_is_latent(hp) ? 2.0 * hp->n_lora_kv + hp->n_rot : (double)s.head_dim_k + s.head_dim_v;
+        l->n_ops[slot_of(memory_cache_place(at, i))] +=
+            2 * hp->n_head * wide * keys_seen(n_prompt, pare_layer_window(hp, i));
     }
 }
 
@@ -274,8 +240,9 @@ static pare_status count_loads(const pare_memory_model *model, const pare_placem
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", m.n_tensors);
     memcpy(m.tensors, model->tensors, m.n_tensors * sizeof *m.tensors);
     pare_placement_apply(p, &m);
-    count_weights(&m, &p->run, n_prompt, l);
-    count_attention(&m, &p->run, n_prompt, l);
+    const memory_layout at = {.m = &m, .run = &p->run, .hp = m.hp}; /* what places are found by */
+    count_weights(&at, n_prompt, l);
+    count_attention(&at, n_prompt, l);
     free(m.tensors);
     return PARE_OK;
 }
