@@ -67,10 +67,10 @@ pare_status memory_plan_cache(pare_memory_plan *plan, const memory_layout *l, pa
 
 /* ---- figures a token ---- */
 
-static pare_status layer_per_token(const pare_memory_model *m, uint32_t layer, pare_type k, pare_type v, uint64_t *out,
-                                   pare_error *err)
+pare_status memory_token_cache(const pare_hparams *hp, uint32_t layer, pare_type k, pare_type v, uint64_t *out,
+                               pare_error *err)
 {
-    memory_heads h = memory_heads_of(m->hp, layer);
+    memory_heads h = memory_heads_of(hp, layer);
     uint64_t bytes_k, bytes_v = 0;
     if (!pare_row_bytes(k, (uint64_t)h.n_kv * h.k, &bytes_k) ||
         (h.v > 0 && !pare_row_bytes(v, (uint64_t)h.n_kv * h.v, &bytes_v)))
@@ -94,7 +94,7 @@ pare_status pare_memory_cache_per_token(const pare_memory_model *m, pare_type ca
         uint64_t bytes;
         if (memory_layer_recurrent(m->hp, i) || windowed(m, i) || pare_layer_of_keys(m->hp, i) != i)
             continue;
-        pare_status status = layer_per_token(m, i, cache_k, cache_v, &bytes, err);
+        pare_status status = memory_token_cache(m->hp, i, cache_k, cache_v, &bytes, err);
         if (status != PARE_OK)
             return status;
         if (!pare_add_u64(*out, bytes, out))
@@ -111,7 +111,7 @@ pare_status pare_memory_cache_read(const pare_memory_model *m, pare_type cache_k
     for (uint32_t i = 0; i < m->hp->n_layer && !m->arch->wiring.encoder; i++) {
         uint64_t bytes = state, window = windowed(m, i) ? pare_layer_window(m->hp, i) : 0;
         if (!memory_layer_recurrent(m->hp, i)) {
-            pare_status status = layer_per_token(m, i, cache_k, cache_v, &bytes, err);
+            pare_status status = memory_token_cache(m->hp, i, cache_k, cache_v, &bytes, err);
             if (status != PARE_OK)
                 return status;
             if (!pare_mul_u64(bytes, window > 0 && window < depth ? window : depth, &bytes))
@@ -121,4 +121,22 @@ pare_status pare_memory_cache_read(const pare_memory_model *m, pare_type cache_k
             return memory_overflow("cache", err);
     }
     return PARE_OK;
+}
+
+pare_status memory_layer_kept(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err)
+{
+    uint64_t tokens = l->asked, windows = (uint64_t)l->hp->window * l->n_seq;
+    *out = 0;
+    if (l->m->arch->wiring.encoder || pare_layer_of_keys(l->hp, layer) != layer)
+        return PARE_OK;
+    if (memory_layer_recurrent(l->hp, layer)) {
+        *out = 4 * l->n_seq * (memory_conv_state(l->hp) + memory_rule_state(l->hp));
+        return PARE_OK;
+    }
+    if (memory_layer_windowed(l, layer) && !l->run->swa_full && windows < tokens)
+        tokens = windows;
+    pare_status status = memory_token_cache(l->hp, layer, l->type_k, l->type_v, out, err);
+    if (status == PARE_OK && !pare_mul_u64(*out, tokens, out))
+        return memory_overflow("cache", err);
+    return status;
 }

@@ -105,6 +105,7 @@ static pare_status size_context(memory_layout *l, uint64_t asked, pare_error *er
         return pare_fail(err, PARE_ERR_USAGE, "no context size, and the model does not say what it was trained for");
     if (n > UINT32_MAX - MEMORY_CELLS_STEP)
         return pare_fail(err, PARE_ERR_USAGE, "a context of %" PRIu64 " tokens: the runtime counts in 32 bits", n);
+    l->asked = n;
     uint32_t batch = l->run->n_batch > 0 ? l->run->n_batch : DEFAULT_BATCH;
     uint32_t ubatch = l->run->n_ubatch > 0 ? l->run->n_ubatch : DEFAULT_UBATCH;
     bool causal = !l->m->arch->wiring.encoder && !l->hp->both_ways;

@@ -16,6 +16,7 @@ typedef struct memory_layout {
     const pare_memory_model *m;
     const pare_memory_run *run;
     const pare_hparams *hp;
+    uint64_t asked; /* tokens of all sequences, not rounded */
     uint64_t n_ctx, n_ctx_seq;
     uint32_t n_seq, n_stream; /* caches of their own: 1 or n_seq */
     uint32_t n_batch, n_ubatch, n_outputs;
@@ -52,6 +53,13 @@ uint64_t memory_rule_state(const pare_hparams *hp);
 
 /* Bytes that a layer's cache, or state, takes in its buffer. */
 pare_status memory_layer_cache(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err);
+
+/* Bytes that a layer keeps of the tokens asked for, nothing rounded. */
+pare_status memory_layer_kept(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err);
+
+/* Bytes of the keys and values of one token in a layer that has such. Errors: PARE_ERR_USAGE (blocks), RANGE. */
+pare_status memory_token_cache(const pare_hparams *hp, uint32_t layer, pare_type k, pare_type v, uint64_t *out,
+                               pare_error *err);
 
 /* Where layer `layer` lies (n_layer: the output), and its cache. */
 int32_t memory_layer_place(const memory_layout *l, uint32_t layer);

@@ -12,6 +12,14 @@ const memory_driver_cost memory_cuda_ggml[] = {
     {"CUDA graphs", "number of operations; not measured", 16 * MIB, 0, 64 * MIB},
     {NULL, NULL, 0, 0, 0}};
 
+/* PyTorch brings more kernels and an NCCL; graphs of many batch sizes are captured (vllm/config/compilation.py). The
+ * logs that vLLM prints ("Graph capturing finished ... took") range from a few hundred MiB to above one GiB. */
+const memory_driver_cost memory_cuda_torch[] = {
+    {"CUDA context and kernels", "driver, card, PyTorch; not measured", 500 * MIB, 300 * MIB, 900 * MIB},
+    {"cuBLAS workspace and pools", "card and largest product; not measured", 100 * MIB, 16 * MIB, 300 * MIB},
+    {"CUDA graphs", "batch sizes captured (0 with --enforce-eager); not measured", 600 * MIB, 0, 2048 * MIB},
+    {NULL, NULL, 0, 0, 0}};
+
 pare_status memory_plan_driver(pare_memory_plan *plan, const memory_layout *l, const memory_driver_cost *costs,
                                pare_error *err)
 {
@@ -69,7 +77,7 @@ void memory_note_request(pare_memory_plan *plan, const memory_layout *l)
 
 const pare_memory_runtime *pare_memory_runtime_at(size_t i)
 {
-    static const pare_memory_runtime *const all[] = {&memory_llama};
+    static const pare_memory_runtime *const all[] = {&memory_llama, &memory_vllm, &memory_plain};
     return i < sizeof all / sizeof *all ? all[i] : NULL;
 }
 

@@ -352,6 +352,74 @@ static void test_overflow(void **state)
     pare_memory_model_close(&p.m);
 }
 
+/* Two devices: half of each matrix, half of the heads, norms on both; blocks of 16 tokens; a tenth is left free. */
+static void test_vllm(void **state)
+{
+    paper p = {0};
+    pare_memory_run run = request(1000);
+    pare_memory_plan plan;
+    pare_error err = {0};
+    const pare_memory_runtime *vllm = pare_memory_runtime_find("vLLM");
+    (void)state;
+    open_paper(&p, "llama-3.1-8b", PARE_TYPE_BF16);
+    run.n_seq = 2;
+    run.per_sequence = true;
+    run.n_devices = 2;
+    run.device_bytes[0] = run.device_bytes[1] = 20 * GIB;
+    CHECK_OK(vllm->plan(&plan, &p.m, &run, &err), &err);
+    uint64_t norms = 65 * 4096, weights = 2 * (UINT64_C(8030261248) - norms);
+    assert_int_equal(pare_memory_of_kind(&plan, PARE_MEMORY_WEIGHTS, 0), weights / 2 + 4 * norms);
+    assert_int_equal(pare_memory_of_kind(&plan, PARE_MEMORY_CACHE, 1), 2 * 512 * 64 * KIB); /* 500 tokens */
+    assert_int_equal(plan.n_ctx_seq, 500);
+    CHECK(pare_memory_of_kind(&plan, PARE_MEMORY_RESERVE, 0) >= 2 * GIB - 1 &&
+          pare_memory_of_kind(&plan, PARE_MEMORY_RESERVE, 0) <= 2 * GIB + 1);
+    run.reserve = 3 * GIB;
+    CHECK_OK(vllm->plan(&plan, &p.m, &run, &err), &err);
+    assert_int_equal(pare_memory_of_kind(&plan, PARE_MEMORY_RESERVE, 0), 3 * GIB);
+    run.n_devices = 3;
+    assert_int_equal(vllm->plan(&plan, &p.m, &run, &err), PARE_ERR_USAGE);
+    run.n_devices = 1;
+    run.cache_k = run.cache_v = PARE_TYPE_Q8_0;
+    assert_int_equal(vllm->plan(&plan, &p.m, &run, &err), PARE_ERR_USAGE);
+    pare_memory_model_close(&p.m);
+}
+
+/* A window's layers need the window, a batch and one block more. */
+static void test_vllm_window(void **state)
+{
+    paper p = {0};
+    pare_memory_run run = request(32768);
+    pare_memory_plan plan;
+    pare_error err = {0};
+    (void)state;
+    open_paper(&p, "gemma-3-12b", PARE_TYPE_BF16);
+    run.n_devices = 1;
+    CHECK_OK(pare_memory_runtime_find("vllm")->plan(&plan, &p.m, &run, &err), &err);
+    uint64_t block = 16 * 2 * 8 * 256 * 2;
+    assert_int_equal(pare_memory_of_kind(&plan, PARE_MEMORY_CACHE, 0),
+                     block * (8 * 2048 + 40 * ((1023 + 2048 + 15) / 16 + 1)));
+    pare_memory_model_close(&p.m);
+}
+
+static void test_plain(void **state)
+{
+    paper p = {0};
+    pare_memory_run run = request(1000);
+    pare_memory_plan plan;
+    pare_error err = {0};
+    const pare_memory_runtime *plain = pare_memory_runtime_find("plain");
+    (void)state;
+    open_paper(&p, "gemma-3-12b", PARE_TYPE_F16);
+    CHECK_OK(plain->plan(&plan, &p.m, &run, &err), &err);
+    assert_int_equal(host(&plan, PARE_MEMORY_CACHE), 48 * 1000 * 2 * 8 * 256 * 2);
+    run.n_ctx = 10000;
+    CHECK_OK(plain->plan(&plan, &p.m, &run, &err), &err);
+    assert_int_equal(host(&plan, PARE_MEMORY_CACHE), (8 * 10000 + 40 * 1024) * UINT64_C(2) * 8 * 256 * 2);
+    assert_int_equal(plan.n_ctx, 10000);
+    assert_int_equal(plan.host.bytes, host(&plan, PARE_MEMORY_CACHE) + host(&plan, PARE_MEMORY_WEIGHTS));
+    pare_memory_model_close(&p.m);
+}
+
 static void test_runtimes(void **state)
 {
     (void)state;
@@ -376,6 +444,9 @@ int main(void)
                                        cmocka_unit_test(test_cache_read_at_depth),
                                        cmocka_unit_test(test_sums),
                                        cmocka_unit_test(test_overflow),
-                                       cmocka_unit_test(test_runtimes)};
+                                       cmocka_unit_test(test_runtimes),
+                                       cmocka_unit_test(test_vllm),
+                                       cmocka_unit_test(test_vllm_window),
+                                       cmocka_unit_test(test_plain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
