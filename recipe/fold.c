@@ -13,6 +13,7 @@ enum { PARTS = 5, LINE_BYTES = 256 }; /* and one an expert */
 enum { OF_ATTENTION = 1, OF_FFN = 2, OF_EXPERTS = 4, OF_OTHER_ATTENTION = 8 };
 static const uint8_t known[PARE_W_COUNT] = {
     [PARE_W_ATTN_NORM] = OF_ATTENTION,
+    [PARE_W_ATTN_NORM_2] = OF_ATTENTION,
     [PARE_W_ATTN_Q] = OF_ATTENTION,
     [PARE_W_ATTN_K] = OF_ATTENTION,
     [PARE_W_ATTN_V] = OF_ATTENTION,
@@ -159,16 +160,34 @@ static const char *first_of(const finding *x, uint8_t kind, char *name, size_t s
     return NULL;
 }
 
+/* Parallel layers with one norm feed both parts from it; with attn_norm_2 that one feeds attention. */
+static bool is_parallel(const finding *x)
+{
+    return x->m->arch->wiring.parallel_residual && !x->m->hp.residual_in_turn;
+}
+
+static pare_weight attention_norm(const finding *x)
+{
+    return is_parallel(x) && weight(x, PARE_W_ATTN_NORM_2) != NULL ? PARE_W_ATTN_NORM_2 : PARE_W_ATTN_NORM;
+}
+
+static pare_weight ffn_norm(const finding *x)
+{
+    if (is_parallel(x) && weight(x, PARE_W_FFN_NORM) == NULL)
+        return PARE_W_ATTN_NORM;
+    return x->m->arch->wiring.post_norm_feeds_ffn ? PARE_W_ATTN_POST_NORM : PARE_W_FFN_NORM;
+}
+
 static pare_status find_attention_norm(finding *x, pare_error *err)
 {
     static const pare_weight readers[] = {PARE_W_ATTN_Q, PARE_W_ATTN_K, PARE_W_ATTN_V};
     pare_fold_pair p = {.norm = true};
     bool fused = weight(x, PARE_W_ATTN_QKV) != NULL;
-    if (weight(x, PARE_W_ATTN_NORM) == NULL) {
+    if (weight(x, attention_norm(x)) == NULL) {
         leave(x, "inputs of q, k and v", "there is no norm with a gain before them");
         return PARE_OK;
     }
-    add_giver(x, &p, PARE_W_ATTN_NORM, 0);
+    add_giver(x, &p, attention_norm(x), 0);
     for (size_t i = 0; i < sizeof readers / sizeof *readers && !fused; i++)
         add_reader(x, &p, readers[i]);
     if (fused)
@@ -179,7 +198,7 @@ static pare_status find_attention_norm(finding *x, pare_error *err)
 static pare_status find_ffn_norm(finding *x, pare_error *err)
 {
     pare_fold_pair p = {.norm = true};
-    pare_weight norm = x->m->arch->wiring.post_norm_feeds_ffn ? PARE_W_ATTN_POST_NORM : PARE_W_FFN_NORM;
+    pare_weight norm = ffn_norm(x);
     if (weight(x, norm) == NULL) {
         leave(x, "inputs of gate and up", "there is no norm with a gain before them");
         return PARE_OK;
@@ -228,14 +247,14 @@ static pare_status find_up(finding *x, pare_weight up_id, pare_weight down_id, b
     return add(x, &p, "inputs of down", err);
 }
 
-static pare_status find_ffn(finding *x, bool parallel, pare_error *err)
+static pare_status find_ffn(finding *x, bool shared, pare_error *err)
 {
     char name[LINE_BYTES / 4];
     bool experts = first_of(x, OF_EXPERTS, name, sizeof name) != NULL;
     pare_status st = PARE_OK;
     if (experts)
         leave(x, "inputs of gate and up", "a router reads them, too");
-    else if (!parallel)
+    else if (!shared)
         st = find_ffn_norm(x, err);
     if (st == PARE_OK && (!experts || weight(x, PARE_W_FFN_UP) != NULL))
         st = find_up(x, PARE_W_FFN_UP, PARE_W_FFN_DOWN, x->m->arch->wiring.gated_ffn, err);
@@ -248,8 +267,7 @@ static pare_status find_ffn(finding *x, bool parallel, pare_error *err)
 
 static pare_status find_layer(finding *x, pare_error *err)
 {
-    const pare_model *m = x->m;
-    const bool parallel = m->arch->wiring.parallel_residual && !m->hp.residual_in_turn;
+    const bool shared = is_parallel(x) && attention_norm(x) == ffn_norm(x);
     char name[LINE_BYTES / 4], why[LINE_BYTES / 2];
     const char *unknown = first_of(x, 0, name, sizeof name);
     const char *other = unknown == NULL ? first_of(x, OF_OTHER_ATTENTION, name, sizeof name) : unknown;
@@ -260,13 +278,13 @@ static pare_status find_layer(finding *x, pare_error *err)
     }
     if (unknown != NULL)
         return PARE_OK;
-    if (parallel)
-        leave(x, "inputs of q, k, v, gate and up", "attention and FFN are parallel");
+    if (shared)
+        leave(x, "inputs of q, k, v, gate and up", "attention and FFN read the same norm");
     else if (other == NULL)
         st = find_attention_norm(x, err);
     if (st == PARE_OK && other == NULL)
         st = find_values(x, err);
-    return st == PARE_OK ? find_ffn(x, parallel, err) : st;
+    return st == PARE_OK ? find_ffn(x, shared, err) : st;
 }
 
 /* Of any tensor of m: what is found does not go by the hyperparameters. */

@@ -135,6 +135,8 @@ static void pairs_are_where_they_are_exact(void **state)
                  {"tests/families/phi3", 8, ""},     /* fused */
                  {"tests/families/olmo3", 8, "no norm with a gain before them"},
                  {"tests/families/qwen2_moe", 18, "inputs of gate and up: a router reads them, too"}, /* 6 experts */
+                 {"tests/families/falcon_groups", 6, "inputs of down"}, /* parallel, with a norm for each part */
+                 {"tests/families/phi2", 2, "attention and FFN read the same norm"},
                  {"tests/families/deepseek_v2", 16, "all of attention: what 'blk.0.attn_q_a.weight' does is not known"},
                  {"tests/families/gemma4moe", 0, "all of it: what "}};
     const char *left;
