@@ -1,6 +1,7 @@
 #include "memory/inverse.h"
 
 #include "core/checked.h"
+#include "memory/memory_layout.h"
 #include "memory/place_search.h"
 
 #include <string.h>
@@ -52,6 +53,28 @@ static pare_status room_at(const pare_memory_plan *plan, int32_t place, uint64_t
     return PARE_OK;
 }
 
+/* Bytes of the tensors that lie on no device, and what buffers may take beyond the tensors' bytes: alignment, and rows
+ * of blocks filled up, in the widest type of blocks that caches and matrices have. */
+static pare_status count_tensors(const pare_place_query *q, const pare_memory_run *run, pare_weight_room *out,
+                                 pare_error *err)
+{
+    const pare_hparams *hp = q->model->hp;
+    const memory_layout at = {.m = q->model, .run = run, .hp = hp};
+    uint64_t row = 0;
+    pare_row_bytes(PARE_TYPE_Q8_1, MEMORY_DEVICE_ROW, &row);
+    for (size_t i = 0; i < q->model->n_tensors; i++) {
+        const pare_memory_tensor *t = &q->model->tensors[i];
+        const bool tied = hp->tied_output && strcmp(t->name, "token_embd.weight") == 0;
+        const bool host = q->n_devices > 0 && !tied && memory_tensor_place(&at, t) == PARE_MEMORY_HOST;
+        if (host && !pare_add_u64(out->stays_on_host, t->n_bytes, &out->stays_on_host))
+            return memory_overflow("weights", err);
+        const uint64_t row_len = t->n_dims > 0 ? t->dim[t->n_dims - 1] : 1;
+        if (!host)
+            out->padding += MEMORY_ALIGN_DEVICE + (row_len % MEMORY_DEVICE_ROW != 0 ? row : 0);
+    }
+    return PARE_OK;
+}
+
 pare_status pare_room_for_weights(const pare_place_query *query, pare_weight_room *out, pare_error *err)
 {
     pare_placement p;
@@ -62,22 +85,21 @@ pare_status pare_room_for_weights(const pare_place_query *query, pare_weight_roo
     for (uint32_t d = 0; status == PARE_OK && d < query->n_devices; d++) {
         status = room_at(&p.plan, (int32_t)d, query->device[d].usable, &out->device[d], err);
         if (!pare_add_u64(out->on_devices, out->device[d], &out->on_devices))
-            return pare_fail(err, PARE_ERR_RANGE, "the devices' bytes overflow");
+            return memory_overflow("the devices' memory", err);
     }
     if (status == PARE_OK)
         status = room_at(&p.plan, PARE_MEMORY_HOST, query->host_bytes, &out->on_host, err);
+    if (status == PARE_OK)
+        status = count_tensors(query, &p.run, out, err);
     if (status != PARE_OK)
         return status;
-    if (query->n_devices == 0) {
-        out->tensors = out->on_host;
-        return PARE_OK;
-    }
-    out->stays_on_host = pare_plan_weights(&p.plan, PARE_MEMORY_HOST);
     if (out->stays_on_host > out->on_host)
         return pare_fail(err, PARE_ERR_DIFFERENCE, "%.1f MiB of weights stay on the host, which has room for %.1f MiB",
                          (double)out->stays_on_host / (1 << 20), (double)out->on_host / (1 << 20));
-    if (!pare_add_u64(out->on_devices, out->stays_on_host, &out->tensors))
-        return pare_fail(err, PARE_ERR_RANGE, "the devices' bytes overflow");
+    const uint64_t room = query->n_devices > 0 ? out->on_devices : out->on_host;
+    out->tensors = room == PARE_NO_LIMIT ? room : room > out->padding ? room - out->padding : 0;
+    if (room != PARE_NO_LIMIT && !pare_add_u64(out->tensors, out->stays_on_host, &out->tensors))
+        return memory_overflow("the devices' memory", err);
     return PARE_OK;
 }
 

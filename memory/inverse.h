@@ -28,15 +28,17 @@ typedef struct pare_context_answer {
 pare_status pare_largest_context(const pare_place_query *query, bool beyond_trained, pare_context_answer *out,
                                  pare_error *err);
 
-/* What is left for weights once cache, buffers and reserve have been taken. */
+/* What is left for weights once cache, buffers and reserve have been taken. Bytes of devices and bytes of a file
+ * differ: llama.cpp keeps token_embd on the host as long as it is not the output, too, and aligns tensors in a buffer.
+ */
 typedef struct pare_weight_room {
     uint64_t device[PARE_MEMORY_MAX_DEVICES]; /* for weights on each device */
     uint64_t on_devices;    /* their sum; layers are whole, so all of it can be used on one device only */
-    uint64_t stays_on_host; /* bytes that the runtime keeps on the host in any case (llama.cpp: token_embd unless
-                             * it is the output, too), as they are now */
+    uint64_t padding;       /* of it, what alignment takes at most, whatever the types */
+    uint64_t stays_on_host; /* bytes of the tensors that lie on no device, as they are now */
     uint64_t on_host;       /* for weights on the host; PARE_NO_LIMIT: no limit. Without devices all are there */
-    uint64_t tensors;       /* bytes of all tensors that a file may have so that everything but stays_on_host lies
-                             * on the devices: on_devices + stays_on_host; without devices: on_host */
+    uint64_t tensors; /* bytes of all tensors that a file may have so that everything but stays_on_host lies on the
+                       * devices: on_devices - padding + stays_on_host; without devices on_host - padding */
 } pare_weight_room;
 
 /* Of the query's run with every layer on the devices, in the shares that pare_place gives. The file is larger than

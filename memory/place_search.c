@@ -30,6 +30,10 @@ pare_status pare_place_check(const pare_place_query *q, pare_error *err)
     if (q->n_devices > 1 && pare_runtime_at_once(q->runtime) && q->model->hp->n_head % q->n_devices != 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s splits heads over devices: %u do not divide %u", q->runtime->name,
                          q->n_devices, q->model->hp->n_head);
+    if (pare_context_limit(&q->run) == 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%u sequences with cells of their own: %d is the most cells that there are", q->run.n_seq,
+                         INT32_MAX);
     if (q->run.n_ctx > pare_context_limit(&q->run))
         return pare_fail(err, PARE_ERR_RANGE,
                          "a context of %llu tokens: the runtime counts them in 31 bits, %llu at most",

@@ -153,6 +153,34 @@ static void a_mixture_on_12_gb(void **state)
     pare_memory_model_close(&s.m);
 }
 
+/* The budget that a file is made for: with that many bytes it fits by the runtime's rules, whether the output is a
+ * matrix of its own or the embedding, and with little more it does not. */
+static void a_file_of_the_room_fits(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"llama-3.1-8b", "gemma-3-12b", "gpt-oss-20b"};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        sized_model s;
+        pare_weight_room room;
+        pare_placement p;
+        pare_error err = {0};
+        sized_model_init(&s, models[i], "q4_k_m");
+        pare_place_query q = query_of(&s, "rtx-3090");
+        q.run.n_ctx = 8192;
+        CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
+        CHECK(s.hp.tied_output == (room.stays_on_host == 0) && room.padding < MIB);
+        CHECK(room.tensors > 20 * GIB && room.tensors < 24 * GIB);
+        pare_memory_tensor *t = pare_memory_find(&s.m, "blk.1.attn_output.weight");
+        CHECK(t != NULL);
+        t->n_bytes += room.tensors - s.n_bytes;
+        CHECK_OK(pare_place(&q, &p, &err), &err);
+        CHECK(p.kind == PARE_PLACED_ON_DEVICES && p.device_free[0] <= room.padding);
+        t->n_bytes += room.padding + 1;
+        CHECK(pare_place(&q, &p, &err) == PARE_ERR_DIFFERENCE);
+        pare_memory_model_close(&s.m);
+    }
+}
+
 /* What llama-bench says of cards, a measured number between half of the estimate and its limit: llama 7B F16, 12.55
  * GiB, on an RTX 3090: 48.5 tokens a second (llama.cpp pull request 4766); Qwen3-8B at Q4_K_M on an RTX 5090: 221.7
  * (CambrianTech/continuum pull request 1627). */
@@ -211,11 +239,9 @@ static void the_table_rises(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cache_of_1024_tokens),
-        cmocka_unit_test(a_32b_on_24_gb),
-        cmocka_unit_test(a_70b_on_24_gb),
-        cmocka_unit_test(a_mixture_on_12_gb),
-        cmocka_unit_test(speeds_that_were_measured),
+        cmocka_unit_test(cache_of_1024_tokens),    cmocka_unit_test(a_32b_on_24_gb),
+        cmocka_unit_test(a_70b_on_24_gb),          cmocka_unit_test(a_mixture_on_12_gb),
+        cmocka_unit_test(a_file_of_the_room_fits), cmocka_unit_test(speeds_that_were_measured),
         cmocka_unit_test(the_table_rises),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

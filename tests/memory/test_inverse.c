@@ -74,6 +74,11 @@ static void what_caps_a_context(void **state)
     CHECK(largest(&q, false).n_ctx == 4096);
     q.run.per_sequence = true; /* each has as many */
     CHECK(largest(&q, false).n_ctx == 3 * 4096);
+    q.run.n_seq = UINT32_MAX; /* 256 cells each are more than there can be */
+    pare_error err = {0};
+    CHECK(pare_largest_context(&q, false, &a, &err) == PARE_ERR_RANGE &&
+          strstr(err.text, "4294967295 sequences") != NULL);
+    q.run.n_seq = 3;
     q.device[0].usable = 4900 * FAKE_MIB;
     a = largest(&q, false);
     CHECK(a.bound == PARE_CONTEXT_MEMORY && a.n_ctx % (3 * 256) == 0 && !fits_at(&q, a.n_ctx + 3 * 256));
@@ -98,7 +103,7 @@ static void no_context_at_all(void **state)
     CHECK(pare_largest_context(&q, false, &a, &err) == PARE_ERR_USAGE);
 }
 
-/* A file of exactly the room fits, and one of a byte more does not. */
+/* A file of the room fits, and one of a byte more than its padding does not. */
 static void the_room_for_weights_is_exact(void **state)
 {
     (void)state;
@@ -111,12 +116,14 @@ static void the_room_for_weights_is_exact(void **state)
     CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
     CHECK(room.device[0] == room.on_devices && room.stays_on_host == 200 * FAKE_MIB && room.on_host == PARE_NO_LIMIT);
     CHECK(room.on_devices == (6000 - 10 * 4 - 50 - 1 - 20 - 100) * FAKE_MIB);
-    CHECK(room.tensors == room.on_devices + room.stays_on_host);
+    CHECK(room.tensors == room.on_devices - room.padding + room.stays_on_host && room.padding <= 33 * 1024);
     pare_memory_tensor *t = pare_memory_find(&f.m, "blk.4.ffn_up.weight");
     uint64_t sum = 0;
     for (size_t i = 0; i < f.m.n_tensors; i++)
         sum += f.m.tensors[i].n_bytes;
     t->n_bytes += room.tensors - sum;
+    CHECK(fits_at(&q, 1024));
+    t->n_bytes += room.padding;
     CHECK(fits_at(&q, 1024));
     t->n_bytes++;
     CHECK(!fits_at(&q, 1024));
@@ -132,7 +139,8 @@ static void the_room_for_weights_is_exact(void **state)
     q.n_devices = 0;
     q.host_bytes = 7000 * FAKE_MIB;
     CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
-    CHECK(room.tensors == (7000 - 40 - 30 - 100) * FAKE_MIB && room.on_host == room.tensors && room.on_devices == 0);
+    CHECK(room.on_host == (7000 - 40 - 30 - 100) * FAKE_MIB && room.tensors == room.on_host - room.padding);
+    CHECK(room.on_devices == 0 && room.stays_on_host == 0);
 
     q.run.n_ctx = 32768;
     q.host_bytes = 1000 * FAKE_MIB;
