@@ -22,24 +22,24 @@ if [ "${#targets[@]}" -eq 0 ]; then
 fi
 [ "${#targets[@]}" -gt 0 ] || { echo "fuzz: no targets were built" >&2; exit 1; }
 
-for target in "${targets[@]}"; do
-    found=build-fuzz/corpus/$target
-    seeds=tests/fuzz/corpus/$target
+fuzz() { # target, seconds
+    local target=$1 seconds=$2 found=build-fuzz/corpus/$1 seeds=tests/fuzz/corpus/$1 log=build-fuzz/$1.log
+    local dictionary=() corpora=("$found")
     mkdir -p "$found" build-fuzz/artifacts
-    dictionary=()
-    [ -f "tests/fuzz/$target.dict" ] && dictionary=("-dict=tests/fuzz/$target.dict")
-    corpora=("$found")
-    [ -d "$seeds" ] && corpora+=("$seeds")
-    echo "fuzz: $target for $seconds s"
-    log=build-fuzz/$target.log
-    status=0
+    [ ! -f "tests/fuzz/$target.dict" ] || dictionary=("-dict=tests/fuzz/$target.dict")
+    [ ! -d "$seeds" ] || corpora+=("$seeds")
     "build-fuzz/tests/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
         -print_final_stats=1 -artifact_prefix="build-fuzz/artifacts/$target-" ${dictionary[@]+"${dictionary[@]}"} \
-        "${corpora[@]}" >"$log" 2>&1 || status=$?
-    if [ "$status" -ne 0 ]; then
+        "${corpora[@]}" >"$log" 2>&1 || {
+        local status=$?
         tail -60 "$log" >&2
         echo "fuzz: $target failed (exit $status); the input is in build-fuzz/artifacts" >&2
-        exit 1
-    fi
-    grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$log"
-done
+        return 255 # no other one is begun
+    }
+    printf 'fuzz: %s for %s s: %s\n' "$target" "$seconds" \
+        "$(sed -nE 's/^stat::(number_of_executed_units|peak_rss_mb): */\1 /p' "$log" | paste -sd' ')"
+}
+export -f fuzz
+
+# A target has one thread: as many at a time as there are cores.
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -euc "fuzz {} $seconds"
