@@ -15,7 +15,7 @@
 
 #include "eval/backend.h"
 #include "fit/allocate.h"
-#include "fit/speed.h"
+#include "fit/slowness.h"
 #include "recipe/recipe.h"
 
 typedef struct pare_fit pare_fit;
@@ -53,7 +53,7 @@ typedef struct pare_fit_options {
     const pare_type *types; /* [n_types] that may be chosen; NULL: all blocks that stock llama.cpp loads */
     size_t n_types;
     double min_bits;                /* none of fewer bits a weight; 0: any */
-    pare_fit_target prefer_fast;    /* leave out types slow on it: fit/speed.h; PARE_FIT_ANYWHERE: none is */
+    pare_fit_target prefer_fast;    /* leave out types slow on it: fit/slowness.h; PARE_FIT_ANYWHERE: none is */
     const pare_type_override *keep; /* [n_keep] tensors and their types, first match wins, whatever the above say */
     size_t n_keep;
     const pare_meta_edit *edits; /* [n_edits] of the file's metadata: they count in its bytes */

@@ -1,8 +1,0 @@
-#include "fit/speed.h"
-
-double pare_fit_slowness(pare_type type, pare_fit_target target)
-{
-    (void)type;
-    (void)target;
-    return 1;
-}

@@ -1,0 +1,222 @@
+/* Plans for the demo model within budgets of bytes: true in what they say, better than one type for all, and not
+ * measured twice. */
+#include "check.h"
+
+#include "eval/measure.h"
+#include "eval/tokenizer.h"
+#include "fit/search.h"
+#include "formats/gguf.h"
+#include "formats/open.h"
+#include "recipe/derive.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CTX = 32, WINDOWS = 3 };
+static const pare_type some[] = {PARE_TYPE_Q2_K, PARE_TYPE_Q4_0, PARE_TYPE_Q8_0};
+
+typedef struct setup {
+    pare_model m;
+    pare_backend *b;
+    pare_ids ids;
+    char folder[512];
+} setup;
+
+static void open_setup(setup *s)
+{
+    size_t n;
+    pare_tokenizer *tokenizer;
+    pare_error err = {0};
+    memset(s, 0, sizeof *s);
+    CHECK_OK(pare_model_open(&s->m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK_OK(pare_tokenizer_open(&tokenizer, &s->m.vocab, &err), &err);
+    uint8_t *text = check_read_file(source_path("tests/data/demo/text.txt"), &n);
+    CHECK_OK(pare_tokenize(tokenizer, (const char *)text, 3000, PARE_TOKENIZE_BOS, &s->ids, &err), &err);
+    CHECK(s->ids.n >= CTX * WINDOWS);
+    s->ids.n = CTX * WINDOWS; /* so that all windows there are count */
+    CHECK_OK(pare_backend_cpu(&s->b, &err), &err);
+    snprintf(s->folder, sizeof s->folder, "%s/state", temp_dir());
+    free(text);
+    pare_tokenizer_close(tokenizer);
+}
+
+static void close_setup(setup *s)
+{
+    s->b->close(s->b);
+    free(s->ids.ids);
+    pare_model_close(&s->m);
+}
+
+static pare_fit_options options_of(const setup *s)
+{
+    return (pare_fit_options){.model = &s->m,
+                              .backend = s->b,
+                              .ids = s->ids.ids,
+                              .n_ids = s->ids.n,
+                              .bos = s->m.vocab.bos,
+                              .n_ctx = CTX,
+                              .folder = s->folder,
+                              .version = "test",
+                              .effort = PARE_EFFORT_RTN,
+                              .types = some,
+                              .n_types = sizeof some / sizeof *some};
+}
+
+static pare_fit *open_fit(const pare_fit_options *o)
+{
+    pare_fit *f;
+    pare_error err = {0};
+    CHECK_OK(pare_fit_open(&f, o, &err), &err);
+    return f;
+}
+
+static pare_fit_result solve(pare_fit *f, uint64_t budget)
+{
+    pare_fit_result r;
+    pare_error err = {0};
+    CHECK_OK(pare_fit_solve(f, budget, &r, &err), &err);
+    return r;
+}
+
+/* The file is as large, and as far from the model, as the result says. */
+static void check_made(const setup *s, pare_fit *f, const pare_fit_result *r)
+{
+    pare_model out;
+    pare_plan plan;
+    pare_error err = {0};
+    pare_eval_result e;
+    uint64_t bytes = 0;
+    const pare_write_options write = {0};
+    const pare_measure_options measure = {.windows = {.n_ctx = CTX}};
+    CHECK_OK(pare_fit_make(f, r, &out, &plan, &err), &err);
+    CHECK_OK(pare_gguf_size(&out, &write, &bytes, &err), &err);
+    CHECK(bytes == r->bytes && bytes <= r->budget);
+    for (size_t i = 0; i < r->n_rows; i++) {
+        const pare_tensor *t = pare_model_find(&out, r->rows[i].name);
+        CHECK(t != NULL && t->type == r->rows[i].type);
+        CHECK(!r->rows[i].chosen || pare_derive_is_stored(t)); /* nothing is encoded again */
+    }
+    CHECK_OK(pare_measure(&out, &s->m, s->b, s->ids.ids, s->ids.n, s->m.vocab.bos, &measure, &e, &err), &err);
+    CHECK(fabs(e.kld_mean.value - r->measured) <= 1e-4 * r->measured);
+    pare_model_close(&out);
+}
+
+static void budgets_are_kept_and_used(void **state)
+{
+    setup s;
+    uint64_t least, most;
+    pare_error err = {0};
+    double last = INFINITY;
+    (void)state;
+    open_setup(&s);
+    const pare_fit_options o = options_of(&s);
+    pare_fit *f = open_fit(&o);
+    pare_fit_range(f, &least, &most);
+    for (int part = 1; part <= 3; part++) {
+        const uint64_t budget = least + (most - least) / 4 * (uint64_t)part;
+        pare_fit_result r = solve(f, budget);
+        CHECK(r.n_runs > 0 && r.bytes + budget / 200 >= budget);
+        CHECK(r.measured > 0 && r.measured < last && r.bound <= r.predicted * 1.5);
+        CHECK(fabs(r.bits - 8 * (double)r.bytes / (double)pare_model_n_params(&s.m)) < 1e-9);
+        last = r.measured;
+        if (part == 2)
+            check_made(&s, f, &r);
+        pare_fit_result_close(&r);
+    }
+    /* As many bytes as one type for all takes. */
+    pare_type *types = check_malloc(s.m.n_tensors * sizeof *types);
+    double kld;
+    uint64_t bytes;
+    for (size_t i = 0; i < s.m.n_tensors; i++)
+        types[i] = PARE_TYPE_Q4_0;
+    CHECK_OK(pare_fit_try(f, types, &kld, &bytes, &err), &err);
+    pare_fit_result r = solve(f, bytes);
+    CHECK(r.measured <= kld && r.measured > 0);
+    pare_fit_result_close(&r);
+    types[0] = types[1] = PARE_TYPE_Q6_K;
+    CHECK(pare_fit_try(f, types, &kld, &bytes, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "q6_K") != NULL);
+    pare_fit_close(f);
+    /* Another run, the same budget: all of it is known. */
+    f = open_fit(&o);
+    r = solve(f, least + (most - least) / 4);
+    CHECK(r.n_runs == 0);
+    pare_fit_result_close(&r);
+    pare_fit_close(f);
+    free(types);
+    close_setup(&s);
+}
+
+static void constraints_hold(void **state)
+{
+    static const pare_type_override keep[] = {{"attn_v", PARE_TYPE_Q8_0}, {"token_embd", PARE_TYPE_BF16}};
+    setup s;
+    uint64_t least, most;
+    (void)state;
+    open_setup(&s);
+    pare_fit_options o = options_of(&s);
+    o.keep = keep;
+    o.n_keep = 2;
+    o.min_bits = 4;
+    o.no_swaps = true;
+    pare_fit *f = open_fit(&o);
+    pare_fit_range(f, &least, &most);
+    pare_fit_result r = solve(f, least + (most - least) / 3);
+    for (size_t i = 0; i < r.n_rows; i++) {
+        const pare_fit_row *row = &r.rows[i];
+        const bool v = strstr(row->name, "attn_v") != NULL, table = strstr(row->name, "token_embd") != NULL;
+        CHECK(row->kept == (v || table));
+        CHECK(!v || row->type == PARE_TYPE_Q8_0);
+        CHECK(!table || row->type == PARE_TYPE_BF16);
+        CHECK(!row->chosen || row->type != PARE_TYPE_Q2_K);
+    }
+    pare_fit_result_close(&r);
+    pare_fit_close(f);
+    close_setup(&s);
+}
+
+static void what_cannot_be_is_told(void **state)
+{
+    static const pare_type_override nothing = {"no_such_tensor", PARE_TYPE_Q8_0}, wrong = {"(", PARE_TYPE_Q8_0};
+    static const pare_type factors[] = {PARE_TYPE_NVFP4};
+    setup s;
+    pare_fit *f;
+    pare_fit_result r;
+    uint64_t least, most;
+    char number[32];
+    pare_error err = {0};
+    (void)state;
+    open_setup(&s);
+    pare_fit_options o = options_of(&s);
+    f = open_fit(&o);
+    pare_fit_range(f, &least, &most);
+    CHECK(pare_fit_solve(f, least - 1, &r, &err) == PARE_ERR_DIFFERENCE && r.bytes == least);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)least);
+    CHECK(strstr(err.text, number) != NULL);
+    pare_fit_result_close(&r);
+    pare_fit_close(f);
+    o.n_keep = 1;
+    o.keep = &nothing;
+    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strstr(err.text, "no_such_tensor") != NULL && f == NULL);
+    o.keep = &wrong;
+    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE);
+    o.n_keep = 0;
+    o.types = factors;
+    o.n_types = 1;
+    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strstr(err.text, "nvfp4") != NULL);
+    o = options_of(&s);
+    o.n_ids = CTX;
+    f = open_fit(&o);
+    CHECK(pare_fit_measure(f, &err) == PARE_ERR_USAGE);
+    pare_fit_close(f);
+    close_setup(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_are_kept_and_used), cmocka_unit_test(constraints_hold),
+                                       cmocka_unit_test(what_cannot_be_is_told)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
