@@ -206,6 +206,7 @@ pare_status pare_fit_open(pare_fit **out, const pare_fit_options *options, pare_
     if (f == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory");
     f->o = *options;
+    f->second = 1;
     pare_status st = PARE_OK;
     if (options->model->arch == NULL)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: an architecture that pare does not know cannot be run",
@@ -429,7 +430,6 @@ static pare_status solve_alone(solving *s, pare_error *err)
 {
     pare_fit *f = s->f;
     pare_allocation got;
-    pare_trial_score score;
     pare_choice *c = s->choice;
     for (size_t i = 0; i < f->n_items; i++)
         for (size_t k = 0; k < f->items[i].n; k++)
@@ -438,9 +438,16 @@ static pare_status solve_alone(solving *s, pare_error *err)
     if (st == PARE_OK) {
         s->r->bound = pare_fit_predict(f, got.bound);
         s->r->predicted = pare_fit_predict(f, got.cost);
-        st = pare_fit_run(f, s->best, 0, &score, err);
     }
-    s->kld = s->r->start = st == PARE_OK ? score.all : 0;
+    return st;
+}
+
+static pare_status run_first(solving *s, pare_error *err)
+{
+    pare_trial_score score;
+    pare_status st = pare_fit_run(s->f, s->best, 0, &score, err);
+    s->kld = st == PARE_OK ? score.all : 0;
+    s->r->start = st == PARE_OK ? score.second : 0;
     return st;
 }
 
@@ -545,11 +552,11 @@ static pare_status fill_rows(const solving *s, pare_error *err)
     return PARE_OK;
 }
 
-pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result, pare_error *err)
+/* Everything up to the first plan. */
+static pare_status plan_first(solving *s, pare_fit *f, uint64_t budget, pare_fit_result *result, pare_error *err)
 {
-    solving s = {.r = result};
     uint64_t least, most;
-    pare_trial_score score;
+    *s = (solving){.r = result};
     *result = (pare_fit_result){.budget = budget};
     pare_fit_range(f, &least, &most);
     result->bytes = least;
@@ -559,12 +566,31 @@ pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result
                          " of the budget",
                          f->o.model->path, least, budget);
     pare_status st = pare_fit_measure(f, err);
+    s->budget = budget - f->overhead;
+    if (st == PARE_OK)
+        st = open_solving(s, f, err);
+    return st == PARE_OK ? solve_alone(s, err) : st;
+}
+
+pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_t *bytes, pare_error *err)
+{
+    solving s;
+    pare_fit_result r;
+    pare_status st = plan_first(&s, f, budget, &r, err);
+    *kld = r.predicted * f->second;
+    *bytes = st == PARE_OK ? bytes_of(f, s.best) : r.bytes;
+    close_solving(&s);
+    return st;
+}
+
+pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result, pare_error *err)
+{
+    solving s;
+    pare_trial_score score;
+    pare_status st = plan_first(&s, f, budget, result, err);
     const uint32_t before = f->n_runs;
-    s.budget = budget - f->overhead;
     if (st == PARE_OK)
-        st = open_solving(&s, f, err);
-    if (st == PARE_OK)
-        st = solve_alone(&s, err);
+        st = run_first(&s, err);
     if (st == PARE_OK && !f->o.no_swaps)
         st = improve(&s, err);
     if (st == PARE_OK)
@@ -575,8 +601,8 @@ pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result
         st = fill_rows(&s, err);
     if (st == PARE_OK) {
         result->measured = score.second;
-        result->predicted *= score.second / score.all;
-        result->start *= score.second / score.all;
+        result->predicted *= f->second;
+        result->bound *= f->second;
         result->bits = 8 * (double)result->bytes / (double)pare_model_n_params(f->o.model);
         result->n_runs = f->n_runs - before;
     }

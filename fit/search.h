@@ -108,6 +108,10 @@ pare_status pare_fit_measure(pare_fit *f, pare_error *err);
 pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result, pare_error *err);
 void pare_fit_result_close(pare_fit_result *r); /* zeroed is closed */
 
+/* What single swaps say of the best plan for a budget, without a run of it: for a table over many budgets. *kld as
+ * result.predicted, *bytes as result.bytes. Errors: those of pare_fit_solve */
+pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_t *bytes, pare_error *err);
+
 /* The mean divergence of any such plan on the windows of the text, run as a whole: types [n_tensors], in the order of
  * the source's tensors, each among the choices of the tensor. For presets to compare with, what a user wrote.
  * Errors: PARE_ERR_USAGE (a type that the tensor has not), those of passes */

@@ -55,6 +55,7 @@ struct pare_fit {
         double sum, kld;
     } whole[4]; /* plans that were run, by what single swaps say of them: the smallest sum first */
     size_t n_whole;
+    double second; /* divergence of second halves in parts of that of all positions, mean over these plans */
     uint32_t n_runs;
 };
 

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SWAP_WINDOWS = 12, N_ANCHORS = 1, N_PLANS = 2 };
+enum { SWAP_WINDOWS = 12, N_ANCHORS = 1, N_PLANS = 3 };
 
 /* Bits a weight of the type that every tensor is measured in: divergence is so nearly in proportion to the form that
  * one is enough. And of the plans that tell how far the sum is from the whole. */
-static const double anchor_bits[N_ANCHORS] = {3.4}, plan_bits[N_PLANS] = {2.6, 4.25};
+static const double anchor_bits[N_ANCHORS] = {3.4}, plan_bits[N_PLANS] = {2.6, 4.25, 6.5};
 
 uint32_t pare_fit_swap_windows(const pare_fit *f)
 {
@@ -83,11 +83,13 @@ double pare_fit_predict(const pare_fit *f, double sum)
     return sum * (a + (b - a) * part);
 }
 
-static void add_whole(pare_fit *f, double sum, double kld)
+static void add_whole(pare_fit *f, double sum, const pare_trial_score *score)
 {
+    const double kld = score->all;
     size_t at = f->n_whole;
     if (!(sum > 0) || !(kld > 0) || at == sizeof f->whole / sizeof *f->whole)
         return;
+    f->second = (f->second * (double)at + score->second / kld) / (double)(at + 1);
     for (; at > 0 && f->whole[at - 1].sum > sum; at--)
         f->whole[at] = f->whole[at - 1];
     f->whole[at].sum = sum;
@@ -134,7 +136,7 @@ static pare_status measure_plans(pare_fit *f, size_t *at, pare_error *err)
         }
         st = pare_fit_run(f, at, 0, &score, err);
         if (st == PARE_OK)
-            add_whole(f, pare_fit_sum(f, at), score.all);
+            add_whole(f, pare_fit_sum(f, at), &score);
     }
     return st;
 }
