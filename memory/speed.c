@@ -16,6 +16,7 @@ typedef struct loads {
     double stored[PARE_MEMORY_MAX_DEVICES + 1];  /* bytes of the same tensors, experts not chosen included */
     double n_ops[PARE_MEMORY_MAX_DEVICES + 1];   /* of a prompt */
     double active;
+    uint32_t n_layers; /* on devices */
 } loads;
 
 static uint32_t slot_of(int32_t place)
@@ -59,6 +60,7 @@ static void count_attention(const memory_layout *at, uint64_t n_prompt, loads *l
 {
     const pare_hparams *hp = at->hp;
     for (uint32_t i = 0; i < hp->n_layer; i++) {
+        l->n_layers += memory_layer_place(at, i) >= 0;
         if (memory_layer_recurrent(hp, i))
             continue;
         const pare_layer_shape s = pare_layer_shape_of(hp, i);
@@ -72,7 +74,10 @@ static void count_attention(const memory_layout *at, uint64_t n_prompt, loads *l
 static pare_status check_input(const pare_speed_input *in, pare_error *err)
 {
     const double rates[] = {in->host_bandwidth, in->link_bandwidth, in->host_rate};
-    const double shares[] = {in->decode_efficiency, in->prefill_efficiency};
+    const double shares[] = {in->decode_efficiency, in->host_efficiency, in->prefill_efficiency};
+    if (!isfinite(in->layer_seconds) || in->layer_seconds < 0)
+        return pare_fail(err, PARE_ERR_USAGE, "a layer of %g seconds: it must be finite and not negative",
+                         in->layer_seconds);
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
         if (!isfinite(rates[i]) || rates[i] < 0)
             return pare_fail(err, PARE_ERR_USAGE, "a rate of %g a second: it must be finite and not negative",
@@ -93,6 +98,10 @@ static void set_defaults(pare_speed_input *in, const pare_memory_plan *plan)
         in->link_bandwidth = PARE_SPEED_LINK;
     if (in->decode_efficiency == 0)
         in->decode_efficiency = PARE_SPEED_DECODE;
+    if (in->host_efficiency == 0)
+        in->host_efficiency = PARE_SPEED_HOST_DECODE;
+    if (in->layer_seconds == 0)
+        in->layer_seconds = PARE_SPEED_LAYER;
     if (in->prefill_efficiency == 0)
         in->prefill_efficiency = PARE_SPEED_PREFILL;
 }
@@ -150,13 +159,15 @@ static double together(double sum, double seconds, bool at_once)
 static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_once)
 {
     char *formula = out->decode_formula;
+    const size_t size = sizeof out->decode_formula;
     double seconds = 0, least = 0;
-    const double e = out->input.decode_efficiency;
-    snprintf(formula, sizeof out->decode_formula, at_once ? "1 / max(" : "1 / (");
+    snprintf(formula, size, at_once ? "1 / (max(" : "1 / (");
     const size_t start = strlen(formula);
     for (uint32_t i = 0; i < out->n_shares; i++) {
         pare_speed_share *s = &out->share[i];
         const double bytes = (double)s->weights + (double)s->cache;
+        const double e = s->place < 0 ? out->input.host_efficiency : out->input.decode_efficiency;
+        const char *between = strlen(formula) == start ? "" : at_once ? ", " : " + ";
         char buf[24];
         if (bytes <= 0)
             continue;
@@ -168,15 +179,16 @@ static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_
         s->seconds = bytes / (e * s->bandwidth);
         seconds = together(seconds, s->seconds, at_once);
         least = together(least, bytes / s->bandwidth, at_once);
-        say(formula, sizeof out->decode_formula, "%s%.4g GB / (%g * %.5g GB/s, %.32s)",
-            strlen(formula) == start ? ""
-            : at_once                ? ", "
-                                     : " + ",
-            bytes / 1e9, e, s->bandwidth / 1e9, name_of_place(q, s->place, buf));
+        say(formula, size, "%s%.4g GB / (%g * %.5g GB/s, %.32s)", between, bytes / 1e9, e, s->bandwidth / 1e9,
+            name_of_place(q, s->place, buf));
     }
-    say(formula, sizeof out->decode_formula, ")");
+    if (at_once)
+        say(formula, size, ")");
+    if (out->n_layers > 0)
+        say(formula, size, " + %u * %g us", out->n_layers, out->input.layer_seconds * 1e6);
+    say(formula, size, ")");
     if (seconds > 0) {
-        out->decode = 1 / seconds;
+        out->decode = 1 / (seconds + out->n_layers * out->input.layer_seconds);
         out->decode_limit = 1 / least;
     }
 }
@@ -286,6 +298,7 @@ pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, 
         out->weights += s->weights;
     }
     out->active = l.active;
+    out->n_layers = l.n_layers;
     estimate_decode(out, query, vllm);
     estimate_prefill(out, query, p, &l, vllm);
     return PARE_OK;

@@ -3,7 +3,7 @@
  * Generating reads, for each token, all weights that the token goes through and the cache before it, each from the
  * memory that it lies in; places work one after the other (vLLM's devices at once: the slowest counts):
  *
- *     seconds a token = sum over places of (weights + cache) / (efficiency * bandwidth)
+ *     seconds a token = sum over places of (weights + cache) / (efficiency * bandwidth) + layers on devices * overhead
  *
  * Reading a prompt is bounded by arithmetic instead: two operations a weight and token, four times head size times
  * keys seen a head for attention, and, for weights on the host, their way over the bus once a micro-batch, because
@@ -26,13 +26,17 @@ typedef struct pare_speed_input {
     double host_bandwidth;     /* default PARE_SPEED_HOST: two channels of DDR5-5600 */
     double link_bandwidth;     /* host to device; default PARE_SPEED_LINK: PCIe 4.0 x16 */
     double host_rate;          /* operations a second on the host, where there is no device; 0: not known */
-    double decode_efficiency;  /* default PARE_SPEED_DECODE */
+    double decode_efficiency;  /* of devices; default PARE_SPEED_DECODE */
+    double host_efficiency;    /* default PARE_SPEED_HOST_DECODE */
+    double layer_seconds;      /* what a layer on a device costs whatever it reads; default PARE_SPEED_LAYER */
     double prefill_efficiency; /* default PARE_SPEED_PREFILL */
 } pare_speed_input;
 
 #define PARE_SPEED_HOST 89.6e9
 #define PARE_SPEED_LINK 31.5e9
-#define PARE_SPEED_DECODE 0.6
+#define PARE_SPEED_DECODE 0.8
+#define PARE_SPEED_HOST_DECODE 0.5
+#define PARE_SPEED_LAYER 30e-6
 #define PARE_SPEED_PREFILL 0.4
 
 typedef struct pare_speed_share {
@@ -48,11 +52,12 @@ typedef struct pare_speed {
     pare_speed_share share[PARE_MEMORY_MAX_DEVICES + 1];
     uint32_t n_shares;
     uint64_t weights, cache;  /* bytes read a token, all places */
+    uint32_t n_layers;        /* that lie on devices */
     double active;            /* weights that a token is multiplied with */
     double decode;            /* tokens a second; 0: not known */
-    double decode_limit;      /* the same at the full bandwidths: what cannot be exceeded */
+    double decode_limit;      /* at the full bandwidths and without overhead: what cannot be exceeded */
     double prefill;           /* tokens a second over the prompt; 0: not known */
-    char decode_formula[320]; /* with the numbers: "1 / (4.58 GB / (0.6 * 1008 GB/s) + ...)" */
+    char decode_formula[320]; /* with the numbers: "1 / (4.58 GB / (0.8 * 1008 GB/s, ...) + 32 * 30 us)" */
     char prefill_formula[320];
     const char *label;   /* "estimated, not measured" */
     const char *unknown; /* why a figure is 0: "no bandwidth of the device is known"; NULL: none is */

@@ -1,8 +1,9 @@
 /* pare.h - everything that a C program which links libpare may call
  *
- * Each header is the contract of its module. The order of use is in docs/ARCHITECTURE.md: open a model (formats/open.h),
- * derive another from it (recipe/recipe.h), write it (formats/gguf.h, formats/hf.h), measure it (eval/measure.h), pin
- * and verify it (formats/lock.h). Functions return a pare_status and describe a failure in a pare_error. */
+ * Each header is the contract of its module. The order of use is in docs/ARCHITECTURE.md: open a model
+ * (formats/open.h), derive another from it (recipe/recipe.h), write it (formats/gguf.h, formats/hf.h), measure it
+ * (eval/measure.h), pin and verify it (formats/lock.h); ask beforehand what it takes to run it (memory/placement.h).
+ * Functions return a pare_status and describe a failure in a pare_error. */
 #ifndef PARE_H
 #define PARE_H
 
@@ -17,6 +18,9 @@
 #include "formats/imatrix_file.h"
 #include "formats/lock.h"
 #include "formats/open.h"
+#include "memory/inverse.h"
+#include "memory/launch.h"
+#include "memory/speed.h"
 #include "model/model.h"
 #include "quant/preset.h"
 #include "quant/registry.h"

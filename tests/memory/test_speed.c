@@ -34,16 +34,18 @@ static void one_device(void **state)
     q.device[0].bandwidth = 1000e9;
     q.device[0].half_rate = 100e12;
     q.device[0].name = "a card";
-    pare_speed_input in = {.decode_efficiency = 0.5, .prefill_efficiency = 0.25, .n_prompt = 1024};
+    pare_speed_input in = {
+        .decode_efficiency = 0.5, .host_efficiency = 0.25, .prefill_efficiency = 0.25, .n_prompt = 1024};
     pare_speed s = estimate(&q, &in);
     /* all but the embedding, of which a row of 1024 is read, on the host */
     CHECK(s.weights == (uint64_t)(4300 * FAKE_MIB + 200 * FAKE_MIB / 1024) && s.cache == 0);
     CHECK(s.n_shares == 2 && s.share[0].weights == 4300 * FAKE_MIB && s.share[1].weights == 200 * FAKE_MIB / 1024);
     const double row = 200 * MIB / 1024;
-    CHECK(near(s.decode, 1 / (4300 * MIB / 500e9 + row / (0.5 * PARE_SPEED_HOST))));
-    CHECK(near(s.decode_limit, 2 * s.decode));
+    CHECK(near(s.decode, 1 / (4300 * MIB / 500e9 + row / (0.25 * PARE_SPEED_HOST) + 10 * 30e-6)) && s.n_layers == 10);
+    CHECK(near(s.decode_limit, 1 / (4300 * MIB / 1000e9 + row / PARE_SPEED_HOST)));
     CHECK(strstr(s.decode_formula,
-                 "1 / (4.509 GB / (0.5 * 1000 GB/s, a card) + 0.0002048 GB / (0.5 * 89.6 GB/s, host))") != NULL);
+                 "1 / (4.509 GB / (0.5 * 1000 GB/s, a card) + 0.0002048 GB / (0.25 * 89.6 GB/s, host) + 10 * 30 us)") !=
+          NULL);
     /* two operations a weight and token; 8 heads of 128 and 128 see 1024 * 1025 / 2 keys in 10 layers */
     CHECK(s.active == 4300 * MIB / 2);
     const double ops = 4300 * MIB * 1024 + 10 * 2.0 * 8 * 256 * (1024 * 1025 / 2);
@@ -53,7 +55,7 @@ static void one_device(void **state)
     in.depth = 4096; /* 4096 bytes a token and layer */
     s = estimate(&q, &in);
     CHECK(s.cache == UINT64_C(10) * 4096 * 4096 && s.share[0].cache == s.cache);
-    CHECK(near(s.decode, 1 / ((4300 * MIB + (double)s.cache) / 500e9 + row / (0.5 * PARE_SPEED_HOST))));
+    CHECK(near(s.decode, 1 / ((4300 * MIB + (double)s.cache) / 500e9 + row / (0.25 * PARE_SPEED_HOST) + 3e-4)));
 
     f.hp.window = 16; /* fewer keys are seen */
     s = estimate(&q, &in);
@@ -80,8 +82,8 @@ static void experts_are_read_by_their_share(void **state)
     s = estimate(&q, &in);
     const double row = 200 * MIB / 1024;
     CHECK(s.share[1].weights == (uint64_t)(3 * 175 * FAKE_MIB + 200 * FAKE_MIB / 1024));
-    CHECK(
-        near(s.decode, PARE_SPEED_DECODE / ((10 * 100 + 7 * 175 + 300) * MIB / 1000e9 + (3 * 175 * MIB + row) / 50e9)));
+    CHECK(near(s.decode, 1 / ((10 * 100 + 7 * 175 + 300) * MIB / (PARE_SPEED_DECODE * 1000e9) +
+                              (3 * 175 * MIB + row) / (PARE_SPEED_HOST_DECODE * 50e9) + 10 * PARE_SPEED_LAYER)));
     /* all experts cross the bus for each of two micro-batches */
     const double ops = s.share[0].n_ops + s.share[1].n_ops;
     CHECK(near(s.prefill, 700 / (ops / (PARE_SPEED_PREFILL * 100e12) + 2 * 3 * 700 * MIB / 20e9)));
@@ -97,7 +99,7 @@ static void layers_are_read_where_they_lie(void **state)
     pare_place_query q = fake_query(&f, 2250, 1500, 0);
     q.device[0].bandwidth = q.device[1].bandwidth = 500e9;
     q.device[1].bandwidth = 400e9;
-    const pare_speed_input in = {.depth = 1000, .decode_efficiency = 1};
+    const pare_speed_input in = {.depth = 1000, .decode_efficiency = 1, .host_efficiency = 1, .layer_seconds = 1e-3};
     pare_placement p;
     pare_speed s;
     pare_error err = {0};
@@ -108,7 +110,9 @@ static void layers_are_read_where_they_lie(void **state)
     CHECK(s.share[0].weights == on0 * 400 * FAKE_MIB && s.share[1].weights == (on1 * 400 + 300) * FAKE_MIB);
     CHECK(s.share[2].weights == left * 400 * FAKE_MIB + 200 * FAKE_MIB / 1024);
     CHECK(s.share[0].cache == on0 * 4096 * 1000 && s.share[2].cache == left * 4096 * 1000);
-    CHECK(near(s.decode, 1 / (s.share[0].seconds + s.share[1].seconds + s.share[2].seconds)) && s.share[2].seconds > 0);
+    CHECK(near(s.decode,
+               1 / (s.share[0].seconds + s.share[1].seconds + s.share[2].seconds + (double)(on0 + on1) * 1e-3)) &&
+          s.share[2].seconds > 0);
     CHECK(s.prefill == 0 && strstr(s.unknown, "multiplies") != NULL && s.prefill_formula[0] == '\0');
 }
 
@@ -163,8 +167,9 @@ static void refuses_numbers_that_are_none(void **state)
     pare_error err = {0};
     CHECK_OK(pare_place(&q, &p, &err), &err);
     const pare_speed_input bad[] = {
-        {.host_bandwidth = -1},      {.host_bandwidth = NAN},    {.link_bandwidth = INFINITY},  {.host_rate = -0.5},
-        {.decode_efficiency = 1.01}, {.decode_efficiency = NAN}, {.prefill_efficiency = -0.001}};
+        {.host_bandwidth = -1},      {.host_bandwidth = NAN},    {.link_bandwidth = INFINITY},   {.host_rate = -0.5},
+        {.decode_efficiency = 1.01}, {.decode_efficiency = NAN}, {.prefill_efficiency = -0.001}, {.host_efficiency = 2},
+        {.layer_seconds = -1e-9},    {.layer_seconds = NAN}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(pare_speed_estimate(&s, &q, &p, &bad[i], &err) == PARE_ERR_USAGE);
     q.device[0].bandwidth = 1e12;
