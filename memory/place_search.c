@@ -52,11 +52,27 @@ uint64_t pare_context_limit(const pare_memory_run *run)
     return INT32_MAX / step * step;
 }
 
+/* The share of its devices that vLLM is to take: what may be taken and is not reserved, in hundredths, 0.95 at most. */
+static double share_of(const pare_place_query *q)
+{
+    double share = 0.95;
+    for (uint32_t d = 0; d < q->n_devices; d++) {
+        const pare_memory_device *v = &q->device[d];
+        const double total = (double)(v->total > 0 ? v->total : v->usable);
+        const double left = v->usable > q->run.reserve ? (double)(v->usable - q->run.reserve) : 0;
+        if (left / total < share)
+            share = (int)(left / total * 100) / 100.0;
+    }
+    return share > 0.01 ? share : 0.01;
+}
+
 static pare_status start(search *s, const pare_place_query *q, pare_placement *out, pare_error *err)
 {
     *s = (search){.query = q, .model = *q->model, .at = out, .n_blocks = q->model->hp->n_layer + 1};
     *out = (pare_placement){.run = q->run};
     out->run.n_devices = q->n_devices;
+    if (q->n_devices > 0 && pare_runtime_at_once(q->runtime) && q->run.gpu_memory_utilization == 0)
+        out->run.gpu_memory_utilization = share_of(q);
     for (uint32_t d = 0; d < PARE_MEMORY_MAX_DEVICES; d++) {
         out->run.n_layers_on[d] = 0;
         out->run.device_bytes[d] = d >= q->n_devices        ? 0
@@ -89,7 +105,7 @@ static pare_status compute(search *s, pare_error *err)
 static bool devices_hold(const search *s)
 {
     for (uint32_t d = 0; d < s->query->n_devices; d++)
-        if (!pare_plan_fits(&s->at->plan, (int32_t)d, s->query->device[d].usable))
+        if (!pare_plan_fits(s->query->runtime, &s->at->plan, (int32_t)d, s->query->device[d].usable))
             return false;
     return true;
 }
@@ -135,7 +151,7 @@ static pare_status fill_layers(search *s, uint32_t n_layers, bool *fits, pare_er
             pare_status status = compute(s, err);
             if (status != PARE_OK)
                 return status;
-            if (pare_plan_fits(&s->at->plan, (int32_t)d, s->query->device[d].usable))
+            if (pare_plan_fits(s->query->runtime, &s->at->plan, (int32_t)d, s->query->device[d].usable))
                 holds = n;
             else
                 over = n;
@@ -340,10 +356,10 @@ static void take_stock(search *s)
     pare_placement *p = s->at;
     const pare_place_query *q = s->query;
     for (uint32_t d = 0; d < q->n_devices; d++) {
-        const uint64_t taken = pare_plan_needs(&p->plan, (int32_t)d);
+        const uint64_t taken = pare_plan_needs(q->runtime, &p->plan, (int32_t)d);
         p->device_free[d] = q->device[d].usable > taken ? q->device[d].usable - taken : 0;
     }
-    const uint64_t taken = pare_plan_needs(&p->plan, PARE_MEMORY_HOST);
+    const uint64_t taken = pare_plan_needs(q->runtime, &p->plan, PARE_MEMORY_HOST);
     p->host_free = q->host_bytes == PARE_NO_LIMIT ? PARE_NO_LIMIT : q->host_bytes > taken ? q->host_bytes - taken : 0;
     const bool dense_moved = p->n_moved > 0 && strstr(p->moved[0], "_exps") == NULL;
     if (p->n_layers == 0)
@@ -386,7 +402,7 @@ pare_status pare_place_search(const pare_place_query *query, pare_placement *out
         status = prefer_fast(&s, err);
     if (status == PARE_OK) {
         take_stock(&s);
-        *fits = *fits && pare_plan_fits(&out->plan, PARE_MEMORY_HOST, query->host_bytes);
+        *fits = *fits && pare_plan_fits(query->runtime, &out->plan, PARE_MEMORY_HOST, query->host_bytes);
     }
     stop(&s);
     return status;

@@ -30,11 +30,12 @@ static uint64_t droppable(const pare_memory_plan *plan, int32_t place)
     return sum;
 }
 
-uint64_t pare_plan_needs(const pare_memory_plan *plan, int32_t place)
+uint64_t pare_plan_needs(const pare_memory_runtime *runtime, const pare_memory_plan *plan, int32_t place)
 {
     const pare_memory_sum *sum = place == PARE_MEMORY_HOST ? &plan->host : &plan->device[place];
     const uint64_t reserve = pare_memory_of_kind(plan, PARE_MEMORY_RESERVE, place);
-    const uint64_t at_worst = sum->high > reserve ? sum->high - reserve : 0;
+    const uint64_t spare = pare_runtime_at_once(runtime) ? 0 : reserve;
+    const uint64_t at_worst = sum->high > spare ? sum->high - spare : 0;
     return (sum->bytes > at_worst ? sum->bytes : at_worst) - droppable(plan, place);
 }
 
@@ -43,9 +44,9 @@ uint64_t pare_plan_weights(const pare_memory_plan *plan, int32_t place)
     return pare_memory_of_kind(plan, PARE_MEMORY_WEIGHTS, place) - droppable(plan, place);
 }
 
-bool pare_plan_fits(const pare_memory_plan *plan, int32_t place, uint64_t bytes)
+bool pare_plan_fits(const pare_memory_runtime *runtime, const pare_memory_plan *plan, int32_t place, uint64_t bytes)
 {
-    return bytes == PARE_NO_LIMIT || pare_plan_needs(plan, place) <= bytes;
+    return bytes == PARE_NO_LIMIT || pare_plan_needs(runtime, plan, place) <= bytes;
 }
 
 void pare_placement_apply(const pare_placement *p, pare_memory_model *m)
@@ -97,7 +98,7 @@ static void describe_lack(const pare_place_query *q, const pare_placement *p, ch
     size_text more, whole;
     uint64_t lack = 0, needed = 0, usable = 0;
     for (uint32_t d = 0; d < q->n_devices; d++) {
-        const uint64_t n = pare_plan_needs(&p->plan, (int32_t)d);
+        const uint64_t n = pare_plan_needs(q->runtime, &p->plan, (int32_t)d);
         needed += n;
         usable += q->device[d].usable;
         lack += n > q->device[d].usable ? n - q->device[d].usable : 0;
@@ -109,7 +110,7 @@ static void describe_lack(const pare_place_query *q, const pare_placement *p, ch
                  q->n_devices > 1 ? "s" : "", size_of(needed, whole));
         return;
     }
-    needed = pare_plan_needs(&p->plan, PARE_MEMORY_HOST);
+    needed = pare_plan_needs(q->runtime, &p->plan, PARE_MEMORY_HOST);
     lack = needed > q->host_bytes ? needed - q->host_bytes : 0;
     snprintf(dst, size, "it takes %s more RAM (%s in all)", size_of(lack, more), size_of(needed, whole));
 }

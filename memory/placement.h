@@ -15,7 +15,8 @@
  * room for. Rules and sources: docs/methods/PLACEMENT.md.
  *
  * A place holds its sum when the plan's bytes, reserve included, are no more than it has, and the upper ends of the
- * intervals without the reserve are not either: the reserve is what assumptions may be wrong by. */
+ * intervals without the reserve are not either: the reserve is what assumptions may be wrong by. vLLM never goes beyond
+ * its share and has fewer blocks of cache instead, so of its plans the upper ends count with the reserve. */
 #ifndef PARE_MEMORY_PLACEMENT_H
 #define PARE_MEMORY_PLACEMENT_H
 
@@ -83,10 +84,10 @@ void pare_placement_apply(const pare_placement *p, pare_memory_model *m);
 
 /* What a plan takes of one place (device, or PARE_MEMORY_HOST) by the rule above, and how much of it are weights. Of a
  * mapped file only the tensors that lie on the host count there, not what is between them. */
-uint64_t pare_plan_needs(const pare_memory_plan *plan, int32_t place);
+uint64_t pare_plan_needs(const pare_memory_runtime *runtime, const pare_memory_plan *plan, int32_t place);
 uint64_t pare_plan_weights(const pare_memory_plan *plan, int32_t place);
 
 /* Whether that is no more than bytes; PARE_NO_LIMIT: always. */
-bool pare_plan_fits(const pare_memory_plan *plan, int32_t place, uint64_t bytes);
+bool pare_plan_fits(const pare_memory_runtime *runtime, const pare_memory_plan *plan, int32_t place, uint64_t bytes);
 
 #endif

@@ -3,6 +3,7 @@
 #include "sized_model.h"
 
 #include "memory/inverse.h"
+#include "memory/launch.h"
 #include "memory/speed.h"
 
 #include <math.h>
@@ -153,6 +154,49 @@ static void a_mixture_on_12_gb(void **state)
     pare_memory_model_close(&s.m);
 }
 
+/* "Llama 3.1 8B at FP16 is already 16.1 GB: it does not fit in a 16 GB card once activation is counted"
+ * (gigagpu.com/?p=32004), and does on 24 GB; two cards of 16 GB share it. */
+static void an_8b_in_vllm(void **state)
+{
+    (void)state;
+    sized_model s;
+    pare_placement p;
+    pare_buf b = {0};
+    pare_error err = {0};
+    sized_model_init(&s, "llama-3.1-8b", NULL);
+    CHECK(near((double)s.n_bytes, 16.06e9, 0.001));
+    pare_place_query q = query_of(&s, "rtx-4080");
+    q.runtime = pare_memory_runtime_find("vllm");
+    q.run.n_ctx = 16384;
+    CHECK(q.runtime != NULL && pare_place(&q, &p, &err) == PARE_ERR_DIFFERENCE);
+    q.devices_only = false;
+    CHECK_OK(pare_place(&q, &p, &err), &err);
+    CHECK(p.n_host_layers > 4 && p.n_host_layers < 24 && p.kind == PARE_PLACED_LAYERS_HOST);
+    const uint64_t in_ram = pare_plan_weights(&p.plan, PARE_MEMORY_HOST);
+    CHECK(near((double)in_ram, p.n_host_layers * 436.2e6, 0.01)); /* 218 M weights a layer */
+    CHECK_OK(pare_launch_vllm(&p, in_ram, &b, &err), &err);
+    CHECK(strstr(b.data, "--max-model-len 16384 ") != NULL && strstr(b.data, " --cpu-offload-gb ") != NULL);
+    pare_buf_close(&b);
+
+    q.n_devices = 2;
+    q.device[1] = q.device[0];
+    CHECK_OK(pare_place(&q, &p, &err), &err);
+    CHECK(p.kind == PARE_PLACED_ON_DEVICES && p.run.gpu_memory_utilization == 0.93); /* but for 1 GiB of 16376 MiB */
+    CHECK_OK(pare_launch_vllm(&p, 0, &b, &err), &err);
+    assert_string_equal(b.data, "--max-model-len 16384 --max-num-seqs 1 --kv-cache-dtype auto --gpu-memory-utilization "
+                                "0.93 --tensor-parallel-size 2");
+    pare_buf_close(&b);
+    q.n_devices = 1;
+    q.device[0] = pare_memory_device_of(pare_card_find("rtx-3090"));
+    q.devices_only = true;
+    const pare_context_answer a = largest(&q);
+    CHECK(a.n_ctx > 16384 && a.n_ctx < 49152 && a.bound == PARE_CONTEXT_MEMORY);
+    pare_weight_room room;
+    CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
+    CHECK(room.stays_on_host == 0 && room.tensors > s.n_bytes);
+    pare_memory_model_close(&s.m);
+}
+
 /* The budget that a file is made for: with that many bytes it fits by the runtime's rules, whether the output is a
  * matrix of its own or the embedding, and with little more it does not. */
 static void a_file_of_the_room_fits(void **state)
@@ -245,9 +289,13 @@ static void the_table_rises(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cache_of_1024_tokens),    cmocka_unit_test(a_32b_on_24_gb),
-        cmocka_unit_test(a_70b_on_24_gb),          cmocka_unit_test(a_mixture_on_12_gb),
-        cmocka_unit_test(a_file_of_the_room_fits), cmocka_unit_test(speeds_that_were_measured),
+        cmocka_unit_test(cache_of_1024_tokens),
+        cmocka_unit_test(a_32b_on_24_gb),
+        cmocka_unit_test(a_70b_on_24_gb),
+        cmocka_unit_test(a_mixture_on_12_gb),
+        cmocka_unit_test(a_file_of_the_room_fits),
+        cmocka_unit_test(an_8b_in_vllm),
+        cmocka_unit_test(speeds_that_were_measured),
         cmocka_unit_test(the_table_rises),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
