@@ -150,10 +150,18 @@ static const char *name_of_place(const pare_place_query *q, int32_t place, char 
     return buf;
 }
 
-/* Time of a place added to that of the others: one after the other, or at once and the slowest counts. */
-static double together(double sum, double seconds, bool at_once)
+/* What the places before take, and the next one: one after the other, or, of devices that work at once, the slowest. */
+static double together(double sum, double seconds, int32_t place, bool at_once)
 {
-    return !at_once ? sum + seconds : sum > seconds ? sum : seconds;
+    return !at_once || place < 0 ? sum + seconds : sum > seconds ? sum : seconds;
+}
+
+/* What stands before a place's term. Devices come first, then the host; "max(" of those that work at once is open. */
+static const char *join(bool first, int32_t place, bool at_once)
+{
+    if (at_once && place < 0)
+        return ") + ";
+    return first ? "" : at_once ? ", " : " + ";
 }
 
 static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_once)
@@ -161,13 +169,13 @@ static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_
     char *formula = out->decode_formula;
     const size_t size = sizeof out->decode_formula;
     double seconds = 0, least = 0;
+    bool open = at_once;
     snprintf(formula, size, at_once ? "1 / (max(" : "1 / (");
     const size_t start = strlen(formula);
     for (uint32_t i = 0; i < out->n_shares; i++) {
         pare_speed_share *s = &out->share[i];
         const double bytes = (double)s->weights + (double)s->cache;
         const double e = s->place < 0 ? out->input.host_efficiency : out->input.decode_efficiency;
-        const char *between = strlen(formula) == start ? "" : at_once ? ", " : " + ";
         char buf[24];
         if (bytes <= 0)
             continue;
@@ -177,12 +185,13 @@ static void estimate_decode(pare_speed *out, const pare_place_query *q, bool at_
             return;
         }
         s->seconds = bytes / (e * s->bandwidth);
-        seconds = together(seconds, s->seconds, at_once);
-        least = together(least, bytes / s->bandwidth, at_once);
-        say(formula, size, "%s%.4g GB / (%g * %.5g GB/s, %.32s)", between, bytes / 1e9, e, s->bandwidth / 1e9,
-            name_of_place(q, s->place, buf));
+        seconds = together(seconds, s->seconds, s->place, at_once);
+        least = together(least, bytes / s->bandwidth, s->place, at_once);
+        say(formula, size, "%s%.4g GB / (%g * %.5g GB/s, %.32s)", join(strlen(formula) == start, s->place, at_once),
+            bytes / 1e9, e, s->bandwidth / 1e9, name_of_place(q, s->place, buf));
+        open = open && s->place >= 0;
     }
-    if (at_once)
+    if (open)
         say(formula, size, ")");
     if (out->n_layers > 0)
         say(formula, size, " + %u * %g us", out->n_layers, out->input.layer_seconds * 1e6);
@@ -214,7 +223,9 @@ static void estimate_prefill(pare_speed *out, const pare_place_query *q, const p
         return;
     }
     const double e = out->input.prefill_efficiency, n = (double)out->input.n_prompt, over_bus = l->stored[HOST_SHARE];
+    const double link = out->input.link_bandwidth * (at_once ? q->n_devices : 1);
     double seconds = 0;
+    bool open = at_once;
     snprintf(formula, sizeof out->prefill_formula, "%.0f / (%s", n, at_once ? "max(" : "");
     const size_t start = strlen(formula);
     for (uint32_t i = 0; i < out->n_shares; i++) {
@@ -222,20 +233,19 @@ static void estimate_prefill(pare_speed *out, const pare_place_query *q, const p
         char buf[24];
         if (s->n_ops <= 0)
             continue;
-        seconds = together(seconds, s->n_ops / (e * s->rate), at_once);
+        seconds = together(seconds, s->n_ops / (e * s->rate), s->place, at_once);
         say(formula, sizeof out->prefill_formula, "%s%.4g Tops / (%g * %.5g Tops/s, %.32s)",
-            strlen(formula) == start ? ""
-            : at_once                ? ", "
-                                     : " + ",
-            s->n_ops / 1e12, e, s->rate / 1e12, name_of_place(q, s->place, buf));
+            join(strlen(formula) == start, s->place, at_once), s->n_ops / 1e12, e, s->rate / 1e12,
+            name_of_place(q, s->place, buf));
+        open = open && s->place >= 0;
     }
-    if (at_once)
+    if (open)
         say(formula, sizeof out->prefill_formula, ")");
     if (q->n_devices > 0 && over_bus > 0) {
         const double batches = ceil(n / (double)batch);
-        seconds += batches * over_bus / out->input.link_bandwidth;
+        seconds += batches * over_bus / link;
         say(formula, sizeof out->prefill_formula, " + %.0f * %.4g GB / (%.4g GB/s, bus)", batches, over_bus / 1e9,
-            out->input.link_bandwidth / 1e9);
+            link / 1e9);
     }
     say(formula, sizeof out->prefill_formula, ")");
     if (seconds > 0)
@@ -260,16 +270,19 @@ static pare_status count_loads(const pare_memory_model *model, const pare_placem
 }
 
 /* How fast a place reads and multiplies. What llama.cpp has on the host it multiplies on its first device when it reads
- * a prompt; vLLM reads its weights on the host through the bus (UVA). */
-static void set_rates(pare_speed_share *s, const pare_place_query *q, const pare_speed_input *in, bool vllm)
+ * a prompt; vLLM reads its weights on the host through the bus (UVA), each device its part, and multiplies on all. */
+static void set_rates(pare_speed_share *s, const pare_place_query *q, const pare_speed_input *in, bool at_once)
 {
     if (s->place >= 0) {
         s->bandwidth = q->device[s->place].bandwidth;
         s->rate = q->device[s->place].half_rate;
         return;
     }
-    s->bandwidth = vllm && in->link_bandwidth < in->host_bandwidth ? in->link_bandwidth : in->host_bandwidth;
-    s->rate = q->n_devices > 0 ? q->device[0].half_rate : in->host_rate;
+    const uint32_t n = at_once ? q->n_devices : 1;
+    s->bandwidth = in->host_bandwidth;
+    if (at_once && n > 0 && n * in->link_bandwidth < in->host_bandwidth)
+        s->bandwidth = n * in->link_bandwidth;
+    s->rate = q->n_devices > 0 ? n * q->device[0].half_rate : in->host_rate;
 }
 
 pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, const pare_placement *p,
@@ -286,7 +299,7 @@ pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, 
     loads l = {0};
     if ((status = count_loads(query->model, p, out->input.n_prompt, &l, err)) != PARE_OK)
         return status;
-    const bool vllm = pare_runtime_at_once(query->runtime);
+    const bool at_once = query->n_devices > 0 && pare_runtime_at_once(query->runtime);
     for (int32_t d = 0; d <= (int32_t)query->n_devices; d++) {
         pare_speed_share *s = &out->share[out->n_shares++];
         s->place = d == (int32_t)query->n_devices ? PARE_MEMORY_HOST : d;
@@ -294,12 +307,12 @@ pare_status pare_speed_estimate(pare_speed *out, const pare_place_query *query, 
         s->weights = (uint64_t)l.weights[slot];
         s->cache = (uint64_t)cache[slot];
         s->n_ops = l.n_ops[slot];
-        set_rates(s, query, &out->input, vllm);
+        set_rates(s, query, &out->input, at_once);
         out->weights += s->weights;
     }
     out->active = l.active;
     out->n_layers = l.n_layers;
-    estimate_decode(out, query, vllm);
-    estimate_prefill(out, query, p, &l, vllm);
+    estimate_decode(out, query, at_once);
+    estimate_prefill(out, query, p, &l, at_once);
     return PARE_OK;
 }

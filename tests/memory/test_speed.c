@@ -116,6 +116,36 @@ static void layers_are_read_where_they_lie(void **state)
     CHECK(s.prefill == 0 && strstr(s.unknown, "multiplies") != NULL && s.prefill_formula[0] == '\0');
 }
 
+/* vLLM's devices read their parts at once, and what is in RAM over a bus each. */
+static void devices_that_work_at_once(void **state)
+{
+    (void)state;
+    fake_model f;
+    fake_model_init(&f, 9, false);
+    pare_memory_runtime vllm = fake_runtime;
+    vllm.name = "vllm";
+    pare_place_query q = fake_query(&f, 1700, 1700, 0);
+    q.runtime = &vllm;
+    q.device[0].bandwidth = q.device[1].bandwidth = 1000e9;
+    q.device[0].half_rate = q.device[1].half_rate = 50e12;
+    const pare_speed_input in = {.link_bandwidth = 20e9, .host_efficiency = 1, .n_prompt = 512};
+    pare_placement p;
+    pare_error err = {0};
+    CHECK_OK(pare_place(&q, &p, &err), &err);
+    CHECK(p.n_host_layers > 0 && p.run.n_layers_on[0] == 5 && p.run.n_layers_on[1] == 5);
+    const pare_speed s = estimate(&q, &in);
+    const double slowest = s.share[0].seconds > s.share[1].seconds ? s.share[0].seconds : s.share[1].seconds;
+    const double in_ram = p.n_host_layers * 400 * MIB, row = 200 * MIB / 1024;
+    CHECK(near(s.decode, 1 / (slowest + (in_ram + row) / 40e9 + 9 * PARE_SPEED_LAYER)));
+    CHECK(strncmp(s.decode_formula, "1 / (max(", 9) == 0 && strstr(s.decode_formula, "device 1)) + ") != NULL);
+    const double ops = s.share[0].n_ops > s.share[1].n_ops ? s.share[0].n_ops : s.share[1].n_ops;
+    CHECK(near(s.prefill, 512 / (ops / (PARE_SPEED_PREFILL * 50e12) + s.share[2].n_ops / (PARE_SPEED_PREFILL * 100e12) +
+                                 in_ram / 40e9)));
+    q.device[0].usable = q.device[1].usable = 8000 * FAKE_MIB; /* all of it: the bracket is closed all the same */
+    const pare_speed all = estimate(&q, &in);
+    CHECK(strstr(all.prefill_formula, "device 1))") != NULL && all.decode > s.decode);
+}
+
 static void a_tied_output_is_read_whole(void **state)
 {
     (void)state;
@@ -184,6 +214,7 @@ int main(void)
         cmocka_unit_test(one_device),
         cmocka_unit_test(experts_are_read_by_their_share),
         cmocka_unit_test(layers_are_read_where_they_lie),
+        cmocka_unit_test(devices_that_work_at_once),
         cmocka_unit_test(a_tied_output_is_read_whole),
         cmocka_unit_test(what_is_not_known_is_no_number),
         cmocka_unit_test(refuses_numbers_that_are_none),
