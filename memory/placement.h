@@ -39,7 +39,8 @@ pare_memory_device pare_memory_device_of(const pare_card *card);
 typedef struct pare_place_query {
     const pare_memory_model *model; /* tensors with a place of their own keep it */
     const pare_memory_runtime *runtime;
-    pare_memory_run run; /* n_devices, n_layers_on and device_bytes are not read: the answer has them */
+    pare_memory_run run; /* n_devices, n_layers_on and device_bytes are not read: the answer has them, and
+                          * of vLLM gpu_memory_utilization where it was 0 */
     pare_memory_device device[PARE_MEMORY_MAX_DEVICES];
     uint32_t n_devices;
     uint64_t host_bytes; /* RAM that may be taken; PARE_NO_LIMIT: as much as it needs */
@@ -74,9 +75,9 @@ typedef struct pare_placement {
 bool pare_runtime_at_once(const pare_memory_runtime *runtime);
 
 /* Errors: PARE_ERR_DIFFERENCE (nothing fits: the message has the largest context that would, or how many bytes are
- * missing where, and what it would take), PARE_ERR_USAGE (too many devices; a device of 0 bytes; of vLLM a number
- * of devices that does not divide the heads), those of the
- * runtime's plan, PARE_ERR_MEMORY. */
+ * missing where, and what it would take), PARE_ERR_USAGE (too many devices; a device of 0 bytes; of vLLM a number of
+ * devices that does not divide the heads), PARE_ERR_RANGE (a context beyond 31 bits, no layers), those of the runtime's
+ * plan, PARE_ERR_MEMORY. */
 pare_status pare_place(const pare_place_query *query, pare_placement *out, pare_error *err);
 
 /* Give the model's tensors the places of the answer, which is what its plan was computed of. */
