@@ -425,16 +425,26 @@ static void close_solving(solving *s)
     free(s->next);
 }
 
+pare_status pare_fit_plan(pare_fit *f, uint64_t bytes, size_t *at, pare_allocation *got, pare_error *err)
+{
+    solving s = {0};
+    pare_status st = open_solving(&s, f, err);
+    pare_choice *c = s.choice;
+    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++)
+        for (size_t k = 0; k < f->items[i].n; k++)
+            *c++ = (pare_choice){f->items[i].choices[k].bytes, f->items[i].choices[k].alone};
+    if (st == PARE_OK)
+        st = pare_allocate(s.items, f->n_items, bytes, at, got, err);
+    close_solving(&s);
+    return st;
+}
+
 /* The plan that single swaps alone speak for. */
 static pare_status solve_alone(solving *s, pare_error *err)
 {
     pare_fit *f = s->f;
     pare_allocation got;
-    pare_choice *c = s->choice;
-    for (size_t i = 0; i < f->n_items; i++)
-        for (size_t k = 0; k < f->items[i].n; k++)
-            *c++ = (pare_choice){f->items[i].choices[k].bytes, f->items[i].choices[k].alone};
-    pare_status st = pare_allocate(s->items, f->n_items, s->budget, s->best, &got, err);
+    pare_status st = pare_fit_plan(f, s->budget, s->best, &got, err);
     if (st == PARE_OK) {
         s->r->bound = pare_fit_predict(f, got.bound);
         s->r->predicted = pare_fit_predict(f, got.cost);
@@ -447,6 +457,8 @@ static pare_status run_first(solving *s, pare_error *err)
     pare_trial_score score;
     pare_status st = pare_fit_run(s->f, s->best, 0, &score, err);
     s->kld = st == PARE_OK ? score.all : 0;
+    if (st == PARE_OK)
+        pare_fit_learn(s->f, pare_fit_sum(s->f, s->best), &score);
     s->r->start = st == PARE_OK ? score.second : 0;
     return st;
 }

@@ -53,7 +53,7 @@ struct pare_fit {
     size_t n_norms, cap_norms;
     struct {
         double sum, kld;
-    } whole[4]; /* plans that were run, by what single swaps say of them: the smallest sum first */
+    } whole[64]; /* plans that were run, by what single swaps say of them: the smallest sum first */
     size_t n_whole;
     double second; /* divergence of second halves in parts of that of all positions, mean over these plans */
     uint32_t n_runs;
@@ -88,6 +88,12 @@ size_t pare_fit_efficient_at(const pare_fit_item *item, size_t k);
 uint32_t pare_fit_swap_windows(const pare_fit *f);
 
 /* Sum of what single swaps say, and the divergence of a whole plan with that sum. */
+/* A whole plan with that sum was run. */
+void pare_fit_learn(pare_fit *f, double sum, const pare_trial_score *score);
+
+/* The plan of the least sum in so many bytes, overhead left out. */
+pare_status pare_fit_plan(pare_fit *f, uint64_t bytes, size_t *at, pare_allocation *got, pare_error *err);
+
 double pare_fit_sum(const pare_fit *f, const size_t *at);
 double pare_fit_predict(const pare_fit *f, double sum);
 

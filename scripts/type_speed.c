@@ -2,6 +2,7 @@
  * many tries, in parts of Q4_K's. The table of fit/slowness.c.
  *
  *   cc -O2 -I GGML/include type_speed.c -o type_speed -L LIBS -lggml-cpu -lggml-base -lggml && ./type_speed */
+#define _GNU_SOURCE
 #include "ggml-cpu.h"
 #include "ggml.h"
 
