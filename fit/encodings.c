@@ -23,7 +23,8 @@ typedef struct pare_encodings_type {
 typedef struct making {
     const pare_encodings_options *options;
     pare_encodings *e;
-    size_t k; /* the type in hand */
+    pare_type type;  /* in hand */
+    size_t part, of; /* of all that is to be made */
 } making;
 
 pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err)
@@ -43,11 +44,11 @@ pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err)
     return st;
 }
 
-static bool is_allowed(const pare_encodings_options *o, size_t tensor, size_t k)
+static bool is_allowed(const pare_encodings_options *o, size_t tensor, pare_type type)
 {
     uint64_t bytes;
-    return o->allowed[tensor * o->n_types + k] &&
-           pare_row_bytes(o->types[k], o->model->tensors[tensor].row_len, &bytes);
+    return o->allowed[tensor * PARE_TYPE_COUNT + (size_t)type] &&
+           pare_row_bytes(type, o->model->tensors[tensor].row_len, &bytes);
 }
 
 /* Tensors that do not get the type keep theirs. */
@@ -60,7 +61,7 @@ static pare_status list_overrides(one_type *t, const making *m, pare_error *err)
     for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
         const pare_tensor *s = &in->tensors[i];
         char *pattern = NULL;
-        if (is_allowed(m->options, i, m->k) || (pare_type_get(s->type)->traits & PARE_TRAIT_INTEGER) != 0 ||
+        if (is_allowed(m->options, i, m->type) || (pare_type_get(s->type)->traits & PARE_TRAIT_INTEGER) != 0 ||
             !pare_preset_quantizes(in->arch->name, s->name, s->n_dims))
             continue;
         if ((st = pare_pattern_of_name(&pattern, s->name, err)) == PARE_OK)
@@ -73,8 +74,7 @@ static void tell(const pare_refine_progress *p, void *user)
 {
     const making *m = user;
     if (m->options->each != NULL)
-        m->options->each(((double)m->k + p->part) / (double)m->options->n_types, p->tensor, m->options->types[m->k],
-                         m->options->user);
+        m->options->each(((double)m->part + p->part) / (double)m->of, p->tensor, m->type, m->options->user);
 }
 
 static pare_status derive(one_type *t, const making *m, pare_error *err)
@@ -164,9 +164,9 @@ static void close_type(one_type *t)
 /* With what an earlier run left, or, where that is of something else, without. */
 static pare_status make_type(making *m, bool resume, pare_error *err)
 {
-    one_type *t = &m->e->types[m->k];
+    one_type *t = &m->e->types[m->e->n_types];
     pare_buf path = {0};
-    *t = (one_type){.type = m->options->types[m->k]};
+    *t = (one_type){.type = m->type};
     pare_status st = pare_buf_printf(&path, err, "%s/%s", m->options->folder, pare_type_get(t->type)->name);
     if (st == PARE_OK)
         st = list_overrides(t, m, err);
@@ -186,9 +186,9 @@ static pare_status add_lists(pare_encodings *e, const pare_model *in, pare_error
     if (e->of == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
     for (size_t i = 0; i < in->n_tensors; i++) {
-        pare_encoding *list = calloc(e->n_types + 1, sizeof *list);
+        pare_encoding *list = calloc(PARE_TYPE_COUNT, sizeof *list);
         if (list == NULL)
-            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", e->n_types);
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
         e->of[i].list = list;
     }
     return PARE_OK;
@@ -207,7 +207,7 @@ static void list_type(pare_encodings *e, const one_type *t, const making *m)
     const pare_model *in = m->options->model;
     for (size_t i = 0; i < in->n_tensors; i++) {
         const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
-        if (made == NULL || made->type != t->type || !is_allowed(m->options, i, m->k))
+        if (made == NULL || made->type != t->type || !is_allowed(m->options, i, m->type))
             continue;
         pare_encoding one = {.type = t->type, .bytes = made->n_bytes, .form = NAN, .error = 0};
         for (size_t k = 0; k < t->plan.n; k++)
@@ -226,25 +226,30 @@ static void list_type(pare_encodings *e, const one_type *t, const making *m)
 
 pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err)
 {
-    making m = {.options = options, .e = e};
-    *e = (pare_encodings){.types = calloc(options->n_types + 1, sizeof *e->types), .n_types = options->n_types};
+    *e = (pare_encodings){.types = calloc(PARE_TYPE_COUNT, sizeof *e->types), .options = options};
     pare_status st = e->types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for types");
-    if (st == PARE_OK)
-        st = add_lists(e, options->model, err);
-    for (; m.k < options->n_types && st == PARE_OK; m.k++) {
-        pare_error why = {0};
-        st = make_type(&m, true, &why);
-        if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
-            close_type(&e->types[m.k]);
-            why = (pare_error){0};
-            st = make_type(&m, false, &why);
-        }
-        if (st == PARE_OK)
-            list_type(e, &e->types[m.k], &m);
-        else
-            pare_fail(err, st, "%s", why.text);
+    return st == PARE_OK ? add_lists(e, options->model, err) : st;
+}
+
+pare_status pare_encodings_add(pare_encodings *e, pare_type type, size_t part, size_t of, pare_error *err)
+{
+    making m = {.options = e->options, .e = e, .type = type, .part = part, .of = of};
+    pare_error why = {0};
+    for (size_t k = 0; k < e->n_types; k++)
+        if (e->types[k].type == type)
+            return PARE_OK;
+    pare_status st = make_type(&m, true, &why);
+    if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
+        close_type(&e->types[e->n_types]);
+        why = (pare_error){0};
+        st = make_type(&m, false, &why);
     }
-    return st;
+    if (st != PARE_OK) {
+        close_type(&e->types[e->n_types]);
+        return pare_fail(err, st, "%s", why.text);
+    }
+    list_type(e, &e->types[e->n_types++], &m);
+    return PARE_OK;
 }
 
 void pare_encodings_close(pare_encodings *e)

@@ -28,9 +28,7 @@ typedef void (*pare_encodings_fn)(double part, const char *tensor, pare_type typ
 typedef struct pare_encodings_options {
     const pare_model *model;
     const pare_imatrix *imatrix;
-    const pare_type *types; /* [n_types] blocks; no two alike */
-    size_t n_types;
-    const bool *allowed; /* [n_tensors, n_types] */
+    const bool *allowed; /* [n_tensors, PARE_TYPE_COUNT] */
     const char *folder;
     const char *about; /* lines that say what the bytes depend on besides weights and statistics */
     pare_effort effort;
@@ -39,15 +37,21 @@ typedef struct pare_encodings_options {
 } pare_encodings_options;
 
 typedef struct pare_encodings {
-    pare_encoding_list *of; /* [n_tensors] of the source's tensors */
-    struct pare_encodings_type *types;
+    pare_encoding_list *of;            /* [n_tensors] of the source's tensors */
+    struct pare_encodings_type *types; /* [n_types] */
     size_t n_types;
+    const pare_encodings_options *options;
     uint32_t n_encoded, n_taken; /* tensors: by this run, by an earlier one */
 } pare_encodings;
 
-/* Zeroed is closed. A type whose block does not divide a row is left out for that tensor. Errors: those of
- * pare_quantize and pare_refine; a state that is damaged or of something else is made anew */
+/* Zeroed is closed. options must outlive it. Errors: PARE_ERR_MEMORY */
 pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err);
+
+/* All tensors that are allowed to in this type, a block; one that is there already is not made again. A type whose
+ * block does not divide a row is left out for that tensor. Pointers to encodings are not valid any more. part, of: what
+ * is told of progress. Errors: those of pare_quantize and pare_refine; a state that is damaged or of something else is
+ * made anew */
+pare_status pare_encodings_add(pare_encodings *e, pare_type type, size_t part, size_t of, pare_error *err);
 void pare_encodings_close(pare_encodings *e);
 
 /* NULL: the tensor is not there in this type. */

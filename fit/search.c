@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 enum { DEFAULT_ROUNDS = 1 };
+static const double FORBIDDEN = 1e6; /* what a choice costs that is not to be made: no divergence is near it */
 static const uint64_t LOGITS = (uint64_t)1 << 30; /* bytes of the model's that are kept */
 
 void pare_fit_tell(const pare_fit *f, pare_fit_stage stage, double part, const char *what, double kld)
@@ -127,7 +128,7 @@ static pare_status open_item(pare_fit *f, size_t tensor, const pare_type_overrid
         const pare_type type = f->types[k];
         uint64_t bytes;
         const bool can = padded_bytes(f, t, type, &bytes) && !lacks_importances(f, t, type);
-        f->allowed[tensor * f->n_types + k] = can;
+        f->allowed[tensor * PARE_TYPE_COUNT + (size_t)type] = can;
         if (can && (keep != NULL ? keep->type == type : is_wanted(&f->o, type)))
             add_choice(f, item, type);
     }
@@ -147,7 +148,7 @@ static pare_status open_items(pare_fit *f, pare_error *err)
     const pare_model *m = f->o.model;
     pare_type_rules rules = {0};
     f->items = calloc(m->n_tensors + 1, sizeof *f->items);
-    f->allowed = calloc((m->n_tensors + 1) * (f->n_types + 1), sizeof *f->allowed);
+    f->allowed = calloc((m->n_tensors + 1) * PARE_TYPE_COUNT, sizeof *f->allowed);
     pare_status st = f->items != NULL && f->allowed != NULL
                          ? pare_type_rules_open(&rules, f->o.keep, f->o.n_keep, err)
                          : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", m->n_tensors);
@@ -241,6 +242,7 @@ void pare_fit_close(pare_fit *f)
     pare_trial_close(f->trial);
     pare_encodings_close(&f->encodings);
     pare_memo_close(&f->memo);
+    pare_buf_close(&f->about);
     free(f->norms);
     free(f->items);
     free(f->allowed);
@@ -310,25 +312,52 @@ static pare_status open_memo(pare_fit *f, pare_error *err)
     return st;
 }
 
+/* Has a tensor no other type? */
+static bool is_needed(const pare_fit *f, pare_type type)
+{
+    bool needed = false;
+    for (size_t i = 0; i < f->n_items && !needed; i++) {
+        bool other = false, own = false;
+        for (size_t k = 0; k < f->items[i].n; k++) {
+            const pare_type there = f->items[i].choices[k].type;
+            own = own || there == type;
+            other = other || !f->needless[there];
+        }
+        needed = own && (!other || f->items[i].kept);
+    }
+    return needed;
+}
+
+static pare_status encode_types(pare_fit *f, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < f->n_types; k++)
+        if (f->needless[f->types[k]] && is_needed(f, f->types[k]))
+            f->needless[f->types[k]] = false;
+    for (size_t k = 0; k < f->n_types && st == PARE_OK; k++)
+        if (!f->needless[f->types[k]])
+            st = pare_encodings_add(&f->encodings, f->types[k], k, f->n_types, err);
+    return st;
+}
+
+/* Without a list of the user's types that others beat are left out. */
 static pare_status open_encodings(pare_fit *f, pare_error *err)
 {
-    pare_buf about = {0};
-    pare_status st = pare_buf_printf(&about, err, "pare fit %s, effort %d\n", f->o.version != NULL ? f->o.version : "",
-                                     (int)f->o.effort);
-    const pare_encodings_options options = {.model = f->o.model,
-                                            .imatrix = f->o.imatrix,
-                                            .types = f->types,
-                                            .n_types = f->n_types,
-                                            .allowed = f->allowed,
-                                            .folder = f->o.folder,
-                                            .about = about.data,
-                                            .effort = f->o.effort,
-                                            .each = tell_encoding,
-                                            .user = f};
+    pare_status st = pare_buf_printf(&f->about, err, "pare fit %s, effort %d\n",
+                                     f->o.version != NULL ? f->o.version : "", (int)f->o.effort);
+    f->encoding = (pare_encodings_options){.model = f->o.model,
+                                           .imatrix = f->o.imatrix,
+                                           .allowed = f->allowed,
+                                           .folder = f->o.folder,
+                                           .about = f->about.data,
+                                           .effort = f->o.effort,
+                                           .each = tell_encoding,
+                                           .user = f};
     if (st == PARE_OK)
-        st = pare_encodings_open(&f->encodings, &options, err);
-    pare_buf_close(&about);
-    return st;
+        st = pare_encodings_open(&f->encodings, &f->encoding, err);
+    if (st == PARE_OK && f->o.types == NULL)
+        st = pare_probe_types(&f->encoding, f->types, f->n_types, f->needless, err);
+    return st == PARE_OK ? encode_types(f, err) : st;
 }
 
 /* The unit of a tensor's errors: the form where feedback knows it of all types, else the relative square. */
@@ -340,6 +369,7 @@ static pare_status link_item(pare_fit *f, pare_fit_item *item, pare_error *err)
         pare_fit_choice *c = &item->choices[k];
         pare_digest d;
         c->made = c->type != t->type ? pare_encodings_find(&f->encodings, item->tensor, c->type) : NULL;
+        c->known = c->made != NULL || c->type == t->type;
         if (c->made == NULL)
             continue;
         pare_status st = pare_hash_bytes(c->made->data, (size_t)c->made->bytes, PARE_HASH_XXH3, &d, err);
@@ -432,7 +462,8 @@ pare_status pare_fit_plan(pare_fit *f, uint64_t bytes, size_t *at, pare_allocati
     pare_choice *c = s.choice;
     for (size_t i = 0; i < f->n_items && st == PARE_OK; i++)
         for (size_t k = 0; k < f->items[i].n; k++)
-            *c++ = (pare_choice){f->items[i].choices[k].bytes, f->items[i].choices[k].alone};
+            *c++ = (pare_choice){f->items[i].choices[k].bytes,
+                                 f->items[i].choices[k].known ? f->items[i].choices[k].alone : FORBIDDEN};
     if (st == PARE_OK)
         st = pare_allocate(s.items, f->n_items, bytes, at, got, err);
     close_solving(&s);
@@ -493,8 +524,8 @@ static void cost_around(solving *s, size_t steps)
             const size_t at = pare_fit_efficient_at(item, k), off = at > e ? at - e : e - at;
             const double change = item->choices[k].alone - item->choices[now].alone;
             *c = (pare_choice){item->choices[k].bytes, change * (change > 0 ? down : up)};
-            if (off > steps)
-                c->cost = 1e3; /* as good as forbidden */
+            if (off > steps || !item->choices[k].known)
+                c->cost = FORBIDDEN;
         }
     }
 }
@@ -630,6 +661,24 @@ void pare_fit_result_close(pare_fit_result *r)
 
 /* ---- plans of others ---- */
 
+/* Choices that were left out, but are tried. */
+static pare_status encode_lacking(pare_fit *f, const size_t *at, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    bool more = false;
+    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
+        const pare_fit_choice *c = &f->items[i].choices[at[i]];
+        if (c->known)
+            continue;
+        st = pare_encodings_add(&f->encodings, c->type, 0, 1, err);
+        more = true;
+    }
+    for (size_t i = 0; i < f->n_items && st == PARE_OK && more; i++)
+        if ((st = link_item(f, &f->items[i], err)) == PARE_OK)
+            pare_fit_take_costs(&f->items[i]);
+    return st;
+}
+
 static pare_status plan_of(const pare_fit *f, const pare_type *types, size_t *at, pare_error *err)
 {
     for (size_t i = 0; i < f->n_items; i++) {
@@ -653,6 +702,8 @@ pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint6
     pare_status st = at != NULL ? pare_fit_measure(f, err) : pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
     if (st == PARE_OK)
         st = plan_of(f, types, at, err);
+    if (st == PARE_OK)
+        st = encode_lacking(f, at, err);
     if (st == PARE_OK)
         st = pare_fit_run(f, at, 0, &score, err);
     if (st == PARE_OK)

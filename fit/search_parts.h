@@ -4,6 +4,7 @@
 
 #include "fit/encodings.h"
 #include "fit/memo.h"
+#include "fit/probe.h"
 #include "fit/search.h"
 #include "fit/sensitivity.h"
 #include "fit/trial.h"
@@ -15,6 +16,7 @@ typedef struct pare_fit_choice {
     const pare_encoding *made; /* NULL: the source's own values, or not encoded yet */
     pare_memo_key digest;      /* of the bytes; zeros: the source's own */
     double error;              /* 0: the source's own values */
+    bool known;                /* the source's own values, or encoded */
     double alone;              /* divergence that it costs with all other tensors as they are */
 } pare_fit_choice;
 
@@ -39,9 +41,12 @@ typedef struct pare_fit_norm {
 
 struct pare_fit {
     pare_fit_options o;
-    pare_type types[PARE_TYPE_COUNT]; /* that are encoded */
+    pare_type types[PARE_TYPE_COUNT]; /* that may be encoded */
     size_t n_types;
-    bool *allowed; /* [n_tensors, n_types] they can be encoded */
+    bool *allowed;                  /* [n_tensors, PARE_TYPE_COUNT] they can be encoded */
+    bool needless[PARE_TYPE_COUNT]; /* fit/probe.h; encoded only if somebody tries them */
+    pare_buf about;
+    pare_encodings_options encoding;
     pare_fit_item *items;
     size_t n_items;
     uint64_t overhead; /* bytes of the file besides the choices' */
@@ -81,6 +86,9 @@ pare_status pare_fit_measure_alone(pare_fit *f, pare_error *err);
 /* What the plan's items cost more or less in their next smaller and next larger efficient choice, with all others as in
  * the plan: down, up [n_items], NAN: there is none. */
 pare_status pare_fit_measure_around(pare_fit *f, const size_t *at, double *down, double *up, pare_error *err);
+
+/* What measured swaps say of all choices of the item: alone, efficient. */
+void pare_fit_take_costs(pare_fit_item *item);
 
 /* Which of the item's efficient choices is choice k, or the last one before it. */
 size_t pare_fit_efficient_at(const pare_fit_item *item, size_t k);

@@ -25,7 +25,7 @@ static size_t anchor_of(const pare_fit_item *item, double bits)
     double least = INFINITY;
     for (size_t k = 0; k < item->n; k++) {
         const double off = fabs(log(8 * (double)item->choices[k].bytes / (double)item->n_weights / bits));
-        if (item->choices[k].error > 0 && off < least) {
+        if (item->choices[k].known && item->choices[k].error > 0 && off < least) {
             least = off;
             best = k;
         }
@@ -34,14 +34,16 @@ static size_t anchor_of(const pare_fit_item *item, double bits)
 }
 
 /* What measured swaps say of the others. */
-static void take_costs(pare_fit_item *item)
+void pare_fit_take_costs(pare_fit_item *item)
 {
     double least = INFINITY;
     item->n_efficient = 0;
     for (size_t k = 0; k < item->n; k++) {
         pare_fit_choice *c = &item->choices[k];
         c->alone = c->error > 0 && item->n_swaps > 0 ? pare_sensitivity_cost(item->swaps, item->n_swaps, c->error) : 0;
-        if (c->alone < least || k == 0) {
+        if (!c->known)
+            continue;
+        if (c->alone < least || item->n_efficient == 0) {
             least = c->alone;
             if (item->n_efficient > 0 && item->choices[item->efficient[item->n_efficient - 1]].bytes == c->bytes)
                 item->n_efficient--;
@@ -121,7 +123,7 @@ static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
                     continue;
                 item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
             }
-            take_costs(item);
+            pare_fit_take_costs(item);
         }
     return st;
 }

@@ -308,7 +308,7 @@ static pare_status add_tensors(pare_model *out, const pare_model *in, const pare
         how.factor = decisions[i].factor;
         st = pare_derive_add(out, &in->tensors[i], &how, plan, err);
     }
-    if (st == PARE_OK && plan->n_unweighted > 0)
+    if (st == PARE_OK && plan->n_unweighted > 0 && !o->measured)
         st =
             pare_warn(err, "%s: has no importances for %u of the tensors that are quantized: their columns count alike",
                       o->imatrix->path, (unsigned)plan->n_unweighted);
@@ -332,7 +332,7 @@ pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quan
     planner p = {.options = options, .in = in};
     decision *decisions = NULL;
     *out = (pare_model){0};
-    pare_status st = options->imatrix != NULL ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
+    pare_status st = options->imatrix != NULL && !options->measured ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
     if (st == PARE_OK)
         st = pare_type_rules_open(&p.rules, options->overrides, options->n_overrides, err);
     if (st != PARE_OK)

@@ -30,7 +30,7 @@ typedef struct pare_quantize_options {
     bool no_factors;       /* NVFP4 without tensors NAME.scale */
     bool allow_nonfinite;  /* leave NaN and infinity checks out; such weights encode as zero */
     bool plan_only;        /* nothing will be encoded: importances that it would need may lack */
-    bool measured;         /* what the types cost is known to the caller: no warning of those that lose much */
+    bool measured;         /* the caller has checked the importances and knows what types cost: neither is said again */
 } pare_quantize_options;
 
 /* One row a tensor, in the derived model's order. error: relative squared error sum (x-y)^2 / sum x^2, filled while the

@@ -1,0 +1,183 @@
+/* Tensors in several types, taken over from an earlier run, and types that others beat. */
+#include "check.h"
+
+#include "eval/collect.h"
+#include "eval/tokenizer.h"
+#include "fit/probe.h"
+#include "formats/open.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct setup {
+    pare_model m;
+    pare_imatrix im;
+    bool *allowed;
+    char folder[512];
+    pare_encodings_options o;
+} setup;
+
+static int n_told;
+
+static void count(double part, const char *tensor, pare_type type, void *user)
+{
+    (void)tensor;
+    (void)type;
+    (void)user;
+    CHECK(part >= 0 && part <= 1);
+    n_told++;
+}
+
+/* Statistics of as many tokens as the demo model's widest matrix has columns; keys and values of layer 1 alone are
+ * encoded. */
+static void open_setup(setup *s)
+{
+    size_t n;
+    pare_tokenizer *tokenizer;
+    pare_backend *b;
+    pare_ids ids = {0};
+    pare_error err = {0};
+    const pare_collect_options collect = {.n_ctx = 256, .n_chunks = 3, .full = true};
+    memset(s, 0, sizeof *s);
+    CHECK_OK(pare_model_open(&s->m, source_path("tests/data/demo"), 0, &err), &err);
+    CHECK_OK(pare_tokenizer_open(&tokenizer, &s->m.vocab, &err), &err);
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    uint8_t *text = check_read_file(source_path("tests/data/demo/text.txt"), &n);
+    CHECK_OK(pare_tokenize(tokenizer, (const char *)text, 6000, PARE_TOKENIZE_BOS, &ids, &err), &err);
+    CHECK_OK(pare_collect(&s->im, &s->m, b, ids.ids, ids.n, s->m.vocab.bos, &collect, NULL, NULL, &err), &err);
+    s->im.path = "statistics";
+    s->allowed = check_malloc(s->m.n_tensors * PARE_TYPE_COUNT);
+    for (size_t i = 0; i < s->m.n_tensors; i++)
+        memset(s->allowed + i * PARE_TYPE_COUNT,
+               strcmp(s->m.tensors[i].name, "blk.1.attn_k.weight") == 0 ||
+                   strcmp(s->m.tensors[i].name, "blk.1.attn_v.weight") == 0,
+               PARE_TYPE_COUNT);
+    snprintf(s->folder, sizeof s->folder, "%s", temp_dir());
+    s->o = (pare_encodings_options){.model = &s->m,
+                                    .imatrix = &s->im,
+                                    .allowed = s->allowed,
+                                    .folder = s->folder,
+                                    .about = "a test\n",
+                                    .each = count};
+    free(text);
+    free(ids.ids);
+    b->close(b);
+    pare_tokenizer_close(tokenizer);
+}
+
+static void close_setup(setup *s)
+{
+    pare_imatrix_close(&s->im);
+    pare_model_close(&s->m);
+    free(s->allowed);
+}
+
+static void make(pare_encodings *e, const setup *s)
+{
+    pare_error err = {0};
+    CHECK_OK(pare_encodings_open(e, &s->o, &err), &err);
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, 0, 2, &err), &err);
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q2_K, 1, 2, &err), &err);
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, 0, 2, &err), &err); /* there is nothing more to do */
+}
+
+/* sum (x - y)^2 / sum x^2 of what the bytes are decoded to */
+static double error_of(const pare_tensor *t, const pare_encoding *one)
+{
+    const pare_type_info *info = pare_type_get(one->type);
+    const size_t n = (size_t)(t->n_rows * t->row_len);
+    float *x = check_malloc(n * sizeof *x), *y = check_malloc(n * sizeof *y);
+    double error = 0, energy = 0;
+    pare_error err = {0};
+    CHECK_OK(pare_tensor_read_f32(t, 0, t->n_rows, x, &err), &err);
+    info->decode(one->data, y, n / info->block_len);
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        energy += (double)x[i] * (double)x[i];
+    }
+    free(x);
+    free(y);
+    return error / energy;
+}
+
+static void a_later_run_takes_them_over(void **state)
+{
+    setup s;
+    pare_encodings e, again;
+    pare_error err = {0};
+    (void)state;
+    open_setup(&s);
+    n_told = 0;
+    make(&e, &s);
+    CHECK(e.n_encoded == 4 && e.n_taken == 0 && n_told > 3);
+    const size_t k = (size_t)(pare_model_find(&s.m, "blk.1.attn_k.weight") - s.m.tensors);
+    CHECK(e.of[k].n == 2 && e.of[k].list[0].type == PARE_TYPE_Q2_K && e.of[k].list[0].bytes < e.of[k].list[1].bytes);
+    CHECK(e.of[k].list[0].form > 3 * e.of[k].list[1].form && e.of[k].list[1].form > 0);
+    CHECK(e.of[0].n == 0 && pare_encodings_find(&e, 0, PARE_TYPE_Q4_K) == NULL);
+    for (int i = 0; i < 2; i++)
+        CHECK(fabs(error_of(&s.m.tensors[k], &e.of[k].list[i]) / e.of[k].list[i].error - 1) < 1e-6);
+    uint8_t first[4096];
+    memcpy(first, e.of[k].list[0].data, sizeof first);
+    pare_encodings_close(&e);
+    make(&again, &s);
+    CHECK(again.n_encoded == 0 && again.n_taken == 4);
+    CHECK(memcmp(first, again.of[k].list[0].data, sizeof first) == 0);
+    const double form = again.of[k].list[0].form;
+    pare_encodings_close(&again);
+    s.o.about = "another test\n";
+    CHECK_OK(pare_encodings_open(&again, &s.o, &err), &err);
+    CHECK_OK(pare_encodings_add(&again, PARE_TYPE_Q2_K, 0, 1, &err), &err);
+    CHECK(again.n_encoded == 2 && again.n_taken == 0);
+    CHECK(fabs(again.of[k].list[0].form / form - 1) < 1e-12);
+    pare_encodings_close(&again);
+    close_setup(&s);
+}
+
+static void types_that_others_beat_are_needless(void **state)
+{
+    static const pare_type all[] = {PARE_TYPE_Q4_0, PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_XS,
+                                    PARE_TYPE_Q2_K, PARE_TYPE_IQ2_S,  PARE_TYPE_Q8_0},
+                           few[] = {PARE_TYPE_Q4_0, PARE_TYPE_IQ4_XS, PARE_TYPE_Q2_K, PARE_TYPE_Q8_0};
+    setup s;
+    bool needless[PARE_TYPE_COUNT];
+    pare_error err = {0};
+    (void)state;
+    open_setup(&s);
+    CHECK_OK(pare_probe_types(&s.o, all, 6, needless, &err), &err);
+    CHECK(needless[PARE_TYPE_Q4_0] && needless[PARE_TYPE_Q2_K]);
+    CHECK(!needless[PARE_TYPE_IQ2_S] && !needless[PARE_TYPE_IQ4_XS] && !needless[PARE_TYPE_Q8_0]);
+    /* IQ4_XS beats Q4_0, but its blocks of 256 do not fit all rows that those of 32 do. */
+    CHECK_OK(pare_probe_types(&s.o, few, 4, needless, &err), &err);
+    for (int i = 0; i < 4; i++)
+        CHECK(!needless[few[i]]);
+    s.o.imatrix = NULL;
+    memset(needless, 1, sizeof needless);
+    CHECK_OK(pare_probe_types(&s.o, all, 6, needless, &err), &err);
+    for (int i = 0; i < 6; i++)
+        CHECK(!needless[all[i]]);
+    close_setup(&s);
+}
+
+static void names_are_patterns(void **state)
+{
+    static const char *const names[][2] = {{"blk.0.attn_q.weight", "^blk\\.0\\.attn_q\\.weight$"},
+                                           {"a+b(c)[d]{e}|^$?*\\", "^a\\+b\\(c\\)\\[d\\]\\{e\\}\\|\\^\\$\\?\\*\\\\$"}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char *pattern;
+        pare_error err = {0};
+        CHECK_OK(pare_pattern_of_name(&pattern, names[i][0], &err), &err);
+        CHECK(strcmp(pattern, names[i][1]) == 0);
+        free(pattern);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_later_run_takes_them_over),
+                                       cmocka_unit_test(types_that_others_beat_are_needless),
+                                       cmocka_unit_test(names_are_patterns)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
