@@ -55,9 +55,12 @@ enum {
 static_assert(N_PRESETS < 64, "a set of presets is a 64-bit mask");
 
 static const pare_preset presets[] = {
-#define PRESET_ROW(id, name, base, ftype, text) {name, ftype, PARE_TYPE_##base, text},
+#define TRAINED(type)                                                                                                  \
+    ((type) == PARE_TYPE_TQ1_0 || (type) == PARE_TYPE_TQ2_0 || (type) == PARE_TYPE_Q1_0 || (type) == PARE_TYPE_Q2_0)
+#define PRESET_ROW(id, name, base, ftype, text) {name, ftype, PARE_TYPE_##base, text, TRAINED(PARE_TYPE_##base)},
     PRESETS(PRESET_ROW)
 #undef PRESET_ROW
+#undef TRAINED
 };
 
 static const struct {

@@ -11,6 +11,7 @@ typedef struct pare_preset {
     uint32_t ftype;   /* general.file_type */
     pare_type base;   /* the type of an ordinary tensor */
     const char *text; /* one line for help */
+    bool trained;     /* for models whose weights were trained to lie on the type's few levels, and bad for others */
 } pare_preset;
 
 /* Walk the presets: NULL behind the last one. Find by name without case, NULL when unknown. */

@@ -34,6 +34,19 @@ static const cmd_verb verbs[] = {
                      {"with calibration statistics", "pare quantize ./model -t q3_k_m --imatrix imatrix.gguf -o out.gguf"},
                      {"keep one kind of tensor at 8 bits", "pare quantize ./model -t q4_k_m --tensor 'attn_v=q8_0' -o out.gguf"}},
          .min_operands = 1, .max_operands = 1, .lists_presets = true, .run = cmd_quantize},
+    {.id = CMD_FIT,
+         .name = "fit", .operands = "MODEL... --vram SIZE [-f TEXT -o OUT]", .summary = "plan and make the best model for a memory budget",
+         .text = "Says what running MODEL takes, part by part: weights, KV cache, compute buffers, driver, reserve; which preset "
+                "fits on the cards, where its layers and experts go, how long a context may be, and with which options to run it. "
+                "With -f TEXT it chooses the type of each tensor itself, so that the whole file diverges least from MODEL "
+                "within the budget: every tensor is encoded in every type and its effect measured on TEXT, the last tenth of "
+                "which is kept back to measure the result on. With several models it says which of them is the best under the same budget.",
+         .examples = {{"what can this card run?", "pare fit ./model --gpu rtx-4090 --ctx 32768"},
+                     {"the best file for it", "pare fit ./model --vram 24G --ctx 32768 --kv q8_0 -f corpus.txt -o model.gguf"},
+                     {"the best file of a size", "pare fit ./model --size 4.2G -f corpus.txt -o model.gguf"},
+                     {"a front over sizes", "pare fit ./model --size 3G,3.5G,4G,5G -f corpus.txt --state ./model.fit"},
+                     {"bigger and more quantized, or smaller?", "pare fit ./8b ./14b --vram 12G -f corpus.txt --state ./fit"}},
+         .min_operands = 0, .max_operands = CMD_ANY_NUMBER, .run = cmd_fit},
     {.id = CMD_IMATRIX,
          .name = "imatrix", .operands = "MODEL -f TEXT -o OUT", .summary = "collect calibration statistics for quantize --imatrix",
          .text = "Runs a text through the model and sums, for each input column of each matrix of the layers, the squares of "

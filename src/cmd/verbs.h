@@ -8,6 +8,7 @@ typedef enum cmd_verb_id {
     CMD_INSPECT,
     CMD_CONVERT,
     CMD_QUANTIZE,
+    CMD_FIT,
     CMD_IMATRIX,
     CMD_EVAL,
     CMD_COMPARE,
@@ -55,6 +56,7 @@ pare_status cmd_verb_require(const cmd_verb **verb, const char *name, pare_error
 pare_status cmd_inspect(const struct cmd_args *args, pare_error *err);
 pare_status cmd_convert(const struct cmd_args *args, pare_error *err);
 pare_status cmd_quantize(const struct cmd_args *args, pare_error *err);
+pare_status cmd_fit(const struct cmd_args *args, pare_error *err);
 pare_status cmd_imatrix(const struct cmd_args *args, pare_error *err);
 pare_status cmd_eval(const struct cmd_args *args, pare_error *err);
 pare_status cmd_compare(const struct cmd_args *args, pare_error *err);

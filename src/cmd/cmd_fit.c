@@ -1,0 +1,216 @@
+#include "cmd/console.h"
+#include "cmd/fit_options.h"
+#include "cmd/fit_report.h"
+#include "cmd/summary.h"
+#include "cmd/outputs.h"
+#include "formats/open.h"
+#include "model/stock.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A context that the model was not trained for works in no runtime without a change to RoPE. */
+static void warn_of_context(const cmd_fit_request *r, const pare_model *m)
+{
+    if (r->run.n_ctx > 0 && m->hp.n_ctx_train > 0 && r->run.n_ctx / r->run.n_seq > m->hp.n_ctx_train)
+        cmd_warning("%s: a context of %" PRIu64 " tokens a sequence is more than the %" PRIu32
+                    " that it was trained for",
+                    cmd_safe(m->path, strlen(m->path)), r->run.n_ctx / r->run.n_seq, m->hp.n_ctx_train);
+}
+
+static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (cmd_has(args, OPT_JSON)) {
+        json_t *doc = cmd_fit_json_request(p), *list = json_array(), *item = NULL;
+        for (size_t i = p->n; i-- > 0 && st == PARE_OK;)
+            if ((st = cmd_fit_json_candidate(&item, p, &p->candidates[i], &p->candidates[i] == p->best, err)) ==
+                PARE_OK)
+                json_array_append_new(list, item);
+            else
+                json_decref(item);
+        json_object_set_new(doc, "candidates", list);
+        if (p->best != NULL)
+            json_object_set_new(doc, "best", json_string(p->best->name));
+        cmd_json_resources(doc);
+        if (st != PARE_OK) {
+            json_decref(doc);
+            return st;
+        }
+        return cmd_print_json(args, doc, err);
+    }
+    cmd_progress_clear();
+    cmd_fit_print_head(p);
+    cmd_fit_print_candidates(p);
+    if (p->best != NULL) {
+        putchar('\n');
+        st = cmd_fit_print_candidate(p, p->best, err);
+    }
+    return st == PARE_OK ? cmd_fit_print_cache(p->model, err) : st;
+}
+
+/* Nothing fits: why the smallest file does not. */
+static pare_status refuse(const cmd_fit_plan *p, pare_error *err)
+{
+    const cmd_fit_candidate *least = NULL;
+    for (size_t i = p->n; i-- > 0;)
+        if (p->candidates[i].preset == NULL || !p->candidates[i].preset->trained || least == NULL)
+            least = &p->candidates[i];
+    if (least == NULL)
+        return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: no type can be planned for", p->model->path);
+    return pare_fail(err, PARE_ERR_DIFFERENCE, "%s does not fit in any type; the smallest, %s: %s", p->model->path,
+                     least->name, least->why);
+}
+
+static pare_status plan_memory(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
+{
+    pare_model model = {0};
+    cmd_fit_plan plan = {0};
+    pare_status st = pare_model_open(&model, args->operands[0], 0, err);
+    if (st == PARE_OK)
+        st = pare_stock_complete(&model, err);
+    if (st == PARE_OK) {
+        warn_of_context(r, &model);
+        st = cmd_fit_plan_make(&plan, r, &model, err);
+    }
+    if (st == PARE_OK)
+        st = print_plan(args, &plan, err);
+    if (st == PARE_OK && plan.best == NULL)
+        st = refuse(&plan, err);
+    cmd_fit_plan_close(&plan);
+    pare_model_close(&model);
+    return st;
+}
+
+/* OUT.fit, unless --state names another folder; of several models one each in it. Owned by the caller. */
+static pare_status name_state(char **out, const cmd_args *args, size_t model, pare_error *err)
+{
+    const char *given = cmd_text(args, OPT_STATE), *output = cmd_text(args, OPT_OUTPUT);
+    pare_buf name = {0};
+    pare_status st;
+    if (given == NULL && output == NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: without --output, --state FOLDER says where measurements stay");
+    if (given == NULL)
+        st = pare_buf_printf(&name, err, "%s.fit", output);
+    else if (args->n_operands == 1)
+        st = pare_buf_printf(&name, err, "%s", given);
+    else
+        st = pare_buf_printf(&name, err, "%s/model-%zu", given, model + 1);
+    *out = name.data;
+    return st;
+}
+
+/* What exists already is found before hours of work. */
+static pare_status check_outputs(const cmd_args *args, pare_error *err)
+{
+    const char *inputs[] = {cmd_text(args, OPT_FILE), cmd_text(args, OPT_TEST), cmd_text(args, OPT_IMATRIX)};
+    const char *given[3];
+    cmd_outputs outputs = {.inputs = given};
+    cmd_pinning pinning = {0};
+    for (size_t i = 0; i < 3; i++)
+        if (inputs[i] != NULL)
+            given[outputs.n_inputs++] = inputs[i];
+    if (!cmd_has(args, OPT_OUTPUT))
+        return PARE_OK;
+    pare_status st = cmd_pinning_open(&pinning, args, cmd_text(args, OPT_OUTPUT), false, err);
+    cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
+    cmd_outputs_add(&outputs, "--lock", pinning.lock);
+    cmd_outputs_add(&outputs, "--sums", pinning.sums);
+    if (st == PARE_OK)
+        st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
+    cmd_pinning_close(&pinning);
+    return st;
+}
+
+static pare_status report_choice(const cmd_args *args, const cmd_fit_job *jobs, size_t n, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (!cmd_has(args, OPT_JSON)) {
+        if (n > 1)
+            cmd_fit_print_models(jobs, n);
+        else
+            st = cmd_fit_print_outcomes(&jobs[0], err);
+        printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+        return st;
+    }
+    json_t *doc = NULL;
+    if (n == 1)
+        st = cmd_fit_json_outcomes(&doc, &jobs[0], err);
+    else {
+        json_t *list = json_array();
+        doc = json_object();
+        json_object_set_new(doc, "models", list);
+        cmd_json_u64(doc, "best", cmd_fit_best_model(jobs, n));
+        for (size_t i = 0; i < n && st == PARE_OK; i++) {
+            json_t *item = NULL;
+            st = cmd_fit_json_outcomes(&item, &jobs[i], err);
+            json_array_append_new(list, item);
+        }
+    }
+    if (st != PARE_OK) {
+        json_decref(doc);
+        return st;
+    }
+    cmd_json_resources(doc);
+    return cmd_print_json(args, doc, err);
+}
+
+/* One model of several may be too large: then it is no candidate. All of them: an error. */
+static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
+{
+    const size_t n = args->n_operands;
+    cmd_devices devices = {0};
+    size_t n_fit = 0;
+    cmd_fit_job *jobs = calloc(n, sizeof *jobs);
+    if (jobs == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", n);
+    pare_status st = check_outputs(args, err);
+    if (st == PARE_OK)
+        st = cmd_devices_open(&devices, args, 1, err);
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        char *state = NULL;
+        pare_error why = {0};
+        st = name_state(&state, args, i, err);
+        if (st == PARE_OK && (st = cmd_fit_choose(&jobs[i], args, r, devices.backend[0], args->operands[i], state,
+                                                  cmd_text(args, OPT_OUTPUT), &why)) != PARE_OK) {
+            *err = why;
+            if (st == PARE_ERR_DIFFERENCE && n > 1) {
+                cmd_say("%s", why.text);
+                cmd_fit_job_close(&jobs[i]);
+                jobs[i].path = args->operands[i];
+                st = PARE_OK;
+            }
+        }
+        n_fit += jobs[i].n_outcomes > 0;
+        free(state);
+    }
+    if (st == PARE_OK && n_fit == 0)
+        st = PARE_ERR_DIFFERENCE;
+    if (st == PARE_OK)
+        st = report_choice(args, jobs, n, err);
+    for (size_t i = 0; i < n; i++)
+        cmd_fit_job_close(&jobs[i]);
+    free(jobs);
+    cmd_devices_close(&devices);
+    return st;
+}
+
+pare_status cmd_fit(const cmd_args *args, pare_error *err)
+{
+    cmd_fit_request r = {0};
+    const char *gpu = cmd_text(args, OPT_GPU);
+    if (gpu != NULL && strcmp(gpu, "list") == 0) {
+        cmd_fit_print_cards();
+        return PARE_OK;
+    }
+    if (args->n_operands == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: MODEL is missing");
+    if (args->n_operands > 1 && cmd_has(args, OPT_OUTPUT))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: several models make no one --output; without it they are compared");
+    pare_status st = cmd_fit_request_parse(&r, args, err);
+    if (st == PARE_OK)
+        st = cmd_has(args, OPT_FILE) ? choose_types(args, &r, err) : plan_memory(args, &r, err);
+    cmd_fit_request_close(&r);
+    return st;
+}

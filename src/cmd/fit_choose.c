@@ -1,0 +1,471 @@
+#include "cmd/fit_choose.h"
+#include "cmd/build.h"
+#include "cmd/console.h"
+#include "cmd/input.h"
+#include "cmd/outputs.h"
+#include "core/progress.h"
+#include "eval/collect.h"
+#include "formats/imatrix_file.h"
+#include "formats/open.h"
+#include "model/stock.h"
+#include "recipe/calibration.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    N_CTX = PARE_DEFAULT_CTX,
+    HELD_BACK = 10, /* one window in so many */
+    MAX_TRIES = 8   /* of plans that turn out larger in memory than the budget said */
+};
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+/* Without --test the last windows of the text are kept back. */
+static pare_status divide_text(cmd_fit_job *j, pare_error *err)
+{
+    const size_t n_windows = j->text.n / N_CTX, n_back = n_windows / HELD_BACK > 2 ? n_windows / HELD_BACK : 2;
+    if (n_windows < n_back + 2)
+        return pare_fail(
+            err, PARE_ERR_USAGE,
+            "fit: %s has %zu windows of %d tokens: at least 4 are needed, of which 2 are kept back to measure on",
+            cmd_text(j->args, OPT_FILE), n_windows, N_CTX);
+    const size_t from = (n_windows - n_back) * N_CTX;
+    j->test.ids = malloc((j->text.n - from) * sizeof *j->test.ids);
+    if (j->test.ids == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tokens", j->text.n - from);
+    j->test.n = j->test.cap = j->text.n - from;
+    memcpy(j->test.ids, j->text.ids + from, j->test.n * sizeof *j->test.ids);
+    j->text.n = from;
+    j->held_back = true;
+    return PARE_OK;
+}
+
+static pare_status read_texts(cmd_fit_job *j, pare_digest *digest, pare_error *err)
+{
+    pare_status st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
+    if (st == PARE_OK)
+        st = cmd_read_tokens(cmd_text(j->args, OPT_FILE), j->tokenizer, &j->text, digest, err);
+    if (st == PARE_OK && cmd_has(j->args, OPT_TEST))
+        return cmd_read_tokens(cmd_text(j->args, OPT_TEST), j->tokenizer, &j->test, NULL, err);
+    return st == PARE_OK ? divide_text(j, err) : st;
+}
+
+/* ---- statistics ------------------------------------------------------------------------------------------------- */
+
+static void after_batch(uint32_t n_done, uint32_t n_all, void *user)
+{
+    (void)user;
+    pare_progress("windows", n_done, n_all, "statistics");
+}
+
+static pare_status collect(cmd_fit_job *j, const char *path, pare_error *err)
+{
+    const pare_collect_options options = {
+        .n_ctx = N_CTX, .output_weight = true, .full = true, .full_bytes = UINT64_C(8) << 30};
+    const char *name = cmd_base_name(cmd_text(j->args, OPT_FILE));
+    pare_imatrix seen = {0};
+    pare_status st =
+        pare_collect(&seen, &j->model, j->backend, j->text.ids, j->text.n, j->bos, &options, after_batch, NULL, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_write(&seen, path, true, NULL, err);
+    pare_imatrix_close(&seen);
+    return st;
+}
+
+/* Those of --imatrix, or those of the text, which an earlier run may have left in the folder. */
+static pare_status open_statistics(cmd_fit_job *j, const pare_digest *text, pare_error *err)
+{
+    pare_buf path = {0};
+    struct stat about;
+    char hex[2 * sizeof text->sha256 + 1];
+    if (cmd_has(j->args, OPT_IMATRIX))
+        return pare_imatrix_open(&j->imatrix, cmd_text(j->args, OPT_IMATRIX), err);
+    pare_hex(hex, text->sha256, sizeof text->sha256);
+    pare_status st = pare_buf_printf(&path, err, "%s/statistics-%.16s-%zu.gguf", j->state, hex, j->text.n);
+    if (st == PARE_OK && stat(path.data, &about) == 0) {
+        pare_error why = {0};
+        if (pare_imatrix_open(&j->imatrix, path.data, &why) == PARE_OK &&
+            pare_calibration_check(&j->imatrix, &j->model, &why) == PARE_OK) {
+            cmd_note("%s: statistics of an earlier run", cmd_safe(path.data, path.len));
+            pare_buf_close(&path);
+            return PARE_OK;
+        }
+        pare_imatrix_close(&j->imatrix); /* of another model, or damaged: collected again */
+    }
+    if (st == PARE_OK)
+        st = collect(j, path.data, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_open(&j->imatrix, path.data, err);
+    pare_buf_close(&path);
+    return st;
+}
+
+/* ---- budget ----------------------------------------------------------------------------------------------------- */
+
+/* llama.cpp leaves the embedding on the host, unless it is the output as well: its bits cost nothing on the cards, and
+ * it gets eight. A rule of the user's comes first. */
+static pare_status make_rules(cmd_fit_job *j, pare_error *err)
+{
+    static const pare_type_override embedding = {.pattern = "^token_embd\\.weight$", .type = PARE_TYPE_Q8_0};
+    const pare_tensor *table = pare_model_find(&j->model, "token_embd.weight"),
+                      *output = pare_model_find(&j->model, "output.weight");
+    const bool free_of_charge = j->request->n_devices > 0 && j->request->runtime == pare_memory_runtimes() &&
+                                table != NULL && output != NULL && table->row_len % 32 == 0;
+    j->keep = calloc(j->request->n_keep + 1, sizeof *j->keep);
+    if (j->keep == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for rules");
+    if (j->request->n_keep > 0)
+        memcpy(j->keep, j->request->keep, j->request->n_keep * sizeof *j->keep);
+    j->n_keep = j->request->n_keep;
+    if (free_of_charge)
+        j->keep[j->n_keep++] = embedding;
+    return PARE_OK;
+}
+
+/* Bytes of a file whose tensors fit into the memory asked about: what cache, buffers and reserve leave, the embedding
+ * that stays on the host, and what is no tensor. */
+static pare_status budget_of_memory(cmd_fit_job *j, uint64_t *bytes, pare_error *err)
+{
+    pare_memory_model m = {0};
+    pare_place_query query;
+    pare_weight_room room;
+    uint64_t file = 0;
+    pare_status st = pare_memory_model_of(&m, &j->model, err);
+    if (st == PARE_OK && j->n_keep > j->request->n_keep)
+        st = pare_memory_retype(&m, "token_embd.weight", PARE_TYPE_Q8_0, err);
+    if (st == PARE_OK) {
+        cmd_fit_query(&query, j->request, &m);
+        st = pare_room_for_weights(&query, &room, err);
+    }
+    if (st == PARE_OK)
+        st = pare_gguf_size(&j->model, &(pare_write_options){0}, &file, err);
+    pare_memory_model_close(&m);
+    if (st != PARE_OK)
+        return st;
+    const uint64_t beside = file - pare_model_n_bytes(&j->model), ram = j->request->ram;
+    *bytes = room.tensors;
+    if (j->request->n_devices > 0 && ram > 0) /* what finds no room on the cards may lie there */
+        *bytes = room.on_host > UINT64_MAX - room.tensors ? UINT64_MAX : room.tensors + room.on_host;
+    *bytes = *bytes > UINT64_MAX - beside ? UINT64_MAX : *bytes + beside;
+    return PARE_OK;
+}
+
+/* ---- search ----------------------------------------------------------------------------------------------------- */
+
+static void show_progress(const pare_fit_progress *p, void *user)
+{
+    enum { STEPS = 10000 };
+    static const char *const stages[] = {"encoding", "single swaps", "search"};
+    char line[320];
+    (void)user;
+    if (isfinite(p->kld))
+        snprintf(line, sizeof line, "%s: divergence %.6f", stages[p->stage], p->kld);
+    else
+        snprintf(line, sizeof line, "%s: %s", stages[p->stage], cmd_safe(p->what, strlen(p->what)));
+    pare_progress("", (uint64_t)(p->part * STEPS), STEPS, line);
+}
+
+static pare_status open_search(cmd_fit_job *j, pare_error *err)
+{
+    const cmd_fit_request *r = j->request;
+    const pare_fit_options options = {.model = &j->model,
+                                      .imatrix = &j->imatrix,
+                                      .backend = j->backend,
+                                      .ids = j->text.ids,
+                                      .n_ids = j->text.n,
+                                      .bos = j->bos,
+                                      .n_ctx = N_CTX,
+                                      .folder = j->state,
+                                      .version = CMD_BUILD_VERSION " (" CMD_BUILD_COMMIT ")",
+                                      .types = r->n_types > 0 ? r->types : NULL,
+                                      .n_types = r->n_types,
+                                      .min_bits = r->min_bits,
+                                      .prefer_fast = r->prefer_fast,
+                                      .keep = j->keep,
+                                      .n_keep = j->n_keep,
+                                      .effort = j->request->effort,
+                                      .each = show_progress};
+    pare_status st = pare_fit_open(&j->fit, &options, err);
+    return st == PARE_OK ? pare_fit_measure(j->fit, err) : st;
+}
+
+/* ---- what it came to -------------------------------------------------------------------------------------------- */
+
+static pare_status measure(cmd_fit_job *j, const pare_model *m, pare_eval_result *out, pare_error *err)
+{
+    const pare_measure_options options = {.windows = {.n_ctx = N_CTX}, .seed = 1};
+    return pare_measure(m, &j->model, j->backend, j->test.ids, j->test.n, j->bos, &options, out, err);
+}
+
+/* Bytes of the text whose tokens are scored. */
+static pare_status scored_bytes(const cmd_fit_job *j, uint64_t *n, pare_error *err)
+{
+    const pare_window_plan plan = {.n_ctx = N_CTX};
+    pare_windows w = {0};
+    pare_buf text = {0};
+    pare_status st = pare_windows_open(&w, j->test.ids, j->test.n, j->bos, &plan, err);
+    *n = 0;
+    for (uint32_t i = 0; i < w.n_windows && st == PARE_OK; i++) {
+        const int32_t *scored = j->test.ids + (size_t)w.number[i] * w.step + w.first + 1;
+        text.len = 0;
+        for (uint32_t k = 0; k < w.n_scored && st == PARE_OK; k++)
+            st = pare_detokenize(j->tokenizer, scored[k], false, &text, err);
+        *n += text.len;
+    }
+    pare_windows_close(&w);
+    pare_buf_close(&text);
+    return st;
+}
+
+/* The tokens differ between vocabularies, the bytes do not. */
+static pare_status add_bits_per_byte(const cmd_fit_job *j, cmd_fit_outcome *o, pare_error *err)
+{
+    uint64_t n = 0;
+    pare_status st = scored_bytes(j, &n, err);
+    const double per_nat = n > 0 ? (double)o->result.n_tokens_scored / (double)n / log(2) : NAN;
+    o->bits_per_byte = log(o->result.perplexity.value) * per_nat;
+    o->reference_bits_per_byte = log(o->result.reference_perplexity.value) * per_nat;
+    return st;
+}
+
+/* The plan of a budget; where memory is the budget, one that fits into it as a whole, rounded layers and all. */
+static pare_status solve(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome *o, pare_model *out, pare_plan *plan,
+                         pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (int i = 0; i < MAX_TRIES; i++) {
+        pare_model_close(out);
+        pare_fit_result_close(&o->fit);
+        o->candidate = (cmd_fit_candidate){.name = "chosen"};
+        st = pare_fit_solve(j->fit, budget, &o->fit, err);
+        if (st == PARE_OK)
+            st = pare_fit_make(j->fit, &o->fit, out, plan, err);
+        if (st == PARE_OK && j->request->n_sizes == 0)
+            st = cmd_fit_candidate_make(&o->candidate, j->request, out, err);
+        if (st != PARE_OK || j->request->n_sizes > 0 || o->candidate.status == PARE_OK)
+            return st;
+        budget = o->fit.bytes - o->fit.bytes / 256;
+    }
+    return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: %s", j->model.path, o->candidate.why);
+}
+
+static pare_status write_file(cmd_fit_job *j, const pare_model *out, pare_error *err)
+{
+    pare_output_set set = {0};
+    cmd_pinning pinning = {0};
+    const pare_write_options options = {.force = cmd_has(j->args, OPT_FORCE), .pending = &set};
+    pare_status st = cmd_pinning_open(&pinning, j->args, j->output, false, err);
+    pare_pin *pin = pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    j->pin.files_only = !pinning.wanted;
+    if (st == PARE_OK)
+        st = cmd_pinning_hash_inputs(&pinning, j->args, &j->model, err);
+    if (st == PARE_OK)
+        st = pare_gguf_write(out, j->output, &options, pin, err);
+    if (st == PARE_OK)
+        st = cmd_pinning_add(&pinning, j->args, pin, &set, err);
+    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    cmd_pinning_close(&pinning);
+    return st;
+}
+
+/* What is measured is the file, where there is one. */
+static pare_status measure_outcome(cmd_fit_job *j, const pare_model *made, cmd_fit_outcome *o, pare_error *err)
+{
+    pare_model file = {0};
+    pare_status st = j->output != NULL ? pare_model_open(&file, j->output, 0, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = measure(j, j->output != NULL ? &file : made, &o->result, err);
+    pare_model_close(&file);
+    return st == PARE_OK ? add_bits_per_byte(j, o, err) : st;
+}
+
+static pare_status make_outcome(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome *o, pare_error *err)
+{
+    pare_model out = {0};
+    pare_plan plan = {0};
+    pare_status st = solve(j, budget, o, &out, &plan, err);
+    if (st == PARE_OK && j->output != NULL)
+        st = write_file(j, &out, err);
+    if (st == PARE_OK)
+        st = measure_outcome(j, &out, o, err);
+    pare_model_close(&out);
+    return st;
+}
+
+/* ---- presets beside it ------------------------------------------------------------------------------------------ */
+
+/* The preset's types, in the place of those of a result. */
+static pare_status preset_types(const cmd_fit_job *j, const pare_preset *preset, pare_fit_result *r, pare_error *err)
+{
+    const pare_quantize_options options = {.preset = preset,
+                                           .pure_type = PARE_TYPE_NONE,
+                                           .output_type = PARE_TYPE_NONE,
+                                           .embedding_type = PARE_TYPE_NONE,
+                                           .imatrix = &j->imatrix,
+                                           .effort = PARE_EFFORT_DEFAULT,
+                                           .plan_only = true};
+    pare_model typed = {0};
+    pare_plan plan = {0};
+    pare_status st = pare_quantize(&typed, &j->model, &options, &plan, err);
+    if (st == PARE_OK)
+        st = pare_gguf_size(&typed, &(pare_write_options){0}, &r->bytes, err);
+    for (size_t i = 0; st == PARE_OK && i < r->n_rows; i++) {
+        const pare_tensor *t = pare_model_find(&typed, r->rows[i].name);
+        if (t != NULL && r->rows[i].chosen)
+            r->rows[i].type = t->type;
+    }
+    pare_model_close(&typed);
+    return st;
+}
+
+typedef struct preset_size {
+    const pare_preset *preset;
+    uint64_t bytes, distance; /* of its file; from the chosen one's */
+} preset_size;
+
+static int compare_distances(const void *a, const void *b)
+{
+    const preset_size *x = a, *y = b;
+    if (x->distance != y->distance)
+        return x->distance < y->distance ? -1 : 1;
+    return strcmp(x->preset->name, y->preset->name);
+}
+
+/* The presets that this model can have, by how near their files are in size; returns how many of list [n] there are. */
+static size_t list_presets(const cmd_fit_job *j, pare_fit_result *r, preset_size *list, size_t n)
+{
+    const uint64_t chosen = r->bytes;
+    const pare_preset *preset;
+    size_t n_listed = 0;
+    for (size_t i = 0; n_listed < n && (preset = pare_preset_at(i)) != NULL; i++) {
+        pare_error why = {0};
+        if (preset->trained || preset_types(j, preset, r, &why) != PARE_OK)
+            continue;
+        list[n_listed++] = (preset_size){preset, r->bytes, r->bytes > chosen ? r->bytes - chosen : chosen - r->bytes};
+    }
+    r->bytes = chosen;
+    qsort(list, n_listed, sizeof *list, compare_distances);
+    return n_listed;
+}
+
+/* A preset that has types which were no choice is passed over. */
+static pare_status measure_rival(cmd_fit_job *j, const preset_size *preset, pare_fit_result *r, pare_error *err)
+{
+    pare_model out = {0};
+    pare_plan plan = {0};
+    pare_error why = {0};
+    pare_status st = preset_types(j, preset->preset, r, err);
+    if (st == PARE_OK && pare_fit_make(j->fit, r, &out, &plan, &why) != PARE_OK) {
+        *err = why;
+        st = why.status == PARE_ERR_USAGE ? PARE_OK : why.status;
+    } else if (st == PARE_OK) {
+        cmd_fit_rival *rival = &j->rivals[j->n_rivals];
+        *rival = (cmd_fit_rival){.name = preset->preset->name, .bytes = preset->bytes};
+        st = measure(j, &out, &rival->result, err);
+        j->n_rivals += st == PARE_OK;
+    }
+    pare_model_close(&out);
+    return st;
+}
+
+/* The presets whose files are nearest in size, made of what was encoded for the choice. */
+static pare_status measure_rivals(cmd_fit_job *j, pare_error *err)
+{
+    enum { MAX_PRESETS = 64 };
+    preset_size list[MAX_PRESETS];
+    pare_fit_result r = j->outcomes[0].fit;
+    pare_status st = PARE_OK;
+    r.rows = malloc(r.n_rows * sizeof *r.rows);
+    if (r.rows == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
+    memcpy(r.rows, j->outcomes[0].fit.rows, r.n_rows * sizeof *r.rows);
+    const size_t n = list_presets(j, &r, list, MAX_PRESETS);
+    for (size_t i = 0; i < n && j->n_rivals < CMD_FIT_PRESETS && st == PARE_OK; i++) {
+        memcpy(r.rows, j->outcomes[0].fit.rows, r.n_rows * sizeof *r.rows);
+        st = measure_rival(j, &list[i], &r, err);
+    }
+    free(r.rows);
+    return st;
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *err)
+{
+    j->state = strdup(state);
+    if (j->state == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    if (mkdir(state, 0777) != 0 && errno != EEXIST)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot make the folder: %s", state, strerror(errno));
+    return PARE_OK;
+}
+
+static pare_status solve_all(cmd_fit_job *j, pare_error *err)
+{
+    const cmd_fit_request *r = j->request;
+    uint64_t budget = 0, least, most;
+    pare_status st = PARE_OK;
+    j->n_outcomes = r->n_sizes > 0 ? r->n_sizes : 1;
+    j->outcomes = calloc(j->n_outcomes, sizeof *j->outcomes);
+    if (j->outcomes == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu plans", j->n_outcomes);
+    pare_fit_range(j->fit, &least, &most);
+    if (r->n_sizes == 0)
+        st = budget_of_memory(j, &budget, err);
+    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++) {
+        const uint64_t bytes = r->n_sizes > 0 ? r->sizes[i] : budget;
+        if (bytes < least)
+            return pare_fail(err, PARE_ERR_DIFFERENCE,
+                             "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
+                             j->model.path, least, bytes);
+        st = make_outcome(j, bytes, &j->outcomes[i], err);
+    }
+    return st == PARE_OK && j->n_outcomes == 1 ? measure_rivals(j, err) : st;
+}
+
+pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
+                           const char *path, const char *state, const char *output, pare_error *err)
+{
+    *j = (cmd_fit_job){.args = args, .request = request, .backend = backend, .path = path, .output = output};
+    pare_digest digest;
+    pare_status st = pare_model_open(&j->model, path, 0, err);
+    if (st == PARE_OK)
+        st = pare_stock_complete(&j->model, err);
+    if (st == PARE_OK)
+        st = read_texts(j, &digest, err);
+    if (st == PARE_OK)
+        st = make_folder(j, state, err);
+    if (st == PARE_OK)
+        st = make_rules(j, err);
+    if (st == PARE_OK)
+        st = open_statistics(j, &digest, err);
+    if (st == PARE_OK)
+        st = open_search(j, err);
+    return st == PARE_OK ? solve_all(j, err) : st;
+}
+
+void cmd_fit_job_close(cmd_fit_job *j)
+{
+    for (size_t i = 0; i < j->n_outcomes && j->outcomes != NULL; i++)
+        pare_fit_result_close(&j->outcomes[i].fit);
+    free(j->outcomes);
+    pare_fit_close(j->fit);
+    pare_imatrix_close(&j->imatrix);
+    pare_pin_close(&j->pin);
+    pare_tokenizer_close(j->tokenizer);
+    free(j->text.ids);
+    free(j->test.ids);
+    free(j->keep);
+    free(j->state);
+    pare_model_close(&j->model);
+    *j = (cmd_fit_job){0};
+}

@@ -1,0 +1,59 @@
+/* cmd/fit_choose.h - the best types for a budget, out of a text: fit with --file */
+#ifndef PARE_CMD_FIT_CHOOSE_H
+#define PARE_CMD_FIT_CHOOSE_H
+
+#include "cmd/device.h"
+#include "cmd/fit_plan.h"
+#include "eval/measure.h"
+#include "eval/tokenizer.h"
+#include "fit/search.h"
+#include "formats/pin.h"
+
+enum { CMD_FIT_PRESETS = 2 };
+
+/* A file beside what was chosen, measured on the same held-back text. */
+typedef struct cmd_fit_rival {
+    const char *name;
+    uint64_t bytes;
+    pare_eval_result result;
+} cmd_fit_rival;
+
+/* What a budget came to. */
+typedef struct cmd_fit_outcome {
+    pare_fit_result fit;
+    cmd_fit_candidate candidate; /* how it is run; nothing of it with --size */
+    pare_eval_result result;     /* on text that played no part in the choice */
+    double bits_per_byte, reference_bits_per_byte;
+} cmd_fit_outcome;
+
+/* One model with its text. Zeroed is closed. */
+typedef struct cmd_fit_job {
+    const cmd_args *args;
+    const cmd_fit_request *request;
+    pare_backend *backend; /* borrowed */
+    const char *path;
+    const char *output; /* NULL: nothing is written */
+    char *state;        /* folder, owned */
+    pare_model model;
+    pare_tokenizer *tokenizer;
+    int64_t bos;
+    pare_ids text, test; /* calibration and choice; judgement */
+    bool held_back;      /* test is the end of the text of --file */
+    pare_imatrix imatrix;
+    pare_type_override *keep; /* [n_keep] owned, patterns borrowed: those of the request and of the runtime */
+    size_t n_keep;
+    pare_fit *fit;
+    cmd_fit_outcome *outcomes; /* [n_outcomes] owned, ascending budgets */
+    size_t n_outcomes;
+    cmd_fit_rival rivals[CMD_FIT_PRESETS];
+    size_t n_rivals;
+    pare_pin pin; /* of the output */
+} cmd_fit_job;
+
+/* state: a folder, made if it is not there. Errors: those of reading, of collecting statistics and of the search;
+ * PARE_ERR_DIFFERENCE (no file fits) */
+pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
+                           const char *path, const char *state, const char *output, pare_error *err);
+void cmd_fit_job_close(cmd_fit_job *j);
+
+#endif

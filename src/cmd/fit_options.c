@@ -1,0 +1,229 @@
+#include "cmd/fit_options.h"
+#include "cmd/quantize_options.h"
+#include "cmd/type_options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_ITEM = 128 };
+
+/* The next item of a list divided by commas, without the spaces around it: false behind the last. */
+static bool next_item(const char **list, char item[MAX_ITEM], const char **begin)
+{
+    if (*list == NULL)
+        return false;
+    const char *comma = strchr(*list, ','), *end = comma != NULL ? comma : *list + strlen(*list);
+    const char *from = *list;
+    while (from < end && *from == ' ')
+        from++;
+    while (end > from && end[-1] == ' ')
+        end--;
+    const size_t len = (size_t)(end - from) < MAX_ITEM - 1 ? (size_t)(end - from) : MAX_ITEM - 1;
+    memcpy(item, from, len);
+    item[len] = '\0';
+    *begin = *list;
+    *list = comma != NULL ? comma + 1 : NULL;
+    return true;
+}
+
+static pare_status add_device(cmd_fit_request *r, pare_memory_device device, pare_error *err)
+{
+    if (r->n_devices == PARE_MEMORY_MAX_DEVICES)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: more than %d cards", PARE_MEMORY_MAX_DEVICES);
+    r->devices[r->n_devices++] = device;
+    return PARE_OK;
+}
+
+static pare_status bad_size(const char *option, const char *item, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "fit: --%s: '%s' is no size: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", option, item);
+}
+
+static const char *next_card_name(size_t i, const void *ctx)
+{
+    (void)ctx;
+    const pare_card *card = pare_card_at(i);
+    return card != NULL ? card->name : NULL;
+}
+
+/* "rtx-409" may be short for several cards: as many of their names as fit into a line. */
+static pare_status unknown_card(const char *item, pare_error *err)
+{
+    enum { SHOWN = 8 };
+    char names[256] = "";
+    size_t n = 0, at = 0;
+    const pare_card *card;
+    const char *near = cmd_nearest(item, next_card_name, NULL);
+    for (size_t i = 0; near == NULL && (card = pare_card_at(i)) != NULL && n < SHOWN; i++)
+        if (strstr(card->name, item) != NULL && at < sizeof names) {
+            at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", n > 0 ? ", " : "", card->name);
+            n++;
+        }
+    if (near != NULL || n > 0)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --gpu: unknown card '%s'; did you mean %s? (--gpu list shows all)",
+                         item, near != NULL ? near : names);
+    return pare_fail(err, PARE_ERR_USAGE,
+                     "fit: --gpu: unknown card '%s'; --gpu list shows all, and --vram takes any size", item);
+}
+
+static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const char *list = cmd_text(args, OPT_VRAM), *begin;
+    char item[MAX_ITEM];
+    uint64_t bytes;
+    pare_status st = PARE_OK;
+    while (st == PARE_OK && next_item(&list, item, &begin))
+        st = cmd_parse_size(item, &bytes) && bytes > 0 ? add_device(r, (pare_memory_device){.usable = bytes}, err)
+                                                       : bad_size("vram", item, err);
+    list = cmd_text(args, OPT_GPU);
+    while (st == PARE_OK && next_item(&list, item, &begin)) {
+        const pare_card *card = pare_card_find(item);
+        st = card != NULL ? add_device(r, pare_memory_device_of(card), err) : unknown_card(item, err);
+    }
+    return st;
+}
+
+static int compare_sizes(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static pare_status parse_sizes(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const char *list = cmd_text(args, OPT_SIZE), *begin;
+    char item[MAX_ITEM];
+    while (next_item(&list, item, &begin)) {
+        if (r->n_sizes == CMD_FIT_MAX_BUDGETS)
+            return pare_fail(err, PARE_ERR_USAGE, "fit: --size: more than %d sizes", CMD_FIT_MAX_BUDGETS);
+        if (!cmd_parse_size(item, &r->sizes[r->n_sizes]) || r->sizes[r->n_sizes] == 0)
+            return bad_size("size", item, err);
+        r->n_sizes++;
+    }
+    qsort(r->sizes, r->n_sizes, sizeof *r->sizes, compare_sizes);
+    return PARE_OK;
+}
+
+static pare_status parse_types(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const char *list = cmd_text(args, OPT_TYPES), *begin;
+    char item[MAX_ITEM];
+    pare_status st = PARE_OK;
+    while (st == PARE_OK && next_item(&list, item, &begin)) {
+        pare_type type;
+        bool there = false;
+        st = cmd_parse_type(args, "types", item, &type, err);
+        for (size_t i = 0; i < r->n_types; i++)
+            there |= st == PARE_OK && r->types[i] == type;
+        if (st == PARE_OK && !there)
+            r->types[r->n_types++] = type;
+    }
+    return st;
+}
+
+static pare_status file_bytes(const cmd_args *args, cmd_option_id id, const char *option, uint64_t *out,
+                              pare_error *err)
+{
+    struct stat about;
+    const char *path = cmd_text(args, id);
+    *out = 0;
+    if (path == NULL)
+        return PARE_OK;
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: --%s: is no file", path, option);
+    *out = (uint64_t)about.st_size;
+    return PARE_OK;
+}
+
+/* --kv is both of --cache-k and --cache-v. */
+static pare_status parse_cache(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    pare_type both, k, v;
+    pare_status st = cmd_parse_type_option(args, OPT_KV, "kv", &both, err);
+    if (st == PARE_OK)
+        st = cmd_parse_type_option(args, OPT_CACHE_K, "cache-k", &k, err);
+    if (st == PARE_OK)
+        st = cmd_parse_type_option(args, OPT_CACHE_V, "cache-v", &v, err);
+    if (st != PARE_OK)
+        return st;
+    if (both != PARE_TYPE_NONE && (k != PARE_TYPE_NONE || v != PARE_TYPE_NONE))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --kv is --cache-k and --cache-v together: give one or the others");
+    if (both != PARE_TYPE_NONE)
+        k = v = both;
+    if (k != PARE_TYPE_NONE)
+        r->run.cache_k = k;
+    if (v != PARE_TYPE_NONE)
+        r->run.cache_v = v;
+    return PARE_OK;
+}
+
+static pare_status parse_run(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    pare_memory_run_default(&r->run);
+    if (cmd_has(args, OPT_CONTEXT))
+        r->run.n_ctx = cmd_number(args, OPT_CONTEXT);
+    r->run.n_seq = (uint32_t)cmd_number(args, OPT_SEQUENCES);
+    if (cmd_has(args, OPT_UBATCH))
+        r->run.n_ubatch = (uint32_t)cmd_number(args, OPT_UBATCH);
+    r->run.no_flash_attn = cmd_has(args, OPT_NO_FLASH_ATTN);
+    r->run.reserve = cmd_number(args, OPT_RESERVE);
+    pare_status st = parse_cache(r, args, err);
+    if (st == PARE_OK)
+        st = file_bytes(args, OPT_PROJECTOR, "projector", &r->run.projector_bytes, err);
+    return st == PARE_OK ? file_bytes(args, OPT_DRAFT, "draft", &r->run.draft_bytes, err) : st;
+}
+
+static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const bool sizes = r->n_sizes > 0, memory = r->n_devices > 0 || r->ram > 0;
+    if (!sizes && !memory)
+        return pare_fail(
+            err, PARE_ERR_USAGE,
+            "fit: how much memory is there? Give --vram SIZE, --gpu NAME, --ram SIZE, or --size SIZE of the file");
+    if (sizes && memory)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --size is a budget of its own: not with --vram, --gpu and --ram");
+    if (sizes && cmd_has(args, OPT_PLAN_ONLY))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only plans memory, of which --size says nothing");
+    if (cmd_has(args, OPT_OUTPUT) && !cmd_has(args, OPT_FILE))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --output needs a text to choose by: -f TEXT");
+    if (cmd_has(args, OPT_OUTPUT) && r->n_sizes > 1)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: %zu sizes make no one --output; without it the front is shown",
+                         r->n_sizes);
+    if (cmd_has(args, OPT_OUTPUT) && cmd_has(args, OPT_PLAN_ONLY))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only writes nothing: not with --output");
+    if (r->preset != NULL && cmd_has(args, OPT_FILE))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --type says the types, so there is nothing to choose by --file");
+    return PARE_OK;
+}
+
+pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    *r = (cmd_fit_request){.ram = cmd_number(args, OPT_RAM),
+                           .min_bits = cmd_real(args, OPT_MIN_BITS),
+                           .effort = cmd_effort(args),
+                           .runtime = pare_memory_runtime_find(cmd_text(args, OPT_RUNTIME))};
+    const char *fast = cmd_text(args, OPT_PREFER_FAST), *type = cmd_text(args, OPT_TYPE);
+    if (fast != NULL)
+        r->prefer_fast = strcmp(fast, "cpu") == 0 ? PARE_FIT_CPU : PARE_FIT_GPU;
+    if (type != NULL && (r->preset = pare_preset_find(type)) == NULL)
+        return cmd_unknown_type(args, "type", type, true, err);
+    pare_status st = parse_devices(r, args, err);
+    if (st == PARE_OK)
+        st = parse_sizes(r, args, err);
+    if (st == PARE_OK)
+        st = parse_types(r, args, err);
+    if (st == PARE_OK)
+        st = cmd_parse_type_rules(args, OPT_KEEP, "keep", &r->keep, &r->n_keep, err);
+    if (st == PARE_OK)
+        st = parse_run(r, args, err);
+    return st == PARE_OK ? check(r, args, err) : st;
+}
+
+void cmd_fit_request_close(cmd_fit_request *r)
+{
+    cmd_type_rules_free(r->keep, r->n_keep);
+    *r = (cmd_fit_request){0};
+}

@@ -1,0 +1,151 @@
+#include "cmd/fit_plan.h"
+#include "cmd/summary.h"
+#include "formats/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, const pare_memory_model *m)
+{
+    *query = (pare_place_query){.model = m,
+                                .runtime = request->runtime,
+                                .run = request->run,
+                                .n_devices = request->n_devices,
+                                .host_bytes = request->ram > 0 ? request->ram : PARE_NO_LIMIT,
+                                .devices_only = request->n_devices > 0 && request->ram == 0};
+    memcpy(query->device, request->devices, sizeof query->device);
+    if (query->run.n_ctx == 0)
+        query->run.n_ctx = m->hp->n_ctx_train;
+}
+
+/* What keeps one candidate from fitting is its own affair; a request that makes no sense is everybody's. */
+static pare_status keep_reason(cmd_fit_candidate *c, pare_status st, const pare_error *err)
+{
+    if (st != PARE_ERR_DIFFERENCE && st != PARE_ERR_UNSUPPORTED)
+        return st;
+    c->status = st;
+    snprintf(c->why, sizeof c->why, "%s", err->text);
+    return PARE_OK;
+}
+
+static pare_status look_at_context(cmd_fit_candidate *c, const pare_place_query *query, pare_error *err)
+{
+    pare_context_answer *answer = malloc(sizeof *answer);
+    pare_error why = {0};
+    if (answer == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
+    pare_status st = pare_largest_context(query, false, answer, &why);
+    if (st == PARE_OK) {
+        c->largest = answer->n_ctx;
+        c->bound = answer->bound;
+    } else if (st == PARE_ERR_DIFFERENCE)
+        st = PARE_OK; /* even the smallest context is too much */
+    else
+        *err = why;
+    free(answer);
+    return st;
+}
+
+pare_status cmd_fit_candidate_make(cmd_fit_candidate *c, const cmd_fit_request *request, const pare_model *typed,
+                                   pare_error *err)
+{
+    pare_memory_model m = {0};
+    pare_place_query query;
+    pare_error why = {0};
+    c->bits = cmd_bits_per_weight(typed);
+    pare_status st = pare_gguf_size(typed, &(pare_write_options){0}, &c->file_bytes, err);
+    if (st == PARE_OK)
+        st = pare_memory_model_of(&m, typed, err);
+    if (st == PARE_OK) {
+        cmd_fit_query(&query, request, &m);
+        st = look_at_context(c, &query, err);
+    }
+    if (st == PARE_OK && (st = pare_place(&query, &c->placement, &why)) != PARE_OK) {
+        *err = why;
+        st = keep_reason(c, st, &why);
+    } else if (st == PARE_OK) {
+        const pare_speed_input input = {.depth = query.run.n_ctx / query.run.n_seq};
+        pare_placement_apply(&c->placement, &m);
+        st = pare_speed_estimate(&c->speed, &query, &c->placement, &input, err);
+    }
+    pare_memory_model_close(&m);
+    return st;
+}
+
+static pare_status look_at(cmd_fit_plan *p, const pare_preset *preset, pare_error *err)
+{
+    cmd_fit_candidate *c = &p->candidates[p->n];
+    const pare_quantize_options options = {.preset = preset,
+                                           .pure_type = PARE_TYPE_NONE,
+                                           .output_type = PARE_TYPE_NONE,
+                                           .embedding_type = PARE_TYPE_NONE,
+                                           .overrides = p->request->keep,
+                                           .n_overrides = p->request->n_keep,
+                                           .effort = PARE_EFFORT_DEFAULT,
+                                           .allow_requantize = true,
+                                           .plan_only = true};
+    pare_model out = {0};
+    pare_plan plan = {0};
+    pare_error why = {0};
+    *c = (cmd_fit_candidate){.name = preset != NULL ? preset->name : "as it is", .preset = preset};
+    pare_status st = PARE_OK;
+    if (preset != NULL) {
+        st = pare_quantize(&out, p->model, &options, &plan, &why);
+        c->needs_imatrix = plan.n_needing > 0;
+        if (st != PARE_OK) {
+            *err = why;
+            st = keep_reason(c, st, &why);
+            pare_model_close(&out);
+            return st; /* not counted: there is no such file */
+        }
+    }
+    st = cmd_fit_candidate_make(c, p->request, preset != NULL ? &out : p->model, err);
+    pare_model_close(&out);
+    if (st == PARE_OK)
+        p->n++;
+    return st;
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+    const cmd_fit_candidate *x = a, *y = b;
+    if (x->file_bytes != y->file_bytes)
+        return x->file_bytes < y->file_bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* Types for models that were trained in them are no choice for others. */
+static const cmd_fit_candidate *find_best(const cmd_fit_plan *p)
+{
+    for (size_t i = p->n; i-- > 0;)
+        if (p->candidates[i].status == PARE_OK &&
+            (p->candidates[i].preset == NULL || !p->candidates[i].preset->trained))
+            return &p->candidates[i];
+    return NULL;
+}
+
+pare_status cmd_fit_plan_make(cmd_fit_plan *p, const cmd_fit_request *request, const pare_model *model, pare_error *err)
+{
+    size_t n = 1;
+    while (pare_preset_at(n - 1) != NULL)
+        n++;
+    *p = (cmd_fit_plan){.model = model,
+                        .request = request,
+                        .n_ctx = request->run.n_ctx > 0 ? request->run.n_ctx : model->hp.n_ctx_train,
+                        .candidates = calloc(n, sizeof *p->candidates)};
+    if (p->candidates == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu plans", n);
+    pare_status st = request->preset != NULL ? look_at(p, request->preset, err) : look_at(p, NULL, err);
+    for (size_t i = 0; request->preset == NULL && st == PARE_OK && pare_preset_at(i) != NULL; i++)
+        if ((st = pare_check_interrupt(err)) == PARE_OK)
+            st = look_at(p, pare_preset_at(i), err);
+    qsort(p->candidates, p->n, sizeof *p->candidates, compare_candidates);
+    p->best = find_best(p);
+    return st;
+}
+
+void cmd_fit_plan_close(cmd_fit_plan *p)
+{
+    free(p->candidates);
+    *p = (cmd_fit_plan){0};
+}
