@@ -185,6 +185,8 @@ static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_er
             "fit: how much memory is there? Give --vram SIZE, --gpu NAME, --ram SIZE, or --size SIZE of the file");
     if (sizes && memory)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --size is a budget of its own: not with --vram, --gpu and --ram");
+    if (sizes && !cmd_has(args, OPT_FILE))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --size is a budget to choose types for, by a text: -f TEXT");
     if (sizes && cmd_has(args, OPT_PLAN_ONLY))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only plans memory, of which --size says nothing");
     if (cmd_has(args, OPT_OUTPUT) && !cmd_has(args, OPT_FILE))
