@@ -19,30 +19,51 @@
 
 enum {
     N_CTX = PARE_DEFAULT_CTX,
-    HELD_BACK = 10, /* one window in so many */
-    MAX_TRIES = 8   /* of plans that turn out larger in memory than the budget said */
+    HELD_BACK = 10, /* one window in so many is measured on, */
+    CHOICE = 5,     /* and one in so many chosen by, */
+    MIN_CHOICE = 4, /* but not fewer */
+    MAX_CHOICE = 64,
+    MAX_TRIES = 8 /* of plans that turn out larger in memory than the budget said */
 };
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
-/* Without --test the last windows of the text are kept back. */
+static pare_status copy_ids(pare_ids *out, const int32_t *ids, size_t n, pare_error *err)
+{
+    *out = (pare_ids){.ids = malloc((n + 1) * sizeof *ids), .n = n, .cap = n + 1};
+    if (out->ids == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tokens", n);
+    memcpy(out->ids, ids, n * sizeof *ids);
+    return PARE_OK;
+}
+
+/* |--- statistics ---|- choice -|- judgement -|
+ *
+ * What encodings were fitted to says too little of what they cost elsewhere, and what a choice was made by says too
+ * little of the choice: so each has windows of its own. With --imatrix there is no first part, with --test no last one.
+ */
 static pare_status divide_text(cmd_fit_job *j, pare_error *err)
 {
-    const size_t n_windows = j->text.n / N_CTX, n_back = n_windows / HELD_BACK > 2 ? n_windows / HELD_BACK : 2;
-    if (n_windows < n_back + 2)
-        return pare_fail(
-            err, PARE_ERR_USAGE,
-            "fit: %s has %zu windows of %d tokens: at least 4 are needed, of which 2 are kept back to measure on",
-            cmd_text(j->args, OPT_FILE), n_windows, N_CTX);
-    const size_t from = (n_windows - n_back) * N_CTX;
-    j->test.ids = malloc((j->text.n - from) * sizeof *j->test.ids);
-    if (j->test.ids == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tokens", j->text.n - from);
-    j->test.n = j->test.cap = j->text.n - from;
-    memcpy(j->test.ids, j->text.ids + from, j->test.n * sizeof *j->test.ids);
-    j->text.n = from;
-    j->held_back = true;
-    return PARE_OK;
+    const bool counts = !cmd_has(j->args, OPT_IMATRIX), judges = !cmd_has(j->args, OPT_TEST);
+    const size_t n = j->text.n / N_CTX, n_back = !judges ? 0 : n / HELD_BACK > 2 ? n / HELD_BACK : 2;
+    const size_t most = n / CHOICE < MAX_CHOICE ? n / CHOICE : MAX_CHOICE;
+    const size_t n_choice = most > MIN_CHOICE ? most : MIN_CHOICE, n_least = n_back + n_choice + (counts ? 2 : 0);
+    if (n < n_least)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: %s has %zu windows of %d tokens: %zu are needed, of which %zu are kept back to "
+                         "measure on",
+                         cmd_text(j->args, OPT_FILE), n, N_CTX, n_least, n_back);
+    const size_t back = (n - n_back) * N_CTX, choice = counts ? back - n_choice * N_CTX : 0;
+    pare_ids all = j->text;
+    j->text = (pare_ids){0};
+    j->held_back = judges;
+    pare_status st = judges ? copy_ids(&j->test, all.ids + back, all.n - back, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = copy_ids(&j->text, all.ids + choice, (judges ? back : all.n) - choice, err);
+    if (st == PARE_OK)
+        st = copy_ids(&j->calibration, all.ids, choice, err);
+    free(all.ids);
+    return st;
 }
 
 static pare_status read_texts(cmd_fit_job *j, pare_digest *digest, pare_error *err)
@@ -51,7 +72,7 @@ static pare_status read_texts(cmd_fit_job *j, pare_digest *digest, pare_error *e
     if (st == PARE_OK)
         st = cmd_read_tokens(cmd_text(j->args, OPT_FILE), j->tokenizer, &j->text, digest, err);
     if (st == PARE_OK && cmd_has(j->args, OPT_TEST))
-        return cmd_read_tokens(cmd_text(j->args, OPT_TEST), j->tokenizer, &j->test, NULL, err);
+        st = cmd_read_tokens(cmd_text(j->args, OPT_TEST), j->tokenizer, &j->test, NULL, err);
     return st == PARE_OK ? divide_text(j, err) : st;
 }
 
@@ -69,8 +90,8 @@ static pare_status collect(cmd_fit_job *j, const char *path, pare_error *err)
         .n_ctx = N_CTX, .output_weight = true, .full = true, .full_bytes = UINT64_C(8) << 30};
     const char *name = cmd_base_name(cmd_text(j->args, OPT_FILE));
     pare_imatrix seen = {0};
-    pare_status st =
-        pare_collect(&seen, &j->model, j->backend, j->text.ids, j->text.n, j->bos, &options, after_batch, NULL, err);
+    pare_status st = pare_collect(&seen, &j->model, j->backend, j->calibration.ids, j->calibration.n, j->bos, &options,
+                                  after_batch, NULL, err);
     if (st == PARE_OK)
         st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)
@@ -88,7 +109,7 @@ static pare_status open_statistics(cmd_fit_job *j, const pare_digest *text, pare
     if (cmd_has(j->args, OPT_IMATRIX))
         return pare_imatrix_open(&j->imatrix, cmd_text(j->args, OPT_IMATRIX), err);
     pare_hex(hex, text->sha256, sizeof text->sha256);
-    pare_status st = pare_buf_printf(&path, err, "%s/statistics-%.16s-%zu.gguf", j->state, hex, j->text.n);
+    pare_status st = pare_buf_printf(&path, err, "%s/statistics-%.16s-%zu.gguf", j->state, hex, j->calibration.n);
     if (st == PARE_OK && stat(path.data, &about) == 0) {
         pare_error why = {0};
         if (pare_imatrix_open(&j->imatrix, path.data, &why) == PARE_OK &&
@@ -116,7 +137,7 @@ static pare_status make_rules(cmd_fit_job *j, pare_error *err)
     static const pare_type_override embedding = {.pattern = "^token_embd\\.weight$", .type = PARE_TYPE_Q8_0};
     const pare_tensor *table = pare_model_find(&j->model, "token_embd.weight"),
                       *output = pare_model_find(&j->model, "output.weight");
-    const bool free_of_charge = j->request->n_devices > 0 && j->request->runtime == pare_memory_runtimes() &&
+    const bool free_of_charge = j->request->n_devices > 0 && j->request->runtime == pare_memory_runtime_at(0) &&
                                 table != NULL && output != NULL && table->row_len % 32 == 0;
     j->keep = calloc(j->request->n_keep + 1, sizeof *j->keep);
     if (j->keep == NULL)
@@ -462,6 +483,7 @@ void cmd_fit_job_close(cmd_fit_job *j)
     pare_imatrix_close(&j->imatrix);
     pare_pin_close(&j->pin);
     pare_tokenizer_close(j->tokenizer);
+    free(j->calibration.ids);
     free(j->text.ids);
     free(j->test.ids);
     free(j->keep);

@@ -37,8 +37,8 @@ typedef struct cmd_fit_job {
     pare_model model;
     pare_tokenizer *tokenizer;
     int64_t bos;
-    pare_ids text, test; /* calibration and choice; judgement */
-    bool held_back;      /* test is the end of the text of --file */
+    pare_ids calibration, text, test; /* statistics; choice; judgement */
+    bool held_back;                   /* test is the end of the text of --file */
     pare_imatrix imatrix;
     pare_type_override *keep; /* [n_keep] owned, patterns borrowed: those of the request and of the runtime */
     size_t n_keep;

@@ -14,8 +14,8 @@ static void print_figures(const char *name, uint64_t bytes, double bits, const p
 {
     char kld[48];
     snprintf(kld, sizeof kld, "%.6f +/- %.6f", r->kld_mean.value, r->kld_mean.stderr_);
-    printf("  %-12s %14" PRIu64 " %7.3f %22s %12.6f %12.3f %10.2f\n", name, bytes, bits, kld, r->kld_quantile[0].value,
-           r->perplexity.value, 100 * r->same_top1.value);
+    printf("  %-12s %14" PRIu64 " %7.3f %22s %12.6f %12.3f %10.2f\n", name, bytes, bits, kld,
+           r->kld_quantile[PARE_QUANTILE_MEDIAN].value, r->perplexity.value, 100 * r->same_top1.value);
 }
 
 static double bits_of(const cmd_fit_job *j, uint64_t bytes)

@@ -114,6 +114,20 @@ static int compare_candidates(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Floats that take as much as the model does add nothing to it. */
+static void drop_useless(cmd_fit_plan *p)
+{
+    uint64_t as_it_is = UINT64_MAX;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->candidates[i].preset == NULL)
+            as_it_is = p->candidates[i].file_bytes;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->candidates[i].preset == NULL || p->candidates[i].file_bytes < as_it_is || p->n == 1)
+            p->candidates[n++] = p->candidates[i];
+    p->n = n;
+}
+
 /* Types for models that were trained in them are no choice for others. */
 static const cmd_fit_candidate *find_best(const cmd_fit_plan *p)
 {
@@ -139,6 +153,7 @@ pare_status cmd_fit_plan_make(cmd_fit_plan *p, const cmd_fit_request *request, c
     for (size_t i = 0; request->preset == NULL && st == PARE_OK && pare_preset_at(i) != NULL; i++)
         if ((st = pare_check_interrupt(err)) == PARE_OK)
             st = look_at(p, pare_preset_at(i), err);
+    drop_useless(p);
     qsort(p->candidates, p->n, sizeof *p->candidates, compare_candidates);
     p->best = find_best(p);
     return st;

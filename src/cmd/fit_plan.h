@@ -36,8 +36,8 @@ typedef struct cmd_fit_plan {
 /* A query of how m, as the request says, would be run. Borrows all; n_ctx 0 becomes what m was trained for. */
 void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, const pare_memory_model *m);
 
-/* Look at --type, or at all presets and at the model as it is. Errors: those of planning that are about the request and
- * not about one candidate */
+/* Look at --type, or at the model as it is and at all presets that make it smaller. Errors: those of planning that are
+ * about the request and not about one candidate */
 pare_status cmd_fit_plan_make(cmd_fit_plan *p, const cmd_fit_request *request, const pare_model *model,
                               pare_error *err);
 
