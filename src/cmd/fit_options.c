@@ -209,7 +209,7 @@ pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare
                            .runtime = pare_memory_runtime_find(cmd_text(args, OPT_RUNTIME))};
     const char *fast = cmd_text(args, OPT_PREFER_FAST), *type = cmd_text(args, OPT_TYPE);
     if (fast != NULL)
-        r->prefer_fast = strcmp(fast, "cpu") == 0 ? PARE_FIT_CPU : PARE_FIT_GPU;
+        r->prefer_fast = PARE_FIT_CPU;
     if (type != NULL && (r->preset = pare_preset_find(type)) == NULL)
         return cmd_unknown_type(args, "type", type, true, err);
     pare_status st = parse_devices(r, args, err);

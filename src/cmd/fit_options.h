@@ -3,7 +3,7 @@
 #define PARE_CMD_FIT_OPTIONS_H
 
 #include "cmd/options.h"
-#include "fit/speed.h"
+#include "fit/slowness.h"
 #include "memory/placement.h"
 #include "recipe/recipe.h"
 
