@@ -166,8 +166,7 @@ static pare_status launch(const cmd_fit_plan *p, const cmd_fit_candidate *c, par
     if (strcmp(p->request->runtime->name, "vllm") != 0)
         st = pare_launch_llama_cpp(&c->placement, llama, &why);
     else
-        st = pare_launch_vllm(
-            &c->placement, pare_memory_of_kind(&c->placement.plan, PARE_MEMORY_WEIGHTS, PARE_MEMORY_HOST), vllm, &why);
+        st = pare_launch_vllm(&c->placement, pare_plan_weights(&c->placement.plan, PARE_MEMORY_HOST), vllm, &why);
     if (st == PARE_ERR_UNSUPPORTED) {
         cmd_say("%s", why.text);
         return PARE_OK;
