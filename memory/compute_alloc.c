@@ -134,7 +134,7 @@ static void hold(reserve *r, cg_tensor *t)
         if (t->src[i] != NULL && take_over(t, t->src[i]))
             return;
     t->buffer = buffer_of(t->place);
-    r->ok = pool_take(&r->pools[t->buffer], cg_bytes(t), &t->offset) && r->ok;
+    r->ok = pool_take(&r->pools[t->buffer], cg_alloc_bytes(t), &t->offset) && r->ok;
 }
 
 static void let_go(reserve *r, cg_tensor *t)
@@ -142,7 +142,7 @@ static void let_go(reserve *r, cg_tensor *t)
     if (t->output || !t->held)
         return;
     t->held = false;
-    r->ok = pool_give(&r->pools[t->buffer], t->offset, cg_bytes(t)) && r->ok;
+    r->ok = pool_give(&r->pools[t->buffer], t->offset, cg_alloc_bytes(t)) && r->ok;
 }
 
 static void used(reserve *r, cg_tensor *t)
@@ -163,7 +163,7 @@ static void count_uses(reserve *r, const cg_list *nodes)
 {
     for (size_t i = 0; i < nodes->n; i++) {
         cg_tensor *t = nodes->at[i];
-        if (t->view != NULL)
+        if (t->view != NULL && !t->leaf)
             t->view->n_views++;
         for (size_t j = 0; j < CG_SOURCES; j++) {
             if (t->src[j] == NULL)

@@ -191,11 +191,12 @@ static cg_tensor *states_of(cb_build *b, cg_tensor *all, uint64_t n)
 }
 
 /* The last tokens' inputs of the convolution, then those of this batch. */
-static cg_tensor *conv_inputs(cb_build *b, const linear *a, cg_tensor *qkv)
+static cg_tensor *conv_inputs(cb_build *b, const linear *a, uint32_t layer, cg_tensor *qkv)
 {
     cg_graph *g = &b->g;
     uint64_t n = (a->kernel - 1) * a->channels;
     cg_tensor *all = cg_stored(g, PARE_TYPE_F32, 2, (const uint64_t[]){n, b->n_seqs});
+    all->place = memory_cache_place(b->l, layer);
     cg_tensor *before = cg_shape(g, states_of(b, all, n), a->kernel - 1, a->channels, a->n_seq, 1);
     cg_tensor *x = cg_concat(g, before, cg_transpose(g, qkv), 0);
     cg_tensor *last = cg_window(g, x, (const uint64_t[]){a->kernel - 1, a->channels, a->n_seq, 1}, x->nb);
@@ -274,9 +275,10 @@ cg_tensor *cb_attention_linear(cb_build *b, uint32_t layer, cg_tensor *x)
     cg_tensor *qkv = cb_mul(b, PARE_W_ATTN_QKV, layer, x), *z = cb_mul(b, PARE_W_ATTN_GATE, layer, x);
     qkv = cg_shape(g, qkv, qkv->ne[0], a.n_each, a.n_seq, 1);
     rates(b, &a, layer, x, &beta, &decay);
-    cg_tensor *in = conv_inputs(b, &a, qkv);
+    cg_tensor *in = conv_inputs(b, &a, layer, qkv);
     uint64_t n_state = a.v * a.v * a.n_v;
     cg_tensor *all = cg_stored(g, PARE_TYPE_F32, 2, (const uint64_t[]){n_state, b->n_seqs});
+    all->place = memory_cache_place(b->l, layer);
     cg_tensor *state = cg_shape(g, states_of(b, all, n_state), a.v, a.v, a.n_v, a.n_seq);
     cg_tensor *conv = cg_make(g, PARE_TYPE_F32, (const uint64_t[]){a.channels, in->ne[0] - a.kernel + 1, in->ne[2], 1},
                               false, in, NULL, NULL);

@@ -23,6 +23,8 @@ typedef struct cb_build {
     const pare_arch *arch;
     const pare_memory_tensor **by_name; /* [n_tensors] sorted */
     uint64_t n_tokens, n_seqs, n_outputs;
+    uint32_t layer;     /* whose cache is made */
+    bool force_norms;   /* all layers lie on devices */
     cb_cache caches[2]; /* [1]: with a window */
     cg_tensor *tokens, *positions, *out_rows, *attn_scale, *states, *layer_inputs;
 } cb_build;

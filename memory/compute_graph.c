@@ -1,6 +1,7 @@
 #include "memory/compute_graph.h"
 
 #include "core/checked.h"
+#include "memory/memory_layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@ void cg_close(cg_graph *g)
     pare_arena_close(&g->arena);
     free(g->nodes.at);
     free(g->leafs.at);
+    free(g->split_leafs.at);
     *g = (cg_graph){0};
 }
 
@@ -36,13 +38,15 @@ uint64_t cg_row(cg_graph *g, pare_type type, uint64_t n)
     return 0;
 }
 
-static bool add_to(cg_list *list, cg_tensor *t)
+bool cg_push(cg_graph *g, cg_list *list, cg_tensor *t)
 {
     if (list->n == list->cap) {
         size_t cap = list->cap > 0 ? 2 * list->cap : 1024;
         cg_tensor **at = realloc(list->at, cap * sizeof *at);
-        if (at == NULL)
+        if (at == NULL) {
+            (void)fail(g, PARE_ERR_MEMORY);
             return false;
+        }
         list->at = at;
         list->cap = cap;
     }
@@ -62,7 +66,8 @@ static cg_tensor *new_tensor(cg_graph *g, pare_type type, const uint64_t ne[CG_D
         return fail(g, PARE_ERR_RANGE);
     memcpy(t->ne, ne, sizeof t->ne);
     t->type = type;
-    t->place = g->place;
+    t->place = CG_ANYWHERE;
+    t->batch = ne[1] * ne[2] * ne[3];
     t->nb[0] = pare_type_get(type)->block_bytes;
     for (int i = 1; i < CG_DIMS; i++) {
         t->nb[i] = bytes;
@@ -84,6 +89,7 @@ cg_tensor *cg_stored(cg_graph *g, pare_type type, uint32_t n_dims, const uint64_
     fill_dims(dims, n_dims, ne);
     cg_tensor *t = new_tensor(g, type, dims);
     t->leaf = t->stored = true;
+    t->place = g->place;
     return t;
 }
 
@@ -157,6 +163,7 @@ cg_tensor *cg_write(cg_graph *g, cg_tensor *into, cg_tensor *what, cg_tensor *wh
     t->src[0] = what;
     t->src[1] = where != NULL ? where : into;
     t->src[2] = where != NULL ? into : NULL;
+    t->writes = true;
     return t;
 }
 
@@ -181,19 +188,27 @@ cg_tensor *cg_cast(cg_graph *g, cg_tensor *a, pare_type type)
 
 cg_tensor *cg_mul_mat(cg_graph *g, cg_tensor *a, cg_tensor *b)
 {
-    return cg_make(g, PARE_TYPE_F32, (const uint64_t[]){a->ne[1], b->ne[1], b->ne[2], b->ne[3]}, false, a, b, NULL);
+    cg_tensor *t =
+        cg_make(g, PARE_TYPE_F32, (const uint64_t[]){a->ne[1], b->ne[1], b->ne[2], b->ne[3]}, false, a, b, NULL);
+    t->batch = t->ne[1];
+    return t;
 }
 
 cg_tensor *cg_mul_mat_id(cg_graph *g, cg_tensor *experts, cg_tensor *b, cg_tensor *ids)
 {
-    return cg_make(g, PARE_TYPE_F32, (const uint64_t[]){experts->ne[1], ids->ne[0], b->ne[2], 1}, false, experts, b,
-                   ids);
+    cg_tensor *t =
+        cg_make(g, PARE_TYPE_F32, (const uint64_t[]){experts->ne[1], ids->ne[0], b->ne[2], 1}, false, experts, b, ids);
+    t->batch = t->ne[2];
+    return t;
 }
 
 cg_tensor *cg_get_rows(cg_graph *g, cg_tensor *a, cg_tensor *rows)
 {
     pare_type type = a->type == PARE_TYPE_I32 ? PARE_TYPE_I32 : PARE_TYPE_F32;
-    return cg_make(g, type, (const uint64_t[]){a->ne[0], rows->ne[0], rows->ne[1], rows->ne[2]}, false, a, rows, NULL);
+    cg_tensor *t =
+        cg_make(g, type, (const uint64_t[]){a->ne[0], rows->ne[0], rows->ne[1], rows->ne[2]}, false, a, rows, NULL);
+    t->batch = 0; /* stays with its table */
+    return t;
 }
 
 cg_tensor *cg_concat(cg_graph *g, cg_tensor *a, cg_tensor *b, int dim)
@@ -262,6 +277,44 @@ uint64_t cg_bytes(const cg_tensor *t)
     return bytes;
 }
 
+cg_tensor *cg_copy_layout(cg_graph *g, const cg_tensor *t)
+{
+    cg_tensor *copy = g->status == PARE_OK ? pare_arena_alloc(&g->arena, sizeof *copy, NULL) : NULL;
+    if (copy == NULL)
+        return fail(g, PARE_ERR_MEMORY);
+    memcpy(copy->ne, t->ne, sizeof copy->ne);
+    memcpy(copy->nb, t->nb, sizeof copy->nb);
+    copy->type = t->type;
+    copy->place = CG_ANYWHERE;
+    return copy;
+}
+
+/* Keys or values as devices turn them before they attend. */
+static uint64_t half_bytes(const cg_tensor *t)
+{
+    return t->type == PARE_TYPE_F16 ? 0 : 2 * cg_n(t);
+}
+
+/* ggml-cuda.cu, ggml_backend_cuda_buffer_type_get_alloc_size. */
+uint64_t cg_alloc_bytes(const cg_tensor *t)
+{
+    const pare_type_info *type = pare_type_get(t->type);
+    uint64_t bytes = cg_bytes(t), align = MEMORY_ALIGN_DEVICE - 1;
+    if (t->place < 0)
+        return bytes;
+    if (t->attention) {
+        const cg_tensor *k = t->src[1], *v = t->src[2];
+        bool same = v->view != NULL && v->view == k->view;
+        if (half_bytes(k) > 0)
+            bytes = ((bytes + align) & ~align) + half_bytes(k);
+        if (half_bytes(v) > 0 && !same)
+            bytes = ((bytes + align) & ~align) + half_bytes(v);
+    }
+    if (type->block_len > 1 && t->ne[0] % MEMORY_DEVICE_ROW != 0)
+        bytes += (MEMORY_DEVICE_ROW - t->ne[0] % MEMORY_DEVICE_ROW) * type->block_bytes / type->block_len;
+    return bytes;
+}
+
 /* ---- order ---- */
 
 /* As deep as a graph is between two calls: a layer. */
@@ -273,6 +326,5 @@ void cg_expand(cg_graph *g, cg_tensor *t)
     for (size_t i = 0; i < CG_SOURCES; i++)
         if (t->src[i] != NULL)
             cg_expand(g, t->src[i]);
-    if (!add_to(t->leaf ? &g->leafs : &g->nodes, t))
-        (void)fail(g, PARE_ERR_MEMORY);
+    (void)cg_push(g, t->leaf ? &g->leafs : &g->nodes, t);
 }

@@ -13,7 +13,7 @@
 #include "core/text.h"
 #include "memory/memory.h"
 
-enum { CG_DIMS = 4, CG_SOURCES = 6, CG_MAX_PLACES = PARE_MEMORY_MAX_DEVICES + 1 };
+enum { CG_ANYWHERE = -2, CG_DIMS = 4, CG_SOURCES = 6, CG_MAX_PLACES = PARE_MEMORY_MAX_DEVICES + 1 };
 
 typedef struct cg_tensor cg_tensor;
 struct cg_tensor {
@@ -23,10 +23,16 @@ struct cg_tensor {
     cg_tensor *view; /* the tensor whose memory it shows, never a view itself */
     bool leaf;       /* no operation makes it */
     bool stored;     /* lies elsewhere: a weight, a cache */
+    bool weight;     /* stored, and operations go where it is */
+    bool writes;     /* a view that an operation makes by writing */
     bool input, output;
-    bool in_place; /* the operation may overwrite a source of the same layout */
-    bool wide;     /* an operation of attention, which devices give more memory */
-    int32_t place; /* device or PARE_MEMORY_HOST; -2: with what it is used by */
+    bool in_place;  /* the operation may overwrite a source of the same layout */
+    bool turns;     /* RoPE: its factors decide nothing, nor do the sinks of attention */
+    bool attention; /* devices give it room for keys and values in F16 too */
+    uint64_t batch; /* rows that decide whether a device takes the operation over from the host */
+    int32_t place;  /* device, PARE_MEMORY_HOST, or CG_ANYWHERE: the scheduler says */
+
+    void *copies; /* of the splitting */
 
     /* of the simulation */
     bool seen, held;
@@ -43,13 +49,18 @@ typedef struct cg_list {
 typedef struct cg_graph {
     pare_arena arena;
     cg_list nodes, leafs; /* in order of first use */
-    int32_t place;        /* of operations that are made now */
-    pare_status status;   /* sticks */
-    cg_tensor nothing;    /* what calls give behind an error */
+    cg_list split_leafs;  /* of the splitting */
+    int32_t place;        /* of what is stored and made now */
+    uint32_t n_devices;
+    bool pipeline;      /* copies of inputs, so that devices can work on several batches at once */
+    pare_status status; /* sticks */
+    cg_tensor nothing;  /* what calls give behind an error */
 } cg_graph;
 
 void cg_close(cg_graph *g);
-cg_tensor *cg_no_memory(cg_graph *g); /* says so, for others */
+cg_tensor *cg_no_memory(cg_graph *g);                       /* says so, for others */
+cg_tensor *cg_copy_layout(cg_graph *g, const cg_tensor *t); /* the same shape and strides, no sources */
+bool cg_push(cg_graph *g, cg_list *list, cg_tensor *t);     /* false: no memory, which sticks */
 
 /* ---- tensors: ne counts for as many dimensions as n_dims, the others are 1 ---- */
 
@@ -91,10 +102,16 @@ cg_tensor *cg_top_k(cg_graph *g, cg_tensor *a, uint64_t k);
 bool cg_is_contiguous(const cg_tensor *t);
 uint64_t cg_n(const cg_tensor *t); /* elements; what overflows was refused when t was made */
 uint64_t cg_bytes(const cg_tensor *t);
+uint64_t cg_alloc_bytes(const cg_tensor *t);              /* in a buffer at its place */
 uint64_t cg_row(cg_graph *g, pare_type type, uint64_t n); /* bytes of n elements */
 
 /* Take up t, and before it what it is made of, in the order of sources, unless they are in the graph. */
 void cg_expand(cg_graph *g, cg_tensor *t);
+
+/* With devices, before cg_reserve: decide where operations run, and copy what they need from elsewhere
+ * (compute_split.c).
+ */
+void cg_split(cg_graph *g);
 
 /* Bytes of the buffer of each place, host first: out[0], device i: out[1 + i]. Errors: PARE_ERR_MEMORY, PARE_ERR_RANGE.
  */

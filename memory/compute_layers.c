@@ -133,7 +133,9 @@ static void output_of(cb_build *b, cg_tensor *x)
     cg_graph *g = &b->g;
     pare_stock_rows rows = b->arch->stock_rows;
     cg_tensor *w = cb_weight(b, cb_has(b, PARE_W_OUTPUT, 0) ? PARE_W_OUTPUT : PARE_W_TOKEN_EMBD, 0);
-    g->place = w->place = memory_layer_place(b->l, b->hp->n_layer);
+    g->place = memory_layer_place(b->l, b->hp->n_layer);
+    if (!b->arch->stock_output_is_embd)
+        w->place = g->place;
     x->output = x->output || rows == PARE_STOCK_ROWS_STATES;
     if (rows == PARE_STOCK_ROWS_STATES || rows == PARE_STOCK_ROWS_BEFORE_NORM)
         x = cg_get_rows(g, x, cb_out_rows(b));
@@ -176,6 +178,18 @@ static void build(cb_build *b)
         output_of(b, x);
 }
 
+/* llama_context: pipelines want several devices, all layers on them, the cache too, and no tensor moved by hand. */
+static void place_graph(cb_build *b)
+{
+    const memory_layout *l = b->l;
+    bool moved = false;
+    for (size_t i = 0; i < l->m->n_tensors; i++)
+        moved = moved || l->m->tensors[i].place != PARE_MEMORY_BY_RUNTIME;
+    b->g.n_devices = l->run->n_devices;
+    b->force_norms = l->run->n_devices > 0 && memory_layer_place(l, 0) != PARE_MEMORY_HOST;
+    b->g.pipeline = b->force_norms && l->run->n_devices > 1 && !l->run->cache_on_host && !moved;
+}
+
 static int compare_names(const void *a, const void *b)
 {
     const pare_memory_tensor *x = *(const pare_memory_tensor *const *)a, *y = *(const pare_memory_tensor *const *)b;
@@ -194,7 +208,9 @@ pare_status cb_peak(const memory_layout *l, uint64_t out[CG_MAX_PLACES], pare_er
     b.n_tokens = l->n_ctx < l->n_ubatch ? l->n_ctx : l->n_ubatch;
     b.n_outputs = b.n_tokens < l->n_outputs ? b.n_tokens : l->n_outputs;
     b.n_tokens = (b.n_tokens + b.n_seqs - 1) / b.n_seqs * b.n_seqs;
+    place_graph(&b);
     build(&b);
+    cg_split(&b.g);
     pare_status status = cg_reserve(&b.g, out, err);
     cg_close(&b.g);
     free(b.by_name);

@@ -12,14 +12,19 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, (*(const pare_memory_tensor *const *)b)->name);
 }
 
-static const pare_memory_tensor *find(cb_build *b, pare_weight id, uint32_t layer)
+static const pare_memory_tensor *find_as(cb_build *b, pare_weight id, uint32_t layer, const char *suffix)
 {
     char name[128];
-    const pare_arch_weight *w = pare_arch_weight_of(b->arch, id);
-    bool bias = w != NULL && (w->flags & PARE_BIAS_ALONE) != 0;
-    pare_weight_name(name, sizeof name, id, layer, bias ? "bias" : "weight");
+    pare_weight_name(name, sizeof name, id, layer, suffix);
     const pare_memory_tensor **at = bsearch(name, b->by_name, b->l->m->n_tensors, sizeof *b->by_name, by_name);
     return at != NULL ? *at : NULL;
+}
+
+static const pare_memory_tensor *find(cb_build *b, pare_weight id, uint32_t layer)
+{
+    const pare_arch_weight *w = pare_arch_weight_of(b->arch, id);
+    bool bias = w != NULL && (w->flags & PARE_BIAS_ALONE) != 0;
+    return find_as(b, id, layer, bias ? "bias" : "weight");
 }
 
 bool cb_has(cb_build *b, pare_weight id, uint32_t layer)
@@ -27,9 +32,8 @@ bool cb_has(cb_build *b, pare_weight id, uint32_t layer)
     return find(b, id, layer) != NULL;
 }
 
-cg_tensor *cb_weight(cb_build *b, pare_weight id, uint32_t layer)
+static cg_tensor *stored_weight(cb_build *b, const pare_memory_tensor *t)
 {
-    const pare_memory_tensor *t = find(b, id, layer);
     uint64_t ne[CG_DIMS];
     if (t == NULL)
         return NULL;
@@ -37,13 +41,26 @@ cg_tensor *cb_weight(cb_build *b, pare_weight id, uint32_t layer)
         ne[i] = t->dim[t->n_dims - 1 - i];
     cg_tensor *w = cg_stored(&b->g, t->type, t->n_dims, ne);
     w->place = memory_tensor_place(b->l, t);
+    w->weight = true;
     return w;
+}
+
+cg_tensor *cb_weight(cb_build *b, pare_weight id, uint32_t layer)
+{
+    return stored_weight(b, find(b, id, layer));
+}
+
+/* In place, but a bias may lie elsewhere; chosen: of experts. */
+static cg_tensor *biased(cb_build *b, pare_weight id, uint32_t layer, cg_tensor *x, cg_tensor *chosen)
+{
+    cg_tensor *bias = stored_weight(b, find_as(b, id, layer, "bias"));
+    return bias != NULL ? cg_like(&b->g, x, true, bias, chosen) : x;
 }
 
 cg_tensor *cb_mul(cb_build *b, pare_weight id, uint32_t layer, cg_tensor *x)
 {
     cg_tensor *w = cb_weight(b, id, layer);
-    return w != NULL ? cg_mul_mat(&b->g, w, x) : x;
+    return w != NULL ? biased(b, id, layer, cg_mul_mat(&b->g, w, x), NULL) : x;
 }
 
 /* ---- norms: ggml_norm may not work in place, ggml_rms_norm may ---- */
@@ -53,9 +70,19 @@ cg_tensor *cb_norm_rms(cb_build *b, cg_tensor *x)
     return cg_unary(&b->g, x);
 }
 
+/* With devices, the product with the weight decides where it runs; all layers on devices: the norm too, by its layer
+ * (llama_context::graph_get_cb). */
 cg_tensor *cb_norm(cb_build *b, cg_tensor *x)
 {
-    return cg_like(&b->g, x, b->arch->wiring.norm == PARE_NORM_RMS, NULL, NULL);
+    cg_graph *g = &b->g;
+    cg_tensor *y = cg_like(g, x, b->arch->wiring.norm == PARE_NORM_RMS, NULL, NULL);
+    if (g->n_devices == 0 || b->arch->wiring.bare_norms)
+        return y;
+    if (b->force_norms)
+        y->place = g->place;
+    cg_tensor *w = cg_stored(g, PARE_TYPE_F32, 1, x->ne);
+    w->weight = true;
+    return cg_binary(g, y, w);
 }
 
 cg_tensor *cb_norm_if(cb_build *b, pare_weight id, uint32_t layer, cg_tensor *x)
@@ -93,12 +120,29 @@ cg_tensor *cb_out_rows(cb_build *b)
     return b->out_rows;
 }
 
+/* Divisors of RoPE's angles lie where the layer does. */
+static cg_tensor *turn_factors(cb_build *b, uint32_t layer)
+{
+    static const pare_weight ids[] = {PARE_W_ROPE_FREQS, PARE_W_ROPE_FACTORS_LONG, PARE_W_ROPE_FACTORS_SHORT};
+    bool plain = b->arch->window_rope_plain && memory_layer_windowed(b->l, layer);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids && !plain; i++) {
+        cg_tensor *w = cb_weight(b, ids[i], 0);
+        if (w == NULL)
+            continue;
+        w->place = memory_layer_place(b->l, layer);
+        return w;
+    }
+    return NULL;
+}
+
 cg_tensor *cb_turn(cb_build *b, uint32_t layer, cg_tensor *x)
 {
     bool all = b->arch->stock_window_layers > 0 && !b->l->windows;
     if (b->arch->wiring.rope == PARE_ROPE_NONE || (pare_layers_have(&b->hp->no_rope, layer) && !all))
         return x;
-    return cg_binary(&b->g, x, cb_positions(b));
+    cg_tensor *y = cg_like(&b->g, x, true, cb_positions(b), turn_factors(b, layer));
+    y->turns = true;
+    return y;
 }
 
 /* ---- caches ---- */
@@ -163,7 +207,9 @@ static cg_tensor *rows_of(cb_build *b, cg_tensor *x)
 
 static cg_tensor *stored_cache(cb_build *b, pare_type type, uint64_t width, uint64_t cells)
 {
-    return cg_stored(&b->g, type, 3, (const uint64_t[]){width, cells, b->l->n_stream});
+    cg_tensor *t = cg_stored(&b->g, type, 3, (const uint64_t[]){width, cells, b->l->n_stream});
+    t->place = memory_cache_place(b->l, pare_layer_of_keys(b->hp, b->layer));
+    return t;
 }
 
 static cg_tensor *flat(cb_build *b, cg_tensor *cache)
@@ -216,7 +262,8 @@ static cg_tensor *attend_fused(cb_build *b, cg_tensor *q, cg_tensor *k, cg_tenso
     cg_tensor *x =
         cg_make(g, PARE_TYPE_F32, (const uint64_t[]){v->ne[0], q->ne[2], q->ne[1], q->ne[3]}, false, q, k, v);
     x->src[3] = mask;
-    x->wide = true;
+    x->src[4] = cb_weight(b, PARE_W_ATTN_SINKS, b->layer);
+    x->attention = true;
     if (v_latent != NULL) {
         x = cg_mul_mat(g, v_latent, cg_permute(g, x, 0, 2, 1, 3));
         x = cg_contiguous(g, cg_permute(g, x, 0, 2, 1, 3));
@@ -228,7 +275,7 @@ static cg_tensor *attend_plain(cb_build *b, cg_tensor *q, cg_tensor *k, cg_tenso
                                cg_tensor *v_latent, bool across)
 {
     cg_graph *g = &b->g;
-    cg_tensor *scores = cg_binary(g, cg_mul_mat(g, k, q), mask);
+    cg_tensor *scores = cg_like(g, cg_mul_mat(g, k, q), true, mask, cb_weight(b, PARE_W_ATTN_SINKS, b->layer));
     if (!across)
         v = cg_contiguous(g, cg_transpose(g, v));
     cg_tensor *x = cg_mul_mat(g, v, scores);
@@ -257,6 +304,7 @@ static cg_tensor *attend(cb_build *b, cg_tensor *q, cg_tensor *k, cg_tensor *v, 
 cg_tensor *cb_attend(cb_build *b, uint32_t layer, cg_tensor *q, cg_tensor *k, cg_tensor *v, cg_tensor *v_latent)
 {
     cb_cache *c = cache_of(b, layer);
+    b->layer = layer;
     bool latent = memory_is_latent(b->hp), encoder = b->arch->wiring.encoder, across = !b->l->flash && !latent;
     memory_heads h = memory_heads_of(b->hp, layer);
     uint64_t cells = memory_layer_windowed(b->l, layer) ? b->l->cells_window : b->l->cells;
@@ -290,10 +338,9 @@ cg_tensor *cb_attend(cb_build *b, uint32_t layer, cg_tensor *q, cg_tensor *k, cg
 
 static cg_tensor *activated(cb_build *b, uint32_t layer, pare_weight up_id, pare_weight gate_id, cg_tensor *x)
 {
-    cg_tensor *w_up = cb_weight(b, up_id, layer), *w_gate = cb_weight(b, gate_id, layer);
-    cg_tensor *up = cg_mul_mat(&b->g, w_up, x);
-    if (w_gate != NULL)
-        return cg_gated(&b->g, cg_mul_mat(&b->g, w_gate, x), up);
+    cg_tensor *up = cb_mul(b, up_id, layer, x);
+    if (cb_has(b, gate_id, layer))
+        return cg_gated(&b->g, cb_mul(b, gate_id, layer, x), up);
     return b->arch->wiring.gated_ffn ? cg_gated(&b->g, up, NULL) : cg_unary(&b->g, up);
 }
 
@@ -345,17 +392,23 @@ static cg_tensor *expert_weights(cb_build *b, uint32_t layer, cg_tensor *logits,
     return w;
 }
 
+static cg_tensor *mul_experts(cb_build *b, pare_weight id, uint32_t layer, cg_tensor *x, cg_tensor *chosen)
+{
+    return biased(b, id, layer, cg_mul_mat_id(&b->g, cb_weight(b, id, layer), x, chosen), chosen);
+}
+
 static cg_tensor *expert_hidden(cb_build *b, uint32_t layer, cg_tensor *x, cg_tensor *chosen)
 {
     cg_graph *g = &b->g;
-    cg_tensor *both = cb_weight(b, PARE_W_FFN_GATE_UP_EXPS, layer), *w_gate = cb_weight(b, PARE_W_FFN_GATE_EXPS, layer);
-    if (both != NULL) {
-        cg_tensor *y = cg_mul_mat_id(g, both, x, chosen);
+    if (cb_has(b, PARE_W_FFN_GATE_UP_EXPS, layer)) {
+        cg_tensor *y = mul_experts(b, PARE_W_FFN_GATE_UP_EXPS, layer, x, chosen);
         const uint64_t ne[CG_DIMS] = {y->ne[0] / 2, y->ne[1], y->ne[2], 1};
         return cg_gated(g, cg_window(g, y, ne, y->nb), cg_window(g, y, ne, y->nb));
     }
-    cg_tensor *up = cg_mul_mat_id(g, cb_weight(b, PARE_W_FFN_UP_EXPS, layer), x, chosen);
-    return w_gate != NULL ? cg_gated(g, cg_mul_mat_id(g, w_gate, x, chosen), up) : cg_unary(g, up);
+    cg_tensor *up = mul_experts(b, PARE_W_FFN_UP_EXPS, layer, x, chosen);
+    if (!cb_has(b, PARE_W_FFN_GATE_EXPS, layer))
+        return cg_unary(g, up);
+    return cg_gated(g, mul_experts(b, PARE_W_FFN_GATE_EXPS, layer, x, chosen), up);
 }
 
 static cg_tensor *shared_expert(cb_build *b, uint32_t layer, cg_tensor *x)
@@ -379,7 +432,7 @@ cg_tensor *cb_experts(cb_build *b, uint32_t layer, cg_tensor *x, cg_tensor *logi
         logits = cb_mul(b, PARE_W_FFN_GATE_INP, layer, x);
     cg_tensor *w = expert_weights(b, layer, logits, &chosen);
     cg_tensor *y = expert_hidden(b, layer, cg_shape(g, x, n_embd, 1, n_tokens, 1), chosen);
-    y = cg_binary(g, cg_mul_mat_id(g, cb_weight(b, PARE_W_FFN_DOWN_EXPS, layer), y, chosen), w);
+    y = cg_binary(g, mul_experts(b, PARE_W_FFN_DOWN_EXPS, layer, y, chosen), w);
     cg_expand(g, y);
     uint64_t n_used = b->hp->n_expert_used;
     cg_tensor **parts = pare_arena_alloc(&g->arena, n_used * sizeof(cg_tensor *), NULL);

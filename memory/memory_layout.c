@@ -169,6 +169,21 @@ pare_status memory_layout_of(memory_layout *out, const pare_memory_model *m, con
     return check_types(out, err);
 }
 
+/* ---- buffers ---- */
+
+static uint64_t alignment_at(int32_t place)
+{
+    return place == PARE_MEMORY_HOST ? MEMORY_ALIGN_HOST : MEMORY_ALIGN_DEVICE;
+}
+
+/* On devices the last row of blocks is filled up; a block longer than that divides every row that it holds. */
+static uint64_t row_padding(pare_type type, uint64_t row_len, int32_t place)
+{
+    uint64_t more = 0;
+    bool padded = place != PARE_MEMORY_HOST && pare_type_get(type)->block_len > 1 && row_len % MEMORY_DEVICE_ROW != 0;
+    return padded && pare_row_bytes(type, MEMORY_DEVICE_ROW - row_len % MEMORY_DEVICE_ROW, &more) ? more : 0;
+}
+
 /* ---- cache ---- */
 
 int32_t memory_cache_place(const memory_layout *l, uint32_t layer)
@@ -177,16 +192,17 @@ int32_t memory_cache_place(const memory_layout *l, uint32_t layer)
 }
 
 /* One tensor of the cache: rows of `width` elements, as many as cells and streams. */
-static bool add_rows(pare_type type, uint64_t width, uint64_t rows, uint64_t align, uint64_t *sum)
+static bool add_rows(pare_type type, uint64_t width, uint64_t rows, int32_t place, uint64_t *sum)
 {
     uint64_t bytes;
     return pare_row_bytes(type, width, &bytes) && pare_mul_u64(bytes, rows, &bytes) &&
-           pare_align_u64(bytes, align, &bytes) && pare_add_u64(*sum, bytes, sum);
+           pare_add_u64(bytes, row_padding(type, width, place), &bytes) &&
+           pare_align_u64(bytes, alignment_at(place), &bytes) && pare_add_u64(*sum, bytes, sum);
 }
 
 pare_status memory_layer_cache(const memory_layout *l, uint32_t layer, uint64_t *out, pare_error *err)
 {
-    uint64_t align = memory_cache_place(l, layer) == PARE_MEMORY_HOST ? MEMORY_ALIGN_HOST : MEMORY_ALIGN_DEVICE;
+    int32_t place = memory_cache_place(l, layer);
     uint64_t rows = (memory_layer_windowed(l, layer) ? l->cells_window : l->cells) * l->n_stream;
     memory_heads h = memory_heads_of(l->hp, layer);
     bool fits = true;
@@ -194,12 +210,12 @@ pare_status memory_layer_cache(const memory_layout *l, uint32_t layer, uint64_t 
     if (l->m->arch->wiring.encoder)
         return PARE_OK;
     if (memory_layer_recurrent(l->hp, layer))
-        fits = add_rows(PARE_TYPE_F32, memory_conv_state(l->hp), l->n_seq, align, out) &&
-               add_rows(PARE_TYPE_F32, memory_rule_state(l->hp), l->n_seq, align, out);
+        fits = add_rows(PARE_TYPE_F32, memory_conv_state(l->hp), l->n_seq, place, out) &&
+               add_rows(PARE_TYPE_F32, memory_rule_state(l->hp), l->n_seq, place, out);
     else if (memory_layer_has_cache(l, layer))
         /* Without flash attention values are stored across, a head's element a row, all layers alike. */
-        fits = add_rows(l->type_k, (uint64_t)h.n_kv * h.k, rows, align, out) &&
-               (h.v == 0 || add_rows(l->type_v, l->flash ? (uint64_t)h.n_kv * h.v : l->v_width, rows, align, out));
+        fits = add_rows(l->type_k, (uint64_t)h.n_kv * h.k, rows, place, out) &&
+               (h.v == 0 || add_rows(l->type_v, l->flash ? (uint64_t)h.n_kv * h.v : l->v_width, rows, place, out));
     return fits ? PARE_OK : memory_overflow("cache", err);
 }
 
@@ -243,13 +259,9 @@ int32_t memory_tensor_place(const memory_layout *l, const pare_memory_tensor *t)
 
 pare_status memory_in_buffer(const pare_memory_tensor *t, int32_t place, uint64_t *out, pare_error *err)
 {
-    uint64_t bytes = t->n_bytes, more = 0, row_len = t->n_dims > 0 ? t->dim[t->n_dims - 1] : 1;
-    const pare_type_info *type = pare_type_get(t->type);
-    if (place != PARE_MEMORY_HOST && type->block_len > 1 && row_len % MEMORY_DEVICE_ROW != 0 &&
-        !pare_row_bytes(t->type, MEMORY_DEVICE_ROW - row_len % MEMORY_DEVICE_ROW, &more))
-        more = 0; /* a block longer than the padding divides every row that it holds */
-    if (!pare_add_u64(bytes, more, &bytes) ||
-        !pare_align_u64(bytes, place == PARE_MEMORY_HOST ? MEMORY_ALIGN_HOST : MEMORY_ALIGN_DEVICE, out))
+    uint64_t bytes, row_len = t->n_dims > 0 ? t->dim[t->n_dims - 1] : 1;
+    if (!pare_add_u64(t->n_bytes, row_padding(t->type, row_len, place), &bytes) ||
+        !pare_align_u64(bytes, alignment_at(place), out))
         return memory_overflow(t->name, err);
     return PARE_OK;
 }

@@ -23,7 +23,7 @@ static pare_status add_output(pare_memory_plan *plan, const memory_layout *l, pa
     return memory_add_part(plan, &part, err);
 }
 
-/* On devices the order of the graph's parts and what libraries ask for differ from the CPU's, which was compared. */
+/* ggml-cuda may change the graph, which was compared with devices that do everything (docs/methods/MEMORY.md). */
 enum { DEVICE_LOW_PERCENT = 90, DEVICE_HIGH_PERCENT = 115 };
 
 static pare_status add_compute(pare_memory_plan *plan, const memory_layout *l, pare_error *err)

@@ -27,6 +27,12 @@ static pare_status count_in(place_sum *s, const pare_memory_tensor *t, int32_t p
     return PARE_OK;
 }
 
+/* The embedding is the output too, and is loaded once more where that lies. */
+static bool has_copy(const memory_layout *l)
+{
+    return l->hp->tied_output && !l->m->arch->stock_output_is_embd && !l->m->arch->wiring.encoder;
+}
+
 /* RoPE's factors lie wherever a layer does, the embedding also where it is the output. */
 static bool lies_on(const memory_layout *l, const pare_memory_tensor *t, int32_t place)
 {
@@ -35,7 +41,7 @@ static bool lies_on(const memory_layout *l, const pare_memory_tensor *t, int32_t
         return true;
     if (t->place != PARE_MEMORY_BY_RUNTIME)
         return false;
-    if (l->hp->tied_output && strcmp(t->name, "token_embd.weight") == 0)
+    if (has_copy(l) && strcmp(t->name, "token_embd.weight") == 0)
         return memory_layer_place(l, l->hp->n_layer) == place;
     if (strncmp(t->name, "rope_", 5) != 0)
         return false;

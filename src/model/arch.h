@@ -379,6 +379,7 @@ typedef struct pare_arch {
     bool stock_no_window;         /* its graph has none, whatever the key says */
     uint32_t stock_window_layers; /* its graph has windows in models of so many layers only; 0: in all */
     bool stock_output_twice;      /* a tied output on the host is read a second time, unless it is mapped */
+    bool stock_output_is_embd;    /* it multiplies by the embedding itself, which stays on the host */
     bool stock_positions;         /* it counts positions of time, height and width for a text too */
     pare_stock_rows stock_rows;
     pare_stock_sum stock_sum;

@@ -63,6 +63,7 @@ const pare_arch pare_arch_bitnet = {
     .hf_classes = classes,
     .wiring = {.norm = PARE_NORM_RMS, .act = PARE_ACT_SILU, .rope = PARE_ROPE_HALVES, .gated_ffn = true},
     .stock_head_dim = true,
+    .stock_output_is_embd = true,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,
     .to_meta = to_meta,

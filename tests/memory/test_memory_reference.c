@@ -118,25 +118,105 @@ static void compare(const model *m, const row *r, const char *line)
     }
 }
 
-static size_t compare_all(const char *prefix)
+/* ---- devices ---- */
+
+enum { MAX_FIELDS = 40, FIRST_NUMBER = 11 };
+
+/* What was asked, of the first columns. */
+static pare_memory_run run_of(char **f, bool in_buffer)
 {
-    char line[512];
+    pare_memory_run run;
+    pare_memory_run_default(&run);
+    run.n_ctx = strtoull(f[1], NULL, 10);
+    run.n_seq = (uint32_t)strtoul(f[2], NULL, 10);
+    run.per_sequence = f[3][0] == '0';
+    run.cache_k = pare_type_from_name(f[4]);
+    run.cache_v = pare_type_from_name(f[5]);
+    run.no_flash_attn = f[6][0] == '0';
+    run.swa_full = f[7][0] == '1';
+    run.n_ubatch = (uint32_t)strtoul(f[8], NULL, 10);
+    run.no_mmap = in_buffer;
+    return run;
+}
+
+static void put_experts(pare_memory_model *m, int32_t place)
+{
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (pare_memory_is_expert(&m->tensors[i]))
+            m->tensors[i].place = place;
+}
+
+static bool near(uint64_t planned, uint64_t stock, double share)
+{
+    double d = (double)planned - (double)stock;
+    return (d < 0 ? -d : d) <= share * (double)stock;
+}
+
+/* Caches are equal; weights but for vectors of a few bytes; compute buffers within 3 %, of encoders and with
+ * AltUp's streams 4 %. */
+static void compare_place(const pare_memory_plan *plan, int32_t place, char **number, const char *line, double share)
+{
+    static const pare_memory_kind kinds[3] = {PARE_MEMORY_WEIGHTS, PARE_MEMORY_CACHE, PARE_MEMORY_COMPUTE};
+    const double shares[3] = {0.002, 0, share};
+    for (int i = 0; i < 3; i++) {
+        uint64_t planned = pare_memory_of_kind(plan, kinds[i], place);
+        if (near(planned, strtoull(number[i], NULL, 10), shares[i]))
+            continue;
+        fprintf(stderr, "%s at %d: %llu planned\n", pare_memory_kind_name(kinds[i]), (int)place,
+                (unsigned long long)planned);
+        check_failed(__FILE__, __LINE__, line);
+    }
+}
+
+static void compare_devices(model *m, char *line)
+{
+    char *f[MAX_FIELDS], copy[1024];
+    int n = 0;
+    pare_memory_plan plan;
+    pare_error err = {0};
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *p = strtok(line, "\t\n"); p != NULL && n < MAX_FIELDS; p = strtok(NULL, "\t\n"))
+        f[n++] = p;
+    CHECK(n > FIRST_NUMBER + 4 && (n - FIRST_NUMBER) % 4 == 0);
+    if (strcmp(m->name, f[0]) != 0) {
+        close_model(m);
+        open_named(m, f[0]);
+    }
+    pare_memory_run run = run_of(f, true);
+    for (char *p = f[9]; *p != '\0'; p += *p == ',')
+        run.n_layers_on[run.n_devices++] = (uint32_t)strtoul(p, &p, 10);
+    CHECK((int)run.n_devices + 1 == (n - FIRST_NUMBER) / 4);
+    put_experts(&m->memory, strcmp(f[10], "host") == 0 ? PARE_MEMORY_HOST : PARE_MEMORY_BY_RUNTIME);
+    CHECK_OK(pare_memory_runtime_find("llama.cpp")->plan(&plan, &m->memory, &run, &err), &err);
+    bool far = m->memory.hp->n_stream > 0 || m->memory.arch->wiring.encoder;
+    for (int32_t place = PARE_MEMORY_HOST; place < (int32_t)run.n_devices; place++)
+        compare_place(&plan, place, &f[FIRST_NUMBER + 4 * (place + 1)], copy, far ? 0.04 : 0.03);
+}
+
+/* ---- tables ---- */
+
+static void compare_line(model *m, char *line)
+{
     row r;
+    CHECK(parse(line, &r));
+    if (strcmp(m->name, r.name) != 0) {
+        close_model(m);
+        open_named(m, r.name);
+    }
+    compare(m, &r, line);
+}
+
+static size_t compare_all(const char *path, const char *prefix, void (*compare_one)(model *, char *))
+{
+    char line[1024];
     model m = {0};
     size_t n = 0;
-    FILE *f = fopen(source_path("tests/data/memory/reference.tsv"), "r");
+    FILE *f = fopen(source_path(path), "r");
     CHECK(f != NULL);
     while (fgets(line, sizeof line, f) != NULL) {
-        if (line[0] == '#')
+        if (line[0] == '#' || strncmp(line, prefix, strlen(prefix)) != 0)
             continue;
-        CHECK(parse(line, &r));
-        if (strncmp(r.name, prefix, strlen(prefix)) != 0)
-            continue;
-        if (strcmp(m.name, r.name) != 0) {
-            close_model(&m);
-            open_named(&m, r.name);
-        }
-        compare(&m, &r, line);
+        compare_one(&m, line);
         n++;
     }
     fclose(f);
@@ -144,28 +224,37 @@ static size_t compare_all(const char *prefix)
     return n;
 }
 
+#define REFERENCE "tests/data/memory/reference.tsv"
+#define DEVICES "tests/data/memory/devices.tsv"
+
 static void test_families(void **state)
 {
     (void)state;
-    CHECK(compare_all("families/") > 400);
+    CHECK(compare_all(REFERENCE, "families/", compare_line) > 400);
 }
 
 static void test_oracle(void **state)
 {
     (void)state;
     (void)shared_path("oracle/models"); /* skips without it */
-    CHECK(compare_all("oracle/") > 400);
+    CHECK(compare_all(REFERENCE, "oracle/", compare_line) > 400);
 }
 
 static void test_real_sizes(void **state)
 {
     (void)state;
-    CHECK(compare_all("paper/") > 70);
+    CHECK(compare_all(REFERENCE, "paper/", compare_line) > 70);
+}
+
+static void test_layers_on_devices(void **state)
+{
+    (void)state;
+    CHECK(compare_all(DEVICES, "", compare_devices) > 400);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_oracle),
-                                       cmocka_unit_test(test_real_sizes)};
+                                       cmocka_unit_test(test_real_sizes), cmocka_unit_test(test_layers_on_devices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
