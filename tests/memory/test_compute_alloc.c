@@ -132,10 +132,97 @@ static void test_places_are_apart(void **state)
 {
     cg_graph g = fresh();
     (void)state;
-    cg_tensor *x = leaf(&g, 1);
-    g.place = 1;
-    cg_expand(&g, cg_contiguous(&g, x));
+    cg_tensor *x = cg_contiguous(&g, leaf(&g, 1));
+    x->place = 1;
+    cg_expand(&g, x);
     assert_int_equal(peak_at(&g, 1), 1024);
+}
+
+/* ---- splitting: weights of 256 x 256 halves (128 KiB) times 64 columns of 1 KiB ---- */
+
+static cg_tensor *weight_at(cg_graph *g, int32_t place)
+{
+    cg_tensor *w = cg_stored(g, PARE_TYPE_F16, 2, (const uint64_t[]){KIB, KIB});
+    w->weight = true;
+    w->place = place;
+    return w;
+}
+
+static cg_tensor *columns(cg_graph *g, uint64_t n)
+{
+    return cg_input(g, PARE_TYPE_F32, 2, (const uint64_t[]){KIB, n});
+}
+
+/* The input is copied, and both results lie there. */
+static void test_input_is_copied(void **state)
+{
+    cg_graph g = fresh();
+    uint64_t out[CG_MAX_PLACES];
+    pare_error err = {0};
+    (void)state;
+    g.n_devices = 1;
+    cg_expand(&g, cg_mul_mat(&g, weight_at(&g, 0), cg_mul_mat(&g, weight_at(&g, 0), columns(&g, 64))));
+    cg_split(&g);
+    CHECK_OK(cg_reserve(&g, out, &err), &err);
+    assert_int_equal(out[0], 64 * 1024);
+    assert_int_equal(out[1], 2 * 64 * 1024);
+    cg_close(&g);
+}
+
+/* Weights on the host come to the device for 32 columns and more, one at a time; for fewer nothing goes there. */
+static void test_large_products_are_taken_over(void **state)
+{
+    uint64_t out[CG_MAX_PLACES];
+    pare_error err = {0};
+    (void)state;
+    for (uint64_t n = 31; n <= 32; n++) {
+        cg_graph g = fresh();
+        g.n_devices = 1;
+        cg_tensor *x = columns(&g, n);
+        for (int i = 0; i < 4; i++)
+            x = cg_mul_mat(&g, weight_at(&g, PARE_MEMORY_HOST), x);
+        cg_expand(&g, x);
+        cg_split(&g);
+        CHECK_OK(cg_reserve(&g, out, &err), &err);
+        assert_int_equal(out[0], n < 32 ? 2 * n * 1024 : n * 1024);
+        assert_int_equal(out[1], n < 32 ? 0 : 128 * 1024 + 2 * n * 1024);
+        cg_close(&g);
+    }
+}
+
+/* What has no weight goes with what is before it, on a device rather than on the host. */
+static void test_neighbours(void **state)
+{
+    cg_graph g = fresh();
+    uint64_t out[CG_MAX_PLACES];
+    pare_error err = {0};
+    (void)state;
+    g.n_devices = 2;
+    cg_tensor *x = cg_contiguous(&g, cg_mul_mat(&g, weight_at(&g, 1), columns(&g, 64)));
+    cg_expand(&g, cg_mul_mat(&g, weight_at(&g, 0), x));
+    cg_split(&g);
+    CHECK_OK(cg_reserve(&g, out, &err), &err);
+    assert_int_equal(x->place, 1);
+    assert_int_equal(out[2], 2 * 64 * 1024); /* a copy, the product, its copy in place of the first */
+    assert_int_equal(out[1], 2 * 64 * 1024);
+    cg_close(&g);
+}
+
+/* Four copies of what crosses, none of which is ever overwritten. */
+static void test_pipeline(void **state)
+{
+    cg_graph g = fresh();
+    uint64_t out[CG_MAX_PLACES];
+    pare_error err = {0};
+    (void)state;
+    g.n_devices = 1;
+    g.pipeline = true;
+    cg_expand(&g, cg_mul_mat(&g, weight_at(&g, 0), cg_mul_mat(&g, weight_at(&g, 0), columns(&g, 64))));
+    cg_split(&g);
+    CHECK_OK(cg_reserve(&g, out, &err), &err);
+    assert_int_equal(out[0], 4 * 64 * 1024);
+    assert_int_equal(out[1], (4 + 2) * 64 * 1024);
+    cg_close(&g);
 }
 
 static void test_alignment(void **state)
@@ -171,6 +258,10 @@ int main(void)
                                        cmocka_unit_test(test_stored_takes_nothing),
                                        cmocka_unit_test(test_places_are_apart),
                                        cmocka_unit_test(test_alignment),
-                                       cmocka_unit_test(test_too_large)};
+                                       cmocka_unit_test(test_too_large),
+                                       cmocka_unit_test(test_input_is_copied),
+                                       cmocka_unit_test(test_large_products_are_taken_over),
+                                       cmocka_unit_test(test_neighbours),
+                                       cmocka_unit_test(test_pipeline)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
