@@ -8,7 +8,7 @@
 static int collect_once(void **state)
 {
     (void)state;
-    cli_expect(0, "head -c 9000 $TEXT >short.txt && $PARE convert $DEMO -o demo.gguf -q && "
+    cli_expect(0, "head -c 5000 $TEXT >short.txt && $PARE convert $DEMO -o demo.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 5 --full -o full.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --full -o few.gguf -q && "
                   "$PARE imatrix demo.gguf -f $TEXT -c 128 --chunks 1 --output-weight -o plain.gguf -q");
@@ -187,12 +187,15 @@ static void a_stopped_run_goes_on(void **state)
 {
     (void)state;
     static const char *const signals[] = {"INT", "KILL"};
+    static const char options[] = "-t q4_0 --output-type f16 --effort best";
     static const char again[] =
-        "$PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best -o out/q.gguf --json";
-    cli_expect(0, "$PARE quantize demo.gguf -t q6_k --imatrix full.gguf --effort best -o whole.gguf -q --json | "
-                  "sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >whole.json");
+        "$PARE quantize demo.gguf -t q4_0 --output-type f16 --imatrix full.gguf --effort best -o out/q.gguf --json";
+    cli_expect(0,
+               "$PARE quantize demo.gguf %s --imatrix full.gguf -o whole.gguf -q --json | "
+               "sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >whole.json",
+               options);
     for (int i = 0; i < 2; i++) {
-        int code = stop_by(signals[i], "-t q6_k --effort best");
+        int code = stop_by(signals[i], options);
         if (code == 0) { /* it was faster */
             cli_expect(0, "rm -r out log");
             continue;
@@ -209,8 +212,8 @@ static void a_stopped_run_goes_on(void **state)
         CHECK(cli_contains(
             r.err,
             "out/q.gguf.pare-state: belongs to another run: this one encodes nothing with feedback; --force drops it"));
-        r = cli_expect(2, "%s --resume --output-type q8_0", again);
-        CHECK(cli_contains(r.err, "and this one '--output-type q8_0'; --force drops it"));
+        r = cli_expect(2, "%s --resume --embedding-type q8_0", again);
+        CHECK(cli_contains(r.err, "and this one '--embedding-type q8_0'; --force drops it"));
         cli_expect(0, "test $(ls out) = q.gguf.pare-state");
         r = cli_expect(0, "%s --resume -j 7 | sed '/output\\|name\\|seconds\\|rss\\|resumed/d' >log", again);
         CHECK(cli_contains(r.err, "tensors were encoded before"));
@@ -252,15 +255,20 @@ static void sequential_takes_errors_back(void **state)
 {
     (void)state;
     static const char run[] =
-        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential short.txt --tensor ffn=f32";
+        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --sequential short.txt --tensor ffn=f32 "
+        "--output-type f16";
     cli_result r =
         cli_expect(0, "%s -o a.gguf -j 1 && %s -o b.gguf -j 3 --refit yes && cmp a.gguf b.gguf >&2", run, run);
     CHECK(cli_contains(r.err, "--refit yes: the gains of the first norm stay: with --sequential"));
-    cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q -o other.gguf && "
-                  "! cmp -s other.gguf a.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s other.gguf)");
+    cli_expect(
+        0,
+        "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 --output-type f16 -q -o other.gguf && "
+        "! cmp -s other.gguf a.gguf && test $(stat -c %%s a.gguf) = $(stat -c %%s other.gguf)");
     r = cli_expect(5, "(ulimit -f $(($(stat -c %%s a.gguf) / 1024)); %s -o q.gguf)", run);
     CHECK(cli_contains(r.err, "tensors are kept in q.gguf.pare-state"));
-    r = cli_expect(2, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 -q --resume -o q.gguf");
+    r = cli_expect(
+        2, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf --tensor ffn=f32 --output-type f16 -q --resume -o "
+           "q.gguf");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: belongs to another run"));
     cli_expect(0, "%s --resume -o q.gguf && cmp a.gguf q.gguf >&2; rm a.gguf b.gguf q.gguf other.gguf", run);
     refused(2, "demo.gguf", "--sequential short.txt", "--sequential needs second-order statistics");
@@ -274,7 +282,7 @@ static void sequential_takes_errors_back(void **state)
 static void a_stopped_sequential_run_goes_on(void **state)
 {
     (void)state;
-    static const char options[] = "-t q4_0 --sequential short.txt";
+    static const char options[] = "-t q4_0 --output-type f16 --sequential short.txt";
     cli_expect(0, "$PARE quantize demo.gguf --imatrix full.gguf %s -q --pin -o whole.gguf", options);
     cli_result r = cli_expect(0, "cat pare.lock && rm pare.lock SHA256SUMS");
     json_t *doc = cli_json(&r);
@@ -285,12 +293,13 @@ static void a_stopped_sequential_run_goes_on(void **state)
         CHECK(code == 130);
         cli_expect(0, "grep -q 'error: interrupted; [0-9]* of [0-9]* tensors are kept in out/q.gguf.pare-state' log && "
                       "test $(ls out) = q.gguf.pare-state");
-        r = cli_expect(2, "$PARE quantize demo.gguf --imatrix full.gguf -t q4_0 -q --resume -o out/q.gguf");
+        r = cli_expect(
+            2, "$PARE quantize demo.gguf --imatrix full.gguf -t q4_0 --output-type f16 -q --resume -o out/q.gguf");
         CHECK(cli_contains(r.err, "out/q.gguf.pare-state: belongs to another run"));
         /* the text by another way: it is known by what it says */
-        r = cli_expect(
-            0, "cat short.txt | $PARE quantize demo.gguf --imatrix full.gguf -t q4_0 --sequential - --pin --json "
-               "--resume -o out/q.gguf");
+        r = cli_expect(0, "cat short.txt | $PARE quantize demo.gguf --imatrix full.gguf -t q4_0 --output-type f16 "
+                          "--sequential - --pin --json "
+                          "--resume -o out/q.gguf");
         doc = cli_json(&r);
         CHECK(cli_number(doc, "n_resumed") >= 3 && cli_number(doc, "n_resumed") < cli_number(doc, "n_feedback"));
         CHECK(cli_number(doc, "n_sequential") > 0);
@@ -319,7 +328,8 @@ static void sequential_windows_suit_the_model(void **state)
 static void force_drops_what_was_kept(void **state)
 {
     (void)state;
-    static const char run[] = "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf -q";
+    static const char run[] = "$PARE quantize demo.gguf -t q4_0 --output-type f16 --embedding-type f16 --imatrix "
+                              "full.gguf -o q.gguf -q";
     cli_expect(0, "echo no state >q.gguf.pare-state");
     cli_result r = cli_expect(3, "%s --resume", run);
     CHECK(cli_contains(r.err, "q.gguf.pare-state: holds no state of an unfinished pare quantize"));
@@ -327,7 +337,9 @@ static void force_drops_what_was_kept(void **state)
                "test -s q.gguf.pare-state && %s --dry-run && test -s q.gguf.pare-state && %s --force && "
                "test ! -e q.gguf.pare-state",
                run, run);
-    r = cli_expect(0, "$PARE quantize demo.gguf -t q4_0 --imatrix full.gguf -o q.gguf --resume --force");
+    r = cli_expect(
+        0, "$PARE quantize demo.gguf -t q4_0 --output-type f16 --embedding-type f16 --imatrix full.gguf -o q.gguf "
+           "--resume --force");
     CHECK(cli_contains(r.err, "q.gguf.pare-state: is not there: nothing to resume, all tensors are encoded"));
     r = cli_expect(2, "cp full.gguf q.gguf.pare-state; $PARE quantize demo.gguf -t q4_0 --imatrix q.gguf.pare-state -o "
                       "q.gguf --force");
