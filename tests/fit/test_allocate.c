@@ -90,8 +90,10 @@ static void every_small_instance_is_solved(void **state)
         size_t chosen[MAX_ITEMS];
         pare_allocation got;
         pare_error err = {0};
-        make(&m, &seed, round % 3 == 0 ? 1 : 96, 40, round % 2 == 0 ? 7 : 1000);
-        const uint64_t least = least_bytes(&m), budget = least + next(&seed) % (96 * 60) - (round % 5 == 0 ? 97 : 0);
+        const uint32_t unit = round % 3 == 0 ? 1 : 96;
+        make(&m, &seed, unit, 40, round % 2 == 0 ? 7 : 1000);
+        const uint64_t least = least_bytes(&m),
+                       budget = least + next(&seed) % (unit * 60) - (round % 5 == 0 ? unit : 0);
         const double best = least_cost(&m, budget);
         pare_status st = pare_allocate(m.items, m.n, budget, chosen, &got, &err);
         if (budget < least) {
