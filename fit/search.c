@@ -383,6 +383,8 @@ static pare_status link_item(pare_fit *f, pare_fit_item *item, pare_error *err)
         item->choices[k].error = made == NULL ? 0 : forms ? made->form : made->error;
     }
     item->stage = pare_trial_stage_of(f->trial, item->tensor);
+    item->first = strcmp(t->name, "token_embd.weight") == 0 ||
+                  (strncmp(t->name, "blk.0.attn_", strlen("blk.0.attn_")) == 0 && strstr(t->name, "output") == NULL);
     return PARE_OK;
 }
 

@@ -87,7 +87,7 @@ static const char norm_name[] = "blk.0.attn_norm.weight";
 static bool same_start(const pare_fit *f, const size_t *a, const size_t *b)
 {
     for (size_t i = 0; i < f->n_items; i++)
-        if (f->items[i].stage <= 1 && a[i] != b[i])
+        if (f->items[i].first && a[i] != b[i])
             return false;
     return true;
 }
@@ -239,14 +239,14 @@ pare_status pare_fit_swap(pare_fit *f, size_t *at, size_t i, size_t k, pare_tria
         at[i] = k;
         if (st == PARE_OK)
             st = place_item(f, item, k, err);
-        if (st == PARE_OK && item->stage <= 1)
+        if (st == PARE_OK && item->first)
             st = place_norm(f, at, err);
         if (st == PARE_OK)
             st = run_once(f, &key, n_windows, out, err);
         at[i] = was;
         if (st == PARE_OK)
             st = place_item(f, item, was, err);
-        if (st == PARE_OK && item->stage <= 1)
+        if (st == PARE_OK && item->first)
             st = place_norm(f, at, err);
     }
     at[i] = was;

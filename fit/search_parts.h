@@ -24,7 +24,8 @@ typedef struct pare_fit_item {
     size_t tensor;
     uint64_t n_weights;
     uint32_t stage;
-    bool kept;                /* by a pattern */
+    bool first; /* the embedding, or what reads it first: the first norm's gains depend on it (recipe/refit.h) */
+    bool kept;  /* by a pattern */
     pare_fit_choice *choices; /* [n] bytes ascend */
     size_t n;
     size_t *efficient; /* [n_efficient] choices that cost less than all smaller ones */
@@ -35,7 +36,7 @@ typedef struct pare_fit_item {
 
 /* Gains that were fitted for some plan (recipe/refit.h). */
 typedef struct pare_fit_norm {
-    size_t *at;     /* [n_items] that plan; of items beyond stage 1 nothing depends */
+    size_t *at;     /* [n_items] that plan, of which the first items count */
     uint8_t *bytes; /* NULL: nothing was fitted */
 } pare_fit_norm;
 
