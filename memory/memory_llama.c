@@ -73,6 +73,7 @@ static pare_status plan_llama(pare_memory_plan *out, const pare_memory_model *m,
         status = memory_plan_beside(out, &l, err);
     memory_add_missing(out, "the program itself, its tokenizer and prompts (host, tens of MiB)");
     memory_add_missing(out, "buffers of BLAS and of threads for one operation (host)");
+    memory_add_missing(out, "weights that llama.cpp repacks for the CPU at load: the same bytes, no longer mapped");
     memory_add_missing(out, "LoRA adapters, control vectors, saved prompts and slots");
     return status == PARE_OK ? memory_sum_up(out, err) : status;
 }
