@@ -257,6 +257,11 @@ static const char *make_title(const pare_content *c)
 pare_status pare_content_build(pare_page *page, const pare_report_input *in, pare_error *err)
 {
     pare_content c = {.in = in, .page = page};
+    if (in->fit != NULL) {
+        page->title = in->title != NULL ? in->title : pare_content_fit_title(&c);
+        pare_content_fit(&c);
+        return pare_page_status(page, err);
+    }
     find_entries(&c);
     page->title = make_title(&c);
     add_introduction(&c);

@@ -34,6 +34,10 @@ void pare_content_first_tokens(const pare_content *c);
 void pare_content_tensors(const pare_content *c);
 void pare_content_settings(const pare_content *c);
 
+/* What pare fit came to, which has a page of its own. */
+const char *pare_content_fit_title(const pare_content *c);
+void pare_content_fit(const pare_content *c);
+
 /* A member as a number (NAN) or text (NULL) when it is one. object may be NULL. */
 double pare_content_number(const json_t *object, const char *key);
 const char *pare_content_string(const json_t *object, const char *key);

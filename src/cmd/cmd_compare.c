@@ -1,5 +1,6 @@
 #include "cmd/comparison.h"
 #include "cmd/comparison_report.h"
+#include "cmd/report_file.h"
 #include "cmd/console.h"
 #include "cmd/device.h"
 #include "cmd/input.h"
@@ -207,7 +208,7 @@ static pare_status show(const cmd_comparison *c, pare_error *err)
     if (st == PARE_OK)
         st = cmd_json_comparison(&doc, c, failures, err);
     if (st == PARE_OK)
-        st = cmd_write_comparison(c->args, doc, err);
+        st = cmd_write_report(c->args, doc, err);
     if (st == PARE_OK && cmd_has(c->args, OPT_JSON))
         st = cmd_print_json(c->args, json_incref(doc), err);
     else if (st == PARE_OK)

@@ -3,6 +3,7 @@
 #include "cmd/fit_report.h"
 #include "cmd/summary.h"
 #include "cmd/outputs.h"
+#include "cmd/report_file.h"
 #include "formats/open.h"
 #include "model/stock.h"
 
@@ -111,10 +112,11 @@ static pare_status check_outputs(const cmd_args *args, pare_error *err)
     for (size_t i = 0; i < 3; i++)
         if (inputs[i] != NULL)
             given[outputs.n_inputs++] = inputs[i];
-    if (!cmd_has(args, OPT_OUTPUT))
-        return PARE_OK;
-    pare_status st = cmd_pinning_open(&pinning, args, cmd_text(args, OPT_OUTPUT), false, err);
+    pare_status st = cmd_check_report_name(args, err);
+    if (st == PARE_OK && cmd_has(args, OPT_OUTPUT))
+        st = cmd_pinning_open(&pinning, args, cmd_text(args, OPT_OUTPUT), false, err);
     cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
+    cmd_outputs_add(&outputs, "--report", cmd_text(args, OPT_REPORT));
     cmd_outputs_add(&outputs, "--lock", pinning.lock);
     cmd_outputs_add(&outputs, "--sums", pinning.sums);
     if (st == PARE_OK)
@@ -123,37 +125,41 @@ static pare_status check_outputs(const cmd_args *args, pare_error *err)
     return st;
 }
 
+static pare_status make_document(json_t **out, const cmd_fit_job *jobs, size_t n, pare_error *err)
+{
+    if (n == 1)
+        return cmd_fit_json_outcomes(out, &jobs[0], err);
+    json_t *doc = *out = json_object(), *list = json_array();
+    pare_status st = PARE_OK;
+    json_object_set_new(doc, "models", list);
+    cmd_json_u64(doc, "best", cmd_fit_best_model(jobs, n));
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        json_t *item = NULL;
+        st = cmd_fit_json_outcomes(&item, &jobs[i], err);
+        json_array_append_new(list, item);
+    }
+    return st;
+}
+
 static pare_status report_choice(const cmd_args *args, const cmd_fit_job *jobs, size_t n, pare_error *err)
 {
-    pare_status st = PARE_OK;
-    if (!cmd_has(args, OPT_JSON)) {
-        if (n > 1)
-            cmd_fit_print_models(jobs, n);
-        else
-            st = cmd_fit_print_outcomes(&jobs[0], err);
-        printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
-        return st;
-    }
     json_t *doc = NULL;
-    if (n == 1)
-        st = cmd_fit_json_outcomes(&doc, &jobs[0], err);
-    else {
-        json_t *list = json_array();
-        doc = json_object();
-        json_object_set_new(doc, "models", list);
-        cmd_json_u64(doc, "best", cmd_fit_best_model(jobs, n));
-        for (size_t i = 0; i < n && st == PARE_OK; i++) {
-            json_t *item = NULL;
-            st = cmd_fit_json_outcomes(&item, &jobs[i], err);
-            json_array_append_new(list, item);
-        }
+    pare_status st = make_document(&doc, jobs, n, err);
+    if (st == PARE_OK)
+        st = cmd_write_report(args, doc, err);
+    if (st == PARE_OK && cmd_has(args, OPT_JSON)) {
+        cmd_json_resources(doc);
+        return cmd_print_json(args, doc, err);
     }
-    if (st != PARE_OK) {
-        json_decref(doc);
+    json_decref(doc);
+    if (st != PARE_OK)
         return st;
-    }
-    cmd_json_resources(doc);
-    return cmd_print_json(args, doc, err);
+    if (n > 1)
+        cmd_fit_print_models(jobs, n);
+    else
+        st = cmd_fit_print_outcomes(&jobs[0], err);
+    printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    return st;
 }
 
 /* One model of several may be too large: then it is no candidate. All of them: an error. */
@@ -206,6 +212,8 @@ pare_status cmd_fit(const cmd_args *args, pare_error *err)
     }
     if (args->n_operands == 0)
         return pare_fail(err, PARE_ERR_USAGE, "fit: MODEL is missing");
+    if (cmd_has(args, OPT_REPORT) && (!cmd_has(args, OPT_FILE) || args->n_operands > 1))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --report shows what one MODEL came to on a text: -f TEXT");
     if (args->n_operands > 1 && cmd_has(args, OPT_OUTPUT))
         return pare_fail(err, PARE_ERR_USAGE, "fit: several models make no one --output; without it they are compared");
     pare_status st = cmd_fit_request_parse(&r, args, err);

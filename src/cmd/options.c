@@ -160,7 +160,7 @@ static const cmd_option table[] = {
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to measure on, or with --embedding sentences, - for standard input. May be repeated", V(COMPARE), CMD_REPEATS},
     {OPT_REPORT, "report", 0, "OUT", CMD_KIND_PATH, NULL, NULL,
-     "write what was measured to a file: a page with plots when OUT ends in .html, Markdown for .md, the document of --json for .json", V(COMPARE), 0},
+     "write what was measured to a file: a page with plots when OUT ends in .html, Markdown for .md, the document of --json for .json", V(COMPARE) | V(FIT), 0},
     {OPT_NO_WEIGHTS, "no-weights", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "do not compare the weights", V(COMPARE), 0},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
