@@ -727,6 +727,8 @@ pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out
     if (st == PARE_OK)
         st = plan_of(f, types, at, err);
     if (st == PARE_OK)
+        st = encode_lacking(f, at, err);
+    if (st == PARE_OK)
         st = pare_fit_compose(f, at, out, plan, err);
     if (st == PARE_OK && !f->o.no_refit)
         st = pare_refit(out, plan, &why, err);

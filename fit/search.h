@@ -117,8 +117,9 @@ pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_
  * Errors: PARE_ERR_USAGE (a type that the tensor has not), those of passes */
 pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint64_t *bytes, pare_error *err);
 
-/* out: the model that r plans, all of it encoded; to be closed before f. plan as pare_quantize makes it. Errors:
- * PARE_ERR_MEMORY, those of pare_quantize and pare_refit */
+/* out: the model that r plans, or, where the caller has changed types of its rows, that they plan, all of it encoded;
+ * to be closed before f. plan as pare_quantize makes it. Errors: PARE_ERR_MEMORY, those of pare_quantize and pare_refit
+ */
 pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
 
 #endif

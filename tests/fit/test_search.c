@@ -135,6 +135,17 @@ static void check_around(pare_fit *f, const pare_fit_result *r)
         }
 }
 
+/* Types that were left out are encoded when somebody wants them, and nothing is composed of tensors that were not. */
+static void check_lacking(const setup *s, pare_fit *f, const pare_fit_result *r)
+{
+    for (size_t i = 0; i < f->n_items; i++)
+        for (size_t k = 0; k < f->items[i].n; k++) {
+            f->items[i].choices[k].known = false;
+            f->items[i].choices[k].made = NULL;
+        }
+    check_made(s, f, r);
+}
+
 static void budgets_are_kept_and_used(void **state)
 {
     setup s;
@@ -158,7 +169,7 @@ static void budgets_are_kept_and_used(void **state)
         CHECK_OK(pare_fit_estimate(f, budget, &kld, &bytes, &err), &err);
         CHECK(bytes <= budget && kld > r.measured / 3 && kld < r.measured * 3);
         if (part == 3)
-            check_made(&s, f, &r);
+            check_lacking(&s, f, &r);
         else
             check_around(f, &r);
         pare_fit_result_close(&r);
