@@ -146,7 +146,7 @@ static pare_status open_item(pare_fit *f, size_t tensor, const pare_type_overrid
 static pare_status open_items(pare_fit *f, pare_error *err)
 {
     const pare_model *m = f->o.model;
-    pare_type_rules rules = {0};
+    pare_type_rules rules = {.option = "--keep"};
     f->items = calloc(m->n_tensors + 1, sizeof *f->items);
     f->allowed = calloc((m->n_tensors + 1) * PARE_TYPE_COUNT, sizeof *f->allowed);
     pare_status st = f->items != NULL && f->allowed != NULL

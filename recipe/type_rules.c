@@ -22,7 +22,12 @@ void pare_type_rules_close(pare_type_rules *r)
     *r = (pare_type_rules){0};
 }
 
-static pare_status compile(struct pare_type_rule *rule, pare_error *err)
+static const char *option_of(const pare_type_rules *r)
+{
+    return r->option != NULL ? r->option : "--tensor";
+}
+
+static pare_status compile(const pare_type_rules *r, struct pare_type_rule *rule, pare_error *err)
 {
     int code = 0;
     PCRE2_SIZE at = 0;
@@ -32,18 +37,20 @@ static pare_status compile(struct pare_type_rule *rule, pare_error *err)
     if (rule->code != NULL)
         return PARE_OK;
     pcre2_get_error_message(code, why, sizeof why);
-    return pare_fail(err, PARE_ERR_USAGE, "--tensor '%s': character %zu: %s", pattern, (size_t)at, (const char *)why);
+    return pare_fail(err, PARE_ERR_USAGE, "%s '%s': character %zu: %s", option_of(r), pattern, (size_t)at,
+                     (const char *)why);
 }
 
 pare_status pare_type_rules_open(pare_type_rules *r, const pare_type_override *overrides, size_t n, pare_error *err)
 {
-    *r = (pare_type_rules){.items = calloc(n + 1, sizeof *r->items), .match = pcre2_match_data_create(1, NULL)};
+    *r = (pare_type_rules){
+        .option = r->option, .items = calloc(n + 1, sizeof *r->items), .match = pcre2_match_data_create(1, NULL)};
     pare_status st = PARE_OK;
     if (r->items == NULL || r->match == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu patterns", n);
     for (; r->n < n && st == PARE_OK; r->n++) {
         r->items[r->n].given = &overrides[r->n];
-        st = compile(&r->items[r->n], err);
+        st = compile(r, &r->items[r->n], err);
     }
     if (st != PARE_OK)
         pare_type_rules_close(r);
@@ -62,8 +69,8 @@ pare_status pare_type_rules_find(pare_type_rules *r, const char *name, bool quan
         if (code < 0) {
             PCRE2_UCHAR why[128];
             pcre2_get_error_message(code, why, sizeof why);
-            return pare_fail(err, PARE_ERR_USAGE, "--tensor '%s': on tensor '%s': %s", rule->given->pattern, name,
-                             (const char *)why);
+            return pare_fail(err, PARE_ERR_USAGE, "%s '%s': on tensor '%s': %s", option_of(r), rule->given->pattern,
+                             name, (const char *)why);
         }
         rule->first = rule->n_matched++ == 0 ? name : rule->first;
         rule->n_quantizable += quantizable;
@@ -75,22 +82,23 @@ pare_status pare_type_rules_find(pare_type_rules *r, const char *name, bool quan
     return PARE_OK;
 }
 
-static pare_status check_rule(const struct pare_type_rule *rule, const char *path, pare_error *err)
+static pare_status check_rule(const pare_type_rules *r, const struct pare_type_rule *rule, const char *path,
+                              pare_error *err)
 {
     const char *pattern = rule->given->pattern, *type = pare_type_get(rule->given->type)->name;
     if (rule->n_matched == 0)
-        return pare_fail(err, PARE_ERR_USAGE, "--tensor '%s=%s': matches no tensor of %s; nothing was written", pattern,
-                         type, path);
+        return pare_fail(err, PARE_ERR_USAGE, "%s '%s=%s': matches no tensor of %s; nothing was written", option_of(r),
+                         pattern, type, path);
     if (rule->n_quantizable == 0)
         return pare_fail(err, PARE_ERR_USAGE,
-                         "--tensor '%s=%s': matches only tensors of %s that are never quantized, %zu of them, the "
+                         "%s '%s=%s': matches only tensors of %s that are never quantized, %zu of them, the "
                          "first is '%s'; nothing was written",
-                         pattern, type, path, rule->n_matched, rule->first);
+                         option_of(r), pattern, type, path, rule->n_matched, rule->first);
     if (rule->n_decided == 0)
         return pare_warn(err,
-                         "--tensor '%s=%s': has no effect: an earlier pattern, --output-type or --embedding-type "
+                         "%s '%s=%s': has no effect: an earlier pattern, --output-type or --embedding-type "
                          "decides all that it matches",
-                         pattern, type);
+                         option_of(r), pattern, type);
     return PARE_OK;
 }
 
@@ -98,6 +106,6 @@ pare_status pare_type_rules_check(const pare_type_rules *r, const char *path, pa
 {
     pare_status st = PARE_OK;
     for (size_t i = 0; i < r->n && st == PARE_OK; i++)
-        st = check_rule(&r->items[i], path, err);
+        st = check_rule(r, &r->items[i], path, err);
     return st;
 }

@@ -7,11 +7,12 @@
 
 #include "recipe/recipe.h"
 
-/* Zeroed is closed. Borrows the patterns. */
+/* Zeroed is closed, as it must be before it is opened. Borrows the patterns. */
 typedef struct pare_type_rules {
     struct pare_type_rule *items;
     size_t n;
-    void *match; /* pcre2_match_data */
+    void *match;        /* pcre2_match_data */
+    const char *option; /* that gives the patterns, for messages, set before they are opened; NULL: --tensor */
 } pare_type_rules;
 
 /* Errors: PARE_ERR_USAGE (a pattern that PCRE2 cannot compile, with the place), PARE_ERR_MEMORY */

@@ -250,7 +250,7 @@ static void what_cannot_be_is_told(void **state)
     o.keep = &nothing;
     CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strstr(err.text, "no_such_tensor") != NULL && f == NULL);
     o.keep = &wrong;
-    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE);
+    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strncmp(err.text, "--keep '('", 10) == 0);
     o.n_keep = 0;
     o.types = factors;
     o.n_types = 1;

@@ -24,7 +24,7 @@ static void keep_warning(const char *text, void *user)
 /* What the rules say of each tensor; token_embd is decided elsewhere. The outcome of the check at the end. */
 static pare_status run(const pare_type_override *overrides, size_t n, pare_type types[N_TENSORS], pare_error *err)
 {
-    pare_type_rules r;
+    pare_type_rules r = {0};
     const pare_type_override *found;
     warnings[0] = '\0';
     pare_set_warn_sink(keep_warning, NULL);
@@ -87,7 +87,7 @@ static void bad_patterns_are_refused(void **state)
     pare_error err = {0};
     const pare_type_override open = {"attn_(q", PARE_TYPE_Q8_0}, slow = {"([a-z]+)+[0-9]$", PARE_TYPE_Q8_0};
     CHECK(run(&open, 1, types, &err) == PARE_ERR_USAGE && strstr(err.text, "'attn_(q': character 7") != NULL);
-    pare_type_rules r;
+    pare_type_rules r = {0};
     const pare_type_override *found;
     CHECK_OK(pare_type_rules_open(&r, &slow, 1, &err), &err);
     CHECK(pare_type_rules_find(&r, "blk.0.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.weight", true, false,
