@@ -64,23 +64,66 @@ static pare_status refuse(const cmd_fit_plan *p, pare_error *err)
                      least->name, least->why);
 }
 
+/* The model at path under the request. model and plan are the caller's to close. */
+static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_model *model, cmd_fit_plan *plan,
+                              pare_error *err)
+{
+    pare_status st = pare_model_open(model, path, 0, err);
+    if (st == PARE_OK)
+        st = pare_stock_complete(model, err);
+    if (st == PARE_OK) {
+        warn_of_context(r, model);
+        st = cmd_fit_plan_make(plan, r, model, err);
+    }
+    return st;
+}
+
 static pare_status plan_memory(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
 {
     pare_model model = {0};
     cmd_fit_plan plan = {0};
-    pare_status st = pare_model_open(&model, args->operands[0], 0, err);
-    if (st == PARE_OK)
-        st = pare_stock_complete(&model, err);
-    if (st == PARE_OK) {
-        warn_of_context(r, &model);
-        st = cmd_fit_plan_make(&plan, r, &model, err);
-    }
-    if (st == PARE_OK)
-        st = print_plan(args, &plan, err);
-    if (st == PARE_OK && plan.best == NULL)
+    pare_status st = plan_model(args->operands[0], r, &model, &plan, err);
+    if (st == PARE_OK && cmd_has(args, OPT_TABLE))
+        st = cmd_fit_print_table(args, &plan, err);
+    else if (st == PARE_OK && (st = print_plan(args, &plan, err)) == PARE_OK && plan.best == NULL)
         st = refuse(&plan, err);
     cmd_fit_plan_close(&plan);
     pare_model_close(&model);
+    return st;
+}
+
+/* Is a, as it fits, the larger model? More weights, then more bytes for them. */
+static bool is_larger(const pare_model *a, const cmd_fit_plan *a_plan, const pare_model *b, const cmd_fit_plan *b_plan)
+{
+    const uint64_t n_a = pare_model_n_params(a), n_b = pare_model_n_params(b);
+    return n_a != n_b ? n_a > n_b : a_plan->best->file_bytes > b_plan->best->file_bytes;
+}
+
+/* The largest of several models. */
+static pare_status plan_models(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
+{
+    const size_t n = args->n_operands;
+    pare_model *models = calloc(n, sizeof *models);
+    cmd_fit_plan *plans = calloc(n, sizeof *plans);
+    size_t best = n;
+    pare_status st =
+        models == NULL || plans == NULL ? pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", n) : PARE_OK;
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        st = plan_model(args->operands[i], r, &models[i], &plans[i], err);
+        if (st == PARE_OK && plans[i].best != NULL &&
+            (best == n || is_larger(&models[i], &plans[i], &models[best], &plans[best])))
+            best = i;
+    }
+    if (st == PARE_OK)
+        st = cmd_fit_print_largest(args, plans, n, best, err);
+    if (st == PARE_OK && best == n)
+        st = pare_fail(err, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits in any type", n);
+    for (size_t i = 0; i < n && models != NULL && plans != NULL; i++) {
+        cmd_fit_plan_close(&plans[i]);
+        pare_model_close(&models[i]);
+    }
+    free(models);
+    free(plans);
     return st;
 }
 
@@ -212,13 +255,17 @@ pare_status cmd_fit(const cmd_args *args, pare_error *err)
     }
     if (args->n_operands == 0)
         return pare_fail(err, PARE_ERR_USAGE, "fit: MODEL is missing");
+    if (cmd_has(args, OPT_TABLE) && (cmd_has(args, OPT_FILE) || args->n_operands > 1))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --table is of one MODEL, without a text");
     if (cmd_has(args, OPT_REPORT) && (!cmd_has(args, OPT_FILE) || args->n_operands > 1))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --report shows what one MODEL came to on a text: -f TEXT");
     if (args->n_operands > 1 && cmd_has(args, OPT_OUTPUT))
         return pare_fail(err, PARE_ERR_USAGE, "fit: several models make no one --output; without it they are compared");
     pare_status st = cmd_fit_request_parse(&r, args, err);
     if (st == PARE_OK)
-        st = cmd_has(args, OPT_FILE) ? choose_types(args, &r, err) : plan_memory(args, &r, err);
+        st = cmd_has(args, OPT_FILE) ? choose_types(args, &r, err)
+             : args->n_operands > 1  ? plan_models(args, &r, err)
+                                     : plan_memory(args, &r, err);
     cmd_fit_request_close(&r);
     return st;
 }

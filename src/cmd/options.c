@@ -55,6 +55,8 @@ static const cmd_option table[] = {
      "plan memory, and choose and write nothing", V(FIT), 0},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to calibrate with and to choose types by, - for standard input", V(FIT), CMD_SHAPES_BYTES},
+    {OPT_TABLE, "table", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "show the context that fits by memory of the card and type of the cache, for --type or the largest preset that fits", V(FIT), 0},
     {OPT_TEST, "test", 0, "TEXT", CMD_KIND_PATH, NULL, NULL,
      "text to measure the result on, other than that of --file; without it the last tenth of that one, which then plays no part in the choice", V(FIT), 0},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,

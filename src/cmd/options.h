@@ -35,6 +35,7 @@ typedef enum cmd_option_id {
     OPT_DRAFT,
     OPT_RUNTIME,
     OPT_PLAN_ONLY,
+    OPT_TABLE,
     OPT_TEST,
     OPT_KEEP,
     OPT_TYPES,

@@ -87,6 +87,33 @@ static void what_does_not_fit_is_said(void **state)
     cli_expect(0, "test ! -e out.gguf && test ! -e out.gguf.fit");
 }
 
+/* More memory takes no shorter context, and fewer bits of the cache neither; the larger of two models is found. */
+static void tables_over_cards_and_models(void **state)
+{
+    (void)state;
+    json_t *doc = run_json("$PARE fit $DEMO --vram 2G -t q8_0 --table"), *row;
+    double last[3] = {0};
+    size_t i;
+    json_array_foreach(json_object_get(doc, "contexts"), i, row)
+    {
+        const double now[3] = {cli_number(row, "f16"), cli_number(row, "q8_0"), cli_number(row, "q4_0")};
+        for (int k = 0; k < 3; k++) {
+            assert_true(now[k] >= last[k] && (k == 0 || now[k] >= now[k - 1]));
+            last[k] = now[k];
+        }
+    }
+    assert_true(i > 3 && last[0] == 2048);
+    json_decref(doc);
+    cli_expect(0, "$PARE quantize $DEMO -t q4_0 -o small.gguf -q");
+    doc = run_json("$PARE fit small.gguf $DEMO --vram 2G --ctx 512");
+    assert_true(cli_number(doc, "largest") == 1);
+    json_decref(doc);
+    assert_true(cli_contains(cli_expect(0, "$PARE fit small.gguf $DEMO --vram 2G --ctx 512").out, "<- the largest"));
+    cli_expect(1, "$PARE fit small.gguf $DEMO --vram 1100M --reserve 1098M --ctx 512");
+    cli_expect(2, "$PARE fit small.gguf $DEMO --vram 2G --table");
+    cli_expect(0, "rm small.gguf");
+}
+
 static void write_texts(void)
 {
     cli_expect(0, "head -c 14000 $TEXT >calibration.txt && tail -c 6000 $TEXT >test.txt && "
@@ -176,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_planned_part_by_part),
         cmocka_unit_test(what_does_not_fit_is_said),
+        cmocka_unit_test(tables_over_cards_and_models),
         cmocka_unit_test(a_file_fills_its_budget_and_is_what_was_measured),
         cmocka_unit_test(memory_and_rules_hold),
     };
