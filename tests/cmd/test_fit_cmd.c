@@ -49,7 +49,8 @@ static void memory_is_planned_part_by_part(void **state)
     best = candidate(less, json_string_value(json_object_get(less, "best")));
     json_array_foreach(json_object_get(best, "parts"), i, part) cache_less +=
         strcmp(json_string_value(json_object_get(part, "kind")), "cache") == 0 ? cli_number(part, "bytes") : 0;
-    assert_true(cache_less == cache * 34 / 64);
+    /* Blocks of 34 bytes for 64, and on a device the last row of each tensor filled up: less than 544 bytes, aligned. */
+    assert_true(cache_less >= cache * 34 / 64 && cache_less <= cache * 34 / 64 * 1.02);
     json_decref(doc);
     json_decref(twice);
     json_decref(less);
