@@ -102,14 +102,36 @@ void pare_fit_learn(pare_fit *f, double sum, const pare_trial_score *score)
     f->n_whole++;
 }
 
+/* The embedding, and what reads the last state: few tensors with much of the divergence, which hangs on single rows. Of
+ * these every type that is worth its bytes is run. */
+static pare_status measure_ends(pare_fit *f, size_t *at, size_t i, pare_error *err)
+{
+    pare_fit_item *item = &f->items[i];
+    const size_t measured = anchor_of(item, anchor_bits[0]), n = item->n_efficient;
+    size_t efficient[PARE_TYPE_COUNT];
+    pare_status st = PARE_OK;
+    memcpy(efficient, item->efficient, n * sizeof *efficient);
+    for (size_t e = 0; e < n && st == PARE_OK && item->n_swaps < PARE_MAX_SWAPS; e++) {
+        const size_t k = efficient[e];
+        pare_trial_score score;
+        if (k == measured || !(item->choices[k].error > 0))
+            continue;
+        if ((st = pare_fit_swap(f, at, i, k, &score, err)) == PARE_OK)
+            item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
+    }
+    pare_fit_take_costs(item);
+    return st;
+}
+
 static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
 {
     pare_status st = PARE_OK;
     size_t done = 0;
+    const uint32_t n_stages = pare_trial_stages(f->trial);
     for (size_t i = 0; i < f->n_items; i++)
         at[i] = PARE_FIT_OWN;
     st = pare_fit_begin_swaps(f, at, err);
-    for (uint32_t stage = 0; stage < pare_trial_stages(f->trial); stage++)
+    for (uint32_t stage = 0; stage < n_stages; stage++)
         for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
             pare_fit_item *item = &f->items[i];
             if (item->stage != stage)
@@ -124,6 +146,8 @@ static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
                 item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
             }
             pare_fit_take_costs(item);
+            if (st == PARE_OK && n_stages > 1 && (stage == 0 || stage + 1 == n_stages))
+                st = measure_ends(f, at, i, err);
         }
     return st;
 }

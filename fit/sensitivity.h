@@ -14,7 +14,7 @@ typedef struct pare_swap {
     double kld;   /* measured with the tensor alone changed, nat a token */
 } pare_swap;
 
-enum { PARE_MAX_SWAPS = 8 };
+enum { PARE_MAX_SWAPS = 32 };
 
 /* The divergence that this error would cost: between two measured errors a power of it, outside of them in proportion
  * to the nearest. swaps [n], n > 0, in any order. An error of 0 costs 0.
