@@ -16,6 +16,7 @@ typedef struct pare_fit_choice {
     const pare_encoding *made; /* NULL: the source's own values, or not encoded yet */
     pare_memo_key digest;      /* of the bytes; zeros: the source's own */
     double error;              /* 0: the source's own values */
+    bool run;                  /* alone was measured in this type, not read off the curve */
     bool known;                /* the source's own values, or encoded */
     double alone;              /* divergence that it costs with all other tensors as they are */
 } pare_fit_choice;

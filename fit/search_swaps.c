@@ -40,7 +40,9 @@ void pare_fit_take_costs(pare_fit_item *item)
     item->n_efficient = 0;
     for (size_t k = 0; k < item->n; k++) {
         pare_fit_choice *c = &item->choices[k];
-        c->alone = c->error > 0 && item->n_swaps > 0 ? pare_sensitivity_cost(item->swaps, item->n_swaps, c->error) : 0;
+        if (!c->run)
+            c->alone =
+                c->error > 0 && item->n_swaps > 0 ? pare_sensitivity_cost(item->swaps, item->n_swaps, c->error) : 0;
         if (!c->known)
             continue;
         if (c->alone < least || item->n_efficient == 0) {
@@ -102,6 +104,13 @@ void pare_fit_learn(pare_fit *f, double sum, const pare_trial_score *score)
     f->n_whole++;
 }
 
+static void take_swap(pare_fit_item *item, size_t k, const pare_trial_score *score)
+{
+    item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score->all};
+    item->choices[k].alone = fmax(score->all, 0);
+    item->choices[k].run = true;
+}
+
 /* The embedding, and what reads the last state: few tensors with much of the divergence, which hangs on single rows. Of
  * these every type that is worth its bytes is run. */
 static pare_status measure_ends(pare_fit *f, size_t *at, size_t i, pare_error *err)
@@ -117,7 +126,7 @@ static pare_status measure_ends(pare_fit *f, size_t *at, size_t i, pare_error *e
         if (k == measured || !(item->choices[k].error > 0))
             continue;
         if ((st = pare_fit_swap(f, at, i, k, &score, err)) == PARE_OK)
-            item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
+            take_swap(item, k, &score);
     }
     pare_fit_take_costs(item);
     return st;
@@ -143,7 +152,7 @@ static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
                 pare_trial_score score;
                 if (k == PARE_FIT_OWN || (st = pare_fit_swap(f, at, i, k, &score, err)) != PARE_OK)
                     continue;
-                item->swaps[item->n_swaps++] = (pare_swap){item->choices[k].error, score.all};
+                take_swap(item, k, &score);
             }
             pare_fit_take_costs(item);
             if (st == PARE_OK && n_stages > 1 && (stage == 0 || stage + 1 == n_stages))
