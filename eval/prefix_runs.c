@@ -2,6 +2,7 @@
 
 #include "core/checked.h"
 #include "core/scratch.h"
+#include "core/spool.h"
 #include "core/threads.h"
 #include "eval/cpu.h"
 #include "eval/forward.h"
@@ -33,6 +34,7 @@ typedef struct runs {
     uint32_t layer; /* that both are before */
     bool embedded;
     float *batch;       /* [batch, n_embd] */
+    pare_spool spool;   /* of both streams' x, when they lie on disk */
     pare_index by_name; /* of what a pass meets: its position */
     size_t n_met;
     const pare_tensor *want; /* in m */
@@ -316,19 +318,27 @@ static pare_status learn_order(runs *r, pare_error *err)
     return st == PARE_OK ? meet(side.w, 0, NULL, 0, r, err) : st;
 }
 
-static pare_status open_states(runs *r, pare_error *err)
+static pare_status no_memory(const runs *r, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for the states of %" PRIu32 " windows of %" PRIu32 " tokens",
+                     r->m->path, r->w.n_windows, r->w.n_ctx);
+}
+
+static pare_status open_states(runs *r, const pare_prefix_options *options, pare_error *err)
 {
     const size_t n_embd = r->m->hp.n_embd;
-    size_t bytes = 0;
-    bool fits = pare_mul_size((size_t)r->w.n_windows * r->w.n_ctx, n_embd * sizeof(float), &bytes);
-    for (int i = 0; i < 2 && fits; i++)
-        fits = (r->of[i].x = malloc(bytes)) != NULL;
-    if (fits)
-        fits = (r->batch = malloc((size_t)r->w.n_seq * r->w.n_ctx * n_embd * sizeof *r->batch)) != NULL;
-    return fits ? PARE_OK
-                : pare_fail(err, PARE_ERR_MEMORY,
-                            "%s: no memory for the states of %" PRIu32 " windows of %" PRIu32 " tokens", r->m->path,
-                            r->w.n_windows, r->w.n_ctx);
+    size_t bytes = 0, both = 0;
+    if (!pare_mul_size((size_t)r->w.n_windows * r->w.n_ctx, n_embd * sizeof(float), &bytes) ||
+        !pare_mul_size(bytes, 2, &both) ||
+        (r->batch = malloc((size_t)r->w.n_seq * r->w.n_ctx * n_embd * sizeof *r->batch)) == NULL)
+        return no_memory(r, err);
+    const bool on_disk = options->beside != NULL && both > options->memory;
+    pare_status st = on_disk ? pare_spool_open(&r->spool, options->beside, both, err) : PARE_OK;
+    for (int i = 0; i < 2 && st == PARE_OK; i++) {
+        r->of[i].x = on_disk ? (float *)(void *)(r->spool.data + (size_t)i * bytes) : malloc(bytes);
+        st = r->of[i].x != NULL ? PARE_OK : no_memory(r, err);
+    }
+    return st;
 }
 
 static pare_status open_runs(runs *r, const int32_t *ids, size_t n, int64_t bos, const pare_prefix_options *options,
@@ -358,7 +368,7 @@ static pare_status open_runs(runs *r, const int32_t *ids, size_t n, int64_t bos,
             "after the other",
             r->m->path);
     if (st == PARE_OK)
-        st = open_states(r, err);
+        st = open_states(r, options, err);
     return st == PARE_OK ? learn_order(r, err) : st;
 }
 
@@ -386,8 +396,10 @@ void pare_prefix_runs_close(pare_prefix *p)
     drop_sums(r);
     for (int i = 0; i < 2; i++) {
         pare_forward_close(r->of[i].f);
-        free(r->of[i].x);
+        if (r->spool.size == 0)
+            free(r->of[i].x);
     }
+    pare_spool_close(&r->spool);
     free(r->batch);
     free(r->copy.tensors);
     pare_index_close(&r->by_name);

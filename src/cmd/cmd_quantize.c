@@ -163,7 +163,7 @@ static pare_status describe_run(job *j, pare_error *err)
 static pare_status open_prefix(job *j, pare_error *err)
 {
     const char *text = cmd_text(j->args, OPT_SEQUENTIAL);
-    const pare_prefix_options options = {0};
+    const pare_prefix_options options = {.memory = cmd_number(j->args, OPT_SEQUENTIAL_MEMORY), .beside = j->output};
     pare_digest digest;
     int64_t bos;
     char hex[2 * sizeof digest.sha256 + 1];

@@ -119,6 +119,8 @@ static const cmd_option table[] = {
      "rtn rounds each weight under scales that cover the largest ones, for types that have such a rule; search looks for the smallest error; feedback lets each weight make up for the errors of others, with statistics of pare imatrix --full; auto is feedback where there are such, else search", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_SEQUENTIAL, "sequential", 0, "TEXT", CMD_KIND_PATH, NULL, NULL,
      "with feedback: quantize layer by layer, and let each matrix take back what those before it did to its inputs, as windows of the calibration text TEXT (UTF-8, - for standard input) show it. Takes about four passes over 32 windows of 512 tokens. Other than without it, two kinds of CPU need not give the same bytes", V(QUANTIZE), CMD_SHAPES_BYTES | CMD_BYTES_BY_CPU},
+    {OPT_SEQUENTIAL_MEMORY, "sequential-memory", 0, "SIZE", CMD_KIND_SIZE, NULL, "2G",
+     "with --sequential: states of TEXT, 8 bytes a token and element of the residual stream, lie in memory up to SIZE, else in a file beside OUT", V(QUANTIZE), 0},
     {OPT_IMATRIX, "imatrix", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "for packed integers (awq, gptq, compressed-tensors): calibration statistics of pare imatrix, best with --full: errors count where the inputs are large", V(CONVERT), CMD_SHAPES_BYTES},
     {OPT_METHOD, "method", 0, "METHOD", CMD_KIND_CHOICE, "auto feedback search rtn awq awq-feedback", "auto",

@@ -45,6 +45,7 @@ typedef enum cmd_option_id {
     OPT_IMATRIX,
     OPT_METHOD,
     OPT_SEQUENTIAL,
+    OPT_SEQUENTIAL_MEMORY,
     OPT_EFFORT,
     OPT_REFIT,
     OPT_SPLIT_SIZE,

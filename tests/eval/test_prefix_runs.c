@@ -100,7 +100,7 @@ static bool adds(const char *name)
 
 static pare_prefix *open_runs(const pare_model *m, pare_backend *b, const int32_t *ids)
 {
-    static const pare_prefix_options options = {.n_ctx = CTX};
+    const pare_prefix_options options = {.n_ctx = CTX, .beside = b->batch_tokens > CTX ? "states" : NULL}; /* on disk */
     pare_prefix *p = NULL;
     pare_error err = {0};
     CHECK_OK(pare_prefix_runs_open(&p, m, b, ids, N_IDS, PARE_TOKEN_NONE, &options, &err), &err);
