@@ -293,6 +293,8 @@ static pare_status measurement_key(pare_fit *f, pare_memo_key *out, pare_error *
         st = pare_hasher_add(&h, f->o.ids, f->o.n_ids * sizeof *f->o.ids, err);
     if (st == PARE_OK && f->o.version != NULL)
         st = pare_hasher_add(&h, f->o.version, strlen(f->o.version), err);
+    if (st == PARE_OK) /* other arithmetic measures other divergences */
+        st = pare_hasher_add(&h, f->o.backend->compute, strlen(f->o.backend->compute) + 1, err);
     if (st == PARE_OK && (st = pare_hasher_finish(&h, &d, err)) == PARE_OK)
         memcpy(out->xxh3_128, d.xxh3_128, sizeof out->xxh3_128);
     pare_hasher_close(&h);
@@ -312,18 +314,20 @@ static pare_status open_memo(pare_fit *f, pare_error *err)
     return st;
 }
 
-/* Has a tensor no other type? */
+/* Has a tensor no other type, or none so small? What pare_fit_range says is to be had. */
 static bool is_needed(const pare_fit *f, pare_type type)
 {
     bool needed = false;
     for (size_t i = 0; i < f->n_items && !needed; i++) {
-        bool other = false, own = false;
-        for (size_t k = 0; k < f->items[i].n; k++) {
-            const pare_type there = f->items[i].choices[k].type;
-            own = own || there == type;
-            other = other || !f->needless[there];
+        const pare_fit_item *item = &f->items[i];
+        bool own = false, smallest = false, other_smallest = false;
+        for (size_t k = 0; k < item->n; k++) {
+            const bool is_least = item->choices[k].bytes == item->choices[0].bytes;
+            own = own || item->choices[k].type == type;
+            smallest = smallest || (is_least && item->choices[k].type == type);
+            other_smallest = other_smallest || (is_least && !f->needless[item->choices[k].type]);
         }
-        needed = own && (!other || f->items[i].kept);
+        needed = (own && item->kept) || (smallest && !other_smallest);
     }
     return needed;
 }
