@@ -7,18 +7,10 @@
 #include "formats/open.h"
 #include "model/stock.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A context that the model was not trained for works in no runtime without a change to RoPE. */
-static void warn_of_context(const cmd_fit_request *r, const pare_model *m)
-{
-    if (r->run.n_ctx > 0 && m->hp.n_ctx_train > 0 && r->run.n_ctx / r->run.n_seq > m->hp.n_ctx_train)
-        cmd_warning("%s: a context of %" PRIu64 " tokens a sequence is more than the %" PRIu32
-                    " that it was trained for",
-                    cmd_safe(m->path, strlen(m->path)), r->run.n_ctx / r->run.n_seq, m->hp.n_ctx_train);
-}
+#include <sys/stat.h>
 
 static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
 {
@@ -72,7 +64,7 @@ static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_m
     if (st == PARE_OK)
         st = pare_stock_complete(model, err);
     if (st == PARE_OK) {
-        warn_of_context(r, model);
+        cmd_fit_warn_of_context(r, model);
         st = cmd_fit_plan_make(plan, r, model, err);
     }
     return st;
@@ -127,6 +119,14 @@ static pare_status plan_models(const cmd_args *args, const cmd_fit_request *r, p
     return st;
 }
 
+/* The folder in which several models have theirs. */
+static pare_status make_parent(const char *path, pare_error *err)
+{
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot make the folder: %s", path, strerror(errno));
+    return PARE_OK;
+}
+
 /* OUT.fit, unless --state names another folder; of several models one each in it. Owned by the caller. */
 static pare_status name_state(char **out, const cmd_args *args, size_t model, pare_error *err)
 {
@@ -139,7 +139,7 @@ static pare_status name_state(char **out, const cmd_args *args, size_t model, pa
         st = pare_buf_printf(&name, err, "%s.fit", output);
     else if (args->n_operands == 1)
         st = pare_buf_printf(&name, err, "%s", given);
-    else
+    else if ((st = make_parent(given, err)) == PARE_OK)
         st = pare_buf_printf(&name, err, "%s/model-%zu", given, model + 1);
     *out = name.data;
     return st;
@@ -263,9 +263,9 @@ pare_status cmd_fit(const cmd_args *args, pare_error *err)
         return pare_fail(err, PARE_ERR_USAGE, "fit: several models make no one --output; without it they are compared");
     pare_status st = cmd_fit_request_parse(&r, args, err);
     if (st == PARE_OK)
-        st = cmd_has(args, OPT_FILE) ? choose_types(args, &r, err)
-             : args->n_operands > 1  ? plan_models(args, &r, err)
-                                     : plan_memory(args, &r, err);
+        st = cmd_fit_chooses(args)  ? choose_types(args, &r, err)
+             : args->n_operands > 1 ? plan_models(args, &r, err)
+                                    : plan_memory(args, &r, err);
     cmd_fit_request_close(&r);
     return st;
 }

@@ -178,6 +178,20 @@ static pare_status budget_of_memory(cmd_fit_job *j, uint64_t *bytes, pare_error 
     return PARE_OK;
 }
 
+/* What the file may have for the budget of that number, --size in ascending order. */
+static pare_status find_budget(cmd_fit_job *j, size_t i, uint64_t *bytes, pare_error *err)
+{
+    uint64_t least, most;
+    *bytes = i < j->request->n_sizes ? j->request->sizes[i] : 0;
+    pare_status st = j->request->n_sizes == 0 ? budget_of_memory(j, bytes, err) : PARE_OK;
+    pare_fit_range(j->fit, &least, &most);
+    if (st == PARE_OK && *bytes < least)
+        st = pare_fail(err, PARE_ERR_DIFFERENCE,
+                       "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
+                       j->model.path, least, *bytes);
+    return st;
+}
+
 /* ---- search ----------------------------------------------------------------------------------------------------- */
 
 static void show_progress(const pare_fit_progress *p, void *user)
@@ -213,7 +227,10 @@ static pare_status open_search(cmd_fit_job *j, pare_error *err)
                                       .n_keep = j->n_keep,
                                       .effort = j->request->effort,
                                       .each = show_progress};
+    uint64_t budget;
     pare_status st = pare_fit_open(&j->fit, &options, err);
+    if (st == PARE_OK) /* the smallest is met or not before anything is encoded */
+        st = find_budget(j, 0, &budget, err);
     return st == PARE_OK ? pare_fit_measure(j->fit, err) : st;
 }
 
@@ -433,23 +450,15 @@ static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *er
 static pare_status solve_all(cmd_fit_job *j, pare_error *err)
 {
     const cmd_fit_request *r = j->request;
-    uint64_t budget = 0, least, most;
+    uint64_t budget;
     pare_status st = PARE_OK;
     j->n_outcomes = r->n_sizes > 0 ? r->n_sizes : 1;
     j->outcomes = calloc(j->n_outcomes, sizeof *j->outcomes);
     if (j->outcomes == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu plans", j->n_outcomes);
-    pare_fit_range(j->fit, &least, &most);
-    if (r->n_sizes == 0)
-        st = budget_of_memory(j, &budget, err);
-    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++) {
-        const uint64_t bytes = r->n_sizes > 0 ? r->sizes[i] : budget;
-        if (bytes < least)
-            return pare_fail(err, PARE_ERR_DIFFERENCE,
-                             "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
-                             j->model.path, least, bytes);
-        st = make_outcome(j, bytes, &j->outcomes[i], err);
-    }
+    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++)
+        if ((st = find_budget(j, i, &budget, err)) == PARE_OK)
+            st = make_outcome(j, budget, &j->outcomes[i], err);
     return st == PARE_OK && j->n_outcomes == 1 ? measure_rivals(j, err) : st;
 }
 
@@ -461,6 +470,8 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
     pare_status st = pare_model_open(&j->model, path, 0, err);
     if (st == PARE_OK)
         st = pare_stock_complete(&j->model, err);
+    if (st == PARE_OK && request->n_sizes == 0)
+        cmd_fit_warn_of_context(request, &j->model);
     if (st == PARE_OK)
         st = read_texts(j, &digest, err);
     if (st == PARE_OK)

@@ -176,6 +176,38 @@ static pare_status parse_run(cmd_fit_request *r, const cmd_args *args, pare_erro
     return st == PARE_OK ? file_bytes(args, OPT_DRAFT, "draft", &r->run.draft_bytes, err) : st;
 }
 
+/* The first of these options [n] that was given, by its name; NULL: none. */
+static const char *first_given(const cmd_args *args, const cmd_option_id *options, size_t n)
+{
+    for (size_t i = 0; i < args->n_given; i++)
+        for (size_t k = 0; k < n; k++)
+            if (args->given[i].option->id == options[k])
+                return args->given[i].option->name;
+    return NULL;
+}
+
+/* Options that would do nothing beside the others. */
+static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    static const cmd_option_id of_choice[] = {OPT_TYPES, OPT_MIN_BITS, OPT_PREFER_FAST},
+                               of_text[] = {OPT_TEST, OPT_STATE, OPT_IMATRIX, OPT_EFFORT, OPT_PIN, OPT_LOCK, OPT_SUMS},
+                               of_memory[] = {OPT_CONTEXT,   OPT_KV,     OPT_CACHE_K, OPT_CACHE_V,
+                                              OPT_SEQUENCES, OPT_UBATCH, OPT_RESERVE, OPT_NO_FLASH_ATTN,
+                                              OPT_PROJECTOR, OPT_DRAFT,  OPT_RUNTIME};
+    const char *name = NULL;
+    if (!cmd_fit_chooses(args))
+        name = first_given(args, of_choice, sizeof of_choice / sizeof *of_choice);
+    if (name == NULL && !cmd_has(args, OPT_FILE))
+        name = first_given(args, of_text, sizeof of_text / sizeof *of_text);
+    if (name != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of the choice of types by a text: -f TEXT%s", name,
+                         cmd_has(args, OPT_PLAN_ONLY) ? ", without --plan-only" : "");
+    if (r->n_sizes > 0 && (name = first_given(args, of_memory, sizeof of_memory / sizeof *of_memory)) != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of memory, of which --size says nothing: give --vram",
+                         name);
+    return PARE_OK;
+}
+
 static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
     const bool sizes = r->n_sizes > 0, memory = r->n_devices > 0 || r->ram > 0;
@@ -196,9 +228,16 @@ static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_er
                          r->n_sizes);
     if (cmd_has(args, OPT_OUTPUT) && cmd_has(args, OPT_PLAN_ONLY))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only writes nothing: not with --output");
-    if (r->preset != NULL && cmd_has(args, OPT_FILE))
+    if (cmd_has(args, OPT_REPORT) && cmd_has(args, OPT_PLAN_ONLY))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only measures nothing: not with --report");
+    if (r->preset != NULL && cmd_fit_chooses(args))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --type says the types, so there is nothing to choose by --file");
-    return PARE_OK;
+    return check_idle(r, args, err);
+}
+
+bool cmd_fit_chooses(const cmd_args *args)
+{
+    return cmd_has(args, OPT_FILE) && !cmd_has(args, OPT_PLAN_ONLY);
 }
 
 pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err)

@@ -28,8 +28,11 @@ typedef struct cmd_fit_request {
     pare_effort effort;
 } cmd_fit_request;
 
-/* Errors: PARE_ERR_USAGE (no budget, or two kinds of one; an unknown card, with near names; lists that say nothing; a
- * type that no cache or file may have), PARE_ERR_MEMORY; to be closed then too. */
+/* Are types chosen by a text? Else memory is planned. */
+bool cmd_fit_chooses(const cmd_args *args);
+
+/* Errors: PARE_ERR_USAGE (no budget, or two kinds of one; an unknown card, with near names; lists that say nothing;
+ * options that would do nothing; a type that no cache or file may have), PARE_ERR_MEMORY; to be closed then too. */
 pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err);
 void cmd_fit_request_close(cmd_fit_request *r);
 

@@ -1,9 +1,19 @@
 #include "cmd/fit_plan.h"
+#include "cmd/console.h"
 #include "cmd/summary.h"
 #include "formats/gguf.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+void cmd_fit_warn_of_context(const cmd_fit_request *r, const pare_model *m)
+{
+    if (r->run.n_ctx > 0 && m->hp.n_ctx_train > 0 && r->run.n_ctx / r->run.n_seq > m->hp.n_ctx_train)
+        cmd_warning("%s: a context of %" PRIu64 " tokens a sequence is more than the %" PRIu32
+                    " that it was trained for",
+                    cmd_safe(m->path, strlen(m->path)), r->run.n_ctx / r->run.n_seq, m->hp.n_ctx_train);
+}
 
 void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, const pare_memory_model *m)
 {

@@ -33,6 +33,9 @@ typedef struct cmd_fit_plan {
         *best; /* the largest file that fits, of types of which it makes sense to say so; NULL: none */
 } cmd_fit_plan;
 
+/* A context that the model was not trained for works in no runtime without a change to RoPE. */
+void cmd_fit_warn_of_context(const cmd_fit_request *request, const pare_model *m);
+
 /* A query of how m, as the request says, would be run. Borrows all; n_ctx 0 becomes what m was trained for. */
 void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, const pare_memory_model *m);
 

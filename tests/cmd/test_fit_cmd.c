@@ -49,7 +49,8 @@ static void memory_is_planned_part_by_part(void **state)
     best = candidate(less, json_string_value(json_object_get(less, "best")));
     json_array_foreach(json_object_get(best, "parts"), i, part) cache_less +=
         strcmp(json_string_value(json_object_get(part, "kind")), "cache") == 0 ? cli_number(part, "bytes") : 0;
-    /* Blocks of 34 bytes for 64, and on a device the last row of each tensor filled up: less than 544 bytes, aligned. */
+    /* Blocks of 34 bytes for 64, and on a device the last row of each tensor filled up: less than 544 bytes, aligned.
+     */
     assert_true(cache_less >= cache * 34 / 64 && cache_less <= cache * 34 / 64 * 1.02);
     json_decref(doc);
     json_decref(twice);
@@ -86,6 +87,24 @@ static void what_does_not_fit_is_said(void **state)
     r = cli_expect(0, "$PARE fit $DEMO --vram 2G --ctx 100000 -t q8_0");
     assert_true(cli_contains(r.err, "is more than the"));
     cli_expect(0, "test ! -e out.gguf && test ! -e out.gguf.fit");
+}
+
+/* Options that would do nothing are refused, and --plan-only plans, whatever there is to choose by. */
+static void no_option_is_left_idle(void **state)
+{
+    static const char *const of_text[] = {"--types q4_0", "--min-bits 4", "--prefer-fast cpu", "--test $TEXT",
+                                          "--state s",    "--imatrix x",  "--effort best",     "--pin"};
+    static const char *const of_memory[] = {"--ctx 512", "--kv q8_0", "--sequences 2", "--reserve 1M"};
+    (void)state;
+    for (size_t i = 0; i < sizeof of_text / sizeof *of_text; i++)
+        assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 2G %s", of_text[i]).err, "by a text: -f TEXT"));
+    for (size_t i = 0; i < sizeof of_memory / sizeof *of_memory; i++)
+        assert_true(
+            cli_contains(cli_expect(2, "$PARE fit $DEMO --size 1M -f $TEXT --state s %s", of_memory[i]).err, "--vram"));
+    cli_result r = cli_expect(0, "$PARE fit $DEMO --vram 2G -f $TEXT --state s --plan-only");
+    assert_true(cli_contains(r.out, "together"));
+    cli_expect(2, "$PARE fit $DEMO --vram 2G -f $TEXT --plan-only --types q4_0");
+    cli_expect(0, "test ! -e s");
 }
 
 /* More memory takes no shorter context, and fewer bits of the cache neither; the larger of two models is found. */
@@ -166,6 +185,18 @@ static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
     cli_expect(0, "rm -r out.gguf out.gguf.fit one.gguf");
 }
 
+/* Before anything is encoded; of several models each has its folder. */
+static void what_no_file_can_meet_is_said_early(void **state)
+{
+    (void)state;
+    const char *choose = "-f calibration.txt --test test.txt --types q4_0,q8_0";
+    cli_result r = cli_expect(1, "$PARE fit $DEMO $DEMO %s --size 1000 --state deep", choose);
+    assert_true(cli_contains(r.err, "the smallest file takes"));
+    r = cli_expect(1, "$PARE fit $DEMO %s --vram 1100M --ctx 100000 --state deep/model-1", choose);
+    assert_true(cli_contains(r.err, "is more than the"));
+    cli_expect(0, "test -d deep/model-2 && ! find deep | grep pare-state && rm -r deep");
+}
+
 /* A rule of the user's holds; memory as a budget gives a file that fits into it. */
 static void memory_and_rules_hold(void **state)
 {
@@ -204,8 +235,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_planned_part_by_part),
         cmocka_unit_test(what_does_not_fit_is_said),
+        cmocka_unit_test(no_option_is_left_idle),
         cmocka_unit_test(tables_over_cards_and_models),
         cmocka_unit_test(a_file_fills_its_budget_and_is_what_was_measured),
+        cmocka_unit_test(what_no_file_can_meet_is_said_early),
         cmocka_unit_test(memory_and_rules_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
