@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
 {
@@ -145,7 +146,19 @@ static pare_status name_state(char **out, const cmd_args *args, size_t model, pa
     return st;
 }
 
-/* What exists already is found before hours of work. */
+/* A folder that is not there, or not to be written to. */
+static pare_status check_folder(const char *path, pare_error *err)
+{
+    char *folder = path != NULL ? strdup(path) : NULL;
+    char *slash = folder != NULL ? strrchr(folder, '/') : NULL;
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    const bool ok = path == NULL || access(slash != NULL ? folder : ".", W_OK) == 0;
+    free(folder);
+    return ok ? PARE_OK : pare_fail(err, PARE_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+/* What exists already, or can have no place, is found before hours of work. */
 static pare_status check_outputs(const cmd_args *args, pare_error *err)
 {
     const char *inputs[] = {cmd_text(args, OPT_FILE), cmd_text(args, OPT_TEST), cmd_text(args, OPT_IMATRIX)};
@@ -156,6 +169,10 @@ static pare_status check_outputs(const cmd_args *args, pare_error *err)
         if (inputs[i] != NULL)
             given[outputs.n_inputs++] = inputs[i];
     pare_status st = cmd_check_report_name(args, err);
+    if (st == PARE_OK)
+        st = check_folder(cmd_text(args, OPT_OUTPUT), err);
+    if (st == PARE_OK)
+        st = check_folder(cmd_text(args, OPT_REPORT), err);
     if (st == PARE_OK && cmd_has(args, OPT_OUTPUT))
         st = cmd_pinning_open(&pinning, args, cmd_text(args, OPT_OUTPUT), false, err);
     cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
@@ -249,10 +266,8 @@ pare_status cmd_fit(const cmd_args *args, pare_error *err)
 {
     cmd_fit_request r = {0};
     const char *gpu = cmd_text(args, OPT_GPU);
-    if (gpu != NULL && strcmp(gpu, "list") == 0) {
-        cmd_fit_print_cards();
-        return PARE_OK;
-    }
+    if (gpu != NULL && strcmp(gpu, "list") == 0)
+        return cmd_fit_print_cards(args, err);
     if (args->n_operands == 0)
         return pare_fail(err, PARE_ERR_USAGE, "fit: MODEL is missing");
     if (cmd_has(args, OPT_TABLE) && (cmd_has(args, OPT_FILE) || args->n_operands > 1))

@@ -173,7 +173,8 @@ static pare_status budget_of_memory(cmd_fit_job *j, uint64_t *bytes, pare_error 
     const uint64_t beside = file - pare_model_n_bytes(&j->model), ram = j->request->ram;
     *bytes = room.tensors;
     if (j->request->n_devices > 0 && ram > 0) /* what finds no room on the cards may lie there */
-        *bytes = room.on_host > UINT64_MAX - room.tensors ? UINT64_MAX : room.tensors + room.on_host;
+        *bytes =
+            room.tensors > UINT64_MAX - room.on_host ? UINT64_MAX : room.tensors + room.on_host - room.stays_on_host;
     *bytes = *bytes > UINT64_MAX - beside ? UINT64_MAX : *bytes + beside;
     return PARE_OK;
 }

@@ -1,4 +1,5 @@
 #include "cmd/fit_report.h"
+#include "cmd/summary.h"
 #include "cmd/console.h"
 #include "memory/launch.h"
 
@@ -12,9 +13,31 @@ static const char *type_name(pare_type type)
     return pare_type_get(type)->name;
 }
 
-void cmd_fit_print_cards(void)
+static pare_status print_json_cards(const cmd_args *args, pare_error *err)
+{
+    json_t *doc = json_object(), *list = json_array();
+    const pare_card *card;
+    for (size_t i = 0; (card = pare_card_at(i)) != NULL; i++) {
+        json_t *item = json_object();
+        json_object_set_new(item, "name", json_string(card->name));
+        json_object_set_new(item, "title", json_string(card->title));
+        cmd_json_u64(item, "bytes", card->bytes);
+        cmd_json_u64(item, "usable", card->usable);
+        cmd_json_real(item, "bandwidth", card->bandwidth);
+        if (card->half_rate > 0)
+            cmd_json_real(item, "half_rate", card->half_rate);
+        json_array_append_new(list, item);
+    }
+    json_object_set_new(doc, "cards", list);
+    cmd_json_resources(doc);
+    return cmd_print_json(args, doc, err);
+}
+
+pare_status cmd_fit_print_cards(const cmd_args *args, pare_error *err)
 {
     const pare_card *card;
+    if (cmd_has(args, OPT_JSON))
+        return print_json_cards(args, err);
     printf("%-18s %-44s %10s %10s %10s %14s\n", "name", "", "MiB", "usable", "GB/s", "16-bit Tflop/s");
     for (size_t i = 0; (card = pare_card_at(i)) != NULL; i++) {
         printf("%-18s %-44s %9.0f%s %10.0f %10.0f ", card->name, card->title, (double)card->bytes / MIB,
@@ -25,6 +48,7 @@ void cmd_fit_print_cards(void)
             printf("%14s\n", "not known");
     }
     printf("\nn: as the maker states it; the others as the driver reports them\n");
+    return PARE_OK;
 }
 
 static const char *device_name(const cmd_fit_plan *p, int32_t place, char name[64])

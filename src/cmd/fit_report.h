@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-void cmd_fit_print_cards(void); /* --gpu list */
+pare_status cmd_fit_print_cards(const cmd_args *args, pare_error *err); /* --gpu list */
 
 /* The model, the memory, how it is run: two lines above all else. */
 void cmd_fit_print_head(const cmd_fit_plan *p);

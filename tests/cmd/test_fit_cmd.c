@@ -69,6 +69,9 @@ static void what_does_not_fit_is_said(void **state)
     r = cli_expect(2, "$PARE fit $DEMO --gpu zx81");
     assert_true(cli_contains(r.err, "--gpu list shows all"));
     assert_true(cli_contains(cli_expect(0, "$PARE fit --gpu list").out, "rtx-4090"));
+    json_t *cards = run_json("$PARE fit --gpu list");
+    assert_true(cli_number(json_array_get(json_object_get(cards, "cards"), 0), "usable") > 0);
+    json_decref(cards);
     r = cli_expect(2, "$PARE fit $DEMO");
     assert_true(cli_contains(r.err, "how much memory is there?"));
     r = cli_expect(2, "$PARE fit --vram 1G");
@@ -84,6 +87,8 @@ static void what_does_not_fit_is_said(void **state)
     cli_expect(2, "$PARE fit $DEMO --vram 1G -f $TEXT");
     cli_expect(2, "$PARE fit $DEMO --vram 1G -t q4_k_x");
     cli_expect(3, "$PARE fit absent.gguf --vram 1G");
+    cli_expect(5, "$PARE fit $DEMO --size 2M -f $TEXT --state s -o absent/out.gguf");
+    cli_expect(5, "$PARE fit $DEMO --size 2M -f $TEXT --state s --report absent/out.html && test ! -e s");
     r = cli_expect(0, "$PARE fit $DEMO --vram 2G --ctx 100000 -t q8_0");
     assert_true(cli_contains(r.err, "is more than the"));
     cli_expect(0, "test ! -e out.gguf && test ! -e out.gguf.fit");
