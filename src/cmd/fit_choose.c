@@ -23,7 +23,7 @@ enum {
     CHOICE = 5,     /* and one in so many chosen by, */
     MIN_CHOICE = 4, /* but not fewer */
     MAX_CHOICE = 64,
-    MAX_TRIES = 8 /* of plans that turn out larger in memory than the budget said */
+    MAX_TRIES = 12, /* of plans that turn out larger in memory than the budget said; each gives up twice as much */
 };
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
@@ -279,18 +279,24 @@ static pare_status solve(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome *o, pa
                          pare_error *err)
 {
     pare_status st = PARE_OK;
+    uint64_t bytes = budget, step = budget / 256, least, most;
+    pare_fit_range(j->fit, &least, &most);
     for (int i = 0; i < MAX_TRIES; i++) {
         pare_model_close(out);
         pare_fit_result_close(&o->fit);
         o->candidate = (cmd_fit_candidate){.name = "chosen"};
-        st = pare_fit_solve(j->fit, budget, &o->fit, err);
+        st = pare_fit_solve(j->fit, bytes, &o->fit, err);
+        o->fit.budget = budget;
         if (st == PARE_OK)
             st = pare_fit_make(j->fit, &o->fit, out, plan, err);
         if (st == PARE_OK && j->request->n_sizes == 0)
             st = cmd_fit_candidate_make(&o->candidate, j->request, out, err);
         if (st != PARE_OK || j->request->n_sizes > 0 || o->candidate.status == PARE_OK)
             return st;
-        budget = o->fit.bytes - o->fit.bytes / 256;
+        if (o->fit.bytes <= least)
+            break;
+        bytes = o->fit.bytes - least > step ? o->fit.bytes - step : least;
+        step *= 2;
     }
     return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: %s", j->model.path, o->candidate.why);
 }
@@ -429,6 +435,8 @@ static pare_status measure_rivals(cmd_fit_job *j, pare_error *err)
     memcpy(r.rows, j->outcomes[0].fit.rows, r.n_rows * sizeof *r.rows);
     const size_t n = list_presets(j, &r, list, MAX_PRESETS);
     for (size_t i = 0; i < n && j->n_rivals < CMD_FIT_PRESETS && st == PARE_OK; i++) {
+        if (j->n_rivals > 0 && list[i].bytes == j->rivals[j->n_rivals - 1].bytes)
+            continue; /* mxfp4_moe of a model without experts is q8_0 */
         memcpy(r.rows, j->outcomes[0].fit.rows, r.n_rows * sizeof *r.rows);
         st = measure_rival(j, &list[i], &r, err);
     }
@@ -443,8 +451,11 @@ static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *er
     j->state = strdup(state);
     if (j->state == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    struct stat about;
     if (mkdir(state, 0777) != 0 && errno != EEXIST)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot make the folder: %s", state, strerror(errno));
+    if (stat(state, &about) != 0 || !S_ISDIR(about.st_mode))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --state: is no folder", state);
     return PARE_OK;
 }
 

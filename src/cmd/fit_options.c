@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_ITEM = 128 };
+enum { MAX_ITEM = 128, LEAST_SIZE = 4096 /* bytes */ };
 
 /* The next item of a list divided by commas, without the spaces around it: false behind the last. */
 static bool next_item(const char **list, char item[MAX_ITEM], const char **begin)
@@ -38,8 +38,10 @@ static pare_status add_device(cmd_fit_request *r, pare_memory_device device, par
 
 static pare_status bad_size(const char *option, const char *item, pare_error *err)
 {
-    return pare_fail(err, PARE_ERR_USAGE,
-                     "fit: --%s: '%s' is no size: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9", option, item);
+    uint64_t bytes = 0;
+    const bool is_small = cmd_parse_size(item, &bytes);
+    return pare_fail(err, PARE_ERR_USAGE, "fit: --%s: '%s' is %s: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9",
+                     option, item, is_small ? "less than any model takes (is a unit missing?)" : "no size");
 }
 
 static const char *next_card_name(size_t i, const void *ctx)
@@ -76,8 +78,9 @@ static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_
     uint64_t bytes;
     pare_status st = PARE_OK;
     while (st == PARE_OK && next_item(&list, item, &begin))
-        st = cmd_parse_size(item, &bytes) && bytes > 0 ? add_device(r, (pare_memory_device){.usable = bytes}, err)
-                                                       : bad_size("vram", item, err);
+        st = cmd_parse_size(item, &bytes) && bytes >= LEAST_SIZE
+                 ? add_device(r, (pare_memory_device){.usable = bytes}, err)
+                 : bad_size("vram", item, err);
     list = cmd_text(args, OPT_GPU);
     while (st == PARE_OK && next_item(&list, item, &begin)) {
         const pare_card *card = pare_card_find(item);
@@ -99,7 +102,7 @@ static pare_status parse_sizes(cmd_fit_request *r, const cmd_args *args, pare_er
     while (next_item(&list, item, &begin)) {
         if (r->n_sizes == CMD_FIT_MAX_BUDGETS)
             return pare_fail(err, PARE_ERR_USAGE, "fit: --size: more than %d sizes", CMD_FIT_MAX_BUDGETS);
-        if (!cmd_parse_size(item, &r->sizes[r->n_sizes]) || r->sizes[r->n_sizes] == 0)
+        if (!cmd_parse_size(item, &r->sizes[r->n_sizes]) || r->sizes[r->n_sizes] < LEAST_SIZE)
             return bad_size("size", item, err);
         r->n_sizes++;
     }

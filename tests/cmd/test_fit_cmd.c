@@ -79,6 +79,7 @@ static void what_does_not_fit_is_said(void **state)
     cli_expect(2, "$PARE fit $DEMO --vram 1G --size 1M -f $TEXT --state s");
     cli_expect(2, "$PARE fit $DEMO --size 1M");
     cli_expect(2, "$PARE fit $DEMO --vram much");
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 24").err, "is a unit missing?"));
     cli_expect(2, "$PARE fit $DEMO --vram 1G,,2G");
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q8_0 --cache-k f16");
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q9");
@@ -195,7 +196,7 @@ static void what_no_file_can_meet_is_said_early(void **state)
 {
     (void)state;
     const char *choose = "-f calibration.txt --test test.txt --types q4_0,q8_0";
-    cli_result r = cli_expect(1, "$PARE fit $DEMO $DEMO %s --size 1000 --state deep", choose);
+    cli_result r = cli_expect(1, "$PARE fit $DEMO $DEMO %s --size 10000 --state deep", choose);
     assert_true(cli_contains(r.err, "the smallest file takes"));
     r = cli_expect(1, "$PARE fit $DEMO %s --vram 1100M --ctx 100000 --state deep/model-1", choose);
     assert_true(cli_contains(r.err, "is more than the"));
