@@ -1,5 +1,6 @@
 #include "fit/memo.h"
 
+#include "core/hash.h"
 #include "core/text.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@ typedef struct pare_memo_line {
     pare_trial_score score;
 } line;
 
-enum { HEX = 32, LINE = 128 };
-static const char head[] = "pare fit 1 ";
+enum { HEX = 32, SUM = 8, LINE = 128 };
+static const char head[] = "pare fit 2 ";
 
 static pare_status remember(pare_memo *m, const line *l, pare_error *err)
 {
@@ -30,11 +31,30 @@ static pare_status remember(pare_memo *m, const line *l, pare_error *err)
     return PARE_OK;
 }
 
+/* The end of a line says whether it is as it was written: SUM digits of the XXH3 of what stands before them. */
+static bool sum_of(const char *text, size_t n, char sum[SUM + 1])
+{
+    pare_digest digest;
+    pare_error err = {0};
+    char hex[HEX + 1];
+    if (pare_hash_bytes(text, n, PARE_HASH_XXH3, &digest, &err) != PARE_OK)
+        return false;
+    pare_hex(hex, digest.xxh3_128, sizeof digest.xxh3_128);
+    memcpy(sum, hex, SUM);
+    sum[SUM] = '\0';
+    return true;
+}
+
+/* "KEY ALL SECOND SUM\n" */
 static bool parse(char *text, line *out)
 {
-    char *end = text;
-    if (strlen(text) < HEX + 2 || text[HEX] != ' ' || strchr(text, '\n') == NULL)
+    char *end = text, sum[SUM + 1];
+    const size_t n = strlen(text);
+    if (n < HEX + SUM + 3 || text[HEX] != ' ' || text[n - 1] != '\n' || text[n - SUM - 2] != ' ')
         return false;
+    if (!sum_of(text, n - SUM - 1, sum) || memcmp(sum, text + n - SUM - 1, SUM) != 0)
+        return false;
+    text[n - SUM - 2] = '\n';
     text[HEX] = '\0';
     if (!pare_unhex(out->key.xxh3_128, sizeof out->key.xxh3_128, text))
         return false;
@@ -107,9 +127,12 @@ bool pare_memo_find(pare_memo *m, const pare_memo_key *key, pare_trial_score *ou
 pare_status pare_memo_add(pare_memo *m, const pare_memo_key *key, const pare_trial_score *score, pare_error *err)
 {
     const line l = {*key, *score};
-    char hex[HEX + 1];
+    char hex[HEX + 1], text[LINE], sum[SUM + 1];
     pare_hex(hex, key->xxh3_128, sizeof key->xxh3_128);
-    if (fprintf(m->file, "%s %a %a\n", hex, score->all, score->second) < 0 || fflush(m->file) != 0)
+    snprintf(text, sizeof text, "%s %a %a ", hex, score->all, score->second);
+    if (!sum_of(text, strlen(text), sum))
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory");
+    if (fprintf(m->file, "%s%s\n", text, sum) < 0 || fflush(m->file) != 0)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot be written: %s", m->path, strerror(errno));
     return remember(m, &l, err);
 }

@@ -149,7 +149,7 @@ typedef enum cmd_trait {
     CMD_REPEATS = 1,  /* may be given several times */
     CMD_MAY_LACK = 2, /* the argument is optional: --metadata[=KEY] */
     CMD_REQUIRED = 4,
-    CMD_HIDDEN = 8,       /* works, but help does not list it */
+    CMD_HIDDEN = 8,        /* works, but help does not list it */
     CMD_SHAPES_BYTES = 16, /* changes the bytes of the output: part of the recipe that a lock records */
     CMD_BYTES_BY_CPU = 32  /* with it the bytes may depend on the kind of CPU, which the recipe says then */
 } cmd_trait;

@@ -85,6 +85,28 @@ static void another_key_starts_anew(void **state)
     pare_memo_close(&m);
 }
 
+/* Whatever byte of a line is changed: it and what follows is measured again, what stands before it stays. */
+static void a_changed_line_is_dropped(void **state)
+{
+    enum { N = 3 };
+    pare_memo m;
+    const char *file = path();
+    (void)state;
+    open_memo(&m, file, 7);
+    for (int i = 0; i < N; i++)
+        add(&m, i);
+    pare_memo_close(&m);
+    FILE *f = fopen(file, "r+");
+    char text[1024] = "";
+    CHECK(f != NULL && fread(text, 1, sizeof text - 1, f) > 0);
+    char *second = strchr(strchr(text, '\n') + 1, '\n') + 1, *digit = strpbrk(second + 40, "123456789");
+    CHECK(digit != NULL && digit < strchr(second, '\n'));
+    CHECK(fseek(f, digit - text, SEEK_SET) == 0 && fputc(*digit == '5' ? '6' : '5', f) != EOF && fclose(f) == 0);
+    open_memo(&m, file, 7);
+    CHECK(m.n == 1 && has(&m, 0) && !has(&m, 1) && !has(&m, 2));
+    pare_memo_close(&m);
+}
+
 /* Killed while it wrote, wherever that was: the lines before stay, and the next one is whole. */
 static void a_cut_line_is_dropped(void **state)
 {
@@ -130,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_was_added_is_found),
                                        cmocka_unit_test(another_key_starts_anew),
+                                       cmocka_unit_test(a_changed_line_is_dropped),
                                        cmocka_unit_test(a_cut_line_is_dropped), cmocka_unit_test(no_folder_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
