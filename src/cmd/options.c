@@ -28,7 +28,7 @@ static const cmd_option table[] = {
     {OPT_SIZE, "size", 0, "SIZE", CMD_KIND_TEXT, NULL, NULL,
      "in place of memory: bytes of the file. Several, divided by commas, show the front of size and divergence", V(FIT), CMD_SHAPES_BYTES},
     {OPT_RESERVE, "reserve", 0, "SIZE", CMD_KIND_SIZE, NULL, "1G",
-     "memory of each card to leave free", V(FIT), CMD_SHAPES_BYTES},
+     "memory of each card to leave free", V(FIT), CMD_SHAPES_BYTES | CMD_MAY_BE_ZERO},
     {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, NULL,
      "tokens of context, of all sequences together; what the model was trained for when it is not given", V(FIT), CMD_SHAPES_BYTES},
     {OPT_SEQUENCES, "sequences", 0, "N", CMD_KIND_NUMBER, NULL, "1",
@@ -452,7 +452,8 @@ static pare_status check_value(const cmd_verb *verb, const cmd_option *option, c
         return PARE_OK;
     if (option->kind == CMD_KIND_NUMBER && !parse_number(text, &number))
         expected = "a whole number from 1 to 999999999";
-    else if (option->kind == CMD_KIND_SIZE && !cmd_parse_size(text, &number))
+    else if (option->kind == CMD_KIND_SIZE && !((option->traits & CMD_MAY_BE_ZERO) != 0 && strcmp(text, "0") == 0) &&
+             !cmd_parse_size(text, &number))
         expected = "a size such as 500M, 24G (2^30) or 24GB (10^9)";
     else if (option->kind == CMD_KIND_REAL && !parse_real(text, &real))
         expected = "a number that is not negative";

@@ -151,7 +151,8 @@ typedef enum cmd_trait {
     CMD_REQUIRED = 4,
     CMD_HIDDEN = 8,        /* works, but help does not list it */
     CMD_SHAPES_BYTES = 16, /* changes the bytes of the output: part of the recipe that a lock records */
-    CMD_BYTES_BY_CPU = 32  /* with it the bytes may depend on the kind of CPU, which the recipe says then */
+    CMD_BYTES_BY_CPU = 32, /* with it the bytes may depend on the kind of CPU, which the recipe says then */
+    CMD_MAY_BE_ZERO = 64   /* a size that may be 0 */
 } cmd_trait;
 
 /* The same id may have several rows, with help that fits the verbs of each. */

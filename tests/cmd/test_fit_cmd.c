@@ -37,6 +37,10 @@ static void memory_is_planned_part_by_part(void **state)
     }
     const json_t *device = json_array_get(json_object_get(best, "devices"), 0);
     assert_true(sum > 0 && sum == cli_number(device, "bytes"));
+    json_t *bare = run_json("$PARE fit $DEMO --vram 2G --ctx 512 --reserve 0");
+    const json_t *same = candidate(bare, json_string_value(json_object_get(doc, "best")));
+    assert_true(cli_number(json_array_get(json_object_get(same, "devices"), 0), "bytes") == sum - 1024 * MIB);
+    json_decref(bare);
     assert_true(sum <= 2048 * MIB);
     assert_true(cli_contains(json_string_value(json_object_get(best, "llama_cpp_options")), "-c 512"));
     json_t *twice = run_json("$PARE fit $DEMO --vram 2G --ctx 1024 --kv f16"), *less;
