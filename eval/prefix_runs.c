@@ -44,20 +44,6 @@ typedef struct runs {
     size_t square, stream_size; /* doubles of sums.own and cross, of sums.stream; 0: not there */
 } runs;
 
-static pare_status read_replaced(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
-{
-    (void)err;
-    memcpy(dst, (const uint8_t *)t->ctx + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
-    return PARE_OK;
-}
-
-static void keep_pages(const pare_tensor *t, uint64_t row, uint64_t n_rows)
-{
-    (void)t;
-    (void)row;
-    (void)n_rows;
-}
-
 static void replace(pare_prefix *p, const char *matrix, pare_type type, const float *factor, const void *bytes)
 {
     runs *r = (runs *)p;
@@ -65,18 +51,8 @@ static void replace(pare_prefix *p, const char *matrix, pare_type type, const fl
     pare_error err = {0};
     if (found == NULL)
         return;
-    pare_tensor *t = &r->copy.tensors[found - r->copy.tensors], was = *t;
-    t->type = type;
-    t->data = NULL;
-    t->factor = factor;
-    t->base = NULL;
-    t->shared = NULL;
-    t->ctx = bytes;
-    t->read = read_replaced;
-    t->release = keep_pages;
-    t->scratch_bytes = 0;
-    if (pare_tensor_set_shape(t, r->m->path, &err) != PARE_OK) /* of a type that does not fit */
-        *t = was;
+    /* One of a type that does not fit stays. */
+    (void)pare_tensor_replace(&r->copy.tensors[found - r->copy.tensors], type, factor, bytes, r->m->path, &err);
 }
 
 static bool position(const pare_prefix *p, const char *matrix, size_t *out)

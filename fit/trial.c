@@ -252,37 +252,11 @@ uint32_t pare_trial_stage_of(const pare_trial *t, size_t tensor)
     return strncmp(name, "output", strlen("output")) == 0 ? t->m->hp.n_layer + 1 : 0;
 }
 
-static pare_status read_bytes(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
-{
-    (void)err;
-    memcpy(dst, (const uint8_t *)t->ctx + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
-    return PARE_OK;
-}
-
-static void keep_pages(const pare_tensor *t, uint64_t row, uint64_t n_rows)
-{
-    (void)t;
-    (void)row;
-    (void)n_rows;
-}
-
 pare_status pare_trial_set(pare_trial *t, size_t tensor, pare_type type, const void *bytes, pare_error *err)
 {
     const pare_tensor *own = &t->m->tensors[tensor];
     pare_tensor *to = &t->copy.tensors[tensor], made = *own;
-    pare_status st = PARE_OK;
-    if (bytes != NULL) {
-        made.type = type;
-        made.data = NULL;
-        made.factor = NULL;
-        made.base = NULL;
-        made.shared = NULL;
-        made.ctx = bytes;
-        made.read = read_bytes;
-        made.release = keep_pages;
-        made.scratch_bytes = 0;
-        st = pare_tensor_set_shape(&made, t->m->path, err);
-    }
+    pare_status st = bytes != NULL ? pare_tensor_replace(&made, type, NULL, bytes, t->m->path, err) : PARE_OK;
     if (st != PARE_OK)
         return st;
     /* A backend that keeps weights forgets what was here. */

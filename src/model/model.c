@@ -107,6 +107,39 @@ uint64_t pare_tensor_matrices(const pare_tensor *t)
     return n_rows > 0 ? t->n_rows / n_rows : 1;
 }
 
+static pare_status read_replaced(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err)
+{
+    (void)err;
+    memcpy(dst, (const uint8_t *)t->ctx + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+    return PARE_OK;
+}
+
+static void keep_pages(const pare_tensor *t, uint64_t row, uint64_t n_rows)
+{
+    (void)t;
+    (void)row;
+    (void)n_rows;
+}
+
+pare_status pare_tensor_replace(pare_tensor *t, pare_type type, const float *factor, const void *bytes,
+                                const char *path, pare_error *err)
+{
+    pare_tensor made = *t;
+    made.type = type;
+    made.data = NULL;
+    made.factor = factor;
+    made.base = NULL;
+    made.shared = NULL;
+    made.ctx = bytes;
+    made.read = read_replaced;
+    made.release = keep_pages;
+    made.scratch_bytes = 0;
+    pare_status st = pare_tensor_set_shape(&made, path, err);
+    if (st == PARE_OK)
+        *t = made;
+    return st;
+}
+
 void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
 {
     if (t->release != NULL && pare_in_range(row, n_rows, t->n_rows))

@@ -64,6 +64,11 @@ pare_status pare_tensor_read_unscaled(const pare_tensor *t, uint64_t row, uint64
 /* Multiply decoded rows by the factor. */
 void pare_tensor_apply_factor(const pare_tensor *t, uint64_t row, uint64_t n_rows, float *x);
 
+/* Let t, which keeps name and dims, be of another type, its rows being those in bytes, which must outlive it. factor:
+ * [matrices] or NULL. Errors: those of pare_tensor_set_shape; t is unchanged then. */
+pare_status pare_tensor_replace(pare_tensor *t, pare_type type, const float *factor, const void *bytes,
+                                const char *path, pare_error *err);
+
 /* The matrices that lie behind one another in t: its experts; 1 for a tensor of two dimensions or less. Row r belongs
  * to matrix r / (t->n_rows / pare_tensor_matrices(t)). */
 uint64_t pare_tensor_matrices(const pare_tensor *t);
