@@ -14,7 +14,6 @@
 #define PARE_FIT_SEARCH_H
 
 #include "eval/backend.h"
-#include "fit/allocate.h"
 #include "fit/slowness.h"
 #include "recipe/recipe.h"
 

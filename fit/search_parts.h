@@ -2,6 +2,7 @@
 #ifndef PARE_FIT_SEARCH_PARTS_H
 #define PARE_FIT_SEARCH_PARTS_H
 
+#include "fit/allocate.h"
 #include "fit/encodings.h"
 #include "fit/memo.h"
 #include "fit/probe.h"

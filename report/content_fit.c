@@ -97,6 +97,29 @@ static void add_tensors(const pare_content *c)
     }
 }
 
+/* Answers to tasks: of each budget, then of the presets beside it. */
+static void add_tasks(const pare_content *c)
+{
+    const json_t *lists[] = {json_object_get(c->in->fit, "budgets"), json_object_get(c->in->fit, "presets")};
+    pare_content answers = {.in = c->in, .page = c->page};
+    answers.entries =
+        pare_page_alloc(c->page, (json_array_size(lists[0]) + json_array_size(lists[1]) + 1) * sizeof *answers.entries);
+    for (size_t l = 0; l < 2 && answers.entries != NULL; l++)
+        for (size_t i = 0; i < json_array_size(lists[l]); i++) {
+            const json_t *file = json_array_get(lists[l], i);
+            const char *name = pare_content_string(file, "name");
+            if (json_object_get(file, "tasks") == NULL)
+                continue;
+            if (name == NULL)
+                name = json_array_size(lists[0]) == 1
+                           ? "chosen"
+                           : pare_page_text(c->page, "%.4g bits", pare_content_number(file, "bits_per_weight"));
+            answers.entries[answers.n++] = (pare_entry){.key = name, .name = "", .compared = file};
+        }
+    if (answers.n > 0)
+        pare_content_tasks(&answers);
+}
+
 const char *pare_content_fit_title(const pare_content *c)
 {
     const char *model = pare_content_string(c->in->fit, "model");
@@ -109,5 +132,6 @@ void pare_content_fit(const pare_content *c)
         return;
     add_front(c);
     add_budgets(c);
+    add_tasks(c);
     add_tensors(c);
 }

@@ -28,30 +28,11 @@ static pare_status open_candidates(cmd_comparison *c, pare_error *err)
     return st;
 }
 
-/* Texts whose answers the benchmark's own tool judges cannot be paired here. */
-static pare_status check_targets(const pare_task *task, pare_error *err)
-{
-    bool has_target = task->kind != PARE_TASK_GENERATE || task->n_items == 0;
-    for (size_t i = 0; i < task->n_items && !has_target; i++)
-        has_target = task->items[i].target.len > 0;
-    if (has_target)
-        return PARE_OK;
-    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s has no answers to compare with: its own tool judges them",
-                     task->path, task->name);
-}
-
-static pare_status open_tasks(cmd_comparison *c, pare_error *err)
-{
-    pare_status st = cmd_tasks_load(&c->tasks, c->args, err);
-    for (size_t i = 0; i < c->tasks.n && st == PARE_OK; i++)
-        st = check_targets(&c->tasks.list[i], err);
-    return st;
-}
-
 static pare_status open_all(cmd_comparison *c, pare_error *err)
 {
     c->n_texts = cmd_has(c->args, OPT_EMBEDDING) ? 0 : cmd_count(c->args, OPT_FILE);
-    pare_status st = open_tasks(c, err); /* before any model runs, so that a wrong file is told at once */
+    pare_status st =
+        cmd_drift_open(&c->tasks, c->args, err); /* before any model runs, so that a wrong file is told at once */
     if (st == PARE_OK)
         st = cmd_open_pairs(c, err);
     if (st == PARE_OK)
@@ -88,8 +69,7 @@ static pare_status compare_texts(cmd_comparison *c, pare_error *err)
     c->results = calloc(c->n_texts * c->n + 1, sizeof *c->results);
     for (size_t k = 0; k < c->n; k++) {
         c->candidates[k].first = calloc(c->n_texts + 1, sizeof *c->candidates[k].first);
-        c->candidates[k].tasks = calloc(c->tasks.n + 1, sizeof *c->candidates[k].tasks);
-        if (c->results == NULL || c->candidates[k].first == NULL || c->candidates[k].tasks == NULL)
+        if (c->results == NULL || c->candidates[k].first == NULL)
             return pare_fail(err, PARE_ERR_MEMORY, "no memory for the figures of %zu models", c->n);
     }
     c->run.args = c->args;
@@ -168,7 +148,7 @@ static void check_drops(const cmd_comparison *c, json_t *failures)
     const double limit = cmd_real(c->args, OPT_FAIL_DROP);
     for (size_t k = 0; k < c->n && cmd_has(c->args, OPT_FAIL_DROP); k++)
         for (size_t i = 0; i < c->tasks.n; i++) {
-            const cmd_task_drift *t = &c->candidates[k].tasks[i];
+            const cmd_task_drift *t = &c->candidates[k].drift.tasks[i];
             for (size_t rule = 0; rule < (c->tasks.list[i].has_norm ? t->n_rules : 1); rule++)
                 if (-100 * t->drift[rule].difference.value > limit)
                     add_failure(failures, "%s: %s %s drops by %.2f points, more than the limit %.2f",
@@ -220,23 +200,14 @@ static pare_status show(const cmd_comparison *c, pare_error *err)
     return st == PARE_OK && failed ? PARE_ERR_DIFFERENCE : st;
 }
 
-static void close_drift(cmd_task_drift *t)
-{
-    for (size_t rule = 0; rule < PARE_N_RULES; rule++)
-        pare_pairs_close(&t->pairs[rule]);
-}
-
 static void close_all(cmd_comparison *c)
 {
     cmd_devices_close(&c->devices); /* before the models whose weights it may hold */
     for (size_t k = 0; k < c->n && c->candidates != NULL; k++) {
         cmd_candidate *candidate = &c->candidates[k];
-        for (size_t i = 0; i < c->tasks.n && candidate->tasks != NULL; i++)
-            close_drift(&candidate->tasks[i]);
-        close_drift(&candidate->all);
+        cmd_drift_close(&candidate->drift);
         pare_weight_drift_close(&candidate->weights);
         free(candidate->first);
-        free(candidate->tasks);
         free(candidate->embeddings);
         pare_model_close(&candidate->model);
     }

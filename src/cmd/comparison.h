@@ -3,22 +3,12 @@
 #define PARE_CMD_COMPARISON_H
 
 #include "cmd/pair_file.h"
-#include "cmd/task_report.h"
+#include "cmd/task_drift.h"
 #include "cmd/text_run.h"
-#include "eval/drift.h"
 #include "eval/embedding.h"
-#include "eval/first_token.h"
 #include "eval/weight_drift.h"
 
 #include <jansson.h>
-
-/* A candidate's answers to a task beside the reference's. */
-typedef struct cmd_task_drift {
-    size_t n_rules; /* the rules that this task knows: the first so many */
-    pare_drift drift[PARE_N_RULES];
-    pare_pairs pairs[PARE_N_RULES];
-    pare_first_token first_token;
-} cmd_task_drift;
 
 /* Texts whose embeddings are compared. */
 typedef struct cmd_pairs {
@@ -30,8 +20,7 @@ typedef struct cmd_pairs {
 typedef struct cmd_candidate {
     pare_model model;
     pare_moments *first;              /* [n_texts] KL divergence at the first scored position of each window */
-    cmd_task_drift *tasks;            /* [tasks.n] */
-    cmd_task_drift all;               /* of all tasks together; no first_token */
+    cmd_drift drift;                  /* of the tasks' answers */
     pare_embedding_drift *embeddings; /* [n_pair_files] */
     bool has_weights;
     pare_weight_drift weights;
@@ -65,9 +54,6 @@ json_t *cmd_json_embeddings(const cmd_comparison *c, size_t k);
 
 /* Answer every task with every model. Errors: those of reading and scoring */
 pare_status cmd_compare_tasks(cmd_comparison *c, pare_error *err);
-
-/* The name of a rule: "acc", "acc_norm", "acc_token" */
-const char *cmd_rule_name(pare_rule rule);
 
 /* The mean over the texts of candidate k; at least one text. Errors: PARE_ERR_MEMORY */
 pare_status cmd_comparison_mean(const cmd_comparison *c, size_t k, pare_eval_result *out, pare_error *err);

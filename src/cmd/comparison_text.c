@@ -62,53 +62,6 @@ static pare_status print_texts(const cmd_comparison *c, size_t k, pare_error *er
     return st;
 }
 
-static void print_drift(const char *name, pare_rule rule, const pare_drift *d)
-{
-    char sentence[256], change[64];
-    snprintf(change, sizeof change, "%+.2f (%+.2f .. %+.2f)", 100 * d->difference.value, 100 * d->interval.lo,
-             100 * d->interval.hi);
-    printf("  %-*s  %-9s %8.2f %8.2f  %-26s %5" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %6.2f  %-9.2g\n", NAME_WIDTH, name,
-           cmd_rule_name(rule), 100 * d->reference_accuracy, 100 * d->accuracy, change, d->lost, d->gained, d->moved,
-           100 * d->agreement, d->p);
-    printf("    %s", pare_drift_sentence(d, sentence, sizeof sentence));
-    if (d->n_left_out > 0)
-        printf("; %" PRIu64 " items do not fit into the context and are left out", d->n_left_out);
-    putchar('\n');
-}
-
-/* By every rule that says something else than the first one. */
-static void print_rules(const char *name, const cmd_task_drift *t, size_t n_rules)
-{
-    const pare_drift *first = &t->drift[0];
-    for (size_t rule = 0; rule < n_rules; rule++) {
-        const pare_drift *d = &t->drift[rule];
-        if (rule == 0 || d->both_right != first->both_right || d->lost != first->lost || d->gained != first->gained ||
-            d->moved != first->moved)
-            print_drift(name, (pare_rule)rule, d);
-    }
-}
-
-static void print_tasks(const cmd_comparison *c, const cmd_candidate *k)
-{
-    bool has_norm = false;
-    if (c->tasks.n == 0)
-        return;
-    printf("  %-*s  %-9s %8s %8s  %-26s %5s %6s %5s  %6s  %s\n", NAME_WIDTH, "task (%)", "rule", "refer.", "model",
-           "change, points (95 %)", "lost", "gained", "moved", "same", "p");
-    for (size_t i = 0; i < c->tasks.n; i++) {
-        const pare_task *task = &c->tasks.list[i];
-        const pare_first_token *first = &k->tasks[i].first_token;
-        has_norm = has_norm || task->has_norm;
-        print_rules(safe(task->name), &k->tasks[i], task->has_norm ? k->tasks[i].n_rules : 1);
-        if (first->n > 0)
-            printf("    KL divergence at the first token of the answer: %.4g +/- %.2g nat, largest %.3g (%" PRIu64
-                   " prompts)\n",
-                   first->kld.value, first->kld.stderr_, first->kld_max, first->n);
-    }
-    if (c->tasks.n > 1)
-        print_rules("all tasks", &k->all, has_norm ? k->all.n_rules : 1);
-}
-
 /* Tensors that have no counterpart; returns how many there are. */
 static size_t print_unlike(const pare_weight_drift *w)
 {
@@ -179,7 +132,7 @@ pare_status cmd_print_comparison(const cmd_comparison *c, pare_error *err)
         printf("\nmodel %s\n", safe(candidate->model.path));
         st = print_texts(c, k, err);
         cmd_print_embeddings(c, k);
-        print_tasks(c, candidate);
+        cmd_drift_print(&c->tasks, &candidate->drift);
         if (candidate->has_weights)
             print_weights(&candidate->weights);
         else if (candidate->why_not[0] != '\0')

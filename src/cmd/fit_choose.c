@@ -329,6 +329,8 @@ static pare_status measure_outcome(cmd_fit_job *j, const pare_model *made, cmd_f
     pare_status st = j->output != NULL ? pare_model_open(&file, j->output, 0, err) : PARE_OK;
     if (st == PARE_OK)
         st = measure(j, j->output != NULL ? &file : made, &o->result, err);
+    if (st == PARE_OK)
+        st = cmd_fit_answer(j, j->output != NULL ? &file : made, &o->drift, err);
     pare_model_close(&file);
     return st == PARE_OK ? add_bits_per_byte(j, o, err) : st;
 }
@@ -415,8 +417,10 @@ static pare_status measure_rival(cmd_fit_job *j, const preset_size *preset, pare
     } else if (st == PARE_OK) {
         cmd_fit_rival *rival = &j->rivals[j->n_rivals];
         *rival = (cmd_fit_rival){.name = preset->preset->name, .bytes = preset->bytes};
+        j->n_rivals++;
         st = measure(j, &out, &rival->result, err);
-        j->n_rivals += st == PARE_OK;
+        if (st == PARE_OK)
+            st = cmd_fit_answer(j, &out, &rival->drift, err);
     }
     pare_model_close(&out);
     return st;
@@ -479,7 +483,9 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
 {
     *j = (cmd_fit_job){.args = args, .request = request, .backend = backend, .path = path, .output = output};
     pare_digest digest;
-    pare_status st = pare_model_open(&j->model, path, 0, err);
+    pare_status st = cmd_drift_open(&j->tasks, args, err); /* a wrong file is told at once */
+    if (st == PARE_OK)
+        st = pare_model_open(&j->model, path, 0, err);
     if (st == PARE_OK)
         st = pare_stock_complete(&j->model, err);
     if (st == PARE_OK && request->n_sizes == 0)
@@ -499,9 +505,15 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
 
 void cmd_fit_job_close(cmd_fit_job *j)
 {
-    for (size_t i = 0; i < j->n_outcomes && j->outcomes != NULL; i++)
+    for (size_t i = 0; i < j->n_outcomes && j->outcomes != NULL; i++) {
         pare_fit_result_close(&j->outcomes[i].fit);
+        cmd_drift_close(&j->outcomes[i].drift);
+    }
+    for (size_t i = 0; i < j->n_rivals; i++)
+        cmd_drift_close(&j->rivals[i].drift);
     free(j->outcomes);
+    cmd_tasks_free_scores(&j->tasks, j->answers);
+    cmd_tasks_close(&j->tasks);
     pare_fit_close(j->fit);
     pare_imatrix_close(&j->imatrix);
     pare_pin_close(&j->pin);

@@ -4,6 +4,7 @@
 
 #include "cmd/device.h"
 #include "cmd/fit_plan.h"
+#include "cmd/task_drift.h"
 #include "eval/measure.h"
 #include "eval/tokenizer.h"
 #include "fit/search.h"
@@ -16,6 +17,7 @@ typedef struct cmd_fit_rival {
     const char *name;
     uint64_t bytes;
     pare_eval_result result;
+    cmd_drift drift;
 } cmd_fit_rival;
 
 /* What a budget came to. */
@@ -24,6 +26,7 @@ typedef struct cmd_fit_outcome {
     cmd_fit_candidate candidate; /* how it is run; nothing of it with --size */
     pare_eval_result result;     /* on text that played no part in the choice */
     double bits_per_byte, reference_bits_per_byte;
+    cmd_drift drift; /* of answers to the tasks; nothing without --task */
 } cmd_fit_outcome;
 
 /* One model with its text. Zeroed is closed. */
@@ -39,6 +42,8 @@ typedef struct cmd_fit_job {
     int64_t bos;
     pare_ids calibration, text, test; /* statistics; choice; judgement */
     bool held_back;                   /* test is the end of the text of --file */
+    cmd_tasks tasks;
+    pare_task_scores *answers; /* [tasks.n] of the original; NULL: not scored yet */
     pare_imatrix imatrix;
     pare_type_override *keep; /* [n_keep] owned, patterns borrowed: those of the request and of the runtime */
     size_t n_keep;
@@ -54,6 +59,10 @@ typedef struct cmd_fit_job {
  * PARE_ERR_DIFFERENCE (no file fits) */
 pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
                            const char *path, const char *state, const char *output, pare_error *err);
+
+/* The answers of m to the tasks beside the original's, which is scored the first time. Nothing without --task.
+ * Errors: those of cmd_drift_measure; out is to be closed then too */
+pare_status cmd_fit_answer(cmd_fit_job *j, const pare_model *m, cmd_drift *out, pare_error *err);
 void cmd_fit_job_close(cmd_fit_job *j);
 
 #endif

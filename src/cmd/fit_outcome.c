@@ -55,6 +55,13 @@ static void print_text(const cmd_fit_job *j, const pare_eval_result *r)
            r->n_chunks, r->n_ctx, j->held_back ? "the end of the text" : "--test");
 }
 
+static void print_answers(const cmd_fit_job *j, const char *name, const cmd_drift *d)
+{
+    if (d->n > 0)
+        printf("\nanswers of %s beside the original's:\n", name);
+    cmd_drift_print(&j->tasks, d);
+}
+
 static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, pare_error *err)
 {
     const pare_fit_result *f = &o->fit;
@@ -84,6 +91,9 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
         print_figures(j->rivals[i].name, j->rivals[i].bytes, bits_of(j, j->rivals[i].bytes), &j->rivals[i].result);
     printf("  the original: perplexity %.3f, %.5f bits a byte of text; chosen %.5f\n",
            o->result.reference_perplexity.value, o->reference_bits_per_byte, o->bits_per_byte);
+    print_answers(j, "chosen", &o->drift);
+    for (size_t i = 0; i < j->n_rivals; i++)
+        print_answers(j, j->rivals[i].name, &j->rivals[i].drift);
     return st;
 }
 
@@ -94,6 +104,8 @@ static void print_front(const cmd_fit_job *j)
     for (size_t i = 0; i < j->n_outcomes; i++)
         print_figures(cmd_bytes(j->outcomes[i].fit.budget), j->outcomes[i].fit.bytes, j->outcomes[i].fit.bits,
                       &j->outcomes[i].result);
+    for (size_t i = 0; i < j->n_outcomes; i++)
+        print_answers(j, cmd_bytes(j->outcomes[i].fit.budget), &j->outcomes[i].drift);
 }
 
 pare_status cmd_fit_print_outcomes(const cmd_fit_job *j, pare_error *err)
@@ -160,6 +172,7 @@ static pare_status json_outcome(json_t **out, const cmd_fit_job *j, const cmd_fi
     cmd_json_real(doc, "bits_per_byte", o->bits_per_byte);
     cmd_json_real(doc, "reference_bits_per_byte", o->reference_bits_per_byte);
     json_object_set_new(doc, "tensors", json_rows(f));
+    cmd_drift_json(doc, &j->tasks, &o->drift);
     if (j->request->n_sizes == 0) {
         const cmd_fit_plan plan = {.model = &j->model, .request = j->request};
         st = cmd_fit_json_candidate(&memory, &plan, &o->candidate, true, err);
@@ -188,6 +201,7 @@ pare_status cmd_fit_json_outcomes(json_t **out, const cmd_fit_job *j, pare_error
         json_t *item = json_result(&j->rivals[i].result);
         json_object_set_new(item, "name", json_string(j->rivals[i].name));
         cmd_json_u64(item, "bytes", j->rivals[i].bytes);
+        cmd_drift_json(item, &j->tasks, &j->rivals[i].drift);
         json_array_append_new(rivals, item);
     }
     if (j->output != NULL && j->n_outcomes == 1) { /* as quantize has them */
@@ -227,4 +241,7 @@ void cmd_fit_print_models(const cmd_fit_job *jobs, size_t n)
                i == best ? "  <- the best" : "");
     }
     printf("bits a byte of the same text, which is comparable between vocabularies: less is better\n");
+    for (size_t i = 0; i < n; i++)
+        if (jobs[i].n_outcomes > 0)
+            print_answers(&jobs[i], cmd_safe(jobs[i].path, strlen(jobs[i].path)), &jobs[i].outcomes[0].drift);
 }

@@ -150,6 +150,30 @@ static void write_texts(void)
                   "$PARE quantize $DEMO -t q4_0 -o plain.gguf -q");
 }
 
+/* What --task says of the file and of the presets beside it; the page shows it. */
+static void answers_are_those_of_compare(const json_t *doc)
+{
+    const json_t *budget = json_array_get(json_object_get(doc, "budgets"), 0), *rival;
+    cli_result r =
+        cli_expect(0, "$PARE compare $DEMO out.gguf --task %s --task %s --no-weights --json -q",
+                   source_path("tests/data/tasks/piqa_val.jsonl"), source_path("tests/data/tasks/civics_test.csv"));
+    json_t *compared = cli_json(&r);
+    const json_t *model = json_array_get(json_object_get(compared, "models"), 0);
+    size_t i;
+    assert_true(json_array_size(json_object_get(budget, "tasks")) == 2);
+    assert_true(json_equal(json_object_get(budget, "tasks"), json_object_get(model, "tasks")));
+    assert_true(json_equal(json_object_get(budget, "all_tasks"), json_object_get(model, "all_tasks")));
+    json_array_foreach(json_object_get(doc, "presets"), i, rival)
+    {
+        const json_t *task = json_array_get(json_object_get(rival, "tasks"), 1);
+        assert_true(cli_number(task, "n_items") == 4);
+        assert_true(cli_number(json_object_get(task, "first_token"), "kld_mean") > 0);
+    }
+    r = cli_expect(0, "cat page.html && rm page.html");
+    assert_true(cli_contains(r.out, "Answers, item by item") && cli_contains(r.out, "mmlu_civics"));
+    json_decref(compared);
+}
+
 /* The file fills its budget, is what was measured, and is the same with other threads; its state serves a second size.
  */
 static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
@@ -157,8 +181,11 @@ static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
     (void)state;
     write_texts();
     const char *choose = "$PARE fit $DEMO -f calibration.txt --test test.txt --types q2_k,q4_0,q8_0";
-    cli_result r =
-        cli_expect(0, "size=$(stat -c %%s plain.gguf) && %s --size $size -o out.gguf -j 1 --pin --json", choose);
+    cli_result r = cli_expect(
+        0,
+        "size=$(stat -c %%s plain.gguf) && %s --size $size -o out.gguf -j 1 --pin --json --report page.html "
+        "--task %s --task %s",
+        choose, source_path("tests/data/tasks/piqa_val.jsonl"), source_path("tests/data/tasks/civics_test.csv"));
     json_t *doc = cli_json(&r);
     const json_t *budget = json_array_get(json_object_get(doc, "budgets"), 0),
                  *rows = json_object_get(budget, "tensors"), *row;
@@ -168,6 +195,7 @@ static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
     r = cli_expect(0, "$PARE eval out.gguf --reference $DEMO -f test.txt --json -q");
     json_t *measured = cli_json(&r);
     assert_true(cli_number(measured, "kld_mean") == cli_number(json_object_get(budget, "measured"), "kld_mean"));
+    answers_are_those_of_compare(doc);
     size_t i, types = 0;
     const char *first = NULL;
     json_array_foreach(rows, i, row) if (json_is_true(json_object_get(row, "chosen")))
