@@ -32,6 +32,7 @@
 #define pare_grid_search PARE_ON_PATH(pare_grid_search)
 #define pare_group_fit PARE_ON_PATH(pare_group_fit)
 #define pare_group_round PARE_ON_PATH(pare_group_round)
+#define pare_hadamard_steps PARE_ON_PATH(pare_hadamard_steps)
 #define pare_iq1_encode PARE_ON_PATH(pare_iq1_encode)
 #define pare_iq1_m_encode PARE_ON_PATH(pare_iq1_m_encode)
 #define pare_iq1_m_shape PARE_ON_PATH(pare_iq1_m_shape)

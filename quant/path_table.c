@@ -20,4 +20,5 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .output_error = pare_output_error,
                                     .importance = pare_row_importance,
                                     .group_fit = pare_group_fit,
-                                    .group_round = pare_group_round};
+                                    .group_round = pare_group_round,
+                                    .hadamard = pare_hadamard_steps};

@@ -5,6 +5,7 @@
 
 #include "quant/feedback.h"
 #include "quant/group_fit.h"
+#include "quant/hadamard_steps.h"
 #include "quant/row_passes.h"
 #include "quant/types.h"
 #include "quant/unit_search.h"
@@ -31,6 +32,8 @@ typedef struct pare_path_table {
                         float *level); /* quant/unit_search.h */
     void (*output_error)(const float *panels, size_t n, const float *e, size_t n_rows,
                          float *out); /* quant/output_error.h */
+    void (*hadamard)(const pare_rotation *r, const uint32_t *flips, float *x, size_t n,
+                     bool back); /* quant/hadamard_steps.h */
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 
