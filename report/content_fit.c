@@ -20,6 +20,25 @@ static size_t add_points(const pare_content *c, const json_t *list, const char *
     return n;
 }
 
+/* A budget that nothing fits into has its reason in place of a file. */
+static bool is_met(const json_t *budget)
+{
+    return !json_is_false(json_object_get(budget, "fits"));
+}
+
+/* The budgets that are met, for the page. */
+static size_t list_met(const pare_content *c, const json_t ***out)
+{
+    const json_t *budgets = json_object_get(c->in->fit, "budgets");
+    const size_t n_all = json_array_size(budgets);
+    const json_t **met = *out = pare_page_alloc(c->page, (n_all + 1) * sizeof *met);
+    size_t n = 0;
+    for (size_t i = 0; i < n_all && met != NULL; i++)
+        if (is_met(json_array_get(budgets, i)))
+            met[n++] = json_array_get(budgets, i);
+    return n;
+}
+
 static void add_front(const pare_content *c)
 {
     const json_t *budgets = json_object_get(c->in->fit, "budgets"), *presets = json_object_get(c->in->fit, "presets");
@@ -63,6 +82,8 @@ static void add_budgets(const pare_content *c)
         "#Budget, bytes|#Bytes|#Bits a weight|#KL divergence|#Predicted|#On the windows of the choice|#Perplexity");
     for (size_t i = 0; i < json_array_size(budgets); i++) {
         const json_t *b = json_array_get(budgets, i), *m = json_object_get(b, "measured");
+        if (!is_met(b))
+            continue;
         const char *cells[] = {pare_page_text(c->page, "%.0f", pare_content_number(b, "budget_bytes")),
                                pare_page_text(c->page, "%.0f", pare_content_number(b, "bytes")),
                                pare_content_value(c, pare_content_number(b, "bits_per_weight")),
@@ -74,25 +95,50 @@ static void add_budgets(const pare_content *c)
     }
 }
 
+/* The memory that was asked about, or else the file. */
+static const char *unmet_bytes(const pare_content *c, const json_t *budget)
+{
+    const json_t *devices = json_object_get(budget, "devices");
+    double sum = devices == NULL ? pare_content_number(budget, "budget_bytes") : 0;
+    for (size_t i = 0; i < json_array_size(devices); i++)
+        sum += pare_content_number(json_array_get(devices, i), "bytes");
+    return isfinite(sum) ? pare_page_text(c->page, "%.0f", sum) : "";
+}
+
+/* Budgets that nothing fits into, and why. */
+static void add_unmet(const pare_content *c)
+{
+    const json_t *budgets = json_object_get(c->in->fit, "budgets");
+    pare_table *t = NULL;
+    for (size_t i = 0; i < json_array_size(budgets); i++) {
+        const json_t *b = json_array_get(budgets, i);
+        const char *why = pare_content_string(b, "why"), *cells[] = {unmet_bytes(c, b), why != NULL ? why : ""};
+        if (is_met(b))
+            continue;
+        if (t == NULL)
+            t = pare_page_table(c->page, "Budgets that nothing fits into", "#Budget, bytes|Why");
+        pare_page_row(c->page, t, cells);
+    }
+}
+
 /* Which type a tensor got under each budget. */
 static void add_tensors(const pare_content *c)
 {
     enum { MOST = 12, HEADINGS = 512 };
-    const json_t *budgets = json_object_get(c->in->fit, "budgets");
-    const json_t *rows = json_object_get(json_array_get(budgets, 0), "tensors");
-    const size_t n = json_array_size(budgets) < MOST ? json_array_size(budgets) : MOST;
+    const json_t **budgets;
+    const size_t n_met = list_met(c, &budgets), n = n_met < MOST ? n_met : MOST;
+    const json_t *rows = n > 0 ? json_object_get(budgets[0], "tensors") : NULL;
     char headings[HEADINGS] = "Tensor";
     for (size_t i = 0, at = strlen(headings); i < n && at < HEADINGS; i++)
         at += (size_t)snprintf(headings + at, HEADINGS - at, "|%.4g bits",
-                               pare_content_number(json_array_get(budgets, i), "bits_per_weight"));
+                               pare_content_number(budgets[i], "bits_per_weight"));
     pare_table *t = pare_page_table(c->page, "Type of each tensor", pare_page_text(c->page, "%s", headings));
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const char *cells[MOST + 1] = {pare_content_string(json_array_get(rows, k), "name")};
         if (!json_is_true(json_object_get(json_array_get(rows, k), "chosen")))
             continue;
         for (size_t i = 0; i < n; i++)
-            cells[i + 1] =
-                pare_content_string(json_array_get(json_object_get(json_array_get(budgets, i), "tensors"), k), "to");
+            cells[i + 1] = pare_content_string(json_array_get(json_object_get(budgets[i], "tensors"), k), "to");
         pare_page_row(c->page, t, cells);
     }
 }
@@ -132,6 +178,7 @@ void pare_content_fit(const pare_content *c)
         return;
     add_front(c);
     add_budgets(c);
+    add_unmet(c);
     add_tasks(c);
     add_tensors(c);
 }

@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
+/* failed: why nothing fits, where nothing does. */
+static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const pare_error *failed, pare_error *err)
 {
     pare_status st = PARE_OK;
     if (cmd_has(args, OPT_JSON)) {
@@ -27,6 +28,8 @@ static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, pare_
         json_object_set_new(doc, "candidates", list);
         if (p->best != NULL)
             json_object_set_new(doc, "best", json_string(p->best->name));
+        else
+            json_object_set_new(doc, "error", cmd_json_error(failed));
         cmd_json_resources(doc);
         if (st != PARE_OK) {
             json_decref(doc);
@@ -71,6 +74,18 @@ static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_m
     return st;
 }
 
+static pare_status show_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
+{
+    pare_error failed = {0};
+    const pare_status fits = p->best != NULL ? PARE_OK : refuse(p, &failed);
+    pare_status st = print_plan(args, p, &failed, err);
+    if (st == PARE_OK && fits != PARE_OK) {
+        *err = failed;
+        st = fits;
+    }
+    return st;
+}
+
 static pare_status plan_memory(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
 {
     pare_model model = {0};
@@ -78,8 +93,8 @@ static pare_status plan_memory(const cmd_args *args, const cmd_fit_request *r, p
     pare_status st = plan_model(args->operands[0], r, &model, &plan, err);
     if (st == PARE_OK && cmd_has(args, OPT_TABLE))
         st = cmd_fit_print_table(args, &plan, err);
-    else if (st == PARE_OK && (st = print_plan(args, &plan, err)) == PARE_OK && plan.best == NULL)
-        st = refuse(&plan, err);
+    else if (st == PARE_OK)
+        st = show_plan(args, &plan, err);
     cmd_fit_plan_close(&plan);
     pare_model_close(&model);
     return st;
@@ -107,10 +122,15 @@ static pare_status plan_models(const cmd_args *args, const cmd_fit_request *r, p
             (best == n || is_larger(&models[i], &plans[i], &models[best], &plans[best])))
             best = i;
     }
-    if (st == PARE_OK)
-        st = cmd_fit_print_largest(args, plans, n, best, err);
+    pare_error failed = {0};
     if (st == PARE_OK && best == n)
-        st = pare_fail(err, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits in any type", n);
+        pare_fail(&failed, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits in any type", n);
+    if (st == PARE_OK)
+        st = cmd_fit_print_largest(args, plans, n, best, &failed, err);
+    if (st == PARE_OK && best == n) {
+        *err = failed;
+        st = failed.status;
+    }
     for (size_t i = 0; i < n && models != NULL && plans != NULL; i++) {
         cmd_fit_plan_close(&plans[i]);
         pare_model_close(&models[i]);
@@ -227,6 +247,7 @@ static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, 
 {
     const size_t n = args->n_operands;
     cmd_devices devices = {0};
+    pare_error why = {0};
     size_t n_fit = 0;
     cmd_fit_job *jobs = calloc(n, sizeof *jobs);
     if (jobs == NULL)
@@ -236,23 +257,23 @@ static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, 
         st = cmd_devices_open(&devices, args, 1, err);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         char *state = NULL;
-        pare_error why = {0};
-        st = name_state(&state, args, i, err);
-        if (st == PARE_OK && (st = cmd_fit_choose(&jobs[i], args, r, devices.backend[0], args->operands[i], state,
-                                                  cmd_text(args, OPT_OUTPUT), &why)) != PARE_OK) {
+        why = (pare_error){0};
+        st = name_state(&state, args, i, &why);
+        if (st == PARE_OK)
+            st = cmd_fit_choose(&jobs[i], args, r, devices.backend[0], args->operands[i], state,
+                                cmd_text(args, OPT_OUTPUT), &why);
+        if (st == PARE_ERR_DIFFERENCE && n > 1) {
+            cmd_say("%s", why.text);
+            cmd_fit_job_close(&jobs[i]);
+            jobs[i].path = args->operands[i];
+            st = PARE_OK;
+        } else if (st != PARE_OK)
             *err = why;
-            if (st == PARE_ERR_DIFFERENCE && n > 1) {
-                cmd_say("%s", why.text);
-                cmd_fit_job_close(&jobs[i]);
-                jobs[i].path = args->operands[i];
-                st = PARE_OK;
-            }
-        }
         n_fit += jobs[i].n_outcomes > 0;
         free(state);
     }
     if (st == PARE_OK && n_fit == 0)
-        st = PARE_ERR_DIFFERENCE;
+        st = pare_fail(err, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits; the last: %s", n, why.text);
     if (st == PARE_OK)
         st = report_choice(args, jobs, n, err);
     for (size_t i = 0; i < n; i++)
@@ -260,6 +281,12 @@ static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, 
     free(jobs);
     cmd_devices_close(&devices);
     return st;
+}
+
+static bool is_standard_input(const cmd_args *args, cmd_option_id id)
+{
+    const char *path = cmd_text(args, id);
+    return path != NULL && strcmp(path, "-") == 0;
 }
 
 pare_status cmd_fit(const cmd_args *args, pare_error *err)
@@ -270,6 +297,9 @@ pare_status cmd_fit(const cmd_args *args, pare_error *err)
         return cmd_fit_print_cards(args, err);
     if (args->n_operands == 0)
         return pare_fail(err, PARE_ERR_USAGE, "fit: MODEL is missing");
+    if (is_standard_input(args, OPT_FILE) && is_standard_input(args, OPT_TEST))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: --file - and --test - both read standard input, which is there once: name a file");
     if (cmd_has(args, OPT_TABLE) && (cmd_has(args, OPT_FILE) || args->n_operands > 1))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --table is of one MODEL, without a text");
     if (cmd_has(args, OPT_REPORT) && (!cmd_has(args, OPT_FILE) || args->n_operands > 1))

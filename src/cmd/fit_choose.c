@@ -179,10 +179,11 @@ static pare_status budget_of_memory(cmd_fit_job *j, uint64_t *bytes, pare_error 
     return PARE_OK;
 }
 
-/* What the file may have for the budget of that number, --size in ascending order. */
+/* What the file may have for the budget of that number. */
 static pare_status find_budget(cmd_fit_job *j, size_t i, uint64_t *bytes, pare_error *err)
 {
     uint64_t least, most;
+    cmd_fit_ask(j, i);
     *bytes = i < j->request->n_sizes ? j->request->sizes[i] : 0;
     pare_status st = j->request->n_sizes == 0 ? budget_of_memory(j, bytes, err) : PARE_OK;
     pare_fit_range(j->fit, &least, &most);
@@ -191,6 +192,19 @@ static pare_status find_budget(cmd_fit_job *j, size_t i, uint64_t *bytes, pare_e
                        "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
                        j->model.path, least, *bytes);
     return st;
+}
+
+/* Which budgets can be met at all: known before anything is encoded. */
+static pare_status find_budgets(cmd_fit_job *j, pare_error *err)
+{
+    pare_status st = cmd_fit_front_open(j, err);
+    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++) {
+        pare_error why = {0};
+        cmd_fit_outcome *o = &j->outcomes[i];
+        st = find_budget(j, i, &o->budget, &why);
+        st = cmd_fit_note(o, st, &why, err);
+    }
+    return st == PARE_OK ? cmd_fit_front_check(j, err) : st;
 }
 
 /* ---- search ----------------------------------------------------------------------------------------------------- */
@@ -228,10 +242,9 @@ static pare_status open_search(cmd_fit_job *j, pare_error *err)
                                       .n_keep = j->n_keep,
                                       .effort = j->request->effort,
                                       .each = show_progress};
-    uint64_t budget;
     pare_status st = pare_fit_open(&j->fit, &options, err);
-    if (st == PARE_OK) /* the smallest is met or not before anything is encoded */
-        st = find_budget(j, 0, &budget, err);
+    if (st == PARE_OK)
+        st = find_budgets(j, err);
     return st == PARE_OK ? pare_fit_measure(j->fit, err) : st;
 }
 
@@ -412,8 +425,11 @@ static pare_status measure_rival(cmd_fit_job *j, const preset_size *preset, pare
     pare_error why = {0};
     pare_status st = preset_types(j, preset->preset, r, err);
     if (st == PARE_OK && pare_fit_make(j->fit, r, &out, &plan, &why) != PARE_OK) {
-        *err = why;
-        st = why.status == PARE_ERR_USAGE ? PARE_OK : why.status;
+        j->n_passed_over += why.status == PARE_ERR_USAGE;
+        if (why.status != PARE_ERR_USAGE) {
+            *err = why;
+            st = why.status;
+        }
     } else if (st == PARE_OK) {
         cmd_fit_rival *rival = &j->rivals[j->n_rivals];
         *rival = (cmd_fit_rival){.name = preset->preset->name, .bytes = preset->bytes};
@@ -465,16 +481,18 @@ static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *er
 
 static pare_status solve_all(cmd_fit_job *j, pare_error *err)
 {
-    const cmd_fit_request *r = j->request;
-    uint64_t budget;
     pare_status st = PARE_OK;
-    j->n_outcomes = r->n_sizes > 0 ? r->n_sizes : 1;
-    j->outcomes = calloc(j->n_outcomes, sizeof *j->outcomes);
-    if (j->outcomes == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu plans", j->n_outcomes);
-    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++)
-        if ((st = find_budget(j, i, &budget, err)) == PARE_OK)
-            st = make_outcome(j, budget, &j->outcomes[i], err);
+    for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++) {
+        pare_error why = {0};
+        cmd_fit_outcome *o = &j->outcomes[i];
+        if (o->status != PARE_OK)
+            continue;
+        cmd_fit_ask(j, i);
+        st = make_outcome(j, o->budget, o, &why);
+        st = cmd_fit_note(o, st, &why, err);
+    }
+    if (st == PARE_OK)
+        st = cmd_fit_front_check(j, err);
     return st == PARE_OK && j->n_outcomes == 1 ? measure_rivals(j, err) : st;
 }
 

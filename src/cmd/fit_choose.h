@@ -22,6 +22,10 @@ typedef struct cmd_fit_rival {
 
 /* What a budget came to. */
 typedef struct cmd_fit_outcome {
+    const cmd_fit_memory *memory; /* of a list of budgets: which one; NULL: that of the request */
+    uint64_t budget;              /* bytes that the file may have */
+    pare_status status; /* PARE_OK, or PARE_ERR_DIFFERENCE: nothing fits, and nothing below but why is there */
+    char why[PARE_ERROR_TEXT];
     pare_fit_result fit;
     cmd_fit_candidate candidate; /* how it is run; nothing of it with --size */
     pare_eval_result result;     /* on text that played no part in the choice */
@@ -32,7 +36,8 @@ typedef struct cmd_fit_outcome {
 /* One model with its text. Zeroed is closed. */
 typedef struct cmd_fit_job {
     const cmd_args *args;
-    const cmd_fit_request *request;
+    const cmd_fit_request *request; /* own, once budgets are known */
+    cmd_fit_request own;   /* the request with the sizes of --pareto and the cards of the budget in hand; borrows all */
     pare_backend *backend; /* borrowed */
     const char *path;
     const char *output; /* NULL: nothing is written */
@@ -51,14 +56,26 @@ typedef struct cmd_fit_job {
     cmd_fit_outcome *outcomes; /* [n_outcomes] owned, ascending budgets */
     size_t n_outcomes;
     cmd_fit_rival rivals[CMD_FIT_PRESETS];
-    size_t n_rivals;
-    pare_pin pin; /* of the output */
+    size_t n_rivals, n_passed_over; /* presets nearer in size that have types which were no choice */
+    pare_pin pin;                   /* of the output */
 } cmd_fit_job;
 
 /* state: a folder, made if it is not there. Errors: those of reading, of collecting statistics and of the search;
  * PARE_ERR_DIFFERENCE (no file fits) */
 pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
                            const char *path, const char *state, const char *output, pare_error *err);
+
+/* The budgets: outcomes, with nothing in them yet. fit is open. Errors: PARE_ERR_MEMORY, those of pare_quantize */
+pare_status cmd_fit_front_open(cmd_fit_job *j, pare_error *err);
+
+/* From now on the request is of outcome i. */
+void cmd_fit_ask(cmd_fit_job *j, size_t i);
+
+/* What came of a budget: PARE_ERR_DIFFERENCE is its own affair and stays there, other errors are everybody's. */
+pare_status cmd_fit_note(cmd_fit_outcome *o, pare_status st, const pare_error *why, pare_error *err);
+
+/* Errors: PARE_ERR_DIFFERENCE (no budget is met: why not the largest) */
+pare_status cmd_fit_front_check(const cmd_fit_job *j, pare_error *err);
 
 /* The answers of m to the tasks beside the original's, which is scored the first time. Nothing without --task.
  * Errors: those of cmd_drift_measure; out is to be closed then too */

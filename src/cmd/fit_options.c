@@ -28,11 +28,11 @@ static bool next_item(const char **list, char item[MAX_ITEM], const char **begin
     return true;
 }
 
-static pare_status add_device(cmd_fit_request *r, pare_memory_device device, pare_error *err)
+static pare_status add_device(cmd_fit_memory *m, pare_memory_device device, pare_error *err)
 {
-    if (r->n_devices == PARE_MEMORY_MAX_DEVICES)
+    if (m->n_devices == PARE_MEMORY_MAX_DEVICES)
         return pare_fail(err, PARE_ERR_USAGE, "fit: more than %d cards", PARE_MEMORY_MAX_DEVICES);
-    r->devices[r->n_devices++] = device;
+    m->devices[m->n_devices++] = device;
     return PARE_OK;
 }
 
@@ -71,22 +71,75 @@ static pare_status unknown_card(const char *item, pare_error *err)
                      "fit: --gpu: unknown card '%s'; --gpu list shows all, and --vram takes any size", item);
 }
 
-static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+static pare_status parse_sizes_of_cards(cmd_fit_memory *m, const char *list, pare_error *err)
 {
-    const char *list = cmd_text(args, OPT_VRAM), *begin;
+    const char *begin;
     char item[MAX_ITEM];
     uint64_t bytes;
     pare_status st = PARE_OK;
     while (st == PARE_OK && next_item(&list, item, &begin))
         st = cmd_parse_size(item, &bytes) && bytes >= LEAST_SIZE
-                 ? add_device(r, (pare_memory_device){.usable = bytes}, err)
+                 ? add_device(m, (pare_memory_device){.usable = bytes}, err)
                  : bad_size("vram", item, err);
-    list = cmd_text(args, OPT_GPU);
+    return st;
+}
+
+static pare_status parse_cards(cmd_fit_memory *m, const char *list, pare_error *err)
+{
+    const char *begin;
+    char item[MAX_ITEM];
+    pare_status st = PARE_OK;
     while (st == PARE_OK && next_item(&list, item, &begin)) {
         const pare_card *card = pare_card_find(item);
-        st = card != NULL ? add_device(r, pare_memory_device_of(card), err) : unknown_card(item, err);
+        if (item[0] == '\0')
+            return pare_fail(err, PARE_ERR_USAGE,
+                             "fit: --gpu: the name of a card is wanted, as rtx-4090; --gpu list shows all");
+        st = card != NULL ? add_device(m, pare_memory_device_of(card), err) : unknown_card(item, err);
     }
     return st;
+}
+
+static double bytes_of_cards(const cmd_fit_memory *m)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < m->n_devices; i++)
+        sum += (double)m->devices[i].usable;
+    return sum;
+}
+
+static int compare_memories(const void *a, const void *b)
+{
+    const double x = bytes_of_cards(a), y = bytes_of_cards(b);
+    return x < y ? -1 : x > y;
+}
+
+/* Each --vram, or each --gpu, is a budget; where there is one of either, their cards are there together. */
+static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const size_t n_sizes = cmd_count(args, OPT_VRAM), n_cards = cmd_count(args, OPT_GPU), n = n_sizes + n_cards;
+    const bool together = n_sizes < 2 && n_cards < 2;
+    pare_status st = PARE_OK;
+    if (n == 0)
+        return PARE_OK;
+    if (!together && n_sizes > 0 && n_cards > 0)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: several --%s are budgets, each of its own: not with --%s",
+                         n_sizes > 1 ? "vram" : "gpu", n_sizes > 1 ? "gpu" : "vram");
+    if (n > CMD_FIT_MAX_BUDGETS)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: more than %d budgets", CMD_FIT_MAX_BUDGETS);
+    r->memories = calloc(n, sizeof *r->memories);
+    if (r->memories == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu budgets", n);
+    for (size_t i = 0; i < n_sizes && st == PARE_OK; i++)
+        st = parse_sizes_of_cards(&r->memories[together ? 0 : i], cmd_nth(args, OPT_VRAM, i), err);
+    for (size_t i = 0; i < n_cards && st == PARE_OK; i++)
+        st = parse_cards(&r->memories[together ? 0 : i], cmd_nth(args, OPT_GPU, i), err);
+    r->n_memories = together ? 0 : n;
+    if (st != PARE_OK)
+        return st;
+    qsort(r->memories, r->n_memories, sizeof *r->memories, compare_memories);
+    memcpy(r->devices, r->memories[0].devices, sizeof r->devices);
+    r->n_devices = r->memories[0].n_devices;
+    return PARE_OK;
 }
 
 static int compare_sizes(const void *a, const void *b)
@@ -207,30 +260,45 @@ static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pa
     if (name != NULL)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of the choice of types by a text: -f TEXT%s", name,
                          cmd_has(args, OPT_PLAN_ONLY) ? ", without --plan-only" : "");
-    if (r->n_sizes > 0 && (name = first_given(args, of_memory, sizeof of_memory / sizeof *of_memory)) != NULL)
-        return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of memory, of which --size says nothing: give --vram",
-                         name);
+    if ((r->n_sizes > 0 || r->pareto) &&
+        (name = first_given(args, of_memory, sizeof of_memory / sizeof *of_memory)) != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of memory, of which --%s says nothing: give --vram", name,
+                         r->pareto ? "pareto" : "size");
     return PARE_OK;
 }
 
 static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
     const bool sizes = r->n_sizes > 0, memory = r->n_devices > 0 || r->ram > 0;
-    if (!sizes && !memory)
-        return pare_fail(
-            err, PARE_ERR_USAGE,
-            "fit: how much memory is there? Give --vram SIZE, --gpu NAME, --ram SIZE, or --size SIZE of the file");
+    const size_t n = r->pareto ? CMD_FIT_MAX_BUDGETS : cmd_fit_n_budgets(r);
+    if (!sizes && !memory && !r->pareto)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: how much memory is there? Give --vram SIZE, --gpu NAME, --ram SIZE, --size SIZE of the "
+                         "file, or --pareto for a front over sizes");
+    if (r->pareto && (sizes || memory))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: --pareto finds its sizes itself: not with --size, --vram, --gpu and --ram");
+    if (n > 1 && args->n_operands > 1)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: several models are compared under one budget: not under several");
     if (sizes && memory)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --size is a budget of its own: not with --vram, --gpu and --ram");
     if (sizes && !cmd_has(args, OPT_FILE))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --size is a budget to choose types for, by a text: -f TEXT");
     if (sizes && cmd_has(args, OPT_PLAN_ONLY))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only plans memory, of which --size says nothing");
+    if (r->pareto && !cmd_fit_chooses(args))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --pareto is a front of types chosen by a text: -f TEXT%s",
+                         cmd_has(args, OPT_PLAN_ONLY) ? ", without --plan-only" : "");
+    if (n > 1 && !cmd_fit_chooses(args))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: several budgets are a front, of types chosen by a text: -f TEXT%s; several cards at "
+                         "once are divided by commas",
+                         cmd_has(args, OPT_PLAN_ONLY) ? ", without --plan-only" : "");
     if (cmd_has(args, OPT_OUTPUT) && !cmd_has(args, OPT_FILE))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --output needs a text to choose by: -f TEXT");
-    if (cmd_has(args, OPT_OUTPUT) && r->n_sizes > 1)
-        return pare_fail(err, PARE_ERR_USAGE, "fit: %zu sizes make no one --output; without it the front is shown",
-                         r->n_sizes);
+    if (cmd_has(args, OPT_OUTPUT) && n > 1)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: several budgets make no one --output; without it the front is shown");
     if (cmd_has(args, OPT_OUTPUT) && cmd_has(args, OPT_PLAN_ONLY))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only writes nothing: not with --output");
     if (cmd_has(args, OPT_REPORT) && cmd_has(args, OPT_PLAN_ONLY))
@@ -238,6 +306,11 @@ static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_er
     if (r->preset != NULL && cmd_fit_chooses(args))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --type says the types, so there is nothing to choose by --file");
     return check_idle(r, args, err);
+}
+
+size_t cmd_fit_n_budgets(const cmd_fit_request *r)
+{
+    return r->n_sizes > 0 ? r->n_sizes : r->n_memories > 0 ? r->n_memories : 1;
 }
 
 bool cmd_fit_chooses(const cmd_args *args)
@@ -250,6 +323,7 @@ pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare
     *r = (cmd_fit_request){.ram = cmd_number(args, OPT_RAM),
                            .min_bits = cmd_real(args, OPT_MIN_BITS),
                            .effort = cmd_effort(args),
+                           .pareto = cmd_has(args, OPT_PARETO),
                            .runtime = pare_memory_runtime_find(cmd_text(args, OPT_RUNTIME))};
     const char *fast = cmd_text(args, OPT_PREFER_FAST), *type = cmd_text(args, OPT_TYPE);
     if (fast != NULL)
@@ -271,5 +345,6 @@ pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare
 void cmd_fit_request_close(cmd_fit_request *r)
 {
     cmd_type_rules_free(r->keep, r->n_keep);
+    free(r->memories);
     *r = (cmd_fit_request){0};
 }

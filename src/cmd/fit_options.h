@@ -9,10 +9,19 @@
 
 enum { CMD_FIT_MAX_BUDGETS = 64 };
 
-/* Zeroed is closed. */
-typedef struct cmd_fit_request {
+/* Cards that one budget is. */
+typedef struct cmd_fit_memory {
     pare_memory_device devices[PARE_MEMORY_MAX_DEVICES]; /* [n_devices] */
     uint32_t n_devices;
+} cmd_fit_memory;
+
+/* Zeroed is closed. */
+typedef struct cmd_fit_request {
+    pare_memory_device devices[PARE_MEMORY_MAX_DEVICES]; /* [n_devices] of a list of budgets those of the smallest */
+    uint32_t n_devices;
+    cmd_fit_memory *memories; /* [n_memories] owned: several budgets, ascending; none: what is above is the one */
+    size_t n_memories;
+    bool pareto;  /* sizes are found in the types' range */
     uint64_t ram; /* of the host, for what does not fit on the devices; 0: nothing may lie there */
     uint64_t sizes[CMD_FIT_MAX_BUDGETS]; /* [n_sizes] --size: of files, ascending */
     size_t n_sizes;
@@ -30,6 +39,9 @@ typedef struct cmd_fit_request {
 
 /* Are types chosen by a text? Else memory is planned. */
 bool cmd_fit_chooses(const cmd_args *args);
+
+/* How many budgets files are to be made for; of --pareto as soon as the sizes are known. */
+size_t cmd_fit_n_budgets(const cmd_fit_request *r);
 
 /* Errors: PARE_ERR_USAGE (no budget, or two kinds of one; an unknown card, with near names; lists that say nothing;
  * options that would do nothing; a type that no cache or file may have), PARE_ERR_MEMORY; to be closed then too. */

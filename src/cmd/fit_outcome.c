@@ -89,6 +89,9 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
     print_figures("chosen", f->bytes, bits_of(j, f->bytes), &o->result);
     for (size_t i = 0; i < j->n_rivals; i++)
         print_figures(j->rivals[i].name, j->rivals[i].bytes, bits_of(j, j->rivals[i].bytes), &j->rivals[i].result);
+    if (j->n_passed_over > 0)
+        printf("  not beside it: %zu presets nearer in size, which have types that were no choice here\n",
+               j->n_passed_over);
     printf("  the original: perplexity %.3f, %.5f bits a byte of text; chosen %.5f\n",
            o->result.reference_perplexity.value, o->reference_bits_per_byte, o->bits_per_byte);
     print_answers(j, "chosen", &o->drift);
@@ -97,15 +100,38 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
     return st;
 }
 
+/* What was asked for: bytes of the file, or of the cards. */
+static const char *name_budget(const cmd_fit_outcome *o)
+{
+    uint64_t sum = 0;
+    if (o->memory == NULL)
+        return cmd_bytes(o->budget);
+    if (o->memory->n_devices == 1 && o->memory->devices[0].name != NULL)
+        return o->memory->devices[0].name;
+    for (uint32_t i = 0; i < o->memory->n_devices; i++)
+        sum += o->memory->devices[i].usable;
+    return cmd_bytes(sum);
+}
+
 static void print_front(const cmd_fit_job *j)
 {
-    print_text(j, &j->outcomes[0].result);
+    for (size_t i = 0, done = 0; i < j->n_outcomes; i++) {
+        const cmd_fit_outcome *o = &j->outcomes[i];
+        if (o->status != PARE_OK)
+            continue;
+        if (done++ == 0)
+            print_text(j, &o->result);
+    }
     printf(header, "budget", "bytes", "bits", "KL divergence, mean", "median", "perplexity", "same top1");
+    for (size_t i = 0; i < j->n_outcomes; i++) {
+        const cmd_fit_outcome *o = &j->outcomes[i];
+        if (o->status == PARE_OK)
+            print_figures(name_budget(o), o->fit.bytes, bits_of(j, o->fit.bytes), &o->result);
+        else
+            printf("  %-12s does not fit: %s\n", name_budget(o), o->why);
+    }
     for (size_t i = 0; i < j->n_outcomes; i++)
-        print_figures(cmd_bytes(j->outcomes[i].fit.budget), j->outcomes[i].fit.bytes, j->outcomes[i].fit.bits,
-                      &j->outcomes[i].result);
-    for (size_t i = 0; i < j->n_outcomes; i++)
-        print_answers(j, cmd_bytes(j->outcomes[i].fit.budget), &j->outcomes[i].drift);
+        print_answers(j, name_budget(&j->outcomes[i]), &j->outcomes[i].drift);
 }
 
 pare_status cmd_fit_print_outcomes(const cmd_fit_job *j, pare_error *err)
@@ -159,7 +185,15 @@ static pare_status json_outcome(json_t **out, const cmd_fit_job *j, const cmd_fi
     const pare_fit_result *f = &o->fit;
     json_t *doc = *out = json_object(), *memory = NULL;
     pare_status st = PARE_OK;
-    cmd_json_u64(doc, "budget_bytes", f->budget);
+    if (o->budget > 0) /* memory that is too little leaves no budget for a file */
+        cmd_json_u64(doc, "budget_bytes", o->budget);
+    json_object_set_new(doc, "fits", json_boolean(o->status == PARE_OK));
+    if (o->memory != NULL)
+        json_object_set_new(doc, "devices", cmd_fit_json_devices(o->memory->devices, o->memory->n_devices));
+    if (o->status != PARE_OK) {
+        json_object_set_new(doc, "why", cmd_json_text(o->why, strlen(o->why)));
+        return PARE_OK;
+    }
     cmd_json_u64(doc, "bytes", f->bytes);
     cmd_json_real(doc, "bits_per_weight", f->bits);
     cmd_json_real(doc, "kld_predicted", f->predicted);
@@ -174,7 +208,10 @@ static pare_status json_outcome(json_t **out, const cmd_fit_job *j, const cmd_fi
     json_object_set_new(doc, "tensors", json_rows(f));
     cmd_drift_json(doc, &j->tasks, &o->drift);
     if (j->request->n_sizes == 0) {
-        const cmd_fit_plan plan = {.model = &j->model, .request = j->request};
+        cmd_fit_request request = *j->request;
+        if (o->memory != NULL)
+            request.n_devices = o->memory->n_devices;
+        const cmd_fit_plan plan = {.model = &j->model, .request = &request};
         st = cmd_fit_json_candidate(&memory, &plan, &o->candidate, true, err);
         json_object_set_new(doc, "memory", memory);
     }
@@ -192,6 +229,7 @@ pare_status cmd_fit_json_outcomes(json_t **out, const cmd_fit_job *j, pare_error
     json_object_set_new(doc, "held_back", json_boolean(j->held_back));
     json_object_set_new(doc, "budgets", list);
     json_object_set_new(doc, "presets", rivals);
+    cmd_json_u64(doc, "n_presets_passed_over", j->n_passed_over);
     for (size_t i = 0; i < j->n_outcomes && st == PARE_OK; i++) {
         json_t *item = NULL;
         st = json_outcome(&item, j, &j->outcomes[i], err);

@@ -28,13 +28,16 @@ void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, cons
         query->run.n_ctx = m->hp->n_ctx_train;
 }
 
-/* What keeps one candidate from fitting is its own affair; a request that makes no sense is everybody's. */
-static pare_status keep_reason(cmd_fit_candidate *c, pare_status st, const pare_error *err)
+/* What keeps one candidate from fitting is its own affair; a request that makes no sense is everybody's, and only then
+ * in err. */
+static pare_status keep_reason(cmd_fit_candidate *c, const pare_error *why, pare_error *err)
 {
-    if (st != PARE_ERR_DIFFERENCE && st != PARE_ERR_UNSUPPORTED)
-        return st;
-    c->status = st;
-    snprintf(c->why, sizeof c->why, "%s", err->text);
+    if (why->status != PARE_ERR_DIFFERENCE && why->status != PARE_ERR_UNSUPPORTED) {
+        *err = *why;
+        return why->status;
+    }
+    c->status = why->status;
+    snprintf(c->why, sizeof c->why, "%s", why->text);
     return PARE_OK;
 }
 
@@ -70,9 +73,8 @@ pare_status cmd_fit_candidate_make(cmd_fit_candidate *c, const cmd_fit_request *
         cmd_fit_query(&query, request, &m);
         st = look_at_context(c, &query, err);
     }
-    if (st == PARE_OK && (st = pare_place(&query, &c->placement, &why)) != PARE_OK) {
-        *err = why;
-        st = keep_reason(c, st, &why);
+    if (st == PARE_OK && pare_place(&query, &c->placement, &why) != PARE_OK) {
+        st = keep_reason(c, &why, err);
     } else if (st == PARE_OK) {
         const pare_speed_input input = {.depth = query.run.n_ctx / query.run.n_seq};
         pare_placement_apply(&c->placement, &m);
@@ -100,13 +102,11 @@ static pare_status look_at(cmd_fit_plan *p, const pare_preset *preset, pare_erro
     *c = (cmd_fit_candidate){.name = preset != NULL ? preset->name : "as it is", .preset = preset};
     pare_status st = PARE_OK;
     if (preset != NULL) {
-        st = pare_quantize(&out, p->model, &options, &plan, &why);
+        const bool is_made = pare_quantize(&out, p->model, &options, &plan, &why) == PARE_OK;
         c->needs_imatrix = plan.n_needing > 0;
-        if (st != PARE_OK) {
-            *err = why;
-            st = keep_reason(c, st, &why);
+        if (!is_made) {
             pare_model_close(&out);
-            return st; /* not counted: there is no such file */
+            return keep_reason(c, &why, err); /* not counted: there is no such file */
         }
     }
     st = cmd_fit_candidate_make(c, p->request, preset != NULL ? &out : p->model, err);

@@ -130,13 +130,23 @@ static void print_row(const cmd_fit_plan *p, const cmd_fit_candidate *c)
            c == p->best ? "  <- the largest that fits" : "");
 }
 
+/* What "fits" means: memory/placement.h. */
+static void print_rule(const cmd_fit_plan *p)
+{
+    const bool with_reserve = p->request->n_devices > 0 && p->request->run.reserve > 0;
+    printf("\nfits: what is expected%s is no more than is there, nor are the upper ends of the intervals%s\n",
+           with_reserve ? ", with the reserve," : "",
+           with_reserve && !pare_runtime_at_once(p->request->runtime) ? " without it" : "");
+}
+
 void cmd_fit_print_candidates(const cmd_fit_plan *p)
 {
     printf("%-12s %10s %6s %10s %10s %18s %10s\n", "", "file, GB", "bits", "cards, MiB", "RAM, MiB", "context at most",
            "tokens/s *");
     for (size_t i = p->n; i-- > 0;)
         print_row(p, &p->candidates[i]);
-    printf("\n* estimated, not measured: of one text, with the context full\n");
+    print_rule(p);
+    printf("* estimated, not measured: of one text, with the context full\n");
 }
 
 static void print_sum(const cmd_fit_plan *p, int32_t place, const pare_memory_sum *sum)
@@ -242,24 +252,30 @@ pare_status cmd_fit_print_cache(const pare_model *m, pare_error *err)
     return st;
 }
 
+json_t *cmd_fit_json_devices(const pare_memory_device *devices, uint32_t n)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        json_t *device = json_object();
+        if (devices[i].name != NULL)
+            json_object_set_new(device, "name", json_string(devices[i].name));
+        cmd_json_u64(device, "bytes", devices[i].usable);
+        json_array_append_new(list, device);
+    }
+    return list;
+}
+
 json_t *cmd_fit_json_request(const cmd_fit_plan *p)
 {
     const cmd_fit_request *r = p->request;
-    json_t *doc = json_object(), *devices = json_array();
+    json_t *doc = json_object();
     json_object_set_new(doc, "runtime", json_string(r->runtime->name));
     cmd_json_u64(doc, "n_ctx", p->n_ctx);
     cmd_json_u64(doc, "n_sequences", r->run.n_seq);
     json_object_set_new(doc, "cache_k", json_string(type_name(r->run.cache_k)));
     json_object_set_new(doc, "cache_v", json_string(type_name(r->run.cache_v)));
     cmd_json_u64(doc, "reserve_bytes", r->run.reserve);
-    for (uint32_t i = 0; i < r->n_devices; i++) {
-        json_t *device = json_object();
-        if (r->devices[i].name != NULL)
-            json_object_set_new(device, "name", json_string(r->devices[i].name));
-        cmd_json_u64(device, "bytes", r->devices[i].usable);
-        json_array_append_new(devices, device);
-    }
-    json_object_set_new(doc, "devices", devices);
+    json_object_set_new(doc, "devices", cmd_fit_json_devices(r->devices, r->n_devices));
     if (r->ram > 0)
         cmd_json_u64(doc, "ram_bytes", r->ram);
     return doc;

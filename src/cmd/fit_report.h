@@ -33,10 +33,11 @@ void cmd_fit_print_models(const cmd_fit_job *jobs, size_t n);
 /* Context by memory of a card and type of the cache, of the plan's best candidate: --table. */
 pare_status cmd_fit_print_table(const cmd_args *args, const cmd_fit_plan *p, pare_error *err);
 
-/* What fits of each model; best: the largest of them, n: none fits. */
+/* What fits of each model; best: the largest of them, n: none fits, as failed says. */
 pare_status cmd_fit_print_largest(const cmd_args *args, const cmd_fit_plan *plans, size_t n, size_t best,
-                                  pare_error *err);
+                                  const pare_error *failed, pare_error *err);
 
+json_t *cmd_fit_json_devices(const pare_memory_device *devices, uint32_t n); /* [{"name", "bytes"}] */
 json_t *cmd_fit_json_request(const cmd_fit_plan *p);
 pare_status cmd_fit_json_candidate(json_t **out, const cmd_fit_plan *p, const cmd_fit_candidate *c, bool parts,
                                    pare_error *err);

@@ -88,7 +88,8 @@ pare_status cmd_fit_print_table(const cmd_args *args, const cmd_fit_plan *p, par
     return st == PARE_OK && !cmd_has(args, OPT_JSON) ? cmd_fit_print_cache(p->model, err) : st;
 }
 
-static pare_status largest_json(const cmd_args *args, const cmd_fit_plan *plans, size_t n, size_t best, pare_error *err)
+static pare_status largest_json(const cmd_args *args, const cmd_fit_plan *plans, size_t n, size_t best,
+                                const pare_error *failed, pare_error *err)
 {
     json_t *doc = cmd_fit_json_request(&plans[0]), *list = json_array();
     pare_status st = PARE_OK;
@@ -105,6 +106,8 @@ static pare_status largest_json(const cmd_args *args, const cmd_fit_plan *plans,
     }
     if (best < n)
         cmd_json_u64(doc, "largest", best);
+    else
+        json_object_set_new(doc, "error", cmd_json_error(failed));
     if (st != PARE_OK) {
         json_decref(doc);
         return st;
@@ -114,10 +117,10 @@ static pare_status largest_json(const cmd_args *args, const cmd_fit_plan *plans,
 }
 
 pare_status cmd_fit_print_largest(const cmd_args *args, const cmd_fit_plan *plans, size_t n, size_t best,
-                                  pare_error *err)
+                                  const pare_error *failed, pare_error *err)
 {
     if (cmd_has(args, OPT_JSON))
-        return largest_json(args, plans, n, best, err);
+        return largest_json(args, plans, n, best, failed, err);
     printf("%14s %-12s %10s %6s %18s\n", "weights", "in", "file, GB", "bits", "context at most");
     for (size_t i = 0; i < n; i++) {
         const cmd_fit_candidate *c = plans[i].best;

@@ -24,6 +24,7 @@ typedef enum cmd_option_id {
     OPT_GPU,
     OPT_RAM,
     OPT_SIZE,
+    OPT_PARETO,
     OPT_RESERVE,
     OPT_SEQUENCES,
     OPT_KV,

@@ -66,6 +66,15 @@ static void what_does_not_fit_is_said(void **state)
     (void)state;
     cli_result r = cli_expect(1, "$PARE fit $DEMO --vram 1100M --reserve 1098M --ctx 512");
     assert_true(cli_contains(r.err, "does not fit in any type"));
+    r = cli_expect(1, "$PARE fit $DEMO --vram 1100M --reserve 1098M --ctx 512 --json");
+    json_t *doc = cli_json(&r), *error = json_object_get(doc, "error");
+    assert_true(cli_number(error, "exit") == 1 && json_array_size(json_object_get(doc, "candidates")) > 0);
+    assert_true(cli_contains(json_string_value(json_object_get(error, "message")), "does not fit in any type"));
+    json_decref(doc);
+    r = cli_expect(1, "$PARE fit $DEMO $DEMO --vram 1100M --reserve 1098M --ctx 512 --json");
+    doc = cli_json(&r);
+    assert_true(cli_number(json_object_get(doc, "error"), "exit") == 1);
+    json_decref(doc);
     r = cli_expect(2, "$PARE fit $DEMO --gpu rtx-4091");
     assert_true(cli_contains(r.err, "unknown card 'rtx-4091'; did you mean rtx-4090"));
     r = cli_expect(2, "$PARE fit $DEMO --gpu rtx-507");
@@ -85,6 +94,17 @@ static void what_does_not_fit_is_said(void **state)
     cli_expect(2, "$PARE fit $DEMO --vram much");
     assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 24").err, "is a unit missing?"));
     cli_expect(2, "$PARE fit $DEMO --vram 1G,,2G");
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --gpu ''").err, "the name of a card is wanted"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 1G --vram 2G").err, "divided by commas"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 1G --vram 2G --gpu rtx-4090").err, "not with"));
+    cli_expect(2, "$PARE fit $DEMO --vram 1G --vram 2G -f $TEXT -o out.gguf");
+    cli_expect(2, "$PARE fit $DEMO --pareto");
+    cli_expect(2, "$PARE fit $DEMO --pareto -f $TEXT -o out.gguf");
+    cli_expect(2, "$PARE fit $DEMO --pareto -f $TEXT --size 2M --state s");
+    cli_expect(2, "$PARE fit $DEMO $DEMO --pareto -f $TEXT --state s");
+    r = cli_expect(2, "$PARE fit $DEMO --size 2M -f - --test - --state s <$TEXT");
+    assert_true(cli_contains(r.err, "--file - and --test -"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 2G --limit 2").err, "by a text"));
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q8_0 --cache-k f16");
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q9");
     cli_expect(2, "$PARE fit $DEMO --vram 1G -o out.gguf");
@@ -214,13 +234,58 @@ static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
         "mv out.gguf one.gguf && rm pare.lock SHA256SUMS && rm -r out.gguf.fit && size=$(stat -c %%s plain.gguf) && "
         "%s --size $size -o out.gguf -j 2 -q && cmp one.gguf out.gguf >&2",
         choose);
-    r = cli_expect(0, "%s --size 1100000,1400000 --state out.gguf.fit --report front.html", choose);
+    r = cli_expect(0, "%s --size 1400000,100000,1100000 --state out.gguf.fit --report front.html", choose);
     assert_true(cli_count_lines(r.out) >= 4);
-    assert_true(cli_contains(cli_expect(0, "cat front.html && rm front.html").out, "Divergence by size"));
+    assert_true(cli_contains(r.out, "97.66 KiB    does not fit: ") && cli_contains(r.out, "the budget leaves 100000"));
+    r = cli_expect(0, "cat front.html && rm front.html");
+    assert_true(cli_contains(r.out, "Divergence by size") && cli_contains(r.out, "Budgets that nothing fits into"));
     r = cli_expect(1, "%s --size 100000 --state out.gguf.fit", choose);
     assert_true(cli_contains(r.err, "smallest"));
     cli_expect(2, "%s --size 2000000 -o out.gguf", choose); /* it exists */
     cli_expect(0, "rm -r out.gguf out.gguf.fit one.gguf");
+}
+
+/* Sizes nobody named: from the smallest file to the largest in equal ratios, and none of more divergence than a smaller
+ * one; a card too small for anything is told of beside one that serves. Few tensors are chosen for, so that it is
+ * quick.
+ */
+static void fronts_need_no_sizes(void **state)
+{
+    (void)state;
+    const char *choose = "-f calibration.txt --test test.txt --types q4_0,q8_0 --keep blk=q4_0 --state front -q --json";
+    cli_result r = cli_expect(0, "$PARE fit $DEMO %s --pareto", choose);
+    json_t *doc = cli_json(&r), *budgets = json_object_get(doc, "budgets"), *row;
+    const double ratio =
+        cli_number(json_array_get(budgets, 7), "budget_bytes") / cli_number(json_array_get(budgets, 0), "budget_bytes");
+    double bytes = 0, kld = INFINITY;
+    size_t i;
+    assert_true(json_array_size(budgets) == 8 && ratio > 1.1);
+    json_array_foreach(budgets, i, row)
+    {
+        const double wanted = cli_number(row, "budget_bytes");
+        assert_true(json_is_true(json_object_get(row, "fits")));
+        assert_true(fabs(wanted / cli_number(json_array_get(budgets, 0), "budget_bytes") - pow(ratio, (double)i / 7)) <
+                    1e-4);
+        assert_true(cli_number(row, "bytes") <= wanted && cli_number(row, "bytes") >= bytes);
+        assert_true(cli_number(row, "kld_on_choice") <= kld);
+        bytes = cli_number(row, "bytes");
+        kld = cli_number(row, "kld_on_choice");
+    }
+    assert_true(bytes == cli_number(json_array_get(budgets, 7), "budget_bytes"));
+    assert_true(cli_number(json_array_get(budgets, 0), "bytes") ==
+                cli_number(json_array_get(budgets, 0), "budget_bytes"));
+    json_decref(doc);
+    r = cli_expect(0, "$PARE fit $DEMO %s --vram 4G --vram 300M --ctx 256", choose);
+    doc = cli_json(&r);
+    budgets = json_object_get(doc, "budgets");
+    row = json_array_get(budgets, 0);
+    assert_true(json_is_false(json_object_get(row, "fits")) && json_object_get(row, "memory") == NULL);
+    assert_true(cli_contains(json_string_value(json_object_get(row, "why")), "no room"));
+    row = json_array_get(budgets, 1);
+    assert_true(cli_number(json_array_get(json_object_get(row, "devices"), 0), "bytes") == 4096 * MIB);
+    assert_true(cli_number(row, "bytes") == bytes && json_is_object(json_object_get(row, "memory")));
+    json_decref(doc);
+    cli_expect(0, "rm -r front");
 }
 
 /* Before anything is encoded; of several models each has its folder. */
@@ -276,6 +341,7 @@ int main(void)
         cmocka_unit_test(no_option_is_left_idle),
         cmocka_unit_test(tables_over_cards_and_models),
         cmocka_unit_test(a_file_fills_its_budget_and_is_what_was_measured),
+        cmocka_unit_test(fronts_need_no_sizes),
         cmocka_unit_test(what_no_file_can_meet_is_said_early),
         cmocka_unit_test(memory_and_rules_hold),
     };
