@@ -1,9 +1,9 @@
 #include "fit/encodings.h"
 
-#include "core/spool.h"
 #include "core/threads.h"
 #include "recipe/derive.h"
 #include "recipe/refine.h"
+#include "recipe/refine_key.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ typedef struct pare_encodings_type {
     pare_model out;
     pare_plan plan;
     pare_state state;
-    pare_spool rest;              /* of tensors that are encoded without feedback */
+    pare_state rest;              /* of tensors that are encoded without feedback */
     pare_type_override *override; /* of tensors that may not have the type: they stay */
     size_t n_overrides;
 } one_type;
@@ -97,9 +97,13 @@ static pare_status refine(one_type *t, making *m, const char *path, bool resume,
     const pare_encodings_options *o = m->options;
     const pare_quantize_options options = {.imatrix = o->imatrix, .effort = o->effort};
     const pare_refine_settings settings = {
-        .output = path, .about = o->about, .resume = resume, .each = tell, .user = m};
+        .output = path, .about = o->about, .resume = resume, .quiet = true, .each = tell, .user = m};
     pare_refine_report report;
     pare_status st = pare_refine(&t->out, &options, &t->plan, &settings, &t->state, &report, err);
+    if (st == PARE_OK && report.n_without > m->e->n_without) {
+        m->e->n_without = report.n_without;
+        snprintf(m->e->without, sizeof m->e->without, "%s", report.without);
+    }
     m->e->n_taken += st == PARE_OK ? report.n_resumed : 0;
     m->e->n_encoded += st == PARE_OK ? report.n_tensors - report.n_resumed : 0;
     return st;
@@ -124,29 +128,101 @@ static bool lacks_bytes(const pare_tensor *t, const pare_tensor *source)
     return t->type != source->type && pare_type_get(t->type)->block_len > 1 && !pare_derive_is_stored(t);
 }
 
-/* What feedback did not encode: searched now, so that no pass does it again. */
-static pare_status encode_rest(one_type *t, const making *m, const char *path, pare_error *err)
+/* Tensors that feedback did not encode, and the state that keeps them. */
+typedef struct leftover {
+    size_t *at;     /* [n] their numbers in the source */
+    uint64_t *size; /* [n] */
+    size_t n;
+    pare_buf text, path;
+} leftover;
+
+static pare_status list_rest(leftover *l, const one_type *t, const making *m, const char *path, pare_error *err)
 {
     const pare_model *in = m->options->model;
-    uint64_t bytes = 0, at = 0;
-    pare_status st = PARE_OK;
-    for (size_t i = 0; i < in->n_tensors; i++) {
-        const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
-        bytes += made != NULL && lacks_bytes(made, &in->tensors[i]) ? made->n_bytes : 0;
-    }
-    if (bytes > 0)
-        st = pare_spool_open(&t->rest, path, bytes, err);
-    for (size_t i = 0; i < in->n_tensors && st == PARE_OK && bytes > 0; i++) {
+    const char *about = m->options->about != NULL ? m->options->about : "";
+    l->at = calloc(in->n_tensors + 1, sizeof *l->at);
+    l->size = calloc(in->n_tensors + 1, sizeof *l->size);
+    if (l->at == NULL || l->size == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
+    pare_status st = pare_buf_printf(&l->path, err, "%s.searched", path);
+    if (st == PARE_OK)
+        st = pare_buf_puts(&l->text, about, err);
+    for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
         const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
         if (made == NULL || !lacks_bytes(made, &in->tensors[i]))
             continue;
-        reading r = {made, t->rest.data + at};
+        l->at[l->n] = i;
+        l->size[l->n++] = made->n_bytes;
+        st = pare_buf_printf(&l->text, err, "tensor %s %s %llu x %llu\n", made->name, pare_type_get(made->type)->name,
+                             (unsigned long long)made->n_rows, (unsigned long long)made->row_len);
+    }
+    return st;
+}
+
+/* That of an earlier run, unless it is of something else. */
+static pare_status open_rest(const leftover *l, one_type *t, bool resume, pare_error *err)
+{
+    pare_error why = {0};
+    pare_status st = pare_state_open(&t->rest, l->path.data, l->text.data, l->n, l->size, resume, &why);
+    if (resume && (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT)) {
+        pare_state_close(&t->rest);
+        return pare_state_open(&t->rest, l->path.data, l->text.data, l->n, l->size, false, err);
+    }
+    if (st != PARE_OK)
+        *err = why;
+    return st;
+}
+
+static pare_plan_row *row_of(one_type *t, const char *name)
+{
+    for (size_t k = 0; k < t->plan.n; k++)
+        if (strcmp(t->plan.rows[k].name, name) == 0)
+            return &t->plan.rows[k];
+    return NULL;
+}
+
+/* The i-th that feedback did not encode: taken over, or searched now, so that no pass does it again. */
+static pare_status encode_searched(one_type *t, const making *m, const leftover *l, size_t i, pare_error *err)
+{
+    const pare_tensor *made = pare_model_find(&t->out, m->options->model->tensors[l->at[i]].name);
+    pare_plan_row *row = row_of(t, made->name);
+    pare_state_key key;
+    pare_error why = {0};
+    bool found = false;
+    pare_status st = pare_refine_key(&key, made, m->options->imatrix, NULL, err);
+    if (st != PARE_OK)
+        return st;
+    st = pare_state_take(&t->rest, i, &key, made->name, row, &found, &why);
+    if (st != PARE_OK && st != PARE_ERR_USAGE) { /* that one is of other weights: made anew */
+        *err = why;
+        return st;
+    }
+    st = PARE_OK;
+    if (!found) {
+        reading r = {made, pare_state_at(&t->rest, i)};
         st = pare_parallel((size_t)((made->n_rows + READ_ROWS - 1) / READ_ROWS), read_part, &r, err);
         if (st == PARE_OK)
-            pare_derive_restore(made, r.to);
-        at += made->n_bytes;
-        m->e->n_encoded++;
+            st = pare_state_keep(&t->rest, i, &key, row, err);
     }
+    if (st == PARE_OK)
+        pare_derive_restore(made, pare_state_at(&t->rest, i));
+    m->e->n_taken += found;
+    m->e->n_encoded += !found;
+    return st;
+}
+
+static pare_status encode_rest(one_type *t, const making *m, const char *path, bool resume, pare_error *err)
+{
+    leftover l = {0};
+    pare_status st = list_rest(&l, t, m, path, err);
+    if (st == PARE_OK && l.n > 0)
+        st = open_rest(&l, t, resume, err);
+    for (size_t i = 0; i < l.n && st == PARE_OK; i++)
+        st = encode_searched(t, m, &l, i, err);
+    pare_buf_close(&l.text);
+    pare_buf_close(&l.path);
+    free(l.at);
+    free(l.size);
     return st;
 }
 
@@ -154,7 +230,7 @@ static void close_type(one_type *t)
 {
     pare_model_close(&t->out);
     pare_state_close(&t->state);
-    pare_spool_close(&t->rest);
+    pare_state_close(&t->rest);
     for (size_t i = 0; i < t->n_overrides; i++)
         free((char *)(uintptr_t)t->override[i].pattern);
     free(t->override);
@@ -175,7 +251,7 @@ static pare_status make_type(making *m, bool resume, pare_error *err)
     if (st == PARE_OK && m->options->imatrix != NULL)
         st = refine(t, m, path.data, resume, err);
     if (st == PARE_OK)
-        st = encode_rest(t, m, path.data, err);
+        st = encode_rest(t, m, path.data, resume, err);
     pare_buf_close(&path);
     return st;
 }

@@ -1,7 +1,7 @@
 /* fit/encodings.h - a model's tensors in every type that they may have, each encoded once
  *
- * One state file a type (recipe/state.h) in a folder that stays: a later run takes from there what was made of the same
- * weights and statistics by the same version, and encodes the rest. */
+ * State files of each type (recipe/state.h), of tensors with feedback and without, in a folder that stays: a later run
+ * takes from there what was made of the same weights and statistics by the same version, and encodes the rest. */
 #ifndef PARE_FIT_ENCODINGS_H
 #define PARE_FIT_ENCODINGS_H
 
@@ -41,7 +41,9 @@ typedef struct pare_encodings {
     struct pare_encodings_type *types; /* [n_types] */
     size_t n_types;
     const pare_encodings_options *options;
-    uint32_t n_encoded, n_taken; /* tensors: by this run, by an earlier one */
+    uint32_t n_encoded, n_taken;   /* tensors: by this run, by an earlier one */
+    uint32_t n_without;            /* tensors, of the type that has most, whose second-order statistics do not serve */
+    char without[PARE_ERROR_TEXT]; /* why, of the first */
 } pare_encodings;
 
 /* Zeroed is closed. options must outlive it. Errors: PARE_ERR_MEMORY */

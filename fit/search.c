@@ -332,15 +332,30 @@ static bool is_needed(const pare_fit *f, pare_type type)
     return needed;
 }
 
+/* Once, not once a type: which tensors they are does not depend on it. */
+static pare_status warn_without(const pare_fit *f, bool *warned, pare_error *err)
+{
+    const uint32_t n = f->encodings.n_without;
+    if (*warned || n == 0)
+        return PARE_OK;
+    *warned = true;
+    return pare_warn(err, "%s; %" PRIu32 " tensor%s encoded without feedback", f->encodings.without, n,
+                     n == 1 ? " is" : "s, this and others, are");
+}
+
 static pare_status encode_types(pare_fit *f, pare_error *err)
 {
+    bool warned = false;
     pare_status st = PARE_OK;
     for (size_t k = 0; k < f->n_types; k++)
         if (f->needless[f->types[k]] && is_needed(f, f->types[k]))
             f->needless[f->types[k]] = false;
     for (size_t k = 0; k < f->n_types && st == PARE_OK; k++)
-        if (!f->needless[f->types[k]])
+        if (!f->needless[f->types[k]]) {
             st = pare_encodings_add(&f->encodings, f->types[k], k, f->n_types, err);
+            if (st == PARE_OK)
+                st = warn_without(f, &warned, err);
+        }
     return st;
 }
 

@@ -121,13 +121,20 @@ bool pare_calibration_find(const pare_imatrix *im, const pare_tensor *t, pare_im
     return false;
 }
 
+char *pare_calibration_why_without(char *dst, size_t size, const pare_imatrix *im, const pare_gram *g, const char *why)
+{
+    if (why != NULL)
+        snprintf(dst, size, "%s", why);
+    else
+        snprintf(dst, size, "%s: tensor '%s': %.0f tokens are too few for the products of %" PRIu64 " columns",
+                 im->path, g->name, g->count, g->n_columns);
+    return dst;
+}
+
 pare_status pare_calibration_warn_without(const pare_imatrix *im, const pare_gram *g, const char *why, uint32_t n,
                                           const char *done, pare_error *err)
 {
-    const char *which = n > 1 ? "it and those with the same inputs are" : "it is";
-    if (why != NULL)
-        return pare_warn(err, "%s; %s %s without feedback", why, which, done);
-    return pare_warn(
-        err, "%s: tensor '%s': %.0f tokens are too few for the products of %" PRIu64 " columns; %s %s without feedback",
-        im->path, g->name, g->count, g->n_columns, which, done);
+    char text[PARE_ERROR_TEXT];
+    return pare_warn(err, "%s; %s %s without feedback", pare_calibration_why_without(text, sizeof text, im, g, why),
+                     n > 1 ? "it and those with the same inputs are" : "it is", done);
 }

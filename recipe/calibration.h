@@ -17,6 +17,9 @@ pare_status pare_calibration_check(const pare_imatrix *im, const pare_model *m, 
  * checked against t's model. */
 bool pare_calibration_find(const pare_imatrix *im, const pare_tensor *t, pare_imatrix_entry *out);
 
+/* Why the statistics g of im do not serve: why, or NULL: of too few tokens. Returns dst. */
+char *pare_calibration_why_without(char *dst, size_t size, const pare_imatrix *im, const pare_gram *g, const char *why);
+
 /* Warn that n > 0 tensors, all that share the statistics g of im, are `done` ("encoded") without feedback. why: a
  * sentence that names file and tensor, as errors do; NULL: g is of too few tokens. Errors: that of warnings in strict
  * mode */

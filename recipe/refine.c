@@ -26,6 +26,7 @@ typedef struct refinement {
     pare_plan *plan;
     pare_state *state;
     pare_prefix *prefix;
+    bool quiet;
     pare_aim aim; /* of the tensors in hand; n 0: their weights */
     size_t *item; /* [out->n_tensors] its number in the state, or NO_ITEM */
     bool *ready;  /* [out->n_tensors] its bytes were there */
@@ -153,7 +154,9 @@ static pare_status leave(refinement *r, const pare_gram *g, size_t unit, const c
         r->work += work_of(t, t->n_rows);
     r->report->n_without += n;
     r->told.done += n;
-    return pare_calibration_warn_without(r->im, g, why, n, "encoded", err);
+    if (r->report->without[0] == '\0')
+        pare_calibration_why_without(r->report->without, sizeof r->report->without, r->im, g, why);
+    return r->quiet ? PARE_OK : pare_calibration_warn_without(r->im, g, why, n, "encoded", err);
 }
 
 /* The tensors with these statistics that are rounded in such units. */
@@ -352,6 +355,7 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
                     .plan = plan,
                     .state = state,
                     .prefix = settings->prefix,
+                    .quiet = settings->quiet,
                     .n_sweeps = options->effort != PARE_EFFORT_RTN ? sweeps[options->effort] : 0,
                     .report = report,
                     .each = settings->each,

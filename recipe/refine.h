@@ -11,11 +11,12 @@
 #include "recipe/state.h"
 
 typedef struct pare_refine_report {
-    uint32_t n_tensors; /* encoded with feedback */
-    uint32_t n_resumed; /* of these, by an earlier run */
-    uint32_t n_aimed;   /* of these, at what their inputs became */
-    uint32_t n_without; /* could have been, but for their statistics */
-    double mean_ratio;  /* geometric mean over the tensors of what feedback left of the error; NAN without any */
+    uint32_t n_tensors;            /* encoded with feedback */
+    uint32_t n_resumed;            /* of these, by an earlier run */
+    uint32_t n_aimed;              /* of these, at what their inputs became */
+    uint32_t n_without;            /* could have been, but for their statistics */
+    char without[PARE_ERROR_TEXT]; /* why, of the first of these; "": there is none */
+    double mean_ratio; /* geometric mean over the tensors of what feedback left of the error; NAN without any */
 } pare_refine_report;
 
 /* How far it is. Told before each tensor, now and then while it is encoded, and at the end with done == n. */
@@ -32,6 +33,7 @@ typedef struct pare_refine_settings {
     const char *about;   /* lines that say what the bytes depend on besides weights and statistics: the program's
                             version, its options; NULL: nothing */
     bool resume;         /* go on with a state that lies there; else it is replaced */
+    bool quiet;          /* tensors whose statistics do not serve are in the report, and no warning names them */
     pare_prefix *prefix; /* matrices aim at what the ones before them leave of their inputs; NULL: at their weights */
     pare_refine_fn each; /* NULL: nobody is told */
     void *user;

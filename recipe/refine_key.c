@@ -49,7 +49,7 @@ static pare_status add_importances(pare_hasher *h, const pare_tensor *t, const p
                                    pare_error *err)
 {
     pare_imatrix_entry e = {0};
-    const pare_imatrix_entry *like = g->n_experts > 1 ? pare_imatrix_find(im, g->name) : NULL;
+    const pare_imatrix_entry *like = g != NULL && g->n_experts > 1 ? pare_imatrix_find(im, g->name) : NULL;
     pare_status st = add_entry(h, pare_calibration_find(im, t, &e) ? &e : &(pare_imatrix_entry){0}, err);
     return st == PARE_OK && like != NULL ? add_entry(h, like, err) : st;
 }
@@ -73,10 +73,10 @@ pare_status pare_refine_key(pare_state_key *out, const pare_tensor *t, const par
         st = add(&h, t->factor, t->factor != NULL ? pare_tensor_matrices(t) * sizeof(float) : 0, err);
     if (st == PARE_OK)
         st = add_importances(&h, source, im, g, err);
-    if (st == PARE_OK && pare_gram_all_bytes(g, &triangle))
+    if (st == PARE_OK && g != NULL && pare_gram_all_bytes(g, &triangle))
         st = add(&h, g->lower, triangle, err);
     if (st == PARE_OK)
-        st = add(&h, &g->count, sizeof g->count, err);
+        st = add(&h, g != NULL ? &g->count : NULL, g != NULL ? sizeof g->count : 0, err);
     if (st == PARE_OK)
         st = pare_hasher_finish(&h, &digest, err);
     if (st == PARE_OK)

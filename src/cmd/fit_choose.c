@@ -466,6 +466,18 @@ static pare_status measure_rivals(cmd_fit_job *j, pare_error *err)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
+/* From before the statistics: two runs would collect them twice, and one of them in vain. */
+static pare_status lock_folder(cmd_fit_job *j, pare_error *err)
+{
+    pare_buf path = {0};
+    bool reused;
+    pare_status st = pare_buf_printf(&path, err, "%s/in-use", j->state);
+    if (st == PARE_OK)
+        st = pare_spool_open_named(&j->lock, path.data, 1, false, &reused, err);
+    pare_buf_close(&path);
+    return st;
+}
+
 static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *err)
 {
     j->state = strdup(state);
@@ -476,7 +488,7 @@ static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *er
         return pare_fail(err, PARE_ERR_IO, "%s: cannot make the folder: %s", state, strerror(errno));
     if (stat(state, &about) != 0 || !S_ISDIR(about.st_mode))
         return pare_fail(err, PARE_ERR_USAGE, "%s: --state: is no folder", state);
-    return PARE_OK;
+    return lock_folder(j, err);
 }
 
 static pare_status solve_all(cmd_fit_job *j, pare_error *err)
@@ -540,6 +552,7 @@ void cmd_fit_job_close(cmd_fit_job *j)
     free(j->text.ids);
     free(j->test.ids);
     free(j->keep);
+    pare_spool_close(&j->lock);
     free(j->state);
     pare_model_close(&j->model);
     *j = (cmd_fit_job){0};

@@ -4,6 +4,7 @@
 
 #include "cmd/device.h"
 #include "cmd/fit_plan.h"
+#include "core/spool.h"
 #include "cmd/task_drift.h"
 #include "eval/measure.h"
 #include "eval/tokenizer.h"
@@ -42,6 +43,7 @@ typedef struct cmd_fit_job {
     const char *path;
     const char *output; /* NULL: nothing is written */
     char *state;        /* folder, owned */
+    pare_spool lock;    /* a file in it: no other process works there */
     pare_model model;
     pare_tokenizer *tokenizer;
     int64_t bos;

@@ -1,8 +1,12 @@
 /* fit, as a user types it. */
 #include "cli.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #define MIB 1048576.0
 
@@ -293,6 +297,15 @@ static void what_no_file_can_meet_is_said_early(void **state)
 {
     (void)state;
     const char *choose = "-f calibration.txt --test test.txt --types q4_0,q8_0";
+    char path[600];
+    cli_expect(0, "mkdir busy");
+    snprintf(path, sizeof path, "%s/busy/in-use", cli_folder());
+    const int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    assert_true(cli_contains(cli_expect(5, "$PARE fit $DEMO %s --size 2M --state busy", choose).err,
+                             "busy/in-use: another process is at work with it"));
+    close(fd);
+    cli_expect(0, "test $(ls busy) = in-use && rm -r busy"); /* no statistics were collected */
     cli_result r = cli_expect(1, "$PARE fit $DEMO $DEMO %s --size 10000 --state deep", choose);
     assert_true(cli_contains(r.err, "the smallest file takes"));
     r = cli_expect(1, "$PARE fit $DEMO %s --vram 1100M --ctx 100000 --state deep/model-1", choose);

@@ -135,6 +135,48 @@ static void a_later_run_takes_them_over(void **state)
     close_setup(&s);
 }
 
+static int n_warned;
+
+static void count_warnings(const char *text, void *user)
+{
+    (void)text;
+    (void)user;
+    n_warned++;
+}
+
+/* What is searched, for want of statistics that serve, is kept, too; who asked for the types says so, once. */
+static void what_feedback_cannot_encode_is_kept(void **state)
+{
+    setup s;
+    pare_encodings e, again;
+    uint8_t first[4096];
+    (void)state;
+    open_setup(&s);
+    for (size_t i = 0; i < s.im.grams.n; i++)
+        s.im.grams.list[i].count = 10;
+    n_warned = 0;
+    pare_set_warn_sink(count_warnings, NULL);
+    const size_t v = (size_t)(pare_model_find(&s.m, "blk.1.attn_v.weight") - s.m.tensors);
+    make(&e, &s);
+    CHECK(e.n_encoded == 4 && e.n_taken == 0 && e.n_without == 2 && n_warned == 0);
+    CHECK(strstr(e.without, "10 tokens are too few") != NULL && isnan(e.of[v].list[0].form));
+    const double error = e.of[v].list[0].error;
+    CHECK(fabs(error_of(&s.m.tensors[v], &e.of[v].list[0]) / error - 1) < 1e-6);
+    memcpy(first, e.of[v].list[0].data, sizeof first);
+    pare_encodings_close(&e);
+    make(&again, &s);
+    CHECK(again.n_encoded == 0 && again.n_taken == 4 && again.n_without == 2);
+    CHECK(memcmp(first, again.of[v].list[0].data, sizeof first) == 0 && again.of[v].list[0].error == error);
+    pare_encodings_close(&again);
+    pare_imatrix_entry *entry = (pare_imatrix_entry *)(uintptr_t)pare_imatrix_find(&s.im, "blk.1.attn_v.weight");
+    ((float *)(uintptr_t)entry->sum2)[3] *= 100; /* other importances: that tensor is made anew */
+    make(&again, &s);
+    CHECK(again.n_encoded == 2 && again.n_taken == 2);
+    pare_encodings_close(&again);
+    pare_set_warn_sink(NULL, NULL);
+    close_setup(&s);
+}
+
 static void types_that_others_beat_are_needless(void **state)
 {
     static const pare_type all[] = {PARE_TYPE_Q4_0, PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_XS,
@@ -176,8 +218,8 @@ static void names_are_patterns(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_later_run_takes_them_over),
-                                       cmocka_unit_test(types_that_others_beat_are_needless),
-                                       cmocka_unit_test(names_are_patterns)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_later_run_takes_them_over), cmocka_unit_test(what_feedback_cannot_encode_is_kept),
+        cmocka_unit_test(types_that_others_beat_are_needless), cmocka_unit_test(names_are_patterns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
