@@ -1,3 +1,4 @@
+#include "fit/accepted.h"
 #include "fit/search_parts.h"
 
 #include "core/checked.h"
@@ -258,6 +259,28 @@ void pare_fit_range(const pare_fit *f, uint64_t *least, uint64_t *most)
     }
 }
 
+/* What a tensor has where there is nothing to choose. */
+static pare_type unchosen_type(const pare_model *m, const pare_tensor *t)
+{
+    const bool f32 = m->format != PARE_FORMAT_GGUF && (pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT) != 0 &&
+                     pare_derive_keeps_f32(t);
+    return f32 ? PARE_TYPE_F32 : t->type;
+}
+
+/* Of the plan; at NULL: of the smallest. */
+static void types_of(const pare_fit *f, const size_t *at, pare_type *types)
+{
+    for (size_t i = 0; i < f->o.model->n_tensors; i++)
+        types[i] = unchosen_type(f->o.model, &f->o.model->tensors[i]);
+    for (size_t i = 0; i < f->n_items; i++)
+        types[f->items[i].tensor] = f->items[i].choices[at != NULL ? at[i] : 0].type;
+}
+
+void pare_fit_smallest(const pare_fit *f, pare_type *types)
+{
+    types_of(f, NULL, types);
+}
+
 /* ---- measuring ---- */
 
 static void tell_encoding(double part, const char *tensor, pare_type type, void *user)
@@ -443,6 +466,7 @@ typedef struct solving {
     pare_choices *items; /* [n_items] */
     double *down, *up;   /* [n_items] */
     size_t *best, *next; /* [n_items] plans */
+    pare_type *types;    /* [n_tensors] of a plan that is asked about */
     double kld;          /* of best, on all windows */
     pare_fit_result *r;
 } solving;
@@ -459,7 +483,9 @@ static pare_status open_solving(solving *s, pare_fit *f, pare_error *err)
     s->up = calloc(n, sizeof *s->up);
     s->best = calloc(n, sizeof *s->best);
     s->next = calloc(n, sizeof *s->next);
-    if (s->choice == NULL || s->items == NULL || s->down == NULL || s->up == NULL || s->best == NULL || s->next == NULL)
+    s->types = calloc(f->o.model->n_tensors + 1, sizeof *s->types);
+    if (s->choice == NULL || s->items == NULL || s->down == NULL || s->up == NULL || s->best == NULL ||
+        s->next == NULL || s->types == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu choices", n_choices);
     for (size_t i = 0, at = 0; i < f->n_items; at += f->items[i].n, i++)
         s->items[i] = (pare_choices){s->choice + at, f->items[i].n};
@@ -474,21 +500,47 @@ static void close_solving(solving *s)
     free(s->up);
     free(s->best);
     free(s->next);
+    free(s->types);
+}
+
+/* What single swaps say that the choices cost. */
+static void cost_alone(solving *s)
+{
+    const pare_fit *f = s->f;
+    pare_choice *c = s->choice;
+    for (size_t i = 0; i < f->n_items; i++)
+        for (size_t k = 0; k < f->items[i].n; k++)
+            *c++ = (pare_choice){f->items[i].choices[k].bytes,
+                                 f->items[i].choices[k].known ? f->items[i].choices[k].alone : FORBIDDEN};
 }
 
 pare_status pare_fit_plan(pare_fit *f, uint64_t bytes, size_t *at, pare_allocation *got, pare_error *err)
 {
     solving s = {0};
     pare_status st = open_solving(&s, f, err);
-    pare_choice *c = s.choice;
-    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++)
-        for (size_t k = 0; k < f->items[i].n; k++)
-            *c++ = (pare_choice){f->items[i].choices[k].bytes,
-                                 f->items[i].choices[k].known ? f->items[i].choices[k].alone : FORBIDDEN};
-    if (st == PARE_OK)
+    if (st == PARE_OK) {
+        cost_alone(&s);
         st = pare_allocate(s.items, f->n_items, bytes, at, got, err);
+    }
     close_solving(&s);
     return st;
+}
+
+static pare_status accept_plan(const size_t *at, bool *yes, void *user, pare_error *err)
+{
+    solving *s = user;
+    const pare_fit_options *o = &s->f->o;
+    *yes = true;
+    if (o->accept == NULL)
+        return PARE_OK;
+    types_of(s->f, at, s->types);
+    return o->accept(s->types, yes, o->user, err);
+}
+
+/* The plan of least cost that is accepted, of more than least bytes (overhead left out); none: *found is false. */
+static pare_status allocate(solving *s, uint64_t least, size_t *at, pare_allocation *got, bool *found, pare_error *err)
+{
+    return pare_allocate_accepted(s->items, s->f->n_items, least, s->budget, accept_plan, s, at, got, found, err);
 }
 
 /* The plan that single swaps alone speak for. */
@@ -496,7 +548,23 @@ static pare_status solve_alone(solving *s, pare_error *err)
 {
     pare_fit *f = s->f;
     pare_allocation got;
-    pare_status st = pare_fit_plan(f, s->budget, s->best, &got, err);
+    uint64_t least, most;
+    bool found = false;
+    pare_fit_range(f, &least, &most);
+    least -= f->overhead;
+    cost_alone(s);
+    pare_status st = allocate(s, least, s->best, &got, &found, err);
+    if (st == PARE_OK && !found) { /* the smallest is what is left */
+        st = pare_allocate(s->items, f->n_items, least, s->best, &got, err);
+        if (st == PARE_OK)
+            st = accept_plan(s->best, &found, s, err);
+        if (st == PARE_OK && !found)
+            st = pare_fail(err, PARE_ERR_DIFFERENCE,
+                           "%s: not even the smallest file that the types allow, of %" PRIu64 " bytes, is accepted",
+                           f->o.model->path, least + f->overhead);
+    }
+    if (st == PARE_OK && f->o.accept != NULL)
+        s->r->budget = got.bytes + f->overhead;
     if (st == PARE_OK) {
         s->r->bound = pare_fit_predict(f, got.bound);
         s->r->predicted = pare_fit_predict(f, got.cost);
@@ -558,9 +626,10 @@ static pare_status step(solving *s, size_t steps, bool *better, pare_error *err)
     pare_allocation got;
     pare_trial_score score;
     cost_around(s, steps);
+    bool found = false;
     *better = false;
-    pare_status st = pare_allocate(s->items, f->n_items, s->budget, s->next, &got, err);
-    if (st != PARE_OK || memcmp(s->next, s->best, f->n_items * sizeof *s->best) == 0)
+    pare_status st = allocate(s, bytes_of(f, s->best) - f->overhead - 1, s->next, &got, &found, err);
+    if (st != PARE_OK || !found || memcmp(s->next, s->best, f->n_items * sizeof *s->best) == 0)
         return st;
     if ((st = pare_fit_run(f, s->next, 0, &score, err)) != PARE_OK || score.all >= s->kld)
         return st;
@@ -602,9 +671,7 @@ static pare_status fill_rows(const solving *s, pare_error *err)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", m->n_tensors);
     for (size_t i = 0; i < m->n_tensors; i++) {
         const pare_tensor *t = &m->tensors[i];
-        const bool f32 = m->format != PARE_FORMAT_GGUF && (pare_type_get(t->type)->traits & PARE_TRAIT_FLOAT) != 0 &&
-                         pare_derive_keeps_f32(t);
-        r->rows[i] = (pare_fit_row){.name = t->name, .type = f32 ? PARE_TYPE_F32 : t->type};
+        r->rows[i] = (pare_fit_row){.name = t->name, .type = unchosen_type(m, t)};
         padded_bytes(f, t, r->rows[i].type, &r->rows[i].bytes);
     }
     for (size_t i = 0; i < f->n_items; i++) {
@@ -664,6 +731,8 @@ pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result
     if (st == PARE_OK)
         st = fill_rows(&s, err);
     if (st == PARE_OK) {
+        if (result->budget < result->bytes) /* of what is accepted a round may have found more */
+            result->budget = result->bytes;
         result->measured = score.second;
         result->predicted *= f->second;
         result->bound *= f->second;

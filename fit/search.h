@@ -34,6 +34,10 @@ typedef struct pare_fit_progress {
 } pare_fit_progress;
 typedef void (*pare_fit_fn)(const pare_fit_progress *progress, void *user);
 
+/* *yes: may a plan of these types be chosen? types [n_tensors], in the order of the source's tensors, of those without
+ * a choice too. Asked about plans that were not run, some dozens of times a budget. An error ends the search. */
+typedef pare_status (*pare_fit_accept_fn)(const pare_type *types, bool *yes, void *user, pare_error *err);
+
 /* Everything borrowed, and to outlive the fit. Zero is the default of every field that says none. */
 typedef struct pare_fit_options {
     const pare_model *model;
@@ -63,8 +67,10 @@ typedef struct pare_fit_options {
     bool no_swaps;      /* none: take what the knapsack says of single swaps */
     double seconds; /* no further round once a budget has taken so long; 0: no limit. Nothing else looks at a clock */
 
-    pare_fit_fn each; /* NULL: nobody is told. Called from the caller's thread */
-    void *user;
+    pare_fit_accept_fn accept; /* NULL: every plan within its budget may be chosen. Else a budget is what its file takes
+                                * at most, and result->budget how much of it was found to be accepted */
+    pare_fit_fn each;          /* NULL: nobody is told. Called from the caller's thread, as is accept */
+    void *user;                /* of both */
 } pare_fit_options;
 
 /* Of the source's tensor at the same place. */
@@ -98,12 +104,16 @@ void pare_fit_close(pare_fit *f); /* NULL is allowed */
 /* Bytes of the smallest and of the largest file that the types allow. */
 void pare_fit_range(const pare_fit *f, uint64_t *least, uint64_t *most);
 
+/* The types of a smallest file, as pare_fit_accept_fn has them, to ask about before anything is measured. */
+void pare_fit_smallest(const pare_fit *f, pare_type *types);
+
 /* Errors: PARE_ERR_IO (no room in the folder, another process has it), those of encoding and of passes,
  * PARE_ERR_INTERRUPTED: what is done so far stays in the folder */
 pare_status pare_fit_measure(pare_fit *f, pare_error *err);
 
 /* The plan of least divergence that was found for a file of at most budget bytes. Measures first, unless that is done.
- * Errors: PARE_ERR_DIFFERENCE (the smallest file is larger: result->bytes has it, the message too), those above */
+ * Errors: PARE_ERR_DIFFERENCE (the smallest file is larger: result->bytes has it, the message too; or not
+ * accepted), those above */
 pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result, pare_error *err);
 void pare_fit_result_close(pare_fit_result *r); /* zeroed is closed */
 

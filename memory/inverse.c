@@ -1,7 +1,6 @@
 #include "memory/inverse.h"
 
 #include "core/checked.h"
-#include "memory/memory_layout.h"
 #include "memory/place_search.h"
 
 #include <string.h>
@@ -30,81 +29,6 @@ pare_status pare_largest_context(const pare_place_query *query, bool beyond_trai
     }
     if (out->n_ctx < limit)
         out->bound = PARE_CONTEXT_MEMORY;
-    return PARE_OK;
-}
-
-/* Bytes of a place beyond what all but its weights take. */
-static pare_status room_at(const pare_memory_runtime *runtime, const pare_memory_plan *plan, int32_t place,
-                           uint64_t has, uint64_t *room, pare_error *err)
-{
-    const uint64_t others = pare_plan_needs(runtime, plan, place) - pare_plan_weights(plan, place);
-    *room = 0;
-    if (has == PARE_NO_LIMIT) {
-        *room = PARE_NO_LIMIT;
-        return PARE_OK;
-    }
-    if (others > has)
-        return pare_fail(
-            err, PARE_ERR_DIFFERENCE,
-            "no room for weights: at a context of %llu tokens cache, buffers and reserve take %.1f MiB of the "
-            "%.1f MiB of %s %d",
-            (unsigned long long)plan->n_ctx, (double)others / (1 << 20), (double)has / (1 << 20),
-            place == PARE_MEMORY_HOST ? "the host, place" : "device", (int)place);
-    *room = has - others;
-    return PARE_OK;
-}
-
-/* Bytes of the tensors that lie on no device, and what buffers may take beyond the tensors' bytes: alignment, and rows
- * of blocks filled up, in the widest type of blocks that caches and matrices have. */
-static pare_status count_tensors(const pare_place_query *q, const pare_memory_run *run, pare_weight_room *out,
-                                 pare_error *err)
-{
-    const pare_hparams *hp = q->model->hp;
-    const memory_layout at = {.m = q->model, .run = run, .hp = hp};
-    const bool at_once = pare_runtime_at_once(q->runtime);
-    uint64_t row = 0;
-    pare_row_bytes(PARE_TYPE_Q8_1, MEMORY_DEVICE_ROW, &row);
-    for (size_t i = 0; i < q->model->n_tensors; i++) {
-        const pare_memory_tensor *t = &q->model->tensors[i];
-        const bool tied = hp->tied_output && strcmp(t->name, "token_embd.weight") == 0;
-        const int32_t place = at_once ? t->place : memory_tensor_place(&at, t);
-        const bool host = q->n_devices > 0 && (!tied || at_once) && place == PARE_MEMORY_HOST;
-        if (host && !pare_add_u64(out->stays_on_host, t->n_bytes, &out->stays_on_host))
-            return memory_overflow("weights", err);
-        const uint64_t row_len = t->n_dims > 0 ? t->dim[t->n_dims - 1] : 1;
-        if (!host && at_once && q->n_devices > 1) /* vectors lie on each device, parts of matrices are rounded up */
-            out->padding += t->n_dims < 2 ? (q->n_devices - 1) * t->n_bytes : q->n_devices;
-        else if (!host)
-            out->padding += MEMORY_ALIGN_DEVICE + (row_len % MEMORY_DEVICE_ROW != 0 ? row : 0);
-    }
-    return PARE_OK;
-}
-
-pare_status pare_room_for_weights(const pare_place_query *query, pare_weight_room *out, pare_error *err)
-{
-    pare_placement p;
-    *out = (pare_weight_room){0};
-    pare_status status = pare_place_check(query, err);
-    if (status == PARE_OK)
-        status = pare_place_evenly(query, &p, err);
-    for (uint32_t d = 0; status == PARE_OK && d < query->n_devices; d++) {
-        status = room_at(query->runtime, &p.plan, (int32_t)d, query->device[d].usable, &out->device[d], err);
-        if (!pare_add_u64(out->on_devices, out->device[d], &out->on_devices))
-            return memory_overflow("the devices' memory", err);
-    }
-    if (status == PARE_OK)
-        status = room_at(query->runtime, &p.plan, PARE_MEMORY_HOST, query->host_bytes, &out->on_host, err);
-    if (status == PARE_OK)
-        status = count_tensors(query, &p.run, out, err);
-    if (status != PARE_OK)
-        return status;
-    if (out->stays_on_host > out->on_host)
-        return pare_fail(err, PARE_ERR_DIFFERENCE, "%.1f MiB of weights stay on the host, which has room for %.1f MiB",
-                         (double)out->stays_on_host / (1 << 20), (double)out->on_host / (1 << 20));
-    const uint64_t room = query->n_devices > 0 ? out->on_devices : out->on_host;
-    out->tensors = room == PARE_NO_LIMIT ? room : room > out->padding ? room - out->padding : 0;
-    if (room != PARE_NO_LIMIT && !pare_add_u64(out->tensors, out->stays_on_host, &out->tensors))
-        return memory_overflow("the devices' memory", err);
     return PARE_OK;
 }
 

@@ -1,4 +1,4 @@
-/* memory/inverse.h - the questions the other way round: which context, how many bytes of weights, which model fits
+/* memory/inverse.h - the questions the other way round: which context, which model fits
  *
  * All by bisection over pare_place, so an answer is one that was planned, and the next larger one was planned too and
  * did not fit. */
@@ -27,24 +27,6 @@ typedef struct pare_context_answer {
  * for. Errors: PARE_ERR_DIFFERENCE (not even one step fits: the message says what is missing), those of pare_place. */
 pare_status pare_largest_context(const pare_place_query *query, bool beyond_trained, pare_context_answer *out,
                                  pare_error *err);
-
-/* What is left for weights once cache, buffers and reserve have been taken. Bytes of devices and bytes of a file
- * differ: llama.cpp keeps token_embd on the host as long as it is not the output, too, and aligns tensors in a buffer.
- */
-typedef struct pare_weight_room {
-    uint64_t device[PARE_MEMORY_MAX_DEVICES]; /* for weights on each device */
-    uint64_t on_devices;    /* their sum; layers are whole, so all of it can be used on one device only */
-    uint64_t padding;       /* of it, what alignment takes at most, whatever the types */
-    uint64_t stays_on_host; /* bytes of the tensors that lie on no device, as they are now */
-    uint64_t on_host;       /* for weights on the host; PARE_NO_LIMIT: no limit. Without devices all are there */
-    uint64_t tensors; /* bytes of all tensors that a file may have so that everything but stays_on_host lies on the
-                       * devices: on_devices - padding + stays_on_host; without devices on_host - padding */
-} pare_weight_room;
-
-/* Of the query's run with every layer on the devices, in the shares that pare_place gives. The file is larger than
- * tensors by its header (metadata, vocabulary). Errors: PARE_ERR_DIFFERENCE (cache and buffers alone do not fit), those
- * of pare_place. */
-pare_status pare_room_for_weights(const pare_place_query *query, pare_weight_room *out, pare_error *err);
 
 typedef struct pare_cache_types {
     pare_type k, v;

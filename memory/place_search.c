@@ -408,20 +408,6 @@ pare_status pare_place_search(const pare_place_query *query, pare_placement *out
     return status;
 }
 
-pare_status pare_place_evenly(const pare_place_query *query, pare_placement *out, pare_error *err)
-{
-    search s;
-    pare_status status = start(&s, query, out, err);
-    if (status == PARE_OK) {
-        if (query->n_devices > 0)
-            share_layers(query, out->n_layers = s.n_blocks, out->run.n_layers_on);
-        if ((status = compute(&s, err)) == PARE_OK)
-            take_stock(&s);
-    }
-    stop(&s);
-    return status;
-}
-
 pare_status pare_place_longest(const pare_place_query *query, uint64_t step, uint64_t limit, pare_placement *out,
                                uint64_t *n_ctx, pare_error *err)
 {

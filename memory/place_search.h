@@ -11,9 +11,6 @@ pare_status pare_place_check(const pare_place_query *query, pare_error *err);
  * devices that the query allows: its plan shows what is missing. Errors: those of the plans. */
 pare_status pare_place_search(const pare_place_query *query, pare_placement *out, bool *fits, pare_error *err);
 
-/* The plan with every layer on the devices in proportion to their memory, whether it fits or not. */
-pare_status pare_place_evenly(const pare_place_query *query, pare_placement *out, pare_error *err);
-
 /* The largest n_ctx that fits among the multiples of step up to limit, and limit itself (not 0); out is its placement.
  * *n_ctx is 0 and out the leanest placement of one step where none fits. */
 pare_status pare_place_longest(const pare_place_query *query, uint64_t step, uint64_t limit, pare_placement *out,

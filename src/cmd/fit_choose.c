@@ -23,7 +23,6 @@ enum {
     CHOICE = 5,     /* and one in so many chosen by, */
     MIN_CHOICE = 4, /* but not fewer */
     MAX_CHOICE = 64,
-    MAX_TRIES = 12, /* of plans that turn out larger in memory than the budget said; each gives up twice as much */
 };
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
@@ -130,15 +129,16 @@ static pare_status open_statistics(cmd_fit_job *j, const pare_digest *text, pare
 
 /* ---- budget ----------------------------------------------------------------------------------------------------- */
 
-/* llama.cpp leaves the embedding on the host, unless it is the output as well: its bits cost nothing on the cards, and
- * it gets eight. A rule of the user's comes first. */
+/* llama.cpp leaves the embedding on the host, unless it is the output as well: where RAM is no part of the budget its
+ * bits cost nothing, and it gets eight. A rule of the user's comes first. */
 static pare_status make_rules(cmd_fit_job *j, pare_error *err)
 {
     static const pare_type_override embedding = {.pattern = "^token_embd\\.weight$", .type = PARE_TYPE_Q8_0};
     const pare_tensor *table = pare_model_find(&j->model, "token_embd.weight"),
                       *output = pare_model_find(&j->model, "output.weight");
-    const bool free_of_charge = j->request->n_devices > 0 && j->request->runtime == pare_memory_runtime_at(0) &&
-                                table != NULL && output != NULL && table->row_len % 32 == 0;
+    const bool free_of_charge = j->request->n_devices > 0 && j->request->ram == 0 &&
+                                j->request->runtime == pare_memory_runtime_at(0) && table != NULL && output != NULL &&
+                                table->row_len % 32 == 0;
     j->keep = calloc(j->request->n_keep + 1, sizeof *j->keep);
     if (j->keep == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for rules");
@@ -150,48 +150,49 @@ static pare_status make_rules(cmd_fit_job *j, pare_error *err)
     return PARE_OK;
 }
 
-/* Bytes of a file whose tensors fit into the memory asked about: what cache, buffers and reserve leave, the embedding
- * that stays on the host, and what is no tensor. */
-static pare_status budget_of_memory(cmd_fit_job *j, uint64_t *bytes, pare_error *err)
+/* Memory is no number of bytes that a file may have: each plan that is thought of is placed. */
+static pare_status accept_types(const pare_type *types, bool *yes, void *user, pare_error *err)
 {
-    pare_memory_model m = {0};
-    pare_place_query query;
-    pare_weight_room room;
-    uint64_t file = 0;
-    pare_status st = pare_memory_model_of(&m, &j->model, err);
-    if (st == PARE_OK && j->n_keep > j->request->n_keep)
-        st = pare_memory_retype(&m, "token_embd.weight", PARE_TYPE_Q8_0, err);
-    if (st == PARE_OK) {
-        cmd_fit_query(&query, j->request, &m);
-        st = pare_room_for_weights(&query, &room, err);
-    }
-    if (st == PARE_OK)
-        st = pare_gguf_size(&j->model, &(pare_write_options){0}, &file, err);
-    pare_memory_model_close(&m);
-    if (st != PARE_OK)
-        return st;
-    const uint64_t beside = file - pare_model_n_bytes(&j->model), ram = j->request->ram;
-    *bytes = room.tensors;
-    if (j->request->n_devices > 0 && ram > 0) /* what finds no room on the cards may lie there */
-        *bytes =
-            room.tensors > UINT64_MAX - room.on_host ? UINT64_MAX : room.tensors + room.on_host - room.stays_on_host;
-    *bytes = *bytes > UINT64_MAX - beside ? UINT64_MAX : *bytes + beside;
-    return PARE_OK;
+    cmd_fit_job *j = user;
+    return cmd_fit_room_has(&j->room, types, yes, err);
 }
 
-/* What the file may have for the budget of that number. */
+/* If not even the smallest file finds room, why. */
+static pare_status check_smallest(cmd_fit_job *j, pare_error *err)
+{
+    uint64_t least, most;
+    pare_error why = {0};
+    pare_type *types = calloc(j->model.n_tensors + 1, sizeof *types);
+    if (types == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", j->model.n_tensors);
+    pare_fit_range(j->fit, &least, &most);
+    pare_fit_smallest(j->fit, types);
+    pare_status st = cmd_fit_room_check(&j->room, types, &why);
+    free(types);
+    if (st == PARE_ERR_DIFFERENCE)
+        return pare_fail(err, st, "%s: the smallest file takes %" PRIu64 " bytes: %s", j->model.path, least, why.text);
+    if (st != PARE_OK)
+        *err = why;
+    return st;
+}
+
+/* What the file may have for the budget of that number; of memory what the types allow. */
 static pare_status find_budget(cmd_fit_job *j, size_t i, uint64_t *bytes, pare_error *err)
 {
     uint64_t least, most;
     cmd_fit_ask(j, i);
-    *bytes = i < j->request->n_sizes ? j->request->sizes[i] : 0;
-    pare_status st = j->request->n_sizes == 0 ? budget_of_memory(j, bytes, err) : PARE_OK;
     pare_fit_range(j->fit, &least, &most);
-    if (st == PARE_OK && *bytes < least)
-        st = pare_fail(err, PARE_ERR_DIFFERENCE,
-                       "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
-                       j->model.path, least, *bytes);
-    return st;
+    if (j->request->n_sizes == 0) {
+        pare_status st = check_smallest(j, err);
+        *bytes = st == PARE_OK ? most : 0;
+        return st;
+    }
+    *bytes = j->request->sizes[i];
+    return *bytes >= least
+               ? PARE_OK
+               : pare_fail(err, PARE_ERR_DIFFERENCE,
+                           "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
+                           j->model.path, least, *bytes);
 }
 
 /* Which budgets can be met at all: known before anything is encoded. */
@@ -209,12 +210,12 @@ static pare_status find_budgets(cmd_fit_job *j, pare_error *err)
 
 /* ---- search ----------------------------------------------------------------------------------------------------- */
 
-static void show_progress(const pare_fit_progress *p, void *user)
+static void show_progress(const pare_fit_progress *p, void *job)
 {
     enum { STEPS = 10000 };
     static const char *const stages[] = {"encoding", "single swaps", "search"};
     char line[320];
-    (void)user;
+    (void)job;
     if (isfinite(p->kld))
         snprintf(line, sizeof line, "%s: divergence %.6f", stages[p->stage], p->kld);
     else
@@ -225,6 +226,7 @@ static void show_progress(const pare_fit_progress *p, void *user)
 static pare_status open_search(cmd_fit_job *j, pare_error *err)
 {
     const cmd_fit_request *r = j->request;
+    const bool of_memory = r->n_sizes == 0 && !r->pareto;
     const pare_fit_options options = {.model = &j->model,
                                       .imatrix = &j->imatrix,
                                       .backend = j->backend,
@@ -241,8 +243,12 @@ static pare_status open_search(cmd_fit_job *j, pare_error *err)
                                       .keep = j->keep,
                                       .n_keep = j->n_keep,
                                       .effort = j->request->effort,
-                                      .each = show_progress};
-    pare_status st = pare_fit_open(&j->fit, &options, err);
+                                      .accept = of_memory ? accept_types : NULL,
+                                      .each = show_progress,
+                                      .user = j};
+    pare_status st = of_memory ? cmd_fit_room_open(&j->room, &j->own, &j->model, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = pare_fit_open(&j->fit, &options, err);
     if (st == PARE_OK)
         st = find_budgets(j, err);
     return st == PARE_OK ? pare_fit_measure(j->fit, err) : st;
@@ -287,31 +293,20 @@ static pare_status add_bits_per_byte(const cmd_fit_job *j, cmd_fit_outcome *o, p
     return st;
 }
 
-/* The plan of a budget; where memory is the budget, one that fits into it as a whole, rounded layers and all. */
+/* The plan of a budget; where memory is the budget, how it is run there. */
 static pare_status solve(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome *o, pare_model *out, pare_plan *plan,
                          pare_error *err)
 {
-    pare_status st = PARE_OK;
-    uint64_t bytes = budget, step = budget / 256, least, most;
-    pare_fit_range(j->fit, &least, &most);
-    for (int i = 0; i < MAX_TRIES; i++) {
-        pare_model_close(out);
-        pare_fit_result_close(&o->fit);
-        o->candidate = (cmd_fit_candidate){.name = "chosen"};
-        st = pare_fit_solve(j->fit, bytes, &o->fit, err);
-        o->fit.budget = budget;
-        if (st == PARE_OK)
-            st = pare_fit_make(j->fit, &o->fit, out, plan, err);
-        if (st == PARE_OK && j->request->n_sizes == 0)
-            st = cmd_fit_candidate_make(&o->candidate, j->request, out, err);
-        if (st != PARE_OK || j->request->n_sizes > 0 || o->candidate.status == PARE_OK)
-            return st;
-        if (o->fit.bytes <= least)
-            break;
-        bytes = o->fit.bytes - least > step ? o->fit.bytes - step : least;
-        step *= 2;
-    }
-    return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: %s", j->model.path, o->candidate.why);
+    o->candidate = (cmd_fit_candidate){.name = "chosen"};
+    pare_status st = pare_fit_solve(j->fit, budget, &o->fit, err);
+    o->budget = o->fit.budget; /* of memory: as much as finds room */
+    if (st == PARE_OK)
+        st = pare_fit_make(j->fit, &o->fit, out, plan, err);
+    if (st == PARE_OK && j->request->n_sizes == 0)
+        st = cmd_fit_candidate_make(&o->candidate, j->request, out, err);
+    return st == PARE_OK && o->candidate.status != PARE_OK
+               ? pare_fail(err, PARE_ERR_DIFFERENCE, "%s: %s", j->model.path, o->candidate.why)
+               : st;
 }
 
 static pare_status write_file(cmd_fit_job *j, const pare_model *out, pare_error *err)
@@ -545,6 +540,7 @@ void cmd_fit_job_close(cmd_fit_job *j)
     cmd_tasks_free_scores(&j->tasks, j->answers);
     cmd_tasks_close(&j->tasks);
     pare_fit_close(j->fit);
+    cmd_fit_room_close(&j->room);
     pare_imatrix_close(&j->imatrix);
     pare_pin_close(&j->pin);
     pare_tokenizer_close(j->tokenizer);

@@ -6,6 +6,7 @@
 #include "cmd/fit_plan.h"
 #include "core/spool.h"
 #include "cmd/task_drift.h"
+#include "cmd/fit_room.h"
 #include "eval/measure.h"
 #include "eval/tokenizer.h"
 #include "fit/search.h"
@@ -54,6 +55,7 @@ typedef struct cmd_fit_job {
     pare_imatrix imatrix;
     pare_type_override *keep; /* [n_keep] owned, patterns borrowed: those of the request and of the runtime */
     size_t n_keep;
+    cmd_fit_room room; /* not with --size */
     pare_fit *fit;
     cmd_fit_outcome *outcomes; /* [n_outcomes] owned, ascending budgets */
     size_t n_outcomes;

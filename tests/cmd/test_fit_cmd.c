@@ -284,7 +284,8 @@ static void fronts_need_no_sizes(void **state)
     budgets = json_object_get(doc, "budgets");
     row = json_array_get(budgets, 0);
     assert_true(json_is_false(json_object_get(row, "fits")) && json_object_get(row, "memory") == NULL);
-    assert_true(cli_contains(json_string_value(json_object_get(row, "why")), "no room"));
+    assert_true(cli_contains(json_string_value(json_object_get(row, "why")), "the smallest file takes"));
+    assert_true(json_object_get(row, "budget_bytes") == NULL);
     row = json_array_get(budgets, 1);
     assert_true(cli_number(json_array_get(json_object_get(row, "devices"), 0), "bytes") == 4096 * MIB);
     assert_true(cli_number(row, "bytes") == bytes && json_is_object(json_object_get(row, "memory")));
@@ -346,6 +347,44 @@ static void memory_and_rules_hold(void **state)
     cli_expect(0, "rm -r out.gguf out.gguf.fit");
 }
 
+static double need(json_t *doc, const char *place)
+{
+    const json_t *of = candidate(doc, "q4_0");
+    const json_t *sum =
+        strcmp(place, "host") == 0 ? json_object_get(of, "host") : json_array_get(json_object_get(of, "devices"), 0);
+    return cli_number(sum, "high");
+}
+
+/* Both memories hold what is chosen, the embedding in RAM too; and what is too small is told before anything is made.
+ */
+static void two_memories_hold(void **state)
+{
+    (void)state;
+    const char *memory = "--ctx 256 --reserve 0";
+    json_t *plan = run_json("$PARE fit $DEMO --vram 4G --ram 4G --ctx 256 --reserve 0 -t q4_0");
+    const double vram = need(plan, "card"), ram = need(plan, "host") + 1000;
+    json_decref(plan);
+    cli_result r = cli_expect(0,
+                              "$PARE fit $DEMO -f calibration.txt --test test.txt --vram %.0f --ram %.0f %s --types "
+                              "q4_0,q8_0 --state two --json",
+                              vram, ram, memory);
+    json_t *doc = cli_json(&r), *row;
+    const json_t *budget = json_array_get(json_object_get(doc, "budgets"), 0), *m = json_object_get(budget, "memory");
+    assert_true(cli_number(json_array_get(json_object_get(m, "devices"), 0), "high") <= vram);
+    assert_true(cli_number(json_object_get(m, "host"), "high") <= ram);
+    size_t i;
+    json_array_foreach(json_object_get(budget, "tensors"), i,
+                       row) if (strcmp(json_string_value(json_object_get(row, "name")), "token_embd.weight") == 0)
+        assert_string_equal(json_string_value(json_object_get(row, "to")), "q4_0");
+    json_decref(doc);
+    r = cli_expect(
+        1,
+        "$PARE fit $DEMO -f calibration.txt --test test.txt --vram %.0f --ram %.0f %s --types q4_0,q8_0 --state none",
+        vram, ram / 2, memory);
+    assert_true(cli_contains(r.err, "the smallest file takes ") && cli_contains(r.err, " more RAM ("));
+    cli_expect(0, "test ! -e none/pare-state && rm -rf two none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +396,7 @@ int main(void)
         cmocka_unit_test(fronts_need_no_sizes),
         cmocka_unit_test(what_no_file_can_meet_is_said_early),
         cmocka_unit_test(memory_and_rules_hold),
+        cmocka_unit_test(two_memories_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

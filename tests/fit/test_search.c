@@ -146,6 +146,70 @@ static void check_lacking(const setup *s, pare_fit *f, const pare_fit_result *r)
     check_made(s, f, r);
 }
 
+/* Bytes of the embedding and of all other tensors with a choice, at most. */
+typedef struct halves {
+    const pare_model *m;
+    uint64_t most[2];
+    size_t n_asked;
+} halves;
+
+static void sum_halves(const pare_model *m, const pare_type *types, uint64_t sum[2])
+{
+    sum[0] = sum[1] = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        uint64_t row;
+        CHECK(pare_row_bytes(types[i], m->tensors[i].row_len, &row));
+        sum[strcmp(m->tensors[i].name, "token_embd.weight") != 0] += row * m->tensors[i].n_rows;
+    }
+}
+
+static pare_status accept_halves(const pare_type *types, bool *yes, void *user, pare_error *err)
+{
+    halves *h = user;
+    uint64_t sum[2];
+    sum_halves(h->m, types, sum);
+    h->n_asked++;
+    *yes = sum[0] <= h->most[0] && sum[1] <= h->most[1];
+    return h->n_asked < 1000 ? PARE_OK : pare_fail(err, PARE_ERR_RANGE, "asked too often");
+}
+
+/* What is chosen was accepted, after swaps too, and the smallest is taken or refused. */
+static void check_accepted(const setup *s, const pare_fit_options *with)
+{
+    uint64_t least, most, small[2], sum[2];
+    halves h = {.m = &s->m};
+    pare_fit_options o = *with;
+    pare_error err = {0};
+    pare_type *types = check_malloc(s->m.n_tensors * sizeof *types);
+    o.accept = accept_halves;
+    o.user = &h;
+    o.each = NULL;
+    pare_fit *f = open_fit(&o);
+    pare_fit_range(f, &least, &most);
+    pare_fit_smallest(f, types);
+    sum_halves(&s->m, types, small);
+    h.most[0] = small[0] * 5 / 3; /* room for Q4_0, not for Q8_0 */
+    h.most[1] = small[1] * 2;
+    pare_fit_result r = solve(f, most);
+    for (size_t i = 0; i < r.n_rows; i++)
+        types[i] = r.rows[i].type;
+    sum_halves(&s->m, types, sum);
+    CHECK(sum[0] <= h.most[0] && sum[1] <= h.most[1] && sum[0] + sum[1] > small[0] + small[1]);
+    CHECK(r.bytes <= r.budget && r.budget < most && h.n_asked > 2);
+    pare_fit_result_close(&r);
+    h.most[0] = small[0];
+    h.most[1] = small[1];
+    r = solve(f, most);
+    CHECK(r.bytes == least && r.budget == least);
+    pare_fit_result_close(&r);
+    h.most[0]--;
+    CHECK(pare_fit_solve(f, most, &r, &err) == PARE_ERR_DIFFERENCE && strstr(err.text, "is accepted") != NULL);
+    h.n_asked = 1000;
+    CHECK(pare_fit_solve(f, most, &r, &err) == PARE_ERR_RANGE);
+    pare_fit_close(f);
+    free(types);
+}
+
 static void budgets_are_kept_and_used(void **state)
 {
     setup s;
@@ -193,6 +257,7 @@ static void budgets_are_kept_and_used(void **state)
     CHECK(r.n_runs == 0);
     pare_fit_result_close(&r);
     pare_fit_close(f);
+    check_accepted(&s, &o);
     free(types);
     close_setup(&s);
 }

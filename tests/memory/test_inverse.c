@@ -103,52 +103,6 @@ static void no_context_at_all(void **state)
     CHECK(pare_largest_context(&q, false, &a, &err) == PARE_ERR_USAGE);
 }
 
-/* A file of the room fits, and one of a byte more than its padding does not. */
-static void the_room_for_weights_is_exact(void **state)
-{
-    (void)state;
-    fake_model f;
-    fake_model_init(&f, 10, false);
-    pare_place_query q = fake_query(&f, 6000, 0, 0);
-    q.devices_only = true;
-    pare_weight_room room;
-    pare_error err = {0};
-    CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
-    CHECK(room.device[0] == room.on_devices && room.stays_on_host == 200 * FAKE_MIB && room.on_host == PARE_NO_LIMIT);
-    CHECK(room.on_devices == (6000 - 10 * 4 - 50 - 1 - 20 - 100) * FAKE_MIB);
-    CHECK(room.tensors == room.on_devices - room.padding + room.stays_on_host && room.padding <= 33 * 1024);
-    pare_memory_tensor *t = pare_memory_find(&f.m, "blk.4.ffn_up.weight");
-    uint64_t sum = 0;
-    for (size_t i = 0; i < f.m.n_tensors; i++)
-        sum += f.m.tensors[i].n_bytes;
-    t->n_bytes += room.tensors - sum;
-    CHECK(fits_at(&q, 1024));
-    t->n_bytes += room.padding;
-    CHECK(fits_at(&q, 1024));
-    t->n_bytes++;
-    CHECK(!fits_at(&q, 1024));
-    pare_weight_room again; /* weights that do not fit are no reason */
-    CHECK_OK(pare_room_for_weights(&q, &again, &err), &err);
-    CHECK(again.tensors == room.tensors);
-
-    q.device[1].usable = 3000 * FAKE_MIB;
-    q.n_devices = 2;
-    CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
-    CHECK(room.on_devices == room.device[0] + room.device[1] && room.device[1] < 3000 * FAKE_MIB);
-
-    q.n_devices = 0;
-    q.host_bytes = 7000 * FAKE_MIB;
-    CHECK_OK(pare_room_for_weights(&q, &room, &err), &err);
-    CHECK(room.on_host == (7000 - 40 - 30 - 100) * FAKE_MIB && room.tensors == room.on_host - room.padding);
-    CHECK(room.on_devices == 0 && room.stays_on_host == 0);
-
-    q.run.n_ctx = 32768;
-    q.host_bytes = 1000 * FAKE_MIB;
-    CHECK(pare_room_for_weights(&q, &room, &err) == PARE_ERR_DIFFERENCE && strstr(err.text, "32768 tokens") != NULL);
-    q = fake_query(&f, UINT64_MAX / FAKE_MIB, UINT64_MAX / FAKE_MIB, 0);
-    CHECK(pare_room_for_weights(&q, &room, &err) == PARE_ERR_RANGE);
-}
-
 static void the_table_has_the_largest_contexts(void **state)
 {
     (void)state;
@@ -208,7 +162,6 @@ int main(void)
         cmocka_unit_test(the_largest_context_is_exact),
         cmocka_unit_test(what_caps_a_context),
         cmocka_unit_test(no_context_at_all),
-        cmocka_unit_test(the_room_for_weights_is_exact),
         cmocka_unit_test(the_table_has_the_largest_contexts),
         cmocka_unit_test(the_largest_model_that_fits),
     };
