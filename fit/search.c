@@ -803,12 +803,11 @@ pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint6
     return st;
 }
 
-pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err)
+/* The result as a plan [n_items], owned by the caller, with all of it encoded. */
+static pare_status plan_of_result(pare_fit *f, const pare_fit_result *r, size_t **out, pare_error *err)
 {
-    size_t *at = calloc(f->n_items + 1, sizeof *at);
+    size_t *at = *out = calloc(f->n_items + 1, sizeof *at);
     pare_type *types = calloc(f->o.model->n_tensors + 1, sizeof *types);
-    const char *why;
-    *out = (pare_model){0};
     pare_status st = at != NULL && types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
     for (size_t i = 0; i < r->n_rows && st == PARE_OK; i++)
         types[i] = r->rows[i].type;
@@ -816,11 +815,41 @@ pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out
         st = plan_of(f, types, at, err);
     if (st == PARE_OK)
         st = encode_lacking(f, at, err);
+    free(types);
+    return st;
+}
+
+pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err)
+{
+    size_t *at = NULL;
+    const char *why;
+    *out = (pare_model){0};
+    pare_status st = plan_of_result(f, r, &at, err);
     if (st == PARE_OK)
         st = pare_fit_compose(f, at, out, plan, err);
     if (st == PARE_OK && !f->o.no_refit)
         st = pare_refit(out, plan, &why, err);
     free(at);
-    free(types);
+    return st;
+}
+
+pare_status pare_fit_derive(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err)
+{
+    size_t *at = NULL;
+    *out = (pare_model){0};
+    pare_status st = plan_of_result(f, r, &at, err);
+    if (st == PARE_OK)
+        st = pare_fit_compose_bare(f, at, out, plan, err);
+    free(at);
+    return st;
+}
+
+pare_status pare_fit_fill(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err)
+{
+    size_t *at = NULL;
+    pare_status st = plan_of_result(f, r, &at, err);
+    if (st == PARE_OK)
+        pare_fit_place(f, at, out, plan);
+    free(at);
     return st;
 }

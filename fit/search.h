@@ -131,4 +131,9 @@ pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint6
  */
 pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
 
+/* The same model with nothing encoded yet and the norms as they are, for an encoder of the caller's own; then what that
+ * one left gets the bytes of pare_fit_make. Errors: those of pare_fit_make */
+pare_status pare_fit_derive(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
+pare_status pare_fit_fill(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
+
 #endif

@@ -32,7 +32,7 @@ static pare_status list_types(const pare_fit *f, const size_t *at, pare_type_ove
     return st;
 }
 
-static pare_status compose_with(pare_fit *f, const size_t *at, const pare_type_override *types, pare_model *out,
+static pare_status derive_with(pare_fit *f, const size_t *at, const pare_type_override *types, pare_model *out,
                                 pare_plan *plan, pare_error *err)
 {
     const pare_quantize_options options = {.pure_type = main_type(f, at),
@@ -46,13 +46,19 @@ static pare_status compose_with(pare_fit *f, const size_t *at, const pare_type_o
                                            .n_edits = f->o.n_edits,
                                            .no_factors = true,
                                            .measured = true};
-    pare_status st = pare_quantize(out, f->o.model, &options, plan, err);
-    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
+    return pare_quantize(out, f->o.model, &options, plan, err);
+}
+
+void pare_fit_place(const pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan)
+{
+    for (size_t i = 0; i < f->n_items; i++) {
         const pare_tensor *t = pare_model_find(out, f->o.model->tensors[f->items[i].tensor].name);
         const pare_encoding *made = f->items[i].choices[at[i]].made;
-        if (made != NULL && made->data != NULL)
+        if (made == NULL || pare_derive_is_stored(t))
+            continue;
+        if (made->data != NULL)
             pare_derive_restore(t, made->data);
-        for (size_t k = 0; made != NULL && k < plan->n; k++)
+        for (size_t k = 0; k < plan->n; k++)
             if (strcmp(plan->rows[k].name, t->name) == 0) {
                 plan->rows[k].error = made->error;
                 plan->rows[k].form = made->form;
@@ -61,10 +67,17 @@ static pare_status compose_with(pare_fit *f, const size_t *at, const pare_type_o
                 plan->rows[k].lossless = made->lossless;
             }
     }
-    return st;
 }
 
 pare_status pare_fit_compose(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err)
+{
+    pare_status st = pare_fit_compose_bare(f, at, out, plan, err);
+    if (st == PARE_OK)
+        pare_fit_place(f, at, out, plan);
+    return st;
+}
+
+pare_status pare_fit_compose_bare(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err)
 {
     pare_type_override *types = calloc(f->n_items + 1, sizeof *types);
     pare_status st = types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", f->n_items);
@@ -72,7 +85,7 @@ pare_status pare_fit_compose(pare_fit *f, const size_t *at, pare_model *out, par
     if (st == PARE_OK)
         st = list_types(f, at, types, err);
     if (st == PARE_OK)
-        st = compose_with(f, at, types, out, plan, err);
+        st = derive_with(f, at, types, out, plan, err);
     for (size_t i = 0; types != NULL && i < f->n_items; i++)
         free((char *)(uintptr_t)types[i].pattern);
     free(types);

@@ -72,7 +72,13 @@ struct pare_fit {
 
 void pare_fit_tell(const pare_fit *f, pare_fit_stage stage, double part, const char *what, double kld);
 
-/* The model of a plan: derived, and all that was encoded in its place. refitted: may be NULL. */
+/* The model of a plan: derived, with nothing encoded. */
+pare_status pare_fit_compose_bare(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err);
+
+/* Tensors of such a model that nobody encoded yet get what was encoded for the plan. */
+void pare_fit_place(const pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan);
+
+/* Both. */
 pare_status pare_fit_compose(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err);
 
 /* A whole plan over the first n_windows windows (0: all). */

@@ -348,6 +348,11 @@ static pare_status make_outcome(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome
     pare_model out = {0};
     pare_plan plan = {0};
     pare_status st = solve(j, budget, o, &out, &plan, err);
+    if (st == PARE_OK && cmd_has(j->args, OPT_SEQUENTIAL)) /* what it gains, or not, is measured, too */
+        st = measure(j, &out, &o->plain, err);
+    if (st == PARE_OK && cmd_has(j->args, OPT_SEQUENTIAL))
+        st = cmd_fit_sequential_make(j, &o->fit, "sequential", &out, &plan, err);
+    o->n_sequential = j->sequential.n;
     if (st == PARE_OK && j->output != NULL)
         st = write_file(j, &out, err);
     if (st == PARE_OK)
@@ -392,7 +397,7 @@ static int compare_distances(const void *a, const void *b)
     const preset_size *x = a, *y = b;
     if (x->distance != y->distance)
         return x->distance < y->distance ? -1 : 1;
-    return strcmp(x->preset->name, y->preset->name);
+    return (x->preset->ftype > y->preset->ftype) - (x->preset->ftype < y->preset->ftype); /* q8_0, not mxfp4_moe */
 }
 
 /* The presets that this model can have, by how near their files are in size; returns how many of list [n] there are. */
@@ -429,9 +434,15 @@ static pare_status measure_rival(cmd_fit_job *j, const preset_size *preset, pare
         cmd_fit_rival *rival = &j->rivals[j->n_rivals];
         *rival = (cmd_fit_rival){.name = preset->preset->name, .bytes = preset->bytes};
         j->n_rivals++;
-        st = measure(j, &out, &rival->result, err);
+        if (cmd_has(j->args, OPT_SEQUENTIAL)) /* as what they are beside */
+            st = cmd_fit_sequential_make(j, r, "sequential-preset", &out, &plan, err);
+        if (st == PARE_OK)
+            st = measure(j, &out, &rival->result, err);
         if (st == PARE_OK)
             st = cmd_fit_answer(j, &out, &rival->drift, err);
+        pare_model_close(&out);
+        if (cmd_has(j->args, OPT_SEQUENTIAL)) /* of use to nobody else */
+            pare_state_drop(&j->sequential.state);
     }
     pare_model_close(&out);
     return st;
@@ -524,6 +535,8 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
     if (st == PARE_OK)
         st = open_statistics(j, &digest, err);
     if (st == PARE_OK)
+        st = cmd_fit_sequential_check(j, err);
+    if (st == PARE_OK)
         st = open_search(j, err);
     return st == PARE_OK ? solve_all(j, err) : st;
 }
@@ -539,6 +552,7 @@ void cmd_fit_job_close(cmd_fit_job *j)
     free(j->outcomes);
     cmd_tasks_free_scores(&j->tasks, j->answers);
     cmd_tasks_close(&j->tasks);
+    cmd_fit_sequential_close(j);
     pare_fit_close(j->fit);
     cmd_fit_room_close(&j->room);
     pare_imatrix_close(&j->imatrix);

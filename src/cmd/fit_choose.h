@@ -10,6 +10,8 @@
 #include "eval/measure.h"
 #include "eval/tokenizer.h"
 #include "fit/search.h"
+#include "model/prefix.h"
+#include "recipe/state.h"
 #include "formats/pin.h"
 
 enum { CMD_FIT_PRESETS = 2 };
@@ -31,9 +33,20 @@ typedef struct cmd_fit_outcome {
     pare_fit_result fit;
     cmd_fit_candidate candidate; /* how it is run; nothing of it with --size */
     pare_eval_result result;     /* on text that played no part in the choice */
+    pare_eval_result plain;      /* the same without --sequential, where that is given; n_chunks 0: not */
     double bits_per_byte, reference_bits_per_byte;
-    cmd_drift drift; /* of answers to the tasks; nothing without --task */
+    uint32_t n_sequential; /* tensors encoded in the order of a pass; 0 without --sequential */
+    cmd_drift drift;       /* of answers to the tasks; nothing without --task */
 } cmd_fit_outcome;
+
+/* A model that is encoded in the order of a pass: its bytes lie in the state. */
+typedef struct cmd_fit_sequential {
+    pare_buf path; /* of the state, without its ending */
+    pare_backend *backend;
+    pare_prefix *prefix;
+    pare_state state;
+    uint32_t n; /* tensors that were encoded so */
+} cmd_fit_sequential;
 
 /* One model with its text. Zeroed is closed. */
 typedef struct cmd_fit_job {
@@ -52,6 +65,7 @@ typedef struct cmd_fit_job {
     bool held_back;                   /* test is the end of the text of --file */
     cmd_tasks tasks;
     pare_task_scores *answers; /* [tasks.n] of the original; NULL: not scored yet */
+    cmd_fit_sequential sequential;
     pare_imatrix imatrix;
     pare_type_override *keep; /* [n_keep] owned, patterns borrowed: those of the request and of the runtime */
     size_t n_keep;
@@ -80,6 +94,17 @@ pare_status cmd_fit_note(cmd_fit_outcome *o, pare_status st, const pare_error *w
 
 /* Errors: PARE_ERR_DIFFERENCE (no budget is met: why not the largest) */
 pare_status cmd_fit_front_check(const cmd_fit_job *j, pare_error *err);
+
+/* --sequential, once there are statistics: can it be done? Errors: PARE_ERR_USAGE (statistics that are not of second
+ * order), those of pare_prefix_runs_open */
+pare_status cmd_fit_sequential_check(cmd_fit_job *j, pare_error *err);
+
+/* Instead of out, which is closed, the same types encoded in the order of a pass; valid until this is called again or
+ * the job closed. What was encoded stays in the folder in a file of that name, for the next run. Errors: those of
+ * pare_fit_derive, pare_prefix_runs_open and pare_refine */
+pare_status cmd_fit_sequential_make(cmd_fit_job *j, const pare_fit_result *r, const char *name, pare_model *out,
+                                    pare_plan *plan, pare_error *err);
+void cmd_fit_sequential_close(cmd_fit_job *j);
 
 /* The answers of m to the tasks beside the original's, which is scored the first time. Nothing without --task.
  * Errors: those of cmd_drift_measure; out is to be closed then too */

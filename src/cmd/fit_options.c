@@ -245,9 +245,9 @@ static const char *first_given(const cmd_args *args, const cmd_option_id *option
 /* Options that would do nothing beside the others. */
 static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
-    static const cmd_option_id of_choice[] = {OPT_TYPES,       OPT_MIN_BITS, OPT_PREFER_FAST, OPT_TASK,
-                                              OPT_TASK_FORMAT, OPT_SHOTS,    OPT_N_SHOT,      OPT_LIMIT,
-                                              OPT_DESCRIPTION, OPT_TASK_CTX},
+    static const cmd_option_id of_choice[] =
+        {OPT_TYPES,       OPT_MIN_BITS, OPT_PREFER_FAST, OPT_SEQUENTIAL, OPT_SEQUENTIAL_MEMORY, OPT_TASK,
+         OPT_TASK_FORMAT, OPT_SHOTS,    OPT_N_SHOT,      OPT_LIMIT,      OPT_DESCRIPTION,       OPT_TASK_CTX},
                                of_text[] = {OPT_TEST, OPT_STATE, OPT_IMATRIX, OPT_EFFORT, OPT_PIN, OPT_LOCK, OPT_SUMS},
                                of_memory[] = {OPT_CONTEXT,   OPT_KV,     OPT_CACHE_K, OPT_CACHE_V,
                                               OPT_SEQUENCES, OPT_UBATCH, OPT_RESERVE, OPT_NO_FLASH_ATTN,
@@ -303,6 +303,8 @@ static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_er
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only writes nothing: not with --output");
     if (cmd_has(args, OPT_REPORT) && cmd_has(args, OPT_PLAN_ONLY))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only measures nothing: not with --report");
+    if (cmd_has(args, OPT_SEQUENTIAL_MEMORY) && !cmd_has(args, OPT_SEQUENTIAL))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --sequential-memory needs --sequential");
     if (r->preset != NULL && cmd_fit_chooses(args))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --type says the types, so there is nothing to choose by --file");
     return check_idle(r, args, err);

@@ -84,9 +84,15 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
         "\nmean divergence on the windows that types were chosen by: predicted %.6f, measured %.6f (first plan %.6f, "
         "no plan is predicted below %.6f); %" PRIu32 " runs, %" PRIu32 " swaps\n",
         f->predicted, f->measured, f->start, f->bound, f->n_runs, f->n_swaps);
+    if (o->n_sequential > 0)
+        printf("%" PRIu32 " tensors of the result were then encoded in the order of a pass, those of the presets, too "
+               "(--sequential)\n",
+               o->n_sequential);
     print_text(j, &o->result);
     printf(header, "", "bytes", "bits", "KL divergence, mean", "median", "perplexity", "same top1");
     print_figures("chosen", f->bytes, bits_of(j, f->bytes), &o->result);
+    if (o->plain.n_chunks > 0)
+        print_figures("not in order", f->bytes, bits_of(j, f->bytes), &o->plain);
     for (size_t i = 0; i < j->n_rivals; i++)
         print_figures(j->rivals[i].name, j->rivals[i].bytes, bits_of(j, j->rivals[i].bytes), &j->rivals[i].result);
     if (j->n_passed_over > 0)
@@ -202,6 +208,9 @@ static pare_status json_outcome(json_t **out, const cmd_fit_job *j, const cmd_fi
     cmd_json_real(doc, "kld_bound", f->bound);
     cmd_json_u64(doc, "n_runs", f->n_runs);
     cmd_json_u64(doc, "n_swaps", f->n_swaps);
+    cmd_json_u64(doc, "n_sequential", o->n_sequential);
+    if (o->plain.n_chunks > 0)
+        json_object_set_new(doc, "measured_plain", json_result(&o->plain));
     json_object_set_new(doc, "measured", json_result(&o->result));
     cmd_json_real(doc, "bits_per_byte", o->bits_per_byte);
     cmd_json_real(doc, "reference_bits_per_byte", o->reference_bits_per_byte);

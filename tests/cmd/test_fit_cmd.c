@@ -109,6 +109,7 @@ static void what_does_not_fit_is_said(void **state)
     r = cli_expect(2, "$PARE fit $DEMO --size 2M -f - --test - --state s <$TEXT");
     assert_true(cli_contains(r.err, "--file - and --test -"));
     assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 2G --limit 2").err, "by a text"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 2G --sequential").err, "by a text"));
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q8_0 --cache-k f16");
     cli_expect(2, "$PARE fit $DEMO --vram 1G --kv q9");
     cli_expect(2, "$PARE fit $DEMO --vram 1G -o out.gguf");
@@ -249,6 +250,34 @@ static void a_file_fills_its_budget_and_is_what_was_measured(void **state)
     cli_expect(0, "rm -r out.gguf out.gguf.fit one.gguf");
 }
 
+/* --sequential writes other bytes of the same types, measures them as they are in the file, and plain ones beside. */
+static void the_order_of_a_pass_is_measured_as_written(const char *choose, double size)
+{
+    cli_result r = cli_expect(0, "$PARE fit $DEMO %s --size %.0f -o plain-fit.gguf", choose, size);
+    json_t *plain = cli_json(&r);
+    r = cli_expect(0, "$PARE fit $DEMO %s --size %.0f --sequential -o seq.gguf --pin", choose, size);
+    json_t *doc = cli_json(&r), *budget = json_array_get(json_object_get(doc, "budgets"), 0),
+           *as_plain = json_array_get(json_object_get(plain, "budgets"), 0);
+    assert_true(cli_number(budget, "n_sequential") == 16 && cli_number(as_plain, "n_sequential") == 0);
+    assert_true(json_equal(json_object_get(budget, "tensors"), json_object_get(as_plain, "tensors")));
+    assert_true(json_equal(json_object_get(budget, "measured_plain"), json_object_get(as_plain, "measured")));
+    r = cli_expect(0, "$PARE eval seq.gguf --reference $DEMO -f test.txt --json -q");
+    json_t *measured = cli_json(&r);
+    const double kld = cli_number(json_object_get(budget, "measured"), "kld_mean");
+    assert_true(cli_number(measured, "kld_mean") == kld);
+    assert_true(kld != cli_number(json_object_get(budget, "measured_plain"), "kld_mean"));
+    assert_true(cli_contains(cli_expect(0, "cat pare.lock").out, "bytes_by_cpu"));
+    cli_expect(0, "test -e front/sequential.pare-state && test ! -e front/sequential-preset.pare-state");
+    cli_expect(0, "rm seq.gguf plain-fit.gguf pare.lock SHA256SUMS");
+    cli_expect(0, "$PARE imatrix $DEMO -f calibration.txt -o few.gguf --chunks 1 -q");
+    r = cli_expect(2, "$PARE fit $DEMO %s --size %.0f --sequential --imatrix few.gguf", choose, size);
+    assert_true(cli_contains(r.err, "second-order statistics: few.gguf has none"));
+    cli_expect(0, "rm few.gguf");
+    json_decref(plain);
+    json_decref(doc);
+    json_decref(measured);
+}
+
 /* Sizes nobody named: from the smallest file to the largest in equal ratios, and none of more divergence than a smaller
  * one; a card too small for anything is told of beside one that serves. Few tensors are chosen for, so that it is
  * quick.
@@ -290,6 +319,7 @@ static void fronts_need_no_sizes(void **state)
     assert_true(cli_number(json_array_get(json_object_get(row, "devices"), 0), "bytes") == 4096 * MIB);
     assert_true(cli_number(row, "bytes") == bytes && json_is_object(json_object_get(row, "memory")));
     json_decref(doc);
+    the_order_of_a_pass_is_measured_as_written(choose, bytes - 100000);
     cli_expect(0, "rm -r front");
 }
 

@@ -80,6 +80,40 @@ static pare_fit_result solve(pare_fit *f, uint64_t budget)
     return r;
 }
 
+/* A caller that encodes some tensors itself gets the others' bytes; what it encoded stays. */
+static void check_derived(const setup *s, pare_fit *f, const pare_fit_result *r, const pare_model *made)
+{
+    pare_model out;
+    pare_plan plan;
+    pare_error err = {0};
+    uint8_t *own = NULL;
+    size_t n_filled = 0;
+    CHECK_OK(pare_fit_derive(f, r, &out, &plan, &err), &err);
+    for (size_t i = 0; i < r->n_rows; i++) {
+        const pare_tensor *t = pare_model_find(&out, r->rows[i].name);
+        CHECK(t->type == r->rows[i].type);
+        if (!r->rows[i].chosen || t->type == s->m.tensors[i].type)
+            continue;
+        CHECK(!pare_derive_is_stored(t));
+        if (own == NULL) {
+            own = check_malloc((size_t)t->n_bytes);
+            memset(own, 42, (size_t)t->n_bytes);
+            pare_derive_restore(t, own);
+        }
+    }
+    CHECK_OK(pare_fit_fill(f, r, &out, &plan, &err), &err);
+    for (size_t i = 0; i < r->n_rows; i++) {
+        const pare_tensor *t = pare_model_find(&out, r->rows[i].name), *like = pare_model_find(made, t->name);
+        if (!r->rows[i].chosen || t->type == s->m.tensors[i].type || pare_derive_stored(t) == own)
+            continue;
+        CHECK(pare_derive_stored(t) == pare_derive_stored(like));
+        n_filled++;
+    }
+    CHECK(own != NULL && n_filled > 3);
+    pare_model_close(&out);
+    free(own);
+}
+
 /* The file is as large, and as far from the model, as the result says. */
 static void check_made(const setup *s, pare_fit *f, const pare_fit_result *r)
 {
@@ -100,6 +134,7 @@ static void check_made(const setup *s, pare_fit *f, const pare_fit_result *r)
     }
     CHECK_OK(pare_measure(&out, &s->m, s->b, s->ids.ids, s->ids.n, s->m.vocab.bos, &measure, &e, &err), &err);
     CHECK(fabs(e.kld_mean.value - r->measured) <= 1e-4 * r->measured);
+    check_derived(s, f, r, &out);
     pare_model_close(&out);
 }
 
