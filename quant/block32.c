@@ -1,63 +1,18 @@
 #include "quant/block32.h"
 
-#include "core/half.h"
 #include "quant/line_search.h"
+#include "quant/plain_round.h"
 #include "quant/vec.h"
 #include "quant/whole_search.h"
-
-#include <math.h>
-
-/* 1 / d, or 0 where that is no number to multiply with: the scale is stored as 0 there and any code does. */
-static float reciprocal(float d)
-{
-    float r = d != 0 ? 1.0f / d : 0.0f;
-    return isfinite(r) ? r : 0.0f;
-}
-
-static int clamp(int code, int max_code)
-{
-    return code < 0 ? 0 : code > max_code ? max_code : code;
-}
-
-/* The published rules: the code comes from the scale before it is rounded to binary16, by truncation. */
-
-static void plain_symmetric(const pare_block32_format *format, const float *x, pare_block32 *out)
-{
-    int half = format->n_codes / 2;
-    float peak = 0; /* the value of largest magnitude, with its sign; the first one on ties */
-    for (int i = 0; i < PARE_BLOCK32; i++)
-        if (fabsf(x[i]) > fabsf(peak))
-            peak = x[i];
-    float d = peak / (float)-half, inverse = reciprocal(d), offset = (float)half + 0.5f;
-    out->d = pare_f32_to_f16(d);
-    out->m = 0;
-    for (int i = 0; i < PARE_BLOCK32; i++)
-        out->codes[i] = (uint8_t)clamp((int)(x[i] * inverse + offset), 2 * half - 1);
-}
-
-static void plain_affine(const pare_block32_format *format, const float *x, pare_block32 *out)
-{
-    int max_code = format->n_codes - 1;
-    float min = x[0], max = x[0];
-    for (int i = 1; i < PARE_BLOCK32; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
-    float d = (max - min) / (float)max_code, inverse = reciprocal(d);
-    out->d = pare_f32_to_f16(d);
-    out->m = pare_f32_to_f16(min);
-    for (int i = 0; i < PARE_BLOCK32; i++)
-        out->codes[i] = (uint8_t)clamp((int)((x[i] - min) * inverse + 0.5f), max_code);
-}
 
 static void encode_plain(const pare_block32_format *format, const float *src, size_t row_len, uint8_t *out)
 {
     pare_block32 block;
     for (size_t i = 0; i < row_len; i += PARE_BLOCK32, out += format->block_bytes) {
-        if (format->is_affine)
-            plain_affine(format, src + i, &block);
-        else
-            plain_symmetric(format, src + i, &block);
+        float min = 0, d = format->is_affine ? pare_round_line(src + i, format->n_codes - 1, block.codes, &min)
+                                             : pare_round_whole(src + i, format->n_codes / 2, block.codes);
+        block.d = pare_f32_to_f16(d);
+        block.m = pare_f32_to_f16(min);
         format->pack(&block, out);
     }
 }
@@ -93,7 +48,7 @@ static pare_line_shape line_shape(int n_codes, pare_effort effort)
 
 static void take_codes(const pare_block32_format *format, const float *x, float d, float m, pare_block32 *out)
 {
-    float inverse = reciprocal(d), half = (float)(format->n_codes / 2), top = (float)(format->n_codes - 1);
+    float inverse = pare_reciprocal(d), half = (float)(format->n_codes / 2), top = (float)(format->n_codes - 1);
     out->d = pare_f32_to_f16(d);
     out->m = pare_f32_to_f16(m);
     for (int i = 0; i < PARE_BLOCK32; i++)
@@ -129,18 +84,4 @@ void pare_block32_encode(const pare_block32_format *format, const float *src, si
         encode_plain(format, src, row_len, dst);
     else
         encode_search(format, src, row_len, weight, effort, dst);
-}
-
-void pare_block32_pack_low(const pare_block32 *block, uint8_t *qs)
-{
-    for (int j = 0; j < PARE_BLOCK32 / 2; j++)
-        qs[j] = (uint8_t)((block->codes[j] & 15) | (block->codes[j + 16] & 15) << 4);
-}
-
-uint32_t pare_block32_high(const pare_block32 *block)
-{
-    uint32_t high = 0;
-    for (int j = 0; j < PARE_BLOCK32; j++)
-        high |= (uint32_t)(block->codes[j] >> 4 & 1) << j;
-    return high;
 }

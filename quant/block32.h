@@ -30,10 +30,4 @@ typedef struct pare_block32_format {
 void pare_block32_encode(const pare_block32_format *format, const float *src, size_t row_len, const float *weight,
                          pare_effort effort, void *dst);
 
-/* qs[j]: low 4 bits of the codes j and j + 16. */
-void pare_block32_pack_low(const pare_block32 *block, uint8_t *qs);
-
-/* Bit j: bit 4 of code j. */
-uint32_t pare_block32_high(const pare_block32 *block);
-
 #endif

@@ -2,8 +2,6 @@
 
 #include "quant/codebooks.h"
 
-#include <math.h>
-
 /* The codes by rising level, without those that repeat a level; returns their number. */
 static int sort_codes(int (*value)(unsigned code), uint8_t *sorted)
 {
@@ -42,25 +40,4 @@ void pare_levels_codes(const pare_levels *levels, const float *x, int n, float s
     pare_levels_find(levels, x, n, scale, at);
     for (int i = 0; i < n; i++)
         codes[i] = levels->code[at[i]];
-}
-
-void pare_levels_plain_fp4(const float *x, int n, float scale, uint8_t *codes)
-{
-    for (int i = 0; i < n; i++) {
-        float size = fabsf(x[i]), least = size;
-        codes[i] = 0;
-        for (unsigned k = 1; k < 8; k++) {
-            float miss = fabsf((float)pare_fp4_level(k) * scale - size);
-            if (miss < least) {
-                least = miss;
-                codes[i] = (uint8_t)(x[i] < 0 ? k + 8 : k);
-            }
-        }
-    }
-}
-
-void pare_levels_pack(const uint8_t *codes, uint8_t *qs)
-{
-    for (int j = 0; j < 16; j++)
-        qs[j] = (uint8_t)(codes[j] | codes[j + 16] << 4);
 }

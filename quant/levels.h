@@ -63,11 +63,4 @@ static inline pare_level_sums pare_levels_measure(const pare_levels *levels, con
 /* Codes of the nearest levels at the scale. */
 void pare_levels_codes(const pare_levels *levels, const float *x, int n, float scale, uint8_t *codes);
 
-/* Codes of the nearest FP4 levels at the scale as ggml compares them: by the difference as binary32 rounds it, the
- * smaller magnitude on ties. */
-void pare_levels_plain_fp4(const float *x, int n, float scale, uint8_t *codes);
-
-/* Sixteen bytes of 32 codes: qs[j] holds code j in its low nibble, code j + 16 in the high one. */
-void pare_levels_pack(const uint8_t *codes, uint8_t *qs);
-
 #endif

@@ -2,6 +2,7 @@
 
 #include "quant/lanes.h"
 #include "quant/levels.h"
+#include "quant/plain_round.h"
 
 #include <math.h>
 
@@ -63,17 +64,6 @@ static int find_exponent(const pare_levels *levels, const float *x, const float 
     return best;
 }
 
-/* The published rule: the largest magnitude between 4 and 8 times the scale. */
-static void encode_plain(const float *x, pare_mxfp4 *out)
-{
-    float peak = fabsf(pare_peak(x, LEN));
-    uint8_t codes[LEN];
-    int e = (int)(pare_f32_to_bits(peak) >> 23) - 2;
-    out->e = (uint8_t)(e > 0 ? e : 0);
-    pare_levels_plain_fp4(x, LEN, pare_mxfp4_half_scale(out->e), codes);
-    pare_levels_pack(codes, out->qs);
-}
-
 void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
     pare_mxfp4 *out = dst;
@@ -81,7 +71,7 @@ void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, pa
     pare_levels_init(&levels, pare_fp4_level);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         if (effort == PARE_EFFORT_RTN) {
-            encode_plain(src + i, out);
+            pare_mxfp4_round(src + i, out);
             continue;
         }
         float x[LEN] = {0}, w[LEN], peak = fabsf(pare_peak(src + i, LEN));
@@ -93,6 +83,6 @@ void pare_mxfp4_encode(const float *src, size_t row_len, const float *weight, pa
         }
         out->e = peak > 0 ? (uint8_t)(power + n + BIAS + 1) : 0;
         pare_levels_codes(&levels, x, LEN, power_of_two(n), codes);
-        pare_levels_pack(codes, out->qs);
+        pare_pack_nibbles(codes, out->qs);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "quant/lanes.h"
 #include "quant/levels.h"
+#include "quant/plain_round.h"
 
 #include <math.h>
 
@@ -54,34 +55,10 @@ static uint8_t find_scale(const pare_levels *levels, const float *x, const float
     return (uint8_t)best;
 }
 
-/* The published rule: the code nearest to a sixth of the largest magnitude, ties upwards, 0x7e from 256 on. */
-static uint8_t plain_scale(const float *x)
-{
-    float scale = fabsf(pare_peak(x, SUB_LEN)) / 6.0f;
-    if (scale >= 256)
-        return LARGEST_SCALE;
-    if (scale < 1.0f / 64) { /* subnormal: multiples of 2^-9 */
-        int code = (int)(scale * 512.0f + 0.5f);
-        return (uint8_t)(code < 7 ? code : 7);
-    }
-    uint32_t bits = pare_f32_to_bits(scale) + (1u << 19), code = (bits >> 20) - (120u << 3);
-    return (uint8_t)(code < LARGEST_SCALE - 6 ? code : LARGEST_SCALE);
-}
-
 static void put_codes(const uint8_t *codes, uint8_t *qs)
 {
     for (int j = 0; j < SUB_LEN / 2; j++)
         qs[j] = (uint8_t)(codes[j] | codes[j + SUB_LEN / 2] << 4);
-}
-
-static void encode_plain(const float *x, pare_nvfp4 *out)
-{
-    for (int s = 0; s < LEN / SUB_LEN; s++, x += SUB_LEN) {
-        uint8_t codes[SUB_LEN];
-        out->d[s] = plain_scale(x);
-        pare_levels_plain_fp4(x, SUB_LEN, pare_nvfp4_half_scale(out->d[s]), codes);
-        put_codes(codes, out->qs + s * SUB_LEN / 2);
-    }
 }
 
 void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
@@ -91,7 +68,7 @@ void pare_nvfp4_encode(const float *src, size_t row_len, const float *weight, pa
     pare_levels_init(&levels, pare_fp4_level);
     for (size_t i = 0; i < row_len; i += LEN, out++) {
         if (effort == PARE_EFFORT_RTN) {
-            encode_plain(src + i, out);
+            pare_nvfp4_round(src + i, out);
             continue;
         }
         float w[LEN];

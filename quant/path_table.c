@@ -21,4 +21,6 @@ const pare_path_table pare_table = {.encode = {PARE_TYPES(ENCODE_ROW)},
                                     .importance = pare_row_importance,
                                     .group_fit = pare_group_fit,
                                     .group_round = pare_group_round,
-                                    .hadamard = pare_hadamard_steps};
+                                    .hadamard = pare_hadamard_steps,
+                                    .kv_encode = pare_kv_encode_rows,
+                                    .kv_decode = pare_kv_decode_rows};

@@ -6,6 +6,7 @@
 #include "quant/feedback.h"
 #include "quant/group_fit.h"
 #include "quant/hadamard_steps.h"
+#include "quant/kv_rows.h"
 #include "quant/row_passes.h"
 #include "quant/types.h"
 #include "quant/unit_search.h"
@@ -34,6 +35,8 @@ typedef struct pare_path_table {
                          float *out); /* quant/output_error.h */
     void (*hadamard)(const pare_rotation *r, const uint32_t *flips, float *x, size_t n,
                      bool back); /* quant/hadamard_steps.h */
+    size_t (*kv_encode)(const pare_kv_rows *rows, const float *x, uint8_t *dst); /* quant/kv_rows.h */
+    void (*kv_decode)(const pare_kv_rows *rows, const uint8_t *src, float *x);
     bool (*importance)(float slope, const float *column, const float *x, size_t row_len, float *w);
 } pare_path_table;
 

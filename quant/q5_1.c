@@ -1,14 +1,15 @@
 #include "quant/q5_1.h"
 
 #include "quant/block32.h"
+#include "quant/plain_round.h"
 
 static void pack(const pare_block32 *block, void *dst)
 {
     pare_q5_1 *out = dst;
     pare_store_u16le(out->d, block->d);
     pare_store_u16le(out->m, block->m);
-    pare_store_u32le(out->qh, pare_block32_high(block));
-    pare_block32_pack_low(block, out->qs);
+    pare_store_u32le(out->qh, pare_pack_fifth(block->codes));
+    pare_pack_nibbles(block->codes, out->qs);
 }
 
 void pare_q5_1_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)

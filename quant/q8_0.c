@@ -2,37 +2,13 @@
 
 #include "quant/fraction_search.h"
 #include "quant/lattice.h"
+#include "quant/plain_round.h"
 #include "quant/whole_search.h"
 
 #include <math.h>
 
 enum { LEN = 32, TOP = 127 };
 enum { BLOCK_TOP = 31 }; /* blocks of integers up to this times one step are recognised */
-
-/* To nearest, halves away from zero, as roundf, but not a call a weight: v - trunc(v) is exact. |v| < 2^31. */
-static int round_away(float v)
-{
-    int whole = (int)v;
-    float rest = v - (float)whole;
-    return whole + (rest >= 0.5f) - (rest <= -0.5f);
-}
-
-/* The published rule: d = largest magnitude / 127, codes from the scale before it is rounded to binary16, to nearest,
- * halves away from zero. */
-static void encode_plain(const float *src, size_t row_len, pare_q8_0 *out)
-{
-    for (size_t i = 0; i < row_len; i += LEN, out++) {
-        float peak = 0;
-        for (int j = 0; j < LEN; j++)
-            peak = fabsf(src[i + (size_t)j]) > peak ? fabsf(src[i + (size_t)j]) : peak;
-        float d = peak / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
-        if (!isfinite(inverse)) /* the scale is stored as 0 */
-            inverse = 0;
-        pare_store_u16le(out->d, pare_f32_to_f16(d));
-        for (int j = 0; j < LEN; j++)
-            out->qs[j] = (uint8_t)round_away(src[i + (size_t)j] * inverse);
-    }
-}
 
 /* How far the sample is from integers times a step, squared, in units of the peak, if that is `level` such steps;
  * infinite where a weight is too far for rounding to explain it. */
@@ -165,7 +141,8 @@ static void encode_quickly(const float *src, size_t row_len, const float *weight
 void pare_q8_0_encode(const float *src, size_t row_len, const float *weight, pare_effort effort, void *dst)
 {
     if (effort == PARE_EFFORT_RTN)
-        encode_plain(src, row_len, dst);
+        for (size_t i = 0; i < row_len; i += LEN)
+            pare_q8_0_round(src + i, (pare_q8_0 *)dst + i / LEN);
     else if (effort == PARE_EFFORT_BEST || may_be_lattice(src, row_len))
         encode_thoroughly(src, row_len, weight, effort, dst);
     else

@@ -1,12 +1,13 @@
 /* What keeping a cache costs, one thread, the path in use (or the one named):
  *
- *     bench_kv [portable|avx2|avx512]
+ *     bench_kv [portable|avx2|avx512 [codecs]]
  *
  * First the rotation beside memcpy of the same bytes, in turn, over buffers that fit a cache and one that does not: the
  * median of N_RUNS, in GB of vectors a second (what is read; as much is written). Then encoders and decoders, in
  * million values a second. */
 #include "check.h"
 #include "quant/hadamard.h"
+#include "quant/kv_codec.h"
 #include "quant/path.h"
 
 #include <stdio.h>
@@ -75,12 +76,54 @@ static void bench_rotations(void)
     free(y);
 }
 
+/* Encoder and decoder of a codec, over N_VALUES values of heads of 128: they fit the second cache, as the keys of a
+ * micro-batch's layer do. */
+static void bench_codec(const pare_kv_codec *c, const float *x, float *y)
+{
+    enum { DIM = 128, TOKENS = 512, N_VALUES = TOKENS * DIM };
+    double encode[N_RUNS], decode[N_RUNS];
+    pare_error err = {0};
+    uint8_t *bytes = check_malloc(TOKENS / c->group * pare_kv_unit_bytes(c, DIM));
+    for (int run = 0; run < N_RUNS; run++) {
+        double start = seconds(), time = 0;
+        size_t n = 0;
+        for (; time < 0.02; time = seconds() - start, n += N_VALUES)
+            CHECK_OK(pare_kv_encode(c, x, TOKENS / c->group, 1, DIM, bytes, &err), &err);
+        encode[run] = (double)n / time * 1e-6;
+        start = seconds();
+        time = 0;
+        n = 0;
+        for (; time < 0.02; time = seconds() - start, n += N_VALUES)
+            pare_kv_decode(c, bytes, TOKENS / c->group, 1, DIM, y);
+        decode[run] = (double)n / time * 1e-6;
+    }
+    printf("%s\t%s\t%.3f\t%.0f\t%.0f\n", c->name,
+           c->sides == PARE_KV_KEYS     ? "keys"
+           : c->sides == PARE_KV_VALUES ? "values"
+                                        : "both",
+           pare_kv_bits(c, DIM), median(encode), median(decode));
+    free(bytes);
+}
+
+static void bench_codecs(void)
+{
+    static float x[512 * 128], y[512 * 128];
+    for (size_t i = 0; i < 512 * 128; i++)
+        x[i] = (float)((double)(int64_t)pare_random_bits(1, i) * 0x1p-63 +
+                       (double)(int64_t)pare_random_bits(2, i) * 0x1p-63);
+    puts("codec\tside\tbits\tencode M/s\tdecode M/s");
+    for (size_t i = 0; pare_kv_codec_at(i) != NULL; i++)
+        bench_codec(pare_kv_codec_at(i), x, y);
+}
+
 int main(int argc, char **argv)
 {
     for (int p = 0; argc > 1 && p < PARE_PATH_COUNT; p++)
         if (strcmp(argv[1], pare_path_name((pare_path)p)) == 0 && pare_path_available((pare_path)p))
             pare_path_use((pare_path)p);
     printf("path: %s\n", pare_path_name(pare_path_current()));
-    bench_rotations();
+    if (argc < 3 || strcmp(argv[2], "codecs") != 0)
+        bench_rotations();
+    bench_codecs();
     return 0;
 }

@@ -1,0 +1,627 @@
+/* quant/kv_unit.h - one unit of a cache of keys and values, encoded and decoded; C11 and CUDA C++ compile it
+ *
+ * Layouts and formulas: docs/methods/KV_CACHE.md. Codes of b bits stand in groups of 8, b bytes each: code k of a group
+ * in bits b k .. b k + b - 1 of the little-endian number.
+ *
+ *   BLOCKS     llama.cpp's blocks, one behind the other
+ *   GAUSS      | length (F16) | codes of the first half | of the second half |
+ *   PRODUCT    | length (F16) | rest's length (F16) | codes ... as GAUSS, less one bit | dim signs, 1: minus |
+ *   MIDRISE    each 32 elements  | scale (F16) | 32 codes |
+ *   RANGES     each 32 elements  | step (F16) | least (F16) | 32 codes |
+ *   CHANNELS   each element of the head, of 32 tokens, as RANGES
+ *
+ * Sums run over 16 lanes, element i in lane i % 16, then over the lanes in one order. Divisions and square roots are
+ * IEEE 754's, products are not contracted: the same bytes on every path and device. */
+#ifndef PARE_QUANT_KV_UNIT_H
+#define PARE_QUANT_KV_UNIT_H
+
+#include "quant/hadamard.h"
+#include "quant/kv_codec.h"
+#include "quant/plain.h"
+#include "quant/plain_round.h"
+
+#include <math.h>
+
+/* ---- sums ---- */
+
+PARE_HD float pare_kv_add_lanes(const float *lane)
+{
+    float v[8];
+    for (int k = 0; k < 8; k++)
+        v[k] = lane[k] + lane[k + 8];
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+/* sum x y; n: a multiple of 8 */
+PARE_HD float pare_kv_dot(const float *x, const float *y, uint32_t n)
+{
+    float lane[16] = {0};
+    uint32_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++)
+            lane[k] += x[i + (uint32_t)k] * y[i + (uint32_t)k];
+    for (int k = 0; i + (uint32_t)k < n; k++)
+        lane[k] += x[i + (uint32_t)k] * y[i + (uint32_t)k];
+    return pare_kv_add_lanes(lane);
+}
+
+PARE_HD bool pare_kv_finite(const float *x, uint32_t n)
+{
+    uint32_t bad = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bad |= (uint32_t)((pare_f32_to_bits(x[i]) & 0x7f800000u) == 0x7f800000u);
+    return bad == 0;
+}
+
+/* A scale, to binary16; whether it fits. */
+PARE_HD bool pare_kv_put_half(float v, uint8_t *dst)
+{
+    uint16_t half = pare_f32_to_f16(v);
+    pare_store_u16le(dst, half);
+    return (half & 0x7c00) != 0x7c00;
+}
+
+PARE_HD float pare_kv_half(const uint8_t *src)
+{
+    return pare_f16_to_f32(pare_load_u16le(src));
+}
+
+/* ---- codes ---- */
+
+/* n codes, a multiple of 8, of 0 to 8 bits. */
+PARE_HD void pare_kv_pack(const uint8_t *codes, uint32_t n, int bits, uint8_t *dst)
+{
+    if (bits == 8)
+        memcpy(dst, codes, n);
+    for (uint32_t i = 0; bits < 8 && i < n; i += 8, dst += bits) {
+        uint64_t word = 0;
+        for (int k = 0; k < 8; k++)
+            word |= (uint64_t)codes[i + (uint32_t)k] << (bits * k);
+        for (int k = 0; k < bits; k++)
+            dst[k] = (uint8_t)(word >> (8 * k));
+    }
+}
+
+PARE_HD void pare_kv_unpack(const uint8_t *src, uint32_t n, int bits, uint8_t *codes)
+{
+    if (bits == 8)
+        memcpy(codes, src, n);
+    for (uint32_t i = 0; bits < 8 && i < n; i += 8, src += bits) {
+        uint64_t word = 0;
+        for (int k = 0; k < bits; k++)
+            word |= (uint64_t)src[k] << (8 * k);
+        for (int k = 0; k < 8; k++)
+            codes[i + (uint32_t)k] = (uint8_t)(word >> (bits * k) & ((1u << bits) - 1));
+    }
+}
+
+/* ---- PLAIN ---- */
+
+PARE_HD bool pare_kv_plain_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    bool fits = true;
+    for (uint32_t i = 0; i < u->dim; i++)
+        if (u->type == PARE_TYPE_F32)
+            pare_store_f32le(dst + 4 * i, x[i]);
+        else if (u->type == PARE_TYPE_F16)
+            fits &= pare_kv_put_half(x[i], dst + 2 * i);
+        else {
+            uint16_t half = pare_f32_to_bf16(x[i]);
+            pare_store_u16le(dst + 2 * i, half);
+            fits &= (half & 0x7f80) != 0x7f80;
+        }
+    return fits;
+}
+
+PARE_HD void pare_kv_plain_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+    if (u->type == PARE_TYPE_F32)
+        pare_f32_decode(src, x, u->dim);
+    else if (u->type == PARE_TYPE_F16)
+        pare_f16_decode(src, x, u->dim);
+    else
+        pare_bf16_decode(src, x, u->dim);
+}
+
+/* ---- BLOCKS ---- */
+
+/* The d of least sum x^2 (x - d l)^2, for levels l: ik_llama.cpp, PR 1547. d where there is none. */
+PARE_HD float pare_kv_refit(const float *x, const float *level, float d)
+{
+    float xl[32], ll[32], weight[32];
+    for (int i = 0; i < 32; i++) {
+        weight[i] = x[i] * x[i];
+        xl[i] = weight[i] * level[i];
+        ll[i] = xl[i] * level[i];
+        weight[i] = 1;
+    }
+    float squares = pare_kv_dot(ll, weight, 32);
+    return squares > 0 ? pare_kv_dot(xl, x, 32) / squares : d;
+}
+
+/* The same for x = d c + min: normal equations of two unknowns. What is there stays where they are nearly singular, as
+ * where all but one weight is small. */
+PARE_HD void pare_kv_refit_line(const float *x, const uint8_t *codes, float *d, float *min)
+{
+    float w[32], c[32], wc[32], one[32];
+    for (int i = 0; i < 32; i++) {
+        w[i] = x[i] * x[i];
+        c[i] = (float)codes[i];
+        wc[i] = w[i] * c[i];
+        one[i] = 1;
+    }
+    float sw = pare_kv_dot(w, one, 32), swc = pare_kv_dot(w, c, 32), swcc = pare_kv_dot(wc, c, 32);
+    float swx = pare_kv_dot(w, x, 32), swcx = pare_kv_dot(wc, x, 32), det = sw * swcc - swc * swc;
+    if (!(det > 1e-3f * (sw * swcc)) || !(det <= 3.402823466e38f))
+        return;
+    *d = (sw * swcx - swc * swx) / det;
+    *min = (swx - *d * swc) / sw;
+}
+
+PARE_HD float pare_kv_round_whole(const float *x, int half, bool refit, uint8_t *codes)
+{
+    float level[32], d = pare_round_whole(x, half, codes);
+    for (int i = 0; i < 32 && refit; i++)
+        level[i] = (float)(codes[i] - half);
+    return refit ? pare_kv_refit(x, level, d) : d;
+}
+
+PARE_HD float pare_kv_round_line(const float *x, int top, bool refit, uint8_t *codes, float *min)
+{
+    float d = pare_round_line(x, top, codes, min);
+    if (refit)
+        pare_kv_refit_line(x, codes, &d, min);
+    return d;
+}
+
+PARE_HD bool pare_kv_q8_0(const float *x, bool refit, pare_q8_0 *out)
+{
+    (void)refit;
+    pare_q8_0_round(x, out);
+    return (pare_load_u16le(out->d) & 0x7c00) != 0x7c00;
+}
+
+PARE_HD bool pare_kv_q4_0(const float *x, bool refit, pare_q4_0 *out)
+{
+    uint8_t codes[32];
+    float d = pare_kv_round_whole(x, 8, refit, codes);
+    pare_pack_nibbles(codes, out->qs);
+    return pare_kv_put_half(d, out->d);
+}
+
+PARE_HD bool pare_kv_q5_0(const float *x, bool refit, pare_q5_0 *out)
+{
+    uint8_t codes[32];
+    float d = pare_kv_round_whole(x, 16, refit, codes);
+    pare_pack_nibbles(codes, out->qs);
+    pare_store_u32le(out->qh, pare_pack_fifth(codes));
+    return pare_kv_put_half(d, out->d);
+}
+
+PARE_HD bool pare_kv_q4_1(const float *x, bool refit, pare_q4_1 *out)
+{
+    uint8_t codes[32];
+    float min, d = pare_kv_round_line(x, 15, refit, codes, &min);
+    pare_pack_nibbles(codes, out->qs);
+    bool fits = pare_kv_put_half(d, out->d);
+    return pare_kv_put_half(min, out->m) && fits;
+}
+
+PARE_HD bool pare_kv_q5_1(const float *x, bool refit, pare_q5_1 *out)
+{
+    uint8_t codes[32];
+    float min, d = pare_kv_round_line(x, 31, refit, codes, &min);
+    pare_pack_nibbles(codes, out->qs);
+    pare_store_u32le(out->qh, pare_pack_fifth(codes));
+    bool fits = pare_kv_put_half(d, out->d);
+    return pare_kv_put_half(min, out->m) && fits;
+}
+
+/* ggml's quantize_row_iq4_nl_ref: the largest value on the outermost level, nearest levels, then the scale as above,
+ * its sums one after the other. Below 1e-15 all is 0, where ggml leaves the codes undefined. */
+PARE_HD bool pare_kv_iq4_nl(const float *x, bool refit, pare_iq4_nl *out)
+{
+    (void)refit;
+    uint8_t codes[32];
+    float most = pare_largest(x, 32), d = most / (float)pare_iq4_level(0), xl = 0, ll = 0;
+    float inverse = pare_magnitude(most) < 1e-15f ? 0 : 1 / d;
+    for (int i = 0; i < 32; i++) {
+        float v = inverse * x[i];
+        int code = 0;
+        for (unsigned k = 1; k < 16; k++) /* differences of integers below 2^24 and v: rounded alike, then compared */
+            code += v - (float)pare_iq4_level(k - 1) >= (float)pare_iq4_level(k) - v ? 1 : 0;
+        codes[i] = (uint8_t)code;
+        float level = (float)pare_iq4_level((unsigned)code), weight = x[i] * x[i];
+        xl += weight * level * x[i];
+        ll += weight * level * level;
+    }
+    pare_pack_nibbles(codes, out->qs);
+    return pare_kv_put_half(inverse != 0 && ll > 0 ? xl / ll : 0, out->d);
+}
+
+PARE_HD bool pare_kv_mxfp4(const float *x, bool refit, pare_mxfp4 *out)
+{
+    (void)refit;
+    pare_mxfp4_round(x, out);
+    return pare_largest_magnitude(x, 32) < 2.5521178e38f; /* 6 * 2^125: the largest value below 2^128 */
+}
+
+PARE_HD bool pare_kv_nvfp4(const float *x, bool refit, pare_nvfp4 *out)
+{
+    (void)refit;
+    pare_nvfp4_round(x, out);
+    return pare_largest_magnitude(x, 64) <= 5376; /* the largest value is 2688: what is above is cut, by up to half */
+}
+
+/* Columns: type, stem, elements a block. */
+#define PARE_KV_BLOCK_TYPES(X)                                                                                         \
+    X(Q8_0, q8_0, 32)                                                                                                  \
+    X(Q5_1, q5_1, 32)                                                                                                  \
+    X(Q5_0, q5_0, 32)                                                                                                  \
+    X(Q4_1, q4_1, 32)                                                                                                  \
+    X(Q4_0, q4_0, 32)                                                                                                  \
+    X(IQ4_NL, iq4_nl, 32)                                                                                              \
+    X(MXFP4, mxfp4, 32)                                                                                                \
+    X(NVFP4, nvfp4, 64)
+
+PARE_HD bool pare_kv_blocks_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    bool fits = true;
+#define PARE_KV_ENCODE(id, stem, len)                                                                                  \
+    for (uint32_t i = 0; u->type == PARE_TYPE_##id && i < u->dim / len; i++)                                           \
+        fits &= pare_kv_##stem(x + i * len, u->refit != 0, (pare_##stem *)dst + i);
+    PARE_KV_BLOCK_TYPES(PARE_KV_ENCODE)
+#undef PARE_KV_ENCODE
+    return fits;
+}
+
+PARE_HD void pare_kv_blocks_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+#define PARE_KV_DECODE(id, stem, len)                                                                                  \
+    if (u->type == PARE_TYPE_##id)                                                                                     \
+        pare_##stem##_decode(src, x, u->dim / len);
+    PARE_KV_BLOCK_TYPES(PARE_KV_DECODE)
+#undef PARE_KV_DECODE
+}
+
+/* ---- GAUSS ---- */
+
+/* Level k of the upper half, 0 .. 2^(bits - 1) - 1, of the quantizer of least square error for the normal distribution
+ * of variance 1: Max, Quantizing for minimum distortion, IRE Trans. Inf. Theory 6 (1960), table I; Lloyd 1982. By
+ * scripts/lloyd_max.py, which also has what the true distribution of a coordinate on the sphere would gain: 0.1 % of
+ * the error at 128 dimensions, 0.4 % at 64. */
+PARE_HD float pare_kv_gauss_upper(int bits, unsigned k)
+{
+    static const float levels[15] = {
+        0.797884561f,                                         /* 1 bit */
+        0.452780035f, 1.51041761f,                            /* 2 */
+        0.245094179f, 0.756005277f, 1.34390927f,  2.1519457f, /* 3 */
+        0.128395029f, 0.388048291f, 0.656759103f, 0.942340436f, 1.25623117f, 1.61804636f, 2.06901719f, 2.73258954f,
+    };
+    return levels[(1u << (bits - 1)) - 1 + k];
+}
+
+/* Level of a code 0 .. 2^bits - 1, rising; 0 bits: 0. */
+PARE_HD float pare_kv_gauss_level(int bits, unsigned code)
+{
+    unsigned half = bits > 0 ? 1u << (bits - 1) : 0;
+    if (half == 0)
+        return 0;
+    return code >= half ? pare_kv_gauss_upper(bits, code - half) : -pare_kv_gauss_upper(bits, half - 1 - code);
+}
+
+/* Codes of x * inverse, n elements, a multiple of 8. */
+PARE_HD void pare_kv_gauss_round(const float *x, uint32_t n, float inverse, int bits, uint8_t *codes)
+{
+    float border[16];
+    int n_levels = 1 << bits;
+    for (int k = 1; k < n_levels; k++)
+        border[k] = (pare_kv_gauss_level(bits, (unsigned)k - 1) + pare_kv_gauss_level(bits, (unsigned)k)) * 0.5f;
+    for (uint32_t i = 0; i < n; i += 8) {
+        int32_t code[8] = {0};
+        for (int k = 1; k < n_levels; k++)
+            for (uint32_t l = 0; l < 8; l++)
+                code[l] += x[i + l] * inverse > border[k] ? 1 : 0;
+        for (uint32_t l = 0; l < 8; l++)
+            codes[i + l] = (uint8_t)code[l];
+    }
+}
+
+/* Elements of the first half where it has other codes than the second, else all. */
+PARE_HD uint32_t pare_kv_first(uint32_t dim, int half_bits)
+{
+    return half_bits % 2 != 0 ? dim / 2 : dim;
+}
+
+/* The levels of the codes at src, times scale. */
+PARE_HD void pare_kv_gauss_values(const uint8_t *src, uint32_t dim, int half_bits, float scale, float *x)
+{
+    uint32_t first = pare_kv_first(dim, half_bits);
+    uint8_t codes[PARE_KV_MAX_DIM];
+    float level[16];
+    for (uint32_t at = 0, n; at < dim; at += n) {
+        int bits = at == 0 ? (half_bits + 1) / 2 : half_bits / 2;
+        n = at == 0 ? first : dim - first;
+        pare_kv_unpack(src, n, bits, codes);
+        for (unsigned k = 0; k < 1u << bits; k++)
+            level[k] = pare_kv_gauss_level(bits, k) * scale;
+        for (uint32_t i = 0; i < n; i++)
+            x[at + i] = level[codes[i]];
+        src += n / 8 * (uint32_t)bits;
+    }
+}
+
+PARE_HD uint32_t pare_kv_code_bytes(uint32_t dim, int half_bits)
+{
+    return dim / 8 * (uint32_t)half_bits / 2;
+}
+
+/* Length and codes, at their places; whether the length fits. */
+PARE_HD bool pare_kv_gauss_put(const float *x, uint32_t dim, int half_bits, uint8_t *length, uint8_t *dst)
+{
+    uint32_t first = pare_kv_first(dim, half_bits);
+    uint8_t codes[PARE_KV_MAX_DIM];
+    float norm = sqrtf(pare_kv_dot(x, x, dim)), inverse = pare_reciprocal(norm) * sqrtf((float)dim);
+    for (uint32_t at = 0, n; at < dim; at += n) {
+        int bits = at == 0 ? (half_bits + 1) / 2 : half_bits / 2;
+        n = at == 0 ? first : dim - first;
+        pare_kv_gauss_round(x + at, n, inverse, bits, codes);
+        pare_kv_pack(codes, n, bits, dst);
+        dst += n / 8 * (uint32_t)bits;
+    }
+    return pare_kv_put_half(norm, length);
+}
+
+PARE_HD bool pare_kv_gauss_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    return pare_kv_gauss_put(x, u->dim, u->half_bits, dst, dst + 2);
+}
+
+PARE_HD void pare_kv_gauss_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+    pare_kv_gauss_values(src + 2, u->dim, u->half_bits, pare_kv_half(src) / sqrtf((float)u->dim), x);
+}
+
+/* ---- PRODUCT ---- */
+
+/* The projection S is a matrix of signs times a rotation. The papers' S has normal numbers; signs cost a bit, and a
+ * projection of a vector that is not all in a few elements is as normal (Achlioptas 2003). What is left of that is a
+ * bias of sum k r^3 / (3 |r|^2 |k|^2), 0.2 % of q.k at 128 dimensions and 2 bits, where r are rounding errors and k
+ * their levels; rotated they know nothing of each other, and it is gone. */
+PARE_HD void pare_kv_mix(float *x, uint32_t dim, bool back)
+{
+    const pare_rotation r = {dim, PARE_ROTATION_MAX_DIM, 0x514a4c};
+    for (uint32_t i = 0; i < dim && !back; i++)
+        x[i] *= pare_rotation_sign(&r, i);
+    for (uint32_t at = 0, len; at < dim; at += len) {
+        len = pare_rotation_block(&r, at);
+        for (uint32_t h = 1; h < len; h *= 2)
+            for (uint32_t i = at; i < at + len; i += 2 * h)
+                for (uint32_t k = i; k < i + h; k++) {
+                    float a = x[k], b = x[k + h];
+                    x[k] = a + b;
+                    x[k + h] = a - b;
+                }
+        for (uint32_t i = at; i < at + len; i++)
+            x[i] *= pare_rotation_scale(len);
+    }
+    for (uint32_t i = 0; i < dim && back; i++)
+        x[i] *= pare_rotation_sign(&r, i);
+}
+
+/* Signs of row j, elements 64 word .. 64 word + 63: bit set, -1. */
+PARE_HD uint64_t pare_kv_signs(uint32_t j, uint32_t word)
+{
+    return pare_random_bits(0x514a4d, (uint64_t)j * (PARE_KV_MAX_DIM / 64) + word);
+}
+
+/* Row j of the signs times r; dim: a multiple of 8. */
+PARE_HD float pare_kv_project(const float *r, uint32_t dim, uint32_t j)
+{
+    float lane[16] = {0};
+    for (uint32_t at = 0; at < dim; at += 64) {
+        uint64_t signs = pare_kv_signs(j, at / 64);
+        for (uint32_t i = at; i < dim && i < at + 64; i += 8) {
+            uint32_t eight = (uint32_t)(signs >> (i - at));
+            float *to = lane + i % 16;
+            for (int k = 0; k < 8; k++)
+                to[k] += pare_bits_to_f32(pare_f32_to_bits(r[i + (uint32_t)k]) ^ (eight << (31 - k) & 0x80000000u));
+        }
+    }
+    return pare_kv_add_lanes(lane);
+}
+
+PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    uint32_t n_bytes = pare_kv_code_bytes(u->dim, u->half_bits - 2);
+    uint8_t *signs = dst + 4 + n_bytes;
+    float r[PARE_KV_MAX_DIM];
+    bool fits = pare_kv_gauss_put(x, u->dim, u->half_bits - 2, dst, dst + 4);
+    pare_kv_gauss_values(dst + 4, u->dim, u->half_bits - 2, pare_kv_half(dst) / sqrtf((float)u->dim), r);
+    for (uint32_t i = 0; i < u->dim; i++)
+        r[i] = x[i] - r[i];
+    fits &= pare_kv_put_half(sqrtf(pare_kv_dot(r, r, u->dim)), dst + 2);
+    pare_kv_mix(r, u->dim, false);
+    for (uint32_t j = 0; j < u->dim; j += 8) {
+        unsigned byte = 0;
+        for (uint32_t k = 0; k < 8; k++)
+            byte |= (pare_kv_project(r, u->dim, j + k) < 0 ? 1u : 0u) << k;
+        signs[j / 8] = (uint8_t)byte;
+    }
+    return fits;
+}
+
+/* x = levels + sqrt(pi / 2) / dim * |r| * S^T sign(S r): the signs' part of that is a count, and exact. */
+PARE_HD void pare_kv_product_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+    uint32_t n_bytes = pare_kv_code_bytes(u->dim, u->half_bits - 2);
+    const uint8_t *signs = src + 4 + n_bytes;
+    int32_t minus[PARE_KV_MAX_DIM]; /* products of two signs that are -1 */
+    float r[PARE_KV_MAX_DIM];
+    float factor = 1.25331414f * pare_kv_half(src + 2) / (float)u->dim;
+    pare_kv_gauss_values(src + 4, u->dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)u->dim), x);
+    for (uint32_t i = 0; i < u->dim; i++)
+        minus[i] = 0;
+    for (uint32_t j = 0; j < u->dim; j++) {
+        uint64_t flip = (signs[j / 8] >> (j % 8) & 1) != 0 ? ~(uint64_t)0 : 0;
+        for (uint32_t at = 0; at < u->dim; at += 64) {
+            uint64_t word = pare_kv_signs(j, at / 64) ^ flip;
+            for (uint32_t i = at; i < u->dim && i < at + 64; i += 8) {
+                uint32_t eight = (uint32_t)(word >> (i - at));
+                for (uint32_t k = 0; k < 8; k++)
+                    minus[i + k] += (int32_t)(eight >> k & 1);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < u->dim; i++)
+        r[i] = factor * (float)((int32_t)u->dim - 2 * minus[i]);
+    pare_kv_mix(r, u->dim, true);
+    for (uint32_t i = 0; i < u->dim; i++)
+        x[i] += r[i];
+}
+
+/* ---- MIDRISE ---- */
+
+/* exllamav3's kernels (exllamav3_ext/cache/q_cache_kernels.cuh): scale max |x| + 1e-10, code floor((x / scale + 1) 2^(b
+ * - 1)). Its planes of bits are another order of the same codes. */
+PARE_HD bool pare_kv_midrise_put(const float *x, int bits, uint8_t *dst)
+{
+    uint8_t codes[PARE_KV_RANGE];
+    float scale = pare_largest_magnitude(x, PARE_KV_RANGE) + 1e-10f, inverse = 1 / scale,
+          half = (float)(1 << (bits - 1));
+    int top = (1 << bits) - 1;
+    for (int i = 0; i < PARE_KV_RANGE; i++) {
+        int code = (int)(x[i] * inverse * half + half); /* not below 0 but for the rounding of the inverse */
+        codes[i] = (uint8_t)(code < 0 ? 0 : code < top ? code : top);
+    }
+    pare_kv_pack(codes, PARE_KV_RANGE, bits, dst + 2);
+    return pare_kv_put_half(scale, dst);
+}
+
+PARE_HD void pare_kv_midrise_get(const uint8_t *src, int bits, float *x)
+{
+    uint8_t codes[PARE_KV_RANGE];
+    float half = (float)(1 << (bits - 1)), step = pare_kv_half(src) / half;
+    pare_kv_unpack(src + 2, PARE_KV_RANGE, bits, codes);
+    for (int i = 0; i < PARE_KV_RANGE; i++)
+        x[i] = ((float)codes[i] - (half - 0.5f)) * step;
+}
+
+/* ---- RANGES and CHANNELS ---- */
+
+/* KIVI (quant/new_pack.py): step (max - min) / (2^b - 1), code the nearest (x - min) / step, ties to even; min and step
+ * as they are stored. */
+PARE_HD bool pare_kv_range_put(const float *x, int bits, uint8_t *dst)
+{
+    uint8_t codes[PARE_KV_RANGE];
+    float low = x[0], high = x[0], top = (float)((1 << bits) - 1);
+    for (int i = 1; i < PARE_KV_RANGE; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    bool fits = pare_kv_put_half((high - low) / top, dst);
+    fits &= pare_kv_put_half(low, dst + 2);
+    float step = pare_kv_half(dst), min = pare_kv_half(dst + 2);
+    step = step > 0 ? step : 3e38f; /* all codes are 0 */
+    for (int i = 0; i < PARE_KV_RANGE && fits; i++) {
+        float v = (x[i] - min) / step;
+        v = v > 0 ? v : 0;
+        v = v < top ? v : top;
+        codes[i] = (uint8_t)((v + 12582912.0f) - 12582912.0f); /* the sum has no bits left for a fraction */
+    }
+    if (fits)
+        pare_kv_pack(codes, PARE_KV_RANGE, bits, dst + 4);
+    return fits;
+}
+
+PARE_HD void pare_kv_range_get(const uint8_t *src, int bits, float *x)
+{
+    uint8_t codes[PARE_KV_RANGE];
+    float step = pare_kv_half(src), min = pare_kv_half(src + 2);
+    pare_kv_unpack(src + 4, PARE_KV_RANGE, bits, codes);
+    for (int i = 0; i < PARE_KV_RANGE; i++)
+        x[i] = (float)codes[i] * step + min;
+}
+
+/* ---- units ---- */
+
+/* Bytes of 32 codes of half_bits / 2 bits behind n_scales scales. */
+PARE_HD uint32_t pare_kv_range_bytes(const pare_kv_unit *u, uint32_t n_scales)
+{
+    return 2 * n_scales + (uint32_t)u->half_bits * (PARE_KV_RANGE / 16);
+}
+
+/* Bytes of a unit; BLOCKS and PLAIN: of the registry (quant/kv_codec.h). */
+PARE_HD uint32_t pare_kv_coded_bytes(const pare_kv_unit *u)
+{
+    if (u->family == PARE_KV_GAUSS)
+        return 2 + pare_kv_code_bytes(u->dim, u->half_bits);
+    if (u->family == PARE_KV_PRODUCT)
+        return 4 + pare_kv_code_bytes(u->dim, u->half_bits);
+    if (u->family == PARE_KV_CHANNELS)
+        return u->dim * pare_kv_range_bytes(u, 2);
+    return u->dim / PARE_KV_RANGE * pare_kv_range_bytes(u, u->family == PARE_KV_RANGES ? 2 : 1);
+}
+
+/* Encode a unit: x [dim], or of CHANNELS token t at x + t * stride. False: a value is not finite, or its scale does not
+ * fit; the unit's bytes are unspecified then. */
+PARE_HD bool pare_kv_unit_encode(const pare_kv_unit *u, const float *x, size_t stride, uint8_t *dst)
+{
+    bool fits = true;
+    int bits = u->half_bits / 2;
+    if (u->family == PARE_KV_CHANNELS) {
+        for (uint32_t i = 0; i < u->dim; i++, dst += pare_kv_range_bytes(u, 2)) {
+            float channel[PARE_KV_RANGE];
+            for (size_t t = 0; t < PARE_KV_RANGE; t++)
+                channel[t] = x[t * stride + i];
+            if (!pare_kv_finite(channel, PARE_KV_RANGE) || !pare_kv_range_put(channel, bits, dst))
+                return false;
+        }
+        return true;
+    }
+    if (!pare_kv_finite(x, u->dim))
+        return false;
+    if (u->family == PARE_KV_PLAIN)
+        return pare_kv_plain_encode(u, x, dst);
+    if (u->family == PARE_KV_BLOCKS)
+        return pare_kv_blocks_encode(u, x, dst);
+    if (u->family == PARE_KV_GAUSS)
+        return pare_kv_gauss_encode(u, x, dst);
+    if (u->family == PARE_KV_PRODUCT)
+        return pare_kv_product_encode(u, x, dst);
+    for (uint32_t i = 0; i < u->dim; i += PARE_KV_RANGE)
+        if (u->family == PARE_KV_RANGES)
+            fits &= pare_kv_range_put(x + i, bits, dst + i / PARE_KV_RANGE * pare_kv_range_bytes(u, 2));
+        else
+            fits &= pare_kv_midrise_put(x + i, bits, dst + i / PARE_KV_RANGE * pare_kv_range_bytes(u, 1));
+    return fits;
+}
+
+/* The opposite; never fails, whatever the bytes are. */
+PARE_HD void pare_kv_unit_decode(const pare_kv_unit *u, const uint8_t *src, float *x, size_t stride)
+{
+    int bits = u->half_bits / 2;
+    if (u->family == PARE_KV_CHANNELS)
+        for (uint32_t i = 0; i < u->dim; i++, src += pare_kv_range_bytes(u, 2)) {
+            float channel[PARE_KV_RANGE];
+            pare_kv_range_get(src, bits, channel);
+            for (size_t t = 0; t < PARE_KV_RANGE; t++)
+                x[t * stride + i] = channel[t];
+        }
+    else if (u->family == PARE_KV_PLAIN)
+        pare_kv_plain_decode(u, src, x);
+    else if (u->family == PARE_KV_BLOCKS)
+        pare_kv_blocks_decode(u, src, x);
+    else if (u->family == PARE_KV_GAUSS)
+        pare_kv_gauss_decode(u, src, x);
+    else if (u->family == PARE_KV_PRODUCT)
+        pare_kv_product_decode(u, src, x);
+    else
+        for (uint32_t i = 0; i < u->dim; i += PARE_KV_RANGE)
+            if (u->family == PARE_KV_RANGES)
+                pare_kv_range_get(src + i / PARE_KV_RANGE * pare_kv_range_bytes(u, 2), bits, x + i);
+            else
+                pare_kv_midrise_get(src + i / PARE_KV_RANGE * pare_kv_range_bytes(u, 1), bits, x + i);
+}
+
+#endif
