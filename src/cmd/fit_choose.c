@@ -65,13 +65,29 @@ static pare_status divide_text(cmd_fit_job *j, pare_error *err)
     return st;
 }
 
+/* What the result is judged by must be there, and be no part of the choice. */
+static pare_status read_test(cmd_fit_job *j, const pare_digest *text, pare_error *err)
+{
+    const char *path = cmd_text(j->args, OPT_TEST);
+    pare_digest digest;
+    pare_status st = cmd_read_tokens(path, j->tokenizer, &j->test, &digest, err);
+    if (st == PARE_OK && j->test.n < N_CTX)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --test: %s has %zu tokens: at least one window of %d is needed",
+                         path, j->test.n, N_CTX);
+    if (st == PARE_OK && memcmp(digest.sha256, text->sha256, sizeof digest.sha256) == 0)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: --test: %s is the text that types are chosen by; without --test its end is kept back",
+                         path);
+    return st;
+}
+
 static pare_status read_texts(cmd_fit_job *j, pare_digest *digest, pare_error *err)
 {
     pare_status st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
     if (st == PARE_OK)
         st = cmd_read_tokens(cmd_text(j->args, OPT_FILE), j->tokenizer, &j->text, digest, err);
     if (st == PARE_OK && cmd_has(j->args, OPT_TEST))
-        st = cmd_read_tokens(cmd_text(j->args, OPT_TEST), j->tokenizer, &j->test, NULL, err);
+        st = read_test(j, digest, err);
     return st == PARE_OK ? divide_text(j, err) : st;
 }
 

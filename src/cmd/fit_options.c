@@ -249,6 +249,7 @@ static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pa
         {OPT_TYPES,       OPT_MIN_BITS, OPT_PREFER_FAST, OPT_SEQUENTIAL, OPT_SEQUENTIAL_MEMORY, OPT_TASK,
          OPT_TASK_FORMAT, OPT_SHOTS,    OPT_N_SHOT,      OPT_LIMIT,      OPT_DESCRIPTION,       OPT_TASK_CTX},
                                of_text[] = {OPT_TEST, OPT_STATE, OPT_IMATRIX, OPT_EFFORT, OPT_PIN, OPT_LOCK, OPT_SUMS},
+                               of_output[] = {OPT_PIN, OPT_LOCK, OPT_SUMS},
                                of_memory[] = {OPT_CONTEXT,   OPT_KV,     OPT_CACHE_K, OPT_CACHE_V,
                                               OPT_SEQUENCES, OPT_UBATCH, OPT_RESERVE, OPT_NO_FLASH_ATTN,
                                               OPT_PROJECTOR, OPT_DRAFT,  OPT_RUNTIME};
@@ -260,6 +261,11 @@ static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pa
     if (name != NULL)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of the choice of types by a text: -f TEXT%s", name,
                          cmd_has(args, OPT_PLAN_ONLY) ? ", without --plan-only" : "");
+    if (!cmd_has(args, OPT_OUTPUT) &&
+        (name = first_given(args, of_output, sizeof of_output / sizeof *of_output)) != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of the file that --output names", name);
+    if (cmd_has(args, OPT_TABLE) && cmd_has(args, OPT_CONTEXT))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --table shows the contexts that fit: not with --ctx");
     if ((r->n_sizes > 0 || r->pareto) &&
         (name = first_given(args, of_memory, sizeof of_memory / sizeof *of_memory)) != NULL)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --%s is of memory, of which --%s says nothing: give --vram", name,

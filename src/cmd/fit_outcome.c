@@ -96,8 +96,8 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
     for (size_t i = 0; i < j->n_rivals; i++)
         print_figures(j->rivals[i].name, j->rivals[i].bytes, bits_of(j, j->rivals[i].bytes), &j->rivals[i].result);
     if (j->n_passed_over > 0)
-        printf("  not beside it: %zu presets nearer in size, which have types that were no choice here\n",
-               j->n_passed_over);
+        printf("  not beside it: %zu presets%s, which have types that were no choice here\n", j->n_passed_over,
+               j->n_rivals > 0 ? " nearer in size" : "");
     printf("  the original: perplexity %.3f, %.5f bits a byte of text; chosen %.5f\n",
            o->result.reference_perplexity.value, o->reference_bits_per_byte, o->bits_per_byte);
     print_answers(j, "chosen", &o->drift);

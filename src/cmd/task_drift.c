@@ -135,9 +135,12 @@ static void print_drift(const char *name, pare_rule rule, const pare_drift *d)
     char sentence[256], change[64];
     snprintf(change, sizeof change, "%+.2f (%+.2f .. %+.2f)", 100 * d->difference.value, 100 * d->interval.lo,
              100 * d->interval.hi);
-    printf("  %-*s  %-9s %8.2f %8.2f  %-26s %5" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %6.2f  %-9.2g\n", NAME_WIDTH, name,
-           cmd_rule_name(rule), 100 * d->reference_accuracy, 100 * d->accuracy, change, d->lost, d->gained, d->moved,
-           100 * d->agreement, d->p);
+    if (d->n == 0)
+        printf("  %s\n", name);
+    else
+        printf("  %-*s  %-9s %8.2f %8.2f  %-26s %5" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %6.2f  %-9.2g\n", NAME_WIDTH,
+               name, cmd_rule_name(rule), 100 * d->reference_accuracy, 100 * d->accuracy, change, d->lost, d->gained,
+               d->moved, 100 * d->agreement, d->p);
     printf("    %s", pare_drift_sentence(d, sentence, sizeof sentence));
     if (d->n_left_out > 0)
         printf("; %" PRIu64 " items do not fit into the context and are left out", d->n_left_out);

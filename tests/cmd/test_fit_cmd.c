@@ -136,6 +136,8 @@ static void no_option_is_left_idle(void **state)
     for (size_t i = 0; i < sizeof of_memory / sizeof *of_memory; i++)
         assert_true(
             cli_contains(cli_expect(2, "$PARE fit $DEMO --size 1M -f $TEXT --state s %s", of_memory[i]).err, "--vram"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --size 1M -f $TEXT --state s --pin").err, "--output"));
+    assert_true(cli_contains(cli_expect(2, "$PARE fit $DEMO --vram 2G --table --ctx 5").err, "--table"));
     cli_result r = cli_expect(0, "$PARE fit $DEMO --vram 2G -f $TEXT --state s --plan-only");
     assert_true(cli_contains(r.out, "together"));
     cli_expect(2, "$PARE fit $DEMO --vram 2G -f $TEXT --plan-only --types q4_0");
@@ -194,6 +196,9 @@ static void answers_are_those_of_compare(const json_t *doc)
         assert_true(cli_number(task, "n_items") == 4);
         assert_true(cli_number(json_object_get(task, "first_token"), "kld_mean") > 0);
     }
+    r = cli_expect(0, "$PARE compare $DEMO out.gguf --task %s --task-ctx 10 --no-weights",
+                   source_path("tests/data/tasks/civics_test.csv"));
+    assert_true(cli_contains(r.out, "no item was asked; 4 items do not fit") && !cli_contains(r.out, "nan"));
     r = cli_expect(0, "cat page.html && rm page.html");
     assert_true(cli_contains(r.out, "Answers, item by item") && cli_contains(r.out, "mmlu_civics"));
     json_decref(compared);
@@ -339,6 +344,12 @@ static void what_no_file_can_meet_is_said_early(void **state)
     cli_expect(0, "test $(ls busy) = in-use && rm -r busy"); /* no statistics were collected */
     cli_result r = cli_expect(1, "$PARE fit $DEMO $DEMO %s --size 10000 --state deep", choose);
     assert_true(cli_contains(r.err, "the smallest file takes"));
+    cli_expect(0, "cp calibration.txt same.txt");
+    r = cli_expect(2, "$PARE fit $DEMO -f calibration.txt --test same.txt --size 2M --state deep/model-1");
+    assert_true(cli_contains(r.err, "same.txt is the text that types are chosen by"));
+    r = cli_expect(2,
+                   "rm same.txt; $PARE fit $DEMO -f calibration.txt --test /dev/null --size 2M --state deep/model-1");
+    assert_true(cli_contains(r.err, "at least one window of 512 is needed"));
     r = cli_expect(1, "$PARE fit $DEMO %s --vram 1100M --ctx 100000 --state deep/model-1", choose);
     assert_true(cli_contains(r.err, "is more than the"));
     cli_expect(0, "test -d deep/model-2 && ! find deep | grep pare-state && rm -r deep");
