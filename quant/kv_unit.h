@@ -37,11 +37,11 @@ PARE_HD float pare_kv_dot(const float *x, const float *y, uint32_t n)
 {
     float lane[16] = {0};
     uint32_t i = 0;
-    for (; i + 16 <= n; i += 16)
+    for (; i + 16 <= n; i += 16, x += 16, y += 16)
         for (int k = 0; k < 16; k++)
-            lane[k] += x[i + (uint32_t)k] * y[i + (uint32_t)k];
+            lane[k] += x[k] * y[k];
     for (int k = 0; i + (uint32_t)k < n; k++)
-        lane[k] += x[i + (uint32_t)k] * y[i + (uint32_t)k];
+        lane[k] += x[k] * y[k];
     return pare_kv_add_lanes(lane);
 }
 
@@ -73,10 +73,10 @@ PARE_HD void pare_kv_pack(const uint8_t *codes, uint32_t n, int bits, uint8_t *d
 {
     if (bits == 8)
         memcpy(dst, codes, n);
-    for (uint32_t i = 0; bits < 8 && i < n; i += 8, dst += bits) {
+    for (uint32_t i = 0; bits < 8 && i < n; i += 8, codes += 8, dst += bits) {
         uint64_t word = 0;
         for (int k = 0; k < 8; k++)
-            word |= (uint64_t)codes[i + (uint32_t)k] << (bits * k);
+            word |= (uint64_t)codes[k] << (bits * k);
         for (int k = 0; k < bits; k++)
             dst[k] = (uint8_t)(word >> (8 * k));
     }
@@ -86,12 +86,12 @@ PARE_HD void pare_kv_unpack(const uint8_t *src, uint32_t n, int bits, uint8_t *c
 {
     if (bits == 8)
         memcpy(codes, src, n);
-    for (uint32_t i = 0; bits < 8 && i < n; i += 8, src += bits) {
+    for (uint32_t i = 0; bits < 8 && i < n; i += 8, codes += 8, src += bits) {
         uint64_t word = 0;
         for (int k = 0; k < bits; k++)
             word |= (uint64_t)src[k] << (8 * k);
         for (int k = 0; k < 8; k++)
-            codes[i + (uint32_t)k] = (uint8_t)(word >> (bits * k) & ((1u << bits) - 1));
+            codes[k] = (uint8_t)(word >> (bits * k) & ((1u << bits) - 1));
     }
 }
 
@@ -99,18 +99,18 @@ PARE_HD void pare_kv_unpack(const uint8_t *src, uint32_t n, int bits, uint8_t *c
 
 PARE_HD bool pare_kv_plain_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
 {
-    bool fits = true;
-    for (uint32_t i = 0; i < u->dim; i++)
-        if (u->type == PARE_TYPE_F32)
-            pare_store_f32le(dst + 4 * i, x[i]);
-        else if (u->type == PARE_TYPE_F16)
-            fits &= pare_kv_put_half(x[i], dst + 2 * i);
-        else {
-            uint16_t half = pare_f32_to_bf16(x[i]);
-            pare_store_u16le(dst + 2 * i, half);
-            fits &= (half & 0x7f80) != 0x7f80;
-        }
-    return fits;
+    uint16_t half[PARE_KV_MAX_DIM], infinity = u->type == PARE_TYPE_F16 ? 0x7c00 : 0x7f80, bad = 0;
+    for (uint32_t i = 0; u->type == PARE_TYPE_F32 && i < u->dim; i++)
+        pare_store_f32le(dst + 4 * i, x[i]);
+    for (uint32_t i = 0; u->type == PARE_TYPE_F16 && i < u->dim; i++)
+        half[i] = pare_f32_to_f16(x[i]);
+    for (uint32_t i = 0; u->type == PARE_TYPE_BF16 && i < u->dim; i++)
+        half[i] = pare_f32_to_bf16(x[i]);
+    for (uint32_t i = 0; u->type != PARE_TYPE_F32 && i < u->dim; i++) {
+        bad = (uint16_t)(bad | ((half[i] & infinity) == infinity));
+        pare_store_u16le(dst + 2 * i, half[i]);
+    }
+    return bad == 0;
 }
 
 PARE_HD void pare_kv_plain_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
@@ -225,13 +225,15 @@ PARE_HD bool pare_kv_iq4_nl(const float *x, bool refit, pare_iq4_nl *out)
     uint8_t codes[32];
     float most = pare_largest(x, 32), d = most / (float)pare_iq4_level(0), xl = 0, ll = 0;
     float inverse = pare_magnitude(most) < 1e-15f ? 0 : 1 / d;
+    int32_t code[32] = {0};
+    for (unsigned k = 1; k < 16; k++) { /* by the differences as they are rounded, the upper level on ties */
+        float low = (float)pare_iq4_level(k - 1), high = (float)pare_iq4_level(k);
+        for (int i = 0; i < 32; i++)
+            code[i] += inverse * x[i] - low >= high - inverse * x[i] ? 1 : 0;
+    }
     for (int i = 0; i < 32; i++) {
-        float v = inverse * x[i];
-        int code = 0;
-        for (unsigned k = 1; k < 16; k++) /* differences of integers below 2^24 and v: rounded alike, then compared */
-            code += v - (float)pare_iq4_level(k - 1) >= (float)pare_iq4_level(k) - v ? 1 : 0;
-        codes[i] = (uint8_t)code;
-        float level = (float)pare_iq4_level((unsigned)code), weight = x[i] * x[i];
+        float level = (float)pare_iq4_level((unsigned)code[i]), weight = x[i] * x[i];
+        codes[i] = (uint8_t)code[i];
         xl += weight * level * x[i];
         ll += weight * level * level;
     }
@@ -317,13 +319,13 @@ PARE_HD void pare_kv_gauss_round(const float *x, uint32_t n, float inverse, int 
     int n_levels = 1 << bits;
     for (int k = 1; k < n_levels; k++)
         border[k] = (pare_kv_gauss_level(bits, (unsigned)k - 1) + pare_kv_gauss_level(bits, (unsigned)k)) * 0.5f;
-    for (uint32_t i = 0; i < n; i += 8) {
+    for (uint32_t i = 0; i < n; i += 8, x += 8, codes += 8) {
         int32_t code[8] = {0};
         for (int k = 1; k < n_levels; k++)
-            for (uint32_t l = 0; l < 8; l++)
-                code[l] += x[i + l] * inverse > border[k] ? 1 : 0;
-        for (uint32_t l = 0; l < 8; l++)
-            codes[i + l] = (uint8_t)code[l];
+            for (int l = 0; l < 8; l++)
+                code[l] += x[l] * inverse > border[k] ? 1 : 0;
+        for (int l = 0; l < 8; l++)
+            codes[l] = (uint8_t)code[l];
     }
 }
 
@@ -388,64 +390,99 @@ PARE_HD void pare_kv_gauss_decode(const pare_kv_unit *u, const uint8_t *src, flo
  * projection of a vector that is not all in a few elements is as normal (Achlioptas 2003). What is left of that is a
  * bias of sum k r^3 / (3 |r|^2 |k|^2), 0.2 % of q.k at 128 dimensions and 2 bits, where r are rounding errors and k
  * their levels; rotated they know nothing of each other, and it is gone. */
+PARE_HD void pare_kv_mix_signs(float *x, uint32_t dim)
+{
+    for (uint32_t at = 0; at < dim; at += 64) {
+        uint64_t minus = pare_random_bits(0x514a4c, at / 64);
+        for (uint32_t i = at; i < dim && i < at + 64; i++)
+            x[i] = pare_bits_to_f32(pare_f32_to_bits(x[i]) ^ ((uint32_t)(minus >> (i - at) & 1) << 31));
+    }
+}
+
 PARE_HD void pare_kv_mix(float *x, uint32_t dim, bool back)
 {
     const pare_rotation r = {dim, PARE_ROTATION_MAX_DIM, 0x514a4c};
-    for (uint32_t i = 0; i < dim && !back; i++)
-        x[i] *= pare_rotation_sign(&r, i);
+    if (!back)
+        pare_kv_mix_signs(x, dim);
     for (uint32_t at = 0, len; at < dim; at += len) {
         len = pare_rotation_block(&r, at);
+        float scale = pare_rotation_scale(len);
         for (uint32_t h = 1; h < len; h *= 2)
-            for (uint32_t i = at; i < at + len; i += 2 * h)
-                for (uint32_t k = i; k < i + h; k++) {
-                    float a = x[k], b = x[k + h];
-                    x[k] = a + b;
-                    x[k + h] = a - b;
+            for (uint32_t i = at; i < at + len; i += 2 * h) {
+                float *low = x + i, *high = x + i + h;
+                for (size_t k = 0; k < h; k++) {
+                    float a = low[k], b = high[k];
+                    low[k] = a + b;
+                    high[k] = a - b;
                 }
+            }
         for (uint32_t i = at; i < at + len; i++)
-            x[i] *= pare_rotation_scale(len);
+            x[i] *= scale;
     }
-    for (uint32_t i = 0; i < dim && back; i++)
-        x[i] *= pare_rotation_sign(&r, i);
+    if (back)
+        pare_kv_mix_signs(x, dim);
 }
 
-/* Signs of row j, elements 64 word .. 64 word + 63: bit set, -1. */
-PARE_HD uint64_t pare_kv_signs(uint32_t j, uint32_t word)
+/* Signs of element i in the rows 64 word .. 64 word + 63: bit set, -1. */
+PARE_HD uint64_t pare_kv_signs(uint32_t i, uint32_t word)
 {
-    return pare_random_bits(0x514a4d, (uint64_t)j * (PARE_KV_MAX_DIM / 64) + word);
+    return pare_random_bits(0x514a4d, (uint64_t)i * (PARE_KV_MAX_DIM / 64) + word);
 }
 
-/* Row j of the signs times r; dim: a multiple of 8. */
-PARE_HD float pare_kv_project(const float *r, uint32_t dim, uint32_t j)
+/* S r: p[j] = sum over i of sign(i, j) r[i], one after the other; p has room for dim, rounded up to 64. */
+PARE_HD void pare_kv_project(const float *r, uint32_t dim, float *p)
 {
-    float lane[16] = {0};
-    for (uint32_t at = 0; at < dim; at += 64) {
-        uint64_t signs = pare_kv_signs(j, at / 64);
-        for (uint32_t i = at; i < dim && i < at + 64; i += 8) {
-            uint32_t eight = (uint32_t)(signs >> (i - at));
-            float *to = lane + i % 16;
-            for (int k = 0; k < 8; k++)
-                to[k] += pare_bits_to_f32(pare_f32_to_bits(r[i + (uint32_t)k]) ^ (eight << (31 - k) & 0x80000000u));
+    for (uint32_t j = 0; j < dim; j++)
+        p[j] = 0;
+    for (uint32_t j = dim; j % 64 != 0; j++)
+        p[j] = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        uint32_t bits = pare_f32_to_bits(r[i]);
+        for (uint32_t at = 0; at < dim; at += 64) {
+            uint64_t signs = pare_kv_signs(i, at / 64);
+            uint32_t low = (uint32_t)signs, high = (uint32_t)(signs >> 32);
+            float *to = p + at;
+            for (int j = 0; j < 32; j++)
+                to[j] += pare_bits_to_f32(bits ^ (low << (31 - j) & 0x80000000u));
+            for (int j = 0; j < 32; j++)
+                to[j + 32] += pare_bits_to_f32(bits ^ (high << (31 - j) & 0x80000000u));
         }
     }
-    return pare_kv_add_lanes(lane);
+}
+
+PARE_HD uint32_t pare_kv_count(uint64_t v)
+{
+    v -= v >> 1 & 0x5555555555555555u;
+    v = (v & 0x3333333333333333u) + (v >> 2 & 0x3333333333333333u);
+    v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (uint32_t)((v * 0x0101010101010101u) >> 56);
+}
+
+/* 64 signs at src, or n bytes of them and zeros. */
+PARE_HD uint64_t pare_kv_load_signs(const uint8_t *src, uint32_t n)
+{
+    uint64_t word = 0;
+    for (uint32_t k = 0; k < 8 && k < n; k++)
+        word |= (uint64_t)src[k] << (8 * k);
+    return word;
 }
 
 PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
 {
     uint32_t n_bytes = pare_kv_code_bytes(u->dim, u->half_bits - 2);
     uint8_t *signs = dst + 4 + n_bytes;
-    float r[PARE_KV_MAX_DIM];
+    float r[PARE_KV_MAX_DIM], p[PARE_KV_MAX_DIM];
     bool fits = pare_kv_gauss_put(x, u->dim, u->half_bits - 2, dst, dst + 4);
     pare_kv_gauss_values(dst + 4, u->dim, u->half_bits - 2, pare_kv_half(dst) / sqrtf((float)u->dim), r);
     for (uint32_t i = 0; i < u->dim; i++)
         r[i] = x[i] - r[i];
     fits &= pare_kv_put_half(sqrtf(pare_kv_dot(r, r, u->dim)), dst + 2);
     pare_kv_mix(r, u->dim, false);
+    pare_kv_project(r, u->dim, p);
     for (uint32_t j = 0; j < u->dim; j += 8) {
         unsigned byte = 0;
         for (uint32_t k = 0; k < 8; k++)
-            byte |= (pare_kv_project(r, u->dim, j + k) < 0 ? 1u : 0u) << k;
+            byte |= (p[j + k] < 0 ? 1u : 0u) << k;
         signs[j / 8] = (uint8_t)byte;
     }
     return fits;
@@ -454,29 +491,23 @@ PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8
 /* x = levels + sqrt(pi / 2) / dim * |r| * S^T sign(S r): the signs' part of that is a count, and exact. */
 PARE_HD void pare_kv_product_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
 {
-    uint32_t n_bytes = pare_kv_code_bytes(u->dim, u->half_bits - 2);
+    uint32_t dim = u->dim, n_bytes = pare_kv_code_bytes(dim, u->half_bits - 2);
     const uint8_t *signs = src + 4 + n_bytes;
-    int32_t minus[PARE_KV_MAX_DIM]; /* products of two signs that are -1 */
-    float r[PARE_KV_MAX_DIM];
-    float factor = 1.25331414f * pare_kv_half(src + 2) / (float)u->dim;
-    pare_kv_gauss_values(src + 4, u->dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)u->dim), x);
-    for (uint32_t i = 0; i < u->dim; i++)
-        minus[i] = 0;
-    for (uint32_t j = 0; j < u->dim; j++) {
-        uint64_t flip = (signs[j / 8] >> (j % 8) & 1) != 0 ? ~(uint64_t)0 : 0;
-        for (uint32_t at = 0; at < u->dim; at += 64) {
-            uint64_t word = pare_kv_signs(j, at / 64) ^ flip;
-            for (uint32_t i = at; i < u->dim && i < at + 64; i += 8) {
-                uint32_t eight = (uint32_t)(word >> (i - at));
-                for (uint32_t k = 0; k < 8; k++)
-                    minus[i + k] += (int32_t)(eight >> k & 1);
-            }
+    uint64_t words[PARE_KV_MAX_DIM / 64];
+    float r[PARE_KV_MAX_DIM], factor = 1.25331414f * pare_kv_half(src + 2) / (float)dim;
+    pare_kv_gauss_values(src + 4, dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)dim), x);
+    for (uint32_t at = 0; at < dim; at += 64)
+        words[at / 64] = pare_kv_load_signs(signs + at / 8, (dim - at) / 8);
+    for (uint32_t i = 0; i < dim; i++) {
+        int32_t minus = 0; /* products of two signs that are -1 */
+        for (uint32_t at = 0; at < dim; at += 64) {
+            uint64_t rows = dim - at < 64 ? ((uint64_t)1 << (dim - at)) - 1 : ~(uint64_t)0;
+            minus += (int32_t)pare_kv_count((words[at / 64] ^ pare_kv_signs(i, at / 64)) & rows);
         }
+        r[i] = factor * (float)((int32_t)dim - 2 * minus);
     }
-    for (uint32_t i = 0; i < u->dim; i++)
-        r[i] = factor * (float)((int32_t)u->dim - 2 * minus[i]);
-    pare_kv_mix(r, u->dim, true);
-    for (uint32_t i = 0; i < u->dim; i++)
+    pare_kv_mix(r, dim, true);
+    for (uint32_t i = 0; i < dim; i++)
         x[i] += r[i];
 }
 
