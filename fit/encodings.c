@@ -23,8 +23,10 @@ typedef struct pare_encodings_type {
 typedef struct making {
     const pare_encodings_options *options;
     pare_encodings *e;
-    pare_type type;  /* in hand */
-    size_t part, of; /* of all that is to be made */
+    pare_type type;     /* in hand */
+    one_type *slot;     /* where it goes */
+    const bool *wanted; /* [n_tensors] */
+    size_t part, of;    /* of all that is to be made */
 } making;
 
 pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err)
@@ -77,6 +79,14 @@ static void tell(const pare_refine_progress *p, void *user)
         m->options->each(((double)m->part + p->part) / (double)m->of, p->tensor, m->type, m->options->user);
 }
 
+/* t: of the type's model. */
+static bool wants(const pare_tensor *t, void *user)
+{
+    const making *m = user;
+    const pare_tensor *source = pare_model_find(m->options->model, t->name);
+    return source != NULL && m->wanted[source - m->options->model->tensors];
+}
+
 static pare_status derive(one_type *t, const making *m, pare_error *err)
 {
     const pare_encodings_options *o = m->options;
@@ -97,7 +107,7 @@ static pare_status refine(one_type *t, making *m, const char *path, bool resume,
     const pare_encodings_options *o = m->options;
     const pare_quantize_options options = {.imatrix = o->imatrix, .effort = o->effort};
     const pare_refine_settings settings = {
-        .output = path, .about = o->about, .resume = resume, .quiet = true, .each = tell, .user = m};
+        .output = path, .about = o->about, .resume = resume, .quiet = true, .wants = wants, .each = tell, .user = m};
     pare_refine_report report;
     pare_status st = pare_refine(&t->out, &options, &t->plan, &settings, &t->state, &report, err);
     if (st == PARE_OK && report.n_without > m->e->n_without) {
@@ -149,7 +159,7 @@ static pare_status list_rest(leftover *l, const one_type *t, const making *m, co
         st = pare_buf_puts(&l->text, about, err);
     for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
         const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
-        if (made == NULL || !lacks_bytes(made, &in->tensors[i]))
+        if (made == NULL || !m->wanted[i] || !lacks_bytes(made, &in->tensors[i]))
             continue;
         l->at[l->n] = i;
         l->size[l->n++] = made->n_bytes;
@@ -240,7 +250,7 @@ static void close_type(one_type *t)
 /* With what an earlier run left, or, where that is of something else, without. */
 static pare_status make_type(making *m, bool resume, pare_error *err)
 {
-    one_type *t = &m->e->types[m->e->n_types];
+    one_type *t = m->slot;
     pare_buf path = {0};
     *t = (one_type){.type = m->type};
     pare_status st = pare_buf_printf(&path, err, "%s/%s", m->options->folder, pare_type_get(t->type)->name);
@@ -283,7 +293,8 @@ static void list_type(pare_encodings *e, const one_type *t, const making *m)
     const pare_model *in = m->options->model;
     for (size_t i = 0; i < in->n_tensors; i++) {
         const pare_tensor *made = pare_model_find(&t->out, in->tensors[i].name);
-        if (made == NULL || made->type != t->type || !is_allowed(m->options, i, m->type))
+        if (made == NULL || made->type != t->type || !is_allowed(m->options, i, m->type) ||
+            lacks_bytes(made, &in->tensors[i]))
             continue;
         pare_encoding one = {.type = t->type, .bytes = made->n_bytes, .form = NAN, .error = 0};
         for (size_t k = 0; k < t->plan.n; k++)
@@ -307,25 +318,65 @@ pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options 
     return st == PARE_OK ? add_lists(e, options->model, err) : st;
 }
 
-pare_status pare_encodings_add(pare_encodings *e, pare_type type, size_t part, size_t of, pare_error *err)
+/* The type as it is, forgotten but for its state; wanted [n_tensors]: what was there counts as wanted from now on. */
+static void take_out(pare_encodings *e, one_type *t, bool *wanted)
 {
-    making m = {.options = e->options, .e = e, .type = type, .part = part, .of = of};
+    const pare_model *in = e->options->model;
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        pare_encoding_list *l = &e->of[i];
+        size_t n = 0;
+        for (size_t k = 0; k < l->n; k++)
+            if (l->list[k].type == t->type)
+                wanted[i] = true;
+            else
+                l->list[n++] = l->list[k];
+        l->n = n;
+    }
+    close_type(t);
+}
+
+static pare_status make_wanted(making *m, pare_error *err)
+{
     pare_error why = {0};
+    pare_status st = make_type(m, true, &why);
+    if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
+        close_type(m->slot);
+        why = (pare_error){0};
+        st = make_type(m, false, &why);
+    }
+    if (st == PARE_OK)
+        list_type(m->e, m->slot, m);
+    else
+        close_type(m->slot);
+    return st == PARE_OK ? st : pare_fail(err, st, "%s", why.text);
+}
+
+pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, size_t part, size_t of,
+                               pare_error *err)
+{
+    const size_t n_tensors = e->options->model->n_tensors;
+    bool *all = calloc(n_tensors + 1, sizeof *all), more = false;
+    making m = {.options = e->options, .e = e, .type = type, .wanted = all, .part = part, .of = of};
+    if (all == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", n_tensors);
+    for (size_t i = 0; i < n_tensors; i++) {
+        all[i] = wanted == NULL || wanted[i];
+        more = more || (all[i] && is_allowed(e->options, i, type) && pare_encodings_find(e, i, type) == NULL);
+    }
     for (size_t k = 0; k < e->n_types; k++)
         if (e->types[k].type == type)
-            return PARE_OK;
-    pare_status st = make_type(&m, true, &why);
-    if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
-        close_type(&e->types[e->n_types]);
-        why = (pare_error){0};
-        st = make_type(&m, false, &why);
+            m.slot = &e->types[k];
+    pare_status st = PARE_OK;
+    if (m.slot != NULL && more) {
+        take_out(e, m.slot, all);
+        st = make_wanted(&m, err);
+    } else if (m.slot == NULL) {
+        m.slot = &e->types[e->n_types];
+        st = make_wanted(&m, err);
+        e->n_types += st == PARE_OK;
     }
-    if (st != PARE_OK) {
-        close_type(&e->types[e->n_types]);
-        return pare_fail(err, st, "%s", why.text);
-    }
-    list_type(e, &e->types[e->n_types++], &m);
-    return PARE_OK;
+    free(all);
+    return st;
 }
 
 void pare_encodings_close(pare_encodings *e)

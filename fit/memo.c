@@ -14,8 +14,8 @@ typedef struct pare_memo_line {
     pare_trial_score score;
 } line;
 
-enum { HEX = 32, SUM = 8, LINE = 128 };
-static const char head[] = "pare fit 2 ";
+enum { HEX = 32, SUM = 8, LINE = 160 };
+static const char head[] = "pare fit 3 ";
 
 static pare_status remember(pare_memo *m, const line *l, pare_error *err)
 {
@@ -45,7 +45,7 @@ static bool sum_of(const char *text, size_t n, char sum[SUM + 1])
     return true;
 }
 
-/* "KEY ALL SECOND SUM\n" */
+/* "KEY ALL SECOND ERROR SUM\n" */
 static bool parse(char *text, line *out)
 {
     char *end = text, sum[SUM + 1];
@@ -62,7 +62,10 @@ static bool parse(char *text, line *out)
     if (*end != ' ')
         return false;
     out->score.second = strtod(end, &end);
-    return *end == '\n' && isfinite(out->score.all) && isfinite(out->score.second);
+    if (*end != ' ')
+        return false;
+    out->score.error = strtod(end, &end);
+    return *end == '\n' && isfinite(out->score.all) && isfinite(out->score.second) && isfinite(out->score.error);
 }
 
 /* The lines of a file of this key; *end: where the last good one ends. False: it is of another. */
@@ -129,7 +132,7 @@ pare_status pare_memo_add(pare_memo *m, const pare_memo_key *key, const pare_tri
     const line l = {*key, *score};
     char hex[HEX + 1], text[LINE], sum[SUM + 1];
     pare_hex(hex, key->xxh3_128, sizeof key->xxh3_128);
-    snprintf(text, sizeof text, "%s %a %a ", hex, score->all, score->second);
+    snprintf(text, sizeof text, "%s %a %a %a ", hex, score->all, score->second, score->error);
     if (!sum_of(text, strlen(text), sum))
         return pare_fail(err, PARE_ERR_MEMORY, "no memory");
     if (fprintf(m->file, "%s%s\n", text, sum) < 0 || fflush(m->file) != 0)

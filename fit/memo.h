@@ -2,8 +2,8 @@
  *
  * A text file: a line that says what all of it is of, then a line a measurement, written as soon as it is known:
  *
- *     pare fit 1 <32 hexadecimal digits>
- *     <32 hexadecimal digits of what was run> <all> <second>
+ *     pare fit 3 <32 hexadecimal digits>
+ *     <32 hexadecimal digits of what was run> <all> <second> <error> <checksum>
  *
  * numbers as C's %a. A last line that was cut off, or is not of this form, is dropped. */
 #ifndef PARE_FIT_MEMO_H

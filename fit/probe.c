@@ -76,7 +76,7 @@ static pare_status probe(pare_encodings *e, size_t n_tensors, const pare_type *t
 {
     pare_status st = PARE_OK;
     for (size_t k = 0; k < n_types && st == PARE_OK; k++)
-        st = pare_encodings_add(e, types[k], k, n_types, err);
+        st = pare_encodings_add(e, types[k], NULL, k, n_types, err);
     for (size_t k = 0; k < n_types && st == PARE_OK; k++) {
         bool beaten = n_tensors > 0;
         for (size_t i = 0; i < n_tensors; i++)

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_ROUNDS = 1 };
 static const double FORBIDDEN = 1e6; /* what a choice costs that is not to be made: no divergence is near it */
 static const uint64_t LOGITS = (uint64_t)1 << 30; /* bytes of the model's that are kept */
 
@@ -208,7 +207,6 @@ pare_status pare_fit_open(pare_fit **out, const pare_fit_options *options, pare_
     if (f == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory");
     f->o = *options;
-    f->second = 1;
     pare_status st = PARE_OK;
     if (options->model->arch == NULL)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: an architecture that pare does not know cannot be run",
@@ -242,6 +240,10 @@ void pare_fit_close(pare_fit *f)
     }
     pare_trial_close(f->trial);
     pare_encodings_close(&f->encodings);
+    pare_encodings_close(&f->samples);
+    pare_row_sample_close(&f->sample);
+    free(f->sample_allowed);
+    free(f->sample_folder);
     pare_memo_close(&f->memo);
     pare_buf_close(&f->about);
     free(f->norms);
@@ -298,7 +300,7 @@ static pare_status measurement_key(pare_fit *f, pare_memo_key *out, pare_error *
     pare_digest d;
     float sample[PARE_SAMPLE_SIZE] = {0};
     bool known = false;
-    const uint32_t windows[] = {f->o.n_ctx, f->o.n_windows, (uint32_t)f->o.bos};
+    const uint32_t windows[] = {f->o.n_ctx, pare_fit_last_windows(f), (uint32_t)f->o.bos};
     pare_status st = pare_model_sample(m, sample, &known, err);
     if (st == PARE_OK)
         st = pare_hasher_open(&h, PARE_HASH_XXH3, err);
@@ -366,19 +368,56 @@ static pare_status warn_without(const pare_fit *f, bool *warned, pare_error *err
                      n == 1 ? " is" : "s, this and others, are");
 }
 
+/* Large matrices on a sample of rows. Not the embedding: its rows weigh differently. whole: zeroed; of which tensors all
+ * rows are encoded. */
+static pare_status open_samples(pare_fit *f, bool *whole, pare_error *err)
+{
+    enum { DEFAULT_WEIGHTS = 1 << 20 };
+    const pare_model *m = f->o.model;
+    const uint64_t n_weights = f->o.sample_weights != 0 ? f->o.sample_weights : DEFAULT_WEIGHTS;
+    pare_buf folder = {0};
+    for (size_t i = 0; i < f->n_items; i++)
+        whole[f->items[i].tensor] = strcmp(m->tensors[f->items[i].tensor].name, "token_embd.weight") != 0;
+    pare_status st = pare_row_sample_open(&f->sample, m, whole, n_weights, err);
+    const size_t n = f->sample.model.n_tensors;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        whole[i] = pare_row_sample_find(&f->sample, i) == SIZE_MAX;
+    if (st != PARE_OK || n == 0)
+        return st;
+    f->sample_allowed = calloc(n * PARE_TYPE_COUNT, sizeof *f->sample_allowed);
+    if (f->sample_allowed == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for the types of %zu tensors", n);
+    for (size_t i = 0; i < n; i++)
+        memcpy(f->sample_allowed + i * PARE_TYPE_COUNT, f->allowed + f->sample.of[i] * PARE_TYPE_COUNT,
+               PARE_TYPE_COUNT * sizeof *f->allowed);
+    st = pare_buf_printf(&folder, err, "%s/sample", f->o.folder);
+    if (st == PARE_OK && mkdir(folder.data, 0777) != 0 && errno != EEXIST)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot be made: %s", folder.data, strerror(errno));
+    f->sampling = f->encoding;
+    f->sampling.model = &f->sample.model;
+    f->sampling.allowed = f->sample_allowed;
+    f->sampling.folder = f->sample_folder = folder.data;
+    return st == PARE_OK ? pare_encodings_open(&f->samples, &f->sampling, err) : st;
+}
+
 static pare_status encode_types(pare_fit *f, pare_error *err)
 {
-    bool warned = false;
-    pare_status st = PARE_OK;
+    bool *whole = calloc(f->o.model->n_tensors + 1, sizeof *whole), warned = false;
+    pare_status st = whole != NULL ? open_samples(f, whole, err)
+                                   : pare_fail(err, PARE_ERR_MEMORY, "no memory for a list of tensors");
     for (size_t k = 0; k < f->n_types; k++)
         if (f->needless[f->types[k]] && is_needed(f, f->types[k]))
             f->needless[f->types[k]] = false;
-    for (size_t k = 0; k < f->n_types && st == PARE_OK; k++)
-        if (!f->needless[f->types[k]]) {
-            st = pare_encodings_add(&f->encodings, f->types[k], k, f->n_types, err);
-            if (st == PARE_OK)
-                st = warn_without(f, &warned, err);
-        }
+    for (size_t k = 0; k < f->n_types && st == PARE_OK; k++) {
+        if (f->needless[f->types[k]])
+            continue;
+        st = pare_encodings_add(&f->encodings, f->types[k], whole, k, f->n_types, err);
+        if (st == PARE_OK)
+            st = warn_without(f, &warned, err);
+        if (st == PARE_OK && f->sample.model.n_tensors > 0)
+            st = pare_encodings_add(&f->samples, f->types[k], NULL, k, f->n_types, err);
+    }
+    free(whole);
     return st;
 }
 
@@ -402,32 +441,85 @@ static pare_status open_encodings(pare_fit *f, pare_error *err)
     return st == PARE_OK ? encode_types(f, err) : st;
 }
 
-/* The unit of a tensor's errors: the form where feedback knows it of all types, else the relative square. */
+/* What became of the choice's bytes: of a sample of its rows, where there is one. */
+static const pare_encoding *judged(const pare_fit *f, const pare_fit_item *item, const pare_fit_choice *c)
+{
+    const size_t sampled = pare_row_sample_find(&f->sample, item->tensor);
+    return sampled != SIZE_MAX ? pare_encodings_find(&f->samples, sampled, c->type) : c->made;
+}
+
+/* Where the item's encodings lie now. The unit of a tensor's errors: the form where feedback knows it of all types, else
+ * the relative square. */
 static pare_status link_item(pare_fit *f, pare_fit_item *item, pare_error *err)
 {
+    static const pare_memo_key none = {0};
     const pare_tensor *t = &f->o.model->tensors[item->tensor];
     bool forms = true;
     for (size_t k = 0; k < item->n; k++) {
         pare_fit_choice *c = &item->choices[k];
         pare_digest d;
         c->made = c->type != t->type ? pare_encodings_find(&f->encodings, item->tensor, c->type) : NULL;
-        c->known = c->made != NULL || c->type == t->type;
-        if (c->made == NULL)
+        const pare_encoding *j = c->type != t->type ? judged(f, item, c) : NULL;
+        c->known = j != NULL || c->type == t->type;
+        forms = forms && (j == NULL || !isnan(j->form));
+        if (c->made == NULL || memcmp(&c->digest, &none, sizeof none) != 0)
             continue;
         pare_status st = pare_hash_bytes(c->made->data, (size_t)c->made->bytes, PARE_HASH_XXH3, &d, err);
         if (st != PARE_OK)
             return st;
         memcpy(c->digest.xxh3_128, d.xxh3_128, sizeof c->digest.xxh3_128);
-        forms = forms && !isnan(c->made->form);
     }
     for (size_t k = 0; k < item->n; k++) {
-        const pare_encoding *made = item->choices[k].made;
-        item->choices[k].error = made == NULL ? 0 : forms ? made->form : made->error;
+        const pare_encoding *j = item->choices[k].type != t->type ? judged(f, item, &item->choices[k]) : NULL;
+        item->choices[k].error = j == NULL ? 0 : forms ? j->form : j->error;
     }
     item->stage = pare_trial_stage_of(f->trial, item->tensor);
     item->first = strcmp(t->name, "token_embd.weight") == 0 ||
                   (strncmp(t->name, "blk.0.attn_", strlen("blk.0.attn_")) == 0 && strstr(t->name, "output") == NULL);
     return PARE_OK;
+}
+
+bool pare_fit_is_lacking(const pare_fit *f, const pare_fit_item *item, size_t at)
+{
+    const pare_fit_choice *c = at != PARE_FIT_OWN ? &item->choices[at] : NULL;
+    return c != NULL && c->made == NULL && c->type != f->o.model->tensors[item->tensor].type;
+}
+
+/* A type of the plan for those of its tensors that are not encoded. */
+static pare_status encode_lacking(pare_fit *f, const size_t *at, pare_type type, bool *wanted, pare_error *err)
+{
+    bool any = false;
+    memset(wanted, 0, f->o.model->n_tensors * sizeof *wanted);
+    for (size_t i = 0; i < f->n_items; i++)
+        if (pare_fit_is_lacking(f, &f->items[i], at[i]) && f->items[i].choices[at[i]].type == type)
+            any = wanted[f->items[i].tensor] = true;
+    return any ? pare_encodings_add(&f->encodings, type, wanted, 0, 1, err) : PARE_OK;
+}
+
+pare_status pare_fit_need(pare_fit *f, const size_t *at, bool *more, pare_error *err)
+{
+    bool *wanted = NULL;
+    pare_status st = PARE_OK;
+    *more = false;
+    for (size_t i = 0; i < f->n_items; i++)
+        *more = *more || pare_fit_is_lacking(f, &f->items[i], at[i]);
+    if (!*more)
+        return PARE_OK;
+    if ((wanted = malloc((f->o.model->n_tensors + 1) * sizeof *wanted)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a list of tensors");
+    for (int type = 0; type < PARE_TYPE_COUNT && st == PARE_OK; type++)
+        st = encode_lacking(f, at, (pare_type)type, wanted, err);
+    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
+        st = link_item(f, &f->items[i], err);
+        if (st == PARE_OK && pare_fit_is_lacking(f, &f->items[i], at[i]))
+            st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s' was not encoded in %s", f->o.model->path,
+                           f->o.model->tensors[f->items[i].tensor].name,
+                           pare_type_get(f->items[i].choices[at[i]].type)->name);
+        if (st == PARE_OK && f->measured)
+            pare_fit_take_costs(&f->items[i]);
+    }
+    free(wanted);
+    return st;
 }
 
 pare_status pare_fit_measure(pare_fit *f, pare_error *err)
@@ -438,7 +530,7 @@ pare_status pare_fit_measure(pare_fit *f, pare_error *err)
                                       .n_ids = f->o.n_ids,
                                       .bos = f->o.bos,
                                       .n_ctx = f->o.n_ctx,
-                                      .n_windows = f->o.n_windows,
+                                      .n_windows = pare_fit_last_windows(f),
                                       .cache_bytes = LOGITS};
     if (f->measured)
         return PARE_OK;
@@ -453,6 +545,8 @@ pare_status pare_fit_measure(pare_fit *f, pare_error *err)
         st = link_item(f, &f->items[i], err);
     if (st == PARE_OK)
         st = pare_fit_measure_alone(f, err);
+    if (st == PARE_OK)
+        st = pare_fit_recall_budgets(f, err);
     f->measured = st == PARE_OK;
     return st;
 }
@@ -566,8 +660,10 @@ static pare_status solve_alone(solving *s, pare_error *err)
     if (st == PARE_OK && f->o.accept != NULL)
         s->r->budget = got.bytes + f->overhead;
     if (st == PARE_OK) {
-        s->r->bound = pare_fit_predict(f, got.bound);
-        s->r->predicted = pare_fit_predict(f, got.cost);
+        const double second = pare_whole_second(&f->whole);
+        s->r->bound = pare_whole_predict(&f->whole, got.bound) * second;
+        s->r->by_swaps = pare_whole_predict(&f->whole, got.cost) * second;
+        s->r->spread = pare_whole_spread(&f->whole);
     }
     return st;
 }
@@ -578,7 +674,7 @@ static pare_status run_first(solving *s, pare_error *err)
     pare_status st = pare_fit_run(s->f, s->best, 0, &score, err);
     s->kld = st == PARE_OK ? score.all : 0;
     if (st == PARE_OK)
-        pare_fit_learn(s->f, pare_fit_sum(s->f, s->best), &score);
+        pare_fit_learn(s->f, s->best, &score);
     s->r->start = st == PARE_OK ? score.second : 0;
     return st;
 }
@@ -635,7 +731,8 @@ static pare_status step(solving *s, size_t steps, bool *better, pare_error *err)
         return st;
     for (size_t i = 0; i < f->n_items; i++)
         s->r->n_swaps += s->next[i] != s->best[i];
-    s->r->predicted = s->kld + got.cost;
+    pare_fit_learn(f, s->next, &score);
+    s->r->by_swaps = (s->kld + got.cost) * pare_whole_second(&f->whole);
     s->kld = score.all;
     memcpy(s->best, s->next, f->n_items * sizeof *s->best);
     *better = true;
@@ -645,11 +742,10 @@ static pare_status step(solving *s, size_t steps, bool *better, pare_error *err)
 static pare_status improve(solving *s, pare_error *err)
 {
     static const size_t steps[] = {3, 1};
-    const uint32_t n_rounds = s->f->o.n_rounds != 0 ? s->f->o.n_rounds : DEFAULT_ROUNDS;
     const double start = pare_clock();
     pare_status st = PARE_OK;
     bool better = true;
-    for (uint32_t round = 0; round < n_rounds && better && st == PARE_OK; round++) {
+    for (uint32_t round = 0; round < s->f->o.n_rounds && better && st == PARE_OK; round++) {
         if (s->f->o.seconds > 0 && pare_clock() - start > s->f->o.seconds)
             break;
         st = pare_fit_measure_around(s->f, s->best, s->down, s->up, err);
@@ -708,7 +804,7 @@ pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_
     solving s;
     pare_fit_result r;
     pare_status st = plan_first(&s, f, budget, &r, err);
-    *kld = r.predicted * f->second;
+    *kld = r.by_swaps;
     *bytes = st == PARE_OK ? bytes_of(f, s.best) : r.bytes;
     close_solving(&s);
     return st;
@@ -722,10 +818,17 @@ pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result
     const uint32_t before = f->n_runs;
     if (st == PARE_OK)
         st = run_first(&s, err);
-    if (st == PARE_OK && !f->o.no_swaps)
+    if (st == PARE_OK)
+        st = pare_fit_note_budget(f, result->budget, err);
+    if (st == PARE_OK)
         st = improve(&s, err);
     if (st == PARE_OK)
         st = pare_fit_run(f, s.best, 0, &score, err);
+    result->end = st == PARE_OK ? score.second : 0;
+    if (st == PARE_OK) {
+        pare_fit_tell(f, PARE_FIT_SEARCH, 1, "", s.kld);
+        st = pare_fit_run(f, s.best, result->n_windows = pare_fit_last_windows(f), &score, err);
+    }
     if (st == PARE_OK)
         st = file_bytes(f, s.best, &result->bytes, err);
     if (st == PARE_OK)
@@ -733,9 +836,8 @@ pare_status pare_fit_solve(pare_fit *f, uint64_t budget, pare_fit_result *result
     if (st == PARE_OK) {
         if (result->budget < result->bytes) /* of what is accepted a round may have found more */
             result->budget = result->bytes;
-        result->measured = score.second;
-        result->predicted *= f->second;
-        result->bound *= f->second;
+        result->predicted = score.second;
+        result->error = score.error;
         result->bits = 8 * (double)result->bytes / (double)pare_model_n_params(f->o.model);
         result->n_runs = f->n_runs - before;
     }
@@ -750,24 +852,6 @@ void pare_fit_result_close(pare_fit_result *r)
 }
 
 /* ---- plans of others ---- */
-
-/* Choices that were left out, but are tried. */
-static pare_status encode_lacking(pare_fit *f, const size_t *at, pare_error *err)
-{
-    pare_status st = PARE_OK;
-    bool more = false;
-    for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
-        const pare_fit_choice *c = &f->items[i].choices[at[i]];
-        if (c->known)
-            continue;
-        st = pare_encodings_add(&f->encodings, c->type, 0, 1, err);
-        more = true;
-    }
-    for (size_t i = 0; i < f->n_items && st == PARE_OK && more; i++)
-        if ((st = link_item(f, &f->items[i], err)) == PARE_OK)
-            pare_fit_take_costs(&f->items[i]);
-    return st;
-}
 
 static pare_status plan_of(const pare_fit *f, const pare_type *types, size_t *at, pare_error *err)
 {
@@ -793,8 +877,6 @@ pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint6
     if (st == PARE_OK)
         st = plan_of(f, types, at, err);
     if (st == PARE_OK)
-        st = encode_lacking(f, at, err);
-    if (st == PARE_OK)
         st = pare_fit_run(f, at, 0, &score, err);
     if (st == PARE_OK)
         *bytes = bytes_of(f, at);
@@ -808,13 +890,14 @@ static pare_status plan_of_result(pare_fit *f, const pare_fit_result *r, size_t 
 {
     size_t *at = *out = calloc(f->n_items + 1, sizeof *at);
     pare_type *types = calloc(f->o.model->n_tensors + 1, sizeof *types);
+    bool more;
     pare_status st = at != NULL && types != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
     for (size_t i = 0; i < r->n_rows && st == PARE_OK; i++)
         types[i] = r->rows[i].type;
     if (st == PARE_OK)
         st = plan_of(f, types, at, err);
     if (st == PARE_OK)
-        st = encode_lacking(f, at, err);
+        st = pare_fit_need(f, at, &more, err);
     free(types);
     return st;
 }

@@ -49,6 +49,7 @@ typedef struct pare_fit_options {
     uint32_t n_ctx;          /* 0: 512 */
     uint32_t n_windows;      /* that whole plans are run on: at most so many, spread over the text; 0: 32 */
     uint32_t n_swap_windows; /* of these, that single swaps are run on; 0: 12 */
+    uint32_t n_last_windows; /* that the plan which comes out is run on, these and more; 0: 64 */
     const char *folder;  /* for encodings and measurements, made if it is not there. They stay, and are used again if
                             version, model, statistics, text and windows are the same, else made anew */
     const char *version; /* of the program: part of what the folder is for */
@@ -62,9 +63,11 @@ typedef struct pare_fit_options {
     const pare_meta_edit *edits; /* [n_edits] of the file's metadata: they count in its bytes */
     size_t n_edits;
     pare_effort effort; /* of the encoders */
+    uint64_t sample_weights; /* matrices of more than four times as many are encoded in all types on so many weights'
+                                rows only, and as a whole where they are run; 0: 2^20; UINT64_MAX: none. With such
+                                matrices by_swaps is out of single swaps alone until a plan was run */
     bool no_refit;      /* leave the first norm's gains (recipe/refit.h) */
-    uint32_t n_rounds;  /* of swaps around the plan, each followed by another plan; 0: 1 */
-    bool no_swaps;      /* none: take what the knapsack says of single swaps */
+    uint32_t n_rounds;  /* of swaps around the plan, each followed by another plan; 0: none */
     double seconds; /* no further round once a budget has taken so long; 0: no limit. Nothing else looks at a clock */
 
     pare_fit_accept_fn accept; /* NULL: every plan within its budget may be chosen. Else a budget is what its file takes
@@ -85,10 +88,13 @@ typedef struct pare_fit_row {
 typedef struct pare_fit_result {
     uint64_t budget, bytes;   /* of the file */
     double bits;              /* a weight: 8 bytes / weights */
-    double predicted;         /* mean divergence of the whole, before it was run: nat a token */
-    double measured;          /* the same on the windows of the text, by running it */
-    double start;             /* measured, of the knapsack's plan, before swaps */
-    double bound;             /* no plan is predicted below that */
+    double predicted;         /* mean divergence of the whole in nat a token, by running the plan on n_windows */
+    double error;             /* standard error of it, as text of this kind differs; 0: there was one window */
+    uint32_t n_windows;       /* of the text */
+    double by_swaps;          /* the same before it was run, out of single swaps and the plans run until then */
+    double spread;            /* how far such figures are off: fit/whole.h; NAN: nobody knows */
+    double bound;             /* no plan is expected below that, out of single swaps */
+    double start, end;        /* by running on the windows of plans: before swaps around the plan, and after */
     uint32_t n_runs, n_swaps; /* whole or partial runs; swaps that were taken */
     pare_fit_row *rows;       /* [n_rows] owned: pare_fit_result_close */
     size_t n_rows;
@@ -127,7 +133,7 @@ pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_
 pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint64_t *bytes, pare_error *err);
 
 /* out: the model that r plans, or, where the caller has changed types of its rows, that they plan, all of it encoded;
- * to be closed before f. plan as pare_quantize makes it. Errors: PARE_ERR_MEMORY, those of pare_quantize and pare_refit
+ * to be closed before f is asked for anything else. plan as pare_quantize makes it. Errors: PARE_ERR_MEMORY, those of pare_quantize and pare_refit
  */
 pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
 

@@ -187,7 +187,7 @@ static pare_status key_of(const pare_fit *f, const size_t *at, uint32_t n_window
 {
     pare_hasher h = {0};
     pare_digest d;
-    const uint32_t what[] = {n_windows == 0 ? pare_trial_windows(f->trial) : n_windows, !f->o.no_refit};
+    const uint32_t what[] = {n_windows, !f->o.no_refit};
     pare_status st = pare_hasher_open(&h, PARE_HASH_XXH3, err);
     if (st == PARE_OK)
         st = pare_hasher_add(&h, what, sizeof what, err);
@@ -215,12 +215,29 @@ static pare_status run_once(pare_fit *f, const pare_memo_key *key, uint32_t n_wi
 pare_status pare_fit_run(pare_fit *f, const size_t *at, uint32_t n_windows, pare_trial_score *out, pare_error *err)
 {
     pare_memo_key key;
-    pare_status st = key_of(f, at, n_windows, &key, err);
+    bool more;
+    if (n_windows == 0)
+        n_windows = pare_fit_plan_windows(f);
+    pare_status st = pare_fit_need(f, at, &more, err);
+    if (st == PARE_OK)
+        st = key_of(f, at, n_windows, &key, err);
     if (st != PARE_OK || pare_memo_find(&f->memo, &key, out))
         return st;
-    pare_trial_begin(f->trial);
+    pare_trial_begin(f->trial, n_windows);
     st = place(f, at, err);
     return st == PARE_OK ? run_once(f, &key, n_windows, out, err) : st;
+}
+
+pare_status pare_fit_look_up(pare_fit *f, const size_t *at, bool *found, pare_trial_score *out, pare_error *err)
+{
+    pare_memo_key key;
+    *found = false;
+    for (size_t i = 0; i < f->n_items; i++)
+        if (pare_fit_is_lacking(f, &f->items[i], at[i]))
+            return PARE_OK;
+    pare_status st = key_of(f, at, pare_fit_plan_windows(f), &key, err);
+    *found = st == PARE_OK && pare_memo_find(&f->memo, &key, out);
+    return st;
 }
 
 /* The states are to wait at the item's stage, with the plan's tensors before it. */
@@ -234,8 +251,10 @@ static pare_status go_to(pare_fit *f, uint32_t stage, pare_error *err)
 
 pare_status pare_fit_begin_swaps(pare_fit *f, const size_t *at, pare_error *err)
 {
-    pare_trial_begin(f->trial);
-    return place(f, at, err);
+    bool more;
+    pare_trial_begin(f->trial, pare_fit_swap_windows(f));
+    pare_status st = pare_fit_need(f, at, &more, err);
+    return st == PARE_OK ? place(f, at, err) : st;
 }
 
 pare_status pare_fit_swap(pare_fit *f, size_t *at, size_t i, size_t k, pare_trial_score *out, pare_error *err)
@@ -244,11 +263,16 @@ pare_status pare_fit_swap(pare_fit *f, size_t *at, size_t i, size_t k, pare_tria
     const size_t was = at[i];
     const uint32_t n_windows = pare_fit_swap_windows(f);
     pare_memo_key key;
+    bool more;
     at[i] = k;
-    pare_status st = key_of(f, at, n_windows, &key, err);
+    pare_status st = pare_fit_need(f, at, &more, err);
+    if (st == PARE_OK)
+        st = key_of(f, at, n_windows, &key, err);
+    at[i] = was;
+    if (st == PARE_OK && more)
+        st = place(f, at, err);
     if (st == PARE_OK && !pare_memo_find(&f->memo, &key, out)) {
-        at[i] = was; /* the way there is the plan's */
-        st = go_to(f, item->stage, err);
+        st = go_to(f, item->stage, err); /* the way there is the plan's */
         at[i] = k;
         if (st == PARE_OK)
             st = place_item(f, item, k, err);

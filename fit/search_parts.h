@@ -6,19 +6,21 @@
 #include "fit/encodings.h"
 #include "fit/memo.h"
 #include "fit/probe.h"
+#include "fit/row_sample.h"
 #include "fit/search.h"
 #include "fit/sensitivity.h"
 #include "fit/trial.h"
+#include "fit/whole.h"
 
 /* A type that a tensor may have. */
 typedef struct pare_fit_choice {
     pare_type type;
     uint64_t bytes;            /* in the file, padding included */
     const pare_encoding *made; /* NULL: the source's own values, or not encoded yet */
-    pare_memo_key digest;      /* of the bytes; zeros: the source's own */
+    pare_memo_key digest;      /* of the bytes; zeros: the source's own, or not encoded yet */
     double error;              /* 0: the source's own values */
     bool run;                  /* alone was measured in this type, not read off the curve */
-    bool known;                /* the source's own values, or encoded */
+    bool known;                /* the source's own values, or encoded, be it on a sample of rows */
     double alone;              /* divergence that it costs with all other tensors as they are */
 } pare_fit_choice;
 
@@ -54,16 +56,17 @@ struct pare_fit {
     size_t n_items;
     uint64_t overhead; /* bytes of the file besides the choices' */
     pare_encodings encodings;
+    pare_row_sample sample;        /* of large matrices, */
+    pare_encodings samples;        /* these rows of theirs in all types, */
+    pare_encodings_options sampling;
+    bool *sample_allowed;          /* [sample.model.n_tensors, PARE_TYPE_COUNT] */
+    char *sample_folder;
     pare_trial *trial;
     pare_memo memo;
     bool measured;
     pare_fit_norm *norms; /* [n_norms] */
     size_t n_norms, cap_norms;
-    struct {
-        double sum, kld;
-    } whole[64]; /* plans that were run, by what single swaps say of them: the smallest sum first */
-    size_t n_whole;
-    double second; /* divergence of second halves in parts of that of all positions, mean over these plans */
+    pare_whole whole; /* plans that were run */
     uint32_t n_runs;
 };
 
@@ -81,8 +84,21 @@ void pare_fit_place(const pare_fit *f, const size_t *at, pare_model *out, pare_p
 /* Both. */
 pare_status pare_fit_compose(pare_fit *f, const size_t *at, pare_model *out, pare_plan *plan, pare_error *err);
 
-/* A whole plan over the first n_windows windows (0: all). */
+/* Of the plan's choice for the item there are no bytes. */
+bool pare_fit_is_lacking(const pare_fit *f, const pare_fit_item *item, size_t at);
+
+/* All of the plan is encoded from now on. *more: something was not, so that whatever is placed lies elsewhere now. */
+pare_status pare_fit_need(pare_fit *f, const size_t *at, bool *more, pare_error *err);
+
+/* A whole plan over the first n_windows windows (0: those of plans). */
 pare_status pare_fit_run(pare_fit *f, const size_t *at, uint32_t n_windows, pare_trial_score *out, pare_error *err);
+
+/* The same if it was run before and all of it is encoded, *found. */
+pare_status pare_fit_look_up(pare_fit *f, const size_t *at, bool *found, pare_trial_score *out, pare_error *err);
+
+/* Budgets whose first plan was run are kept with the measurements; a later run learns from all of them. */
+pare_status pare_fit_note_budget(pare_fit *f, uint64_t budget, pare_error *err);
+pare_status pare_fit_recall_budgets(pare_fit *f, pare_error *err);
 
 /* Swaps of single items in a plan, in the order of their stages: begin, then each, with item i in its choice k over the
  * windows of swaps. */
@@ -102,16 +118,18 @@ void pare_fit_take_costs(pare_fit_item *item);
 /* Which of the item's efficient choices is choice k, or the last one before it. */
 size_t pare_fit_efficient_at(const pare_fit_item *item, size_t k);
 
+/* Windows of single swaps, of plans, and of the plan that comes out. */
 uint32_t pare_fit_swap_windows(const pare_fit *f);
-
-/* Sum of what single swaps say, and the divergence of a whole plan with that sum. */
-/* A whole plan with that sum was run. */
-void pare_fit_learn(pare_fit *f, double sum, const pare_trial_score *score);
+uint32_t pare_fit_plan_windows(const pare_fit *f);
+uint32_t pare_fit_last_windows(const pare_fit *f);
 
 /* The plan of the least sum in so many bytes, overhead left out. */
 pare_status pare_fit_plan(pare_fit *f, uint64_t bytes, size_t *at, pare_allocation *got, pare_error *err);
 
+/* Sum of what single swaps say. */
 double pare_fit_sum(const pare_fit *f, const size_t *at);
-double pare_fit_predict(const pare_fit *f, double sum);
+
+/* The plan was run over the windows of plans. */
+void pare_fit_learn(pare_fit *f, const size_t *at, const pare_trial_score *score);
 
 #endif

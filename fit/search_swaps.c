@@ -5,17 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SWAP_WINDOWS = 12, N_ANCHORS = 1, N_PLANS = 4 };
+enum { SWAP_WINDOWS = 12, PLAN_WINDOWS = 32, LAST_WINDOWS = 64, N_ANCHORS = 1, N_PLANS = 4 };
 
 /* Bits a weight of the type that every tensor is measured in: divergence is so nearly in proportion to the form that
  * one is enough. And of the plans that tell how far the sum is from the whole. */
 static const double anchor_bits[N_ANCHORS] = {3.4}, plan_bits[N_PLANS] = {2.3, 3.1, 4.5, 6.3};
 
+static uint32_t at_most(const pare_fit *f, uint32_t n)
+{
+    const uint32_t there = f->trial != NULL ? pare_trial_windows(f->trial) : n;
+    return n < there ? n : there;
+}
+
 uint32_t pare_fit_swap_windows(const pare_fit *f)
 {
-    const uint32_t wanted = f->o.n_swap_windows != 0 ? f->o.n_swap_windows : SWAP_WINDOWS;
-    const uint32_t there = pare_trial_windows(f->trial);
-    return wanted < there ? wanted : there;
+    return at_most(f, f->o.n_swap_windows != 0 ? f->o.n_swap_windows : SWAP_WINDOWS);
+}
+
+uint32_t pare_fit_plan_windows(const pare_fit *f)
+{
+    return at_most(f, f->o.n_windows != 0 ? f->o.n_windows : PLAN_WINDOWS);
+}
+
+uint32_t pare_fit_last_windows(const pare_fit *f)
+{
+    const uint32_t wanted = f->o.n_last_windows != 0 ? f->o.n_last_windows : LAST_WINDOWS;
+    const uint32_t plans = pare_fit_plan_windows(f);
+    return at_most(f, wanted > plans ? wanted : plans);
 }
 
 /* The choice with an error whose bits are nearest; PARE_FIT_OWN: there is none with an error. */
@@ -70,38 +86,9 @@ double pare_fit_sum(const pare_fit *f, const size_t *at)
     return sum;
 }
 
-/* Between plans that were run the ratio to the sum goes with the logarithm of the sum; outside it stays. */
-double pare_fit_predict(const pare_fit *f, double sum)
+void pare_fit_learn(pare_fit *f, const size_t *at, const pare_trial_score *score)
 {
-    size_t i = 0;
-    if (f->n_whole == 0 || !(sum > 0))
-        return sum;
-    while (i < f->n_whole && f->whole[i].sum <= sum)
-        i++;
-    if (i == 0 || i == f->n_whole) {
-        const size_t k = i == 0 ? 0 : i - 1;
-        return sum * f->whole[k].kld / f->whole[k].sum;
-    }
-    const double a = f->whole[i - 1].kld / f->whole[i - 1].sum, b = f->whole[i].kld / f->whole[i].sum;
-    const double part = log(sum / f->whole[i - 1].sum) / log(f->whole[i].sum / f->whole[i - 1].sum);
-    return sum * (a + (b - a) * part);
-}
-
-void pare_fit_learn(pare_fit *f, double sum, const pare_trial_score *score)
-{
-    const double kld = score->all;
-    size_t at = f->n_whole;
-    for (size_t i = 0; i < f->n_whole; i++)
-        if (fabs(f->whole[i].sum - sum) < 1e-3 * sum)
-            return;
-    if (!(sum > 0) || !(kld > 0) || at == sizeof f->whole / sizeof *f->whole)
-        return;
-    f->second = (f->second * (double)at + score->second / kld) / (double)(at + 1);
-    for (; at > 0 && f->whole[at - 1].sum > sum; at--)
-        f->whole[at] = f->whole[at - 1];
-    f->whole[at].sum = sum;
-    f->whole[at].kld = kld;
-    f->n_whole++;
+    pare_whole_learn(&f->whole, pare_fit_sum(f, at), score->all, score->second);
 }
 
 static void take_swap(pare_fit_item *item, size_t k, const pare_trial_score *score)
@@ -136,10 +123,17 @@ static pare_status measure_anchors(pare_fit *f, size_t *at, pare_error *err)
 {
     pare_status st = PARE_OK;
     size_t done = 0;
+    bool more;
     const uint32_t n_stages = pare_trial_stages(f->trial);
+    for (int a = 0; a < N_ANCHORS && st == PARE_OK; a++) { /* all that a type is needed for at once */
+        for (size_t i = 0; i < f->n_items; i++)
+            at[i] = anchor_of(&f->items[i], anchor_bits[a]);
+        st = pare_fit_need(f, at, &more, err);
+    }
     for (size_t i = 0; i < f->n_items; i++)
         at[i] = PARE_FIT_OWN;
-    st = pare_fit_begin_swaps(f, at, err);
+    if (st == PARE_OK)
+        st = pare_fit_begin_swaps(f, at, err);
     for (uint32_t stage = 0; stage < n_stages; stage++)
         for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
             pare_fit_item *item = &f->items[i];
@@ -181,7 +175,7 @@ static pare_status measure_plans(pare_fit *f, size_t *at, pare_error *err)
         if (st == PARE_OK)
             st = pare_fit_run(f, at, 0, &score, err);
         if (st == PARE_OK)
-            pare_fit_learn(f, pare_fit_sum(f, at), &score);
+            pare_fit_learn(f, at, &score);
     }
     return st;
 }
@@ -192,7 +186,7 @@ pare_status pare_fit_measure_alone(pare_fit *f, pare_error *err)
     if (at == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a plan");
     pare_status st = measure_anchors(f, at, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && f->sample.model.n_tensors == 0) /* else most of it would be encoded for these plans alone */
         st = measure_plans(f, at, err);
     free(at);
     return st;

@@ -29,7 +29,7 @@ typedef struct refinement {
     bool quiet;
     pare_aim aim; /* of the tensors in hand; n 0: their weights */
     size_t *item; /* [out->n_tensors] its number in the state, or NO_ITEM */
-    bool *ready;  /* [out->n_tensors] its bytes were there */
+    bool *ready;  /* [out->n_tensors] its bytes were there, or it is not wanted */
     int n_sweeps;
     const pare_tensor *now;  /* in hand */
     double work, whole_work; /* multiplications, in some unit: of what is encoded, in all */
@@ -265,7 +265,7 @@ static pare_status open_state(refinement *r, const pare_refine_settings *setting
 }
 
 /* Take what an earlier run encoded with g. */
-static pare_status take_state(refinement *r, pare_error *err)
+static pare_status take_state(refinement *r, const pare_refine_settings *settings, pare_error *err)
 {
     pare_state_key key;
     pare_status st = PARE_OK;
@@ -277,6 +277,11 @@ static pare_status take_state(refinement *r, pare_error *err)
             st = pare_refine_key(&key, t, r->im, gram_of(r, t), err);
             if (st == PARE_OK)
                 st = pare_state_take(r->state, r->item[i], &key, t->name, plan_row(r, t), &r->ready[i], err);
+        }
+        if (st == PARE_OK && !r->ready[i] && settings->wants != NULL && !settings->wants(t, settings->user)) {
+            r->ready[i] = true;
+            r->told.n--;
+            continue;
         }
         if (!r->ready[i])
             r->whole_work += work_of(t, t->n_rows);
@@ -326,9 +331,9 @@ static pare_status refine_in_order(refinement *r, pare_error *err)
     return st;
 }
 
-static pare_status refine_all(refinement *r, pare_error *err)
+static pare_status refine_all(refinement *r, const pare_refine_settings *settings, pare_error *err)
 {
-    pare_status st = take_state(r, err);
+    pare_status st = take_state(r, settings, err);
     if (st == PARE_OK)
         st = refine_in_order(r, err);
     if (st == PARE_OK && r->told.n > 0)
@@ -377,7 +382,7 @@ pare_status pare_refine(pare_model *out, const pare_quantize_options *options, p
     if (st == PARE_OK)
         st = open_state(&r, settings, err);
     if (st == PARE_OK)
-        st = refine_all(&r, err);
+        st = refine_all(&r, settings, err);
     report->mean_ratio = mean_ratio(&r);
     pare_lookup_gram_close(&r.lookup);
     free(r.item);

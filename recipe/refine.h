@@ -35,7 +35,9 @@ typedef struct pare_refine_settings {
     bool resume;         /* go on with a state that lies there; else it is replaced */
     bool quiet;          /* tensors whose statistics do not serve are in the report, and no warning names them */
     pare_prefix *prefix; /* matrices aim at what the ones before them leave of their inputs; NULL: at their weights */
-    pare_refine_fn each; /* NULL: nobody is told */
+    bool (*wants)(const pare_tensor *t, void *user); /* t of out is to be encoded; others stay as they were, unless the
+                                                        state has them; NULL: all are */
+    pare_refine_fn each;                             /* NULL: nobody is told */
     void *user;
 } pare_refine_settings;
 

@@ -79,7 +79,7 @@ static void add_budgets(const pare_content *c)
     const json_t *budgets = json_object_get(c->in->fit, "budgets");
     pare_table *t = pare_page_table(
         c->page, "Files under their budgets",
-        "#Budget, bytes|#Bytes|#Bits a weight|#KL divergence|#Predicted|#On the windows of the choice|#Perplexity");
+        "#Budget, bytes|#Bytes|#Bits a weight|#KL divergence|#Predicted by a run|#By single swaps|#Perplexity");
     for (size_t i = 0; i < json_array_size(budgets); i++) {
         const json_t *b = json_array_get(budgets, i), *m = json_object_get(b, "measured");
         if (!is_met(b))
@@ -88,8 +88,8 @@ static void add_budgets(const pare_content *c)
                                pare_page_text(c->page, "%.0f", pare_content_number(b, "bytes")),
                                pare_content_value(c, pare_content_number(b, "bits_per_weight")),
                                pare_content_estimate(c, m, "kld_mean", "kld_stderr", 1),
-                               pare_content_value(c, pare_content_number(b, "kld_predicted")),
-                               pare_content_value(c, pare_content_number(b, "kld_on_choice")),
+                               pare_content_estimate(c, b, "kld_predicted", "kld_predicted_stderr", 1),
+                               pare_content_value(c, pare_content_number(b, "kld_by_swaps")),
                                pare_content_value(c, pare_content_number(m, "perplexity"))};
         pare_page_row(c->page, t, cells);
     }

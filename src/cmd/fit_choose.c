@@ -258,7 +258,8 @@ static pare_status open_search(cmd_fit_job *j, pare_error *err)
                                       .prefer_fast = r->prefer_fast,
                                       .keep = j->keep,
                                       .n_keep = j->n_keep,
-                                      .effort = j->request->effort,
+                                      .effort = r->effort,
+                                      .n_rounds = r->effort == PARE_EFFORT_BEST ? 2 : 0,
                                       .accept = of_memory ? accept_types : NULL,
                                       .each = show_progress,
                                       .user = j};

@@ -80,10 +80,16 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
     print_types(f);
     if (cmd_has(j->args, OPT_VERBOSE))
         print_tensors(f);
-    printf(
-        "\nmean divergence on the windows that types were chosen by: predicted %.6f, measured %.6f (first plan %.6f, "
-        "no plan is predicted below %.6f); %" PRIu32 " runs, %" PRIu32 " swaps\n",
-        f->predicted, f->measured, f->start, f->bound, f->n_runs, f->n_swaps);
+    printf("\nmean divergence, predicted by running the plan on %" PRIu32 " windows of the choice: %.6f +/- %.6f\n",
+           f->n_windows, f->predicted, f->error);
+    printf("by single swaps: %.6f", f->by_swaps);
+    if (isfinite(f->spread))
+        printf(" (plans that were run were off by %.0f %%)", 100 * expm1(f->spread));
+    printf(", no plan below %.6f\n", f->bound);
+    printf("%" PRIu32 " runs; %" PRIu32 " swaps around the plan", f->n_runs, f->n_swaps);
+    if (f->n_swaps > 0)
+        printf(", of %.6f made %.6f on the windows of plans", f->start, f->end);
+    putchar('\n');
     if (o->n_sequential > 0)
         printf("%" PRIu32 " tensors of the result were then encoded in the order of a pass, those of the presets, too "
                "(--sequential)\n",
@@ -203,9 +209,13 @@ static pare_status json_outcome(json_t **out, const cmd_fit_job *j, const cmd_fi
     cmd_json_u64(doc, "bytes", f->bytes);
     cmd_json_real(doc, "bits_per_weight", f->bits);
     cmd_json_real(doc, "kld_predicted", f->predicted);
-    cmd_json_real(doc, "kld_on_choice", f->measured);
-    cmd_json_real(doc, "kld_first_plan", f->start);
+    cmd_json_real(doc, "kld_predicted_stderr", f->error);
+    cmd_json_u64(doc, "n_predicted_windows", f->n_windows);
+    cmd_json_real(doc, "kld_by_swaps", f->by_swaps);
+    cmd_json_real(doc, "kld_by_swaps_spread", f->spread);
     cmd_json_real(doc, "kld_bound", f->bound);
+    cmd_json_real(doc, "kld_before_swaps", f->start);
+    cmd_json_real(doc, "kld_after_swaps", f->end);
     cmd_json_u64(doc, "n_runs", f->n_runs);
     cmd_json_u64(doc, "n_swaps", f->n_swaps);
     cmd_json_u64(doc, "n_sequential", o->n_sequential);

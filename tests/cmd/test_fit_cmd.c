@@ -305,9 +305,9 @@ static void fronts_need_no_sizes(void **state)
         assert_true(fabs(wanted / cli_number(json_array_get(budgets, 0), "budget_bytes") - pow(ratio, (double)i / 7)) <
                     1e-4);
         assert_true(cli_number(row, "bytes") <= wanted && cli_number(row, "bytes") >= bytes);
-        assert_true(cli_number(row, "kld_on_choice") <= kld);
+        assert_true(cli_number(row, "kld_predicted") <= kld);
         bytes = cli_number(row, "bytes");
-        kld = cli_number(row, "kld_on_choice");
+        kld = cli_number(row, "kld_predicted");
     }
     assert_true(bytes == cli_number(json_array_get(budgets, 7), "budget_bytes"));
     assert_true(cli_number(json_array_get(budgets, 0), "bytes") ==

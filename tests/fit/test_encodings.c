@@ -78,9 +78,9 @@ static void make(pare_encodings *e, const setup *s)
 {
     pare_error err = {0};
     CHECK_OK(pare_encodings_open(e, &s->o, &err), &err);
-    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, 0, 2, &err), &err);
-    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q2_K, 1, 2, &err), &err);
-    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, 0, 2, &err), &err); /* there is nothing more to do */
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, NULL, 0, 2, &err), &err);
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q2_K, NULL, 1, 2, &err), &err);
+    CHECK_OK(pare_encodings_add(e, PARE_TYPE_Q4_K, NULL, 0, 2, &err), &err); /* there is nothing more to do */
 }
 
 /* sum (x - y)^2 / sum x^2 of what the bytes are decoded to */
@@ -128,7 +128,7 @@ static void a_later_run_takes_them_over(void **state)
     pare_encodings_close(&again);
     s.o.about = "another test\n";
     CHECK_OK(pare_encodings_open(&again, &s.o, &err), &err);
-    CHECK_OK(pare_encodings_add(&again, PARE_TYPE_Q2_K, 0, 1, &err), &err);
+    CHECK_OK(pare_encodings_add(&again, PARE_TYPE_Q2_K, NULL, 0, 1, &err), &err);
     CHECK(again.n_encoded == 2 && again.n_taken == 0);
     CHECK(fabs(again.of[k].list[0].form / form - 1) < 1e-12);
     pare_encodings_close(&again);
@@ -177,6 +177,38 @@ static void what_feedback_cannot_encode_is_kept(void **state)
     close_setup(&s);
 }
 
+/* Those that are wanted now, then others; the first are taken from their state. */
+static void tensors_come_one_by_one(void **state)
+{
+    setup s;
+    pare_encodings e;
+    pare_error err = {0};
+    (void)state;
+    open_setup(&s);
+    s.o.about = "one by one\n"; /* states of other tests are of no use */
+    const size_t k = (size_t)(pare_model_find(&s.m, "blk.1.attn_k.weight") - s.m.tensors);
+    bool *wanted = check_malloc(s.m.n_tensors * sizeof *wanted);
+    memset(wanted, 0, s.m.n_tensors * sizeof *wanted);
+    wanted[k] = true;
+    CHECK_OK(pare_encodings_open(&e, &s.o, &err), &err);
+    CHECK_OK(pare_encodings_add(&e, PARE_TYPE_Q4_K, wanted, 0, 1, &err), &err);
+    CHECK(e.n_encoded == 1 && pare_encodings_find(&e, k, PARE_TYPE_Q4_K) != NULL);
+    size_t n = 0;
+    for (size_t i = 0; i < s.m.n_tensors; i++)
+        n += e.of[i].n;
+    CHECK(n == 1);
+    const double form = pare_encodings_find(&e, k, PARE_TYPE_Q4_K)->form;
+    wanted[k] = false; /* it stays all the same */
+    for (size_t i = 0; i < s.m.n_tensors; i++)
+        wanted[i] = i != k;
+    CHECK_OK(pare_encodings_add(&e, PARE_TYPE_Q4_K, wanted, 0, 1, &err), &err);
+    CHECK(e.n_encoded == 2 && e.n_taken == 1 && e.n_types == 1);
+    CHECK(e.of[k].n == 1 && e.of[k].list[0].form == form && form > 0 && e.of[k].list[0].data != NULL);
+    pare_encodings_close(&e);
+    free(wanted);
+    close_setup(&s);
+}
+
 static void types_that_others_beat_are_needless(void **state)
 {
     static const pare_type all[] = {PARE_TYPE_Q4_0, PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_XS,
@@ -220,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_later_run_takes_them_over), cmocka_unit_test(what_feedback_cannot_encode_is_kept),
+        cmocka_unit_test(tensors_come_one_by_one),
         cmocka_unit_test(types_that_others_beat_are_needless), cmocka_unit_test(names_are_patterns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,7 @@ static void open_memo(pare_memo *m, const char *path, int key)
 static void add(pare_memo *m, int i)
 {
     const pare_memo_key k = key_of(i);
-    const pare_trial_score score = {1.0 / (i + 3), 0.1 * i};
+    const pare_trial_score score = {1.0 / (i + 3), 0.1 * i, 1.0 / (i + 7)};
     pare_error err = {0};
     CHECK_OK(pare_memo_add(m, &k, &score, &err), &err);
 }
@@ -33,7 +33,7 @@ static void add(pare_memo *m, int i)
 static bool has(pare_memo *m, int i)
 {
     const pare_memo_key k = key_of(i);
-    const pare_trial_score want = {1.0 / (i + 3), 0.1 * i};
+    const pare_trial_score want = {1.0 / (i + 3), 0.1 * i, 1.0 / (i + 7)};
     pare_trial_score got;
     return pare_memo_find(m, &k, &got) && memcmp(&got, &want, sizeof got) == 0;
 }

@@ -60,6 +60,7 @@ static pare_fit_options options_of(const setup *s)
                               .folder = s->folder,
                               .version = "test",
                               .effort = PARE_EFFORT_RTN,
+                              .n_rounds = 1,
                               .types = some,
                               .n_types = sizeof some / sizeof *some};
 }
@@ -133,7 +134,7 @@ static void check_made(const setup *s, pare_fit *f, const pare_fit_result *r)
         CHECK(!r->rows[i].chosen || t->type == s->m.tensors[i].type || pare_derive_is_stored(t)); /* made already */
     }
     CHECK_OK(pare_measure(&out, &s->m, s->b, s->ids.ids, s->ids.n, s->m.vocab.bos, &measure, &e, &err), &err);
-    CHECK(fabs(e.kld_mean.value - r->measured) <= 1e-4 * r->measured);
+    CHECK(fabs(e.kld_mean.value - r->predicted) <= 1e-4 * r->predicted);
     check_derived(s, f, r, &out);
     pare_model_close(&out);
 }
@@ -262,11 +263,11 @@ static void budgets_are_kept_and_used(void **state)
         const uint64_t budget = least + (most - least) / 4 * (uint64_t)part;
         pare_fit_result r = solve(f, budget);
         CHECK(r.n_runs > 0 && r.bytes + budget / 200 >= budget);
-        CHECK(r.measured > 0 && r.measured < last && r.bound <= r.predicted * 1.5);
+        CHECK(r.predicted > 0 && r.predicted < last && r.bound <= r.by_swaps * 1.5);
         CHECK(fabs(r.bits - 8 * (double)r.bytes / (double)pare_model_n_params(&s.m)) < 1e-9);
-        last = r.measured;
+        last = r.predicted;
         CHECK_OK(pare_fit_estimate(f, budget, &kld, &bytes, &err), &err);
-        CHECK(bytes <= budget && kld > r.measured / 3 && kld < r.measured * 3);
+        CHECK(bytes <= budget && kld > r.predicted / 3 && kld < r.predicted * 3);
         if (part == 3)
             check_lacking(&s, f, &r);
         else
@@ -279,15 +280,23 @@ static void budgets_are_kept_and_used(void **state)
         types[i] = PARE_TYPE_Q4_0;
     CHECK_OK(pare_fit_try(f, types, &kld, &bytes, &err), &err);
     pare_fit_result r = solve(f, bytes);
-    CHECK(r.start <= kld * 1.000001 && r.measured > 0); /* swaps go by all positions, these are of second halves */
-    CHECK(r.measured < kld * 1.1);
+    CHECK(r.start <= kld * 1.000001 && r.predicted > 0); /* swaps go by all positions, these are of second halves */
+    CHECK(r.predicted < kld * 1.1);
     pare_fit_result_close(&r);
     types[0] = types[1] = PARE_TYPE_Q6_K;
     CHECK(pare_fit_try(f, types, &kld, &bytes, &err) == PARE_ERR_USAGE);
     CHECK(strstr(err.text, "q6_K") != NULL);
     pare_fit_close(f);
-    /* Another run, the same budget: all of it is known. */
+    /* Another run, the same budget: all of it is known, and that it was run says what single swaps make of it. */
+    size_t at[64];
+    pare_allocation got;
+    pare_trial_score score;
+    bool found;
     f = open_fit(&o);
+    CHECK_OK(pare_fit_measure(f, &err), &err);
+    CHECK_OK(pare_fit_plan(f, least + (most - least) / 4 - f->overhead, at, &got, &err), &err);
+    CHECK_OK(pare_fit_look_up(f, at, &found, &score, &err), &err);
+    CHECK(found && fabs(pare_whole_predict(&f->whole, got.cost) / score.all - 1) < 1e-3);
     r = solve(f, least + (most - least) / 4);
     CHECK(r.n_runs == 0);
     pare_fit_result_close(&r);
@@ -308,7 +317,6 @@ static void constraints_hold(void **state)
     o.keep = keep;
     o.n_keep = 2;
     o.min_bits = 4;
-    o.no_swaps = true;
     pare_fit *f = open_fit(&o);
     pare_fit_range(f, &least, &most);
     pare_fit_result r = solve(f, least + (most - least) / 3);
@@ -323,6 +331,41 @@ static void constraints_hold(void **state)
     }
     pare_fit_result_close(&r);
     pare_fit_close(f);
+    close_setup(&s);
+}
+
+/* Types are compared on rows of the matrices, and only what is run is encoded as a whole: one type for single swaps, and
+ * what plans have. The plan is about as good as one out of whole matrices, and the file is what was run. */
+static void large_matrices_are_sampled(void **state)
+{
+    setup s;
+    uint64_t least, most;
+    double kld[2];
+    (void)state;
+    open_setup(&s);
+    pare_fit_options o = options_of(&s);
+    o.n_rounds = 0;
+    for (int sampled = 0; sampled < 2; sampled++) {
+        size_t n_whole = 0, n_most = 0;
+        o.sample_weights = sampled ? 2048 : UINT64_MAX;
+        pare_fit *f = open_fit(&o);
+        pare_fit_range(f, &least, &most);
+        pare_fit_result r = solve(f, least + (most - least) / 3);
+        kld[sampled] = r.predicted;
+        CHECK(r.by_swaps > r.predicted / 3 && r.by_swaps < 3 * r.predicted && r.start == r.end && r.n_swaps == 0);
+        for (size_t i = 0; i < f->n_items; i++)
+            for (size_t k = 0; k < f->items[i].n; k++) {
+                const pare_fit_choice *c = &f->items[i].choices[k];
+                CHECK(c->known && (c->made != NULL || c->type != r.rows[f->items[i].tensor].type || c->error == 0));
+                n_whole += c->made != NULL;
+                n_most += c->error > 0;
+            }
+        CHECK(sampled ? f->sample.model.n_tensors > 4 && n_whole < n_most : n_whole == n_most);
+        check_made(&s, f, &r);
+        pare_fit_result_close(&r);
+        pare_fit_close(f);
+    }
+    CHECK(kld[1] < 1.1 * kld[0] && kld[0] < 1.1 * kld[1]);
     close_setup(&s);
 }
 
@@ -366,6 +409,7 @@ static void what_cannot_be_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_are_kept_and_used), cmocka_unit_test(constraints_hold),
+                                       cmocka_unit_test(large_matrices_are_sampled),
                                        cmocka_unit_test(what_cannot_be_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,13 +126,13 @@ static void every_stage_says_the_same(void **state)
     }
     CHECK(pare_trial_stage(s.t) == 3); /* there is none behind the output */
     /* With the second layer as it was, from before that layer, and from the start. */
-    pare_trial_begin(s.t);
+    pare_trial_begin(s.t, 0);
     advance(&s);
     advance(&s);
     for (int i = IN_FIRST; i < N_CHANGED; i++)
         set(&s, changed[i], false);
     const pare_trial_score late = run(&s);
-    pare_trial_begin(s.t);
+    pare_trial_begin(s.t, 0);
     CHECK(near(late.all, run(&s).all) && late.all < from[0].all);
     close_setup(&s);
 }
