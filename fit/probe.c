@@ -54,8 +54,17 @@ static void close_few(pare_model *few)
     pare_model_close(few);
 }
 
-/* On this tensor, does a type of no more bytes and no longer blocks lose so much less? */
-static bool is_beaten(const pare_encodings *e, size_t tensor, pare_type type)
+/* Whatever tensor of the model may have the type may have the other one (whose blocks may not divide all rows). */
+static bool stands_in(const pare_encodings_options *all, pare_type other, pare_type type)
+{
+    for (size_t i = 0; i < all->model->n_tensors; i++)
+        if (all->allowed[i * PARE_TYPE_COUNT + (size_t)type] && !all->allowed[i * PARE_TYPE_COUNT + (size_t)other])
+            return false;
+    return true;
+}
+
+/* On this tensor, does a type of no more bytes that can stand in for it lose so much less? */
+static bool is_beaten(const pare_encodings *e, const pare_encodings_options *all, size_t tensor, pare_type type)
 {
     const pare_encoding_list *l = &e->of[tensor];
     const pare_encoding *own = pare_encodings_find(e, tensor, type);
@@ -63,16 +72,15 @@ static bool is_beaten(const pare_encodings *e, size_t tensor, pare_type type)
         return false;
     for (size_t k = 0; k < l->n; k++) {
         const pare_encoding *other = &l->list[k];
-        if (other->type != type && other->bytes <= own->bytes &&
-            pare_type_get(other->type)->block_len <= pare_type_get(type)->block_len &&
-            other->form * PARE_PROBE_MARGIN < own->form)
+        if (other->type != type && other->bytes <= own->bytes && other->form * PARE_PROBE_MARGIN < own->form &&
+            stands_in(all, other->type, type))
             return true;
     }
     return false;
 }
 
-static pare_status probe(pare_encodings *e, size_t n_tensors, const pare_type *types, size_t n_types, bool *needless,
-                         pare_error *err)
+static pare_status probe(pare_encodings *e, const pare_encodings_options *all, size_t n_tensors, const pare_type *types,
+                         size_t n_types, bool *needless, pare_error *err)
 {
     pare_status st = PARE_OK;
     for (size_t k = 0; k < n_types && st == PARE_OK; k++)
@@ -80,7 +88,7 @@ static pare_status probe(pare_encodings *e, size_t n_tensors, const pare_type *t
     for (size_t k = 0; k < n_types && st == PARE_OK; k++) {
         bool beaten = n_tensors > 0;
         for (size_t i = 0; i < n_tensors; i++)
-            beaten = beaten && is_beaten(e, i, types[k]);
+            beaten = beaten && is_beaten(e, all, i, types[k]);
         needless[types[k]] = beaten;
     }
     return st;
@@ -113,7 +121,7 @@ pare_status pare_probe_types(const pare_encodings_options *options, const pare_t
     if (st == PARE_OK)
         st = pare_encodings_open(&e, &own, err);
     if (st == PARE_OK)
-        st = probe(&e, n, types, n_types, needless, err);
+        st = probe(&e, options, n, types, n_types, needless, err);
     pare_encodings_close(&e);
     pare_buf_close(&folder);
     close_few(&few);

@@ -53,10 +53,21 @@ static bool is_listed(const pare_type *types, size_t n, pare_type type)
     return false;
 }
 
+/* Types for models whose weights were trained to lie on their few levels. On other models their errors are so large that
+ * the divergence grows faster than the form that it is judged by. */
+static bool is_for_trained(pare_type type)
+{
+    const pare_preset *preset;
+    for (size_t i = 0; (preset = pare_preset_at(i)) != NULL; i++)
+        if (preset->trained && preset->base == type)
+            return true;
+    return false;
+}
+
 /* What options let every tensor have. */
 static bool is_wanted(const pare_fit_options *o, pare_type type)
 {
-    if (o->types != NULL && !is_listed(o->types, o->n_types, type))
+    if (o->types != NULL ? !is_listed(o->types, o->n_types, type) : is_for_trained(type))
         return false;
     return bits_of(type) >= o->min_bits && pare_fit_slowness(type, o->prefer_fast) <= PARE_FIT_SLOW;
 }

@@ -54,7 +54,8 @@ typedef struct pare_fit_options {
                             version, model, statistics, text and windows are the same, else made anew */
     const char *version; /* of the program: part of what the folder is for */
 
-    const pare_type *types; /* [n_types] that may be chosen; NULL: all blocks that stock llama.cpp loads */
+    const pare_type *types; /* [n_types] that may be chosen; NULL: all blocks that stock llama.cpp loads, but for those of
+                               models trained to them (TQ1_0, TQ2_0, Q1_0, Q2_0) */
     size_t n_types;
     double min_bits;                /* none of fewer bits a weight; 0: any */
     pare_fit_target prefer_fast;    /* leave out types slow on it: fit/slowness.h; PARE_FIT_ANYWHERE: none is */

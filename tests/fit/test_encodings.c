@@ -223,6 +223,8 @@ static void types_that_others_beat_are_needless(void **state)
     CHECK(needless[PARE_TYPE_Q4_0] && needless[PARE_TYPE_Q2_K]);
     CHECK(!needless[PARE_TYPE_IQ2_S] && !needless[PARE_TYPE_IQ4_XS] && !needless[PARE_TYPE_Q8_0]);
     /* IQ4_XS beats Q4_0, but its blocks of 256 do not fit all rows that those of 32 do. */
+    memset(s.allowed, 1, PARE_TYPE_COUNT);
+    s.allowed[PARE_TYPE_IQ4_XS] = false;
     CHECK_OK(pare_probe_types(&s.o, few, 4, needless, &err), &err);
     for (int i = 0; i < 4; i++)
         CHECK(!needless[few[i]]);

@@ -369,6 +369,36 @@ static void large_matrices_are_sampled(void **state)
     close_setup(&s);
 }
 
+static bool is_offered(const pare_fit *f, pare_type type)
+{
+    for (size_t k = 0; k < f->n_types; k++)
+        if (f->types[k] == type)
+            return true;
+    return false;
+}
+
+/* Types for models that were trained to them are for those who list them. */
+static void trained_types_are_left_out(void **state)
+{
+    static const pare_type listed[] = {PARE_TYPE_Q1_0, PARE_TYPE_Q8_0};
+    setup s;
+    (void)state;
+    open_setup(&s);
+    pare_fit_options o = options_of(&s);
+    o.types = NULL;
+    o.n_types = 0;
+    pare_fit *f = open_fit(&o);
+    CHECK(is_offered(f, PARE_TYPE_Q4_0) && is_offered(f, PARE_TYPE_Q8_0) && !is_offered(f, PARE_TYPE_Q1_0));
+    CHECK(!is_offered(f, PARE_TYPE_TQ1_0) && !is_offered(f, PARE_TYPE_TQ2_0) && !is_offered(f, PARE_TYPE_Q2_0));
+    pare_fit_close(f);
+    o.types = listed;
+    o.n_types = 2;
+    f = open_fit(&o);
+    CHECK(is_offered(f, PARE_TYPE_Q1_0) && !is_offered(f, PARE_TYPE_Q4_0));
+    pare_fit_close(f);
+    close_setup(&s);
+}
+
 static void what_cannot_be_is_told(void **state)
 {
     static const pare_type_override nothing = {"no_such_tensor", PARE_TYPE_Q8_0}, wrong = {"(", PARE_TYPE_Q8_0};
@@ -410,6 +440,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_are_kept_and_used), cmocka_unit_test(constraints_hold),
                                        cmocka_unit_test(large_matrices_are_sampled),
+                                       cmocka_unit_test(trained_types_are_left_out),
                                        cmocka_unit_test(what_cannot_be_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
