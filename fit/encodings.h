@@ -49,10 +49,10 @@ typedef struct pare_encodings {
 /* Zeroed is closed. options must outlive it. Errors: PARE_ERR_MEMORY */
 pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err);
 
-/* The tensors wanted [n_tensors] (NULL: all) that are allowed to in this type, a block; one that is there already is not
- * made again. A type whose block does not divide a row is left out for that tensor. Pointers to encodings are not valid
- * any more, those of this type and what they point to. part, of: what is told of progress. Errors: those of pare_quantize and pare_refine; a state that is damaged or of something else is
- * made anew */
+/* The tensors wanted [n_tensors] (NULL: all) that are allowed to in this type, a block; one that is there already is
+ * not made again. A type whose block does not divide a row is left out for that tensor. Pointers to encodings are not
+ * valid any more, those of this type and what they point to. part, of: what is told of progress. Errors: those of
+ * pare_quantize and pare_refine; a state that is damaged or of something else is made anew */
 pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, size_t part, size_t of,
                                pare_error *err);
 void pare_encodings_close(pare_encodings *e);

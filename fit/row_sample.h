@@ -1,7 +1,7 @@
 /* fit/row_sample.h - a model of some rows of another one's large matrices
  *
- * What a type loses on a matrix is a sum over its rows, which are encoded one by one: rows drawn from all of it say what
- * types lose in parts of each other, for a part of the work. docs/methods/ALLOCATION.md */
+ * What a type loses on a matrix is a sum over its rows, which are encoded one by one: rows drawn from all of it say
+ * what types lose in parts of each other, for a part of the work. docs/methods/ALLOCATION.md */
 #ifndef PARE_FIT_ROW_SAMPLE_H
 #define PARE_FIT_ROW_SAMPLE_H
 

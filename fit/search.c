@@ -53,8 +53,8 @@ static bool is_listed(const pare_type *types, size_t n, pare_type type)
     return false;
 }
 
-/* Types for models whose weights were trained to lie on their few levels. On other models their errors are so large that
- * the divergence grows faster than the form that it is judged by. */
+/* Types for models whose weights were trained to lie on their few levels. On other models their errors are so large
+ * that the divergence grows faster than the form that it is judged by. */
 static bool is_for_trained(pare_type type)
 {
     const pare_preset *preset;
@@ -379,8 +379,8 @@ static pare_status warn_without(const pare_fit *f, bool *warned, pare_error *err
                      n == 1 ? " is" : "s, this and others, are");
 }
 
-/* Large matrices on a sample of rows. Not the embedding: its rows weigh differently. whole: zeroed; of which tensors all
- * rows are encoded. */
+/* Large matrices on a sample of rows. Not the embedding: its rows weigh differently. whole: zeroed; of which tensors
+ * all rows are encoded. */
 static pare_status open_samples(pare_fit *f, bool *whole, pare_error *err)
 {
     enum { DEFAULT_WEIGHTS = 1 << 20 };
@@ -459,8 +459,8 @@ static const pare_encoding *judged(const pare_fit *f, const pare_fit_item *item,
     return sampled != SIZE_MAX ? pare_encodings_find(&f->samples, sampled, c->type) : c->made;
 }
 
-/* Where the item's encodings lie now. The unit of a tensor's errors: the form where feedback knows it of all types, else
- * the relative square. */
+/* Where the item's encodings lie now. The unit of a tensor's errors: the form where feedback knows it of all types,
+ * else the relative square. */
 static pare_status link_item(pare_fit *f, pare_fit_item *item, pare_error *err)
 {
     static const pare_memo_key none = {0};

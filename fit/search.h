@@ -54,8 +54,8 @@ typedef struct pare_fit_options {
                             version, model, statistics, text and windows are the same, else made anew */
     const char *version; /* of the program: part of what the folder is for */
 
-    const pare_type *types; /* [n_types] that may be chosen; NULL: all blocks that stock llama.cpp loads, but for those of
-                               models trained to them (TQ1_0, TQ2_0, Q1_0, Q2_0) */
+    const pare_type *types; /* [n_types] that may be chosen; NULL: all blocks that stock llama.cpp loads, but for those
+                               of models trained to them (TQ1_0, TQ2_0, Q1_0, Q2_0) */
     size_t n_types;
     double min_bits;                /* none of fewer bits a weight; 0: any */
     pare_fit_target prefer_fast;    /* leave out types slow on it: fit/slowness.h; PARE_FIT_ANYWHERE: none is */
@@ -63,12 +63,12 @@ typedef struct pare_fit_options {
     size_t n_keep;
     const pare_meta_edit *edits; /* [n_edits] of the file's metadata: they count in its bytes */
     size_t n_edits;
-    pare_effort effort; /* of the encoders */
+    pare_effort effort;      /* of the encoders */
     uint64_t sample_weights; /* matrices of more than four times as many are encoded in all types on so many weights'
                                 rows only, and as a whole where they are run; 0: 2^20; UINT64_MAX: none. With such
                                 matrices by_swaps is out of single swaps alone until a plan was run */
-    bool no_refit;      /* leave the first norm's gains (recipe/refit.h) */
-    uint32_t n_rounds;  /* of swaps around the plan, each followed by another plan; 0: none */
+    bool no_refit;           /* leave the first norm's gains (recipe/refit.h) */
+    uint32_t n_rounds;       /* of swaps around the plan, each followed by another plan; 0: none */
     double seconds; /* no further round once a budget has taken so long; 0: no limit. Nothing else looks at a clock */
 
     pare_fit_accept_fn accept; /* NULL: every plan within its budget may be chosen. Else a budget is what its file takes
@@ -134,7 +134,8 @@ pare_status pare_fit_estimate(pare_fit *f, uint64_t budget, double *kld, uint64_
 pare_status pare_fit_try(pare_fit *f, const pare_type *types, double *kld, uint64_t *bytes, pare_error *err);
 
 /* out: the model that r plans, or, where the caller has changed types of its rows, that they plan, all of it encoded;
- * to be closed before f is asked for anything else. plan as pare_quantize makes it. Errors: PARE_ERR_MEMORY, those of pare_quantize and pare_refit
+ * to be closed before f is asked for anything else. plan as pare_quantize makes it. Errors: PARE_ERR_MEMORY, those of
+ * pare_quantize and pare_refit
  */
 pare_status pare_fit_make(pare_fit *f, const pare_fit_result *r, pare_model *out, pare_plan *plan, pare_error *err);
 

@@ -33,7 +33,7 @@ static pare_status list_types(const pare_fit *f, const size_t *at, pare_type_ove
 }
 
 static pare_status derive_with(pare_fit *f, const size_t *at, const pare_type_override *types, pare_model *out,
-                                pare_plan *plan, pare_error *err)
+                               pare_plan *plan, pare_error *err)
 {
     const pare_quantize_options options = {.pure_type = main_type(f, at),
                                            .output_type = PARE_TYPE_NONE,

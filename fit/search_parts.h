@@ -56,10 +56,10 @@ struct pare_fit {
     size_t n_items;
     uint64_t overhead; /* bytes of the file besides the choices' */
     pare_encodings encodings;
-    pare_row_sample sample;        /* of large matrices, */
-    pare_encodings samples;        /* these rows of theirs in all types, */
+    pare_row_sample sample; /* of large matrices, */
+    pare_encodings samples; /* these rows of theirs in all types, */
     pare_encodings_options sampling;
-    bool *sample_allowed;          /* [sample.model.n_tensors, PARE_TYPE_COUNT] */
+    bool *sample_allowed; /* [sample.model.n_tensors, PARE_TYPE_COUNT] */
     char *sample_folder;
     pare_trial *trial;
     pare_memo memo;

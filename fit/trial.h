@@ -53,8 +53,8 @@ pare_status pare_trial_advance(pare_trial *t, pare_error *err);
 uint32_t pare_trial_stage(const pare_trial *t);
 
 /* The copy as it is, from the stage on; the states stay where they are. per_window: [windows] the same as `all`, or
- * NULL. n_windows: only the first so many; 0: all that wait. Errors: PARE_ERR_NUMBER (a logit that is not finite), those of
- * passes */
+ * NULL. n_windows: only the first so many; 0: all that wait. Errors: PARE_ERR_NUMBER (a logit that is not finite),
+ * those of passes */
 pare_status pare_trial_run(pare_trial *t, uint32_t n_windows, pare_trial_score *out, double *per_window,
                            pare_error *err);
 

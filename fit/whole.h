@@ -12,7 +12,7 @@ enum { PARE_MAX_WHOLE = 64 };
 /* Zeroed: no plan was run. */
 typedef struct pare_whole {
     struct {
-        double sum, kld; /* nat a token, of all positions */
+        double sum, kld;    /* nat a token, of all positions */
     } plan[PARE_MAX_WHOLE]; /* [n] the smallest sum first */
     size_t n;
     double ratios; /* sum over these of the divergence of second halves in parts of that of all positions */

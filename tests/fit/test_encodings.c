@@ -254,7 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_later_run_takes_them_over), cmocka_unit_test(what_feedback_cannot_encode_is_kept),
-        cmocka_unit_test(tensors_come_one_by_one),
-        cmocka_unit_test(types_that_others_beat_are_needless), cmocka_unit_test(names_are_patterns)};
+        cmocka_unit_test(tensors_come_one_by_one), cmocka_unit_test(types_that_others_beat_are_needless),
+        cmocka_unit_test(names_are_patterns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

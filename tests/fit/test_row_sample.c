@@ -93,7 +93,7 @@ static void experts_are_matrices(void **state)
     for (uint64_t i = 0; i < EXPERTS * EACH; i++) {
         float row[COLUMNS];
         CHECK_OK(pare_tensor_read(&s.model.tensors[0], i, 1, row, &err), &err);
-        CHECK((uint64_t)row[0] / ROWS == i / EACH); /* of its expert, */
+        CHECK((uint64_t)row[0] / ROWS == i / EACH);                 /* of its expert, */
         CHECK((uint64_t)row[0] % ROWS / (ROWS / EACH) == i % EACH); /* and its stretch */
     }
     pare_row_sample_close(&s);

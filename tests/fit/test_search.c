@@ -334,8 +334,8 @@ static void constraints_hold(void **state)
     close_setup(&s);
 }
 
-/* Types are compared on rows of the matrices, and only what is run is encoded as a whole: one type for single swaps, and
- * what plans have. The plan is about as good as one out of whole matrices, and the file is what was run. */
+/* Types are compared on rows of the matrices, and only what is run is encoded as a whole: one type for single swaps,
+ * and what plans have. The plan is about as good as one out of whole matrices, and the file is what was run. */
 static void large_matrices_are_sampled(void **state)
 {
     setup s;
@@ -387,6 +387,7 @@ static void trained_types_are_left_out(void **state)
     pare_fit_options o = options_of(&s);
     o.types = NULL;
     o.n_types = 0;
+    o.effort = PARE_EFFORT_DEFAULT; /* others search no codebooks */
     pare_fit *f = open_fit(&o);
     CHECK(is_offered(f, PARE_TYPE_Q4_0) && is_offered(f, PARE_TYPE_Q8_0) && !is_offered(f, PARE_TYPE_Q1_0));
     CHECK(!is_offered(f, PARE_TYPE_TQ1_0) && !is_offered(f, PARE_TYPE_TQ2_0) && !is_offered(f, PARE_TYPE_Q2_0));

@@ -41,8 +41,8 @@ static void what_says_nothing_is_not_learned(void **state)
     CHECK(w.n == PARE_MAX_WHOLE);
 }
 
-/* Three plans, of ratios 1, 1 and 2: the first is as the second says, the second in the middle of 1 and 2, the third half
- * of what it is. */
+/* Three plans, of ratios 1, 1 and 2: the first is as the second says, the second in the middle of 1 and 2, the third
+ * half of what it is. */
 static void plans_say_how_far_off_they_are(void **state)
 {
     pare_whole w = {0};
