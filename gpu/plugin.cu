@@ -2,6 +2,7 @@
 
 #include "gpu/backend.h"
 #include "gpu/blas.h"
+#include "gpu/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,12 +111,30 @@ static const char *products(const pare_backend *b)
     return pare_gpu_blas_name(pare_gpu_of(b));
 }
 
+static pare_status start_memory(int device, char name[PARE_GPU_NAME], uint64_t *context, pare_error *err)
+{
+    int n = 0;
+    pare_status st = count_devices(&n, err);
+    if (st == PARE_OK && (device < 0 || device >= n))
+        st = pare_gpu_calls->fail(err, PARE_ERR_DEVICE, "there is no device %d: the driver shows %d, counted from 0",
+                                  device, n);
+    return st == PARE_OK ? pare_gpu_memory_start(device, name, context, err) : st;
+}
+
 extern "C" __attribute__((visibility("default"))) const pare_gpu_plugin *
 pare_gpu_plugin_entry(const pare_gpu_host *host)
 {
     static char toolkit[32];
-    static const pare_gpu_plugin plugin = {PARE_GPU_ABI, PARE_GPU_ARCHITECTURES, toolkit, list_devices, open_device,
-                                           products};
+    static const pare_gpu_plugin plugin = {PARE_GPU_ABI,
+                                           PARE_GPU_ARCHITECTURES,
+                                           toolkit,
+                                           list_devices,
+                                           open_device,
+                                           products,
+                                           start_memory,
+                                           pare_gpu_memory_info,
+                                           pare_gpu_memory_allocate,
+                                           pare_gpu_memory_release};
     if (host->abi != PARE_GPU_ABI)
         return NULL;
     pare_gpu_calls = host;

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 #include "eval/backend.h"
 
-enum { PARE_GPU_ABI = 5, PARE_GPU_NAME = 128 };
+enum { PARE_GPU_ABI = 6, PARE_GPU_NAME = 128 };
 
 /* What the plugin may call. */
 typedef struct pare_gpu_host {
@@ -56,6 +56,12 @@ typedef struct pare_gpu_plugin {
 
     /* "cuBLASLt 13.1.0.3", or "own kernels": what computes products on b, a backend of this plugin */
     const char *(*products)(const pare_backend *b);
+
+    /* Device memory by itself (gpu/memory.h), as pare_memory_driver of memory/occupy.h has it. */
+    pare_status (*memory_start)(int device, char name[PARE_GPU_NAME], uint64_t *context, pare_error *err);
+    pare_status (*memory_info)(int device, uint64_t *bytes_free, uint64_t *total, pare_error *err);
+    pare_status (*memory_allocate)(int device, uint64_t bytes, void **out, pare_error *err);
+    void (*memory_release)(int device, void *p);
 } pare_gpu_plugin;
 
 /* The one symbol of the plugin. NULL: host->abi is not PARE_GPU_ABI. */

@@ -250,6 +250,8 @@ static const char *make_title(const pare_content *c)
 {
     if (c->in->title != NULL)
         return c->in->title;
+    if (c->n == 0 && c->in->measured != NULL)
+        return "Device memory, predicted and measured";
     return c->n == 1 ? pare_page_text(c->page, "What was measured of %s", c->entries[0].name)
                      : pare_page_text(c->page, "What was measured of %zu models", c->n);
 }
@@ -273,6 +275,7 @@ pare_status pare_content_build(pare_page *page, const pare_report_input *in, par
     pare_content_tasks(&c);
     pare_content_first_tokens(&c);
     pare_content_tensors(&c);
+    pare_content_measured(&c);
     pare_content_settings(&c);
     return pare_page_status(page, err);
 }

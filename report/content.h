@@ -32,6 +32,7 @@ void pare_content_embeddings(const pare_content *c);
 void pare_content_tasks(const pare_content *c);
 void pare_content_first_tokens(const pare_content *c);
 void pare_content_tensors(const pare_content *c);
+void pare_content_measured(const pare_content *c);
 void pare_content_settings(const pare_content *c);
 
 /* What pare fit came to, which has a page of its own. */

@@ -4,14 +4,14 @@
 #   scripts/gpu_check.sh [--pack PATH] [--out FILE] [--logs FOLDER] [--work FOLDER] [--parts "LIST"] [--emulated [--build FOLDER]]
 #   PATH      what scripts/gpu_pack.sh wrote, or the folder it unpacks to (default: build-portable/pare-gpu.tar.xz)
 #   FOLDER    for the generated models, about 30 GB (default: one in /dev/shm or $TMPDIR)
-#   LIST      compile operations sanitizer oracle reference speed model quantized streaming (default: all)
-#   emulated  the small parts on the emulated device of a build (operations oracle reference), without a GPU
+#   LIST      compile operations memory sanitizer oracle reference speed model quantized streaming (default: all)
+#   emulated  the small parts on the emulated device of a build (operations memory oracle reference), without a GPU
 # Needs a GPU with its driver and, for `compile` and `sanitizer`, the CUDA toolkit; without a GPU it says so, compiles the
 # plugin's sources if nvcc is there, and ends with 0. What fails is listed at the end, and the exit code is 1.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 pack=build-portable/pare-gpu.tar.xz out=docs/benchmarks/gpu.md work='' logs='' emulated=0 build=build
-parts='compile operations sanitizer oracle reference speed model quantized streaming'
+parts='compile operations memory sanitizer oracle reference speed model quantized streaming'
 while [ $# -gt 0 ]; do
     case $1 in
     --pack) pack=$2 && shift ;;
@@ -114,6 +114,26 @@ sanitize() { # tool: the small operations, own kernels
     summary=$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -1 | sed 's/.*SUMMARY: *//')
     [ "$code" = 0 ] || grep '=========' "$log" | head -6
     result sanitizer "$1" "${summary:-exit code $code}" "0 errors" "$([ "$code" = 0 ] && echo ok || echo FAILED)"
+}
+
+check_memory() { # budget: the plan of the reference model, taken on the device
+    local log=$work/memory.json rows name how predicted actual off free
+    within 60 "$work/memory.log" "$pare" fit "$reference" --type q8_0 --vram "$1" --ctx 512 --measure --measure-log "$work/measured.jsonl" ||
+        { result memory "fit --measure" "$(grep -m1 'error:' "$work/memory.log")" "-" FAILED; return; }
+    tail -1 "$work/measured.jsonl" >"$log"
+    # {"actual":..,"difference":..,"high":..,"how":"..","kind":"..","low":..,"name":"..","predicted":..}
+    rows=$(grep -o '{[^{}]*"how":"[^{}]*}' "$log" | sed -nE 's/^\{"actual":(-?[0-9]+),"difference":(-?[0-9]+),.*"how":"([^"]*)".*"name":"([^"]*)","predicted":([0-9]+)\}$/\4\t\3\t\5\t\1\t\2/p')
+    [ -n "$rows" ] || { result memory "fit --measure" "no parts in the log" "-" FAILED; return; }
+    while IFS=$'\t' read -r name how predicted actual off; do
+        name="$name ($how), predicted $(calculate "$predicted / 1048576") MiB, more"
+        if [ "$how" = allocated ]; then
+            bar memory "$name" "$(calculate "sqrt(($off / 1048576) ^ 2)")" MiB '<' 2
+        else
+            result memory "$name" "$(calculate "$off / 1048576") MiB" "-" "-"
+        fi
+    done <<<"$rows"
+    free=$(calculate "($(json "$log" free_before) - $(json "$log" free_after)) / 1048576")
+    bar memory "not given back" "$free" MiB '<' 0
 }
 
 check_oracle() { # expected logits of small models, float32
@@ -288,6 +308,8 @@ if [ "$emulated" = 1 ]; then
     export PARE_CUDA_PLUGIN=$build/pare-cuda-emulated.so
     pare=$build/pare check=$build/pare-check-device oracle=${PARE_SHARED:-../shared}/oracle/models
     wanted operations && check_operations "small shapes, bf16" 300 --small
+    reference=tests/data/demo
+    wanted memory && check_memory 1500M
     mkdir -p "$work/oracle"
     for model in llama_rope gpt2 gemma2; do
         [ ! -d "$oracle/$model" ] || ln -s "$(cd "$oracle/$model" && pwd)" "$work/oracle/$model"
@@ -327,6 +349,7 @@ if [[ $parts =~ model|quantized|streaming ]]; then
 fi
 [ -n "${PARE_CUBLASLT:-}" ] || find_cublaslt
 echo "gpu_check: $card, driver $driver; cuBLASLt: ${PARE_CUBLASLT:-as the system has it}; work in $work"
+wanted memory && check_memory "$(nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits | awk 'NR == 1 { print $1 - 1024 "MiB" }')"
 sanitizers=()
 if wanted sanitizer; then # beside the parts that are not timed
     if command -v compute-sanitizer >/dev/null; then

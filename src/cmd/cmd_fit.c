@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "cmd/fit_measure.h"
 #include "cmd/fit_options.h"
 #include "cmd/fit_report.h"
 #include "cmd/summary.h"
@@ -13,8 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* failed: why nothing fits, where nothing does. */
-static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const pare_error *failed, pare_error *err)
+/* measured: NULL, or of the best. failed: why nothing fits, where nothing does. */
+static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const pare_occupied *measured,
+                              const pare_error *failed, pare_error *err)
 {
     pare_status st = PARE_OK;
     if (cmd_has(args, OPT_JSON)) {
@@ -28,7 +30,9 @@ static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const
         json_object_set_new(doc, "candidates", list);
         if (p->best != NULL)
             json_object_set_new(doc, "best", json_string(p->best->name));
-        else
+        if (measured != NULL)
+            json_object_set_new(doc, "measured", cmd_fit_json_measured(p->best, measured));
+        if (failed->status != PARE_OK)
             json_object_set_new(doc, "error", cmd_json_error(failed));
         cmd_json_resources(doc);
         if (st != PARE_OK) {
@@ -44,6 +48,8 @@ static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const
         putchar('\n');
         st = cmd_fit_print_candidate(p, p->best, err);
     }
+    if (st == PARE_OK && measured != NULL)
+        cmd_fit_print_measured(p->best, measured);
     return st == PARE_OK ? cmd_fit_print_cache(p->model, err) : st;
 }
 
@@ -74,11 +80,29 @@ static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_m
     return st;
 }
 
+/* --measure: what the best one takes on the cards. out is allocated, NULL where nothing is measured. */
+static pare_status measure_best(pare_occupied **out, const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
+{
+    *out = NULL;
+    if (!cmd_has(args, OPT_MEASURE) || p->best == NULL)
+        return PARE_OK;
+    if ((*out = calloc(1, sizeof **out)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for measurements");
+    pare_status st = cmd_fit_measure(*out, args, p, p->best, err);
+    return st == PARE_OK ? cmd_fit_log(args, p, p->best, *out, err) : st;
+}
+
 static pare_status show_plan(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
 {
     pare_error failed = {0};
-    const pare_status fits = p->best != NULL ? PARE_OK : refuse(p, &failed);
-    pare_status st = print_plan(args, p, &failed, err);
+    pare_occupied *measured;
+    pare_status fits = p->best != NULL ? PARE_OK : refuse(p, &failed);
+    pare_status st = measure_best(&measured, args, p, err);
+    if (st == PARE_OK && measured != NULL && !measured->fits)
+        fits = pare_fail(&failed, PARE_ERR_DIFFERENCE, "%s", measured->why);
+    if (st == PARE_OK)
+        st = print_plan(args, p, measured, &failed, err);
+    free(measured);
     if (st == PARE_OK && fits != PARE_OK) {
         *err = failed;
         st = fits;
@@ -90,7 +114,9 @@ static pare_status plan_memory(const cmd_args *args, const cmd_fit_request *r, p
 {
     pare_model model = {0};
     cmd_fit_plan plan = {0};
-    pare_status st = plan_model(args->operands[0], r, &model, &plan, err);
+    pare_status st = cmd_fit_check_log(args, err);
+    if (st == PARE_OK)
+        st = plan_model(args->operands[0], r, &model, &plan, err);
     if (st == PARE_OK && cmd_has(args, OPT_TABLE))
         st = cmd_fit_print_table(args, &plan, err);
     else if (st == PARE_OK)

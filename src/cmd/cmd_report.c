@@ -3,6 +3,7 @@
 #include "cmd/outputs.h"
 #include "cmd/record_run.h"
 #include "core/json.h"
+#include "core/map.h"
 #include "report/record_merge.h"
 #include "report/report.h"
 
@@ -18,6 +19,7 @@ typedef struct job {
     json_t **quantize; /* [n_quantize] */
     size_t n_quantize;
     json_t *comparison;
+    json_t *measured;   /* the lines of --measured */
     uint64_t n_missing; /* windows that the parts to merge lack */
 } job;
 
@@ -34,8 +36,8 @@ static pare_status check_usage(const job *j, pare_error *err)
         return pare_fail(err, PARE_ERR_USAGE, "report: give -o OUT.html or OUT.md, --merge FILE, or both");
     if (output != NULL && !ends_with(output, ".html") && !ends_with(output, ".htm") && !ends_with(output, ".md"))
         return pare_fail(err, PARE_ERR_USAGE, "%s: expected a name that ends in .html or .md", output);
-    if (j->args->n_operands == 0 && compared == NULL)
-        return pare_fail(err, PARE_ERR_USAGE, "report: give at least one RECORD, or --comparison");
+    if (j->args->n_operands == 0 && compared == NULL && !cmd_has(j->args, OPT_MEASURED))
+        return pare_fail(err, PARE_ERR_USAGE, "report: give at least one RECORD, --comparison or --measured");
     if (j->args->n_operands == 0 && cmd_has(j->args, OPT_MERGE))
         return pare_fail(err, PARE_ERR_USAGE, "report: --merge needs records");
     return PARE_OK;
@@ -48,7 +50,7 @@ static pare_status check_outputs(const job *j, pare_error *err)
     const char *compared = cmd_text(j->args, OPT_COMPARISON), *merged = cmd_text(j->args, OPT_MERGE);
     char *items = NULL;
     pare_status st = merged != NULL ? pare_record_items_path(&items, merged, err) : PARE_OK;
-    const char **inputs = calloc(2 * j->n + n_quantize + 1, sizeof *inputs);
+    const char **inputs = calloc(2 * j->n + n_quantize + 2, sizeof *inputs);
     if (st == PARE_OK && inputs == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the names of files");
     for (size_t i = 0; i < j->n && st == PARE_OK; i++) {
@@ -59,6 +61,8 @@ static pare_status check_outputs(const job *j, pare_error *err)
         inputs[n++] = cmd_nth(j->args, OPT_QUANTIZE, i);
     if (compared != NULL && st == PARE_OK)
         inputs[n++] = compared;
+    if (cmd_has(j->args, OPT_MEASURED) && st == PARE_OK)
+        inputs[n++] = cmd_text(j->args, OPT_MEASURED);
     cmd_outputs outputs = {.inputs = inputs, .n_inputs = n};
     cmd_outputs_add(&outputs, "--output", cmd_text(j->args, OPT_OUTPUT));
     cmd_outputs_add(&outputs, "--merge", merged);
@@ -67,6 +71,33 @@ static pare_status check_outputs(const job *j, pare_error *err)
         st = cmd_outputs_check(&outputs, NULL, cmd_has(j->args, OPT_FORCE), err);
     free(inputs);
     free(items);
+    return st;
+}
+
+/* A document a line. */
+static pare_status load_lines(json_t **out, const char *path, pare_error *err)
+{
+    pare_map map = {0};
+    pare_status st = pare_map_open(&map, path, err);
+    size_t number = 1;
+    *out = json_array();
+    if (st == PARE_OK && map.size > MAX_DOCUMENT)
+        st = pare_fail(err, PARE_ERR_RANGE, "%s: more than %d bytes", path, MAX_DOCUMENT);
+    const char *at = (const char *)map.data, *end = at + (st == PARE_OK ? map.size : 0);
+    for (; at < end && st == PARE_OK; number++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        const size_t n = (size_t)((stop != NULL ? stop : end) - at);
+        json_error_t why;
+        json_t *line = json_loadb(at, n, JSON_REJECT_DUPLICATES, &why);
+        if (!json_is_object(json_array_get(json_object_get(line, "devices"), 0)))
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: line %zu: no measurement of fit --measure%s%s", path, number,
+                           line == NULL ? ": " : "", line == NULL ? why.text : "");
+        else
+            json_array_append(*out, line);
+        json_decref(line);
+        at += n + 1;
+    }
+    pare_map_close(&map);
     return st;
 }
 
@@ -86,6 +117,8 @@ static pare_status load(job *j, pare_error *err)
                             true, err);
     if (st == PARE_OK && compared != NULL)
         st = pare_json_load(&j->comparison, compared, MAX_DOCUMENT, true, err);
+    if (st == PARE_OK && cmd_has(j->args, OPT_MEASURED))
+        st = load_lines(&j->measured, cmd_text(j->args, OPT_MEASURED), err);
     return st;
 }
 
@@ -121,6 +154,7 @@ static pare_status render(const job *j, pare_output_set *set, pare_error *err)
                                      .quantize = (const json_t *const *)j->quantize,
                                      .n_quantize = j->n_quantize,
                                      .comparison = j->comparison,
+                                     .measured = j->measured,
                                      .tool = "pare " CMD_BUILD_VERSION " (" CMD_BUILD_COMMIT ")"};
     pare_status st =
         ends_with(path, ".md") ? pare_report_markdown(&text, &input, err) : pare_report_html(&text, &input, err);
@@ -161,6 +195,7 @@ static void close_job(job *j)
     free(j->records);
     free(j->quantize);
     json_decref(j->comparison);
+    json_decref(j->measured);
 }
 
 pare_status cmd_report(const cmd_args *args, pare_error *err)

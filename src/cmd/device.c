@@ -195,6 +195,24 @@ pare_status cmd_devices_open(cmd_devices *out, const cmd_args *args, size_t most
     return PARE_OK;
 }
 
+pare_status cmd_device_numbers(int *number, size_t n, const cmd_args *args, pare_error *err)
+{
+    wish w;
+    pare_status st = read_wish(&w, args, err);
+    if (st != PARE_OK)
+        return st;
+    if (w.is_cpu)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --device cpu: what is measured is memory of CUDA devices",
+                         args->verb->name);
+    const bool listed = !w.is_auto && !w.all && strcmp(w.text, "cuda") != 0;
+    if (listed && w.n != n)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --device %s: %zu devices, and %zu cards were planned for",
+                         args->verb->name, w.text, w.n, n);
+    for (size_t i = 0; i < n; i++)
+        number[i] = listed ? w.number[i] : (int)i;
+    return PARE_OK;
+}
+
 void cmd_devices_close(cmd_devices *d)
 {
     for (size_t i = 0; i < CMD_MAX_DEVICES; i++)

@@ -29,6 +29,10 @@ typedef struct cmd_devices {
 pare_status cmd_devices_open(cmd_devices *out, const cmd_args *args, size_t most, pare_error *err);
 void cmd_devices_close(cmd_devices *d);
 
+/* The CUDA devices that --device names, for a command that computes nothing there: number [n]; auto, cuda and cuda:all
+ * are the first n. No driver is asked. Errors: PARE_ERR_USAGE (the CPU; another number of devices; malformed) */
+pare_status cmd_device_numbers(int *number, size_t n, const cmd_args *args, pare_error *err);
+
 /* Say, once, what the backends remark about how the models are held on them. */
 void cmd_devices_remark(const cmd_devices *d);
 

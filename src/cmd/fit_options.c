@@ -311,6 +311,14 @@ static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_er
         return pare_fail(err, PARE_ERR_USAGE, "fit: --plan-only measures nothing: not with --report");
     if (cmd_has(args, OPT_SEQUENTIAL_MEMORY) && !cmd_has(args, OPT_SEQUENTIAL))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --sequential-memory needs --sequential");
+    if (cmd_has(args, OPT_MEASURE_LOG) && !cmd_has(args, OPT_MEASURE))
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --measure-log is of --measure");
+    if (cmd_has(args, OPT_MEASURE) && r->n_devices == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "fit: --measure is of memory of cards: --vram or --gpu");
+    if (cmd_has(args, OPT_MEASURE) && (cmd_fit_chooses(args) || cmd_has(args, OPT_TABLE) || args->n_operands > 1))
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "fit: --measure is of the plan of one MODEL: not with --table, nor with -f TEXT but for "
+                         "--plan-only (plan for the file that was made)");
     if (r->preset != NULL && cmd_fit_chooses(args))
         return pare_fail(err, PARE_ERR_USAGE, "fit: --type says the types, so there is nothing to choose by --file");
     return check_idle(r, args, err);

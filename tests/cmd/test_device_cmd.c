@@ -271,6 +271,78 @@ static void env_lists_the_devices(void **state)
     CHECK(cli_contains(cli_expect(0, "$PARE --version").out, "cuda arch "));
 }
 
+/* fit --measure: parts of the plan on the device, a line of log a run, and a page of it. */
+static void plans_are_taken_on_devices(void **state)
+{
+    const char *fit = "$PARE fit $DEMO -t q4_0 --vram 1500M --ctx 512 --measure";
+    (void)state;
+    cli_result r = cli_expect(0, "%s --measure-log log.jsonl --json", fit);
+    json_t *doc = cli_json(&r), *part;
+    const json_t *m = json_object_get(doc, "measured"), *device = json_array_get(json_object_get(m, "devices"), 0);
+    double sum = 0, predicted = 0;
+    size_t i, n_allocated = 0;
+    CHECK(json_is_true(json_object_get(m, "fits")) && cli_number(device, "total") == 2147483648.0);
+    json_array_foreach(json_object_get(device, "parts"), i, part)
+    {
+        const char *how = json_string_value(json_object_get(part, "how"));
+        const double of = cli_number(part, "predicted");
+        if (strcmp(how, "not measured") == 0) { /* the reserve; the emulated driver tells no context */
+            CHECK(json_object_get(part, "actual") == NULL && of >= 300 * 1048576.0);
+            continue;
+        }
+        const double actual = cli_number(part, "actual");
+        CHECK(actual >= of && actual < of + 1048576 && cli_number(part, "difference") == actual - of);
+        sum += actual;
+        predicted += of;
+        n_allocated += strcmp(how, "allocated") == 0;
+    }
+    CHECK(n_allocated == 2 && sum == cli_number(device, "actual") && predicted == cli_number(device, "predicted"));
+    CHECK(cli_number(device, "free_before") - cli_number(device, "free_with") == sum);
+    CHECK(cli_number(device, "free_after") == cli_number(device, "free_before"));
+    json_decref(doc);
+
+    r = cli_expect(0,
+                   "PARE_EMULATE_DEVICES=2 $PARE fit $DEMO -t q4_0 --vram 900M,1500M --reserve 0 --ctx 512 --measure "
+                   "--device cuda:1,0 --measure-log log.jsonl");
+    CHECK(cli_contains(r.out, "cuda:1   weights") && cli_contains(r.out, "cuda:0   weights"));
+    r = cli_expect(0, "test $(wc -l <log.jsonl) = 2 && $PARE report --measured log.jsonl -o log.md && cat log.md");
+    CHECK(cli_contains(r.out, "Device memory, predicted and measured") &&
+          cli_contains(r.out, "| KV cache | 0.5 | 0.5 |"));
+    CHECK(cli_contains(r.out, "1, emulated device 1"));
+
+    r = cli_expect(1, "PARE_EMULATE_MEMORY=20M %s --measure-log log.jsonl", fit);
+    CHECK(cli_contains(r.err, "no room for cuBLAS workspace and pools: 40.0 MiB wanted, "));
+    CHECK(cli_contains(r.out, "does not fit: device 0") && cli_contains(r.out, "cuda:0   KV cache"));
+    cli_expect(0, "test $(wc -l <log.jsonl) = 3 && tail -1 log.jsonl | grep -q '\"fits\":false'");
+}
+
+/* Without a device it is no plan: one line, exit code 6; and what makes no sense is refused before anything is taken.
+ */
+static void what_cannot_be_measured_is_said(void **state)
+{
+    const char *fit = "$PARE fit $DEMO -t q4_0 --vram 1500M --ctx 512";
+    (void)state;
+    cli_result r = cli_expect(6, "PARE_CUDA_PLUGIN=./none.so %s --measure --measure-log none.jsonl", fit);
+    CHECK(cli_contains(r.err, "no CUDA plugin: looked for ./none.so") && cli_count_lines(r.err) == 1 && r.out[0] == 0);
+    r = cli_expect(6, "PARE_EMULATE_DRIVER=none %s --measure --measure-log none.jsonl", fit);
+    CHECK(cli_contains(r.err, "no CUDA driver is installed"));
+    r = cli_expect(6, "%s --measure --device cuda:3 --measure-log none.jsonl && test ! -e none.jsonl", fit);
+    CHECK(cli_contains(r.err, "there is no device 3: the driver shows 1"));
+    CHECK(cli_contains(cli_expect(2, "%s --measure --device cpu", fit).err, "memory of CUDA devices"));
+    CHECK(cli_contains(cli_expect(2, "%s --measure --device cuda:0,1", fit).err, "2 devices, and 1 cards"));
+    CHECK(cli_contains(cli_expect(2, "%s --measure-log l", fit).err, "is of --measure"));
+    cli_expect(2, "$PARE fit $DEMO --ram 4G --measure");
+    cli_expect(2, "%s --measure --table", fit);
+    cli_expect(2, "$PARE fit $DEMO --vram 1500M --measure -f text.txt --state s");
+    CHECK(cli_contains(cli_expect(2, "%s --measure --measure-log text.txt", fit).err, "no log of fit --measure"));
+    cli_expect(2, "cp text.txt page.md && echo {} >o.json && %s --measure --measure-log o.json", fit);
+    r = cli_expect(3, "$PARE report --measured o.json -o page2.md");
+    CHECK(cli_contains(r.err, "o.json: line 1: no measurement"));
+    cli_expect(2, "$PARE report --measured log.jsonl -o page.md");
+    cli_expect(3, "$PARE report --measured absent.jsonl -o page2.md");
+    cli_expect(0, "test ! -e none.jsonl && test ! -e page2.md");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +358,8 @@ int main(void)
         cmocka_unit_test(second_order_statistics_are_the_same),
         cmocka_unit_test(the_record_names_the_device),
         cmocka_unit_test(env_lists_the_devices),
+        cmocka_unit_test(plans_are_taken_on_devices),
+        cmocka_unit_test(what_cannot_be_measured_is_said),
     };
     return cmocka_run_group_tests(tests, make_model, NULL);
 }
