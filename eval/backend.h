@@ -9,6 +9,8 @@
 
 #include "core/bytes.h"
 #include "model/model.h"
+#include "quant/hadamard.h"
+#include "quant/kv_codec.h"
 
 #include <math.h>
 
@@ -62,6 +64,16 @@ typedef struct pare_rope {
     pare_rope_layout layout;
     const float *cos_sin;
 } pare_rope;
+
+/* x: [n, n_head, head_dim] in place: less shift [n_head, head_dim], device memory (NULL: 0), then each head rotated;
+ * back: each head rotated back, without a shift. rotation.dim is head_dim, or 0: none. */
+typedef struct pare_turn {
+    pare_rotation rotation;
+    const float *shift;
+    float *x;
+    uint32_t n, n_head, head_dim;
+    bool back;
+} pare_turn;
 
 /* y = (x - mean) / sqrt(variance + eps) * weight + bias (LAYER), or x / sqrt(mean of x^2 + eps) * weight (RMS), over
  * each of n groups of `width` elements; x and y: [n, width], y may be x. weight and bias are
@@ -202,6 +214,13 @@ struct pare_backend {
     pare_status (*norm)(pare_backend *b, const pare_norm_op *op, pare_error *err);
     pare_status (*rope)(pare_backend *b, const pare_rope *r, float *x, pare_error *err);
     pare_status (*attention)(pare_backend *b, const pare_attention *a, pare_error *err);
+    /* Keys or values, quant/kv_codec.h: n rows of units; x: [n * group, n_head, dim]. NULL: this backend has none of
+     * the three. */
+    pare_status (*kv_encode)(pare_backend *b, const pare_kv_codec *c, const float *x, uint64_t n, uint32_t n_head,
+                             uint32_t dim, void *dst, pare_error *err);
+    pare_status (*kv_decode)(pare_backend *b, const pare_kv_codec *c, const void *src, uint64_t n, uint32_t n_head,
+                             uint32_t dim, float *x, pare_error *err);
+    pare_status (*turn)(pare_backend *b, const pare_turn *t, pare_error *err);
     pare_status (*conv)(pare_backend *b, const pare_conv *c, pare_error *err);
     pare_status (*delta)(pare_backend *b, const pare_delta *d, pare_error *err);
     /* y[i] = act(gate[i]) * up[i], or act(up[i]) when gate is NULL; n elements; y may be gate or up */

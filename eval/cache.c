@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pare_status reserve(pare_cache *c, float **out, uint64_t n_rows, uint64_t width, pare_error *err)
+static pare_status reserve(pare_cache *c, void **out, uint64_t n_rows, uint64_t row_bytes, pare_error *err)
 {
     uint64_t bytes;
-    if (!pare_mul_u64(n_rows, width, &bytes) || !pare_mul_u64(bytes, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+    if (!pare_mul_u64(n_rows, row_bytes, &bytes) || bytes > SIZE_MAX / 2)
         return pare_fail(err, PARE_ERR_MEMORY,
                          "%s: keys and values of %" PRIu32 " sequences of %" PRIu32 " tokens do not fit in memory",
                          c->f->m->path, c->n_seq, c->n_ctx);
@@ -19,6 +19,38 @@ static pare_status reserve(pare_cache *c, float **out, uint64_t n_rows, uint64_t
         return PARE_ERR_MEMORY;
     c->n_bytes += bytes;
     return PARE_OK;
+}
+
+/* Rows of a layer, and bytes of one of keys and of values: a token's, or the states of a sequence. */
+static uint64_t rows_of(const pare_cache *c, uint32_t layer, uint64_t *k, uint64_t *v)
+{
+    const pare_forward_widths of = pare_forward_widths_of(c->f, layer);
+    if (pare_forward_is_recurrent(&c->f->layers[layer])) {
+        *k = pare_forward_past_size(c->f) * sizeof(float);
+        *v = pare_forward_state_size(c->f) * sizeof(float);
+        return c->n_seq;
+    }
+    *k = of.n_k * sizeof(float);
+    *v = of.n_v * sizeof(float);
+    if (c->f->kv.on)
+        pare_forward_kept_bytes(c->f, layer, k, v);
+    return (uint64_t)c->n_seq * c->n_ctx;
+}
+
+static pare_status reserve_layers(pare_cache *c, pare_error *err)
+{
+    uint64_t k, v, n;
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < c->f->m->hp.n_layer && st == PARE_OK; i++) {
+        if (pare_layer_of_keys(&c->f->m->hp, i) != i)
+            continue;
+        n = rows_of(c, i, &k, &v);
+        if ((st = reserve(c, &c->k[i], n, k, err)) == PARE_OK)
+            st = reserve(c, &c->v[i], n, v, err);
+    }
+    if (st == PARE_OK && c->f->kv.on)
+        st = pare_forward_reserve_view(c->f, c, err);
+    return st;
 }
 
 pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare_error *err)
@@ -38,15 +70,10 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
     pare_status st = PARE_OK;
     if (c->n == NULL || c->last == NULL || c->k == NULL || c->v == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, n_seq);
-    uint64_t n_rows = (uint64_t)n_seq * c->n_ctx;
-    for (uint32_t i = 0; i < n_layer && st == PARE_OK; i++) {
-        const pare_forward_widths of = pare_forward_widths_of(f, i);
-        if (pare_forward_is_recurrent(&f->layers[i])) {
-            if ((st = reserve(c, &c->k[i], n_seq, pare_forward_past_size(f), err)) == PARE_OK)
-                st = reserve(c, &c->v[i], n_seq, pare_forward_state_size(f), err);
-        } else if (pare_layer_of_keys(&f->m->hp, i) == i && (st = reserve(c, &c->k[i], n_rows, of.n_k, err)) == PARE_OK)
-            st = reserve(c, &c->v[i], n_rows, of.n_v, err);
-    }
+    if (st == PARE_OK && f->kv.on)
+        st = pare_forward_check_kept_cache(f, err);
+    if (st == PARE_OK)
+        st = reserve_layers(c, err);
     if (st != PARE_OK)
         pare_cache_close(c);
     return st;
@@ -61,6 +88,8 @@ void pare_cache_close(pare_cache *c)
         b->release(b, c->k[i]);
         b->release(b, c->v[i]);
     }
+    b->release(b, c->view[0]);
+    b->release(b, c->view[1]);
     free(c->k);
     free(c->v);
     free(c->n);
@@ -93,13 +122,13 @@ static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint
     bool state = pare_forward_is_recurrent(&c->f->layers[layer]);
     if (c->k[layer] == NULL) /* it has none of its own */
         return PARE_OK;
-    const pare_forward_widths of = pare_forward_widths_of(c->f, layer);
-    size_t n_k = state ? pare_forward_past_size(c->f) : of.n_k;
-    size_t n_v = state ? pare_forward_state_size(c->f) : of.n_v;
+    uint64_t k, v;
+    (void)rows_of(c, layer, &k, &v);
     size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;
-    pare_status st = b->copy(b, c->k[layer] + dst * n_k, c->k[layer] + src * n_k, rows * n_k * sizeof(float), err);
+    pare_status st =
+        b->copy(b, (char *)c->k[layer] + dst * k, (const char *)c->k[layer] + src * k, (size_t)(rows * k), err);
     if (st == PARE_OK)
-        st = b->copy(b, c->v[layer] + dst * n_v, c->v[layer] + src * n_v, rows * n_v * sizeof(float), err);
+        st = b->copy(b, (char *)c->v[layer] + dst * v, (const char *)c->v[layer] + src * v, (size_t)(rows * v), err);
     return st;
 }
 

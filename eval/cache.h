@@ -12,15 +12,19 @@ typedef struct pare_cache {
     pare_forward *f; /* borrowed; it must outlive the cache */
     uint32_t n_seq, n_ctx;
     uint32_t *n;    /* [n_seq] tokens that each sequence has */
-    float **k, **v; /* [n_layer]: [n_seq, n_ctx, n_head_kv * head_dim], device memory; of a layer of linear attention
-                     * the last inputs of its convolution, and its state: a row a sequence */
+    void **k, **v;  /* [n_layer], device memory: [n_seq, n_ctx, n_head_kv * head_dim] floats, or rows of units of a
+                     * codec (pare_forward_keep); of a layer of linear attention the last inputs of its convolution,
+                     * and its state: a row of floats a sequence */
+    float *view[2]; /* [n_seq, n_ctx, the widest] keys, values of the layer that is run, of codecs that attention does
+                     * not read; or NULL */
     uint32_t *last; /* [n_last] rows of the last tokens of the last extension, ascending */
     uint32_t n_last;
     uint64_t n_bytes; /* of keys and values */
 } pare_cache;
 
-/* Room for n_seq sequences of up to as many tokens as f is prepared for; all are empty.
- * Errors: PARE_ERR_MEMORY, PARE_ERR_USAGE (n_seq 0) */
+/* Room for n_seq sequences of up to as many tokens as f is prepared for; all are empty. The form that f keeps stays.
+ * Errors: PARE_ERR_MEMORY, PARE_ERR_USAGE (n_seq 0), PARE_ERR_UNSUPPORTED (a form that keeps tokens exact, or codes
+ * them in groups) */
 pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare_error *err);
 void pare_cache_close(pare_cache *c); /* zeroed is closed */
 

@@ -15,6 +15,11 @@ pare_status pare_cpu_vector(const pare_tensor *t, uint64_t n_min, float **owned,
 pare_status pare_cpu_matmul(pare_backend *b, const pare_tensor *w, uint64_t row, uint64_t n_rows, const float *x,
                             uint32_t n, float *y, pare_error *err);
 pare_status pare_cpu_attention(pare_backend *b, const pare_attention *a, pare_error *err);
+pare_status pare_cpu_kv_encode(pare_backend *b, const pare_kv_codec *c, const float *x, uint64_t n, uint32_t n_head,
+                               uint32_t dim, void *dst, pare_error *err);
+pare_status pare_cpu_kv_decode(pare_backend *b, const pare_kv_codec *c, const void *src, uint64_t n, uint32_t n_head,
+                               uint32_t dim, float *x, pare_error *err);
+pare_status pare_cpu_turn(pare_backend *b, const pare_turn *t, pare_error *err);
 pare_status pare_cpu_conv(pare_backend *b, const pare_conv *c, pare_error *err);
 pare_status pare_cpu_delta(pare_backend *b, const pare_delta *d, pare_error *err);
 pare_status pare_cpu_add_columns(pare_backend *b, const float *x, uint32_t n, uint32_t width, double *sum, double *sum2,

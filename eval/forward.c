@@ -38,6 +38,7 @@ pare_status pare_forward_linear(pare_forward *f, const pare_forward_weights *l, 
 void pare_forward_begin(pare_forward *f, pare_cache *cache)
 {
     f->n_seq = f->n = f->n_rows = f->n_spans = f->first = f->n_kept = 0;
+    f->kv.n_seqs = 0;
     f->x_is_normal = false;
     f->cache = cache;
 }
@@ -49,6 +50,7 @@ void pare_forward_add(pare_forward *f, uint32_t n, uint32_t n_past, size_t kv_ro
 {
     const pare_attention_span *last = f->n_spans > 0 ? &f->spans[f->n_spans - 1] : NULL;
     uint32_t row = last != NULL ? last->row + last->n : 0;
+    pare_forward_add_sequence(f, n_past + n, kv_row);
     for (uint32_t done = 0; done < n;) {
         uint32_t part = n - done < f->slice_tokens ? n - done : f->slice_tokens;
         if (part > f->slice_tokens - row || done > 0)

@@ -6,6 +6,7 @@
 #define PARE_EVAL_FORWARD_H
 
 #include "eval/backend.h"
+#include "eval/kv.h"
 
 typedef struct pare_forward pare_forward;
 
@@ -21,6 +22,24 @@ pare_status pare_forward_open(pare_forward **out, const pare_model *m, pare_back
 pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pare_backend *b, uint32_t n_ctx,
                                      uint32_t n_tokens, pare_error *err);
 void pare_forward_close(pare_forward *f); /* NULL is allowed */
+
+/* From now on keys and values are kept as the form says (eval/kv.h); before the first run. Errors: those of
+ * pare_kv_check, PARE_ERR_UNSUPPORTED (the backend has no codecs), PARE_ERR_MEMORY. A run then also fails with
+ * PARE_ERR_NUMBER where a key or value has no finite code. */
+pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_error *err);
+
+/* While a form is kept: for every layer and slice, what attention gave for the keys and values as they were made
+ * (exact), and what for those that are kept (kept): [n, n_head, head_dim], device memory, valid during the call.
+ * Doubles the cost of attention. Before the first run; not with a cache. */
+typedef pare_status (*pare_watch_fn)(uint32_t layer, uint32_t n, uint32_t n_head, uint32_t head_dim, const float *exact,
+                                     const float *kept, void *user, pare_error *err);
+pare_status pare_forward_watch(pare_forward *f, pare_watch_fn fn, void *user, pare_error *err);
+
+/* For every layer and slice the keys behind RoPE, before anything is done to them: [n, width], device memory. NULL: no
+ * more calls. */
+typedef pare_status (*pare_keys_fn)(uint32_t layer, uint32_t n, uint32_t width, const float *keys, void *user,
+                                    pare_error *err);
+void pare_forward_observe_keys(pare_forward *f, pare_keys_fn fn, void *user);
 
 /* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The
  * hidden states before the output matrix stay until the next run and are read through pare_forward_logits. Errors:

@@ -24,29 +24,37 @@ static pare_status normalize_heads(pare_forward *f, const pare_forward_weights *
     return pare_forward_normalize(f, l, norm_id, x, (uint64_t)s->n * n_head, dim, x, err);
 }
 
+pare_rope pare_forward_rope_of(const pare_forward *f, uint32_t layer, uint32_t n_head, const pare_forward_slice *s)
+{
+    const pare_hparams *hp = &f->m->hp;
+    const pare_wiring *wiring = &f->m->arch->wiring;
+    const pare_layer_shape of = pare_layer_shape_of(hp, layer);
+    bool windowed = f->cos_sin_window != NULL && pare_layer_window(hp, layer) > 0;
+    bool turns = wiring->rope != PARE_ROPE_NONE && !pare_layers_have(&hp->no_rope, layer);
+    return (pare_rope){.positions = s->positions,
+                       .n = s->n,
+                       .n_head = n_head,
+                       .head_dim = of.head_dim_k,
+                       .n_rot = turns ? of.n_rot : 0,
+                       .layout = wiring->rope,
+                       .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
+}
+
 /* Norm, then RoPE (or the other way round), on q or k. */
 static pare_status prepare_heads(pare_forward *f, uint32_t layer, pare_weight norm_id, uint32_t n_head,
                                  const pare_forward_slice *s, float *x, pare_error *err)
 {
     const pare_forward_weights *l = &f->layers[layer];
-    const pare_hparams *hp = &f->m->hp;
     const pare_wiring *wiring = &f->m->arch->wiring;
-    const pare_layer_shape of = pare_layer_shape_of(hp, layer);
-    bool windowed = f->cos_sin_window != NULL && pare_layer_window(hp, layer) > 0;
-    bool turns = wiring->rope != PARE_ROPE_NONE && of.n_rot > 0 && !pare_layers_have(&hp->no_rope, layer);
-    const pare_rope rope = {.positions = s->positions,
-                            .n = s->n,
-                            .n_head = n_head,
-                            .head_dim = of.head_dim_k,
-                            .n_rot = of.n_rot,
-                            .layout = wiring->rope,
-                            .cos_sin = windowed ? f->cos_sin_window : f->cos_sin};
+    const pare_rope rope = pare_forward_rope_of(f, layer, n_head, s);
     pare_status st = PARE_OK;
     if (!wiring->qk_norm_last)
-        st = normalize_heads(f, l, norm_id, n_head, of.head_dim_k, s, x, err);
-    if (st == PARE_OK && turns)
+        st = normalize_heads(f, l, norm_id, n_head, rope.head_dim, s, x, err);
+    if (st == PARE_OK && f->kv.on && norm_id == PARE_W_ATTN_K_NORM)
+        st = pare_forward_keep_raw(f, layer, s, x, err);
+    if (st == PARE_OK && rope.n_rot > 0)
         st = f->b->rope(f->b, &rope, x, err);
-    return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, of.head_dim_k, s, x, err)
+    return st == PARE_OK && wiring->qk_norm_last ? normalize_heads(f, l, norm_id, n_head, rope.head_dim, s, x, err)
                                                  : st;
 }
 
@@ -61,13 +69,13 @@ static int kept(const pare_forward *f, uint32_t layer)
     return -1;
 }
 
-static float *keys(const pare_forward *f, uint32_t layer)
+float *pare_forward_keys(const pare_forward *f, uint32_t layer)
 {
     int i = kept(f, layer);
     return i < 0 ? f->k : f->kept_k[i];
 }
 
-static float *values(const pare_forward *f, uint32_t layer)
+float *pare_forward_values(const pare_forward *f, uint32_t layer)
 {
     int i = kept(f, layer);
     return i < 0 ? f->v : f->kept_v[i];
@@ -83,20 +91,40 @@ static pare_status normalize_values(pare_forward *f, uint64_t n, uint32_t dim, f
 }
 
 /* Keys and values of the slice from where they were made to their places in the cache. */
-static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
+static pare_status copy_to_cache(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
 {
     pare_backend *b = f->b;
     const pare_forward_widths of = pare_forward_widths_of(f, layer);
     pare_status st = PARE_OK;
     for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++) {
         size_t from = s->first + p->row, to = p->kv_row + p->n_past;
-        st = b->copy(b, f->cache->k[layer] + to * of.n_k, keys(f, layer) + from * of.n_k, p->n * sizeof(float) * of.n_k,
-                     err);
+        st = b->copy(b, (float *)f->cache->k[layer] + to * of.n_k, pare_forward_keys(f, layer) + from * of.n_k,
+                     p->n * sizeof(float) * of.n_k, err);
         if (st == PARE_OK)
-            st = b->copy(b, f->cache->v[layer] + to * of.n_v, values(f, layer) + from * of.n_v,
+            st = b->copy(b, (float *)f->cache->v[layer] + to * of.n_v, pare_forward_values(f, layer) + from * of.n_v,
                          p->n * sizeof(float) * of.n_v, err);
     }
     return st;
+}
+
+/* Keys and values of the slice have been made. */
+static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
+{
+    const uint32_t n_k = pare_forward_widths_of(f, layer).n_k;
+    pare_status st = PARE_OK;
+    if (f->keys != NULL)
+        st = f->keys(layer, s->n, n_k, pare_forward_keys(f, layer) + s->first * n_k, f->keys_user, err);
+    if (st != PARE_OK)
+        return st;
+    if (f->kv.on)
+        return pare_forward_keep_slice(f, layer, s, err);
+    return f->cache != NULL ? copy_to_cache(f, layer, s, err) : PARE_OK;
+}
+
+static pare_status attention(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_attention *a,
+                             pare_error *err)
+{
+    return f->kv.on ? pare_forward_attend_kept(f, layer, s, a, err) : f->b->attention(f->b, a, err);
 }
 
 /* f->q = queries of x; with gates between them, f->gates = these */
@@ -125,13 +153,13 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
     const pare_hparams *hp = &f->m->hp;
     const pare_layer_shape shape = pare_layer_shape_of(hp, layer);
     const pare_forward_widths of = pare_forward_widths_of(f, layer);
-    float *k = keys(f, layer) + s->first * of.n_k, *v = values(f, layer) + s->first * of.n_v;
+    float *k = pare_forward_keys(f, layer) + s->first * of.n_k, *v = pare_forward_values(f, layer) + s->first * of.n_v;
     pare_status st;
     if (pare_layer_of_keys(hp, layer) != layer)
         return PARE_OK;
     if (pare_forward_is_latent(f)) {
         st = pare_forward_latent_keys(f, l, s, x, k, v, err);
-        return st == PARE_OK && f->cache != NULL ? store(f, layer, s, err) : st;
+        return st == PARE_OK ? store(f, layer, s, err) : st;
     }
     if ((st = project(f, l, PARE_W_ATTN_K, of.n_q, of.n_k, s, x, k, err)) != PARE_OK)
         return st;
@@ -143,9 +171,7 @@ pare_status pare_forward_make_keys(pare_forward *f, const pare_forward_weights *
         return st;
     if (f->m->arch->wiring.v_norm)
         st = normalize_values(f, (uint64_t)s->n * shape.n_head_kv, shape.head_dim_v, v, err);
-    if (st != PARE_OK)
-        return st;
-    return f->cache != NULL ? store(f, layer, s, err) : PARE_OK;
+    return st == PARE_OK ? store(f, layer, s, err) : st;
 }
 
 static float score_scale(const pare_forward *f, uint32_t head_dim)
@@ -174,21 +200,21 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
         .softcap = hp->attn_softcap,
         .alibi = hp->alibi_max,
         .q = f->q,
-        .k = f->cache != NULL ? f->cache->k[pare_layer_of_keys(hp, layer)] : keys(f, layer),
-        .v = f->cache != NULL ? f->cache->v[pare_layer_of_keys(hp, layer)] : values(f, layer),
+        .k = f->cache != NULL ? f->cache->k[pare_layer_of_keys(hp, layer)] : pare_forward_keys(f, layer),
+        .v = f->cache != NULL ? f->cache->v[pare_layer_of_keys(hp, layer)] : pare_forward_values(f, layer),
         .sinks = l->w[PARE_W_ATTN_SINKS],
         .out = f->o,
     };
     pare_status st;
     if (pare_forward_is_latent(f)) {
         if ((st = pare_forward_latent_queries(f, l, s, x, &a, err)) != PARE_OK ||
-            (st = f->b->attention(f->b, &a, err)) != PARE_OK)
+            (st = attention(f, layer, s, &a, err)) != PARE_OK)
             return st;
         return pare_forward_latent_values(f, l, s, err);
     }
     if ((st = make_queries(f, l, layer, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
-        (st = f->b->attention(f->b, &a, err)) != PARE_OK)
+        (st = attention(f, layer, s, &a, err)) != PARE_OK)
         return st;
     if (f->m->arch->wiring.attn_gated)
         st = f->b->activate(f->b, PARE_ACT_SIGMOID, f->gates, f->o, (size_t)s->n * n_o, f->o, err);

@@ -300,6 +300,7 @@ void pare_forward_close(pare_forward *f)
     f->b->release(f->b, f->cos_sin);
     f->b->release(f->b, f->cos_sin_window);
     pare_forward_release_experts(f);
+    pare_forward_release_kv(f);
     free(f->linear.slots);
     free(f->layers);
     free(f->spans);

@@ -19,6 +19,7 @@
 #define PARE_EVAL_FORWARD_PARTS_H
 
 #include "eval/cache.h"
+#include "eval/kv.h"
 #include "eval/router.h"
 
 /* The tensors of one layer, or of the model as a whole, by what they are; NULL where absent. */
@@ -26,7 +27,15 @@ typedef struct pare_forward_weights {
     const pare_tensor *w[PARE_W_COUNT], *b[PARE_W_COUNT];
 } pare_forward_weights;
 
-enum { PARE_FORWARD_SHARED = 30 }; /* buffers in the workspace */
+/* A sequence of a run whose keys and values a form keeps. */
+typedef struct pare_kv_sequence {
+    size_t kv_row;    /* of its first token in the view; ascending */
+    uint64_t group;   /* of its first group in the store, where tokens are coded in groups */
+    uint32_t n;       /* tokens */
+    uint32_t done[2]; /* tokens of keys, of values that are stored in this layer */
+} pare_kv_sequence;
+
+enum { PARE_FORWARD_SHARED = 34 }; /* buffers in the workspace */
 
 struct pare_forward {
     const pare_model *m;
@@ -96,6 +105,22 @@ struct pare_forward {
         float *past, *state; /* of the sequence that a slice has the first or last part of, without a cache */
         int32_t *slots;      /* [slice] */
     } linear;                /* of models with linear attention */
+    struct {
+        bool on;
+        pare_kv_form form;
+        float *k, *v;               /* in the workspace: units of a layer */
+        float *raw;                 /* and keys before RoPE, [tokens, n_k] */
+        float *half;                /* and a slice in F16 */
+        float *mean;                /* device memory, as form.key_mean */
+        pare_kv_sequence *seqs;     /* [n_seqs] of the run, room for max_tokens */
+        pare_attention_span *spans; /* of a step, room for slice_tokens */
+        uint32_t n_seqs;
+        pare_watch_fn watch; /* or NULL */
+        void *watch_user;
+        float *exact_k, *exact_v, *exact_o; /* in the workspace: as they were made, of a layer; what comes of them */
+    } kv;                                   /* forward_kv.c */
+    pare_keys_fn keys;                      /* or NULL */
+    void *keys_user;
     struct {
         float **buffer;
         size_t offset;
@@ -171,6 +196,28 @@ pare_status pare_forward_laurel(pare_forward *f, const pare_forward_weights *l, 
 pare_status pare_forward_close_layer(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                      const pare_forward_slice *s, pare_error *err);
 bool pare_forward_closes_layers(const pare_forward *f);
+
+/* Row 0 of where a pass has the keys and values of a layer. */
+float *pare_forward_keys(const pare_forward *f, uint32_t layer);
+float *pare_forward_values(const pare_forward *f, uint32_t layer);
+
+/* RoPE of heads of a layer at the slice's positions; n_rot 0: the layer has none. */
+pare_rope pare_forward_rope_of(const pare_forward *f, uint32_t layer, uint32_t n_head, const pare_forward_slice *s);
+
+/* forward_kv.c, while a form is kept. A sequence of the run; keys k of a slice before RoPE; keys and values of a slice
+ * when they are made; attention of a slice, whose queries are rotated in place. */
+void pare_forward_add_sequence(pare_forward *f, uint32_t n, size_t kv_row);
+pare_status pare_forward_keep_raw(pare_forward *f, uint32_t layer, const pare_forward_slice *s, float *k,
+                                  pare_error *err);
+pare_status pare_forward_keep_slice(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err);
+pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_attention *a,
+                                     pare_error *err);
+void pare_forward_release_kv(pare_forward *f);
+
+/* The same in a cache: can it keep the form; bytes of a token's row in a layer; its view, where attention needs one. */
+pare_status pare_forward_check_kept_cache(const pare_forward *f, pare_error *err);
+void pare_forward_kept_bytes(const pare_forward *f, uint32_t layer, uint64_t *k, uint64_t *v);
+pare_status pare_forward_reserve_view(pare_forward *f, pare_cache *c, pare_error *err);
 
 /* Whether the layer's values are its keys as its matrix makes them. */
 bool pare_forward_keys_as_values(const pare_forward *f, const pare_forward_weights *l, uint32_t layer);

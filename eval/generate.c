@@ -314,6 +314,8 @@ static pare_status open_run(run *r, pare_error *err)
     const pare_hparams *hp = &job->m->hp;
     uint32_t n_rows = longest(job, r->n_ctx);
     pare_status st = pare_forward_open_tokens(&r->f, job->m, job->b, n_rows, BATCH_TOKENS, err);
+    if (st == PARE_OK && job->form != NULL)
+        st = pare_forward_keep(r->f, job->form, err);
     if (st != PARE_OK)
         return st;
     uint64_t width = 0, bytes = 0; /* up to 2^12 layers of 2^31 */

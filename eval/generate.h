@@ -40,10 +40,11 @@ typedef struct pare_generate_job {
     const pare_vocab *vocab; /* the tokenizer's */
     const pare_ids *prompts; /* [n_prompts], none empty */
     size_t n_prompts;
-    uint32_t n_ctx;      /* most tokens of prompt and text together; 0: what the model was trained for */
-    uint32_t max_tokens; /* of a text; 0: as many as fit */
-    double temperature;  /* 0: the largest logit, the first of equals; else tokens are drawn from softmax(logits / T) */
-    uint64_t seed;       /* of the draws, which depend on it, the prompt's index and the token's */
+    const pare_kv_form *form; /* of keys and values; NULL: floats */
+    uint32_t n_ctx;           /* most tokens of prompt and text together; 0: what the model was trained for */
+    uint32_t max_tokens;      /* of a text; 0: as many as fit */
+    double temperature; /* 0: the largest logit, the first of equals; else tokens are drawn from softmax(logits / T) */
+    uint64_t seed;      /* of the draws, which depend on it, the prompt's index and the token's */
     const pare_str *stops; /* [n_stops] none empty: a text ends in front of the first that appears in it */
     size_t n_stops;
     /* Both may be NULL. text: bytes that are sure to belong to the text of that prompt, as they come; all of them have

@@ -120,7 +120,8 @@ static pare_status open_pass(scoring *s, pare_error *err)
     s->rows = malloc(s->batch_tokens * sizeof *s->rows);
     if ((here && s->logits == NULL) || s->ids == NULL || s->lengths == NULL || s->rows == NULL)
         return no_memory(s, s->tile, "rows of logits", err);
-    return pare_forward_open_tokens(&s->f, m, s->with->b, longest, s->batch_tokens, err);
+    pare_status st = pare_forward_open_tokens(&s->f, m, s->with->b, longest, s->batch_tokens, err);
+    return st == PARE_OK && s->with->form != NULL ? pare_forward_keep(s->f, s->with->form, err) : st;
 }
 
 /* First token that is scored of a choice by any of the rules. */

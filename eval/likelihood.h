@@ -44,8 +44,9 @@ typedef struct pare_scorer {
     const pare_model *m;
     pare_backend *b;
     const pare_tokenizer *tokenizer;
-    uint32_t n_ctx;    /* most tokens that the model reads of an item; 0: what it was trained for */
-    pare_task_fn each; /* NULL: nobody is told */
+    const pare_kv_form *form; /* of keys and values; NULL: floats */
+    uint32_t n_ctx;           /* most tokens that the model reads of an item; 0: what it was trained for */
+    pare_task_fn each;        /* NULL: nobody is told */
     void *user;
 } pare_scorer;
 

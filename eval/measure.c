@@ -31,9 +31,9 @@ pare_status pare_measure(const pare_model *model, const pare_model *reference, p
     if (st == PARE_OK)
         st = pare_tally_open(&m.tally, m.windows.n_ctx, reference != NULL, err);
     if (st == PARE_OK)
-        st = pare_source_of_model(&m.model, model, b, &m.windows, err);
+        st = pare_source_of_model(&m.model, model, b, &m.windows, NULL, err);
     if (st == PARE_OK && reference != NULL)
-        st = pare_source_of_model(&m.reference, reference, b, &m.windows, err);
+        st = pare_source_of_model(&m.reference, reference, b, &m.windows, NULL, err);
     const pare_eval_job job = {
         .models = &m.model, .n_models = 1, .reference = m.reference, .windows = &m.windows, .scores = take, .user = &m};
     if (st == PARE_OK)

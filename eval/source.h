@@ -30,9 +30,10 @@ struct pare_source {
     void (*close)(pare_source *s);           /* frees s too */
 };
 
-/* The forward pass of m over b, both of which must outlive it, for windows like w. Errors: pare_forward_open's. */
+/* The forward pass of m over b, both of which must outlive it, for windows like w. form: of keys and values, NULL:
+ * floats. Errors: those of pare_forward_open and pare_forward_keep. */
 pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_backend *b, const pare_windows *w,
-                                 pare_error *err);
+                                 const pare_kv_form *form, pare_error *err);
 
 /* What the store s has of the windows of w, which pare_logit_store_check has let pass; s stays the caller's and must
  * outlive it. All windows are looked up here: one that s does not have is an error, those of pare_logit_store_find.

@@ -35,12 +35,16 @@ static void model_close(pare_source *s)
 }
 
 pare_status pare_source_of_model(pare_source **out, const pare_model *m, pare_backend *b, const pare_windows *w,
-                                 pare_error *err)
+                                 const pare_kv_form *form, pare_error *err)
 {
     pare_forward *f = NULL;
     pare_status st = pare_forward_open(&f, m, b, w->n_ctx, w->n_seq != 0 ? w->n_seq : 1, err);
-    if (st != PARE_OK)
+    if (st == PARE_OK && form != NULL)
+        st = pare_forward_keep(f, form, err);
+    if (st != PARE_OK) {
+        pare_forward_close(f);
         return st;
+    }
     pare_source *s = malloc(sizeof *s);
     if (s == NULL) {
         pare_forward_close(f);

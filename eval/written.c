@@ -80,6 +80,7 @@ static pare_status write_all(writing *w, pare_ids *prompts, pare_completion *tex
                                    .vocab = &with->m->vocab,
                                    .prompts = prompts,
                                    .n_prompts = task->n_items,
+                                   .form = with->form,
                                    .n_ctx = w->out->n_ctx,
                                    .max_tokens = task->max_tokens,
                                    .stops = task->stops,

@@ -1,3 +1,4 @@
+#include "cmd/cache_options.h"
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/device.h"
@@ -31,6 +32,7 @@ typedef struct job {
     pare_eval_result *results; /* [n_texts] */
     size_t n_texts;
     cmd_tasks tasks;
+    pare_kv_form form;
     pare_task_scores *task_scores; /* [tasks.n] */
 } job;
 
@@ -62,6 +64,8 @@ static pare_status report_json(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_tasks_json(doc, &j->tasks, j->task_scores, err);
     cmd_logit_io_json(&j->logits, doc);
+    if (st == PARE_OK && j->run.forms != NULL)
+        st = cmd_cache_json(doc, j->run.forms, &j->model, err);
     json_object_set_new(doc, "device", json_string(j->devices.name));
     json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -98,6 +102,8 @@ static pare_status report_text(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_tasks_print(&j->tasks, j->task_scores, err);
     cmd_logit_io_print(&j->logits);
+    if (st == PARE_OK && j->run.forms != NULL)
+        st = cmd_cache_print(j->run.forms, &j->model, err);
     if (j->run.self_checked)
         printf("self-check: the reference against itself differs by exactly 0\n");
     printf("%.1f tokens/s on %s in %s, %.1f s, peak memory %s\n", tokens_per_second(j), j->devices.name,
@@ -132,6 +138,10 @@ static pare_status open_all(job *j, pare_error *err)
     j->run.models = j->models;
     j->run.n_models = 1;
     j->run.reference = reference != NULL ? &j->reference : NULL;
+    if (st == PARE_OK && cmd_has_cache(j->args)) {
+        st = cmd_cache_form(j->args, &j->model, &j->form, err);
+        j->run.forms = j->tasks.form = &j->form;
+    }
     return st;
 }
 
@@ -280,7 +290,9 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
             return pare_fail(err, PARE_ERR_USAGE, "eval: --%s needs --file", need_text[i].name);
     if (cmd_has(args, OPT_FAIL_OVER) && !cmd_has(args, OPT_REFERENCE) && !cmd_has(args, OPT_LOGITS))
         return pare_fail(err, PARE_ERR_USAGE, "eval: --fail-over needs --reference or --logits");
-    pare_status st = cmd_mpi_start(err);
+    pare_status st = cmd_cache_check(args, err);
+    if (st == PARE_OK)
+        st = cmd_mpi_start(err);
     if (st == PARE_OK && cmd_mpi_size() > 1 && cmd_has(args, OPT_SAVE_LOGITS))
         st = pare_fail(err, PARE_ERR_USAGE, "eval: --save-logits is for one rank: a store holds its windows in order");
     if (st == PARE_OK)

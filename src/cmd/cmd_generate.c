@@ -1,3 +1,4 @@
+#include "cmd/cache_options.h"
 #include "cmd/console.h"
 #include "cmd/device.h"
 #include "cmd/input.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 typedef struct job {
+    pare_kv_form form; /* of the model's keys and values */
     const cmd_args *args;
     pare_model model, reference;
     bool has_reference;
@@ -106,6 +108,8 @@ static pare_status open_all(job *j, pare_error *err)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, NULL, err);
+    if (st == PARE_OK && cmd_has_cache(j->args))
+        st = cmd_cache_form(j->args, &j->model, &j->form, err);
     if (st == PARE_OK && reference != NULL)
         st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
     j->has_reference = reference != NULL;
@@ -127,6 +131,7 @@ static pare_status write_with(job *j, const pare_model *m, bool stream, pare_com
         .prompts = j->prompts,
         .n_prompts = j->n,
         .n_ctx = (uint32_t)cmd_number(j->args, OPT_CONTEXT),
+        .form = m == &j->model && cmd_has_cache(j->args) ? &j->form : NULL,
         .max_tokens = (uint32_t)cmd_number(j->args, OPT_MAX_TOKENS),
         .temperature = cmd_real(j->args, OPT_TEMPERATURE),
         .seed = cmd_number(j->args, OPT_SEED),
@@ -301,7 +306,9 @@ static pare_status run(job *j, pare_error *err)
 pare_status cmd_generate(const cmd_args *args, pare_error *err)
 {
     job j = {.args = args};
-    pare_status st = run(&j, err);
+    pare_status st = cmd_cache_check(args, err);
+    if (st == PARE_OK)
+        st = run(&j, err);
     for (size_t i = 0; i < j.n; i++) {
         if (j.texts != NULL)
             pare_buf_close(&j.texts[i]);

@@ -1,5 +1,6 @@
 #include "cmd/record_run.h"
 #include "cmd/build.h"
+#include "cmd/cache_options.h"
 #include "cmd/console.h"
 #include "cmd/machine.h"
 #include "cmd/mpi.h"
@@ -74,9 +75,11 @@ static pare_status put_model(json_t *head, const char *member, const pare_model 
 /* What figures depend on beside models, texts and tasks. */
 static json_t *settings(const cmd_args *args)
 {
-    return json_pack("{s:s, s:s, s:s, s:I}", "accumulate", "f64", "log_base", "e", "kld",
-                     "KL(reference || model); kld_reverse: KL(model || reference)", "seed",
-                     (json_int_t)cmd_number(args, OPT_SEED));
+    json_t *s = json_pack("{s:s, s:s, s:s, s:I}", "accumulate", "f64", "log_base", "e", "kld",
+                          "KL(reference || model); kld_reverse: KL(model || reference)", "seed",
+                          (json_int_t)cmd_number(args, OPT_SEED));
+    cmd_cache_settings(s, args);
+    return s;
 }
 
 pare_status cmd_record_open(cmd_record *r, const cmd_args *args, const pare_model *model, const pare_model *reference,

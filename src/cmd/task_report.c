@@ -87,6 +87,7 @@ pare_status cmd_tasks_score(const cmd_tasks *t, const pare_model *m, pare_backen
     cmd_warn_of_context(m, "prompts of up to", (uint32_t)cmd_number(t->args, OPT_TASK_CTX));
     for (size_t i = 0; i < t->n && st == PARE_OK; i++) {
         const pare_scorer with = {.m = m,
+                                  .form = t->form,
                                   .b = b,
                                   .tokenizer = tokenizer,
                                   .n_ctx = (uint32_t)cmd_number(t->args, OPT_TASK_CTX),

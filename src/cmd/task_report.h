@@ -12,6 +12,7 @@ typedef struct cmd_tasks {
     const cmd_args *args;
     pare_task *list; /* [n] */
     size_t n;
+    const pare_kv_form *form; /* of keys and values; NULL: floats */
 } cmd_tasks;
 
 /* Load what --task names, as --task-format, --shots, --n-shot, --limit and --description say. No --task: n is 0.

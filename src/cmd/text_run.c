@@ -108,9 +108,9 @@ static pare_status open_on(work *k, pare_eval_device *on, pare_backend *b, pare_
     if (run->open_reference != NULL)
         st = run->open_reference(&on->reference, w, run->open_user, err);
     else if (run->reference != NULL)
-        st = pare_source_of_model(&on->reference, run->reference, b, w, err);
+        st = pare_source_of_model(&on->reference, run->reference, b, w, NULL, err);
     for (size_t i = 0; i < run->n_models && st == PARE_OK; i++)
-        st = pare_source_of_model(&models[i], run->models[i], b, w, err);
+        st = pare_source_of_model(&models[i], run->models[i], b, w, run->forms != NULL ? &run->forms[i] : NULL, err);
     return st;
 }
 

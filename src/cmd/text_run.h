@@ -41,6 +41,7 @@ typedef struct cmd_text_run {
     const pare_model *const *models; /* [n_models] */
     size_t n_models;
     const pare_model *reference; /* or NULL */
+    const pare_kv_form *forms;   /* [n_models] of keys and values, not of the reference's; NULL: floats for all */
     /* In place of reference: a source for these windows, owned by the caller of it (pare_source_close). May be NULL. */
     pare_status (*open_reference)(pare_source **out, const pare_windows *w, void *user, pare_error *err);
     void *open_user;

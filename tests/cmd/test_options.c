@@ -115,7 +115,7 @@ static void misuse_is_told(void **state)
         {"eval", 2, {"m", "-c0"}, "expected a whole number"},
         {"eval", 2, {"m", "-Z"}, "unknown option '-Z'"},
         {"eval", 3, {"m", "--fail-over", "-1"}, "not negative"},
-        {"eval", 3, {"m", "--cache-k", "q8_0"}, "unknown option '--cache-k'"},
+        {"imatrix", 3, {"m", "--cache-k", "q8_0"}, "unknown option '--cache-k'"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

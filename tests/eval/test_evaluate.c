@@ -92,9 +92,9 @@ static void open_devices(setting *s, size_t n, uint32_t batch_windows, bool scor
         CHECK_OK(pare_backend_cpu(&s->b[d], &err), &err);
         s->b[d]->score = scores ? toy_score : NULL;
         for (size_t k = 0; k < MODELS; k++)
-            CHECK_OK(pare_source_of_model(&s->sources[d][k], &s->models[k], s->b[d], &s->windows, &err), &err);
+            CHECK_OK(pare_source_of_model(&s->sources[d][k], &s->models[k], s->b[d], &s->windows, NULL, &err), &err);
         if (has_reference)
-            CHECK_OK(pare_source_of_model(&reference, &s->reference, s->b[d], &s->windows, &err), &err);
+            CHECK_OK(pare_source_of_model(&reference, &s->reference, s->b[d], &s->windows, NULL, &err), &err);
         s->devices[d] = (pare_eval_device){s->sources[d], reference};
     }
 }

@@ -81,8 +81,8 @@ static void check_plan(const pare_window_plan *plan, pare_logit_format format, d
     toy_llama(&model, VOCAB, 0.05f);
     CHECK_OK(pare_backend_cpu(&b, &err), &err);
     CHECK_OK(pare_windows_open(&w, ids, N_IDS, BOS, plan, &err), &err);
-    CHECK_OK(pare_source_of_model(&q, &model, b, &w, &err), &err);
-    CHECK_OK(pare_source_of_model(&p, &reference, b, &w, &err), &err);
+    CHECK_OK(pare_source_of_model(&q, &model, b, &w, NULL, &err), &err);
+    CHECK_OK(pare_source_of_model(&p, &reference, b, &w, NULL, &err), &err);
 
     snprintf(path, sizeof path, "%s/source.lgt", temp_dir());
     const pare_logit_info info = {.format = format,

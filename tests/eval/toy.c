@@ -62,8 +62,9 @@ float *toy_values(const pare_model *m, const char *name)
     return t != NULL ? (float *)(uintptr_t)t->data : NULL;
 }
 
-void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
+void toy_llama_of(pare_model *m, uint32_t n_vocab, float noise, uint32_t n_head, uint32_t n_head_kv, uint32_t dim)
 {
+    const uint32_t n_q = n_head * dim, n_k = n_head_kv * dim;
     char name[64];
     pare_error err = {0};
     uint64_t seed = 11, noise_seed = 12;
@@ -74,11 +75,11 @@ void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
                            .n_ctx_train = 64,
                            .n_embd = 24,
                            .n_ff = 20,
-                           .n_head = 4,
-                           .n_head_kv = 2,
-                           .head_dim_k = 6,
-                           .head_dim_v = 6,
-                           .n_rot = 6,
+                           .n_head = n_head,
+                           .n_head_kv = n_head_kv,
+                           .head_dim_k = dim,
+                           .head_dim_v = dim,
+                           .n_rot = dim,
                            .norm_eps = 1e-5f,
                            .rope_base = 10000};
     CHECK_OK(pare_model_reserve(m, 32, &err), &err);
@@ -91,8 +92,8 @@ void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
             uint64_t n_rows, row_len;
             float base;
         } list[] = {{"blk.%d.attn_norm.weight", 0, 24, 1}, {"blk.%d.ffn_norm.weight", 0, 24, 1},
-                    {"blk.%d.attn_q.weight", 24, 24, 0},   {"blk.%d.attn_k.weight", 12, 24, 0},
-                    {"blk.%d.attn_v.weight", 12, 24, 0},   {"blk.%d.attn_output.weight", 24, 24, 0},
+                    {"blk.%d.attn_q.weight", n_q, 24, 0},  {"blk.%d.attn_k.weight", n_k, 24, 0},
+                    {"blk.%d.attn_v.weight", n_k, 24, 0},  {"blk.%d.attn_output.weight", 24, n_q, 0},
                     {"blk.%d.ffn_gate.weight", 20, 24, 0}, {"blk.%d.ffn_up.weight", 20, 24, 0},
                     {"blk.%d.ffn_down.weight", 24, 20, 0}};
         for (size_t k = 0; k < sizeof list / sizeof list[0]; k++) {
@@ -103,6 +104,11 @@ void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
                     toy_values(m, name)[j] += noise * toy_random(&noise_seed);
         }
     }
+}
+
+void toy_llama(pare_model *m, uint32_t n_vocab, float noise)
+{
+    toy_llama_of(m, n_vocab, noise, 4, 2, 6);
 }
 
 void toy_mixture(pare_model *m)

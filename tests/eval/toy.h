@@ -23,6 +23,8 @@ float *toy_values(const pare_model *m, const char *name);
 /* A llama of two layers with random weights, trained for 64 tokens; noise shifts every weight of the FFN, for a model
  * to compare with. */
 void toy_llama(pare_model *m, uint32_t n_vocab, float noise);
+/* The same with other heads. */
+void toy_llama_of(pare_model *m, uint32_t n_vocab, float noise, uint32_t n_head, uint32_t n_head_kv, uint32_t dim);
 
 /* A mixture of one layer whose attention adds nothing, so that its experts see the normalised embeddings: rows of 16
  * weights, of 24 in the experts' down, 20 tokens. */

@@ -1,0 +1,440 @@
+/* Keys and values of the forward pass as a form keeps them (eval/kv.h).
+ *
+ * What attention reads are rows of floats, the view: f->k and f->v, or those of a cache. A row of the view holds what
+ * the pass made until its token is stored; then what comes back out of the store takes its place:
+ *
+ *   tokens    0 ....... first ......... done ........... now
+ *   view      | sinks, F16 | as decoded   | F16, recent    |
+ *   store                  | units        |                            first, done: whole groups */
+#include "eval/forward_parts.h"
+
+#include "core/checked.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STEP = 32 };
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Bytes of a token in a store of whole groups, at most, in layer `layer`. */
+static uint64_t token_bytes(const pare_kv_codec *c, uint32_t n_head, uint32_t dim)
+{
+    return c == NULL ? 0 : (pare_kv_unit_bytes(c, dim) * n_head + c->group - 1) / c->group;
+}
+
+static pare_status reserve_store(pare_forward *f, pare_error *err)
+{
+    uint64_t k = 0, v = 0, half = 0;
+    for (uint32_t i = 0; i < f->m->hp.n_layer; i++) {
+        const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, i);
+        const pare_kv_shape of = pare_kv_shape_of(f->m, i);
+        k = larger(k, token_bytes(l.k, of.n_head, of.dim_k));
+        v = larger(v, token_bytes(l.v, of.n_head, of.dim_v));
+        half = larger(half, (uint64_t)of.n_head * larger(of.dim_k, of.dim_v) * sizeof(uint16_t));
+    }
+    const uint64_t whole = sizeof(float);
+    pare_status st = pare_forward_share(f, &f->kv.k, f->max_tokens, (k + whole - 1) / whole, err);
+    if (st == PARE_OK)
+        st = pare_forward_share(f, &f->kv.v, f->max_tokens, (v + whole - 1) / whole, err);
+    if (st == PARE_OK)
+        st = pare_forward_share(f, &f->kv.half, f->slice_tokens, (half + whole - 1) / whole, err);
+    if (st == PARE_OK && f->kv.form.k != NULL && f->kv.form.k->before_rope)
+        st = pare_forward_share(f, &f->kv.raw, f->max_tokens, f->n_k, err);
+    return st;
+}
+
+static pare_status load_mean(pare_forward *f, pare_error *err)
+{
+    const size_t bytes = sizeof(float) * f->m->hp.n_layer * pare_kv_mean_width(f->m);
+    if (f->kv.form.key_mean == NULL)
+        return PARE_OK;
+    if ((f->kv.mean = f->b->alloc(f->b, bytes, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    f->n_bytes += bytes;
+    return f->b->upload(f->b, f->kv.mean, f->kv.form.key_mean, bytes, err);
+}
+
+pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_error *err)
+{
+    pare_status st = pare_kv_check(form, f->m, err);
+    if (st != PARE_OK)
+        return st;
+    if (f->b->kv_encode == NULL)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s keeps no keys and values in codecs", f->b->name);
+    f->kv.form = *form;
+    if (f->kv.form.step == 0)
+        f->kv.form.step = STEP;
+    f->kv.seqs = calloc(f->max_tokens, sizeof *f->kv.seqs);
+    f->kv.spans = calloc(f->slice_tokens, sizeof *f->kv.spans);
+    if (f->kv.seqs == NULL || f->kv.spans == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, f->max_tokens);
+    f->kv.on = true;
+    if ((st = reserve_store(f, err)) == PARE_OK)
+        st = load_mean(f, err);
+    return st;
+}
+
+pare_status pare_forward_watch(pare_forward *f, pare_watch_fn fn, void *user, pare_error *err)
+{
+    if (!f->kv.on)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: nothing is kept of keys and values that could be watched",
+                         f->m->path);
+    f->kv.watch = fn;
+    f->kv.watch_user = user;
+    pare_status st = pare_forward_share(f, &f->kv.exact_k, f->max_tokens, f->n_k, err);
+    if (st == PARE_OK)
+        st = pare_forward_share(f, &f->kv.exact_v, f->max_tokens, f->n_v, err);
+    return st == PARE_OK ? pare_forward_share(f, &f->kv.exact_o, f->slice_tokens, f->n_o, err) : st;
+}
+
+void pare_forward_observe_keys(pare_forward *f, pare_keys_fn fn, void *user)
+{
+    f->keys = fn;
+    f->keys_user = user;
+}
+
+void pare_forward_release_kv(pare_forward *f)
+{
+    f->b->release(f->b, f->kv.mean);
+    free(f->kv.seqs);
+    free(f->kv.spans);
+}
+
+/* Tokens that are coded together, by whichever side codes most. */
+static uint32_t group_of(const pare_forward *f)
+{
+    uint32_t k = f->kv.form.k != NULL ? f->kv.form.k->group : 1, v = f->kv.form.v != NULL ? f->kv.form.v->group : 1;
+    return k > v ? k : v;
+}
+
+void pare_forward_add_sequence(pare_forward *f, uint32_t n, size_t kv_row)
+{
+    uint64_t group = 0;
+    if (!f->kv.on)
+        return;
+    if (f->kv.n_seqs > 0) {
+        const pare_kv_sequence *last = &f->kv.seqs[f->kv.n_seqs - 1];
+        group = last->group + last->n / group_of(f);
+    }
+    f->kv.seqs[f->kv.n_seqs++] = (pare_kv_sequence){.kv_row = kv_row, .n = n, .group = group};
+}
+
+static int by_row(const void *key, const void *item)
+{
+    const size_t row = *(const size_t *)key, at = ((const pare_kv_sequence *)item)->kv_row;
+    return row < at ? -1 : row > at;
+}
+
+static pare_kv_sequence *sequence_of(const pare_forward *f, const pare_attention_span *p)
+{
+    return bsearch(&p->kv_row, f->kv.seqs, f->kv.n_seqs, sizeof *f->kv.seqs, by_row);
+}
+
+/* One side of a layer while it is kept. */
+typedef struct side {
+    pare_forward *f;
+    const pare_kv_codec *codec;
+    const char *name;
+    uint32_t layer, n_head, dim;
+    float *view, *source; /* row 0; source: what is coded, the view unless keys are coded before RoPE */
+    uint8_t *store;
+    size_t which; /* of pare_kv_sequence.done */
+} side;
+
+static side side_of(pare_forward *f, uint32_t layer, pare_kv_side which)
+{
+    const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
+    const pare_kv_shape of = pare_kv_shape_of(f->m, layer);
+    bool keys = which == PARE_KV_KEYS;
+    side s = {.f = f,
+              .codec = keys ? l.k : l.v,
+              .name = keys ? "keys" : "values",
+              .layer = layer,
+              .n_head = of.n_head,
+              .dim = keys ? of.dim_k : of.dim_v,
+              .view = keys ? pare_forward_keys(f, layer) : pare_forward_values(f, layer),
+              .store = (uint8_t *)(keys ? f->kv.k : f->kv.v),
+              .which = keys ? 0 : 1};
+    s.source = s.codec != NULL && s.codec->before_rope ? f->kv.raw : s.view;
+    return s;
+}
+
+static pare_status failed(const side *s, pare_status st, pare_error *err)
+{
+    char where[PARE_ERROR_TEXT / 2];
+    if (st != PARE_ERR_NUMBER)
+        return st;
+    snprintf(where, sizeof where, "%s: %s of layer %" PRIu32, s->f->m->path, s->name, s->layer);
+    return pare_fail_in(err, st, where);
+}
+
+/* n rows as a cache of F16 gives them back. */
+static pare_status round_half(const side *s, float *rows, uint32_t n, pare_error *err)
+{
+    pare_backend *b = s->f->b;
+    const pare_kv_codec *half = pare_kv_codec_find("f16", PARE_KV_KEYS);
+    pare_status st = b->kv_encode(b, half, rows, n, s->n_head, s->dim, s->f->kv.half, err);
+    return st == PARE_OK ? b->kv_decode(b, half, s->f->kv.half, n, s->n_head, s->dim, rows, err) : failed(s, st, err);
+}
+
+/* RoPE of rows [at, at + n) of a view of keys, whose positions f->positions has. */
+static pare_status turn_rows(const side *s, size_t at, uint32_t n, pare_error *err)
+{
+    const pare_rope rope = pare_forward_rope_of(s->f, s->layer, s->n_head,
+                                                &(pare_forward_slice){.positions = s->f->positions + at, .n = n});
+    if (rope.n_rot == 0)
+        return PARE_OK;
+    return s->f->b->rope(s->f->b, &rope, s->view + at * s->n_head * s->dim, err);
+}
+
+/* Store tokens of a sequence below `limit` that are not yet, and let the view have what comes back. */
+static pare_status advance(const side *s, pare_kv_sequence *seq, uint32_t limit, pare_error *err)
+{
+    pare_backend *b = s->f->b;
+    const pare_kv_codec *c = s->codec;
+    uint32_t sinks = s->f->kv.form.sinks, first = sinks / c->group * c->group + (sinks % c->group != 0 ? c->group : 0);
+    uint32_t done = seq->done[s->which] > first ? seq->done[s->which] : first;
+    if (limit <= done)
+        return PARE_OK;
+    const uint32_t n = (limit - done) / c->group, width = s->n_head * s->dim;
+    const size_t at = seq->kv_row + done, unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
+    uint8_t *store = s->store + ((c->group > 1 ? seq->group : seq->kv_row) + done / c->group) * unit;
+    pare_status st = b->kv_encode(b, c, s->source + at * width, n, s->n_head, s->dim, store, err);
+    if (st != PARE_OK)
+        return failed(s, st, err);
+    seq->done[s->which] = done + n * c->group;
+    st = b->kv_decode(b, c, store, n, s->n_head, s->dim, s->view + at * width, err);
+    return st == PARE_OK && c->before_rope ? turn_rows(s, at, n * c->group, err) : st;
+}
+
+/* What queries from position `at` on may read as it is stored. */
+static uint32_t stored_before(const pare_kv_codec *c, uint32_t at)
+{
+    return at > c->recent ? (at - c->recent) / c->group * c->group : 0;
+}
+
+static pare_status keep_side(const side *s, const pare_forward_slice *slice, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if (s->codec == NULL)
+        return PARE_OK;
+    for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++) {
+        pare_kv_sequence *seq = sequence_of(s->f, p);
+        const uint32_t sinks = s->f->kv.form.sinks, end = p->n_past + p->n;
+        uint32_t exact = s->codec->recent > 0 ? end : sinks < end ? sinks : end; /* tokens below it: F16 for now */
+        float *rows = s->view + (seq->kv_row + p->n_past) * s->n_head * s->dim;
+        if (p->n_past == 0)
+            seq->done[s->which] = 0;
+        if (exact > p->n_past && s->source == s->view)
+            st = round_half(s, rows, exact - p->n_past, err);
+        if (st == PARE_OK && s->codec->recent == 0)
+            st = advance(s, seq, end, err);
+    }
+    return st;
+}
+
+pare_status pare_forward_keep_raw(pare_forward *f, uint32_t layer, const pare_forward_slice *s, float *k,
+                                  pare_error *err)
+{
+    const side keys = side_of(f, layer, PARE_KV_KEYS);
+    const size_t width = (size_t)keys.n_head * keys.dim, bytes = s->n * width * sizeof(float);
+    if (keys.codec == NULL || !keys.codec->before_rope)
+        return PARE_OK;
+    pare_status st = round_half(&keys, k, s->n, err);
+    return st == PARE_OK ? f->b->copy(f->b, f->kv.raw + s->first * width, k, bytes, err) : st;
+}
+
+static pare_status turn(pare_forward *f, const pare_rotation *r, const float *shift, float *x, uint32_t n,
+                        uint32_t n_head, uint32_t dim, bool back, pare_error *err)
+{
+    const pare_turn t = {*r, shift, x, n, n_head, dim, back};
+    return r->dim == 0 && shift == NULL ? PARE_OK : f->b->turn(f->b, &t, err);
+}
+
+/* Copies of a slice's keys and values for whoever watches. */
+static pare_status keep_exact(const side *keys, const side *values, const pare_forward_slice *s, pare_error *err)
+{
+    pare_forward *f = keys->f;
+    const size_t n_k = (size_t)keys->n_head * keys->dim, n_v = (size_t)values->n_head * values->dim;
+    pare_status st =
+        f->b->copy(f->b, f->kv.exact_k + s->first * n_k, keys->view + s->first * n_k, s->n * n_k * sizeof(float), err);
+    return st == PARE_OK ? f->b->copy(f->b, f->kv.exact_v + s->first * n_v, values->view + s->first * n_v,
+                                      s->n * n_v * sizeof(float), err)
+                         : st;
+}
+
+/* Rows of a slice from where they were made into a cache; floats as they are. */
+static pare_status put_in_cache(const side *s, void *rows, const pare_forward_slice *slice, pare_error *err)
+{
+    pare_backend *b = s->f->b;
+    const size_t width = (size_t)s->n_head * s->dim;
+    const size_t unit = s->codec != NULL ? pare_kv_unit_bytes(s->codec, s->dim) * s->n_head : width * sizeof(float);
+    pare_status st = PARE_OK;
+    for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++) {
+        const float *from = s->view + (slice->first + p->row) * width;
+        void *to = (char *)rows + (p->kv_row + p->n_past) * unit;
+        st = s->codec == NULL ? b->copy(b, to, from, p->n * unit, err)
+                              : failed(s, b->kv_encode(b, s->codec, from, p->n, s->n_head, s->dim, to, err), err);
+    }
+    return st;
+}
+
+/* What attention reads of a cache: floats and blocks where they are, other units out of the view. */
+static pare_status read_cache(const side *s, const void *rows, float *view, const pare_forward_slice *slice,
+                              const void **out, pare_type *type, pare_error *err)
+{
+    const pare_kv_codec *c = s->codec;
+    pare_status st = PARE_OK;
+    *out = rows;
+    *type = c != NULL ? c->type : PARE_TYPE_F32;
+    if (*type != PARE_TYPE_NONE)
+        return PARE_OK;
+    const size_t width = (size_t)s->n_head * s->dim, unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
+    for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++)
+        st = s->f->b->kv_decode(s->f->b, c, (const uint8_t *)rows + p->kv_row * unit, p->n_past + p->n, s->n_head,
+                                s->dim, view + p->kv_row * width, err);
+    *out = view;
+    *type = PARE_TYPE_F32;
+    return st;
+}
+
+static bool is_whole(const pare_kv_codec *c)
+{
+    return c == NULL || (c->recent == 0 && c->group == 1 && !c->before_rope);
+}
+
+pare_status pare_forward_check_kept_cache(const pare_forward *f, pare_error *err)
+{
+    const pare_kv_form *form = &f->kv.form;
+    if (is_whole(form->k) && is_whole(form->v) && form->sinks == 0)
+        return PARE_OK;
+    const pare_kv_codec *c = !is_whole(form->k) ? form->k : form->v;
+    return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                     "%s: %s: texts that are continued are not kept so, only windows of a text", f->m->path,
+                     form->sinks != 0 ? "first tokens kept exact" : c->name);
+}
+
+void pare_forward_kept_bytes(const pare_forward *f, uint32_t layer, uint64_t *k, uint64_t *v)
+{
+    const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
+    const pare_kv_shape of = pare_kv_shape_of(f->m, layer);
+    if (l.k != NULL)
+        *k = pare_kv_unit_bytes(l.k, of.dim_k) * of.n_head;
+    if (l.v != NULL)
+        *v = pare_kv_unit_bytes(l.v, of.dim_v) * of.n_head;
+}
+
+pare_status pare_forward_reserve_view(pare_forward *f, pare_cache *c, pare_error *err)
+{
+    const pare_kv_codec *const codecs[] = {f->kv.form.k, f->kv.form.v};
+    const uint32_t widths[] = {f->n_k, f->n_v};
+    for (int i = 0; i < 2; i++) {
+        uint64_t bytes;
+        if (codecs[i] == NULL || codecs[i]->type != PARE_TYPE_NONE)
+            continue;
+        if (!pare_mul_u64((uint64_t)c->n_seq * c->n_ctx, widths[i] * sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+            return pare_fail(err, PARE_ERR_MEMORY, "%s: %" PRIu32 " sequences of %" PRIu32 " tokens do not fit",
+                             f->m->path, c->n_seq, c->n_ctx);
+        if ((c->view[i] = f->b->alloc(f->b, (size_t)bytes, err)) == NULL)
+            return PARE_ERR_MEMORY;
+    }
+    return PARE_OK;
+}
+
+pare_status pare_forward_keep_slice(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
+{
+    const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
+    const side keys = side_of(f, layer, PARE_KV_KEYS), values = side_of(f, layer, PARE_KV_VALUES);
+    float *k = keys.view + s->first * keys.n_head * keys.dim, *v = values.view + s->first * values.n_head * values.dim;
+    const float *mean = f->kv.mean != NULL ? f->kv.mean + (size_t)layer * pare_kv_mean_width(f->m) : NULL;
+    pare_status st = f->kv.watch != NULL && f->cache == NULL ? keep_exact(&keys, &values, s, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = turn(f, &l.turn_k, mean, k, s->n, keys.n_head, keys.dim, false, err);
+    if (st == PARE_OK)
+        st = turn(f, &l.turn_v, NULL, v, s->n, values.n_head, values.dim, false, err);
+    if (st == PARE_OK && f->cache != NULL) {
+        st = put_in_cache(&keys, f->cache->k[layer], s, err);
+        return st == PARE_OK ? put_in_cache(&values, f->cache->v[layer], s, err) : st;
+    }
+    if (st == PARE_OK)
+        st = keep_side(&keys, s, err);
+    return st == PARE_OK ? keep_side(&values, s, err) : st;
+}
+
+/* The parts of the slice's spans that belong to the step that begins at or holds position `at` of each: *n of them in
+ * f->kv.spans. What they do not read in F16 any more is stored before. */
+static pare_status next_step(pare_forward *f, const side *sides, const pare_forward_slice *s, uint32_t *done,
+                             uint32_t *n, pare_error *err)
+{
+    const uint32_t step = f->kv.form.step;
+    pare_status st = PARE_OK;
+    *n = 0;
+    for (uint32_t i = 0; i < s->n_spans && st == PARE_OK; i++) {
+        const pare_attention_span *p = &s->spans[i];
+        uint32_t at = p->n_past + done[i], start = at / step * step, end = p->n_past + p->n;
+        if (at >= end)
+            continue;
+        uint32_t part = (end - start < step ? end : start + step) - at;
+        for (int k = 0; k < 2 && st == PARE_OK; k++)
+            if (sides[k].codec != NULL && sides[k].codec->recent > 0)
+                st = advance(&sides[k], sequence_of(f, p), stored_before(sides[k].codec, start), err);
+        f->kv.spans[(*n)++] = (pare_attention_span){p->row + done[i], part, at, p->kv_row};
+        done[i] += part;
+    }
+    return st;
+}
+
+/* Attention of a slice, step by step. */
+static pare_status attend_steps(pare_forward *f, const side *sides, const pare_forward_slice *s, pare_attention *a,
+                                pare_error *err)
+{
+    uint32_t *done = calloc(s->n_spans > 0 ? s->n_spans : 1, sizeof *done);
+    pare_status st = done != NULL ? PARE_OK
+                                  : pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences",
+                                              f->m->path, s->n_spans);
+    while (st == PARE_OK) {
+        a->spans = f->kv.spans;
+        st = next_step(f, sides, s, done, &a->n_spans, err);
+        if (st != PARE_OK || a->n_spans == 0)
+            break;
+        st = f->b->attention(f->b, a, err);
+    }
+    free(done);
+    return st;
+}
+
+pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_attention *a,
+                                     pare_error *err)
+{
+    const uint32_t of_keys = pare_layer_of_keys(&f->m->hp, layer);
+    const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, of_keys);
+    const side sides[] = {side_of(f, of_keys, PARE_KV_KEYS), side_of(f, of_keys, PARE_KV_VALUES)};
+    bool steps = (l.k != NULL && l.k->recent > 0) || (l.v != NULL && l.v->recent > 0);
+    pare_status st = PARE_OK;
+    bool watched = f->kv.watch != NULL && f->cache == NULL && of_keys == layer;
+    if (watched) {
+        pare_attention exact = *a;
+        exact.k = f->kv.exact_k;
+        exact.v = f->kv.exact_v;
+        exact.out = f->kv.exact_o;
+        st = f->b->attention(f->b, &exact, err);
+    }
+    if (st == PARE_OK)
+        st = turn(f, &l.turn_k, NULL, (float *)a->q, s->n, a->n_head, a->head_dim_k, false, err);
+    if (st == PARE_OK && f->cache != NULL)
+        st = read_cache(&sides[0], f->cache->k[of_keys], f->cache->view[0], s, &a->k, &a->type_k, err);
+    if (st == PARE_OK && f->cache != NULL)
+        st = read_cache(&sides[1], f->cache->v[of_keys], f->cache->view[1], s, &a->v, &a->type_v, err);
+    if (st == PARE_OK)
+        st = steps ? attend_steps(f, sides, s, a, err) : f->b->attention(f->b, a, err);
+    if (st == PARE_OK)
+        st = turn(f, &l.turn_v, NULL, a->out, s->n, a->n_head, a->head_dim_v, true, err);
+    return st == PARE_OK && watched
+               ? f->kv.watch(layer, s->n, a->n_head, a->head_dim_v, f->kv.exact_o, a->out, f->kv.watch_user, err)
+               : st;
+}

@@ -1,0 +1,141 @@
+#include "cmd/cache_options.h"
+#include "cmd/console.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool cmd_has_cache(const cmd_args *args)
+{
+    return cmd_has(args, OPT_CACHE_K) || cmd_has(args, OPT_CACHE_V);
+}
+
+pare_status cmd_cache_check(const cmd_args *args, pare_error *err)
+{
+    static const struct {
+        cmd_option_id id;
+        const char *name;
+    } how[] = {
+        {OPT_CACHE_ROTATE, "cache-rotate"}, {OPT_CACHE_PROTECT, "cache-protect"}, {OPT_CACHE_SINKS, "cache-sinks"}};
+    for (size_t i = 0; i < sizeof how / sizeof how[0] && !cmd_has_cache(args); i++)
+        if (cmd_has(args, how[i].id))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --cache-k or --cache-v", args->verb->name,
+                             how[i].name);
+    return PARE_OK;
+}
+
+static const char *codec_name(size_t i, const void *ctx)
+{
+    const pare_kv_codec *c = pare_kv_codec_at(i);
+    (void)ctx;
+    return c != NULL ? c->name : NULL;
+}
+
+pare_status cmd_parse_codec(const cmd_args *args, const char *option, const char *name, pare_kv_side side,
+                            const pare_kv_codec **out, pare_error *err)
+{
+    if ((*out = pare_kv_codec_find(name, side)) != NULL)
+        return PARE_OK;
+    if (pare_kv_codec_find(name, side == PARE_KV_KEYS ? PARE_KV_VALUES : PARE_KV_KEYS) != NULL)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: '%s' is for %s alone", args->verb->name, option, name,
+                         side == PARE_KV_KEYS ? "values" : "keys");
+    return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: unknown type of cache '%s'; did you mean '%s'?", args->verb->name,
+                     option, name, cmd_nearest(name, codec_name, NULL));
+}
+
+pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_model *m)
+{
+    pare_kv_form form = {.k = c, .turn_k = PARE_KV_TURN_LLAMA};
+    if (strcmp(how, "off") == 0)
+        return PARE_KV_TURN_OFF;
+    if (strcmp(how, "llama") == 0)
+        return PARE_KV_TURN_LLAMA;
+    if (strcmp(how, "full") == 0 || c == NULL || c->wants_rotation)
+        return PARE_KV_TURN_FULL;
+    for (uint32_t i = 0; i < m->hp.n_layer; i++)
+        if (pare_kv_has_layer(m, i))
+            return pare_kv_layer_of(&form, m, i).turn_k.dim != 0 ? PARE_KV_TURN_LLAMA : PARE_KV_TURN_FULL;
+    return PARE_KV_TURN_FULL;
+}
+
+pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_form *out, pare_error *err)
+{
+    const char *k = cmd_text(args, OPT_CACHE_K), *v = cmd_text(args, OPT_CACHE_V),
+               *how = cmd_text(args, OPT_CACHE_ROTATE);
+    pare_status st = PARE_OK;
+    *out = (pare_kv_form){.sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS),
+                          .first = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
+                          .last = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT)};
+    if (k != NULL)
+        st = cmd_parse_codec(args, "cache-k", k, PARE_KV_KEYS, &out->k, err);
+    if (st == PARE_OK && v != NULL)
+        st = cmd_parse_codec(args, "cache-v", v, PARE_KV_VALUES, &out->v, err);
+    if (st != PARE_OK)
+        return st;
+    out->turn_k = cmd_cache_turn(how, out->k, m);
+    out->turn_v = cmd_cache_turn(how, out->v, m);
+    return pare_kv_check(out, m, err);
+}
+
+/* "rotated (llama.cpp)" of the first layer that is no end. */
+static const char *turn_name(const pare_kv_form *form, const pare_model *m, pare_kv_side side)
+{
+    for (uint32_t i = form->first; i < m->hp.n_layer; i++) {
+        const pare_kv_layer l = pare_kv_layer_of(form, m, i);
+        const pare_rotation *r = side == PARE_KV_KEYS ? &l.turn_k : &l.turn_v;
+        if (pare_kv_has_layer(m, i))
+            return r->dim == 0 ? "off" : r->seed == 0 ? "llama" : "full";
+    }
+    return "off";
+}
+
+static const char *name_of(const pare_kv_codec *c)
+{
+    return c != NULL ? c->name : "f32";
+}
+
+static bool is_research(const pare_kv_form *form)
+{
+    return (form->k != NULL && form->k->runtime == NULL) || (form->v != NULL && form->v->runtime == NULL);
+}
+
+enum { TOKENS = 1024 };
+
+pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_error *err)
+{
+    uint64_t bytes = 0;
+    pare_status st = pare_kv_bytes(form, m, TOKENS, &bytes, err);
+    if (st != PARE_OK)
+        return st;
+    printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(form->k),
+           turn_name(form, m, PARE_KV_KEYS), name_of(form->v), turn_name(form, m, PARE_KV_VALUES), cmd_bytes(bytes),
+           TOKENS, is_research(form) ? "; research: no known program keeps such a cache" : "");
+    return PARE_OK;
+}
+
+pare_status cmd_cache_json(json_t *doc, const pare_kv_form *form, const pare_model *m, pare_error *err)
+{
+    uint64_t bytes = 0;
+    pare_status st = pare_kv_bytes(form, m, TOKENS, &bytes, err);
+    if (st != PARE_OK)
+        return st;
+    json_t *cache =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(form->k), "values", name_of(form->v),
+                  "rotation_keys", turn_name(form, m, PARE_KV_KEYS), "rotation_values",
+                  turn_name(form, m, PARE_KV_VALUES), "layers_f16_at_each_end", (json_int_t)form->first, "tokens_f16",
+                  (json_int_t)form->sinks, "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form));
+    return json_object_set_new(doc, "cache", cache) == 0
+               ? PARE_OK
+               : pare_fail(err, PARE_ERR_MEMORY, "no memory for what the cache is");
+}
+
+void cmd_cache_settings(json_t *settings, const cmd_args *args)
+{
+    if (!cmd_has_cache(args))
+        return;
+    const char *k = cmd_text(args, OPT_CACHE_K), *v = cmd_text(args, OPT_CACHE_V);
+    json_object_set_new(settings, "cache",
+                        json_pack("{s:s, s:s, s:s, s:I, s:I}", "keys", k != NULL ? k : "f32", "values",
+                                  v != NULL ? v : "f32", "rotate", cmd_text(args, OPT_CACHE_ROTATE),
+                                  "layers_f16_at_each_end", (json_int_t)cmd_number(args, OPT_CACHE_PROTECT),
+                                  "tokens_f16", (json_int_t)cmd_number(args, OPT_CACHE_SINKS)));
+}

@@ -1,0 +1,32 @@
+/* cmd/cache_options.h - --cache-k, --cache-v and how they are used: the form of keys and values (eval/kv.h) */
+#ifndef PARE_CMD_CACHE_OPTIONS_H
+#define PARE_CMD_CACHE_OPTIONS_H
+
+#include "cmd/options.h"
+#include "eval/kv.h"
+
+#include <jansson.h>
+
+/* One of the two is given. check: without one, none of the options that say how. Errors: PARE_ERR_USAGE */
+bool cmd_has_cache(const cmd_args *args);
+pare_status cmd_cache_check(const cmd_args *args, pare_error *err);
+
+/* A codec as an option names it. Errors: PARE_ERR_USAGE (unknown; the nearest name is told) */
+pare_status cmd_parse_codec(const cmd_args *args, const char *option, const char *name, pare_kv_side side,
+                            const pare_kv_codec **out, pare_error *err);
+
+/* How heads of m are rotated for a codec by --cache-rotate, as its value says: on is llama.cpp's way where that program
+ * rotates such a cache, else the full one. */
+pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_model *m);
+
+/* What the options say, for m. Errors: PARE_ERR_USAGE, those of pare_kv_check */
+pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_form *out, pare_error *err);
+
+/* "keys q4_0, values q8_0, rotated as llama.cpp does", and bytes for 1,024 tokens: as a line, and into doc.cache. */
+pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_error *err);
+pare_status cmd_cache_json(json_t *doc, const pare_kv_form *form, const pare_model *m, pare_error *err);
+
+/* The options as they are given, into settings.cache of a record; nothing without. */
+void cmd_cache_settings(json_t *settings, const cmd_args *args);
+
+#endif
