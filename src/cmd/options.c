@@ -80,7 +80,7 @@ static const cmd_option table[] = {
     {OPT_KEEP, "keep", 0, "REGEX=TYPE", CMD_KIND_TEXT, NULL, NULL,
      "give tensors whose GGUF name matches REGEX (PCRE2, searched) the block type TYPE; the first match counts. May be repeated", V(FIT), CMD_REPEATS | CMD_SHAPES_BYTES},
     {OPT_TYPES, "types", 0, "LIST", CMD_KIND_TEXT, NULL, NULL,
-     "choose among these block types, divided by commas; without it among all that stock llama.cpp loads", V(FIT), CMD_SHAPES_BYTES},
+     "choose among these block types, divided by commas; without it among all that stock llama.cpp loads, but for those of models trained to them (tq1_0, tq2_0, q1_0, q2_0)", V(FIT), CMD_SHAPES_BYTES},
     {OPT_MIN_BITS, "min-bits", 0, "BITS", CMD_KIND_REAL, NULL, NULL,
      "choose no type of fewer bits a weight", V(FIT), CMD_SHAPES_BYTES},
     {OPT_PREFER_FAST, "prefer-fast", 0, "WHERE", CMD_KIND_CHOICE, "cpu", NULL,
