@@ -1,6 +1,7 @@
 /* Keys and values in codecs: what attention reads is what is stored, in windows and in a cache. */
 #include "check.h"
 #include "eval/cache.h"
+#include "eval/kv_sweep.h"
 #include "memory/memory.h"
 #include "toy.h"
 
@@ -242,6 +243,11 @@ static void test_mean(void **state)
     for (int i = 0; i < 2 * WIDTH; i++)
         means[i] = (float)mean[i];
     CHECK(means[DIM - 1] > 40);
+    float again[2 * WIDTH];
+    const pare_window_plan plan = {.n_ctx = LEN};
+    CHECK_OK(pare_kv_means(&t.m, t.b, t.ids, LEN, -1, &plan, again, &err), &err);
+    for (int i = 0; i < 2 * WIDTH; i++)
+        CHECK(fabsf(again[i] - means[i]) <= 1e-5f * fmaxf(1, fabsf(means[i])));
     float *want = logits_of(&t, NULL);
     pare_kv_form off = form_of("q4_0", NULL, PARE_KV_TURN_OFF), less = off,
                  exact = form_of("f32", NULL, PARE_KV_TURN_OFF);
@@ -286,6 +292,43 @@ static void test_watch(void **state)
     pare_forward_close(f);
     free(want);
     free(got);
+    close_toy(&t);
+}
+
+static void count(uint32_t n_done, uint32_t n_windows, void *user)
+{
+    uint32_t *calls = user;
+    CHECK(n_done == ++*calls && n_windows == 4);
+}
+
+/* Each form beside floats, in the order given. */
+static void test_sweep(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    fixture t;
+    uint32_t calls = 0;
+    pare_eval_result out[3];
+    open_toy(&t);
+    const pare_kv_form forms[] = {form_of("q4_0", "q4_0", PARE_KV_TURN_OFF), form_of("f32", "f32", PARE_KV_TURN_OFF),
+                                  form_of("q8_0", "q8_0", PARE_KV_TURN_OFF)};
+    const pare_kv_sweep_job job = {.m = &t.m,
+                                   .b = t.b,
+                                   .ids = t.ids,
+                                   .n = LEN,
+                                   .bos = -1,
+                                   .windows = {.n_ctx = 50},
+                                   .forms = forms,
+                                   .n_forms = 3,
+                                   .each = count,
+                                   .user = &calls};
+    CHECK_OK(pare_kv_sweep(&job, out, &err), &err);
+    CHECK(calls == 4 && out[0].n_chunks == 4);
+    CHECK(out[1].kld_mean.value == 0 && out[1].ratio.value == 1);
+    CHECK(out[0].kld_mean.value > out[2].kld_mean.value && out[2].kld_mean.value > 0);
+    pare_kv_sweep_job none = job;
+    none.n_forms = 0;
+    CHECK(pare_kv_sweep(&none, out, &err) == PARE_ERR_USAGE);
     close_toy(&t);
 }
 
@@ -345,9 +388,9 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows),  cmocka_unit_test(test_cache),  cmocka_unit_test(test_recent),
-        cmocka_unit_test(test_outliers), cmocka_unit_test(test_mean),   cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_bytes),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_windows),  cmocka_unit_test(test_cache), cmocka_unit_test(test_recent),
+        cmocka_unit_test(test_outliers), cmocka_unit_test(test_mean),  cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_sweep),    cmocka_unit_test(test_bytes), cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
