@@ -184,6 +184,33 @@ static void more_context_than_trained_for_is_warned_of(void **state)
     CHECK(!cli_contains(cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 2048 --chunks 1").err, "trained for"));
 }
 
+/* Keys and values in codecs cost the model something and the reference nothing; what is said of them. */
+static void a_cache_is_kept_in_codecs(void **state)
+{
+    (void)state;
+    double last = 0;
+    static const char *const rows[][3] = {{"--cache-k f32 --cache-v f32", "f32", "off"},
+                                          {"--cache-k q8_0 --cache-v q8_0", "q8_0", "llama"},
+                                          {"--cache-k q4_0 --cache-v q4_0 --cache-rotate full", "q4_0", "full"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r = cli_expect(
+            0, "$PARE eval $DEMO --reference $DEMO -f $TEXT -c 64 --chunks 6 --json --record c.json --force %s",
+            rows[i][0]);
+        json_t *doc = cli_json(&r);
+        const json_t *cache = json_object_get(doc, "cache");
+        CHECK(strcmp(json_string_value(json_object_get(cache, "keys")), rows[i][1]) == 0);
+        CHECK(strcmp(json_string_value(json_object_get(cache, "rotation_keys")), rows[i][2]) == 0);
+        CHECK(i == 0 ? real_of(doc, "kld_mean") == 0 : real_of(doc, "kld_mean") > 2 * last);
+        last = real_of(doc, "kld_mean");
+        json_decref(doc);
+    }
+    CHECK(cli_contains(cli_expect(0, "cat c.json").out, "\"rotate\": \"full\""));
+    CHECK(cli_contains(cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 64 --chunks 2 --cache-k turbo3").out, "research"));
+    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f $TEXT --cache-k q4_2").err, "did you mean 'q4_"));
+    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f $TEXT --cache-v turbo3p").err, "for keys alone"));
+    CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f $TEXT --cache-sinks 4").err, "needs --cache-k"));
+}
+
 static void mistakes_get_one_clear_line(void **state)
 {
     (void)state;
@@ -218,6 +245,7 @@ int main(void)
                                        cmocka_unit_test(a_store_takes_the_place_of_the_reference),
                                        cmocka_unit_test(several_texts_get_a_line_each),
                                        cmocka_unit_test(more_context_than_trained_for_is_warned_of),
+                                       cmocka_unit_test(a_cache_is_kept_in_codecs),
                                        cmocka_unit_test(mistakes_get_one_clear_line)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
