@@ -1,6 +1,7 @@
 #include "eval/kv_sweep.h"
 
 #include "eval/evaluate.h"
+#include "eval/kv_pass.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,19 +23,13 @@ static pare_status take(const pare_scores *scores, size_t model, void *user, par
     return st;
 }
 
-static pare_status open_windows(pare_windows *w, pare_backend *b, const int32_t *ids, size_t n, int64_t bos,
-                                const pare_window_plan *given, pare_error *err)
-{
-    pare_window_plan plan = *given;
-    if (plan.batch_tokens == 0)
-        plan.batch_tokens = b->batch_tokens;
-    return pare_windows_open(w, ids, n, bos, &plan, err);
-}
-
 static pare_status open_all(sweep *s, pare_error *err)
 {
     const pare_kv_sweep_job *job = s->job;
-    pare_status st = open_windows(&s->windows, job->b, job->ids, job->n, job->bos, &job->windows, err);
+    pare_window_plan plan = job->windows;
+    if (plan.batch_tokens == 0)
+        plan.batch_tokens = job->b->batch_tokens;
+    pare_status st = pare_windows_open(&s->windows, job->ids, job->n, job->bos, &plan, err);
     s->models = calloc(job->n_forms, sizeof(*s->models));
     s->tallies = calloc(job->n_forms, sizeof(*s->tallies));
     if (st == PARE_OK && (s->models == NULL || s->tallies == NULL))
@@ -107,32 +102,24 @@ static pare_status add_keys(uint32_t layer, uint32_t n, uint32_t width, const fl
     return st;
 }
 
+static pare_status observe(pare_forward *f, void *user, pare_error *err)
+{
+    (void)err;
+    pare_forward_observe_keys(f, add_keys, user);
+    return PARE_OK;
+}
+
 pare_status pare_kv_means(const pare_model *m, pare_backend *b, const int32_t *ids, size_t n, int64_t bos,
                           const pare_window_plan *plan, float *out, pare_error *err)
 {
     const size_t count = (size_t)m->hp.n_layer * pare_kv_mean_width(m);
+    const pare_kv_text text = {m, b, ids, n, bos, *plan};
     means s = {.b = b, .width = pare_kv_mean_width(m), .sum = calloc(count + 1, sizeof *s.sum)};
-    pare_windows w = {0};
-    pare_forward *f = NULL;
     uint64_t tokens = 0;
-    pare_status st = s.sum != NULL ? open_windows(&w, b, ids, n, bos, plan, err)
+    pare_status st = s.sum != NULL ? pare_kv_pass(&text, observe, &s, &tokens, err)
                                    : pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for means of keys", m->path);
-    if (st == PARE_OK && w.n_windows == 0)
-        st = pare_fail(err, PARE_ERR_USAGE, "a text of %zu tokens has no window of %" PRIu32, n, w.n_ctx);
-    if (st == PARE_OK)
-        st = pare_forward_open(&f, m, b, w.n_ctx, w.n_seq, err);
-    if (st == PARE_OK)
-        pare_forward_observe_keys(f, add_keys, &s);
-    for (uint32_t i = 0; i < w.n_windows && st == PARE_OK;) {
-        uint32_t n_seq = pare_windows_fill(&w, i);
-        st = pare_forward_run(f, w.batch, n_seq, w.n_ctx, err);
-        tokens += (uint64_t)n_seq * w.n_ctx;
-        i += n_seq;
-    }
     for (size_t i = 0; i < count && st == PARE_OK; i++)
         out[i] = (float)(s.sum[i] / (double)tokens);
-    pare_forward_close(f);
-    pare_windows_close(&w);
     free(s.sum);
     free(s.rows);
     return st;
