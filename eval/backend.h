@@ -214,8 +214,8 @@ struct pare_backend {
     pare_status (*norm)(pare_backend *b, const pare_norm_op *op, pare_error *err);
     pare_status (*rope)(pare_backend *b, const pare_rope *r, float *x, pare_error *err);
     pare_status (*attention)(pare_backend *b, const pare_attention *a, pare_error *err);
-    /* Keys or values, quant/kv_codec.h: n rows of units; x: [n * group, n_head, dim]. NULL: this backend has none of
-     * the three. */
+    /* Keys or values, quant/kv_codec.h: n rows of units; x: [n * group, n_head, dim]. Errors:
+     * PARE_ERR_NUMBER, as pare_kv_encode; tokens are counted from x. */
     pare_status (*kv_encode)(pare_backend *b, const pare_kv_codec *c, const float *x, uint64_t n, uint32_t n_head,
                              uint32_t dim, void *dst, pare_error *err);
     pare_status (*kv_decode)(pare_backend *b, const pare_kv_codec *c, const void *src, uint64_t n, uint32_t n_head,

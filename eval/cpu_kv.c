@@ -36,8 +36,13 @@ static pare_status encode_piece(size_t piece, int thread, void *ctx, pare_error 
     (void)thread;
     const work *w = ctx;
     uint64_t first, n = piece_rows(w, piece, &first);
-    return pare_kv_encode(w->codec, w->in + first * w->tokens, n, w->n_head, w->dim, w->dst + first * w->row_bytes,
-                          err);
+    const float *x = w->in + first * w->tokens;
+    const size_t bad = pare_kv_encode_until(w->codec, x, n, w->n_head, w->dim, w->dst + first * w->row_bytes);
+    if (bad == SIZE_MAX)
+        return PARE_OK;
+    const size_t row = first + bad / w->n_head, head = bad % w->n_head;
+    return pare_kv_refuse(w->codec, w->in + row * w->tokens + head * w->dim, (size_t)w->n_head * w->dim,
+                          row * w->codec->group, head, w->dim, err);
 }
 
 static pare_status decode_piece(size_t piece, int thread, void *ctx, pare_error *err)

@@ -24,7 +24,7 @@ pare_status pare_forward_open_tokens(pare_forward **out, const pare_model *m, pa
 void pare_forward_close(pare_forward *f); /* NULL is allowed */
 
 /* From now on keys and values are kept as the form says (eval/kv.h); before the first run. Errors: those of
- * pare_kv_check, PARE_ERR_UNSUPPORTED (the backend has no codecs), PARE_ERR_MEMORY. A run then also fails with
+ * pare_kv_check, PARE_ERR_MEMORY. A run then also fails with
  * PARE_ERR_NUMBER where a key or value has no finite code. */
 pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_error *err);
 

@@ -64,8 +64,6 @@ pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_er
     pare_status st = pare_kv_check(form, f->m, err);
     if (st != PARE_OK)
         return st;
-    if (f->b->kv_encode == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s keeps no keys and values in codecs", f->b->name);
     f->kv.form = *form;
     if (f->kv.form.step == 0)
         f->kv.form.step = STEP;

@@ -1,6 +1,7 @@
 #include "gpu/backend.h"
 
 #include "gpu/attention.h"
+#include "gpu/kv.h"
 #include "gpu/matmul.h"
 #include "gpu/ops.h"
 #include "gpu/rows.h"
@@ -112,6 +113,11 @@ OPERATION(clear, pare_gpu_clear(g, y, n, err), float *y, size_t n)
 OPERATION(norm, pare_gpu_norm(g, op, err), const pare_norm_op *op)
 OPERATION(rope, pare_gpu_rope(g, r, x, err), const pare_rope *r, float *x)
 OPERATION(attention, pare_gpu_attention(g, a, err), const pare_attention *a)
+OPERATION(kv_encode, pare_gpu_kv_encode(g, c, x, n, n_head, dim, dst, err), const pare_kv_codec *c, const float *x,
+          uint64_t n, uint32_t n_head, uint32_t dim, void *dst)
+OPERATION(kv_decode, pare_gpu_kv_decode(g, c, src, n, n_head, dim, x, err), const pare_kv_codec *c, const void *src,
+          uint64_t n, uint32_t n_head, uint32_t dim, float *x)
+OPERATION(turn, pare_gpu_turn(g, t, err), const pare_turn *t)
 OPERATION(conv, pare_gpu_conv(g, c, err), const pare_conv *c)
 OPERATION(delta, pare_gpu_delta(g, d, err), const pare_delta *d)
 OPERATION(activate, pare_gpu_activate(g, act, gate, up, n, y, err), pare_activation act, const float *gate,
@@ -196,6 +202,9 @@ static void fill_operations(pare_backend *t)
     t->norm = device_norm;
     t->rope = device_rope;
     t->attention = device_attention;
+    t->kv_encode = device_kv_encode;
+    t->kv_decode = device_kv_decode;
+    t->turn = device_turn;
     t->activate = device_activate;
     t->clamped_glu = device_clamped_glu;
     t->add = device_add;

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 #include "eval/backend.h"
 
-enum { PARE_GPU_ABI = 6, PARE_GPU_NAME = 128 };
+enum { PARE_GPU_ABI = 7, PARE_GPU_NAME = 128 };
 
 /* What the plugin may call. */
 typedef struct pare_gpu_host {
@@ -23,6 +23,8 @@ typedef struct pare_gpu_host {
     pare_status (*tensor_read)(const pare_tensor *t, uint64_t row, uint64_t n_rows, void *dst, pare_error *err);
     void (*tensor_release)(const pare_tensor *t, uint64_t row, uint64_t n_rows);
     uint64_t (*tensor_matrices)(const pare_tensor *t);
+    pare_status (*kv_refuse)(const pare_kv_codec *c, const float *x, size_t stride, size_t token, size_t head,
+                             uint32_t dim, pare_error *err);
 } pare_gpu_host;
 
 typedef struct pare_gpu_device {

@@ -16,7 +16,8 @@ static const pare_gpu_host host = {.abi = PARE_GPU_ABI,
                                    .check_interrupt = pare_check_interrupt,
                                    .tensor_read = pare_tensor_read,
                                    .tensor_release = pare_tensor_release,
-                                   .tensor_matrices = pare_tensor_matrices};
+                                   .tensor_matrices = pare_tensor_matrices,
+                                   .kv_refuse = pare_kv_refuse};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const pare_gpu_plugin *loaded;

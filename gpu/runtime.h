@@ -60,8 +60,10 @@ typedef enum pare_gpu_purpose {
     PARE_GPU_SCORES, /* running statistics of positions */
     PARE_GPU_KEYS,   /* keys, values as the attention kernel wants them */
     PARE_GPU_VALUES,
-    PARE_GPU_DECODED, /* stored keys or values as floats */
-    PARE_GPU_SMALL,   /* indices, positions, spans */
+    PARE_GPU_DECODED,  /* stored keys or values as floats */
+    PARE_GPU_BAD_UNIT, /* number of one that cannot be encoded */
+    PARE_GPU_SIGNS,    /* of a projection */
+    PARE_GPU_SMALL,    /* indices, positions, spans */
     PARE_GPU_BLAS,
     PARE_GPU_N_PURPOSES
 } pare_gpu_purpose;

@@ -144,17 +144,16 @@ static pare_kv_rows rows_of(const pare_kv_codec *c, size_t n, uint32_t n_head, u
                           .n = n};
 }
 
-/* The first value of the unit that is not finite, else its largest. */
-static pare_status bad_unit(const pare_kv_codec *c, const float *x, size_t unit, uint32_t n_head, uint32_t dim,
-                            pare_error *err)
+pare_status pare_kv_refuse(const pare_kv_codec *c, const float *x, size_t stride, size_t token, size_t head,
+                           uint32_t dim, pare_error *err)
 {
-    size_t head = unit % n_head, first = unit / n_head * c->group, token = first, element = 0;
+    size_t first = token, element = 0; /* of the first value that is not finite, else of the largest */
     float found = 0;
-    for (size_t t = first; t < first + c->group; t++)
+    for (size_t t = 0; t < c->group; t++)
         for (size_t i = 0; i < dim; i++) {
-            float v = x[(t * n_head + head) * dim + i];
+            float v = x[t * stride + i];
             if (isfinite(found) && !(fabsf(v) <= fabsf(found))) {
-                token = t;
+                token = first + t;
                 element = i;
                 found = v;
             }
@@ -166,13 +165,21 @@ static pare_status bad_unit(const pare_kv_codec *c, const float *x, size_t unit,
                      element, (double)found, c->name);
 }
 
-pare_status pare_kv_encode(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst,
-                           pare_error *err)
+size_t pare_kv_encode_until(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst)
 {
     pare_kv_rows rows = rows_of(c, n, n_head, dim);
     assert(rows.unit_bytes != 0);
-    size_t bad = pare_path_now()->kv_encode(&rows, x, dst);
-    return bad == SIZE_MAX ? PARE_OK : bad_unit(c, x, bad, n_head, dim, err);
+    return pare_path_now()->kv_encode(&rows, x, dst);
+}
+
+pare_status pare_kv_encode(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst,
+                           pare_error *err)
+{
+    const size_t bad = pare_kv_encode_until(c, x, n, n_head, dim, dst);
+    if (bad == SIZE_MAX)
+        return PARE_OK;
+    const size_t token = bad / n_head * c->group, head = bad % n_head, stride = (size_t)n_head * dim;
+    return pare_kv_refuse(c, x + token * stride + head * dim, stride, token, head, dim, err);
 }
 
 void pare_kv_decode(const pare_kv_codec *c, const void *src, size_t n, uint32_t n_head, uint32_t dim, float *x)

@@ -83,4 +83,11 @@ pare_status pare_kv_encode(const pare_kv_codec *c, const float *x, size_t n, uin
                            pare_error *err);
 void pare_kv_decode(const pare_kv_codec *c, const void *src, size_t n, uint32_t n_head, uint32_t dim, float *x);
 
+/* For devices, and threads that have a part of the rows. Encode, but return the first unit that cannot be encoded,
+ * counted row by row, or SIZE_MAX; and its error: of head `head` from token `token` on, element i of its token t being
+ * x[t * stride + i]. */
+size_t pare_kv_encode_until(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst);
+pare_status pare_kv_refuse(const pare_kv_codec *c, const float *x, size_t stride, size_t token, size_t head,
+                           uint32_t dim, pare_error *err);
+
 #endif

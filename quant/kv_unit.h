@@ -409,10 +409,12 @@ PARE_HD void pare_kv_gauss_decode(const pare_kv_unit *u, const uint8_t *src, flo
  * projection of a vector that is not all in a few elements is as normal (Achlioptas 2003). What is left of that is a
  * bias of sum k r^3 / (3 |r|^2 |k|^2), 0.2 % of q.k at 128 dimensions and 2 bits, where r are rounding errors and k
  * their levels; rotated they know nothing of each other, and it is gone. */
+enum { PARE_KV_MIX_SEED = 0x514a4c };
+
 PARE_HD void pare_kv_mix_signs(float *x, uint32_t dim)
 {
     for (uint32_t at = 0; at < dim; at += 64) {
-        uint64_t minus = pare_random_bits(0x514a4c, at / 64);
+        uint64_t minus = pare_random_bits(PARE_KV_MIX_SEED, at / 64);
         for (uint32_t i = at; i < dim && i < at + 64; i++)
             x[i] = pare_bits_to_f32(pare_f32_to_bits(x[i]) ^ ((uint32_t)(minus >> (i - at) & 1) << 31));
     }
@@ -420,7 +422,7 @@ PARE_HD void pare_kv_mix_signs(float *x, uint32_t dim)
 
 PARE_HD void pare_kv_mix(float *x, uint32_t dim, bool back)
 {
-    const pare_rotation r = {dim, PARE_ROTATION_MAX_DIM, 0x514a4c};
+    const pare_rotation r = {dim, PARE_ROTATION_MAX_DIM, PARE_KV_MIX_SEED};
     if (!back)
         pare_kv_mix_signs(x, dim);
     for (uint32_t at = 0, len; at < dim; at += len) {
@@ -507,13 +509,15 @@ PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8
     return fits;
 }
 
+#define PARE_KV_ROOT_HALF_PI 1.25331414f
+
 /* x = levels + sqrt(pi / 2) / dim * |r| * S^T sign(S r): the signs' part of that is a count, and exact. */
 PARE_HD void pare_kv_product_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
 {
     uint32_t dim = u->dim, n_bytes = pare_kv_code_bytes(dim, u->half_bits - 2);
     const uint8_t *signs = src + 4 + n_bytes;
     uint64_t words[PARE_KV_MAX_DIM / 64];
-    float r[PARE_KV_MAX_DIM], factor = 1.25331414f * pare_kv_half(src + 2) / (float)dim;
+    float r[PARE_KV_MAX_DIM], factor = PARE_KV_ROOT_HALF_PI * pare_kv_half(src + 2) / (float)dim;
     pare_kv_gauss_values(src + 4, dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)dim), x);
     for (uint32_t at = 0; at < dim; at += 64)
         words[at / 64] = pare_kv_load_signs(signs + at / 8, (dim - at) / 8);

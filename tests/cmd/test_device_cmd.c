@@ -117,15 +117,20 @@ static void newer_devices_are_served(void **state)
 }
 
 /* The perplexity that a command's document has; its device and compute must be as given. */
-static double perplexity(const char *options, const char *device, const char *compute)
+static double perplexity_of(const char *windows, const char *options, const char *device, const char *compute)
 {
-    cli_result r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval " WINDOWS "-q --json %s", options);
+    cli_result r = cli_expect(0, "PARE_EMULATE_DEVICES=2 $PARE eval %s -q --json %s", windows, options);
     json_t *doc = cli_json(&r);
     CHECK(strcmp(json_string_value(json_object_get(doc, "device")), device) == 0);
     CHECK(strcmp(json_string_value(json_object_get(doc, "compute")), compute) == 0);
     double value = json_real_value(json_object_get(doc, "perplexity"));
     json_decref(doc);
     return value;
+}
+
+static double perplexity(const char *options, const char *device, const char *compute)
+{
+    return perplexity_of(WINDOWS, options, device, compute);
 }
 
 static void figures_are_those_of_the_cpu(void **state)
@@ -136,6 +141,24 @@ static void figures_are_those_of_the_cpu(void **state)
     const double bf16 = perplexity("--device cuda", "cuda:0", "bf16");
     CHECK(fabs(f32 / cpu - 1) < 1e-4);
     CHECK(fabs(bf16 / cpu - 1) < 1e-2 && bf16 != f32);
+}
+
+/* Keys and values in codecs: a projection's signs and a block type, rotated; KIVI's, the last 128 tokens exact. */
+static void caches_are_those_of_the_cpu(void **state)
+{
+    static const char *const how[][2] = {
+        {"demo.gguf -f text.txt -c 8 --chunks 1", "--cache-k turbo3.5p --cache-v q4_0 --cache-rotate full"},
+        {"demo.gguf -f text.txt -c 168 --chunks 1", "--cache-k kivi2 --cache-v kivi2"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+        char options[160];
+        const double whole = perplexity_of(how[i][0], "--device cpu", "cpu", "f32");
+        snprintf(options, sizeof options, "%s --device cpu", how[i][1]);
+        const double cpu = perplexity_of(how[i][0], options, "cpu", "f32");
+        snprintf(options, sizeof options, "%s --device cuda --compute f32", how[i][1]);
+        const double cuda = perplexity_of(how[i][0], options, "cuda:0", "f32");
+        CHECK(fabs(cuda / cpu - 1) < 1e-4 && fabs(cpu / whole - 1) > 1e-3);
+    }
 }
 
 /* Said once, with what is streamed; and the figures are those of weights that stay. */
@@ -352,6 +375,7 @@ int main(void)
         cmocka_unit_test(auto_says_why_it_is_the_cpu),
         cmocka_unit_test(newer_devices_are_served),
         cmocka_unit_test(figures_are_those_of_the_cpu),
+        cmocka_unit_test(caches_are_those_of_the_cpu),
         cmocka_unit_test(weights_are_streamed),
         cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),

@@ -66,6 +66,7 @@ static int check_all(check *c)
 {
     printf("%-34s %9s  %7s\n", "operation", "error", "limit");
     check_operations(c);
+    check_kv(c);
     check_attention(c);
     check_products(c);
     check_score(c);

@@ -66,8 +66,9 @@ void check_compare(check *c, const float *got, const float *want, size_t n);
 void check_same(check *c, const float *got, const float *want, size_t n); /* bit for bit; a NaN is a NaN */
 void check_error(check *c, double error);
 
-/* check_operations.c, check_attention.c, check_products.c, check_score.c */
+/* check_operations.c, check_kv.c, check_attention.c, check_products.c, check_score.c */
 void check_operations(check *c);
+void check_kv(check *c);
 void check_attention(check *c);
 void check_products(check *c);
 void check_score(check *c);

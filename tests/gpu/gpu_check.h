@@ -13,8 +13,9 @@ extern "C" {
 /* A device; failing is a failure of the test. */
 static inline pare_gpu *open_device(bool f32)
 {
-    static const pare_gpu_host host = {PARE_GPU_ABI, pare_fail, pare_check_interrupt, pare_tensor_read,
-                                       pare_tensor_release, pare_tensor_matrices};
+    static const pare_gpu_host host = {PARE_GPU_ABI,     pare_fail,           pare_check_interrupt,
+                                       pare_tensor_read, pare_tensor_release, pare_tensor_matrices,
+                                       pare_kv_refuse};
     pare_gpu_calls = &host;
     pare_gpu_options options = {};
     options.f32 = f32;

@@ -84,7 +84,8 @@ struct checker {
 static checker open_checker(uint64_t budget)
 {
     static const pare_gpu_host host = {PARE_GPU_ABI,     pare_fail,           pare_check_interrupt,
-                                       pare_tensor_read, pare_tensor_release, pare_tensor_matrices};
+                                       pare_tensor_read, pare_tensor_release, pare_tensor_matrices,
+                                       pare_kv_refuse};
     pare_gpu_calls = &host;
     pare_gpu_options options = {};
     options.max_bytes = budget;
