@@ -20,13 +20,16 @@ typedef struct pare_encodings_type {
     size_t n_overrides;
 } one_type;
 
+/* One want. */
 typedef struct making {
     const pare_encodings_options *options;
     pare_encodings *e;
-    pare_type type;     /* in hand */
-    one_type *slot;     /* where it goes */
-    const bool *wanted; /* [n_tensors] */
-    size_t part, of;    /* of all that is to be made */
+    pare_type type;
+    one_type *slot; /* where it goes */
+    bool *wanted;   /* [n_tensors] owned, with what was there */
+    pare_buf path;  /* of the state, without its ending */
+    pare_quantize_options how;
+    pare_refine_settings settings;
 } making;
 
 pare_status pare_pattern_of_name(char **out, const char *name, pare_error *err)
@@ -76,7 +79,7 @@ static void tell(const pare_refine_progress *p, void *user)
 {
     const making *m = user;
     if (m->options->each != NULL)
-        m->options->each(((double)m->part + p->part) / (double)m->of, p->tensor, m->type, m->options->user);
+        m->options->each(p->part, p->tensor, m->type, m->options->user);
 }
 
 /* t: of the type's model. */
@@ -102,21 +105,34 @@ static pare_status derive(one_type *t, const making *m, pare_error *err)
     return pare_quantize(&t->out, o->model, &options, &t->plan, err);
 }
 
-static pare_status refine(one_type *t, making *m, const char *path, bool resume, pare_error *err)
+/* What feedback is to do for it. */
+static pare_refine_job job_of(making *m)
 {
     const pare_encodings_options *o = m->options;
-    const pare_quantize_options options = {.imatrix = o->imatrix, .effort = o->effort};
-    const pare_refine_settings settings = {
-        .output = path, .about = o->about, .resume = resume, .quiet = true, .wants = wants, .each = tell, .user = m};
-    pare_refine_report report;
-    pare_status st = pare_refine(&t->out, &options, &t->plan, &settings, &t->state, &report, err);
-    if (st == PARE_OK && report.n_without > m->e->n_without) {
-        m->e->n_without = report.n_without;
-        snprintf(m->e->without, sizeof m->e->without, "%s", report.without);
+    m->how = (pare_quantize_options){.imatrix = o->imatrix, .effort = o->effort};
+    m->settings = (pare_refine_settings){.output = m->path.data,
+                                         .about = o->about,
+                                         .resume = true,
+                                         .lenient = true,
+                                         .quiet = true,
+                                         .wants = wants,
+                                         .each = tell,
+                                         .user = m};
+    return (pare_refine_job){.out = &m->slot->out,
+                             .options = &m->how,
+                             .plan = &m->slot->plan,
+                             .settings = &m->settings,
+                             .state = &m->slot->state};
+}
+
+static void note(pare_encodings *e, const pare_refine_report *report)
+{
+    if (report->n_without > e->n_without) {
+        e->n_without = report->n_without;
+        snprintf(e->without, sizeof e->without, "%s", report->without);
     }
-    m->e->n_taken += st == PARE_OK ? report.n_resumed : 0;
-    m->e->n_encoded += st == PARE_OK ? report.n_tensors - report.n_resumed : 0;
-    return st;
+    e->n_taken += report->n_resumed;
+    e->n_encoded += report->n_tensors - report->n_resumed;
 }
 
 typedef struct reading {
@@ -146,7 +162,7 @@ typedef struct leftover {
     pare_buf text, path;
 } leftover;
 
-static pare_status list_rest(leftover *l, const one_type *t, const making *m, const char *path, pare_error *err)
+static pare_status list_rest(leftover *l, const one_type *t, const making *m, pare_error *err)
 {
     const pare_model *in = m->options->model;
     const char *about = m->options->about != NULL ? m->options->about : "";
@@ -154,7 +170,7 @@ static pare_status list_rest(leftover *l, const one_type *t, const making *m, co
     l->size = calloc(in->n_tensors + 1, sizeof *l->size);
     if (l->at == NULL || l->size == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", in->n_tensors);
-    pare_status st = pare_buf_printf(&l->path, err, "%s.searched", path);
+    pare_status st = pare_buf_printf(&l->path, err, "%s.searched", m->path.data);
     if (st == PARE_OK)
         st = pare_buf_puts(&l->text, about, err);
     for (size_t i = 0; i < in->n_tensors && st == PARE_OK; i++) {
@@ -170,11 +186,11 @@ static pare_status list_rest(leftover *l, const one_type *t, const making *m, co
 }
 
 /* That of an earlier run, unless it is of something else. */
-static pare_status open_rest(const leftover *l, one_type *t, bool resume, pare_error *err)
+static pare_status open_rest(const leftover *l, one_type *t, pare_error *err)
 {
     pare_error why = {0};
-    pare_status st = pare_state_open(&t->rest, l->path.data, l->text.data, l->n, l->size, resume, &why);
-    if (resume && (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT)) {
+    pare_status st = pare_state_open(&t->rest, l->path.data, l->text.data, l->n, l->size, true, &why);
+    if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
         pare_state_close(&t->rest);
         return pare_state_open(&t->rest, l->path.data, l->text.data, l->n, l->size, false, err);
     }
@@ -221,12 +237,12 @@ static pare_status encode_searched(one_type *t, const making *m, const leftover 
     return st;
 }
 
-static pare_status encode_rest(one_type *t, const making *m, const char *path, bool resume, pare_error *err)
+static pare_status encode_rest(one_type *t, const making *m, pare_error *err)
 {
     leftover l = {0};
-    pare_status st = list_rest(&l, t, m, path, err);
+    pare_status st = list_rest(&l, t, m, err);
     if (st == PARE_OK && l.n > 0)
-        st = open_rest(&l, t, resume, err);
+        st = open_rest(&l, t, err);
     for (size_t i = 0; i < l.n && st == PARE_OK; i++)
         st = encode_searched(t, m, &l, i, err);
     pare_buf_close(&l.text);
@@ -244,26 +260,7 @@ static void close_type(one_type *t)
     for (size_t i = 0; i < t->n_overrides; i++)
         free((char *)(uintptr_t)t->override[i].pattern);
     free(t->override);
-    *t = (one_type){0};
-}
-
-/* With what an earlier run left, or, where that is of something else, without. */
-static pare_status make_type(making *m, bool resume, pare_error *err)
-{
-    one_type *t = m->slot;
-    pare_buf path = {0};
-    *t = (one_type){.type = m->type};
-    pare_status st = pare_buf_printf(&path, err, "%s/%s", m->options->folder, pare_type_get(t->type)->name);
-    if (st == PARE_OK)
-        st = list_overrides(t, m, err);
-    if (st == PARE_OK)
-        st = derive(t, m, err);
-    if (st == PARE_OK && m->options->imatrix != NULL)
-        st = refine(t, m, path.data, resume, err);
-    if (st == PARE_OK)
-        st = encode_rest(t, m, path.data, resume, err);
-    pare_buf_close(&path);
-    return st;
+    *t = (one_type){.type = t->type};
 }
 
 static pare_status add_lists(pare_encodings *e, const pare_model *in, pare_error *err)
@@ -335,48 +332,91 @@ static void take_out(pare_encodings *e, one_type *t, bool *wanted)
     close_type(t);
 }
 
-static pare_status make_wanted(making *m, pare_error *err)
+/* The want's tensors, and where its type is to go; slot NULL: all of them are there. */
+static pare_status look_up(making *m, const pare_encodings_want *want, pare_error *err)
 {
-    pare_error why = {0};
-    pare_status st = make_type(m, true, &why);
-    if (st == PARE_ERR_USAGE || st == PARE_ERR_FORMAT) {
-        close_type(m->slot);
-        why = (pare_error){0};
-        st = make_type(m, false, &why);
-    }
-    if (st == PARE_OK)
-        list_type(m->e, m->slot, m);
-    else
-        close_type(m->slot);
-    return st == PARE_OK ? st : pare_fail(err, st, "%s", why.text);
-}
-
-pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, size_t part, size_t of,
-                               pare_error *err)
-{
+    pare_encodings *e = want->e;
     const size_t n_tensors = e->options->model->n_tensors;
-    bool *all = calloc(n_tensors + 1, sizeof *all), more = false;
-    making m = {.options = e->options, .e = e, .type = type, .wanted = all, .part = part, .of = of};
-    if (all == NULL)
+    bool more = false;
+    *m = (making){.options = e->options, .e = e, .type = want->type};
+    if ((m->wanted = calloc(n_tensors + 1, sizeof *m->wanted)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu tensors", n_tensors);
     for (size_t i = 0; i < n_tensors; i++) {
-        all[i] = wanted == NULL || wanted[i];
-        more = more || (all[i] && is_allowed(e->options, i, type) && pare_encodings_find(e, i, type) == NULL);
+        m->wanted[i] = want->wanted == NULL || want->wanted[i];
+        more =
+            more || (m->wanted[i] && is_allowed(e->options, i, m->type) && pare_encodings_find(e, i, m->type) == NULL);
     }
     for (size_t k = 0; k < e->n_types; k++)
-        if (e->types[k].type == type)
-            m.slot = &e->types[k];
-    pare_status st = PARE_OK;
-    if (m.slot != NULL && more) {
-        take_out(e, m.slot, all);
-        st = make_wanted(&m, err);
-    } else if (m.slot == NULL) {
-        m.slot = &e->types[e->n_types];
-        st = make_wanted(&m, err);
-        e->n_types += st == PARE_OK;
+        if (e->types[k].type == m->type)
+            m->slot = &e->types[k];
+    if (m->slot == NULL) {
+        m->slot = &e->types[e->n_types++];
+        m->slot->type = m->type;
+    } else if (more) {
+        take_out(e, m->slot, m->wanted);
+    } else {
+        m->slot = NULL;
     }
-    free(all);
+    return PARE_OK;
+}
+
+/* The type's model, with nothing encoded. */
+static pare_status begin(making *m, pare_error *err)
+{
+    pare_status st = pare_buf_printf(&m->path, err, "%s/%s", m->options->folder, pare_type_get(m->type)->name);
+    if (st == PARE_OK)
+        st = list_overrides(m->slot, m, err);
+    return st == PARE_OK ? derive(m->slot, m, err) : st;
+}
+
+static pare_status make_all(making *list, size_t n, pare_error *err)
+{
+    pare_refine_job *jobs = calloc(n + 1, sizeof *jobs);
+    pare_status st = jobs != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", n);
+    for (size_t k = 0; k < n && st == PARE_OK; k++) {
+        st = begin(&list[k], err);
+        jobs[k] = job_of(&list[k]);
+    }
+    if (st == PARE_OK)
+        st = pare_refine_together(jobs, n, err);
+    for (size_t k = 0; k < n && st == PARE_OK; k++) {
+        note(list[k].e, &jobs[k].report);
+        st = encode_rest(list[k].slot, &list[k], err);
+    }
+    for (size_t k = 0; k < n; k++)
+        if (st == PARE_OK)
+            list_type(list[k].e, list[k].slot, &list[k]);
+        else
+            close_type(list[k].slot);
+    free(jobs);
     return st;
+}
+
+pare_status pare_encodings_add_all(const pare_encodings_want *wants_of, size_t n_wants, pare_error *err)
+{
+    making *list = calloc(n_wants + 1, sizeof *list);
+    size_t n = 0;
+    pare_status st = list != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu types", n_wants);
+    for (size_t k = 0; k < n_wants && st == PARE_OK; k++) {
+        st = look_up(&list[n], &wants_of[k], err);
+        if (list[n].slot != NULL)
+            n++;
+        else
+            free(list[n].wanted);
+    }
+    if (st == PARE_OK && n > 0)
+        st = make_all(list, n, err);
+    for (size_t k = 0; k < n; k++) {
+        free(list[k].wanted);
+        pare_buf_close(&list[k].path);
+    }
+    free(list);
+    return st;
+}
+
+pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, pare_error *err)
+{
+    return pare_encodings_add_all(&(pare_encodings_want){e, type, wanted}, 1, err);
 }
 
 void pare_encodings_close(pare_encodings *e)

@@ -49,12 +49,24 @@ typedef struct pare_encodings {
 /* Zeroed is closed. options must outlive it. Errors: PARE_ERR_MEMORY */
 pare_status pare_encodings_open(pare_encodings *e, const pare_encodings_options *options, pare_error *err);
 
-/* The tensors wanted [n_tensors] (NULL: all) that are allowed to in this type, a block; one that is there already is
- * not made again. A type whose block does not divide a row is left out for that tensor. Pointers to encodings are not
- * valid any more, those of this type and what they point to. part, of: what is told of progress. Errors: those of
- * pare_quantize and pare_refine; a state that is damaged or of something else is made anew */
-pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, size_t part, size_t of,
-                               pare_error *err);
+/* What is wanted of a model in one type. */
+typedef struct pare_encodings_want {
+    pare_encodings *e;
+    pare_type type;     /* a block */
+    const bool *wanted; /* [n_tensors] of e's model; NULL: all */
+} pare_encodings_want;
+
+/* All of it, of tensors that are allowed to; one that is there already is not made again. What second-order statistics
+ * have to be prepared for is prepared once for all n wants (pare_refine_together), so that these are best given
+ * together; none twice the same e and type, all with the same statistics. A type whose block does not divide a row is
+ * left out for that tensor. Pointers to encodings are not valid any more, those of these types and what they point to.
+ * Progress is that of all wants. Errors: those of pare_quantize and pare_refine, PARE_ERR_MEMORY; a state that is
+ * damaged or of something else is made anew. After an error what was there in these types may be gone, but for their
+ * states */
+pare_status pare_encodings_add_all(const pare_encodings_want *list, size_t n, pare_error *err);
+
+/* One of them. */
+pare_status pare_encodings_add(pare_encodings *e, pare_type type, const bool *wanted, pare_error *err);
 void pare_encodings_close(pare_encodings *e);
 
 /* NULL: the tensor is not there in this type. */

@@ -82,9 +82,10 @@ static bool is_beaten(const pare_encodings *e, const pare_encodings_options *all
 static pare_status probe(pare_encodings *e, const pare_encodings_options *all, size_t n_tensors, const pare_type *types,
                          size_t n_types, bool *needless, pare_error *err)
 {
-    pare_status st = PARE_OK;
-    for (size_t k = 0; k < n_types && st == PARE_OK; k++)
-        st = pare_encodings_add(e, types[k], NULL, k, n_types, err);
+    pare_encodings_want wants[PARE_TYPE_COUNT];
+    for (size_t k = 0; k < n_types; k++)
+        wants[k] = (pare_encodings_want){.e = e, .type = types[k]};
+    pare_status st = pare_encodings_add_all(wants, n_types, err);
     for (size_t k = 0; k < n_types && st == PARE_OK; k++) {
         bool beaten = n_tensors > 0;
         for (size_t i = 0; i < n_tensors; i++)

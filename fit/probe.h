@@ -13,7 +13,7 @@
 /* needless [PARE_TYPE_COUNT]: of types [n_types] those that lose more than PARE_PROBE_MARGIN times what another of them
  * does, in no more bytes, on each of the three smallest matrices of the middle layer; the other one is allowed wherever
  * the type is. None without second-order statistics of these. options: of the encodings; the matrices' own lie in its
- * folder, in probe. Errors: those of pare_encodings_add */
+ * folder, in probe. Errors: those of pare_encodings_add_all */
 pare_status pare_probe_types(const pare_encodings_options *options, const pare_type *types, size_t n_types,
                              bool *needless, pare_error *err);
 

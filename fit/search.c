@@ -369,12 +369,11 @@ static bool is_needed(const pare_fit *f, pare_type type)
 }
 
 /* Once, not once a type: which tensors they are does not depend on it. */
-static pare_status warn_without(const pare_fit *f, bool *warned, pare_error *err)
+static pare_status warn_without(const pare_fit *f, pare_error *err)
 {
     const uint32_t n = f->encodings.n_without;
-    if (*warned || n == 0)
+    if (n == 0)
         return PARE_OK;
-    *warned = true;
     return pare_warn(err, "%s; %" PRIu32 " tensor%s encoded without feedback", f->encodings.without, n,
                      n == 1 ? " is" : "s, this and others, are");
 }
@@ -413,21 +412,24 @@ static pare_status open_samples(pare_fit *f, bool *whole, pare_error *err)
 
 static pare_status encode_types(pare_fit *f, pare_error *err)
 {
-    bool *whole = calloc(f->o.model->n_tensors + 1, sizeof *whole), warned = false;
+    bool *whole = calloc(f->o.model->n_tensors + 1, sizeof *whole);
+    pare_encodings_want wants[2 * PARE_TYPE_COUNT];
+    size_t n = 0;
     pare_status st = whole != NULL ? open_samples(f, whole, err)
                                    : pare_fail(err, PARE_ERR_MEMORY, "no memory for a list of tensors");
-    for (size_t k = 0; k < f->n_types; k++)
+    for (size_t k = 0; k < f->n_types; k++) {
         if (f->needless[f->types[k]] && is_needed(f, f->types[k]))
             f->needless[f->types[k]] = false;
-    for (size_t k = 0; k < f->n_types && st == PARE_OK; k++) {
         if (f->needless[f->types[k]])
             continue;
-        st = pare_encodings_add(&f->encodings, f->types[k], whole, k, f->n_types, err);
-        if (st == PARE_OK)
-            st = warn_without(f, &warned, err);
-        if (st == PARE_OK && f->sample.model.n_tensors > 0)
-            st = pare_encodings_add(&f->samples, f->types[k], NULL, k, f->n_types, err);
+        wants[n++] = (pare_encodings_want){&f->encodings, f->types[k], whole};
+        if (f->sample.model.n_tensors > 0)
+            wants[n++] = (pare_encodings_want){&f->samples, f->types[k], NULL};
     }
+    if (st == PARE_OK)
+        st = pare_encodings_add_all(wants, n, err);
+    if (st == PARE_OK)
+        st = warn_without(f, err);
     free(whole);
     return st;
 }
@@ -496,30 +498,36 @@ bool pare_fit_is_lacking(const pare_fit *f, const pare_fit_item *item, size_t at
     return c != NULL && c->made == NULL && c->type != f->o.model->tensors[item->tensor].type;
 }
 
-/* A type of the plan for those of its tensors that are not encoded. */
-static pare_status encode_lacking(pare_fit *f, const size_t *at, pare_type type, bool *wanted, pare_error *err)
+/* What the plan has and nobody encoded yet. */
+static pare_status encode_lacking(pare_fit *f, const size_t *at, pare_error *err)
 {
-    bool any = false;
-    memset(wanted, 0, f->o.model->n_tensors * sizeof *wanted);
-    for (size_t i = 0; i < f->n_items; i++)
-        if (pare_fit_is_lacking(f, &f->items[i], at[i]) && f->items[i].choices[at[i]].type == type)
-            any = wanted[f->items[i].tensor] = true;
-    return any ? pare_encodings_add(&f->encodings, type, wanted, 0, 1, err) : PARE_OK;
+    const size_t n_tensors = f->o.model->n_tensors;
+    bool *wanted = calloc(PARE_TYPE_COUNT, n_tensors * sizeof *wanted); /* [types, n_tensors] */
+    pare_encodings_want wants[PARE_TYPE_COUNT];
+    size_t n = 0;
+    if (wanted == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a list of tensors");
+    for (size_t type = 0; type < PARE_TYPE_COUNT; type++) {
+        bool any = false, *of = wanted + type * n_tensors;
+        for (size_t i = 0; i < f->n_items; i++)
+            if (pare_fit_is_lacking(f, &f->items[i], at[i]) && f->items[i].choices[at[i]].type == (pare_type)type)
+                any = of[f->items[i].tensor] = true;
+        if (any)
+            wants[n++] = (pare_encodings_want){&f->encodings, (pare_type)type, of};
+    }
+    pare_status st = pare_encodings_add_all(wants, n, err);
+    free(wanted);
+    return st;
 }
 
 pare_status pare_fit_need(pare_fit *f, const size_t *at, bool *more, pare_error *err)
 {
-    bool *wanted = NULL;
-    pare_status st = PARE_OK;
     *more = false;
     for (size_t i = 0; i < f->n_items; i++)
         *more = *more || pare_fit_is_lacking(f, &f->items[i], at[i]);
     if (!*more)
         return PARE_OK;
-    if ((wanted = malloc((f->o.model->n_tensors + 1) * sizeof *wanted)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a list of tensors");
-    for (int type = 0; type < PARE_TYPE_COUNT && st == PARE_OK; type++)
-        st = encode_lacking(f, at, (pare_type)type, wanted, err);
+    pare_status st = encode_lacking(f, at, err);
     for (size_t i = 0; i < f->n_items && st == PARE_OK; i++) {
         st = link_item(f, &f->items[i], err);
         if (st == PARE_OK && pare_fit_is_lacking(f, &f->items[i], at[i]))
@@ -529,7 +537,6 @@ pare_status pare_fit_need(pare_fit *f, const size_t *at, bool *more, pare_error 
         if (st == PARE_OK && f->measured)
             pare_fit_take_costs(&f->items[i]);
     }
-    free(wanted);
     return st;
 }
 

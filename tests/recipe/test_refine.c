@@ -468,6 +468,59 @@ static void experts_are_encoded_with_their_own_products(void **state)
     }
 }
 
+/* Several models at once have the bytes, the reports and the warnings that each has alone; progress is that of all. */
+static void models_refined_together_are_as_alone(void **state)
+{
+    (void)state;
+    static const pare_type types[] = {PARE_TYPE_Q4_0, PARE_TYPE_IQ3_S, PARE_TYPE_Q3_K};
+    enum { N = sizeof types / sizeof *types };
+    fixture *f = open_fixture();
+    result alone[N], made[N] = {0};
+    pare_quantize_options o[N];
+    pare_refine_settings settings[N];
+    pare_refine_job jobs[N];
+    char beside[N][1024];
+    pare_error err = {0};
+    told t = {0};
+    uint8_t *all = give_own_products(f, 1);
+    for (size_t k = 0; k < N; k++) {
+        o[k] = options_of(f, types[k]);
+        run(f, o[k], true, &alone[k]);
+        CHECK_OK(pare_quantize(&made[k].q, &f->m, &o[k], &made[k].plan, &err), &err);
+        snprintf(beside[k], sizeof beside[k], "%s/together%zu.gguf", temp_dir(), k);
+        settings[k] = (pare_refine_settings){.output = beside[k], .each = tell, .user = &t};
+        jobs[k] = (pare_refine_job){.out = &made[k].q,
+                                    .options = &o[k],
+                                    .plan = &made[k].plan,
+                                    .settings = &settings[k],
+                                    .state = &made[k].state};
+    }
+    warnings[0] = '\0';
+    CHECK_OK(pare_refine_together(jobs, N, &err), &err);
+    CHECK(t.n == N * 6 && t.n_calls == N * alone[0].report.n_tensors + 1);
+    size_t n_warnings = 0;
+    for (const char *w = warnings; (w = strstr(w, "expert 1")) != NULL; w++)
+        n_warnings++;
+    CHECK(n_warnings == 2 * N);
+    for (size_t k = 0; k < N; k++) {
+        read_all(&made[k]);
+        for (size_t i = 0; i < N_TENSORS; i++) {
+            const pare_plan_row *a = row_of(&alone[k], i), *b = row_of(&made[k], i);
+            CHECK(same_bytes(&alone[k], &made[k], i) && a->error == b->error);
+            CHECK(memcmp(&a->form, &b->form, sizeof a->form) == 0);
+            CHECK(memcmp(&a->feedback, &b->feedback, sizeof a->feedback) == 0);
+        }
+        CHECK(jobs[k].report.n_tensors == alone[k].report.n_tensors);
+        CHECK(jobs[k].report.n_without == alone[k].report.n_without);
+        CHECK(jobs[k].report.mean_ratio == alone[k].report.mean_ratio);
+        CHECK(strcmp(jobs[k].report.without, alone[k].report.without) == 0);
+        close_result(&alone[k]);
+        close_result(&made[k]);
+    }
+    close_fixture(f);
+    free(all);
+}
+
 /* What is kept of a tensor goes by the tokens of the one that its experts' products are named after. */
 static void keys_know_whose_tokens_count(void **state)
 {
@@ -818,6 +871,7 @@ int main(void)
         cmocka_unit_test(experts_are_encoded_with_their_factors),
         cmocka_unit_test(effort_is_how_often_it_looks),
         cmocka_unit_test(experts_are_encoded_with_their_own_products),
+        cmocka_unit_test(models_refined_together_are_as_alone),
         cmocka_unit_test(experts_without_inputs_are_left),
         cmocka_unit_test(keys_know_whose_tokens_count),
         cmocka_unit_test(threads_do_not_matter),
