@@ -121,7 +121,8 @@ static void add_choice(const pare_fit *f, pare_fit_item *item, pare_type type)
 static bool lacks_importances(const pare_fit *f, const pare_tensor *t, pare_type type)
 {
     pare_imatrix_entry e;
-    return pare_preset_needs_weight(t->name, type) && !pare_calibration_find(f->o.imatrix, t, &e);
+    return pare_preset_needs_weight(t->name, type) && !f->o.imatrix_later &&
+           !pare_calibration_find(f->o.imatrix, t, &e);
 }
 
 /* The types of one tensor: what a pattern of `keep` says, or all that are wanted and its own. */
@@ -151,6 +152,7 @@ static pare_status open_item(pare_fit *f, size_t tensor, const pare_type_overrid
         return pare_fail(err, PARE_ERR_USAGE, "%s: tensor '%s' cannot have type %s, which '%s' asks for",
                          f->o.model->path, t->name, pare_type_get(keep->type)->name, keep->pattern);
     add_choice(f, item, t->type); /* none of the wanted types fits its rows */
+    f->n_unwanted++;
     return PARE_OK;
 }
 
@@ -158,6 +160,7 @@ static pare_status open_items(pare_fit *f, pare_error *err)
 {
     const pare_model *m = f->o.model;
     pare_type_rules rules = {.option = "--keep"};
+    size_t n_free = 0; /* tensors without a rule of keep */
     f->items = calloc(m->n_tensors + 1, sizeof *f->items);
     f->allowed = calloc((m->n_tensors + 1) * PARE_TYPE_COUNT, sizeof *f->allowed);
     pare_status st = f->items != NULL && f->allowed != NULL
@@ -175,6 +178,12 @@ static pare_status open_items(pare_fit *f, pare_error *err)
     pare_type_rules_close(&rules);
     if (st == PARE_OK && f->n_items == 0)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: has no tensor that can be quantized", m->path);
+    for (size_t i = 0; i < f->n_items; i++)
+        n_free += !f->items[i].kept;
+    if (st == PARE_OK && n_free > 0 && f->n_unwanted == n_free)
+        st = pare_fail(err, PARE_ERR_USAGE,
+                       "%s: --types, --min-bits and --prefer-fast leave no type that any of its %zu tensors could have",
+                       m->path, n_free);
     return st;
 }
 

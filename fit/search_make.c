@@ -45,6 +45,7 @@ static pare_status derive_with(pare_fit *f, const size_t *at, const pare_type_ov
                                            .edits = f->o.edits,
                                            .n_edits = f->o.n_edits,
                                            .no_factors = true,
+                                           .plan_only = f->o.imatrix_later,
                                            .measured = true};
     return pare_quantize(out, f->o.model, &options, plan, err);
 }

@@ -53,8 +53,8 @@ struct pare_fit {
     pare_buf about;
     pare_encodings_options encoding;
     pare_fit_item *items;
-    size_t n_items;
-    uint64_t overhead; /* bytes of the file besides the choices' */
+    size_t n_items, n_unwanted; /* unwanted: that no wanted type fits */
+    uint64_t overhead;          /* bytes of the file besides the choices' */
     pare_encodings encodings;
     pare_row_sample sample; /* of large matrices, */
     pare_encodings samples; /* these rows of theirs in all types, */

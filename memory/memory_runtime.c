@@ -56,12 +56,14 @@ pare_status memory_plan_beside(pare_memory_plan *plan, const memory_layout *l, p
                                    "its file; its graph is not counted", err);
     if (status == PARE_OK)
         status = add_fixed(plan, PARE_MEMORY_BESIDE, place, run->draft_bytes, "draft model",
-                           "what was given for it: weights, cache and graph", err);
+                           "its file; its cache and graph are not counted", err);
     for (uint32_t i = 0; i < n && status == PARE_OK; i++)
         status = add_fixed(plan, PARE_MEMORY_RESERVE, run->n_devices > 0 ? (int32_t)i : PARE_MEMORY_HOST, run->reserve,
                            "reserve", "left free on request", err);
     if (run->projector_bytes > 0)
         memory_add_missing(plan, "the graph of the projector, which grows with an image's size");
+    if (run->draft_bytes > 0)
+        memory_add_missing(plan, "the cache and the graph of the draft model");
     return status;
 }
 

@@ -115,6 +115,27 @@ static void describe_lack(const pare_place_query *q, const pare_placement *p, ch
     snprintf(dst, size, "it takes %s more RAM (%s in all)", size_of(lack, more), size_of(needed, whole));
 }
 
+/* The device without which it fits: each that is used takes a driver's context and a reserve, whatever lies on it.
+ * q->n_devices: there is none. */
+static pare_status find_needless(const pare_place_query *q, uint32_t *device, pare_error *err)
+{
+    pare_status status = PARE_OK;
+    bool fits = false;
+    *device = q->n_devices;
+    for (uint32_t d = 0; d < q->n_devices && q->n_devices > 1 && !fits && status == PARE_OK; d++) {
+        pare_place_query fewer = *q;
+        pare_placement p;
+        pare_error why = {0};
+        fewer.n_devices--;
+        memmove(&fewer.device[d], &fewer.device[d + 1], (fewer.n_devices - d) * sizeof fewer.device[0]);
+        if (pare_place_check(&fewer, &why) == PARE_OK) /* so many may not divide the heads */
+            status = pare_place_search(&fewer, &p, &fits, err);
+        if (status == PARE_OK && fits)
+            *device = d;
+    }
+    return status;
+}
+
 static pare_status fail_with_advice(const pare_place_query *q, const pare_placement *short_of, pare_error *err)
 {
     char room[160], lack[160], instead[160];
@@ -140,6 +161,12 @@ static pare_status fail_with_advice(const pare_place_query *q, const pare_placem
             snprintf(instead, sizeof instead, "with %llu tokens %.120s", (unsigned long long)step, least);
         }
     }
+    uint32_t needless;
+    pare_status status = find_needless(q, &needless, err);
+    if (status != PARE_OK)
+        return status;
+    if (needless < q->n_devices)
+        snprintf(instead, sizeof instead, "without device %u it fits", needless);
     return pare_fail(err, PARE_ERR_DIFFERENCE, "a context of %llu tokens does not fit into %s%s: %s; %s",
                      (unsigned long long)asked, room, q->devices_only ? " without layers in RAM" : "", lack, instead);
 }

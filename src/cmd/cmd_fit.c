@@ -53,19 +53,6 @@ static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const
     return st == PARE_OK ? cmd_fit_print_cache(p->model, err) : st;
 }
 
-/* Nothing fits: why the smallest file does not. */
-static pare_status refuse(const cmd_fit_plan *p, pare_error *err)
-{
-    const cmd_fit_candidate *least = NULL;
-    for (size_t i = p->n; i-- > 0;)
-        if (p->candidates[i].preset == NULL || !p->candidates[i].preset->trained || least == NULL)
-            least = &p->candidates[i];
-    if (least == NULL)
-        return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: no type can be planned for", p->model->path);
-    return pare_fail(err, PARE_ERR_DIFFERENCE, "%s does not fit in any type; the smallest, %s: %s", p->model->path,
-                     least->name, least->why);
-}
-
 /* The model at path under the request. model and plan are the caller's to close. */
 static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_model *model, cmd_fit_plan *plan,
                               pare_error *err)
@@ -96,7 +83,7 @@ static pare_status show_plan(const cmd_args *args, const cmd_fit_plan *p, pare_e
 {
     pare_error failed = {0};
     pare_occupied *measured;
-    pare_status fits = p->best != NULL ? PARE_OK : refuse(p, &failed);
+    pare_status fits = p->best != NULL ? PARE_OK : cmd_fit_refuse(p, &failed);
     pare_status st = measure_best(&measured, args, p, err);
     if (st == PARE_OK && measured != NULL && !measured->fits)
         fits = pare_fail(&failed, PARE_ERR_DIFFERENCE, "%s", measured->why);
@@ -133,6 +120,20 @@ static bool is_larger(const pare_model *a, const cmd_fit_plan *a_plan, const par
     return n_a != n_b ? n_a > n_b : a_plan->best->file_bytes > b_plan->best->file_bytes;
 }
 
+/* None fits: why the one does not whose smallest file is the smallest. */
+static void refuse_all(const cmd_fit_plan *plans, size_t n, pare_error *failed)
+{
+    const cmd_fit_plan *least = NULL;
+    pare_error why = {0};
+    for (size_t i = 0; i < n; i++) {
+        const cmd_fit_candidate *c = cmd_fit_smallest(&plans[i]);
+        if (c != NULL && (least == NULL || c->file_bytes < cmd_fit_smallest(least)->file_bytes))
+            least = &plans[i];
+    }
+    cmd_fit_refuse(least != NULL ? least : &plans[0], &why);
+    pare_fail(failed, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits; the smallest: %s", n, why.text);
+}
+
 /* The largest of several models. */
 static pare_status plan_models(const cmd_args *args, const cmd_fit_request *r, pare_error *err)
 {
@@ -150,7 +151,7 @@ static pare_status plan_models(const cmd_args *args, const cmd_fit_request *r, p
     }
     pare_error failed = {0};
     if (st == PARE_OK && best == n)
-        pare_fail(&failed, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits in any type", n);
+        refuse_all(plans, n, &failed);
     if (st == PARE_OK)
         st = cmd_fit_print_largest(args, plans, n, best, &failed, err);
     if (st == PARE_OK && best == n) {

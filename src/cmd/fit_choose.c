@@ -173,6 +173,12 @@ static pare_status accept_types(const pare_type *types, bool *yes, void *user, p
     return cmd_fit_room_has(&j->room, types, yes, err);
 }
 
+/* Before there are statistics the file lacks what it says of them. */
+static const char *at_least(const cmd_fit_job *j)
+{
+    return j->is_early ? "at least " : "";
+}
+
 /* If not even the smallest file finds room, why. */
 static pare_status check_smallest(cmd_fit_job *j, pare_error *err)
 {
@@ -186,7 +192,8 @@ static pare_status check_smallest(cmd_fit_job *j, pare_error *err)
     pare_status st = cmd_fit_room_check(&j->room, types, &why);
     free(types);
     if (st == PARE_ERR_DIFFERENCE)
-        return pare_fail(err, st, "%s: the smallest file takes %" PRIu64 " bytes: %s", j->model.path, least, why.text);
+        return pare_fail(err, st, "%s: the smallest file takes %s%" PRIu64 " bytes: %s", j->model.path, at_least(j),
+                         least, why.text);
     if (st != PARE_OK)
         *err = why;
     return st;
@@ -207,8 +214,8 @@ static pare_status find_budget(cmd_fit_job *j, size_t i, uint64_t *bytes, pare_e
     return *bytes >= least
                ? PARE_OK
                : pare_fail(err, PARE_ERR_DIFFERENCE,
-                           "%s: the smallest file takes %" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
-                           j->model.path, least, *bytes);
+                           "%s: the smallest file takes %s%" PRIu64 " bytes, the budget leaves %" PRIu64 " for it",
+                           j->model.path, at_least(j), least, *bytes);
 }
 
 /* Which budgets can be met at all: known before anything is encoded. */
@@ -239,12 +246,14 @@ static void show_progress(const pare_fit_progress *p, void *job)
     pare_progress("", (uint64_t)(p->part * STEPS), STEPS, line);
 }
 
-static pare_status open_search(cmd_fit_job *j, pare_error *err)
+/* The search as far as it says which types there are, with statistics or, early, before there are. */
+static pare_status open_fit(cmd_fit_job *j, pare_error *err)
 {
     const cmd_fit_request *r = j->request;
     const bool of_memory = r->n_sizes == 0 && !r->pareto;
     const pare_fit_options options = {.model = &j->model,
-                                      .imatrix = &j->imatrix,
+                                      .imatrix = j->is_early ? NULL : &j->imatrix,
+                                      .imatrix_later = j->is_early,
                                       .backend = j->backend,
                                       .ids = j->text.ids,
                                       .n_ids = j->text.n,
@@ -266,8 +275,34 @@ static pare_status open_search(cmd_fit_job *j, pare_error *err)
     pare_status st = of_memory ? cmd_fit_room_open(&j->room, &j->own, &j->model, err) : PARE_OK;
     if (st == PARE_OK)
         st = pare_fit_open(&j->fit, &options, err);
-    if (st == PARE_OK)
-        st = find_budgets(j, err);
+    return st == PARE_OK ? find_budgets(j, err) : st;
+}
+
+static void close_fit(cmd_fit_job *j)
+{
+    pare_fit_close(j->fit);
+    cmd_fit_room_close(&j->room);
+    free(j->outcomes);
+    j->fit = NULL;
+    j->outcomes = NULL;
+    j->n_outcomes = 0;
+}
+
+/* What cannot be met with any statistics is told before they are collected, which may take hours. */
+static pare_status check_early(cmd_fit_job *j, pare_error *err)
+{
+    const cmd_fit_request *request = j->request;
+    j->is_early = true;
+    pare_status st = open_fit(j, err);
+    close_fit(j);
+    j->request = request;
+    j->is_early = false;
+    return st;
+}
+
+static pare_status open_search(cmd_fit_job *j, pare_error *err)
+{
+    pare_status st = open_fit(j, err);
     return st == PARE_OK ? pare_fit_measure(j->fit, err) : st;
 }
 
@@ -549,6 +584,8 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
         st = make_folder(j, state, err);
     if (st == PARE_OK)
         st = make_rules(j, err);
+    if (st == PARE_OK && !cmd_has(args, OPT_IMATRIX))
+        st = check_early(j, err);
     if (st == PARE_OK)
         st = open_statistics(j, &digest, err);
     if (st == PARE_OK)

@@ -63,6 +63,7 @@ typedef struct cmd_fit_job {
     int64_t bos;
     pare_ids calibration, text, test; /* statistics; choice; judgement */
     bool held_back;                   /* test is the end of the text of --file */
+    bool is_early;                    /* there are no statistics yet */
     cmd_tasks tasks;
     pare_task_scores *answers; /* [tasks.n] of the original; NULL: not scored yet */
     cmd_fit_sequential sequential;

@@ -129,10 +129,13 @@ static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_
     r->memories = calloc(n, sizeof *r->memories);
     if (r->memories == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu budgets", n);
-    for (size_t i = 0; i < n_sizes && st == PARE_OK; i++)
-        st = parse_sizes_of_cards(&r->memories[together ? 0 : i], cmd_nth(args, OPT_VRAM, i), err);
-    for (size_t i = 0; i < n_cards && st == PARE_OK; i++)
-        st = parse_cards(&r->memories[together ? 0 : i], cmd_nth(args, OPT_GPU, i), err);
+    for (size_t i = 0, at = 0; i < args->n_given && st == PARE_OK; i++) { /* cards are counted as they were given */
+        const cmd_option_id id = args->given[i].option->id;
+        if (id != OPT_VRAM && id != OPT_GPU)
+            continue;
+        st = (id == OPT_VRAM ? parse_sizes_of_cards : parse_cards)(&r->memories[at], args->given[i].text, err);
+        at += !together;
+    }
     r->n_memories = together ? 0 : n;
     if (st != PARE_OK)
         return st;

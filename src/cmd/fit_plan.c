@@ -148,6 +148,27 @@ static const cmd_fit_candidate *find_best(const cmd_fit_plan *p)
     return NULL;
 }
 
+const cmd_fit_candidate *cmd_fit_smallest(const cmd_fit_plan *p)
+{
+    const cmd_fit_candidate *least = NULL;
+    for (size_t i = p->n; i-- > 0;)
+        if (p->candidates[i].preset == NULL || !p->candidates[i].preset->trained || least == NULL)
+            least = &p->candidates[i];
+    return least;
+}
+
+pare_status cmd_fit_refuse(const cmd_fit_plan *p, pare_error *err)
+{
+    const cmd_fit_candidate *least = cmd_fit_smallest(p);
+    if (least == NULL)
+        return pare_fail(err, PARE_ERR_DIFFERENCE, "%s: no type can be planned for", p->model->path);
+    if (p->request->preset != NULL)
+        return pare_fail(err, PARE_ERR_DIFFERENCE, "%s does not fit in %s: %s", p->model->path, least->name,
+                         least->why);
+    return pare_fail(err, PARE_ERR_DIFFERENCE, "%s does not fit in any type; the smallest, %s: %s", p->model->path,
+                     least->name, least->why);
+}
+
 pare_status cmd_fit_plan_make(cmd_fit_plan *p, const cmd_fit_request *request, const pare_model *model, pare_error *err)
 {
     size_t n = 1;

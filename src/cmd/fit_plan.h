@@ -39,6 +39,12 @@ void cmd_fit_warn_of_context(const cmd_fit_request *request, const pare_model *m
 /* A query of how m, as the request says, would be run. Borrows all; n_ctx 0 becomes what m was trained for. */
 void cmd_fit_query(pare_place_query *query, const cmd_fit_request *request, const pare_memory_model *m);
 
+/* Of those for any model, if there are such: a candidate of p; NULL: it has none. */
+const cmd_fit_candidate *cmd_fit_smallest(const cmd_fit_plan *p);
+
+/* No candidate fits: why, and what the smallest would take. Returns PARE_ERR_DIFFERENCE */
+pare_status cmd_fit_refuse(const cmd_fit_plan *p, pare_error *err);
+
 /* Look at --type, or at the model as it is and at all presets that make it smaller. Errors: those of planning that are
  * about the request and not about one candidate */
 pare_status cmd_fit_plan_make(cmd_fit_plan *p, const cmd_fit_request *request, const pare_model *model,

@@ -79,8 +79,12 @@ void cmd_fit_print_head(const cmd_fit_plan *p)
                (double)r->devices[i].usable / MIB, (double)r->devices[i].usable / MIB / 1024,
                (double)r->devices[i].usable / 1e9, (double)r->run.reserve / MIB);
     if (r->ram > 0)
-        printf("RAM: %.0f MiB (%.2f GiB, %.2f GB)\n", (double)r->ram / MIB, (double)r->ram / MIB / 1024,
+        printf("RAM: %.0f MiB (%.2f GiB, %.2f GB)", (double)r->ram / MIB, (double)r->ram / MIB / 1024,
                (double)r->ram / 1e9);
+    if (r->ram > 0 && r->n_devices == 0)
+        printf(", of which %.0f MiB stay free", (double)r->run.reserve / MIB);
+    if (r->ram > 0)
+        putchar('\n');
     putchar('\n');
 }
 
@@ -133,7 +137,7 @@ static void print_row(const cmd_fit_plan *p, const cmd_fit_candidate *c)
 /* What "fits" means: memory/placement.h. */
 static void print_rule(const cmd_fit_plan *p)
 {
-    const bool with_reserve = p->request->n_devices > 0 && p->request->run.reserve > 0;
+    const bool with_reserve = p->request->run.reserve > 0;
     printf("\nfits: what is expected%s is no more than is there, nor are the upper ends of the intervals%s\n",
            with_reserve ? ", with the reserve," : "",
            with_reserve && !pare_runtime_at_once(p->request->runtime) ? " without it" : "");

@@ -65,7 +65,7 @@ static pare_status print_contexts(const cmd_args *args, const cmd_fit_candidate 
 
 pare_status cmd_fit_print_table(const cmd_args *args, const cmd_fit_plan *p, pare_error *err)
 {
-    const cmd_fit_candidate *c = p->best != NULL ? p->best : p->n > 0 ? &p->candidates[0] : NULL;
+    const cmd_fit_candidate *c = p->best != NULL ? p->best : cmd_fit_smallest(p);
     pare_model out = {0};
     pare_memory_model m = {0};
     pare_place_query query;
@@ -101,6 +101,10 @@ static pare_status largest_json(const cmd_args *args, const cmd_fit_plan *plans,
         if (plans[i].best != NULL) {
             st = cmd_fit_json_candidate(&item, &plans[i], plans[i].best, true, err);
             json_object_set_new(row, "best", item);
+        } else {
+            pare_error why = {0};
+            cmd_fit_refuse(&plans[i], &why);
+            json_object_set_new(row, "why", cmd_json_text(why.text, strlen(why.text)));
         }
         json_array_append_new(list, row);
     }

@@ -30,7 +30,7 @@ static const cmd_option table[] = {
     {OPT_PARETO, "pareto", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "in place of a budget: show the front of size and divergence at 8 sizes, in equal ratios from the smallest file that the types allow to the largest; writes no file", V(FIT), CMD_SHAPES_BYTES},
     {OPT_RESERVE, "reserve", 0, "SIZE", CMD_KIND_SIZE, NULL, "1G",
-     "memory of each card to leave free", V(FIT), CMD_SHAPES_BYTES | CMD_MAY_BE_ZERO},
+     "memory of each card to leave free, without a card of the RAM", V(FIT), CMD_SHAPES_BYTES | CMD_MAY_BE_ZERO},
     {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, NULL,
      "tokens of context, of all sequences together; what the model was trained for when it is not given", V(FIT), CMD_SHAPES_BYTES},
     {OPT_SEQUENCES, "sequences", 0, "N", CMD_KIND_NUMBER, NULL, "1",

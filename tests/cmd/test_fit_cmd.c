@@ -77,8 +77,23 @@ static void what_does_not_fit_is_said(void **state)
     json_decref(doc);
     r = cli_expect(1, "$PARE fit $DEMO $DEMO --vram 1100M --reserve 1098M --ctx 512 --json");
     doc = cli_json(&r);
-    assert_true(cli_number(json_object_get(doc, "error"), "exit") == 1);
+    error = json_object_get(doc, "error");
+    assert_true(cli_number(error, "exit") == 1);
+    assert_true(
+        cli_contains(json_string_value(json_object_get(error, "message")), "the smallest, iq1_s: a context of"));
+    error = json_array_get(json_object_get(doc, "models"), 1);
+    assert_true(cli_contains(json_string_value(json_object_get(error, "why")), "more on the device"));
     json_decref(doc);
+    r = cli_expect(1, "$PARE fit $DEMO --vram 4G,1G --ctx 512 -t q8_0");
+    assert_true(cli_contains(r.err, "does not fit in q8_0: ") && cli_contains(r.err, "without device 1 it fits"));
+    r = cli_expect(1, "$PARE fit $DEMO --ram 1G --ctx 512 -t q8_0");
+    assert_true(cli_contains(r.out, "of which 1024 MiB stay free") && cli_contains(r.out, "with the reserve"));
+    r = cli_expect(0, "$PARE fit $DEMO --gpu l4 --vram 8G --ctx 512 -t q8_0");
+    assert_true(cli_contains(r.out, "card 0: NVIDIA L4") && cli_contains(r.out, "card 1: 8192 MiB"));
+    r = cli_expect(0, "$PARE fit $DEMO --vram 1100M --reserve 1098M --table");
+    assert_true(cli_contains(r.out, "iq1_s: tokens of context"));
+    r = cli_expect(0, "$PARE fit $DEMO --vram 4G --ctx 512 -t q8_0 --draft $TEXT");
+    assert_true(cli_contains(r.out, "the cache and the graph of the draft model"));
     r = cli_expect(2, "$PARE fit $DEMO --gpu rtx-4091");
     assert_true(cli_contains(r.err, "unknown card 'rtx-4091'; did you mean rtx-4090"));
     r = cli_expect(2, "$PARE fit $DEMO --gpu rtx-507");
@@ -352,7 +367,9 @@ static void what_no_file_can_meet_is_said_early(void **state)
     assert_true(cli_contains(r.err, "at least one window of 512 is needed"));
     r = cli_expect(1, "$PARE fit $DEMO %s --vram 1100M --ctx 100000 --state deep/model-1", choose);
     assert_true(cli_contains(r.err, "is more than the"));
-    cli_expect(0, "test -d deep/model-2 && ! find deep | grep pare-state && rm -r deep");
+    r = cli_expect(2, "$PARE fit $DEMO %s --size 2M --min-bits 20 --state deep/model-1", choose);
+    assert_true(cli_contains(r.err, "leave no type"));
+    cli_expect(0, "test -d deep/model-2 && ! find deep | grep -e pare-state -e statistics && rm -r deep");
 }
 
 /* A rule of the user's holds; memory as a budget gives a file that fits into it. */

@@ -74,6 +74,35 @@ static pare_status accept(const size_t *chosen, bool *yes, void *user, pare_erro
     return cmd_fit_room_has(&c->room, types, yes, err);
 }
 
+/* The same question of a model that was asked about nothing before. */
+static bool has_afresh(const choosing *c, const pare_type *types)
+{
+    bool yes = false;
+    pare_error err = {0};
+    cmd_fit_room fresh = c->room;
+    fresh.m.tensors = check_malloc(fresh.m.n_tensors * sizeof *fresh.m.tensors);
+    memcpy(fresh.m.tensors, c->room.m.tensors, fresh.m.n_tensors * sizeof *fresh.m.tensors);
+    for (size_t i = 0; i < fresh.m.n_tensors; i++)
+        CHECK_OK(pare_memory_retype(&fresh.m, fresh.m.tensors[i].name, types[i], &err), &err);
+    CHECK_OK(cmd_fit_room_has(&fresh, types, &yes, &err), &err);
+    free(fresh.m.tensors);
+    return yes;
+}
+
+/* What was asked before, larger or smaller, changes no answer. */
+static void check_any_types(choosing *c)
+{
+    pare_type types[MAX_TENSORS];
+    pare_error err = {0};
+    bool yes;
+    for (int ask = 0; ask < 4; ask++) {
+        for (size_t i = 0; i < c->room.m.n_tensors; i++)
+            types[i] = some[c->items[i].n == 1 ? 0 : ask == 3 ? next() % N_TYPES : (size_t)(ask * 2 % N_TYPES)];
+        CHECK_OK(cmd_fit_room_has(&c->room, types, &yes, &err), &err);
+        CHECK(yes == has_afresh(c, types));
+    }
+}
+
 static cmd_fit_request any_request(const pare_memory_runtime *runtime, double weights)
 {
     cmd_fit_request r = {.runtime = runtime};
@@ -133,6 +162,7 @@ static bool try_one(const pare_memory_model *m, const cmd_fit_request *request)
              &err);
     types_of(c.chosen, m->n_tensors, types);
     check_placed(&c, types);
+    check_any_types(&c);
     return true;
 }
 
@@ -183,8 +213,28 @@ static void sums_of_runtimes(void **state)
     CHECK(n_found > 4 && n_none > 4);
 }
 
+/* What nobody can ask for is no plan that does not fit, but an error. */
+static void senseless_requests_are_errors(void **state)
+{
+    static fake_model f;
+    static choosing c;
+    pare_type types[MAX_TENSORS];
+    pare_error err = {0};
+    bool yes = true;
+    (void)state;
+    fake_model_init(&f, 4, false);
+    cmd_fit_request r = any_request(&fake_runtime, 1e9);
+    r.run.n_ctx = UINT64_C(1) << 40;
+    open_choosing(&c, &f.m, &r);
+    memset(c.chosen, 0, sizeof c.chosen);
+    types_of(c.chosen, f.m.n_tensors, types);
+    CHECK(cmd_fit_room_has(&c.room, types, &yes, &err) == PARE_ERR_RANGE && !yes);
+    CHECK(strstr(err.text, "1099511627776 tokens") != NULL);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_by_hand), cmocka_unit_test(sums_of_runtimes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_by_hand), cmocka_unit_test(sums_of_runtimes),
+                                       cmocka_unit_test(senseless_requests_are_errors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

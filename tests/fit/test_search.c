@@ -431,6 +431,34 @@ static void what_cannot_be_is_told(void **state)
     o.types = factors;
     o.n_types = 1;
     CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strstr(err.text, "nvfp4") != NULL);
+    static const pare_type coarse[] = {PARE_TYPE_Q4_0}, own[] = {PARE_TYPE_BF16};
+    o.types = coarse; /* rules that leave nothing are no wish to keep all as it is */
+    o.min_bits = 8;
+    CHECK(pare_fit_open(&f, &o, &err) == PARE_ERR_USAGE && strstr(err.text, "leave no type") != NULL && f == NULL);
+    o.types = own;
+    f = open_fit(&o);
+    pare_fit_close(f);
+    o.types = coarse;
+    o.min_bits = 4.5; /* as many as it has */
+    f = open_fit(&o);
+    pare_fit_close(f);
+
+    /* Before there are statistics: what needs them may be chosen, and the rest is as it was. */
+    static const pare_type any[] = {PARE_TYPE_Q4_0, PARE_TYPE_Q8_0}, weighted[] = {PARE_TYPE_IQ2_XXS, PARE_TYPE_Q8_0};
+    uint64_t range[2][2];
+    for (int with = 0; with < 2; with++)
+        for (int later = 0; later < 2; later++) {
+            o = options_of(&s);
+            o.types = with ? weighted : any;
+            o.n_types = 2;
+            o.effort = PARE_EFFORT_FAST;
+            o.imatrix_later = later;
+            f = open_fit(&o);
+            pare_fit_range(f, &range[with][later], &most);
+            pare_fit_close(f);
+        }
+    CHECK(range[0][0] == range[0][1] && range[1][1] < range[1][0]);
+
     o = options_of(&s);
     o.n_ids = CTX;
     f = open_fit(&o);

@@ -308,6 +308,22 @@ static void says_what_would_fit(void **state)
     q.host_bytes -= 20 * FAKE_MIB;
     refused(&q, PARE_ERR_DIFFERENCE, "RAM");
 
+    /* Two devices: 10 layers of 401, the output with 300 and 170.25 for each device itself. The sums lack less than the
+     * device that the layers which find no room are counted on. */
+    q = fake_query(&f, 2000, 2000, 0);
+    q.devices_only = true;
+    q.run.n_ctx = 256;
+    refused(&q, PARE_ERR_DIFFERENCE,
+            "it takes 650.5 MiB more on the devices (4.54 GiB in all); no shorter context fits");
+    q = fake_query(&f, 10000, 150, 0); /* too small for what a device takes without layers */
+    q.devices_only = true;
+    refused(&q, PARE_ERR_DIFFERENCE, "; without device 1 it fits");
+    q = fake_query(&f, 150, 10000, 0);
+    q.devices_only = true;
+    refused(&q, PARE_ERR_DIFFERENCE, "; without device 0 it fits");
+
+    q = fake_query(&f, 10000, 0, 0);
+    q.run.n_ctx = 2048;
     q.n_devices = 0;
     q.host_bytes = 1000 * FAKE_MIB;
     refused(
