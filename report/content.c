@@ -264,6 +264,11 @@ pare_status pare_content_build(pare_page *page, const pare_report_input *in, par
         pare_content_fit(&c);
         return pare_page_status(page, err);
     }
+    if (in->kv != NULL) {
+        page->title = in->title != NULL ? in->title : pare_content_kv_title(&c);
+        pare_content_kv(&c);
+        return pare_page_status(page, err);
+    }
     find_entries(&c);
     page->title = make_title(&c);
     add_introduction(&c);

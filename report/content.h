@@ -39,6 +39,10 @@ void pare_content_settings(const pare_content *c);
 const char *pare_content_fit_title(const pare_content *c);
 void pare_content_fit(const pare_content *c);
 
+/* So has what pare kv found. */
+const char *pare_content_kv_title(const pare_content *c);
+void pare_content_kv(const pare_content *c);
+
 /* A member as a number (NAN) or text (NULL) when it is one. object may be NULL. */
 double pare_content_number(const json_t *object, const char *key);
 const char *pare_content_string(const json_t *object, const char *key);

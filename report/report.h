@@ -16,6 +16,7 @@ typedef struct pare_report_input {
     size_t n_quantize;
     const json_t *comparison; /* of pare compare --json: flips, weight differences; NULL: none */
     const json_t *fit;        /* of pare fit --json with a text: the front of size and divergence; NULL: none */
+    const json_t *kv;         /* of pare kv --json: caches of keys and values; NULL: none */
     const json_t *measured;   /* array, of pare fit --measure-log: device memory; NULL: none */
     const char *tool;         /* "pare 0.1.0", for the last line */
 } pare_report_input;

@@ -38,8 +38,12 @@ pare_status cmd_parse_codec(const cmd_args *args, const char *option, const char
     if (pare_kv_codec_find(name, side == PARE_KV_KEYS ? PARE_KV_VALUES : PARE_KV_KEYS) != NULL)
         return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: '%s' is for %s alone", args->verb->name, option, name,
                          side == PARE_KV_KEYS ? "values" : "keys");
-    return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: unknown type of cache '%s'; did you mean '%s'?", args->verb->name,
-                     option, name, cmd_nearest(name, codec_name, NULL));
+    const char *near = cmd_nearest(name, codec_name, NULL);
+    if (near != NULL && *name != '\0')
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: unknown type of cache '%s'; did you mean '%s'?",
+                         args->verb->name, option, name, near);
+    return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: unknown type of cache '%s'; pare kv --list shows all",
+                     args->verb->name, option, name);
 }
 
 pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_model *m)
@@ -93,9 +97,61 @@ static const char *name_of(const pare_kv_codec *c)
     return c != NULL ? c->name : "f32";
 }
 
-static bool is_research(const pare_kv_form *form)
+const char *cmd_cache_turned(const pare_kv_form *form, const pare_model *m)
 {
-    return (form->k != NULL && form->k->runtime == NULL) || (form->v != NULL && form->v->runtime == NULL);
+    const char *keys = turn_name(form, m, PARE_KV_KEYS);
+    return strcmp(keys, "off") != 0 ? keys : turn_name(form, m, PARE_KV_VALUES);
+}
+
+/* Programs that a codec may name, and how they rotate. */
+typedef enum program { LLAMA, IK, EXL3, N_PROGRAMS } program;
+static const char *const programs[N_PROGRAMS] = {"llama.cpp", "ik_llama.cpp", "exllamav3"};
+
+/* Is name among "a, b, c"? */
+static bool is_named(const char *list, const char *name)
+{
+    const size_t len = strlen(name);
+    for (const char *at = list; at != NULL && *at != '\0'; at += strspn(at, ", ")) {
+        const size_t n = strcspn(at, ",");
+        if (n == len && memcmp(at, name, n) == 0)
+            return true;
+        at += n;
+    }
+    return false;
+}
+
+static bool keeps_side(program p, const pare_kv_codec *c, const pare_rotation *turn)
+{
+    if (!is_named(c != NULL ? c->runtime : "llama.cpp", programs[p]))
+        return false;
+    if (p == EXL3) /* always */
+        return turn->dim != 0 && turn->seed == 0;
+    return turn->dim == 0 || (turn->seed == 0 && (p == LLAMA || turn->largest == turn->dim));
+}
+
+void cmd_cache_programs(const pare_kv_form *form, const pare_model *m, char *out)
+{
+    enum { ROOM = 64 };
+    size_t len = 0;
+    out[0] = '\0';
+    if (form->first > 0 || form->last > 0 || form->sinks > 0 || form->key_mean != NULL)
+        return;
+    for (program p = 0; p < N_PROGRAMS; p++) {
+        bool all = true;
+        for (uint32_t i = 0; i < m->hp.n_layer && all; i++) {
+            const pare_kv_layer l = pare_kv_layer_of(form, m, i);
+            all = !pare_kv_has_layer(m, i) || (keeps_side(p, l.k, &l.turn_k) && keeps_side(p, l.v, &l.turn_v));
+        }
+        if (all && len < ROOM)
+            len += (size_t)snprintf(out + len, ROOM - len, "%s%s", len > 0 ? ", " : "", programs[p]);
+    }
+}
+
+static bool is_research(const pare_kv_form *form, const pare_model *m)
+{
+    char names[64];
+    cmd_cache_programs(form, m, names);
+    return names[0] == '\0';
 }
 
 enum { TOKENS = 1024 };
@@ -108,21 +164,30 @@ pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_
         return st;
     printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(form->k),
            turn_name(form, m, PARE_KV_KEYS), name_of(form->v), turn_name(form, m, PARE_KV_VALUES), cmd_bytes(bytes),
-           TOKENS, is_research(form) ? "; research: no known program keeps such a cache" : "");
+           TOKENS, is_research(form, m) ? "; research: no known program keeps such a cache" : "");
     return PARE_OK;
 }
 
-pare_status cmd_cache_json(json_t *doc, const pare_kv_form *form, const pare_model *m, pare_error *err)
+json_t *cmd_cache_members(const pare_kv_form *form, const pare_model *m, pare_error *err)
 {
     uint64_t bytes = 0;
-    pare_status st = pare_kv_bytes(form, m, TOKENS, &bytes, err);
-    if (st != PARE_OK)
-        return st;
+    if (pare_kv_bytes(form, m, TOKENS, &bytes, err) != PARE_OK)
+        return NULL;
     json_t *cache =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(form->k), "values", name_of(form->v),
                   "rotation_keys", turn_name(form, m, PARE_KV_KEYS), "rotation_values",
                   turn_name(form, m, PARE_KV_VALUES), "layers_f16_at_each_end", (json_int_t)form->first, "tokens_f16",
-                  (json_int_t)form->sinks, "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form));
+                  (json_int_t)form->sinks, "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form, m));
+    if (cache == NULL)
+        pare_fail(err, PARE_ERR_MEMORY, "no memory for what the cache is");
+    return cache;
+}
+
+pare_status cmd_cache_json(json_t *doc, const pare_kv_form *form, const pare_model *m, pare_error *err)
+{
+    json_t *cache = cmd_cache_members(form, m, err);
+    if (cache == NULL)
+        return err->status;
     return json_object_set_new(doc, "cache", cache) == 0
                ? PARE_OK
                : pare_fail(err, PARE_ERR_MEMORY, "no memory for what the cache is");

@@ -28,20 +28,21 @@ static bool next_item(const char **list, char item[MAX_ITEM], const char **begin
     return true;
 }
 
-static pare_status add_device(cmd_fit_memory *m, pare_memory_device device, pare_error *err)
+static pare_status add_device(cmd_fit_memory *m, const cmd_args *args, pare_memory_device device, pare_error *err)
 {
     if (m->n_devices == PARE_MEMORY_MAX_DEVICES)
-        return pare_fail(err, PARE_ERR_USAGE, "fit: more than %d cards", PARE_MEMORY_MAX_DEVICES);
+        return pare_fail(err, PARE_ERR_USAGE, "%s: more than %d cards", args->verb->name, PARE_MEMORY_MAX_DEVICES);
     m->devices[m->n_devices++] = device;
     return PARE_OK;
 }
 
-static pare_status bad_size(const char *option, const char *item, pare_error *err)
+static pare_status bad_size(const cmd_args *args, const char *option, const char *item, pare_error *err)
 {
     uint64_t bytes = 0;
     const bool is_small = cmd_parse_size(item, &bytes);
-    return pare_fail(err, PARE_ERR_USAGE, "fit: --%s: '%s' is %s: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9",
-                     option, item, is_small ? "less than any model takes (is a unit missing?)" : "no size");
+    return pare_fail(err, PARE_ERR_USAGE, "%s: --%s: '%s' is %s: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9",
+                     args->verb->name, option, item,
+                     is_small ? "less than any model takes (is a unit missing?)" : "no size");
 }
 
 static const char *next_card_name(size_t i, const void *ctx)
@@ -52,7 +53,7 @@ static const char *next_card_name(size_t i, const void *ctx)
 }
 
 /* "rtx-409" may be short for several cards: as many of their names as fit into a line. */
-static pare_status unknown_card(const char *item, pare_error *err)
+static pare_status unknown_card(const cmd_args *args, const char *item, pare_error *err)
 {
     enum { SHOWN = 8 };
     char names[256] = "";
@@ -65,13 +66,15 @@ static pare_status unknown_card(const char *item, pare_error *err)
             n++;
         }
     if (near != NULL || n > 0)
-        return pare_fail(err, PARE_ERR_USAGE, "fit: --gpu: unknown card '%s'; did you mean %s? (--gpu list shows all)",
-                         item, near != NULL ? near : names);
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: --gpu: unknown card '%s'; did you mean %s? (pare fit --gpu list shows all)",
+                         args->verb->name, item, near != NULL ? near : names);
     return pare_fail(err, PARE_ERR_USAGE,
-                     "fit: --gpu: unknown card '%s'; --gpu list shows all, and --vram takes any size", item);
+                     "%s: --gpu: unknown card '%s'; pare fit --gpu list shows all, and --vram takes any size",
+                     args->verb->name, item);
 }
 
-static pare_status parse_sizes_of_cards(cmd_fit_memory *m, const char *list, pare_error *err)
+static pare_status parse_sizes_of_cards(cmd_fit_memory *m, const cmd_args *args, const char *list, pare_error *err)
 {
     const char *begin;
     char item[MAX_ITEM];
@@ -79,12 +82,12 @@ static pare_status parse_sizes_of_cards(cmd_fit_memory *m, const char *list, par
     pare_status st = PARE_OK;
     while (st == PARE_OK && next_item(&list, item, &begin))
         st = cmd_parse_size(item, &bytes) && bytes >= LEAST_SIZE
-                 ? add_device(m, (pare_memory_device){.usable = bytes}, err)
-                 : bad_size("vram", item, err);
+                 ? add_device(m, args, (pare_memory_device){.usable = bytes}, err)
+                 : bad_size(args, "vram", item, err);
     return st;
 }
 
-static pare_status parse_cards(cmd_fit_memory *m, const char *list, pare_error *err)
+static pare_status parse_cards(cmd_fit_memory *m, const cmd_args *args, const char *list, pare_error *err)
 {
     const char *begin;
     char item[MAX_ITEM];
@@ -93,8 +96,9 @@ static pare_status parse_cards(cmd_fit_memory *m, const char *list, pare_error *
         const pare_card *card = pare_card_find(item);
         if (item[0] == '\0')
             return pare_fail(err, PARE_ERR_USAGE,
-                             "fit: --gpu: the name of a card is wanted, as rtx-4090; --gpu list shows all");
-        st = card != NULL ? add_device(m, pare_memory_device_of(card), err) : unknown_card(item, err);
+                             "%s: --gpu: the name of a card is wanted, as rtx-4090; pare fit --gpu list shows all",
+                             args->verb->name);
+        st = card != NULL ? add_device(m, args, pare_memory_device_of(card), err) : unknown_card(args, item, err);
     }
     return st;
 }
@@ -133,7 +137,7 @@ static pare_status parse_devices(cmd_fit_request *r, const cmd_args *args, pare_
         const cmd_option_id id = args->given[i].option->id;
         if (id != OPT_VRAM && id != OPT_GPU)
             continue;
-        st = (id == OPT_VRAM ? parse_sizes_of_cards : parse_cards)(&r->memories[at], args->given[i].text, err);
+        st = (id == OPT_VRAM ? parse_sizes_of_cards : parse_cards)(&r->memories[at], args, args->given[i].text, err);
         at += !together;
     }
     r->n_memories = together ? 0 : n;
@@ -159,7 +163,7 @@ static pare_status parse_sizes(cmd_fit_request *r, const cmd_args *args, pare_er
         if (r->n_sizes == CMD_FIT_MAX_BUDGETS)
             return pare_fail(err, PARE_ERR_USAGE, "fit: --size: more than %d sizes", CMD_FIT_MAX_BUDGETS);
         if (!cmd_parse_size(item, &r->sizes[r->n_sizes]) || r->sizes[r->n_sizes] < LEAST_SIZE)
-            return bad_size("size", item, err);
+            return bad_size(args, "size", item, err);
         r->n_sizes++;
     }
     qsort(r->sizes, r->n_sizes, sizeof *r->sizes, compare_sizes);
@@ -276,6 +280,15 @@ static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pa
     return PARE_OK;
 }
 
+pare_status cmd_fit_memory_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err)
+{
+    const char *runtime = cmd_text(args, OPT_RUNTIME);
+    r->ram = cmd_number(args, OPT_RAM);
+    r->runtime = pare_memory_runtime_find(runtime != NULL ? runtime : "llama.cpp");
+    pare_status st = parse_devices(r, args, err);
+    return st == PARE_OK ? parse_run(r, args, err) : st;
+}
+
 static pare_status check(const cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
     const bool sizes = r->n_sizes > 0, memory = r->n_devices > 0 || r->ram > 0;
@@ -339,25 +352,20 @@ bool cmd_fit_chooses(const cmd_args *args)
 
 pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
-    *r = (cmd_fit_request){.ram = cmd_number(args, OPT_RAM),
-                           .min_bits = cmd_real(args, OPT_MIN_BITS),
-                           .effort = cmd_effort(args),
-                           .pareto = cmd_has(args, OPT_PARETO),
-                           .runtime = pare_memory_runtime_find(cmd_text(args, OPT_RUNTIME))};
+    *r = (cmd_fit_request){
+        .min_bits = cmd_real(args, OPT_MIN_BITS), .effort = cmd_effort(args), .pareto = cmd_has(args, OPT_PARETO)};
     const char *fast = cmd_text(args, OPT_PREFER_FAST), *type = cmd_text(args, OPT_TYPE);
     if (fast != NULL)
         r->prefer_fast = PARE_FIT_CPU;
     if (type != NULL && (r->preset = pare_preset_find(type)) == NULL)
         return cmd_unknown_type(args, "type", type, true, err);
-    pare_status st = parse_devices(r, args, err);
+    pare_status st = cmd_fit_memory_parse(r, args, err);
     if (st == PARE_OK)
         st = parse_sizes(r, args, err);
     if (st == PARE_OK)
         st = parse_types(r, args, err);
     if (st == PARE_OK)
         st = cmd_parse_type_rules(args, OPT_KEEP, "keep", &r->keep, &r->n_keep, err);
-    if (st == PARE_OK)
-        st = parse_run(r, args, err);
     return st == PARE_OK ? check(r, args, err) : st;
 }
 

@@ -46,6 +46,10 @@ size_t cmd_fit_n_budgets(const cmd_fit_request *r);
 /* Errors: PARE_ERR_USAGE (no budget, or two kinds of one; an unknown card, with near names; lists that say nothing;
  * options that would do nothing; a type that no cache or file may have), PARE_ERR_MEMORY; to be closed then too. */
 pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err);
+
+/* Of these options those of memory alone: what is there, and how a model is run in it by --runtime, else by llama.cpp.
+ * For other commands; nothing may be there. Errors: PARE_ERR_USAGE, PARE_ERR_FORMAT (--projector, --draft) */
+pare_status cmd_fit_memory_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err);
 void cmd_fit_request_close(cmd_fit_request *r);
 
 #endif

@@ -11,7 +11,7 @@ typedef pare_status (*render_fn)(pare_buf *out, const pare_report_input *in, par
 
 static pare_status render_json(pare_buf *out, const pare_report_input *in, pare_error *err)
 {
-    return pare_json_dump(in->comparison != NULL ? in->comparison : in->fit, out, err);
+    return pare_json_dump(in->comparison != NULL ? in->comparison : in->fit != NULL ? in->fit : in->kv, out, err);
 }
 
 /* What the name ends in says what is written. NULL: nothing known. */
@@ -47,9 +47,9 @@ pare_status cmd_write_report(const cmd_args *args, json_t *doc, pare_error *err)
         return PARE_OK;
     json_object_set_new(doc, "schema", json_integer(CMD_SCHEMA));
     json_object_set_new(doc, "command", json_string(args->verb->name));
-    const bool fit = args->verb->id == CMD_FIT;
-    const pare_report_input input = {.comparison = fit ? NULL : doc,
-                                     .fit = fit ? doc : NULL,
+    const pare_report_input input = {.comparison = args->verb->id == CMD_COMPARE ? doc : NULL,
+                                     .fit = args->verb->id == CMD_FIT ? doc : NULL,
+                                     .kv = args->verb->id == CMD_KV ? doc : NULL,
                                      .tool = "pare " CMD_BUILD_VERSION " (" CMD_BUILD_COMMIT ")"};
     pare_status st = renderer_of(path)(&text, &input, err);
     if (st == PARE_OK)

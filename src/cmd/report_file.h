@@ -1,4 +1,4 @@
-/* cmd/report_file.h - --report of `pare compare` and `pare fit`: what was measured in a file, as a page or as JSON */
+/* cmd/report_file.h - --report of `pare compare`, `fit` and `kv`: what was measured in a file, as a page or as JSON */
 #ifndef PARE_CMD_REPORT_FILE_H
 #define PARE_CMD_REPORT_FILE_H
 

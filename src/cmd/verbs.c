@@ -140,6 +140,22 @@ static const cmd_verb verbs[] = {
                      {"where does quantization lead elsewhere?", "pare generate q.gguf --reference ./model -p 'Once upon a time' -n 200"},
                      {"a prompt from a file, drawn", "pare generate ./model -f prompt.txt --temperature 0.8 --seed 7"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_generate},
+    {.id = CMD_KV,
+         .name = "kv", .operands = "MODEL -f TEXT", .summary = "find the smallest cache of keys and values that costs little",
+         .text = "Runs the model over windows of the text with each cache, rotated and not, and with floats: bytes for 1,024 "
+                "tokens, KL divergence from the floats (mean, 99.9 %, by position), same top token, perplexity ratio, for each "
+                "length of --depths. Then the error of attention's output layer by layer and head by head: a head breaks when "
+                "it is above a tenth and above four times the median, and what its keys are like says why. --needle hides pass "
+                "keys in the text and asks for them.\n"
+                "Recommends the smallest cache whose mean KL divergence stays at or below --limit at every length, and with "
+                "--vram or --gpu says what context it leaves room for; exit code 1 when there is none. Caches that no known "
+                "program keeps are marked 'research' and recommended with --research only.",
+         .examples = {{"llama.cpp's caches at two lengths", "pare kv model.gguf -f text.txt --depths 512,4096"},
+                     {"what context does a card hold with it?", "pare kv model.gguf -f text.txt --gpu rtx-4090 --report kv.html"},
+                     {"keys exact, values smaller, keys found again?", "pare kv model.gguf -f text.txt --cache q8_0,q8_0/q5_0,q8_0/q4_0 --needle 4"},
+                     {"everything that there is", "pare kv model.gguf -f text.txt --cache all --limit 0.02 --research"},
+                     {"the table of caches", "pare kv --list"}},
+         .min_operands = 0, .max_operands = 1, .run = cmd_kv},
     {.id = CMD_ENV,
          .name = "env", .operands = "", .summary = "show version, CPU, threads, libraries and environment",
          .text = "Everything that a report about pare should contain.",

@@ -18,6 +18,7 @@ typedef enum cmd_verb_id {
     CMD_TOKENIZE,
     CMD_LOGITS,
     CMD_GENERATE,
+    CMD_KV,
     CMD_ENV,
     CMD_HELP,
     CMD_VERB_COUNT
@@ -66,6 +67,7 @@ pare_status cmd_verify(const struct cmd_args *args, pare_error *err);
 pare_status cmd_tokenize(const struct cmd_args *args, pare_error *err);
 pare_status cmd_logits(const struct cmd_args *args, pare_error *err);
 pare_status cmd_generate(const struct cmd_args *args, pare_error *err);
+pare_status cmd_kv(const struct cmd_args *args, pare_error *err);
 pare_status cmd_env(const struct cmd_args *args, pare_error *err);
 pare_status cmd_help(const struct cmd_args *args, pare_error *err);
 

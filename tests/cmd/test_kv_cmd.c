@@ -1,0 +1,263 @@
+/* pare kv as a user runs it, and which cache it recommends. */
+#include "cli.h"
+#include "cmd/kv_choose.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KV "$PARE kv $DEMO -f $TEXT --depths 64 --chunks 2 --heads 1"
+#define EVAL "$PARE eval $DEMO -f $TEXT --reference $DEMO -c 64 --chunks 2"
+
+static json_t *run_json(int code, const char *command)
+{
+    cli_result r = cli_expect(code, "%s --json", command);
+    return cli_json(&r);
+}
+
+/* The cache of a name; with length, its figures at the first length. */
+static const json_t *cache_of(const json_t *doc, const char *name, bool length)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(doc, "caches"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "name")), name) == 0)
+            return length ? json_array_get(json_object_get(row, "lengths"), 0) : row;
+    }
+    print_error("no cache %s\n", name);
+    CHECK(false);
+    return NULL;
+}
+
+static const char *text_of(const json_t *doc, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(doc, "recommendation"), key));
+    return text != NULL ? text : "";
+}
+
+/* The figures are those of eval with the same cache; rows stand by size; rotation makes rows of its own. */
+static void measures_what_eval_measures(void **state)
+{
+    (void)state;
+    json_t *doc = run_json(0, KV " --cache f32,q4_0,q8_0/q4_0 --limit 1"),
+           *off = run_json(0, EVAL " --cache-k q4_0 --cache-v q4_0 --cache-rotate off"),
+           *on = run_json(0, EVAL " --cache-k q8_0 --cache-v q4_0");
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 5);
+    const json_t *floats = cache_of(doc, "f32", false);
+    CHECK(cli_number(cache_of(doc, "f32", true), "kld_mean") == 0);
+    CHECK(cli_number(json_object_get(floats, "heads"), "median") == 0);
+    CHECK(cli_number(cache_of(doc, "q4_0", true), "kld_mean") == cli_number(off, "kld_mean"));
+    CHECK(cli_number(cache_of(doc, "q4_0", true), "kld_p999") == cli_number(off, "kld_p999"));
+    CHECK(cli_number(cache_of(doc, "q8_0/q4_0 llama", true), "kld_mean") == cli_number(on, "kld_mean"));
+    CHECK(cli_number(cache_of(doc, "q4_0", false), "bytes_1024_tokens") ==
+          cli_number(json_object_get(off, "cache"), "bytes_1024_tokens"));
+    CHECK(cli_number(json_object_get(cache_of(doc, "q4_0", false), "heads"), "median") > 1e-3);
+    double last = INFINITY;
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(doc, "caches"), i, row)
+    {
+        CHECK(cli_number(row, "bytes_1024_tokens") <= last);
+        last = cli_number(row, "bytes_1024_tokens");
+    }
+    json_decref(doc);
+    json_decref(off);
+    json_decref(on);
+    cli_result r = cli_expect(0, KV " --cache q4_0 --rotate off --curve --limit 1");
+    CHECK(cli_contains(r.out, "KL divergence by position") && !cli_contains(r.out, "q4_0 llama"));
+}
+
+static void recommends(void **state)
+{
+    (void)state;
+    json_t *doc = run_json(0, KV " --cache f16,q8_0,turbo2 --limit 5");
+    CHECK(strncmp(text_of(doc, "name"), "q8_0", 4) == 0 && cli_contains(text_of(doc, "text"), "--cache-type-k q8_0"));
+    CHECK(json_is_true(json_object_get(cache_of(doc, "turbo2 full", false), "research")));
+    json_decref(doc);
+    cli_result r = cli_expect(0, KV " --cache f16,turbo2 --limit 5 --research");
+    CHECK(cli_contains(r.out, "recommended: turbo2 full: ") && cli_contains(r.out, "research: no known program"));
+    r = cli_expect(1, KV " --cache q4_0 --limit 0.000001");
+    CHECK(cli_contains(r.out,
+                       "recommended: none: no cache stays at or below a mean KL divergence of 1e-06; the closest "
+                       "is q4_0"));
+    doc = run_json(1, KV " --cache turbo2 --limit 5");
+    CHECK(json_object_get(json_object_get(doc, "recommendation"), "name") == NULL);
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(1, KV " --cache kivi4 --research --limit 5").out,
+                       "kivi4 keeps the last 128 tokens exact: windows of 64 say nothing about it"));
+}
+
+/* The context is the one that fit plans for the same cache and memory. */
+static void plans_contexts(void **state)
+{
+    (void)state;
+#define MEMORY " --vram 835M --reserve 1M"
+    json_t *doc = run_json(0, KV " --cache f16,q8_0,turbo3 --limit 1" MEMORY),
+           *fit = run_json(0, "$PARE fit $DEMO --kv q8_0 --ctx 256" MEMORY);
+    double wanted = -1;
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(fit, "candidates"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "name")), "as it is") == 0)
+            wanted = cli_number(row, "largest_context");
+    }
+    CHECK(wanted > 0 && cli_number(cache_of(doc, "q8_0", false), "largest_context") == wanted);
+    CHECK(cli_number(json_object_get(doc, "recommendation"), "largest_context") == wanted);
+    CHECK(cli_number(cache_of(doc, "f16", false), "largest_context") < wanted);
+    CHECK(json_object_get(cache_of(doc, "turbo3 full", false), "largest_context") == NULL);
+    json_decref(doc);
+    json_decref(fit);
+    CHECK(cli_contains(cli_expect(1, KV " --cache q8_0 --limit 1 --ctx 99999999" MEMORY).out,
+                       "leaves room for the context"));
+    CHECK(cli_contains(cli_expect(1, KV " --cache q8_0 --limit 1 --vram 1M").out, "recommended: none"));
+}
+
+static void looks_for_needles_and_heads(void **state)
+{
+    (void)state;
+    json_t *doc =
+        run_json(0, "$PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 --heads 1 --cache f32,turbo2p/f16 --needle 1 "
+                    "--limit 9");
+    const json_t *floats = json_object_get(doc, "needle"),
+                 *exact = json_object_get(cache_of(doc, "f32", false), "needle"),
+                 *other = json_object_get(cache_of(doc, "turbo2p/f16 full", false), "needle");
+    CHECK(json_array_size(json_object_get(floats, "ln_p")) == 11 && cli_number(floats, "n_keys") == 1);
+    CHECK(cli_number(floats, "n_ctx") == 128);
+    double difference = 0;
+    for (size_t i = 0; i < 11; i++) {
+        const double a = json_number_value(json_array_get(json_object_get(floats, "ln_p"), i)),
+                     b = json_number_value(json_array_get(json_object_get(exact, "ln_p"), i)),
+                     c = json_number_value(json_array_get(json_object_get(other, "ln_p"), i));
+        CHECK(a < 0 && fabs(a - b) < 1e-4 * fabs(a));
+        difference += fabs(a - c);
+    }
+    CHECK(difference > 0.1);
+    json_decref(doc);
+    cli_result r = cli_expect(1, "$PARE kv $DEMO -f $TEXT --depths 64 --chunks 2 --heads 2 --cache turbo3p/f16");
+    CHECK(cli_contains(r.out, "breaks: layer 1, head 1: error 0.2") &&
+          cli_contains(r.out, "channel 36 of key head 0 is "));
+    CHECK(cli_contains(r.out, ": a bias, which --mean takes off"));
+}
+
+/* Keys without their mean are a row of their own, for research. */
+static void takes_the_mean_off(void **state)
+{
+    (void)state;
+    json_t *doc = run_json(0, KV " --cache f16,q4_0 --rotate off --mean $TEXT --limit 1");
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 3);
+    const json_t *less = cache_of(doc, "q4_0 -mean", false);
+    CHECK(json_is_true(json_object_get(less, "research")) && json_is_true(json_object_get(less, "without_mean")));
+    const double a = cli_number(cache_of(doc, "q4_0", true), "kld_mean"),
+                 b = cli_number(cache_of(doc, "q4_0 -mean", true), "kld_mean");
+    CHECK(a > 0 && b > 0 && a != b);
+    CHECK(strcmp(text_of(doc, "name"), "q4_0") == 0);
+    json_decref(doc);
+    doc = run_json(1, KV " --cache q4_0 --rotate off --cache-protect 1 --limit 5");
+    CHECK(cli_number(cache_of(doc, "q4_0", true), "kld_mean") < 1e-4); /* both layers of the model are ends */
+    json_decref(doc);
+}
+
+static void writes_a_page(void **state)
+{
+    (void)state;
+    cli_expect(0, KV
+               " --cache f16,q8_0,q4_0 --limit 1 --report kv.html && $PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 "
+               "--cache f16 --limit 1 --report kv.md --needle 1 | grep -q recommended");
+    cli_result r = cli_expect(0, "cat kv.html");
+    static const char *const parts[] = {"Caches of keys and values of demo",
+                                        "Divergence by bytes",
+                                        "Divergence by position",
+                                        "Error of attention by layer",
+                                        "Recommended: q4_0",
+                                        "<svg",
+                                        "2 windows of 64 tokens"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        CHECK(cli_contains(r.out, parts[i]));
+    CHECK(!cli_contains(r.out, "Pass keys found"));
+    CHECK(cli_contains(cli_expect(0, "cat kv.md").out, "Pass keys found"));
+    cli_expect(2, KV " --cache f16 --limit 1 --report kv.html");
+    cli_expect(2, KV " --cache f16 --limit 1 --report $TEXT --force");
+}
+
+static void refuses(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"$PARE kv", "MODEL -f TEXT is missing"},
+        {"$PARE kv $DEMO", "--file TEXT is missing"},
+        {"$PARE kv --list $DEMO", "--list measures nothing"},
+        {KV " --cache q4_2", "did you mean 'q4_"},
+        {KV " --cache q8_0,", "unknown type of cache ''"},
+        {KV " --cache turbo3p", "'turbo3p' is for keys alone"},
+        {KV " --cache turbo3 --rotate off", "turbo3 is for rotated keys"},
+        {KV " --ctx 100", "--ctx is of a budget"},
+        {KV " --vram 12", "is a unit missing?"},
+        {KV " --gpu rtx-409", "kv: --gpu: unknown card"},
+        {KV " --report a.txt", "expected a name that ends in .html"},
+        {"$PARE kv $DEMO -f $TEXT --depths 64,3", "'3': expected tokens"},
+        {"$PARE kv $DEMO -f $TEXT --depths 64,128,64", "64 is there twice"},
+        {"$PARE kv $DEMO -f $TEXT --depths 999999", "two windows of that length need 1999998 tokens"},
+        {"echo short | $PARE kv $DEMO -f -", "--depths 512: two windows"},
+        {KV " --needle 1 --depths 40 --cache f16", "--depths is given twice"},
+        {"$PARE kv $DEMO -f $TEXT --needle 1 --depths 16 --chunks 2 --cache f16", "needle and question alone"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        CHECK(cli_contains(cli_expect(2, "%s", rows[i][0]).err, rows[i][1]));
+    cli_result r = cli_expect(0, "$PARE kv --list");
+    CHECK(cli_contains(r.out, "q4_0       both        4.500  llama.cpp"));
+    CHECK(cli_contains(r.out, "turbo3p    keys        3.250  research"));
+}
+
+/* The rule by hand: the smallest of those at or below the limit at every length. */
+static void chooses(void **state)
+{
+    (void)state;
+    enum { FORMS = 5, LENGTHS = 2 };
+    static const double kld[LENGTHS][FORMS] = {{0.001, 0.004, 0.003, 0.004, 0.002}, {0.001, 0.003, 0.02, 0.005, 0.002}};
+    const pare_kv_codec *f16 = pare_kv_codec_find("f16", PARE_KV_KEYS);
+    const pare_kv_form form = {.k = f16, .v = f16};
+    cmd_kv_form forms[FORMS] = {{form, "a", "llama.cpp", 900, false},
+                                {form, "b", "llama.cpp", 500, false},
+                                {form, "c", "llama.cpp", 400, false},
+                                {form, "d", "llama.cpp", 500, false},
+                                {form, "e", "", 300, false}};
+    pare_eval_result results[LENGTHS * FORMS] = {0};
+    uint64_t contexts[FORMS] = {1000, 2000, 3000, 0, 0};
+    cmd_kv_run r = {.request = {.forms = forms, .n_forms = FORMS, .depths = {512, 2048}, .n_depths = LENGTHS},
+                    .results = results};
+    uint32_t depth = 0;
+    for (int i = 0; i < LENGTHS * FORMS; i++)
+        results[i].kld_mean.value = kld[i / FORMS][i % FORMS];
+    CHECK(cmd_kv_worst(&r, 2, &depth).value == 0.02 && depth == 2048);
+    CHECK(cmd_kv_worst(&r, 1, &depth).value == 0.004 && depth == 512);
+    CHECK(cmd_kv_choose(&r, 0.005, false, 0).form == 1); /* c fails at one length, d diverges more */
+    CHECK(cmd_kv_choose(&r, 0.0035, false, 0).form == 0);
+    CHECK(cmd_kv_choose(&r, 0.02, false, 0).form == 2);
+    CHECK(cmd_kv_choose(&r, 0.005, true, 0).form == 4);
+    CHECK(cmd_kv_choose(&r, 0.0005, true, 0).form == CMD_KV_NONE && cmd_kv_choose(&r, 0.0005, true, 0).closest == 0);
+    r.contexts = contexts;
+    CHECK(cmd_kv_choose(&r, 0.005, false, 1500).form == 1);
+    CHECK(cmd_kv_choose(&r, 0.005, false, 2500).form == CMD_KV_NONE);
+    CHECK(cmd_kv_choose(&r, 0.02, false, 2500).form == 2);
+    contexts[1] = 0;
+    CHECK(cmd_kv_choose(&r, 0.005, false, 0).form == 0); /* neither b nor d finds room */
+    contexts[0] = contexts[2] = 0;
+    CHECK(cmd_kv_choose(&r, 0.005, false, 0).closest == CMD_KV_NONE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(measures_what_eval_measures),
+        cmocka_unit_test(recommends),
+        cmocka_unit_test(plans_contexts),
+        cmocka_unit_test(looks_for_needles_and_heads),
+        cmocka_unit_test(takes_the_mean_off),
+        cmocka_unit_test(writes_a_page),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(chooses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
