@@ -150,18 +150,53 @@ static pare_status rank_columns(pare_form *f, const pare_gram *g, const char *pa
     return st;
 }
 
-static pare_status fill_rows(pare_form *f, const pare_gram *g, const char *path, double least, pare_error *err)
+typedef struct filling {
+    pare_form *f;
+    const pare_gram *g;
+    const char *path;
+    double least;
+} filling;
+enum { TILE = 64 }; /* rows and columns that are mirrored together */
+
+/* TILE rows of h up to the diagonal. */
+static pare_status fill_rows(size_t i, int thread, void *ctx, pare_error *err)
 {
-    for (size_t i = 0; i < f->n; i++)
-        for (size_t j = 0; j <= i; j++) {
-            uint64_t a = f->order[i], b = f->order[j];
+    const filling *w = ctx;
+    const size_t n = w->f->n, end = n - i * TILE < TILE ? n : (i + 1) * TILE;
+    (void)thread;
+    for (size_t r = i * TILE; r < end; r++)
+        for (size_t j = 0; j <= r; j++) {
+            uint64_t a = w->f->order[r], b = w->f->order[j];
             double v;
-            pare_status st = check_element(g, a > b ? a : b, a > b ? b : a, path, &v, err);
+            pare_status st = check_element(w->g, a > b ? a : b, a > b ? b : a, w->path, &v, err);
             if (st != PARE_OK)
                 return st;
-            f->h[i * f->n + j] = f->h[j * f->n + i] = (float)(i == j && v == 0 ? least : v);
+            w->f->h[r * n + j] = (float)(r == j && v == 0 ? w->least : v);
         }
     return PARE_OK;
+}
+
+/* The rest of these rows. */
+static pare_status mirror_rows(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const filling *w = ctx;
+    const size_t n = w->f->n, end = n - i * TILE < TILE ? n : (i + 1) * TILE;
+    float *h = w->f->h;
+    (void)thread;
+    (void)err;
+    for (size_t at = i * TILE; at < n; at += TILE)
+        for (size_t r = i * TILE; r < end; r++)
+            for (size_t j = r < at ? at : r + 1; j < at + TILE && j < n; j++)
+                h[r * n + j] = h[j * n + r];
+    return PARE_OK;
+}
+
+static pare_status fill(pare_form *f, const pare_gram *g, const char *path, double least, pare_error *err)
+{
+    filling w = {f, g, path, least};
+    const size_t n_tiles = (f->n + TILE - 1) / TILE;
+    pare_status st = pare_parallel(n_tiles, fill_rows, &w, err);
+    return st == PARE_OK ? pare_parallel(n_tiles, mirror_rows, &w, err) : st;
 }
 
 /* The inverse of a symmetric positive definite matrix of n <= PARE_FORM_UNIT rows. */
@@ -227,8 +262,21 @@ static void take_squares(pare_form *f, const double *c, size_t at)
 
 typedef struct taking {
     pare_form *f;
-    const double *c;
+    double *c;
+    double more; /* on the diagonal */
 } taking;
+
+static pare_status copy_row(size_t i, int thread, void *ctx, pare_error *err)
+{
+    const taking *t = ctx;
+    const size_t n = t->f->n;
+    (void)thread;
+    (void)err;
+    for (size_t j = 0; j <= i; j++)
+        t->c[i * n + j] = (double)t->f->h[i * n + j];
+    t->c[i * n + i] += t->more;
+    return PARE_OK;
+}
 
 /* Row i of L = C times the inverse of the squares on C's diagonal; and these, at the last row of each. */
 static pare_status take_row(size_t i, int thread, void *ctx, pare_error *err)
@@ -256,17 +304,15 @@ static pare_status take_row(size_t i, int thread, void *ctx, pare_error *err)
 static pare_status try_factor(pare_form *f, double *c, double more, bool *done, pare_error *err)
 {
     size_t n = f->n;
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j <= i; j++)
-            c[i * n + j] = (double)f->h[i * n + j];
-        c[i * n + i] += more;
-    }
-    pare_status st = pare_form_factor(c, n, done, err);
+    taking t = {f, c, more};
+    pare_status st = pare_parallel(n, copy_row, &t, err);
+    if (st == PARE_OK)
+        st = pare_form_factor(c, n, done, err);
     if (st != PARE_OK || !*done)
         return st;
     for (size_t i = 0; i < n; i++)
         f->h[i * n + i] += (float)more;
-    return pare_parallel(n, take_row, &(taking){f, c}, err);
+    return pare_parallel(n, take_row, &t, err);
 }
 
 static pare_status find_factor(pare_form *f, const pare_gram *g, const char *path, double mean, double damping,
@@ -325,7 +371,7 @@ pare_status pare_form_open(pare_form *f, const pare_gram *g, const char *path, s
     if (st == PARE_OK && !(mean > 0))
         st = pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': all products of its inputs are zero", path, g->name);
     if (st == PARE_OK)
-        st = fill_rows(f, g, path, least, err);
+        st = fill(f, g, path, least, err);
     if (st == PARE_OK)
         st = find_factor(f, g, path, mean, damping, err);
     if (st != PARE_OK)
