@@ -40,6 +40,8 @@ pare_status pare_forward_watch(pare_forward *f, pare_watch_fn fn, void *user, pa
 typedef pare_status (*pare_keys_fn)(uint32_t layer, uint32_t n, uint32_t width, const float *keys, void *user,
                                     pare_error *err);
 void pare_forward_observe_keys(pare_forward *f, pare_keys_fn fn, void *user);
+/* The same of its queries, [n, n_head * head_dim_k]; not of latent attention. */
+void pare_forward_observe_queries(pare_forward *f, pare_keys_fn fn, void *user);
 
 /* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The
  * hidden states before the output matrix stay until the next run and are read through pare_forward_logits. Errors:

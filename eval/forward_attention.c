@@ -127,6 +127,13 @@ static pare_status attention(pare_forward *f, uint32_t layer, const pare_forward
     return f->kv.on ? pare_forward_attend_kept(f, layer, s, a, err) : f->b->attention(f->b, a, err);
 }
 
+static pare_status show_queries(const pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
+{
+    if (f->queries == NULL)
+        return PARE_OK;
+    return f->queries(layer, s->n, pare_forward_widths_of(f, layer).n_q, f->q, f->queries_user, err);
+}
+
 /* f->q = queries of x; with gates between them, f->gates = these */
 static pare_status make_queries(pare_forward *f, const pare_forward_weights *l, uint32_t layer,
                                 const pare_forward_slice *s, const float *x, pare_error *err)
@@ -214,6 +221,7 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
     }
     if ((st = make_queries(f, l, layer, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
+        (st = show_queries(f, layer, s, err)) != PARE_OK ||
         (st = attention(f, layer, s, &a, err)) != PARE_OK)
         return st;
     if (f->m->arch->wiring.attn_gated)

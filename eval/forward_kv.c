@@ -96,6 +96,12 @@ void pare_forward_observe_keys(pare_forward *f, pare_keys_fn fn, void *user)
     f->keys_user = user;
 }
 
+void pare_forward_observe_queries(pare_forward *f, pare_keys_fn fn, void *user)
+{
+    f->queries = fn;
+    f->queries_user = user;
+}
+
 void pare_forward_release_kv(pare_forward *f)
 {
     f->b->release(f->b, f->kv.mean);

@@ -121,6 +121,8 @@ struct pare_forward {
     } kv;                                   /* forward_kv.c */
     pare_keys_fn keys;                      /* or NULL */
     void *keys_user;
+    pare_keys_fn queries; /* or NULL */
+    void *queries_user;
     struct {
         float **buffer;
         size_t offset;

@@ -1,4 +1,5 @@
 #include "cmd/console.h"
+#include "cmd/kv_ready_run.h"
 #include "cmd/outputs.h"
 #include "cmd/pack_method.h"
 #include "cmd/summary.h"
@@ -16,6 +17,7 @@ typedef struct job {
     pare_type dtype; /* NONE: auto */
     pare_hf_write_options folder;
     cmd_pack_method method;
+    cmd_kv_ready kv_ready;
     pare_model in, out;
     pare_plan plan;
     pare_pin pin;
@@ -155,6 +157,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
             cmd_json_u64(doc, "n_without_feedback", j->method.report.n_without);
             cmd_json_real(doc, "feedback_ratio", j->method.report.mean_ratio);
         }
+        cmd_kv_ready_json(doc, &j->kv_ready);
         json_object_set_new(doc, "tensors", cmd_json_plan(&j->plan));
         if (dry)
             cmd_json_u64(doc, "free_bytes", cmd_free_bytes(j->output));
@@ -166,6 +169,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
     cmd_progress_clear();
     if (dry || cmd_has(j->args, OPT_VERBOSE))
         cmd_print_plan(&j->plan);
+    cmd_kv_ready_print(&j->kv_ready);
     if (j->method.awq.n_pairs > 0)
         printf("inputs of matrices were scaled at %u of %u places, which left %.3f of the error of their products\n",
                (unsigned)j->method.awq.n_scaled, (unsigned)j->method.awq.n_pairs, j->method.awq.mean_ratio);
@@ -194,6 +198,9 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
         st = check_outputs(&j, err);
     if (st == PARE_OK && j.to_gguf)
         st = pare_stock_complete(&j.in, err);
+    if (st == PARE_OK)
+        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.method.settings.imatrix != NULL ? &j.method.imatrix : NULL, j.output, &j.pinning,
+                                err);
     if (st == PARE_OK && !dry)
         st = cmd_pack_method_scale(&j.method, &j.in, err);
     if (st == PARE_OK)

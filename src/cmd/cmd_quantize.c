@@ -32,6 +32,7 @@ typedef struct job {
     pare_buf about; /* what the state says of the run */
     pare_refine_report refined;
     bool refitted; /* the gains of the first norm */
+    cmd_kv_ready kv_ready;
     pare_pin pin;
     cmd_pinning pinning;
 } job;
@@ -162,13 +163,15 @@ static pare_status describe_run(job *j, pare_error *err)
 /* The streams of --sequential, and a line about their text. */
 static pare_status open_prefix(job *j, pare_error *err)
 {
-    const char *text = cmd_text(j->args, OPT_SEQUENTIAL);
+    const char *text = cmd_text(j->args, OPT_SEQUENTIAL), *keys = cmd_text(j->args, OPT_KV_TEXT);
     const pare_prefix_options options = {.memory = cmd_number(j->args, OPT_SEQUENTIAL_MEMORY), .beside = j->output};
     pare_digest digest;
     int64_t bos;
     char hex[2 * sizeof digest.sha256 + 1];
     if (text == NULL)
         return PARE_OK;
+    if (keys != NULL && strcmp(text, "-") == 0 && strcmp(keys, "-") == 0)
+        return pare_fail(err, PARE_ERR_USAGE, "quantize: --sequential and --kv-text cannot both be standard input");
     pare_status st = cmd_open_tokenizer(&j->tokenizer, &j->in, &bos, err);
     if (st == PARE_OK)
         st = cmd_read_tokens(text, j->tokenizer, &j->ids, &digest, err);
@@ -232,6 +235,8 @@ static pare_status refine(job *j, pare_error *err)
 {
     const bool resume = cmd_has(j->args, OPT_RESUME), is_there = pare_state_is_there(j->output);
     pare_status st = j->given.feedback ? describe_run(j, err) : PARE_OK;
+    if (st == PARE_OK && *j->kv_ready.text != '\0')
+        st = pare_buf_printf(&j->about, err, "kv-text %s\n", j->kv_ready.text);
     if (st == PARE_OK)
         st = open_prefix(j, err);
     const pare_refine_settings settings = {.output = j->output,
@@ -291,6 +296,7 @@ static pare_status write_and_report(job *j, pare_error *err)
     if (st == PARE_OK && !run.dry)
         st = refine(j, err);
     run.refitted = j->refitted;
+    run.kv_ready = &j->kv_ready;
     if (st == PARE_OK && !run.dry)
         st = write_files(j, options, err);
     return st == PARE_OK ? cmd_quantize_report(&run, err) : st;
@@ -316,6 +322,9 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         st = pare_imatrix_open(&j.imatrix, cmd_text(args, OPT_IMATRIX), err);
         j.given.options.imatrix = &j.imatrix;
     }
+    if (st == PARE_OK)
+        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.given.options.imatrix != NULL ? &j.imatrix : NULL,
+                                j.output, &j.pinning, err);
     if (st == PARE_OK)
         st = check_statistics(&j, err);
     if (st == PARE_OK)

@@ -63,6 +63,8 @@ typedef enum cmd_option_id {
     OPT_SEQUENTIAL_MEMORY,
     OPT_EFFORT,
     OPT_REFIT,
+    OPT_KV_READY,
+    OPT_KV_TEXT,
     OPT_SPLIT_SIZE,
     OPT_KEEP_SPLIT,
     OPT_ALLOW_REQUANTIZE,

@@ -84,6 +84,7 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
     cmd_json_u64(doc, "n_resumed", run->refined->n_resumed);
     cmd_json_u64(doc, "n_sequential", run->refined->n_aimed);
     json_object_set_new(doc, "refitted", json_boolean(run->refitted));
+    cmd_kv_ready_json(doc, run->kv_ready);
     cmd_json_u64(doc, "n_without_feedback", run->refined->n_without);
     cmd_json_real(doc, "feedback_ratio", run->refined->mean_ratio);
     json_object_set_new(doc, "tensors", cmd_json_plan(run->plan));
@@ -144,6 +145,7 @@ static void print_pins(const cmd_quantize_run *run)
 static void report_text(const cmd_quantize_run *run, const pare_requantized *sum)
 {
     cmd_progress_clear();
+    cmd_kv_ready_print(run->kv_ready);
     if (run->dry || cmd_has(run->args, OPT_VERBOSE)) {
         cmd_print_plan(run->plan);
         putchar('\n');

@@ -2,6 +2,7 @@
 #ifndef PARE_CMD_QUANTIZE_REPORT_H
 #define PARE_CMD_QUANTIZE_REPORT_H
 
+#include "cmd/kv_ready_run.h"
 #include "cmd/outputs.h"
 #include "recipe/plan_summary.h"
 #include "recipe/refine.h"
@@ -13,6 +14,7 @@ typedef struct cmd_quantize_run {
     const pare_plan *plan;
     const pare_refine_report *refined;
     bool refitted; /* the gains of the first norm */
+    const cmd_kv_ready *kv_ready;
     const pare_pin *pin;
     const cmd_pinning *pinning;
     uint64_t planned; /* bytes of all files */

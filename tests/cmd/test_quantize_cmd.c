@@ -133,6 +133,27 @@ static void metadata_can_be_set(void **state)
     refused(2, "-t q8_0 --metadata tokenizer.ggml.eos_token_id=int:99999", "the model would not be readable");
 }
 
+static void a_model_is_made_ready_for_a_quantized_cache(void **state)
+{
+    (void)state;
+    static const char pinned[] = "$PARE quantize demo.gguf -t q8_0 --kv-ready --imatrix im.gguf -o k.gguf --json --pin";
+    cli_result r = cli_expect(0, "%s", pinned);
+    CHECK(cli_contains(r.err, "importances of 2 attention outputs are spread over the heads"));
+    json_t *doc = cli_json(&r), *told = json_object_get(doc, "kv_ready");
+    CHECK(cli_number(told, "layers_scaled") == 2 && cli_number(told, "layers_rotated") == 2);
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(0, "cat pare.lock").out, "\"kv-ready\""));
+    CHECK(cli_contains(cli_expect(0, "$PARE inspect k.gguf --metadata=general.kv_ready").out,
+                       "keys of 2 layers scaled, values of 2 rotated"));
+    cli_expect(0, "rm k.gguf pare.lock SHA256SUMS");
+    cli_expect(0, "$PARE convert demo.gguf --kv-ready -o c.gguf && $PARE eval c.gguf --reference demo.gguf -f $TEXT "
+                  "--chunks 2 --fail-over 1e-9");
+    r = cli_expect(2, "$PARE quantize c.gguf -t q8_0 --kv-ready -o x.gguf");
+    CHECK(cli_contains(r.err, "it was made ready for a quantized cache before"));
+    refused(2, "-t q8_0 --kv-text x", "--kv-text is for --kv-ready");
+    cli_expect(0, "rm c.gguf");
+}
+
 static void a_dry_run_needs_no_importances(void **state)
 {
     (void)state;
@@ -394,6 +415,7 @@ int main(void)
         cmocka_unit_test(patterns_must_have_an_effect),
         cmocka_unit_test(splits_can_be_kept),
         cmocka_unit_test(metadata_can_be_set),
+        cmocka_unit_test(a_model_is_made_ready_for_a_quantized_cache),
         cmocka_unit_test(a_dry_run_needs_no_importances),
         cmocka_unit_test(the_report_names_what_it_cost),
         cmocka_unit_test(stand_ins_are_counted),
