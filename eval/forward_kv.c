@@ -196,24 +196,56 @@ static pare_status turn_rows(const side *s, size_t at, uint32_t n, pare_error *e
     return s->f->b->rope(s->f->b, &rope, s->view + at * s->n_head * s->dim, err);
 }
 
-/* Store tokens of a sequence below `limit` that are not yet, and let the view have what comes back. */
-static pare_status advance(const side *s, pare_kv_sequence *seq, uint32_t limit, pare_error *err)
+/* Tokens from row `at` of the view on, n rows of units behind `store`. */
+typedef struct stretch {
+    size_t at;
+    uint8_t *store;
+    uint32_t n;
+} stretch;
+
+/* Tokens of a sequence below `limit` that are not stored yet, which from now on they are. */
+static stretch next_stretch(const side *s, pare_kv_sequence *seq, uint32_t limit)
 {
-    pare_backend *b = s->f->b;
     const pare_kv_codec *c = s->codec;
     uint32_t sinks = s->f->kv.form.sinks, first = sinks / c->group * c->group + (sinks % c->group != 0 ? c->group : 0);
     uint32_t done = seq->done[s->which] > first ? seq->done[s->which] : first;
-    if (limit <= done)
+    const size_t unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
+    stretch t = {.at = seq->kv_row + done, .n = limit > done ? (limit - done) / c->group : 0};
+    t.store = s->store + ((c->group > 1 ? seq->group : seq->kv_row) + done / c->group) * unit;
+    if (limit > done)
+        seq->done[s->which] = done + t.n * c->group;
+    return t;
+}
+
+/* Encode a stretch, and let the view have what comes back. */
+static pare_status keep_stretch(const side *s, const stretch *t, pare_error *err)
+{
+    pare_backend *b = s->f->b;
+    const pare_kv_codec *c = s->codec;
+    const size_t width = (size_t)s->n_head * s->dim;
+    if (t->n == 0)
         return PARE_OK;
-    const uint32_t n = (limit - done) / c->group, width = s->n_head * s->dim;
-    const size_t at = seq->kv_row + done, unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
-    uint8_t *store = s->store + ((c->group > 1 ? seq->group : seq->kv_row) + done / c->group) * unit;
-    pare_status st = b->kv_encode(b, c, s->source + at * width, n, s->n_head, s->dim, store, err);
+    pare_status st = b->kv_encode(b, c, s->source + t->at * width, t->n, s->n_head, s->dim, t->store, err);
     if (st != PARE_OK)
         return failed(s, st, err);
-    seq->done[s->which] = done + n * c->group;
-    st = b->kv_decode(b, c, store, n, s->n_head, s->dim, s->view + at * width, err);
-    return st == PARE_OK && c->before_rope ? turn_rows(s, at, n * c->group, err) : st;
+    st = b->kv_decode(b, c, t->store, t->n, s->n_head, s->dim, s->view + t->at * width, err);
+    return st == PARE_OK && c->before_rope ? turn_rows(s, t->at, t->n * c->group, err) : st;
+}
+
+/* b behind a, if it is that in the view and in the store: a device waits for each call. */
+static bool join(const side *s, stretch *a, const stretch *b)
+{
+    const size_t unit = pare_kv_unit_bytes(s->codec, s->dim) * s->n_head;
+    if (a->at + (size_t)a->n * s->codec->group != b->at || a->store + a->n * unit != b->store)
+        return false;
+    a->n += b->n;
+    return true;
+}
+
+static pare_status advance(const side *s, pare_kv_sequence *seq, uint32_t limit, pare_error *err)
+{
+    const stretch t = next_stretch(s, seq, limit);
+    return keep_stretch(s, &t, err);
 }
 
 /* What queries from position `at` on may read as it is stored. */
@@ -225,6 +257,7 @@ static uint32_t stored_before(const pare_kv_codec *c, uint32_t at)
 static pare_status keep_side(const side *s, const pare_forward_slice *slice, pare_error *err)
 {
     pare_status st = PARE_OK;
+    stretch all = {0};
     if (s->codec == NULL)
         return PARE_OK;
     for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++) {
@@ -236,10 +269,15 @@ static pare_status keep_side(const side *s, const pare_forward_slice *slice, par
             seq->done[s->which] = 0;
         if (exact > p->n_past && s->source == s->view)
             st = round_half(s, rows, exact - p->n_past, err);
-        if (st == PARE_OK && s->codec->recent == 0)
-            st = advance(s, seq, end, err);
+        if (st != PARE_OK || s->codec->recent > 0)
+            continue;
+        const stretch more = next_stretch(s, seq, end);
+        if (!join(s, &all, &more)) {
+            st = keep_stretch(s, &all, err);
+            all = more;
+        }
     }
-    return st;
+    return st == PARE_OK ? keep_stretch(s, &all, err) : st;
 }
 
 pare_status pare_forward_keep_raw(pare_forward *f, uint32_t layer, const pare_forward_slice *s, float *k,

@@ -4,14 +4,14 @@
 #   scripts/gpu_check.sh [--pack PATH] [--out FILE] [--logs FOLDER] [--work FOLDER] [--parts "LIST"] [--emulated [--build FOLDER]]
 #   PATH      what scripts/gpu_pack.sh wrote, or the folder it unpacks to (default: build-portable/pare-gpu.tar.xz)
 #   FOLDER    for the generated models, about 30 GB (default: one in /dev/shm or $TMPDIR)
-#   LIST      compile operations memory sanitizer oracle reference speed model quantized streaming (default: all)
+#   LIST      compile operations memory sanitizer oracle reference cache speed model quantized streaming (default: all)
 #   emulated  the small parts on the emulated device of a build (operations memory oracle reference), without a GPU
 # Needs a GPU with its driver and, for `compile` and `sanitizer`, the CUDA toolkit; without a GPU it says so, compiles the
 # plugin's sources if nvcc is there, and ends with 0. What fails is listed at the end, and the exit code is 1.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 pack=build-portable/pare-gpu.tar.xz out=docs/benchmarks/gpu.md work='' logs='' emulated=0 build=build
-parts='compile operations memory sanitizer oracle reference speed model quantized streaming'
+parts='compile operations memory sanitizer oracle reference cache speed model quantized streaming'
 while [ $# -gt 0 ]; do
     case $1 in
     --pack) pack=$2 && shift ;;
@@ -187,6 +187,19 @@ check_reference() {
     done
 }
 
+check_cache() { # keys and values in codecs, float32, beside the CPU's
+    local form device
+    for form in "--cache-k q4_0 --cache-v q4_0 --cache-rotate llama" "--cache-k turbo3p --cache-v turbo3 --cache-rotate full" \
+        "--cache-k kivi2 --cache-v kivi2" "--cache-k midrise4 --cache-v midrise4 --cache-rotate full"; do
+        for device in cpu cuda; do # shellcheck disable=SC2086
+            timeout -k 5 60 "$pare" eval "$reference" -f "$text" -c 512 --chunks 4 --device "$device" --compute f32 $form --json \
+                >"$work/cache-$device.json" 2>"$work/cache.log" || tail -1 "$work/cache.log"
+        done
+        bar cache "$form: perplexity beside the CPU's" \
+            "$(calculate "100 * sqrt(($(json "$work/cache-cuda.json" perplexity) / $(json "$work/cache-cpu.json" perplexity) - 1)^2)")" % '<' 0.05
+    done
+}
+
 peak_of() { # card: its dense BF16 rate by the maker's data sheet, TFLOP/s
     case $1 in
     *H100*PCIe*) echo 756 ;;
@@ -206,7 +219,7 @@ peak_of() { # card: its dense BF16 rate by the maker's data sheet, TFLOP/s
 }
 
 measure_speed() { # ceilings, and products, attention and scores by themselves
-    local line name blas=-lcublasLt
+    local line name copy blas=-lcublasLt
     nvcc -O2 -arch=native tests/device/ceilings.cu $blas -o "$work/ceilings" >"$work/ceilings.log" 2>&1 ||
         nvcc -O2 -arch=native -DNO_BLAS tests/device/ceilings.cu -o "$work/ceilings" >>"$work/ceilings.log" 2>&1
     within 60 "$work/ceilings.txt" "$work/ceilings"
@@ -218,6 +231,11 @@ measure_speed() { # ceilings, and products, attention and scores by themselves
         name=$(sed -E 's/^speed: //; s/  +.*//' <<<"$line")
         result speed "$name" "$(awk '{ print $(NF - 1), $NF }' <<<"$(sed 's/ read and written//' <<<"$line")")" "-" "-"
     done < <(grep -E '^speed: .*/s' "$work/speed.log")
+    copy=$(grep 'copy in device memory' "$work/speed.log" | grep -oE '[0-9.]+ GB/s' | sed 's/ .*//')
+    while IFS= read -r line; do # keys and values: how near to moving their bytes
+        name=$(sed -E 's/^speed: //; s/  +.*//' <<<"$line")
+        result speed "$name: share of a copy" "$(calculate "100 * $(grep -oE '[0-9.]+ GB/s' <<<"$line" | sed 's/ .*//') / ${copy:-0}") %" "-" "-"
+    done < <(grep -E '^speed: (kv_|turn).*/s' "$work/speed.log")
     line=$(grep 'matmul bf16, 4096 x 14336 x 4096' "$work/speed.log" | awk '{ print $(NF - 1) }')
     [ -z "$peak" ] || bar speed "GEMM of BF16, share of the data sheet's $peak" "$(calculate "100 * ${line:-0} / $peak")" % '>' 60
 }
@@ -273,6 +291,15 @@ measure_quantized() { # types...
     done
     pair=$(rate pair 2048 32768 98304 "$work/8b-$1.gguf" --reference "$work/8b-bf16.gguf" --device cuda)
     bar quantized "KLD of two models, times the cost of one" "$(calculate "$alone / ${pair:-0}")" "" '<' 2.1
+}
+
+measure_cache() { # codecs of keys...: what keeping keys and values costs of a pass
+    local codec alone
+    alone=$(cat "$work/rate-bf16-2048" 2>/dev/null)
+    for codec in "$@"; do
+        result model "8B, BF16, n_ctx 2048, cache in $codec, rotated: loss" "$(calculate "100 * (1 - $(rate "cache-$codec" 2048 16384 81920 \
+            "$work/8b-bf16.gguf" --cache-k "$codec" --cache-v "${codec%p}" --cache-rotate full --device cuda) / $alone)") %" "-" "-"
+    done
 }
 
 # By two lengths, as above; a batch is one window here, and each reads what does not stay.
@@ -369,8 +396,10 @@ wanted oracle && check_oracle
 wanted reference && check_reference q8_0 q4_k iq4_xs
 for job in "${sanitizers[@]}"; do wait "$job"; done
 [ -z "$generator" ] || await "$work/bytes" # speed is measured alone
+wanted cache && check_cache
 wanted speed && measure_speed
 wanted model && measure_model
+wanted model && wanted cache && measure_cache q4_0 turbo3p
 wanted quantized && measure_quantized "${quantized[@]}"
 wanted streaming && measure_streaming
 wanted compile && compile_check

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCHES = 7 };
+enum { BATCHES = 7, KV_HEADS = 8, KV_DIM = 128 };
 static const double BATCH_SECONDS = 0.06;
 
 typedef struct work {
@@ -24,6 +24,8 @@ typedef struct work {
     const int32_t *targets;
     pare_position_score *scores;
     size_t bytes;
+    const pare_kv_codec *codec;
+    pare_turn turn;
 } work;
 
 static void finish(check *c, const work *w)
@@ -84,6 +86,21 @@ static pare_status run_gram(check *c, const work *w)
 static pare_status run_copy(check *c, const work *w)
 {
     return c->gpu->copy(c->gpu, w->y, w->x, w->bytes, &c->err);
+}
+
+static pare_status run_encode(check *c, const work *w)
+{
+    return c->gpu->kv_encode(c->gpu, w->codec, w->x, w->n / w->codec->group, KV_HEADS, KV_DIM, w->y, &c->err);
+}
+
+static pare_status run_decode(check *c, const work *w)
+{
+    return c->gpu->kv_decode(c->gpu, w->codec, w->x, w->n / w->codec->group, KV_HEADS, KV_DIM, w->y, &c->err);
+}
+
+static pare_status run_turn(check *c, const work *w)
+{
+    return c->gpu->turn(c->gpu, &w->turn, &c->err);
 }
 
 /* Noise on the device that is not a repetition for caches or for the power that products draw, from little noise of the
@@ -189,6 +206,42 @@ static void time_copy(check *c, const void *arg)
     report(c, "copy in device memory", &w);
 }
 
+/* Keys of 8 heads of 128, as in models of 8B, far more than a cache of the device holds: bytes read and written. */
+static void time_codec(check *c, const void *arg)
+{
+    const char *codec = arg;
+    work w = {.run = run_encode, .unit = "GB/s read and written", .per = 1e9, .n = c->small ? 64 : 1 << 17};
+    const size_t values = (size_t)w.n * KV_HEADS * KV_DIM;
+    char name[96];
+    w.codec = pare_kv_codec_find(codec, PARE_KV_KEYS);
+    const size_t bytes = w.n / w.codec->group * KV_HEADS * pare_kv_unit_bytes(w.codec, KV_DIM);
+    w.amount = (double)(values * sizeof(float) + bytes);
+    float *x = device_noise(c, values), *coded = check_poisoned(c, c->gpu, bytes);
+    w.x = x;
+    w.y = coded;
+    snprintf(name, sizeof name, "kv_encode %s, %u tokens", codec, w.n);
+    report(c, name, &w);
+    w.run = run_decode;
+    w.x = coded;
+    w.y = x;
+    snprintf(name, sizeof name, "kv_decode %s, %u tokens", codec, w.n);
+    report(c, name, &w);
+}
+
+static void time_turn(check *c, const void *arg)
+{
+    const uint32_t dim = *(const uint32_t *)arg;
+    work w = {.run = run_turn, .unit = "GB/s read and written", .per = 1e9, .n = c->small ? 64 : 1 << 17};
+    const size_t values = (size_t)w.n * KV_HEADS * KV_DIM;
+    const uint32_t n = (uint32_t)(values / dim);
+    char name[96];
+    w.amount = 2.0 * (double)(n * (size_t)dim) * sizeof(float);
+    w.y = device_noise(c, values);
+    w.turn = (pare_turn){{dim, PARE_ROTATION_MAX_DIM, 7}, NULL, w.y, n, 1, dim, false};
+    snprintf(name, sizeof name, "turn, %u heads of %u", n, dim);
+    report(c, name, &w);
+}
+
 int device_speed(check *c)
 {
     static const gemm_shape gemms[] = {
@@ -201,7 +254,8 @@ int device_speed(check *c)
         {PARE_TYPE_IQ2_XXS, 4096, 14336, 4096}, {PARE_TYPE_MXFP4, 4096, 14336, 4096},
         {PARE_TYPE_NVFP4, 4096, 14336, 4096},
     };
-    static const uint32_t contexts[] = {512, 2048, 8192};
+    static const uint32_t contexts[] = {512, 2048, 8192}, turned[] = {64, 80, 128, 256, 1024};
+    static const char *const codecs[] = {"f16", "q8_0", "q4_0", "q4_1r", "midrise4", "turbo3", "turbo3p", "kivi2"};
     check_timed(c, "copy", time_copy, NULL);
     for (size_t i = 0; i < sizeof gemms / sizeof *gemms; i++)
         check_timed(c, "matmul", time_matmul, &gemms[i]);
@@ -210,5 +264,9 @@ int device_speed(check *c)
     if (c->gpu->score != NULL)
         check_timed(c, "score", time_score, NULL);
     check_timed(c, "add_gram", time_gram, NULL);
+    for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
+        check_timed(c, "kv", time_codec, codecs[i]);
+    for (size_t i = 0; i < sizeof turned / sizeof *turned; i++)
+        check_timed(c, "kv turn", time_turn, &turned[i]);
     return c->n_failed > 0 ? 1 : 0;
 }
