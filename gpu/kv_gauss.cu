@@ -142,16 +142,13 @@ static __global__ void __launch_bounds__(THREADS) encode_kernel(job j, const flo
     uint8_t *out = (uint8_t *)(v + j.dim);
     const float root = sqrtf((float)j.dim);
     for (uint64_t unit = (uint64_t)blockIdx.x * WARPS + warp; unit < j.n_units; unit += (uint64_t)gridDim.x * WARPS) {
-        bool finite = true;
-        for (uint32_t i = lane; i < j.dim; i += PARE_WARP) {
+        for (uint32_t i = lane; i < j.dim; i += PARE_WARP)
             v[i] = x[unit * j.dim + i];
-            finite = finite && (pare_f32_to_bits(v[i]) & 0x7f800000u) != 0x7f800000u;
-        }
         __syncwarp();
         uint8_t length[2], rest[2] = {};
         const float norm = sqrtf(square_sum(v, j.dim, lane)), inverse = pare_reciprocal(norm) * root;
-        bool fits = pare_kv_put_half(norm, length);
-        __syncwarp(); /* all have read v */
+        bool fits = pare_kv_put_half(norm, length); /* not where a value is not finite */
+        __syncwarp();                               /* all have read v */
         put_codes(j, t, v, inverse, pare_kv_half(length) / root, lane, out);
         __syncwarp();
         if (j.product) {
@@ -162,7 +159,7 @@ static __global__ void __launch_bounds__(THREADS) encode_kernel(job j, const flo
         }
         if (lane < j.head)
             out[lane] = lane < 2 ? length[lane] : rest[lane - 2];
-        if (!__all_sync(0xffffffffu, finite && fits) && lane == 0)
+        if (!fits && lane == 0)
             atomicMin(bad, (unsigned)unit);
         __syncwarp();
         for (uint32_t i = lane; i < j.bytes; i += PARE_WARP)

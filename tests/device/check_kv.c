@@ -43,6 +43,11 @@ static float *values(check *c, size_t n_vectors, uint32_t dim)
         const size_t vector = i / dim;
         x[i] = vector % 7 == 6 ? 0 : (x[i] + y[i] + z[i]) * (vector % 5 == 4 && i % 13 == 0 ? 40.0f : 1.0f);
     }
+    /* A length between two of binary16, which one it is being up to the order of the sum of squares: 4098^2 + 4 x 1. */
+    memset(x, 0, dim * sizeof *x);
+    x[0] = 4098;
+    for (size_t i = 1; i < 8; i += 2)
+        x[i] = 1;
     return x;
 }
 
