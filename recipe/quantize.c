@@ -39,7 +39,7 @@ static pare_status find_request(planner *p, const char *name, bool quantizable, 
 {
     const pare_quantize_options *o = p->options;
     const pare_type_override *rule = NULL;
-    *out = (request){PARE_TYPE_NONE, "--tensor", ""};
+    *out = (request){PARE_TYPE_NONE, o->override_option != NULL ? o->override_option : "--tensor", ""};
     if (o->embedding_type != PARE_TYPE_NONE && strcmp(name, "token_embd.weight") == 0)
         *out = (request){o->embedding_type, "--embedding-type", ""};
     else if (o->output_type != PARE_TYPE_NONE && is_output(&p->state.model, name))
@@ -329,7 +329,7 @@ static pare_status set_metadata(pare_model *out, const pare_quantize_options *o,
 pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quantize_options *options, pare_plan *plan,
                           pare_error *err)
 {
-    planner p = {.options = options, .in = in};
+    planner p = {.options = options, .in = in, .rules = {.option = options->override_option}};
     decision *decisions = NULL;
     *out = (pare_model){0};
     pare_status st = options->imatrix != NULL && !options->measured ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;

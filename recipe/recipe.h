@@ -22,6 +22,7 @@ typedef struct pare_quantize_options {
     pare_type embedding_type;            /* of token_embd; PARE_TYPE_NONE: by preset */
     const pare_type_override *overrides; /* first match wins, before the preset and behind the two above */
     size_t n_overrides;
+    const char *override_option; /* that gives them, for messages; NULL: --tensor */
     const pare_imatrix *imatrix; /* importances, or NULL; must outlive the derived model */
     pare_effort effort;          /* of the encoders */
     const pare_meta_edit *edits; /* of the metadata: recipe/meta_edit.h */

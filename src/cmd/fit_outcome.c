@@ -85,7 +85,7 @@ static pare_status print_one(const cmd_fit_job *j, const cmd_fit_outcome *o, par
     printf("by single swaps: %.6f", f->by_swaps);
     if (isfinite(f->spread))
         printf(" (plans that were run were off by %.0f %%)", 100 * expm1(f->spread));
-    printf(", no plan below %.6f\n", f->bound);
+    printf(", no plan's sum below %.6f\n", f->bound);
     printf("%" PRIu32 " runs; %" PRIu32 " swaps around the plan", f->n_runs, f->n_swaps);
     if (f->n_swaps > 0)
         printf(", of %.6f made %.6f on the windows of plans", f->start, f->end);

@@ -93,6 +93,7 @@ static pare_status look_at(cmd_fit_plan *p, const pare_preset *preset, pare_erro
                                            .embedding_type = PARE_TYPE_NONE,
                                            .overrides = p->request->keep,
                                            .n_overrides = p->request->n_keep,
+                                           .override_option = "--keep",
                                            .effort = PARE_EFFORT_DEFAULT,
                                            .allow_requantize = true,
                                            .plan_only = true};

@@ -21,6 +21,7 @@ static pare_status typed_model(const cmd_fit_plan *p, const cmd_fit_candidate *c
                                            .embedding_type = PARE_TYPE_NONE,
                                            .overrides = p->request->keep,
                                            .n_overrides = p->request->n_keep,
+                                           .override_option = "--keep",
                                            .allow_requantize = true,
                                            .plan_only = true};
     pare_plan plan = {0};

@@ -1,5 +1,6 @@
 #include "cmd/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -449,7 +450,7 @@ bool cmd_parse_size(const char *text, uint64_t *out)
     double value = strtod(text, &end);
     if (errno != 0 || text[strspn(text, "0123456789.")] == 'x' || strcspn(text, "eE") < (size_t)(end - text))
         return false;
-    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    const char *unit = *end != '\0' ? strchr(units, toupper((unsigned char)*end)) : NULL;
     double step = 1;
     if (unit != NULL) {
         bool decimal = strcmp(end + 1, "B") == 0;

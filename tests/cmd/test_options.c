@@ -11,7 +11,7 @@ static void sizes_have_binary_and_decimal_units(void **state)
     } rows[] = {{"512", 512},           {"1K", 1024},           {"24G", 24ull << 30},
                 {"24GiB", 24ull << 30}, {"24GB", 24000000000u}, {"1.5M", 3ull << 19},
                 {"500MB", 500000000u},  {"2T", 2ull << 40},     {"7B", 7},
-                {"0.5KiB", 512}};
+                {"0.5KiB", 512},        {"24g", 24ull << 30}};
     static const char *const bad[] = {"",    "G",    "-1",  "0",   "1X",  "1GiBB",
                                       "1e3", "0x10", "nan", "inf", "1 G", "9999999T"};
     (void)state;
