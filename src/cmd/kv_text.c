@@ -124,6 +124,7 @@ static void print_heads(const cmd_kv_run *r)
 static void print_needles(const cmd_kv_run *r)
 {
     const double all = (double)r->n_keys * CMD_KV_NEEDLE_DEPTHS;
+    double found = 0;
     printf("keys found of %" PRIu32 " at each depth, in %" PRIu32 " tokens\n%-24s", r->n_keys,
            r->request.depths[r->request.n_depths - 1], "cache");
     for (int d = 0; d < CMD_KV_NEEDLE_DEPTHS; d++)
@@ -139,7 +140,11 @@ static void print_needles(const cmd_kv_run *r)
             ln_p += row[d].ln_p / CMD_KV_NEEDLE_DEPTHS;
         }
         printf(" %8.1f %10.3f\n", 100 * n / all, ln_p);
+        if (i == 0)
+            found = n;
     }
+    if (found == 0)
+        printf("floats find no key: this model says nothing about caches here, but for ln p\n");
     printf("\n");
 }
 

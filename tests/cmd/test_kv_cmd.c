@@ -93,7 +93,7 @@ static void plans_contexts(void **state)
 {
     (void)state;
 #define MEMORY " --vram 835M --reserve 1M"
-    json_t *doc = run_json(0, KV " --cache f16,q8_0,turbo3 --limit 1" MEMORY),
+    json_t *doc = run_json(0, KV " --cache f16,q8_0,q8_0/f16,f16/q8_0,turbo3 --limit 1" MEMORY),
            *fit = run_json(0, "$PARE fit $DEMO --kv q8_0 --ctx 256" MEMORY);
     double wanted = -1;
     const json_t *row;
@@ -105,7 +105,9 @@ static void plans_contexts(void **state)
     }
     CHECK(wanted > 0 && cli_number(cache_of(doc, "q8_0", false), "largest_context") == wanted);
     CHECK(cli_number(json_object_get(doc, "recommendation"), "largest_context") == wanted);
-    CHECK(cli_number(cache_of(doc, "f16", false), "largest_context") < wanted);
+    const double of_f16 = cli_number(cache_of(doc, "f16", false), "largest_context");
+    CHECK(of_f16 < wanted && cli_number(cache_of(doc, "q8_0/f16", false), "largest_context") > of_f16);
+    CHECK(cli_number(cache_of(doc, "f16/q8_0", false), "largest_context") > of_f16);
     CHECK(json_object_get(cache_of(doc, "turbo3 full", false), "largest_context") == NULL);
     json_decref(doc);
     json_decref(fit);
@@ -135,7 +137,9 @@ static void looks_for_needles_and_heads(void **state)
     }
     CHECK(difference > 0.1);
     json_decref(doc);
-    cli_result r = cli_expect(1, "$PARE kv $DEMO -f $TEXT --depths 64 --chunks 2 --heads 2 --cache turbo3p/f16");
+    cli_result r = cli_expect(0, "$PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 --heads 1 --cache f16 --needle 1");
+    CHECK(cli_contains(r.out, "floats find no key: this model says nothing about caches here"));
+    r = cli_expect(1, "$PARE kv $DEMO -f $TEXT --depths 64 --chunks 2 --heads 2 --cache turbo3p/f16");
     CHECK(cli_contains(r.out, "breaks: layer 1, head 1: error 0.2") &&
           cli_contains(r.out, "channel 36 of key head 0 is "));
     CHECK(cli_contains(r.out, ": a bias, which --mean takes off"));
