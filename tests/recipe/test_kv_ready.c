@@ -184,6 +184,33 @@ static void every_family_says_the_same(void **state)
     CHECK(n_cases == sizeof cases / sizeof *cases && n_keys > 80 && n_values > 80);
 }
 
+/* Factors by the weights: one for all heads where a gain is, of pairs alike, and not all of them 1. */
+static void factors_are_alike_where_gains_are(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"tests/families/qwen3", "tests/families/phi3"};
+    for (size_t k = 0; k < 2; k++) {
+        pare_model m = {0};
+        pare_kv_ready r;
+        pare_error err = {0};
+        bool same = true, plain = true;
+        CHECK_OK(pare_hf_open(&m, source_path(folders[k]), 0, &err), &err);
+        CHECK_OK(pare_kv_ready_find(&r, &m, &err), &err);
+        CHECK_OK(pare_kv_ready_fit(&r, &m, NULL, &err), &err);
+        const pare_kv_ready_layer *l = &r.layers[0];
+        CHECK(l->alike == (k == 0) && l->n_head_kv > 1);
+        for (uint32_t i = 0; i < l->n_head_kv * l->dim_k; i++) {
+            const uint32_t at = i % l->dim_k;
+            same = same && l->scale[i] == l->scale[at];
+            plain = plain && l->scale[i] == 1;
+            CHECK(l->scale[i] > 0 && l->scale[i] == l->scale[i - at + pare_kv_ready_partner(l, at)]);
+        }
+        CHECK(same == l->alike && !plain);
+        pare_kv_ready_close(&r);
+        pare_model_close(&m);
+    }
+}
+
 static void quantized_weights_are_refused(void **state)
 {
     (void)state;
@@ -450,11 +477,9 @@ static void a_cache_in_four_bits_costs_less(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_family_says_the_same),
-        cmocka_unit_test(quantized_weights_are_refused),
-        cmocka_unit_test(rotations_do_not_undo_each_other),
-        cmocka_unit_test(products_are_the_same_in_double),
-        cmocka_unit_test(statistics_are_those_of_the_changed_model),
+        cmocka_unit_test(every_family_says_the_same),      cmocka_unit_test(factors_are_alike_where_gains_are),
+        cmocka_unit_test(quantized_weights_are_refused),   cmocka_unit_test(rotations_do_not_undo_each_other),
+        cmocka_unit_test(products_are_the_same_in_double), cmocka_unit_test(statistics_are_those_of_the_changed_model),
         cmocka_unit_test(a_cache_in_four_bits_costs_less),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
