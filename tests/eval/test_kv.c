@@ -95,6 +95,11 @@ static void test_windows(void **state)
         double d = error_of(&t, &both, want), of_keys = error_of(&t, &keys, want),
                of_values = error_of(&t, &values, want);
         CHECK(d > last && of_keys > 0 && of_values > 0 && d > of_keys / 2 && d > of_values / 2);
+        for (int turn = PARE_KV_TURN_LLAMA; turn <= PARE_KV_TURN_FULL; turn++) { /* undone on the way out */
+            const pare_kv_form turned = form_of(names[i], names[i], (pare_kv_turn)turn),
+                               turned_values = form_of(NULL, names[i], (pare_kv_turn)turn);
+            CHECK(error_of(&t, &turned, want) < 1.5 * d && error_of(&t, &turned_values, want) < 1.5 * of_values);
+        }
         last = d;
     }
     CHECK(last < 0.3);
