@@ -17,7 +17,7 @@ static bool is_large(const pare_tensor *t, uint64_t n_weights)
     return n_weights > 0 && t->n_dims > 1 && weights_of(t) / PARE_ROW_SAMPLE_LEAST > n_weights;
 }
 
-/* One row out of each stretch of each matrix. (Every so manieth would meet the same place of each head.) */
+/* One row out of each stretch of each matrix. (Rows at equal distances would meet the same place of each head.) */
 static pare_status read_rows(const pare_tensor *t, uint64_t n_matrices, uint64_t n_each, uint8_t *to, pare_error *err)
 {
     const uint64_t n_of = t->n_rows / n_matrices;
