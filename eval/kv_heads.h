@@ -28,7 +28,8 @@
 /* Zeroed is closed. */
 typedef struct pare_head_errors {
     uint32_t n_layer, n_head; /* n_head: query heads, of all layers the most */
-    double *error;            /* [n_layer, n_head] owned; NAN: no such head, or its output is 0 everywhere */
+    double *error;            /* [n_layer, n_head] owned; NAN: no such head, its output is 0 everywhere, or its layer
+                                 reads the keys of an earlier one */
     double median;            /* over the heads that are there */
 } pare_head_errors;
 

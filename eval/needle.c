@@ -33,6 +33,13 @@ static pare_status make_pieces(pieces *p, const pare_needle_job *job, uint64_t n
     return st == PARE_OK ? add(job, &p->answer, text, err) : st;
 }
 
+static void close_pieces(pieces *p)
+{
+    free(p->needle.ids);
+    free(p->question.ids);
+    free(p->answer.ids);
+}
+
 pare_status pare_needle_make(const pare_needle_job *job, uint32_t depth, uint32_t key, int32_t **out, uint32_t *n_key,
                              pare_error *err)
 {
@@ -72,18 +79,32 @@ pare_status pare_needle_make(const pare_needle_job *job, uint32_t depth, uint32_
         *out = ids;
     else
         free(ids);
-    free(p.needle.ids);
-    free(p.question.ids);
-    free(p.answer.ids);
+    close_pieces(&p);
     return st;
 }
 
-/* Where a haystack is read. */
+pare_status pare_needle_least(const pare_needle_job *job, uint32_t *least, pare_error *err)
+{
+    size_t most = 0;
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < (uint64_t)job->n_depths * job->n_keys && st == PARE_OK; i++) {
+        pieces p = {0};
+        st = make_pieces(&p, job, i, err);
+        most = p.needle.n + p.answer.n > most ? p.needle.n + p.answer.n : most;
+        close_pieces(&p);
+    }
+    *least = (uint32_t)(most + (job->bos >= 0) + 1);
+    return st;
+}
+
+/* Where haystacks are read, some at once. */
 typedef struct reader {
     pare_forward *f;
-    float *logits; /* [room, n_vocab] */
+    uint32_t n_seq, n_vocab;
+    int32_t *ids;    /* [n_seq, n_ctx] */
+    uint32_t *n_key; /* [n_seq] tokens of the key at the end of each */
+    float *logits;   /* [room, n_vocab] */
     size_t room;
-    uint32_t n_vocab;
 } reader;
 
 /* ln p of a token, and whether none is more likely. */
@@ -107,9 +128,11 @@ static pare_status score(const float *row, uint32_t n_vocab, int32_t token, doub
     return PARE_OK;
 }
 
-static pare_status read_one(reader *r, const pare_needle_job *job, const int32_t *ids, uint32_t n_key,
-                            pare_needle_cell *cell, pare_error *err)
+/* Look for the key of sequence i of the last run. */
+static pare_status look_for(reader *r, const pare_needle_job *job, uint32_t i, pare_needle_cell *cell, pare_error *err)
 {
+    const uint32_t n_key = r->n_key[i], first = job->n_ctx - n_key - 1;
+    const int32_t *ids = r->ids + (size_t)i * job->n_ctx;
     bool found = true;
     double sum = 0;
     if (n_key > r->room) {
@@ -118,14 +141,11 @@ static pare_status read_one(reader *r, const pare_needle_job *job, const int32_t
     }
     if (r->room == 0)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for logits of %" PRIu32 " tokens", n_key);
-    const uint32_t first = job->n_ctx - n_key - 1;
-    pare_status st = pare_forward_run_from(r->f, ids, 1, job->n_ctx, first, err);
-    if (st == PARE_OK)
-        st = pare_forward_logits(r->f, 0, first, n_key, r->logits, err);
-    for (uint32_t i = 0; i < n_key && st == PARE_OK; i++) {
+    pare_status st = pare_forward_logits(r->f, i, first, n_key, r->logits, err);
+    for (uint32_t k = 0; k < n_key && st == PARE_OK; k++) {
         double ln_p = 0;
         bool is_first = false;
-        st = score(r->logits + (size_t)i * r->n_vocab, r->n_vocab, ids[first + 1 + i], &ln_p, &is_first, err);
+        st = score(r->logits + (size_t)k * r->n_vocab, r->n_vocab, ids[first + 1 + k], &ln_p, &is_first, err);
         sum += ln_p;
         found = found && is_first;
     }
@@ -134,28 +154,56 @@ static pare_status read_one(reader *r, const pare_needle_job *job, const int32_t
     return st;
 }
 
+/* Haystacks [from, from + n) in one pass. */
+static pare_status read_some(reader *r, const pare_needle_job *job, uint32_t from, uint32_t n, pare_needle_cell *out,
+                             pare_error *err)
+{
+    uint32_t longest = 0;
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < n && st == PARE_OK; i++) {
+        int32_t *ids = NULL;
+        st = pare_needle_make(job, (from + i) / job->n_keys, (from + i) % job->n_keys, &ids, &r->n_key[i], err);
+        if (st == PARE_OK)
+            memcpy(r->ids + (size_t)i * job->n_ctx, ids, job->n_ctx * sizeof *ids);
+        free(ids);
+        longest = st == PARE_OK && r->n_key[i] > longest ? r->n_key[i] : longest;
+    }
+    if (st == PARE_OK)
+        st = pare_forward_run_from(r->f, r->ids, n, job->n_ctx, job->n_ctx - longest - 1, err);
+    for (uint32_t i = 0; i < n && st == PARE_OK; i++)
+        st = look_for(r, job, i, &out[(from + i) / job->n_keys], err);
+    return st;
+}
+
+static pare_status open_reader(reader *r, const pare_needle_job *job, size_t form, pare_error *err)
+{
+    const uint32_t n = job->n_depths * job->n_keys, wanted = job->b->batch_tokens / job->n_ctx;
+    r->n_vocab = job->m->hp.n_vocab;
+    r->n_seq = wanted > n ? n : wanted > 1 ? wanted : 1;
+    r->ids = malloc((size_t)r->n_seq * job->n_ctx * sizeof *r->ids);
+    r->n_key = calloc(r->n_seq, sizeof *r->n_key);
+    if (r->ids == NULL || r->n_key == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " haystacks", r->n_seq);
+    pare_status st = pare_forward_open(&r->f, job->m, job->b, job->n_ctx, r->n_seq, err);
+    return st == PARE_OK && form > 0 ? pare_forward_keep(r->f, &job->forms[form - 1], err) : st;
+}
+
 static pare_status read_all(const pare_needle_job *job, size_t form, pare_needle_cell *out, pare_error *err)
 {
-    const uint32_t n_all = job->n_depths * job->n_keys * (uint32_t)(1 + job->n_forms);
-    uint32_t n_done = job->n_depths * job->n_keys * (uint32_t)form;
-    reader r = {.n_vocab = job->m->hp.n_vocab};
-    pare_status st = pare_forward_open(&r.f, job->m, job->b, job->n_ctx, 1, err);
-    if (st == PARE_OK && form > 0)
-        st = pare_forward_keep(r.f, &job->forms[form - 1], err);
-    for (uint32_t d = 0; d < job->n_depths && st == PARE_OK; d++) {
+    const uint32_t n = job->n_depths * job->n_keys, n_all = n * (uint32_t)(1 + job->n_forms);
+    reader r = {0};
+    for (uint32_t d = 0; d < job->n_depths; d++)
         out[d] = (pare_needle_cell){0};
-        for (uint32_t k = 0; k < job->n_keys && st == PARE_OK; k++) {
-            int32_t *ids = NULL;
-            uint32_t n_key = 0;
-            st = pare_needle_make(job, d, k, &ids, &n_key, err);
-            if (st == PARE_OK)
-                st = read_one(&r, job, ids, n_key, &out[d], err);
-            free(ids);
-            if (job->each != NULL)
-                job->each(++n_done, n_all, job->user);
-        }
+    pare_status st = open_reader(&r, job, form, err);
+    for (uint32_t from = 0; from < n && st == PARE_OK; from += r.n_seq) {
+        const uint32_t n_some = n - from < r.n_seq ? n - from : r.n_seq;
+        st = read_some(&r, job, from, n_some, out, err);
+        if (job->each != NULL && st == PARE_OK)
+            job->each(n * (uint32_t)form + from + n_some, n_all, job->user);
     }
     pare_forward_close(r.f);
+    free(r.ids);
+    free(r.n_key);
     free(r.logits);
     return st;
 }

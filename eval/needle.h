@@ -27,7 +27,7 @@ typedef struct pare_needle_job {
     uint64_t seed;
     const pare_kv_form *forms; /* [n_forms] may be none */
     size_t n_forms;
-    void (*each)(uint32_t n_done, uint32_t n_all, void *user); /* behind each haystack of each form; may be NULL */
+    void (*each)(uint32_t n_done, uint32_t n_all, void *user); /* behind each pass; may be NULL */
     void *user;
 } pare_needle_job;
 
@@ -36,10 +36,15 @@ typedef struct pare_needle_cell {
     double ln_p;      /* of a whole key, the mean over the keys */
 } pare_needle_cell;
 
-/* out [1 + n_forms, n_depths], floats first. Errors: PARE_ERR_USAGE (n_ctx too small for sentence and question; a text
- * shorter than a haystack; n_depths or n_keys 0), PARE_ERR_MEMORY, those of the tokenizer and of passes,
- * PARE_ERR_NUMBER (a logit is not finite), PARE_ERR_UNSUPPORTED (digits have no tokens) */
+/* out [1 + n_forms, n_depths], floats first. As many haystacks go through the layers together as pare_backend's
+ * batch_tokens has room for, and at least one. Memory: their activations. Errors: PARE_ERR_USAGE (n_ctx too small for
+ * sentence and question; a text shorter than a haystack; n_depths or n_keys 0), PARE_ERR_MEMORY, those of the tokenizer
+ * and of passes, PARE_ERR_NUMBER (a logit is not finite), PARE_ERR_UNSUPPORTED (digits have no tokens) */
 pare_status pare_needle(const pare_needle_job *job, pare_needle_cell *out, pare_error *err);
+
+/* Tokens of the smallest haystack that has room for a token of text, whichever the key: n_ctx and n are not looked at.
+ * Errors: PARE_ERR_MEMORY, those of the tokenizer */
+pare_status pare_needle_least(const pare_needle_job *job, uint32_t *least, pare_error *err);
 
 /* One haystack, for tests: the sequence [n_ctx] of key number `key` at a depth, owned by the caller, and how many
  * tokens at its end are the key. Errors: as above */

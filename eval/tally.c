@@ -240,8 +240,24 @@ static void add_moments(pare_moments *to, const pare_moments *m)
     to->sum_squares += m->sum_squares;
 }
 
-static void find_curve(const pare_tally *t, pare_eval_result *out)
+/* Quantile of the divergence over positions [from, end) of all windows. room: [n_windows * (end - from)]. */
+static pare_estimate quantile_of_band(const pare_tally *t, size_t from, size_t end, double f, double *room)
 {
+    size_t n = 0;
+    for (size_t w = 0; w < t->n_windows; w++)
+        for (size_t i = from; i < end; i++)
+            room[n++] = t->kld[w * t->n + i];
+    pare_sort(room, n);
+    return pare_quantile(room, n, f);
+}
+
+/* Before the quantiles of the whole, which sort the divergences. */
+static pare_status find_curve(const pare_tally *t, pare_eval_result *out, pare_error *err)
+{
+    const size_t widest = t->n / PARE_CURVE_POINTS + 1;
+    double *room = t->has_reference ? malloc(t->n_windows * widest * sizeof *room) : NULL;
+    if (t->has_reference && room == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for divergences by position");
     out->n_curve = t->n < PARE_CURVE_POINTS ? t->n : PARE_CURVE_POINTS;
     for (size_t k = 0; k < out->n_curve; k++) {
         size_t from = (size_t)t->n * k / out->n_curve, end = (size_t)t->n * (k + 1) / out->n_curve;
@@ -251,13 +267,17 @@ static void find_curve(const pare_tally *t, pare_eval_result *out)
             add_moments(&d.ref_nll, &t->depths[i].ref_nll);
             add_moments(&d.kld, &t->depths[i].kld);
         }
-        out->curve[k] = (pare_curve_point){.first = t->first + (uint32_t)from, .end = t->first + (uint32_t)end};
+        out->curve[k] =
+            (pare_curve_point){.first = t->first + (uint32_t)from, .end = t->first + (uint32_t)end, .n = d.nll.n};
         out->curve[k].nll = pare_mean(&d.nll);
         if (t->has_reference) {
             out->curve[k].ref_nll = pare_mean(&d.ref_nll);
             out->curve[k].kld = pare_mean(&d.kld);
+            out->curve[k].kld_p999 = quantile_of_band(t, from, end, pare_quantile_fractions[PARE_QUANTILE_P999], room);
         }
     }
+    free(room);
+    return PARE_OK;
 }
 
 static pare_status find_intervals(const pare_tally *t, column c, uint64_t seed, pare_block_intervals *out,
@@ -282,7 +302,8 @@ pare_status pare_tally_finish(pare_tally *t, uint64_t seed, pare_eval_result *ou
     pare_status st = find_intervals(t, NLL, seed, &out->perplexity_blocks, err);
     exp_interval(&out->perplexity_blocks.t);
     exp_interval(&out->perplexity_blocks.bootstrap);
-    find_curve(t, out);
+    if (st == PARE_OK)
+        st = find_curve(t, out, err);
     if (!t->has_reference || st != PARE_OK)
         return st;
     const struct {

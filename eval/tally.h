@@ -33,6 +33,8 @@ typedef struct pare_block_intervals {
 typedef struct pare_curve_point {
     uint32_t first, end;
     pare_estimate nll, ref_nll, kld;
+    pare_estimate kld_p999; /* 99.9 % quantile of all of them, exact; of fewer than 1,000 nearly the largest */
+    uint64_t n;             /* positions of all windows together */
 } pare_curve_point;
 
 typedef struct pare_eval_result {
@@ -59,7 +61,8 @@ typedef struct pare_eval_result {
 
 typedef struct pare_tally pare_tally;
 
-/* Memory: 16 bytes a position with a reference, and 40 bytes a window. */
+/* Memory: 16 bytes a position with a reference, and 40 bytes a window; to finish, 8 bytes more for each position of one
+ * point of the curve, a sixteenth of all. */
 pare_status pare_tally_open(pare_tally **out, uint32_t n_ctx, bool has_reference, pare_error *err);
 void pare_tally_close(pare_tally *t); /* NULL is allowed */
 

@@ -136,6 +136,20 @@ pare_status pare_figures_put(json_t *object, const pare_eval_result *r, pare_err
     return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for figures");
 }
 
+pare_status pare_figures_put_tails(json_t *object, const pare_eval_result *r, pare_error *err)
+{
+    const json_t *curve = json_object_get(object, "curve");
+    bool ok = json_array_size(curve) == r->n_curve;
+    for (size_t i = 0; i < r->n_curve && ok; i++) {
+        json_t *row = json_array_get(curve, i);
+        const pare_estimate *tail = &r->curve[i].kld_p999;
+        ok = put_count(row, "n", r->curve[i].n);
+        if (ok && r->has_reference)
+            ok = put_real(row, "kld_p999", tail->value) && put_real(row, "kld_p999_stderr", tail->stderr_);
+    }
+    return ok ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for figures");
+}
+
 static void forget_blocks(pare_eval_result *r)
 {
     static const pare_interval unknown = {NAN, NAN};

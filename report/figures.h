@@ -28,6 +28,10 @@ const pare_block_intervals *pare_figure_intervals(const pare_eval_result *r, con
  * not finite are left out. Layout: docs/formats/RECORD.md. Errors: PARE_ERR_MEMORY */
 pare_status pare_figures_put(json_t *object, const pare_eval_result *r, pare_error *err);
 
+/* "kld_p999", its error and "n" (positions) for each member of the "curve" that pare_figures_put gave object. Records
+ * do not have them: their figures are compared one by one with those that the items give. Errors: PARE_ERR_MEMORY */
+pare_status pare_figures_put_tails(json_t *object, const pare_eval_result *r, pare_error *err);
+
 /* The mean over n >= 1 texts, each with the same weight; errors of independent texts add in squares. kld_max is the
  * largest of all. Of one text it is the text's result; of several, intervals, curve and other quantiles are unknown. */
 pare_eval_result pare_figures_average(const pare_eval_result *results, size_t n);

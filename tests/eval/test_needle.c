@@ -103,10 +103,24 @@ static void test_layout(void **state)
     close_demo(&f);
 }
 
+/* Read one by one, the haystacks say the same. */
+static void check_alone(const fixture *f, const pare_needle_cell *together)
+{
+    pare_error err = {0};
+    pare_needle_cell out[9];
+    pare_needle_job job = f->job;
+    job.b->batch_tokens = 1;
+    job.each = NULL;
+    CHECK_OK(pare_needle(&job, out, &err), &err);
+    for (int i = 0; i < 9; i++)
+        CHECK(out[i].n_found == together[i].n_found && fabs(out[i].ln_p - together[i].ln_p) < 1e-5);
+}
+
 static void count(uint32_t n_done, uint32_t n_all, void *user)
 {
-    uint32_t *calls = user;
-    CHECK(n_done == ++*calls && n_all == 18);
+    uint32_t *last = user;
+    CHECK(n_done > *last && n_done <= n_all && n_all == 18);
+    *last = n_done;
 }
 
 /* ln p of the key, against logits of the whole haystack; F32 is what floats are; another form is not. */
@@ -115,7 +129,7 @@ static void test_scores(void **state)
     (void)state;
     pare_error err = {0};
     fixture f;
-    uint32_t calls = 0;
+    uint32_t last = 0;
     pare_needle_cell out[9];
     open_demo(&f);
     const pare_kv_form forms[] = {
@@ -124,9 +138,11 @@ static void test_scores(void **state)
     f.job.forms = forms;
     f.job.n_forms = 2;
     f.job.each = count;
-    f.job.user = &calls;
+    f.job.user = &last;
+    f.b->batch_tokens = 4 * f.job.n_ctx; /* of six haystacks four, then two */
     CHECK_OK(pare_needle(&f.job, out, &err), &err);
-    CHECK(calls == 18);
+    CHECK(last == 18);
+    check_alone(&f, out);
     pare_forward *pass = NULL;
     const uint32_t n_vocab = f.m.hp.n_vocab, n_ctx = f.job.n_ctx;
     float *rows = check_malloc((size_t)n_ctx * n_vocab * sizeof *rows);
@@ -163,6 +179,12 @@ static void test_bad_input(void **state)
     fixture f;
     pare_needle_cell out[3];
     open_demo(&f);
+    uint32_t least = 0;
+    CHECK_OK(pare_needle_least(&f.job, &least, &err), &err);
+    f.job.n_ctx = least;
+    CHECK_OK(pare_needle(&f.job, out, &err), &err);
+    f.job.n_ctx = least - 1;
+    CHECK(pare_needle(&f.job, out, &err) == PARE_ERR_USAGE && strstr(err.text, "alone take") != NULL);
     f.job.n_ctx = 30;
     CHECK(pare_needle(&f.job, out, &err) == PARE_ERR_USAGE && strstr(err.text, "30 tokens") != NULL);
     f.job.n_ctx = 120;

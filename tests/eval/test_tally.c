@@ -111,15 +111,63 @@ static void the_curve_shows_depth(void **state)
     for (size_t k = 0; k < r.n_curve; k++) {
         CHECK(r.curve[k].first == FIRST + k && r.curve[k].end == FIRST + k + 1);
         CHECK(fabs(r.curve[k].kld.value / (0.01 * (double)(k + 1)) - 1) < 0.2);
-        double nll = 0, ref_nll = 0;
+        double nll = 0, ref_nll = 0, kld[WINDOWS];
         columns c;
         for (uint32_t w = 0; w < WINDOWS; w++) {
             make(&c, w);
             nll += c.nll[k] / WINDOWS;
             ref_nll += c.ref_nll[k] / WINDOWS;
+            kld[w] = c.kld[k];
         }
+        pare_sort(kld, WINDOWS);
+        CHECK(r.curve[k].kld_p999.value == pare_quantile(kld, WINDOWS, 0.999).value && r.curve[k].n == WINDOWS);
         CHECK(fabs(r.curve[k].nll.value - nll) < 1e-12 && fabs(r.curve[k].ref_nll.value - ref_nll) < 1e-12);
     }
+}
+
+/* The tail of a band is the quantile of just its positions, and finding it leaves the whole alone. */
+static void the_curve_has_tails(void **state)
+{
+    enum { WIDE = 37, MANY = 700 };
+    static double nll[WIDE], kld[MANY * WIDE], band[MANY * WIDE];
+    static const uint8_t same[WIDE];
+    (void)state;
+    pare_tally *t = NULL;
+    pare_eval_result r;
+    pare_error err = {0};
+    CHECK_OK(pare_tally_open(&t, WIDE + 2, true, &err), &err);
+    for (uint32_t w = 0; w < MANY; w++) {
+        double *own = kld + (size_t)w * WIDE;
+        for (uint32_t i = 0; i < WIDE; i++)
+            own[i] = (i + 1) * pow(uniform(5, (uint64_t)w * WIDE + i), 8);
+        const pare_scores s = {.window = w,
+                               .first = 1,
+                               .n = WIDE,
+                               .nll = nll,
+                               .has_reference = true,
+                               .ref_nll = nll,
+                               .kld = own,
+                               .kld_reverse = own,
+                               .same_top1 = same};
+        CHECK_OK(pare_tally_add(t, &s, &err), &err);
+    }
+    CHECK_OK(pare_tally_finish(t, 1, &r, &err), &err);
+    pare_tally_close(t);
+    CHECK(r.n_curve == PARE_CURVE_POINTS && r.curve[0].first == 1 && r.curve[r.n_curve - 1].end == WIDE + 1);
+    for (size_t k = 0; k < r.n_curve; k++) {
+        const pare_curve_point *p = &r.curve[k];
+        size_t n = 0;
+        for (size_t w = 0; w < MANY; w++)
+            for (uint32_t i = p->first; i < p->end; i++)
+                band[n++] = kld[w * WIDE + i - 1];
+        pare_sort(band, n);
+        const pare_estimate want = pare_quantile(band, n, 0.999);
+        CHECK(p->n == n && p->kld_p999.value == want.value && p->kld_p999.stderr_ == want.stderr_);
+        CHECK(want.stderr_ > 0 && want.value > 5 * p->kld.value);
+    }
+    pare_sort(kld, MANY * WIDE);
+    CHECK(r.kld_quantile[PARE_QUANTILE_P999].value == pare_quantile(kld, MANY * WIDE, 0.999).value);
+    CHECK(r.kld_quantile[PARE_QUANTILE_MAX].value == kld[MANY * WIDE - 1]);
 }
 
 static void without_a_reference_only_perplexity(void **state)
@@ -230,9 +278,12 @@ static void the_worst_are_kept(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures_are_those_of_the_definition), cmocka_unit_test(the_curve_shows_depth),
-        cmocka_unit_test(without_a_reference_only_perplexity), cmocka_unit_test(refuses_scores_that_do_not_fit),
-        cmocka_unit_test(one_window_has_no_interval),          cmocka_unit_test(the_worst_are_kept)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(figures_are_those_of_the_definition),
+                                       cmocka_unit_test(the_curve_shows_depth),
+                                       cmocka_unit_test(the_curve_has_tails),
+                                       cmocka_unit_test(without_a_reference_only_perplexity),
+                                       cmocka_unit_test(refuses_scores_that_do_not_fit),
+                                       cmocka_unit_test(one_window_has_no_interval),
+                                       cmocka_unit_test(the_worst_are_kept)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
