@@ -4,14 +4,17 @@
 #include <inttypes.h>
 
 /* Colours: eight hues told apart by people who see few colours as well (after Okabe and Ito, "Color Universal Design",
- * 2008), darker on light ground and lighter on dark ground so that each has a contrast of 3 to 1 and more. */
+ * 2008), darker on light ground and lighter on dark ground so that each has a contrast of 3 to 1 and more.
+ * Levels of heat maps: one hue from the ground to its opposite, with 4.5 to 1 and more to the text on them. */
+#define LIGHT_LEVELS "--h0:#edf3fb;--h1:#cfe0f3;--h2:#a8c9ea;--h3:#7aacdc;--h4:#2f72b5;--h5:#1c5494;--h6:#0a3566"
+#define DARK_LEVELS "--h0:#1c2836;--h1:#1f3f5e;--h2:#225a8c;--h3:#2a6ba6;--h4:#66a8e3;--h5:#9dcbf2;--h6:#dceefc"
 static const char style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1b1b1b;--soft:#5a5a5a;--line:#d5d5d5;--head:#f3f3f1;--warn:#8a3b00;"
     "--warnbg:#fff4e5;--s0:#005a9c;--s1:#b34700;--s2:#00755e;--s3:#9c2f7f;--s4:#5b5b5b;--s5:#7a5c00;--s6:#c0172b;"
-    "--s7:#3d3d9e}\n"
+    "--s7:#3d3d9e;" LIGHT_LEVELS "}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#161616;--fg:#ececec;--soft:#b0b0b0;--line:#444;--head:#242424;"
     "--warn:#ffc078;--warnbg:#33230f;--s0:#6db6f2;--s1:#ff9a52;--s2:#4fd0b0;--s3:#f08bd1;--s4:#c4c4c4;--s5:#e3c04b;"
-    "--s6:#ff8080;--s7:#a9a9ff}}\n"
+    "--s6:#ff8080;--s7:#a9a9ff;" DARK_LEVELS "}}\n"
     "*{box-sizing:border-box}body{margin:0 auto;padding:1rem;max-width:72rem;background:var(--bg);color:var(--fg);"
     "font:16px/1.5 system-ui,sans-serif}\n"
     "h1{font-size:1.6rem;line-height:1.2;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2rem 0 .5rem;"
@@ -33,8 +36,11 @@ static const char style[] =
     "875rem}\n"
     "svg text{font:13px system-ui,sans-serif;fill:var(--fg)}svg .axis{fill:var(--soft)}svg .label{font-weight:600}"
     "svg path{fill:none}.grid{stroke:var(--line)}.frame{stroke:var(--soft)}.rule{stroke:var(--fg);stroke-dasharray:5 4}"
-    ".line{stroke-width:1.6}.error{stroke-width:1.2;opacity:.75}.mark{stroke-width:1.6}\n"
-    "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--head:#eee;--warn:#000;--warnbg:#fff}"
+    ".line{stroke-width:1.6}.error{stroke-width:1.2;opacity:.75}.mark{stroke-width:1.6}"
+    "svg .cell{font-size:11px}svg .cell.off{fill:var(--bg)}.box{stroke:var(--fg);stroke-width:1.4}"
+    ".box.off{stroke:var(--bg)}\n"
+    "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--head:#eee;--warn:#000;--warnbg:#fff;" LIGHT_LEVELS
+    "}"
     "body{max-width:none;font-size:10pt;padding:0}.wide{overflow:visible}figure,tr,.warn{break-inside:avoid}"
     "h2{break-after:avoid}table{font-size:7.5pt}th,td{padding:.15rem "
     ".3rem}th.n,td.n{white-space:normal}.plots{grid-template-columns:1fr 1fr}}\n";
@@ -47,6 +53,8 @@ static pare_status put_style(pare_buf *out, pare_error *err)
     for (int i = 0; i < PARE_SVG_COLOURS && st == PARE_OK; i++)
         st = pare_buf_printf(out, err, "svg .s%d{stroke:var(--s%d)}svg .mark.s%d{fill:var(--s%d)}%s", i, i, i, i,
                              i + 1 < PARE_SVG_COLOURS ? "" : "\n");
+    for (int i = 0; i < PARE_SVG_LEVELS && st == PARE_OK; i++)
+        st = pare_buf_printf(out, err, "svg .h%d{fill:var(--h%d)}%s", i, i, i + 1 < PARE_SVG_LEVELS ? "" : "\n");
     return st == PARE_OK ? pare_buf_puts(out, "</style>\n", err) : st;
 }
 
@@ -107,10 +115,11 @@ static pare_status put_plot(pare_buf *out, const pare_block *b, size_t number, p
 {
     char id[32];
     snprintf(id, sizeof id, "plot%zu", number);
-    pare_status st = put_between(out, "<figure><h3>", b->plot.title, "</h3>\n", err);
+    const bool grid = b->kind == PARE_BLOCK_GRID;
+    pare_status st = put_between(out, "<figure><h3>", b->table.caption, "</h3>\n", err);
     if (st == PARE_OK)
-        st = pare_svg_plot(out, &b->plot, id, err);
-    if (st == PARE_OK)
+        st = grid ? pare_svg_grid(out, &b->grid, id, err) : pare_svg_plot(out, &b->plot, id, err);
+    if (st == PARE_OK && !grid)
         st = put_legend(out, &b->plot, err);
     if (st == PARE_OK)
         st = put_between(out, "<figcaption>", b->text, "</figcaption>\n", err);
@@ -121,12 +130,17 @@ static pare_status put_plot(pare_buf *out, const pare_block *b, size_t number, p
     return st == PARE_OK ? pare_buf_puts(out, "</details></figure>\n", err) : st;
 }
 
+static bool is_picture(const pare_block *b)
+{
+    return b->kind == PARE_BLOCK_PLOT || b->kind == PARE_BLOCK_GRID;
+}
+
 static pare_status put_block(pare_buf *out, const pare_page *page, size_t i, pare_error *err)
 {
     const pare_block *b = &page->blocks[i];
-    bool plot = b->kind == PARE_BLOCK_PLOT;
+    bool plot = is_picture(b);
     pare_status st = PARE_OK;
-    if (plot && (i == 0 || page->blocks[i - 1].kind != PARE_BLOCK_PLOT))
+    if (plot && (i == 0 || !is_picture(&page->blocks[i - 1])))
         st = pare_buf_puts(out, "<div class=\"plots\">\n", err);
     if (st != PARE_OK)
         return st;
@@ -136,7 +150,7 @@ static pare_status put_block(pare_buf *out, const pare_page *page, size_t i, par
          : b->kind == PARE_BLOCK_WARNING
              ? put_between(out, "<p class=\"warn\"><strong>Mind:</strong> ", b->text, "</p>\n", err)
              : put_between(out, "<p>", b->text, "</p>\n", err);
-    if (st == PARE_OK && plot && (i + 1 == page->n || page->blocks[i + 1].kind != PARE_BLOCK_PLOT))
+    if (st == PARE_OK && plot && (i + 1 == page->n || !is_picture(&page->blocks[i + 1])))
         st = pare_buf_puts(out, "</div>\n", err);
     return st;
 }

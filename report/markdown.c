@@ -67,7 +67,7 @@ static pare_status put_block(pare_buf *out, const pare_block *b, pare_error *err
                      : b->kind == PARE_BLOCK_WARNING ? put_between(out, "> **Mind:** ", b->text, "\n\n", err)
                      : b->text != NULL               ? put_between(out, "", b->text, "\n\n", err)
                                                      : PARE_OK;
-    bool table = b->kind == PARE_BLOCK_TABLE || b->kind == PARE_BLOCK_PLOT;
+    bool table = b->kind == PARE_BLOCK_TABLE || b->kind == PARE_BLOCK_PLOT || b->kind == PARE_BLOCK_GRID;
     return st == PARE_OK && table ? put_table(out, &b->table, err) : st;
 }
 

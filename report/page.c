@@ -1,6 +1,7 @@
 #include "report/page.h"
 #include "report/svg.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,4 +128,38 @@ pare_table *pare_page_plot(pare_page *p, const pare_plot *plot, const char *capt
     b->plot = *plot;
     b->table.caption = plot->title;
     return start_table(p, b, headings);
+}
+
+/* "Layer|#0|#1", for pare_page_table. */
+static const char *grid_headings(pare_page *p, const pare_grid *g)
+{
+    const char *headings = g->y_label;
+    for (size_t c = 0; c < g->n_columns; c++)
+        headings = g->column_names != NULL ? pare_page_text(p, "%s|#%s", headings, g->column_names[c])
+                                           : pare_page_text(p, "%s|#%zu", headings, c);
+    return headings;
+}
+
+void pare_page_grid(pare_page *p, const pare_grid *g, const char *caption)
+{
+    pare_block *b = pare_svg_has_cells(g) ? add_block(p, PARE_BLOCK_GRID) : NULL;
+    const char **cells = b != NULL ? pare_page_alloc(p, (g->n_columns + 1) * sizeof *cells) : NULL;
+    if (cells == NULL)
+        return;
+    b->text = caption;
+    b->grid = *g;
+    b->table.caption = g->title;
+    pare_table *t = start_table(p, b, grid_headings(p, g));
+    for (size_t r = 0; r < g->n_rows; r++) {
+        cells[0] = g->row_names != NULL ? g->row_names[r] : pare_page_text(p, "%zu", r);
+        for (size_t c = 0; c < g->n_columns; c++) {
+            const size_t i = r * g->n_columns + c;
+            cells[c + 1] =
+                !isfinite(g->values[i])
+                    ? ""
+                    : pare_page_text(p, "%.4g%s%s", g->values[i], g->marked != NULL && g->marked[i] ? " " : "",
+                                     g->marked != NULL && g->marked[i] ? g->mark_name : "");
+        }
+        pare_page_row(p, t, cells);
+    }
 }

@@ -15,7 +15,8 @@ typedef enum pare_block_kind {
     PARE_BLOCK_TEXT,
     PARE_BLOCK_WARNING, /* what a reader must know before believing a number */
     PARE_BLOCK_TABLE,
-    PARE_BLOCK_PLOT /* with its numbers as a table */
+    PARE_BLOCK_PLOT, /* with its numbers as a table */
+    PARE_BLOCK_GRID  /* a heat map, with its numbers as a table */
 } pare_block_kind;
 
 typedef struct pare_table {
@@ -28,9 +29,10 @@ typedef struct pare_table {
 
 typedef struct pare_block {
     pare_block_kind kind;
-    const char *text; /* of HEADING, TEXT and WARNING; of PLOT its caption */
-    pare_table table; /* of TABLE and PLOT */
-    pare_plot plot;
+    const char *text; /* of HEADING, TEXT and WARNING; of PLOT and GRID their caption */
+    pare_table table; /* not of texts */
+    pare_plot plot;   /* of PLOT */
+    pare_grid grid;   /* of GRID */
 } pare_block;
 
 typedef struct pare_page {
@@ -59,5 +61,9 @@ void pare_page_row(pare_page *p, pare_table *t, const char *const *cells);
 /* A plot (copied; its series, points and texts live as long as the page) and its caption. Returns the table of its
  * numbers to fill, as pare_page_table; NULL also when it has no point to draw, and nothing is added then. */
 pare_table *pare_page_plot(pare_page *p, const pare_plot *plot, const char *caption, const char *headings);
+
+/* A heat map (copied; its values and texts live as long as the page), its caption and its table: a row a row, under
+ * y_label and the names of the columns. Nothing is added when it has no cell to draw. */
+void pare_page_grid(pare_page *p, const pare_grid *g, const char *caption);
 
 #endif

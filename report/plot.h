@@ -1,4 +1,4 @@
-/* report/plot.h - a plot as data: what report/svg.c draws and tables repeat */
+/* report/plot.h - plots and heat maps as data: what report/svg.h draws and tables repeat */
 #ifndef PARE_REPORT_PLOT_H
 #define PARE_REPORT_PLOT_H
 
@@ -35,5 +35,20 @@ typedef struct pare_plot {
     const pare_series *series;
     size_t n_series;
 } pare_plot;
+
+/* A heat map: a coloured cell for each value. */
+typedef struct pare_grid {
+    const char *title; /* for people who do not see the picture, too */
+    const char *x_label, *y_label, *unit;
+    size_t n_rows, n_columns;
+    const double *values;         /* [n_rows, n_columns]; NAN: nothing is there */
+    const bool *marked;           /* [n_rows, n_columns] cells in a box, or NULL */
+    const char *mark_name;        /* what the box means */
+    const char *const *row_names; /* [n_rows], NULL: numbers from 0 */
+    const char *const *column_names;
+    double lo, hi; /* of the colours; values outside have that of the end */
+    bool log;      /* lo > 0 then */
+    int digits;    /* of a value in its cell; 0: two */
+} pare_grid;
 
 #endif

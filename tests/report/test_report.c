@@ -188,6 +188,129 @@ static void a_plot_draws_what_it_can(void **state)
     CHECK(out.len == 0);
 }
 
+/* Every cell has its colour, those that are not there none; a box where one is marked; numbers where all of them fit.
+ */
+static void a_map_colours_what_is_there(void **state)
+{
+    static const double values[] = {1, 10, 100, NAN, 1e-9, 1e9};
+    static const bool marked[] = {false, false, true, true, false, false};
+    static const char *const rows[] = {"<a>", "a name that is far longer than the room beside a map"};
+    pare_grid g = {.title = "t & t",
+                   .x_label = "x",
+                   .y_label = "y",
+                   .unit = "u",
+                   .n_rows = 2,
+                   .n_columns = 3,
+                   .values = values,
+                   .marked = marked,
+                   .mark_name = "bad",
+                   .lo = 1,
+                   .hi = 100,
+                   .log = true};
+    pare_buf out = {0};
+    pare_error err = {0};
+    (void)state;
+    CHECK(pare_svg_level(&g, 1) == 0 && pare_svg_level(&g, 9.9) == 3 && pare_svg_level(&g, 13.9) == 4);
+    CHECK(pare_svg_level(&g, 100) == PARE_SVG_LEVELS - 1 && pare_svg_level(&g, 0) == 0);
+    CHECK_OK(pare_svg_grid(&out, &g, "id", &err), &err);
+    CHECK(strstr(out.data, "<title id=\"id\">t &amp; t</title>") != NULL && strstr(out.data, "nan") == NULL);
+    const char *dark = strstr(out.data, "class=\"h6\" d=\"");
+    CHECK(dark != NULL && strchr(dark + 14, 'M') != NULL);
+    const char *second = strchr(strchr(dark, 'M') + 1, 'M'); /* of 100 and 1e9: two cells in one path */
+    CHECK(second != NULL && second < strchr(strchr(dark, 'M'), '"') && strchr(second + 1, 'M') > strchr(second, '"'));
+    CHECK(count(out.data, "class=\"h6\"") == 2 && count(out.data, "class=\"h5\"") == 1); /* map and scale; scale */
+    CHECK(count(out.data, "class=\"box off\"") == 1 && count(out.data, "class=\"box on\"") == 1); /* and the key */
+    CHECK(count(out.data, "class=\"cell") == 5 && strstr(out.data, ">1e+02</text>") != NULL);
+    pare_buf_close(&out);
+    out = (pare_buf){0};
+    g.row_names = rows;
+    g.digits = 17; /* no room for so many */
+    CHECK_OK(pare_svg_grid(&out, &g, "id", &err), &err);
+    CHECK(strstr(out.data, ">&lt;a&gt;</text>") != NULL && strstr(out.data, "longer than the&#8230;<") != NULL);
+    CHECK(count(out.data, "class=\"cell") == 0); /* all or none */
+    pare_buf_close(&out);
+    out = (pare_buf){0};
+    g.values = &(const double){NAN};
+    g.n_rows = g.n_columns = 1;
+    CHECK(!pare_svg_has_cells(&g));
+    CHECK_OK(pare_svg_grid(&out, &g, "id", &err), &err);
+    CHECK(out.len == 0);
+}
+
+/* "#rrggbb" or "#rgb" behind `name:` in css, as WCAG's relative luminance. */
+static double luminance(const char *css, const char *name)
+{
+    static const double weight[] = {0.2126, 0.7152, 0.0722};
+    char key[16];
+    double sum = 0;
+    snprintf(key, sizeof key, "--%s:#", name);
+    const char *at = strstr(css, key);
+    CHECK(at != NULL);
+    const char *hex = at + strlen(key);
+    const size_t n = strspn(hex, "0123456789abcdef");
+    CHECK(n == 3 || n == 6);
+    for (size_t i = 0; i < 3; i++) {
+        const char digits[] = {hex[n == 3 ? i : 2 * i], hex[n == 3 ? i : 2 * i + 1], '\0'};
+        const double v = (double)strtol(digits, NULL, 16) / 255;
+        sum += weight[i] * (v <= 0.03928 ? v / 12.92 : pow((v + 0.055) / 1.055, 2.4));
+    }
+    return sum;
+}
+
+/* Text on each colour of a map has WCAG's 4.5 to 1, on light and on dark pages, and colours go one way. */
+static void maps_are_legible(void **state)
+{
+    char *page = render(pare_report_html, NULL, 0, "{\"models\":[]}");
+    const char *dark = strstr(page, "@media(prefers-color-scheme:dark)");
+    (void)state;
+    CHECK(dark != NULL);
+    for (int k = 0; k < 2; k++) {
+        const char *css = k == 0 ? page : dark;
+        double last = NAN;
+        for (int i = 0; i < PARE_SVG_LEVELS; i++) {
+            char name[] = {'h', (char)('0' + i), '\0'};
+            const double a = luminance(css, name), b = luminance(css, i < (PARE_SVG_LEVELS + 1) / 2 ? "fg" : "bg");
+            CHECK((fmax(a, b) + 0.05) / (fmin(a, b) + 0.05) >= 4.5);
+            CHECK(i == 0 || (k == 0 ? a < last : a > last));
+            last = a;
+        }
+    }
+    free(page);
+}
+
+/* What a document of `pare kv` says is on its page: tails, maps with the heads that break, needles, what is research.
+ */
+static void kv_has_maps(void **state)
+{
+    static const char document[] =
+        "{\"model\":\"m\",\"limit\":0.01,\"caches\":[{\"name\":\"one\",\"bytes_1024_tokens\":2048,\"programs\":\"p\","
+        "\"lengths\":[{\"n_ctx\":64,\"kld_mean\":0.1,\"curve\":[{\"first\":32,\"n\":40,\"kld\":0.1,\"kld_p999\":0.77}]}"
+        "],"
+        "\"heads\":{\"errors\":[[0.001,0.2],[null,0.03]]},\"broken\":[{\"layer\":0,\"head\":1,\"text\":\"why\"},"
+        "{\"layer\":7,\"head\":1}],\"needle\":{\"lengths\":[{\"n_ctx\":64,\"found\":[1,2],\"ln_p\":[-3,-8]}]}},"
+        "{\"name\":\"two\",\"research\":true,\"bytes_1024_tokens\":1024,\"lengths\":[],\"heads\":{\"errors\":[3,[]]}}],"
+        "\"needle\":{\"depths\":[0,1],\"n_keys\":2,\"lengths\":[{\"n_ctx\":64,\"found\":[2,2],\"ln_p\":[-1,-1]}]},"
+        "\"recommendation\":{\"text\":\"none\",\"closest\":\"one\"}}";
+    json_t *doc = parse(document);
+    const pare_report_input in = {.kv = doc};
+    pare_buf html = {0}, text = {0};
+    pare_error err = {0};
+    (void)state;
+    CHECK_OK(pare_report_html(&html, &in, &err), &err);
+    CHECK_OK(pare_report_markdown(&text, &in, &err), &err);
+    check_balance(html.data);
+    CHECK(strstr(html.data, "99.9 % of the divergence by position, windows of 64 tokens") != NULL);
+    CHECK(strstr(html.data, "Bands of 40 positions: of fewer than 1000") != NULL);
+    CHECK(strstr(text.data, "| one | 32 | 0.77 |") != NULL);
+    CHECK(count(html.data, "Error of attention, one</title>") == 1 && strstr(html.data, "attention, two") == NULL);
+    CHECK(strstr(text.data, "| 0 | 0.001 | 0.2 breaks |\n| 1 |  | 0.03 |") != NULL);
+    CHECK(strstr(text.data, "| one, 64 | 1 | 2 |") != NULL && strstr(text.data, "| floats, 64 | -1 | -1 |") != NULL);
+    CHECK(strstr(html.data, "two (research)") != NULL && strstr(html.data, "one (research)") == NULL);
+    pare_buf_close(&html);
+    pare_buf_close(&text);
+    json_decref(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +320,9 @@ int main(void)
         cmocka_unit_test(what_does_not_compare_is_said),
         cmocka_unit_test(flips_are_shown),
         cmocka_unit_test(a_plot_draws_what_it_can),
+        cmocka_unit_test(a_map_colours_what_is_there),
+        cmocka_unit_test(maps_are_legible),
+        cmocka_unit_test(kv_has_maps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
