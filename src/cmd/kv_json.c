@@ -45,16 +45,23 @@ static json_t *broken_of(const cmd_kv_run *r, size_t form)
     return list;
 }
 
+/* {lengths: [{n_ctx, found, ln_p}]} of the lengths that have room for a key. */
 static json_t *needle_of(const cmd_kv_run *r, size_t row)
 {
-    json_t *found = json_array(), *ln_p = json_array(), *o = json_object();
-    for (int d = 0; d < CMD_KV_NEEDLE_DEPTHS; d++) {
-        const pare_needle_cell *cell = &r->needles[row * CMD_KV_NEEDLE_DEPTHS + (size_t)d];
-        json_array_append_new(found, json_integer((json_int_t)cell->n_found));
-        json_array_append_new(ln_p, real_or_null(cell->ln_p));
+    json_t *lengths = json_array(), *o = json_object();
+    for (size_t l = r->first_needle; l < r->request.n_depths; l++) {
+        json_t *found = json_array(), *ln_p = json_array(), *length = json_object();
+        for (int d = 0; d < CMD_KV_NEEDLE_DEPTHS; d++) {
+            const pare_needle_cell *cell = &cmd_kv_needles(r, l, row)[d];
+            json_array_append_new(found, json_integer((json_int_t)cell->n_found));
+            json_array_append_new(ln_p, real_or_null(cell->ln_p));
+        }
+        cmd_json_u64(length, "n_ctx", r->request.depths[l]);
+        json_object_set_new(length, "found", found);
+        json_object_set_new(length, "ln_p", ln_p);
+        json_array_append_new(lengths, length);
     }
-    json_object_set_new(o, "found", found);
-    json_object_set_new(o, "ln_p", ln_p);
+    json_object_set_new(o, "lengths", lengths);
     return o;
 }
 
@@ -67,6 +74,8 @@ static pare_status form_of(const cmd_kv_run *r, size_t i, json_t **out, pare_err
         json_t *figures = json_object();
         json_array_append_new(lengths, figures);
         st = pare_figures_put(figures, cmd_kv_result(r, d, i), err);
+        if (st == PARE_OK)
+            st = pare_figures_put_tails(figures, cmd_kv_result(r, d, i), err);
     }
     if (o == NULL) {
         json_decref(lengths);
@@ -120,6 +129,7 @@ static json_t *recommendation_of(const cmd_kv_run *r, const cmd_kv_choice *c)
         json_object_set_new(o, "name", json_string(f->name));
         json_object_set_new(o, "keys", json_string(f->form.k->name));
         json_object_set_new(o, "values", json_string(f->form.v->name));
+        json_object_set_new(o, "research", json_boolean(f->programs[0] == '\0'));
         cmd_json_u64(o, "bytes_1024_tokens", f->bytes_1024);
         cmd_json_real(o, "kld_mean", cmd_kv_worst(r, c->form, &depth).value);
         cmd_json_u64(o, "n_ctx", depth);
@@ -152,7 +162,6 @@ pare_status cmd_kv_json(json_t **out, const cmd_kv_run *r, const cmd_kv_choice *
             json_array_append_new(depths, json_real((double)d / (CMD_KV_NEEDLE_DEPTHS - 1)));
         json_object_set_new(needle, "depths", depths);
         cmd_json_u64(needle, "n_keys", r->n_keys);
-        cmd_json_u64(needle, "n_ctx", r->request.depths[r->request.n_depths - 1]);
         json_object_set_new(doc, "needle", needle);
     }
     json_object_set_new(doc, "recommendation", recommendation_of(r, choice));

@@ -11,13 +11,17 @@ static void show(uint32_t n_done, uint32_t n_all, void *user)
 
 static void show_needles(uint32_t n_done, uint32_t n_all, void *user)
 {
-    (void)user;
-    pare_progress("haystacks", n_done, n_all, "");
+    pare_progress("haystacks", n_done, n_all, user);
 }
 
 const pare_eval_result *cmd_kv_result(const cmd_kv_run *r, size_t depth, size_t form)
 {
     return &r->results[depth * r->request.n_forms + form];
+}
+
+const pare_needle_cell *cmd_kv_needles(const cmd_kv_run *r, size_t depth, size_t row)
+{
+    return &r->needles[(depth * (1 + r->request.n_forms) + row) * CMD_KV_NEEDLE_DEPTHS];
 }
 
 /* The forms as eval/ wants them; owned by the caller. */
@@ -105,27 +109,58 @@ static pare_status look_at_heads(cmd_kv_run *r, pare_error *err)
     return st;
 }
 
-static pare_status look_for_needles(cmd_kv_run *r, const pare_kv_form *forms, pare_error *err)
+static pare_needle_job needle_job(const cmd_kv_run *r, size_t d, const pare_kv_form *forms)
 {
+    return (pare_needle_job){.m = r->m,
+                             .b = r->b,
+                             .tokenizer = r->tokenizer,
+                             .bos = r->bos,
+                             .ids = r->ids->ids,
+                             .n = r->ids->n,
+                             .n_ctx = r->request.depths[d],
+                             .n_depths = CMD_KV_NEEDLE_DEPTHS,
+                             .n_keys = r->n_keys,
+                             .seed = cmd_number(r->args, OPT_SEED),
+                             .forms = forms,
+                             .n_forms = r->request.n_forms};
+}
+
+/* Which lengths have room for a key. */
+static pare_status plan_needles(cmd_kv_run *r, pare_error *err)
+{
+    uint32_t least = 0;
     r->n_keys = (uint32_t)cmd_number(r->args, OPT_NEEDLE);
     if (r->n_keys == 0)
         return PARE_OK;
-    const pare_needle_job job = {.m = r->m,
-                                 .b = r->b,
-                                 .tokenizer = r->tokenizer,
-                                 .bos = r->bos,
-                                 .ids = r->ids->ids,
-                                 .n = r->ids->n,
-                                 .n_ctx = r->request.depths[r->request.n_depths - 1],
-                                 .n_depths = CMD_KV_NEEDLE_DEPTHS,
-                                 .n_keys = r->n_keys,
-                                 .seed = cmd_number(r->args, OPT_SEED),
-                                 .forms = forms,
-                                 .n_forms = r->request.n_forms,
-                                 .each = show_needles};
-    r->needles = calloc((1 + r->request.n_forms) * CMD_KV_NEEDLE_DEPTHS, sizeof *r->needles);
-    return r->needles != NULL ? pare_needle(&job, r->needles, err)
-                              : pare_fail(err, PARE_ERR_MEMORY, "no memory for needles");
+    const pare_needle_job job = needle_job(r, 0, NULL);
+    pare_status st = pare_needle_least(&job, &least, err);
+    while (st == PARE_OK && r->first_needle < r->request.n_depths && r->request.depths[r->first_needle] < least)
+        r->first_needle++;
+    if (st == PARE_OK && r->first_needle == r->request.n_depths)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "kv: --needle: key, question and a token of text take %u tokens, and --depths ends at %u",
+                         (unsigned)least, (unsigned)r->request.depths[r->request.n_depths - 1]);
+    return st;
+}
+
+static pare_status look_for_needles(cmd_kv_run *r, const pare_kv_form *forms, pare_error *err)
+{
+    const size_t n_cells = (1 + r->request.n_forms) * CMD_KV_NEEDLE_DEPTHS;
+    pare_status st = PARE_OK;
+    if (r->n_keys == 0)
+        return PARE_OK;
+    r->needles = calloc(r->request.n_depths * n_cells, sizeof *r->needles);
+    if (r->needles == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for needles");
+    for (size_t d = r->first_needle; d < r->request.n_depths && st == PARE_OK; d++) {
+        char what[32];
+        snprintf(what, sizeof what, "of %u tokens", (unsigned)r->request.depths[d]);
+        pare_needle_job job = needle_job(r, d, forms);
+        job.each = show_needles;
+        job.user = what;
+        st = pare_needle(&job, r->needles + d * n_cells, err);
+    }
+    return st;
 }
 
 /* The type that llama.cpp keeps it in; PARE_TYPE_NONE: it cannot. */
@@ -185,6 +220,8 @@ pare_status cmd_kv_measure(cmd_kv_run *r, pare_error *err)
 {
     pare_kv_form *forms = NULL;
     pare_status st = plan_contexts(r, err); /* first: it takes no time, and a mistake there neither */
+    if (st == PARE_OK)
+        st = plan_needles(r, err);
     if (st == PARE_OK)
         st = take_means(r, err);
     if (st == PARE_OK)

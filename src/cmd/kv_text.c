@@ -4,14 +4,21 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_BROKEN = 8 };
+enum { MAX_BROKEN = 8, TAIL = 1000 };
 
 static const char *programs_of(const cmd_kv_form *f)
 {
     return f->programs[0] != '\0' ? f->programs : "research";
+}
+
+/* Behind a row of a table that has no column of programs. */
+static void end_row(const cmd_kv_form *f)
+{
+    printf("%s\n", f->programs[0] != '\0' ? "" : "  research");
 }
 
 static void print_depth(const cmd_kv_run *r, size_t d)
@@ -40,11 +47,11 @@ static void print_depth(const cmd_kv_run *r, size_t d)
     printf("\n");
 }
 
-/* Mean divergence by position in the window: a column a stretch. */
-static void print_curves(const cmd_kv_run *r, size_t d)
+/* One figure of every cache by position in the window: a column a stretch. */
+static void print_curve(const cmd_kv_run *r, size_t d, const char *title, size_t offset)
 {
     const pare_eval_result *first = cmd_kv_result(r, d, 0);
-    printf("KL divergence by position, from\n%-24s", "");
+    printf("%s by position, from\n%-24s", title, "");
     for (size_t p = 0; p < first->n_curve; p++)
         printf(" %9" PRIu32, first->curve[p].first);
     printf("\n");
@@ -52,9 +59,22 @@ static void print_curves(const cmd_kv_run *r, size_t d)
         const pare_eval_result *e = cmd_kv_result(r, d, i);
         printf("%-24s", r->request.forms[i].name);
         for (size_t p = 0; p < e->n_curve; p++)
-            printf(" %9.6f", e->curve[p].kld.value);
-        printf("\n");
+            printf(" %9.6f", ((const pare_estimate *)((const char *)&e->curve[p] + offset))->value);
+        end_row(&r->request.forms[i]);
     }
+}
+
+static void print_curves(const cmd_kv_run *r, size_t d)
+{
+    const pare_eval_result *first = cmd_kv_result(r, d, 0);
+    uint64_t least = UINT64_MAX;
+    print_curve(r, d, "KL divergence", offsetof(pare_curve_point, kld));
+    print_curve(r, d, "99.9 % of the KL divergence", offsetof(pare_curve_point, kld_p999));
+    for (size_t p = 0; p < first->n_curve; p++)
+        least = first->curve[p].n < least ? first->curve[p].n : least;
+    if (first->n_curve > 0 && least < TAIL)
+        printf("99.9 %% of fewer than %d positions is nearly the largest; here %" PRIu64 " a column: more --chunks\n",
+               TAIL, least);
     printf("\n");
 }
 
@@ -114,24 +134,25 @@ static void print_heads(const cmd_kv_run *r)
     for (size_t i = 0; i < r->request.n_forms; i++) {
         const pare_head_errors *e = &r->heads[i];
         const double most = largest_error(e, &layer, &head);
-        printf("%-24s %10.3g %10.3g %8" PRIu32 " %6" PRIu32 " %8" PRIu32 "\n", r->request.forms[i].name, e->median,
-               most, layer, head, pare_head_errors_broken(e));
+        printf("%-24s %10.3g %10.3g %8" PRIu32 " %6" PRIu32 " %8" PRIu32, r->request.forms[i].name, e->median, most,
+               layer, head, pare_head_errors_broken(e));
+        end_row(&r->request.forms[i]);
         print_broken(r, i);
     }
     printf("\n");
 }
 
-static void print_needles(const cmd_kv_run *r)
+static void print_needles(const cmd_kv_run *r, size_t l)
 {
     const double all = (double)r->n_keys * CMD_KV_NEEDLE_DEPTHS;
     double found = 0;
-    printf("keys found of %" PRIu32 " at each depth, in %" PRIu32 " tokens\n%-24s", r->n_keys,
-           r->request.depths[r->request.n_depths - 1], "cache");
+    printf("keys found of %" PRIu32 " at each depth, in %" PRIu32 " tokens\n%-24s", r->n_keys, r->request.depths[l],
+           "cache");
     for (int d = 0; d < CMD_KV_NEEDLE_DEPTHS; d++)
         printf(" %3d %%", 100 * d / (CMD_KV_NEEDLE_DEPTHS - 1));
     printf(" %8s %10s\n", "all, %", "ln p");
     for (size_t i = 0; i <= r->request.n_forms; i++) {
-        const pare_needle_cell *row = r->needles + i * CMD_KV_NEEDLE_DEPTHS;
+        const pare_needle_cell *row = cmd_kv_needles(r, l, i);
         double n = 0, ln_p = 0;
         printf("%-24s", i == 0 ? "floats" : r->request.forms[i - 1].name);
         for (int d = 0; d < CMD_KV_NEEDLE_DEPTHS; d++) {
@@ -139,13 +160,26 @@ static void print_needles(const cmd_kv_run *r)
             n += row[d].n_found;
             ln_p += row[d].ln_p / CMD_KV_NEEDLE_DEPTHS;
         }
-        printf(" %8.1f %10.3f\n", 100 * n / all, ln_p);
+        printf(" %8.1f %10.3f", 100 * n / all, ln_p);
+        if (i > 0)
+            end_row(&r->request.forms[i - 1]);
+        else
+            printf("\n");
         if (i == 0)
             found = n;
     }
     if (found == 0)
         printf("floats find no key: this model says nothing about caches here, but for ln p\n");
     printf("\n");
+}
+
+static void print_all_needles(const cmd_kv_run *r)
+{
+    for (size_t l = 0; l < r->request.n_depths; l++)
+        if (l < r->first_needle)
+            printf("windows of %" PRIu32 " tokens have no room for a key\n\n", r->request.depths[l]);
+        else
+            print_needles(r, l);
 }
 
 /* "--cache-type-k q8_0 --cache-type-v q4_0" of llama.cpp; "" for others. */
@@ -211,7 +245,7 @@ void cmd_kv_print(const cmd_kv_run *r, const cmd_kv_choice *choice)
     }
     print_heads(r);
     if (r->needles != NULL)
-        print_needles(r);
+        print_all_needles(r);
     if (r->n_left_out > 0)
         printf("%zu caches were left out: they are not for heads of this size (--verbose)\n", r->n_left_out);
     cmd_kv_sentence(r, choice, text);

@@ -65,7 +65,7 @@ static const cmd_option table[] = {
     {OPT_HEADS, "heads", 0, "N", CMD_KIND_NUMBER, NULL, "2",
      "windows, of the shortest length, for the errors of heads", V(KV), 0},
     {OPT_NEEDLE, "needle", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
-     "hide N pass keys at each of 0, 10, .. 100 % of a stretch of the text of the longest length, and count those that each cache finds", V(KV), 0},
+     "hide N pass keys at each of 0, 10, .. 100 % of a stretch of the text of each length, and count those that each cache finds", V(KV), 0},
     {OPT_LIMIT, "limit", 0, "KLD", CMD_KIND_REAL, NULL, "0.01",
      "largest mean KL divergence, nat a token, of a cache that is recommended", V(KV), 0},
     {OPT_RESEARCH, "research", 0, NULL, CMD_KIND_FLAG, NULL, NULL,

@@ -65,7 +65,71 @@ static void measures_what_eval_measures(void **state)
     json_decref(off);
     json_decref(on);
     cli_result r = cli_expect(0, KV " --cache q4_0 --rotate off --curve --limit 1");
-    CHECK(cli_contains(r.out, "KL divergence by position") && !cli_contains(r.out, "q4_0 llama"));
+    CHECK(cli_contains(r.out, "\nKL divergence by position, from") && !cli_contains(r.out, "q4_0 llama"));
+    CHECK(cli_contains(r.out, "99.9 % of the KL divergence by position, from"));
+    CHECK(cli_contains(r.out, "99.9 % of fewer than 1000 positions is nearly the largest; here 2 a column"));
+}
+
+/* Bands of one position in three windows: their tail lies between the middle one and the largest. */
+static void tells_tails_by_position(void **state)
+{
+    (void)state;
+    json_t *doc =
+        run_json(0, "$PARE kv $DEMO -f $TEXT --depths 16,64 --chunks 3 --heads 1 --cache q4_0 --rotate off --limit 9");
+    for (size_t l = 0; l < 2; l++) {
+        const json_t *figures = json_array_get(json_object_get(cache_of(doc, "q4_0", false), "lengths"), l),
+                     *curve = json_object_get(figures, "curve"), *point;
+        double sum = 0, largest = 0;
+        size_t i;
+        json_array_foreach(curve, i, point)
+        {
+            const double n = cli_number(point, "n"), tail = cli_number(point, "kld_p999");
+            CHECK(n == 3 * (cli_number(point, "end") - cli_number(point, "first")));
+            CHECK(tail > cli_number(point, "kld") && tail < n * cli_number(point, "kld"));
+            largest = fmax(largest, tail);
+            sum += n;
+        }
+        CHECK(sum == cli_number(figures, "n_tokens_scored"));
+        CHECK(largest > 0.99 * cli_number(figures, "kld_p999") && largest <= cli_number(figures, "kld_max"));
+    }
+    json_decref(doc);
+}
+
+/* How many lines begin with `name`, and how many of them hold `part`. */
+static size_t lines_of(const char *text, const char *name, const char *part, size_t *n_with)
+{
+    size_t n = 0;
+    *n_with = 0;
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        char copy[600];
+        line += *line == '\n';
+        snprintf(copy, sizeof copy, "%.*s", (int)strcspn(line, "\n"), line);
+        if (strncmp(copy, name, strlen(name)) != 0)
+            continue;
+        n++;
+        *n_with += strstr(copy, part) != NULL;
+    }
+    return n;
+}
+
+/* What no program keeps is called research in each row of each table, and is not recommended unless asked for. */
+static void marks_research(void **state)
+{
+    (void)state;
+    size_t marked = 0;
+    cli_result r =
+        cli_expect(0, "$PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 --heads 1 --cache f16,turbo2 --needle 1 "
+                      "--curve --limit 9 --report research.md --force && cat research.md");
+    CHECK(cli_contains(r.out, "\nrecommended: f16 (llama.cpp"));
+    CHECK(lines_of(r.out, "turbo2 full", "research", &marked) == 5 && marked == 5); /* figures, 2 curves, heads, keys */
+    CHECK(lines_of(r.out, "f16", "research", &marked) == 5 && marked == 0);
+    CHECK(lines_of(r.out, "| turbo2 full", "(research)", &marked) > 5 &&
+          marked == lines_of(r.out, "| turbo2", "", &marked));
+    CHECK(lines_of(r.out, "**Error of attention, turbo2", "(research)", &marked) == 1 && marked == 1);
+    json_t *doc = run_json(0, KV " --cache f16,turbo2 --limit 9 --research");
+    CHECK(json_is_true(json_object_get(json_object_get(doc, "recommendation"), "research")));
+    CHECK(json_is_false(json_object_get(cache_of(doc, "f16", false), "research")));
+    json_decref(doc);
 }
 
 static void recommends(void **state)
@@ -116,17 +180,25 @@ static void plans_contexts(void **state)
     CHECK(cli_contains(cli_expect(1, KV " --cache q8_0 --limit 1 --vram 1M").out, "recommended: none"));
 }
 
+/* What was found at a length. */
+static const json_t *needle_of(const json_t *row, size_t i)
+{
+    return json_array_get(json_object_get(json_object_get(row, "needle"), "lengths"), i);
+}
+
 static void looks_for_needles_and_heads(void **state)
 {
     (void)state;
-    json_t *doc =
-        run_json(0, "$PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 --heads 1 --cache f32,turbo2p/f16 --needle 1 "
-                    "--limit 9");
-    const json_t *floats = json_object_get(doc, "needle"),
-                 *exact = json_object_get(cache_of(doc, "f32", false), "needle"),
-                 *other = json_object_get(cache_of(doc, "turbo2p/f16 full", false), "needle");
-    CHECK(json_array_size(json_object_get(floats, "ln_p")) == 11 && cli_number(floats, "n_keys") == 1);
-    CHECK(cli_number(floats, "n_ctx") == 128);
+    json_t *doc = run_json(
+        0, "$PARE kv $DEMO -f $TEXT --depths 32,96,128 --chunks 2 --heads 1 --cache f32,turbo2p/f16 --needle 1 "
+           "--limit 9");
+    const json_t *all = json_object_get(doc, "needle"), *floats = needle_of(doc, 1),
+                 *exact = needle_of(cache_of(doc, "f32", false), 1),
+                 *other = needle_of(cache_of(doc, "turbo2p/f16 full", false), 1);
+    CHECK(json_array_size(json_object_get(floats, "ln_p")) == 11 && cli_number(all, "n_keys") == 1);
+    CHECK(cli_number(floats, "n_ctx") == 128 && cli_number(needle_of(doc, 0), "n_ctx") == 96);
+    CHECK(json_array_size(json_object_get(all, "lengths")) == 2); /* 32 tokens have no room */
+    CHECK(!json_equal(json_object_get(floats, "ln_p"), json_object_get(needle_of(doc, 0), "ln_p")));
     double difference = 0;
     for (size_t i = 0; i < 11; i++) {
         const double a = json_number_value(json_array_get(json_object_get(floats, "ln_p"), i)),
@@ -137,7 +209,8 @@ static void looks_for_needles_and_heads(void **state)
     }
     CHECK(difference > 0.1);
     json_decref(doc);
-    cli_result r = cli_expect(0, "$PARE kv $DEMO -f $TEXT --depths 128 --chunks 2 --heads 1 --cache f16 --needle 1");
+    cli_result r = cli_expect(0, "$PARE kv $DEMO -f $TEXT --depths 32,128 --chunks 2 --heads 1 --cache f16 --needle 1");
+    CHECK(cli_contains(r.out, "windows of 32 tokens have no room for a key"));
     CHECK(cli_contains(r.out, "floats find no key: this model says nothing about caches here"));
     r = cli_expect(1, "$PARE kv $DEMO -f $TEXT --depths 64 --chunks 2 --heads 2 --cache turbo3p/f16");
     CHECK(cli_contains(r.out, "breaks: layer 1, head 1: error 0.2") &&
@@ -173,14 +246,18 @@ static void writes_a_page(void **state)
     static const char *const parts[] = {"Caches of keys and values of demo",
                                         "Divergence by bytes",
                                         "Divergence by position",
-                                        "Error of attention by layer",
+                                        "99.9 % of the divergence by position, windows of 64 tokens",
+                                        "Error of attention, q4_0 llama</title>",
+                                        "Error of attention, f16</title>",
                                         "Recommended: q4_0",
                                         "<svg",
                                         "2 windows of 64 tokens"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         CHECK(cli_contains(r.out, parts[i]));
-    CHECK(!cli_contains(r.out, "Pass keys found"));
-    CHECK(cli_contains(cli_expect(0, "cat kv.md").out, "Pass keys found"));
+    CHECK(!cli_contains(r.out, "Pass keys found") && !cli_contains(r.out, "http:") && !cli_contains(r.out, "<script"));
+    r = cli_expect(0, "cat kv.md");
+    CHECK(cli_contains(r.out, "Pass keys found") && cli_contains(r.out, "ln p of the pass key"));
+    CHECK(cli_contains(r.out, "| f16, 128 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |"));
     cli_expect(2, KV " --cache f16 --limit 1 --report kv.html");
     cli_expect(2, KV " --cache f16 --limit 1 --report $TEXT --force");
 }
@@ -205,7 +282,8 @@ static void refuses(void **state)
         {"$PARE kv $DEMO -f $TEXT --depths 999999", "two windows of that length need 1999998 tokens"},
         {"echo short | $PARE kv $DEMO -f -", "--depths 512: two windows"},
         {KV " --needle 1 --depths 40 --cache f16", "--depths is given twice"},
-        {"$PARE kv $DEMO -f $TEXT --needle 1 --depths 16 --chunks 2 --cache f16", "needle and question alone"},
+        {"$PARE kv $DEMO -f $TEXT --needle 1 --depths 16 --chunks 2 --cache f16",
+         "key, question and a token of text take"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         CHECK(cli_contains(cli_expect(2, "%s", rows[i][0]).err, rows[i][1]));
@@ -253,9 +331,12 @@ static void chooses(void **state)
 
 int main(void)
 {
+    setenv("OMP_NUM_THREADS", "1", 1); /* threads of a model so small mostly wait */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measures_what_eval_measures),
+        cmocka_unit_test(tells_tails_by_position),
         cmocka_unit_test(recommends),
+        cmocka_unit_test(marks_research),
         cmocka_unit_test(plans_contexts),
         cmocka_unit_test(looks_for_needles_and_heads),
         cmocka_unit_test(takes_the_mean_off),

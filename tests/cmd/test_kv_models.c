@@ -1,0 +1,366 @@
+/* pare kv on small random models whose layers are not alike: what it refuses, what it leaves out, and that its bytes
+ * are those of the memory model. */
+#include "cli.h"
+#include "core/random.h"
+#include "formats/open.h"
+#include "memory/memory.h"
+#include "quant/kv_codec.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MEASURE " -f text.txt --depths 32 --chunks 2 --heads 1 --device cpu"
+
+/* How a family's model is changed. */
+typedef struct change {
+    const char *family, *name;
+    void (*config)(json_t *config);
+    /* Elements of a head over those of the family's, of a layer. 0: there is no such layer any more. */
+    int (*wider)(int layer);
+} change;
+
+static void put_file(const char *folder, const char *name, const void *bytes, size_t n)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s/%s", cli_folder(), folder, name);
+    check_write_file(path, bytes, n);
+}
+
+static void put_json(const char *folder, const char *name, const json_t *doc)
+{
+    char *text = json_dumps(doc, 0);
+    CHECK(text != NULL);
+    put_file(folder, name, text, strlen(text));
+    free(text);
+}
+
+/* A token for each letter, digit, space, line break, full stop and question mark. */
+static void put_tokenizer(const char *folder)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.?";
+    json_t *vocab = json_pack("{s:i, s:i, s:i, s:i, s:i}", "<a>", 0, "<b>", 1, "<c>", 2, "\304\240", 3, "\304\212", 4);
+    for (int i = 0; letters[i] != '\0'; i++)
+        json_object_set_new(vocab, (const char[]){letters[i], '\0'}, json_integer(5 + i));
+    json_t *bytes = json_pack("{s:s, s:b}", "type", "ByteLevel", "add_prefix_space", 0);
+    json_t *doc = json_pack("{s:[], s:O, s:O, s:{s:s, s:o, s:[]}}", "added_tokens", "pre_tokenizer", bytes, "decoder",
+                            bytes, "model", "type", "BPE", "vocab", vocab, "merges");
+    CHECK(doc != NULL);
+    put_json(folder, "tokenizer.json", doc);
+    json_decref(bytes);
+    json_decref(doc);
+}
+
+static int layer_of(const char *tensor)
+{
+    const char *at = strstr(tensor, "layers.");
+    return at != NULL ? atoi(at + 7) : -1;
+}
+
+/* The axis of a tensor of attention that heads lie on; -1: none. */
+static int axis_of_heads(const char *tensor)
+{
+    static const char *const first[] = {"q_proj", "k_proj", "v_proj", "q_norm", "k_norm"};
+    if (strstr(tensor, "self_attn.o_proj") != NULL)
+        return 1;
+    for (size_t i = 0; i < sizeof first / sizeof first[0] && strstr(tensor, "self_attn.") != NULL; i++)
+        if (strstr(tensor, first[i]) != NULL)
+            return 0;
+    return -1;
+}
+
+/* Random BF16 for each tensor of the family's file, in the shapes of the changed one. */
+static void put_weights(const change *c, const char *folder)
+{
+    char path[512];
+    size_t n = 0, n_out = 0;
+    uint64_t header_bytes = 0;
+    const char *name;
+    json_t *row, *header = json_object();
+    snprintf(path, sizeof path, "tests/families/%s/model.safetensors", c->family);
+    uint8_t *from = check_read_file(source_path(path), &n);
+    memcpy(&header_bytes, from, 8);
+    json_t *old = json_loadb((const char *)from + 8, (size_t)header_bytes, 0, NULL);
+    CHECK(old != NULL);
+    free(from);
+    json_object_foreach(old, name, row)
+    {
+        const int layer = layer_of(name), axis = axis_of_heads(name), times = layer >= 0 ? c->wider(layer) : 1;
+        json_t *shape = json_object_get(row, "shape");
+        json_int_t count = 1;
+        if (shape == NULL || times == 0)
+            continue;
+        if (axis >= 0)
+            json_array_set_new(shape, (size_t)axis,
+                               json_integer(times * json_integer_value(json_array_get(shape, (size_t)axis))));
+        for (size_t i = 0; i < json_array_size(shape); i++)
+            count *= json_integer_value(json_array_get(shape, i));
+        json_object_set_new(header, name,
+                            json_pack("{s:s, s:O, s:[I, I]}", "dtype", "BF16", "shape", shape, "data_offsets",
+                                      (json_int_t)n_out, (json_int_t)n_out + 2 * count));
+        n_out += 2 * (size_t)count;
+    }
+    char *text = json_dumps(header, 0);
+    const uint64_t len = strlen(text);
+    uint8_t *out = check_malloc(8 + len + n_out);
+    memcpy(out, &len, 8);
+    memcpy(out + 8, text, len);
+    for (size_t i = 0; i < n_out / 2; i++) { /* sign, and 0.125 up to 0.5 */
+        const uint64_t bits = pare_random(7, i);
+        const uint16_t value = (uint16_t)((bits & 0x8000) | (0x3e00 + bits % 0x100));
+        memcpy(out + 8 + len + 2 * i, &value, 2);
+    }
+    put_file(folder, "model.safetensors", out, 8 + (size_t)len + n_out);
+    free(out);
+    free(text);
+    json_decref(old);
+    json_decref(header);
+}
+
+static void put_text(void)
+{
+    char text[2000];
+    for (size_t i = 0; i + 1 < sizeof text; i++)
+        text[i] = "abcdefghijklmnop ABCDEFGH. 012345"[pare_random_below(3, i, 33)];
+    text[sizeof text - 1] = '\0';
+    put_file(".", "text.txt", text, strlen(text));
+}
+
+static const char *make(const change *c)
+{
+    char path[1024];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/%s", cli_folder(), c->name);
+    if (mkdir(path, 0777) != 0)
+        return c->name; /* it is there */
+    put_text();
+    snprintf(path, sizeof path, "tests/families/%s/config.json", c->family);
+    char *text = (char *)check_read_file(source_path(path), &n);
+    json_t *config = json_loadb(text, n, 0, NULL);
+    CHECK(config != NULL);
+    c->config(config);
+    put_json(c->name, "config.json", config);
+    put_tokenizer(c->name);
+    put_weights(c, c->name);
+    json_decref(config);
+    free(text);
+    return c->name;
+}
+
+static void as_it_is(json_t *config)
+{
+    (void)config;
+}
+
+static int one(int layer)
+{
+    (void)layer;
+    return 1;
+}
+
+static void set_heads(json_t *config, int window, int full)
+{
+    json_t *layers = json_object_get(config, "per_layer_config");
+    json_object_set_new(config, "head_dim", json_integer(window));
+    json_object_set_new(json_object_get(layers, "2"), "head_dim", json_integer(full));
+    json_object_set_new(json_object_get(layers, "4"), "head_dim", json_integer(full));
+}
+
+/* Gemma 4: layers with a window have heads of 8, the others (2 and 4) of 16, and the last two read earlier keys. */
+static void heads_32_64(json_t *config)
+{
+    set_heads(config, 32, 64);
+}
+
+static void heads_32_48(json_t *config)
+{
+    set_heads(config, 32, 48);
+}
+
+static int four(int layer)
+{
+    (void)layer;
+    return 4;
+}
+
+static int four_or_three(int layer)
+{
+    return layer == 2 || layer == 4 ? 3 : 4;
+}
+
+/* Qwen 3.5: every other layer is recurrent; heads of 16. */
+static void heads_32(json_t *config)
+{
+    json_object_set_new(config, "head_dim", json_integer(32));
+    json_object_set_new(json_object_get(config, "rope_parameters"), "mrope_section", json_pack("[i,i,i]", 2, 2, 0));
+}
+
+static int two(int layer)
+{
+    (void)layer;
+    return 2;
+}
+
+static void recurrent_alone(json_t *config)
+{
+    json_object_set_new(config, "num_hidden_layers", json_integer(1));
+    json_object_set_new(config, "layer_types", json_pack("[s]", "linear_attention"));
+}
+
+static int first_layer(int layer)
+{
+    return layer == 0;
+}
+
+static const change small = {"gemma4", "small", as_it_is, one}, mixed = {"gemma4", "mixed", heads_32_64, four},
+                    uneven = {"gemma4", "uneven", heads_32_48, four_or_three},
+                    hybrid = {"qwen3_5", "hybrid", heads_32, two},
+                    recurrent = {"qwen3_5", "recurrent", recurrent_alone, first_layer};
+
+static json_t *measure(int code, const change *c, const char *options)
+{
+    cli_result r = cli_expect(code, "$PARE kv %s" MEASURE " --json %s", make(c), options);
+    return cli_json(&r);
+}
+
+static const json_t *cache_of(const json_t *doc, const char *name)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(doc, "caches"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "name")), name) == 0)
+            return row;
+    }
+    print_error("no cache %s\n", name);
+    CHECK(false);
+    return NULL;
+}
+
+/* There is nothing to measure: one line, and no text is read. */
+static void refuses_models_without_a_cache(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(4, "$PARE kv %s -f absent.txt", source_path("tests/families/bert"));
+    CHECK(cli_contains(r.err, "bert: attention looks both ways: no cache is kept"));
+    r = cli_expect(4, "$PARE kv %s -f absent.txt", make(&recurrent));
+    CHECK(cli_contains(r.err, "recurrent: no layer has keys and values"));
+    r = cli_expect(4, "$PARE kv recurrent -f absent.txt --cache all");
+    CHECK(cli_contains(r.err, "recurrent: no layer has keys and values"));
+}
+
+/* A codec that some layer's heads cannot be kept in: asked for it is an error, of a list it is left out. */
+static void refuses_heads_of_other_sizes(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(2, "$PARE kv %s" MEASURE " --cache q8_0", make(&small));
+    CHECK(cli_contains(r.err, "layer 0 has keys of 8 elements a head; q8_0 takes a multiple of 32"));
+    r = cli_expect(2, "$PARE kv %s" MEASURE " --cache f16/q8_0", make(&uneven));
+    CHECK(cli_contains(r.err, "layer 2 has values of 48 elements a head; q8_0 takes a multiple of 32"));
+    r = cli_expect(0, "$PARE kv uneven" MEASURE " --limit 9");
+    CHECK(cli_contains(r.out, "9 caches were left out: they are not for heads of this size"));
+    CHECK(cli_contains(r.out, "recommended: f16 ") && !cli_contains(r.out, "q8_0"));
+    json_t *doc = measure(0, &small, "--limit 9");
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 1 && cli_number(doc, "n_left_out") == 9);
+    json_decref(doc);
+}
+
+/* Layers of two head sizes: figures of all heads that there are, and llama.cpp's rotation, which it does not do there,
+ * is none of the rows. */
+static void measures_layers_that_differ(void **state)
+{
+    (void)state;
+    json_t *doc = measure(0, &mixed, "--cache q8_0,q4_0,turbo3 --limit 9 --report mixed.html");
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 5);
+    for (int i = 0; i < 5; i++) {
+        const json_t *row = json_array_get(json_object_get(doc, "caches"), (size_t)i);
+        CHECK(json_is_true(json_object_get(row, "research")) ==
+              cli_contains(json_string_value(json_object_get(row, "name")), " full"));
+    }
+    const json_t *chosen = json_object_get(doc, "recommendation");
+    CHECK(strcmp(json_string_value(json_object_get(chosen, "name")), "q4_0") == 0); /* turbo3 is smaller */
+    const json_t *q4_0 = cache_of(doc, "q4_0"), *turbo3 = cache_of(doc, "turbo3 full"),
+                 *length = json_array_get(json_object_get(q4_0, "lengths"), 0),
+                 *errors = json_object_get(json_object_get(q4_0, "heads"), "errors");
+    CHECK(strcmp(json_string_value(json_object_get(q4_0, "rotation_keys")), "off") == 0);
+    CHECK(strcmp(json_string_value(json_object_get(turbo3, "rotation_values")), "full") == 0);
+    CHECK(cli_number(length, "kld_mean") > 0);
+    CHECK(cli_number(length, "kld_mean") >
+          cli_number(json_array_get(json_object_get(cache_of(doc, "q8_0"), "lengths"), 0), "kld_mean"));
+    CHECK(json_array_size(errors) == 5);
+    for (size_t l = 0; l < 5; l++) {
+        CHECK(json_array_size(json_array_get(errors, l)) == 4);
+        for (size_t h = 0; h < 4; h++) {
+            const json_t *error = json_array_get(json_array_get(errors, l), h);
+            CHECK(l < 3 ? json_number_value(error) > 0 : json_is_null(error)); /* the others read those layers' keys */
+        }
+    }
+    json_decref(doc);
+    CHECK(cli_contains(cli_expect(0, "cat mixed.html").out, "Error of attention, q4_0</title>"));
+}
+
+/* Keys and values of 1,024 tokens by llama.cpp's rules, layers with a window keeping all of them. */
+static uint64_t bytes_of_memory(const pare_model *m, const char *k, const char *v)
+{
+    pare_error err = {0};
+    pare_memory_model paper = {0};
+    pare_memory_plan *plan = check_malloc(sizeof *plan);
+    pare_memory_run run;
+    uint64_t sum = 0;
+    CHECK_OK(pare_memory_model_of(&paper, m, &err), &err);
+    pare_memory_run_default(&run);
+    run.n_ctx = 1024;
+    run.swa_full = true;
+    run.cache_k = pare_kv_codec_find(k, PARE_KV_KEYS)->type;
+    run.cache_v = pare_kv_codec_find(v, PARE_KV_VALUES)->type;
+    CHECK_OK(pare_memory_runtime_at(0)->plan(plan, &paper, &run, &err), &err);
+    CHECK(plan->n_ctx == 1024);
+    for (size_t i = 0; i < plan->n_parts; i++)
+        if (plan->parts[i].kind == PARE_MEMORY_CACHE && strncmp(plan->parts[i].name, "KV cache", 8) == 0)
+            sum += plan->parts[i].bytes;
+    pare_memory_model_close(&paper);
+    free(plan);
+    return sum;
+}
+
+static void bytes_are_those_of_memory(void **state)
+{
+    static const char *const types[] = {"f32", "bf16", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"};
+    static const change *const models[] = {&mixed, &hybrid};
+    enum { N = sizeof types / sizeof types[0] };
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char path[1024], options[400] = "--rotate off --limit 99 --cache ", pair[40];
+        pare_error err = {0};
+        pare_model m;
+        for (int k = 0; k < N; k++) { /* each alone, and with the one behind it */
+            snprintf(pair, sizeof pair, "%s%s,%s/%s", k > 0 ? "," : "", types[k], types[k], types[(k + 1) % N]);
+            strcat(options, pair);
+        }
+        json_t *doc = measure(0, models[i], options);
+        snprintf(path, sizeof path, "%s/%s", cli_folder(), models[i]->name);
+        CHECK_OK(pare_model_open(&m, path, 0, &err), &err);
+        CHECK(json_array_size(json_object_get(doc, "caches")) == 2 * N);
+        for (int k = 0; k < N; k++) {
+            snprintf(pair, sizeof pair, "%s/%s", types[k], types[(k + 1) % N]);
+            CHECK(cli_number(cache_of(doc, types[k]), "bytes_1024_tokens") ==
+                  (double)bytes_of_memory(&m, types[k], types[k]));
+            CHECK(cli_number(cache_of(doc, pair), "bytes_1024_tokens") ==
+                  (double)bytes_of_memory(&m, types[k], types[(k + 1) % N]));
+        }
+        if (i == 0) /* two layers of 2 heads of 32, one of 64, keys and values; the last two have none of their own */
+            CHECK(bytes_of_memory(&m, "f16", "f16") == 1024ULL * 2 * 2 * 2 * (32 + 32 + 64));
+        pare_model_close(&m);
+        json_decref(doc);
+    }
+}
+
+int main(void)
+{
+    setenv("OMP_NUM_THREADS", "1", 1); /* threads of models so small do nothing but wait */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_models_without_a_cache), cmocka_unit_test(refuses_heads_of_other_sizes),
+        cmocka_unit_test(measures_layers_that_differ), cmocka_unit_test(bytes_are_those_of_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
