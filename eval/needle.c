@@ -11,6 +11,21 @@
 
 enum { DIGITS = 100000 };
 
+/* Keys of one depth stand at places of their own: what a codec makes of the sentence's words at one place is one case,
+ * however many keys. */
+enum { MAX_SPREAD = 32 };
+
+/* Numbers of --seed: two for each key, and behind all of them its place. */
+static const uint64_t first_place = (uint64_t)1 << 40;
+
+/* Tokens of the text before the sentence. */
+static size_t place(const pare_needle_job *job, size_t hay, uint32_t depth, uint64_t number)
+{
+    const size_t share = hay / (4 * (size_t)job->n_depths), spread = share < MAX_SPREAD ? share : MAX_SPREAD;
+    const size_t from = job->n_depths > 1 ? (hay - spread) * depth / (job->n_depths - 1) : 0;
+    return from + (size_t)pare_random_below(job->seed, first_place + number, spread + 1);
+}
+
 typedef struct pieces {
     pare_ids needle, question, answer; /* answer: question and key */
 } pieces;
@@ -60,7 +75,7 @@ pare_status pare_needle_make(const pare_needle_job *job, uint32_t depth, uint32_
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory for %" PRIu32 " tokens", job->n_ctx);
     if (st == PARE_OK) {
         const size_t from = (size_t)pare_random_below(job->seed, 2 * number + 1, job->n - hay + 1);
-        const size_t before = job->n_depths > 1 ? hay * depth / (job->n_depths - 1) : 0;
+        const size_t before = place(job, hay, depth, number);
         int32_t *at = ids;
         if (bos != 0)
             *at++ = (int32_t)job->bos;

@@ -5,7 +5,8 @@
  *
  * (Mohtashami and Jaggi, Landmark Attention, arXiv 2305.16300, section 4.2; needles at depths: Kamradt 2023.) A key of
  * five digits is found when each of its tokens is the most likely one behind those before it, which is when greedy
- * decoding writes it. Texts, keys and places come from the seed alone: floats and all forms get the same ones. */
+ * decoding writes it. Texts, keys and places come from the seed alone: floats and all forms get the same ones. Keys of
+ * a depth stand up to 32 tokens apart, and up to a quarter of the step between depths. */
 #ifndef PARE_EVAL_NEEDLE_H
 #define PARE_EVAL_NEEDLE_H
 

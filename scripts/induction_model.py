@@ -34,7 +34,7 @@ def options():
     p.add_argument("--head", type=int, choices=(64, 128), default=128, help="elements of a head")
     p.add_argument("--match", type=int, default=4, help="tokens that are compared")
     p.add_argument("--heads", type=int, default=4, help="heads of each layer, a multiple of --match")
-    p.add_argument("--gain", type=float, default=4.0, help="score of a token that matches")
+    p.add_argument("--gain", type=float, default=3.0, help="score of a token that matches")
     p.add_argument("--step", type=float, default=5.0, help="score that one token beside the right distance loses")
     p.add_argument("--noise", type=float, default=0.25, help="length of what is random, of what is useful 1")
     p.add_argument("--mean-k", type=float, default=0.5, help="share of the square of keys that is their mean")

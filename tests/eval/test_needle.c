@@ -4,6 +4,7 @@
 #include "eval/forward.h"
 #include "eval/needle.h"
 #include "formats/open.h"
+#include "induction.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -62,10 +63,51 @@ static char *words(const fixture *f, const int32_t *ids, size_t n)
     return text;
 }
 
+/* The token at which the sentence with the key begins. */
+static size_t place_of(const fixture *f, const int32_t *ids)
+{
+    pare_error err = {0};
+    pare_ids words = {0};
+    size_t at = 1;
+    CHECK_OK(pare_tokenize(f->t, "\nThe pass key is", 16, 0, &words, &err), &err);
+    while (memcmp(ids + at, words.ids, words.n * sizeof *ids) != 0)
+        CHECK(++at + words.n < f->job.n_ctx);
+    free(words.ids);
+    return at;
+}
+
+/* Keys of one depth do not all stand at one place, nor farther from it than 32 tokens. */
+static void test_places(void **state)
+{
+    (void)state;
+    enum { KEYS = 12, SPREAD = 32 };
+    pare_error err = {0};
+    fixture f;
+    open_demo(&f);
+    f.job.n_ctx = 1024;
+    f.job.n_keys = KEYS;
+    for (size_t d = 0; d < 3; d++) {
+        size_t least = f.job.n_ctx, most = 0;
+        for (uint32_t k = 0; k < KEYS; k++) {
+            int32_t *ids = NULL;
+            uint32_t n_key = 0;
+            CHECK_OK(pare_needle_make(&f.job, (uint32_t)d, k, &ids, &n_key, &err), &err);
+            const size_t at = place_of(&f, ids);
+            least = at < least ? at : least;
+            most = at > most ? at : most;
+            free(ids);
+        }
+        CHECK(most - least > SPREAD / 2 && most - least <= SPREAD);
+        CHECK(d == 0 ? least < 1 + SPREAD : d == 1 ? most > 400 && least < 600 : most > 1024 - 60 - SPREAD);
+    }
+    close_demo(&f);
+}
+
 /* BOS, text around the sentence at its depth, the question, and the same five digits at the end. */
 static void test_layout(void **state)
 {
     (void)state;
+    enum { BETWEEN = 40 }; /* letters of text that may stand between: a quarter of half the text's */
     pare_error err = {0};
     fixture f;
     char keys[6][8];
@@ -88,10 +130,10 @@ static void test_layout(void **state)
         CHECK(strlen(strstr(question, digits)) == 5); /* nothing behind the key */
         where[i / 2] = (size_t)(at - all);
         if (i / 2 == 0)
-            CHECK(where[0] < 4);
+            CHECK(where[0] < 4 + BETWEEN);
         memcpy(begin[i % 2], ids + 1, sizeof begin[0]);
         if (i / 2 == 2)
-            CHECK(question - at <= (long)strlen(sentence) + 4);
+            CHECK(question - at <= (long)strlen(sentence) + 4 + BETWEEN);
         free(all);
         free(key);
         free(ids);
@@ -259,13 +301,51 @@ static void test_found(void **state)
     }
 }
 
+/* A model that retrieves finds all keys with floats and with F16, and with one bit less than half: what is found is
+ * seen through the cache, at every depth. */
+static void test_retrieves(void **state)
+{
+    (void)state;
+    enum { DEPTHS = 4, KEYS = 4 };
+    pare_error err = {0};
+    pare_model m;
+    fixture f;
+    pare_needle_cell out[3 * DEPTHS];
+    uint32_t n_coarse = 0;
+    open_demo(&f);
+    induction_open(&m, f.m.hp.n_vocab);
+    const pare_kv_form forms[] = {
+        {.k = pare_kv_codec_find("f16", PARE_KV_KEYS), .v = pare_kv_codec_find("f16", PARE_KV_VALUES)},
+        {.k = pare_kv_codec_find("turbo1", PARE_KV_KEYS),
+         .v = pare_kv_codec_find("turbo1", PARE_KV_VALUES),
+         .turn_k = PARE_KV_TURN_FULL,
+         .turn_v = PARE_KV_TURN_FULL}};
+    f.job.m = &m;
+    f.job.n_ctx = 256;
+    f.job.n_depths = DEPTHS;
+    f.job.n_keys = KEYS;
+    f.job.forms = forms;
+    f.job.n_forms = 2;
+    CHECK_OK(pare_needle(&f.job, out, &err), &err);
+    for (int d = 0; d < DEPTHS; d++) {
+        CHECK(out[d].n_found == KEYS && out[DEPTHS + d].n_found == KEYS);
+        CHECK(out[d].ln_p > -1 && out[2 * DEPTHS + d].ln_p < out[d].ln_p - 5);
+        n_coarse += out[2 * DEPTHS + d].n_found;
+    }
+    CHECK(n_coarse < DEPTHS * KEYS / 2);
+    pare_model_close(&m);
+    close_demo(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_found),
+        cmocka_unit_test(test_retrieves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
