@@ -41,18 +41,6 @@ static bool is_plain(const pare_kv_codec *c)
     return c == NULL || c->family == PARE_KV_PLAIN;
 }
 
-/* Do all layers have heads of one size? */
-static bool heads_alike(const pare_model *m)
-{
-    const pare_kv_shape first = pare_kv_shape_of(m, 0);
-    for (uint32_t i = 1; i < m->hp.n_layer; i++) {
-        const pare_kv_shape of = pare_kv_shape_of(m, i);
-        if (of.dim_k != first.dim_k || of.dim_v != first.dim_v)
-            return false;
-    }
-    return true;
-}
-
 static pare_rotation rotation_of(const pare_kv_codec *c, pare_kv_turn turn, pare_kv_side side, uint32_t dim,
                                  const pare_model *m)
 {
@@ -63,7 +51,10 @@ static pare_rotation rotation_of(const pare_kv_codec *c, pare_kv_turn turn, pare
         bool midrise = c->family == PARE_KV_MIDRISE;
         return (pare_rotation){dim, midrise ? MIDRISE_BLOCK : PARE_ROTATION_MAX_DIM, midrise ? 0 : SIGNS};
     }
-    if (c->family != PARE_KV_BLOCKS || dim % LLAMA_BLOCK != 0 || m->arch->latent || !heads_alike(m))
+    /* It holds layers with a window in a cache of their own, and asks the first layer's heads for both. */
+    const pare_kv_shape first = pare_kv_shape_of(m, 0);
+    const uint32_t asked = side == PARE_KV_KEYS ? first.dim_k : first.dim_v;
+    if (c->family != PARE_KV_BLOCKS || dim % LLAMA_BLOCK != 0 || asked % LLAMA_BLOCK != 0 || is_latent(m))
         return none;
     uint32_t block = LLAMA_BLOCK;
     while (side == PARE_KV_KEYS && dim % (2 * block) == 0)
@@ -123,6 +114,10 @@ static pare_status check_family(const pare_kv_form *form, const pare_model *m, p
             return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s keeps keys before RoPE, which %s here", m->path,
                              sides[i]->name, m->arch->latent ? "turns only a part of them" : "a norm follows");
     }
+    if (is_latent(m) && form->v != NULL && form->v != form->k)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: %s for values alone: latent attention keeps one vector for keys and values", m->path,
+                         form->v->name);
     if (form->key_mean != NULL &&
         (m->hp.attn_softcap != 0 || m->arch->latent || pare_model_weight(m, PARE_W_ATTN_SINKS, 0, "weight") != NULL ||
          (form->k != NULL && form->k->before_rope)))

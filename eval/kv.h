@@ -20,8 +20,8 @@
 typedef enum pare_kv_turn {
     PARE_KV_TURN_OFF,
     PARE_KV_TURN_LLAMA, /* as llama.cpp since PR 21038: no signs; keys in blocks of the largest power of two, 64 or
-                           more, that divides the head, values of 64; not other heads, nor where layers differ, nor
-                           latent attention, and only block types */
+                           more, that divides the head, values of 64; not other heads, nor where the first layer has
+                           others, nor latent attention, and only block types */
     PARE_KV_TURN_FULL   /* signs; blocks as large as the head allows, or as the codec's own program has them */
 } pare_kv_turn;
 
@@ -54,7 +54,7 @@ uint32_t pare_kv_mean_width(const pare_model *m);            /* of the widest la
 /* Can m be run so? Errors: PARE_ERR_UNSUPPORTED (a model without a layer of keys and values; attention that looks both
  * ways; keys before RoPE, or recent tokens kept, of a family that pare cannot do that for), PARE_ERR_USAGE (a codec for
  * the other side; a head size that the codec cannot take: layer and size; a codec for rotated vectors without rotation;
- * a mean where the softmax would change). */
+ * another codec for values than for keys where attention is latent; a mean where the softmax would change). */
 pare_status pare_kv_check(const pare_kv_form *form, const pare_model *m, pare_error *err);
 
 /* Bytes that n tokens of one sequence take in all layers: whole groups as they are stored; sinks, recent tokens and

@@ -1,8 +1,10 @@
 /* Keys and values in codecs: what attention reads is what is stored, in windows and in a cache. */
 #include "check.h"
 #include "eval/cache.h"
+#include "eval/forward_parts.h"
 #include "eval/kv_sweep.h"
 #include "memory/memory.h"
+#include "quant/plain_round.h"
 #include "toy.h"
 
 #include <math.h>
@@ -153,6 +155,174 @@ static void test_cache(void **state)
     close_toy(&t);
 }
 
+/* What comes back of the rows of one unit, [c->group, KV_HEADS, DIM]. */
+static void decoded(const pare_kv_codec *c, const float *made, float *out)
+{
+    pare_error err = {0};
+    uint8_t bytes[sizeof(float) * 32 * KV_HEADS * DIM];
+    CHECK_OK(pare_kv_encode(c, made, 1, KV_HEADS, DIM, bytes, &err), &err);
+    pare_kv_decode(c, bytes, 1, KV_HEADS, DIM, out);
+}
+
+/* What the last layer has left: row by row the view is F16 | decoded | F16 of what was made, and each unit of the store
+ * stands at its place, so that no other has written over it. raw: what is coded of keys before RoPE. */
+static void check_side(const pare_kv_form *form, const pare_kv_codec *c, const float *view, const float *made,
+                       const float *raw, const uint8_t *store)
+{
+    enum { WIDTH = KV_HEADS * DIM };
+    const pare_kv_codec *half = pare_kv_codec_find("f16", PARE_KV_KEYS);
+    const size_t unit = pare_kv_unit_bytes(c, DIM) * KV_HEADS;
+    const uint32_t first = (form->sinks + c->group - 1) / c->group * c->group, begin = (LEN - 1) / 32 * 32,
+                   end = c->recent > 0 ? (begin - c->recent) / c->group * c->group : LEN;
+    static float want[32 * WIDTH], kept[32 * WIDTH];
+    CHECK(first < end && (c->recent == 0 || end < LEN));
+    for (size_t s = 0; s < 2; s++)
+        for (size_t t = 0; t < LEN; t += t < first || t >= end ? 1 : c->group) {
+            const size_t at = s * LEN + t, n = (t < first || t >= end ? 1 : c->group) * WIDTH;
+            const bool coded = n > WIDTH || (t >= first && t < end);
+            if (!c->before_rope) {
+                for (size_t i = 0; i < n; i += WIDTH) /* recent tokens were F16 before they are coded */
+                    if (c->recent > 0 || !coded)
+                        decoded(half, made + at * WIDTH + i, want + i);
+                if (coded)
+                    decoded(c, c->recent > 0 ? want : made + at * WIDTH, want);
+                CHECK(memcmp(view + at * WIDTH, want, n * sizeof *want) == 0);
+            } else if (!coded) { /* rounded before RoPE, and never again */
+                CHECK(memcmp(view + at * WIDTH, made + at * WIDTH, n * sizeof *want) == 0);
+            } else {
+                double error = 0, all = 0; /* turned by its own position */
+                decoded(c, raw + at * WIDTH, want);
+                for (size_t i = at * WIDTH; i < at * WIDTH + n; i++) {
+                    error += pow((double)view[i] - (double)made[i], 2);
+                    all += pow((double)made[i], 2);
+                }
+                CHECK(error > 0 && error < 0.02 * all);
+            }
+            for (size_t i = 0; i < n && c->before_rope; i++)
+                CHECK(pare_f16_to_f32(pare_f32_to_f16(raw[at * WIDTH + i])) == raw[at * WIDTH + i]);
+            if (coded) {
+                const size_t place = c->group > 1 ? s * (LEN / c->group) + t / c->group : at;
+                pare_kv_decode(c, store + place * unit, 1, KV_HEADS, DIM, kept);
+                CHECK(memcmp(kept, want, n * sizeof *want) == 0);
+            }
+        }
+}
+
+static pare_status ignore(uint32_t layer, uint32_t n, uint32_t n_head, uint32_t dim, const float *exact,
+                          const float *kept, void *user, pare_error *err)
+{
+    (void)layer, (void)n, (void)n_head, (void)dim, (void)exact, (void)kept, (void)user, (void)err;
+    return PARE_OK;
+}
+
+/* Two sequences through slices that end in one of them: what is exact, what is coded, and where it is stored. */
+static void test_store(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *k, *v;
+        uint32_t sinks;
+    } rows[] = {{"q8_0", "q4_0", 5}, {"kivi4", "kivi2", 20}, {"kivi2", "q5_0", 0}, {"channel4", "f16", 40}};
+    pare_error err = {0};
+    fixture t;
+    int32_t ids[2 * LEN];
+    open_toy(&t);
+    for (int i = 0; i < 2 * LEN; i++)
+        ids[i] = t.ids[i % LEN] ^ (i / LEN);
+    t.b->slice_tokens = 48;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        pare_kv_form form = form_of(rows[i].k, rows[i].v, PARE_KV_TURN_OFF);
+        pare_forward *f = NULL;
+        form.sinks = rows[i].sinks;
+        CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 2, &err), &err);
+        CHECK_OK(pare_forward_keep(f, &form, &err), &err);
+        CHECK_OK(pare_forward_watch(f, ignore, NULL, &err), &err);
+        CHECK_OK(pare_forward_run(f, ids, 2, LEN, &err), &err);
+        check_side(&form, form.k, f->k, f->kv.exact_k, f->kv.raw, (const uint8_t *)f->kv.k);
+        check_side(&form, form.v, f->v, f->kv.exact_v, NULL, (const uint8_t *)f->kv.v);
+        pare_forward_close(f);
+    }
+    close_toy(&t);
+}
+
+/* How tokens are cut into slices changes nothing, nor do sequences beside. */
+static void test_slices(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {{"kivi2", "kivi2"}, {"channel2", "kivi4"}, {"q4_0", "kivi2"}};
+    pare_error err = {0};
+    fixture t;
+    int32_t ids[2 * LEN];
+    float *got = check_malloc(sizeof *got * LEN * VOCAB);
+    open_toy(&t);
+    for (int i = 0; i < 2 * LEN; i++)
+        ids[i] = t.ids[(i + i / LEN) % LEN];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        pare_kv_form form = form_of(names[i][0], names[i][1], PARE_KV_TURN_OFF);
+        form.sinks = 3;
+        t.b->slice_tokens = 4096;
+        float *want = logits_of(&t, &form);
+        for (uint32_t slice = 7; slice <= 64; slice += 57) {
+            pare_forward *f = NULL;
+            t.b->slice_tokens = slice;
+            CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 2, &err), &err);
+            CHECK_OK(pare_forward_keep(f, &form, &err), &err);
+            for (int k = 0; k < 2; k++) { /* the second run finds what the first one has left */
+                CHECK_OK(pare_forward_run(f, ids, 2, LEN, &err), &err);
+                CHECK_OK(pare_forward_logits(f, 0, 0, LEN, got, &err), &err);
+                CHECK(distance(got, want, 0, LEN) < 1e-4);
+            }
+            pare_forward_close(f);
+        }
+        free(want);
+    }
+    free(got);
+    close_toy(&t);
+}
+
+static pare_status add_error(uint32_t layer, uint32_t n, uint32_t n_head, uint32_t dim, const float *exact,
+                             const float *kept, void *user, pare_error *err)
+{
+    double *sum = user;
+    (void)err;
+    for (size_t i = 0; i < (size_t)n * n_head * dim; i++)
+        sum[layer] += ((double)exact[i] - (double)kept[i]) * ((double)exact[i] - (double)kept[i]);
+    return PARE_OK;
+}
+
+/* Layers that share keys read them as they are stored, whichever layers are spared. */
+static void test_shared(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    fixture t;
+    double sum[2] = {0, 0};
+    uint64_t all = 0, own = 0;
+    open_toy(&t);
+    pare_kv_form form = form_of("q4_0", "q4_0", PARE_KV_TURN_FULL);
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, &all, &err), &err);
+    t.m.hp.n_layer_shared_kv = 1;
+    CHECK(pare_kv_has_layer(&t.m, 0) && !pare_kv_has_layer(&t.m, 1));
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, &own, &err), &err);
+    CHECK(2 * own == all);
+    float *want = logits_of(&t, &form), *floats = logits_of(&t, NULL);
+    CHECK(distance(want, floats, 0, LEN) < 0.3);
+    form.last = 1;
+    CHECK(error_of(&t, &form, want) == 0);
+    pare_forward *f = NULL;
+    CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 1, &err), &err);
+    CHECK_OK(pare_forward_keep(f, &form, &err), &err);
+    CHECK_OK(pare_forward_watch(f, add_error, sum, &err), &err);
+    CHECK_OK(pare_forward_run(f, t.ids, 1, LEN, &err), &err);
+    CHECK(sum[0] > 0 && sum[1] == 0); /* the second has no keys to be watched */
+    pare_forward_close(f);
+    form = form_of("q4_0", "kivi2", PARE_KV_TURN_OFF);
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "share keys") != NULL);
+    free(want);
+    free(floats);
+    close_toy(&t);
+}
+
 /* Tokens that stay exact: with all of them in F16 nothing is coded; behind them something is. */
 static void test_recent(void **state)
 {
@@ -181,6 +351,15 @@ static void test_recent(void **state)
     CHECK_OK(pare_forward_keep(f, &few, &err), &err);
     CHECK(pare_cache_open(&c, f, 1, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "kivi2") != NULL);
     pare_forward_close(f);
+    for (int i = 0; i < 2; i++) { /* nor values alone, nor first tokens */
+        pare_kv_form part = form_of("q4_0", i == 0 ? "kivi2" : "q4_0", PARE_KV_TURN_OFF);
+        part.sinks = i == 0 ? 0 : 1;
+        CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 1, &err), &err);
+        CHECK_OK(pare_forward_keep(f, &part, &err), &err);
+        CHECK(pare_cache_open(&c, f, 1, &err) == PARE_ERR_UNSUPPORTED);
+        CHECK(strstr(err.text, i == 0 ? "kivi2" : "first tokens") != NULL);
+        pare_forward_close(f);
+    }
     free(want);
     close_toy(&t);
 }
@@ -263,16 +442,6 @@ static void test_mean(void **state)
     CHECK(pare_kv_check(&less, &t.m, &err) == PARE_ERR_USAGE);
     free(want);
     close_toy(&t);
-}
-
-static pare_status add_error(uint32_t layer, uint32_t n, uint32_t n_head, uint32_t dim, const float *exact,
-                             const float *kept, void *user, pare_error *err)
-{
-    double *sum = user;
-    (void)err;
-    for (size_t i = 0; i < (size_t)n * n_head * dim; i++)
-        sum[layer] += ((double)exact[i] - (double)kept[i]) * ((double)exact[i] - (double)kept[i]);
-    return PARE_OK;
 }
 
 /* Who watches sees the error of each layer by itself, and the run gives the same. */
@@ -359,7 +528,122 @@ static void test_bytes(void **state)
     const uint64_t row = 2 * 2 * KV_HEADS * DIM; /* layers; F16 */
     CHECK_OK(pare_kv_bytes(&kivi, &t.m, 100, &bytes, &err), &err);
     CHECK(bytes == 2 * 100 * row); /* all of them recent */
+    CHECK_OK(pare_kv_bytes(&kivi, &t.m, 300, &bytes, &err), &err);
+    const uint64_t keys = 2 * KV_HEADS * DIM * (4 + 4 * 2), values = 2 * KV_HEADS * DIM / 32 * (4 + 4 * 2);
+    CHECK(bytes == 5 * keys + (300 - 160) * row + 172 * values + 128 * row);
+    pare_kv_form first = form_of("channel2", NULL, PARE_KV_TURN_OFF);
+    first.sinks = 33; /* two whole groups */
+    CHECK_OK(pare_kv_bytes(&first, &t.m, 300, &bytes, &err), &err);
+    CHECK(bytes == 6 * keys + (300 - 6 * 32) * row + 300 * 2 * row);
     pare_memory_model_close(&paper);
+    close_toy(&t);
+}
+
+static pare_kv_layer layer_of(const pare_model *m, const char *name, pare_kv_turn turn, uint32_t layer)
+{
+    const pare_kv_form form = form_of(name, name, turn);
+    return pare_kv_layer_of(&form, m, layer);
+}
+
+/* Which heads llama.cpp turns (llama-kv-cache.cpp: attn_rot_k, attn_rot_v), and in blocks of what. */
+static void test_turns(void **state)
+{
+    (void)state;
+    static const uint32_t rows[][3] = {{64, 64, 64},   {96, 0, 0},    {128, 128, 64}, {192, 64, 64},
+                                       {256, 256, 64}, {576, 64, 64}, {80, 0, 0},     {32, 0, 0}};
+    fixture t;
+    open_toy(&t);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        t.m.hp.head_dim_k = t.m.hp.head_dim_v = rows[i][0];
+        pare_kv_layer l = layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 0);
+        CHECK(l.turn_k.largest == rows[i][1] && l.turn_k.dim == (rows[i][1] > 0 ? rows[i][0] : 0));
+        CHECK(l.turn_v.largest == rows[i][2] && l.turn_k.seed == 0 && l.turn_v.seed == 0);
+        l = layer_of(&t.m, "q8_0", PARE_KV_TURN_FULL, 0);
+        CHECK(l.turn_k.dim == rows[i][0] && l.turn_v.dim == rows[i][0] && l.turn_k.seed != 0 && l.turn_v.seed != 0);
+        CHECK(l.turn_k.largest >= rows[i][0] && l.turn_v.largest >= rows[i][0]);
+        l = layer_of(&t.m, "midrise4", PARE_KV_TURN_FULL, 0); /* exllamav3's */
+        CHECK(l.turn_k.largest == 32 && l.turn_v.largest == 32 && l.turn_k.seed == 0 && l.turn_v.seed == 0);
+        CHECK(layer_of(&t.m, "midrise4", PARE_KV_TURN_LLAMA, 0).turn_k.dim == 0);
+        l = layer_of(&t.m, "kivi2", PARE_KV_TURN_FULL, 0); /* keys by channel stay where they are */
+        CHECK(l.turn_k.dim == 0 && l.turn_v.dim == rows[i][0]);
+        CHECK(layer_of(&t.m, "f16", PARE_KV_TURN_FULL, 0).turn_k.dim == 0);
+    }
+    /* Layers with a window have a cache of their own there: their heads may be others (Gemma 4). */
+    t.m.hp.window = 8;
+    pare_layers_add(&t.m.hp.full, 1);
+    t.m.hp.head_dim_k = t.m.hp.head_dim_v = 512;
+    t.m.hp.window_heads.dim = 256;
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 0).turn_k.largest == 256);
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_k.largest == 512);
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_v.largest == 64);
+    t.m.hp.window_heads.dim = 96; /* the first layer's heads are asked for all */
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_k.dim == 0);
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_v.dim == 0);
+    close_toy(&t);
+}
+
+/* Latent attention: one vector a token, coded as keys; in files that have keys and values apart, as any other. */
+static void test_latent(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    fixture t;
+    uint64_t bytes = 0, of_memory = 0;
+    pare_memory_model paper = {0};
+    open_toy(&t);
+    t.m.arch = pare_arch_find("deepseek2");
+    t.m.hp.n_lora_kv = 512;
+    t.m.hp.n_rot = 64;
+    t.m.hp.head_dim_k = 192;
+    t.m.hp.head_dim_v = 128;
+    pare_kv_form form = form_of("q8_0", "q8_0", PARE_KV_TURN_FULL);
+    for (int turn = PARE_KV_TURN_OFF; turn <= PARE_KV_TURN_FULL; turn++) {
+        form.turn_k = form.turn_v = (pare_kv_turn)turn;
+        const pare_kv_layer l = pare_kv_layer_of(&form, &t.m, 0);
+        CHECK(l.k == form.k && l.v == form.k && l.turn_k.dim == 0 && l.turn_v.dim == 0);
+    }
+    CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 10, &bytes, &err), &err);
+    CHECK_OK(pare_memory_model_of(&paper, &t.m, &err), &err);
+    CHECK_OK(pare_memory_cache_per_token(&paper, form.k->type, form.k->type, &of_memory, &err), &err);
+    CHECK(bytes == 10 * of_memory && of_memory == 2 * 576 / 32 * 34);
+    form.v = NULL; /* says nothing of values: they are what keys are */
+    CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
+    CHECK(pare_kv_layer_of(&form, &t.m, 0).v == form.k);
+    form.last = 1;
+    CHECK(strcmp(pare_kv_layer_of(&form, &t.m, 1).v->name, "f16") == 0 && pare_kv_layer_of(&form, &t.m, 0).v == form.k);
+    static const char *const wrong[][2] = {{NULL, "q8_0"}, {"q8_0", "q4_0"}, {"turbo3", "turbo3"}};
+    for (size_t i = 0; i < 3; i++) {
+        const pare_kv_form other = form_of(wrong[i][0], wrong[i][1], PARE_KV_TURN_FULL);
+        CHECK(pare_kv_check(&other, &t.m, &err) == PARE_ERR_USAGE);
+        CHECK(strstr(err.text, i < 2 ? "one vector" : "rotated") != NULL);
+    }
+    form = form_of("kivi2", "kivi2", PARE_KV_TURN_OFF);
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED);
+    t.m.hp.latent_whole = true;
+    const pare_kv_layer l = layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 0);
+    CHECK(l.turn_k.largest == 64 && l.turn_k.dim == 192 && l.turn_v.dim == 128);
+    pare_memory_model_close(&paper);
+    close_toy(&t);
+}
+
+/* Where an element cannot be kept: its token, in whichever part of the rows a thread has it. */
+static void test_places(void **state)
+{
+    (void)state;
+    enum { N = 320, BAD = 300 };
+    static const char *const names[] = {"q4_0", "turbo3", "kivi2", "f16"};
+    static float x[N * KV_HEADS * DIM];
+    static uint8_t units[sizeof x];
+    pare_error err = {0};
+    fixture t;
+    open_toy(&t);
+    x[(BAD * KV_HEADS + 1) * DIM + 9] = NAN;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const pare_kv_codec *c = pare_kv_codec_find(names[i], PARE_KV_KEYS);
+        CHECK(t.b->kv_encode(t.b, c, x, N / c->group, KV_HEADS, DIM, units, &err) == PARE_ERR_NUMBER);
+        CHECK(strstr(err.text, "token 300, head 1, element 9: NaN") != NULL);
+    }
     close_toy(&t);
 }
 
@@ -371,6 +655,18 @@ static void test_errors(void **state)
     open_toy(&t);
     pare_kv_form form = form_of("turbo3", NULL, PARE_KV_TURN_OFF);
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "rotated") != NULL);
+    toy_add(&t.m, &(uint64_t){7}, "blk.0.attn_sinks.weight", 0, HEADS, 0.1f, 0);
+    const float mean[2 * KV_HEADS * DIM] = {0};
+    form = form_of("q4_0", NULL, PARE_KV_TURN_OFF);
+    form.key_mean = mean;
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "their mean") != NULL);
+    form.k = pare_kv_codec_find("channel2", PARE_KV_KEYS);
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "their mean") != NULL);
+    form.key_mean = NULL;
+    CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
+    t.m.arch = pare_arch_find("hunyuan-dense");
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "a norm follows") != NULL);
+    t.m.arch = pare_arch_find("llama");
     t.m.hp.head_dim_k = t.m.hp.head_dim_v = 48;
     form = form_of("q4_0", NULL, PARE_KV_TURN_OFF);
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "48") != NULL);
@@ -393,9 +689,11 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows),  cmocka_unit_test(test_cache), cmocka_unit_test(test_recent),
-        cmocka_unit_test(test_outliers), cmocka_unit_test(test_mean),  cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_sweep),    cmocka_unit_test(test_bytes), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_windows),  cmocka_unit_test(test_cache),  cmocka_unit_test(test_recent),
+        cmocka_unit_test(test_outliers), cmocka_unit_test(test_mean),   cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_sweep),    cmocka_unit_test(test_bytes),  cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_store),    cmocka_unit_test(test_slices), cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_turns),    cmocka_unit_test(test_latent), cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
