@@ -82,6 +82,10 @@ static void test_rule(void **state)
     CHECK(pare_head_errors_broken(&e) == 1);
     e.median = 0.03;
     CHECK(pare_head_errors_broken(&e) == 0);
+    pare_key_head k = {.mean = -2.1, .deviation = 1};
+    CHECK(pare_key_head_is_biased(&k));
+    k.mean = 1.9;
+    CHECK(!pare_key_head_is_biased(&k));
 }
 
 /* The two query heads that read the head of keys with a bias break, and no other; the statistics name the channel. */
@@ -152,6 +156,12 @@ static void test_statistics(void **state)
         CHECK(k.head[i].times >= 1 && k.head[i].times < 100);
     }
     pare_key_heads_close(&k);
+    pare_kv_text apart = t.text; /* a window at a time */
+    apart.windows.n_ctx = LEN / 4;
+    apart.windows.batch_tokens = LEN / 4;
+    sums s = {.channel = 0};
+    CHECK_OK(pare_kv_pass(&apart, observe, &s, &n_tokens, &err), &err);
+    CHECK(n_tokens == LEN && s.squares[0] > 0);
     t.text.n = CTX - 1;
     CHECK(pare_key_heads_measure(&k, &t.text, &err) == PARE_ERR_USAGE && strstr(err.text, "no window") != NULL);
     pare_key_heads_close(&k);

@@ -99,8 +99,16 @@ static void names_sizes_and_sides(void **state)
     }
     CHECK(find("kivi4", PARE_KV_KEYS)->family == PARE_KV_CHANNELS);
     CHECK(find("kivi4", PARE_KV_VALUES)->family == PARE_KV_RANGES);
-    CHECK(find("kivi2", PARE_KV_VALUES)->recent == 128 && !find("kivi2", PARE_KV_KEYS)->before_rope);
-    CHECK(find("channel2", PARE_KV_KEYS)->before_rope);
+    for (int bits = 2; bits <= 4; bits++) { /* KIVI's residual of 128; a group that is not full */
+        char kivi[16], channel[16];
+        snprintf(kivi, sizeof kivi, "kivi%d", bits);
+        snprintf(channel, sizeof channel, "channel%d", bits);
+        CHECK(find(channel, PARE_KV_KEYS)->before_rope && find(channel, PARE_KV_KEYS)->recent == 32);
+        if (bits == 3)
+            continue;
+        CHECK(find(kivi, PARE_KV_VALUES)->recent == 128 && find(kivi, PARE_KV_KEYS)->recent == 128);
+        CHECK(!find(kivi, PARE_KV_KEYS)->before_rope);
+    }
     CHECK(find("turbo2", PARE_KV_KEYS)->wants_rotation && !find("q4_0", PARE_KV_KEYS)->wants_rotation);
 }
 
@@ -350,6 +358,72 @@ static void ranges_and_channels_are_exact_on_their_grid(void **state)
     }
 }
 
+/* Values far from 0 that lie close together: min and step are rounded so far that codes would leave their bits. */
+static void ranges_far_from_zero_stay_in_their_bits(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"kivi2", "kivi4"};
+    float x[32], y[32];
+    uint8_t bytes[32];
+    for (size_t k = 0; k < 2; k++)
+        for (int at = 0; at < 64; at++) {
+            const float low = 1000 + (float)at / 64; /* steps of F16 there: 0.5 */
+            for (int i = 0; i < 32; i++)
+                x[i] = low + (float)(i * 7 % 32) / 31;
+            CHECK_OK(pare_kv_encode(find(names[k], PARE_KV_VALUES), x, 1, 1, 32, bytes, &err), &err);
+            pare_kv_decode(find(names[k], PARE_KV_VALUES), bytes, 1, 1, 32, y);
+            const float step = k == 0 ? 1.0f / 3 : 1.0f / 15;
+            for (int i = 0; i < 32; i++)
+                CHECK(fabsf(y[i] - x[i]) <= 0.2501f + step / 2);
+        }
+}
+
+/* One weight that outweighs all others says nothing of two unknowns: the fit may not make more of it than there was. */
+static void refit_leaves_what_one_value_decides(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {{"q4_1", "q4_1r"}, {"q5_1", "q5_1r"}};
+    float x[32], y[32], z[32];
+    uint8_t bytes[64];
+    for (size_t k = 0; k < 2; k++)
+        for (int round = 0; round < 256; round++) {
+            double before = 0, after = 0;
+            fill_normal(x, 32, 100 + (uint64_t)round);
+            for (int i = 0; i < 32; i++)
+                x[i] *= i == round % 32 ? 300 : 0.01f;
+            CHECK_OK(pare_kv_encode(find(names[k][0], PARE_KV_KEYS), x, 1, 1, 32, bytes, &err), &err);
+            pare_kv_decode(find(names[k][0], PARE_KV_KEYS), bytes, 1, 1, 32, y);
+            CHECK_OK(pare_kv_encode(find(names[k][1], PARE_KV_KEYS), x, 1, 1, 32, bytes, &err), &err);
+            pare_kv_decode(find(names[k][1], PARE_KV_KEYS), bytes, 1, 1, 32, z);
+            for (int i = 0; i < 32; i++) {
+                before += pow((double)x[i] * ((double)x[i] - (double)y[i]), 2);
+                after += pow((double)x[i] * ((double)x[i] - (double)z[i]), 2);
+            }
+            /* but for the rounding of d and min to F16, which is that of their sum */
+            CHECK(sqrt(after) <= 1.01 * sqrt(before) + 90000 * 0x1p-10);
+        }
+}
+
+/* The largest value that the scales of nvfp4 and mxfp4 reach, and the next that they do not. */
+static void the_largest_fits_and_no_more(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        float most, more;
+    } rows[] = {{"nvfp4", 5376, 5377}, {"mxfp4", 2.5e38f, 2.6e38f}, {"q4_0", 8 * 65504.0f, 8 * 65520.0f}};
+    float x[64];
+    uint8_t bytes[64];
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        fill_normal(x, 64, 10);
+        x[40] = rows[k].most;
+        CHECK_OK(pare_kv_encode(find(rows[k].name, PARE_KV_KEYS), x, 1, 1, 64, bytes, &err), &err);
+        x[40] = rows[k].more;
+        CHECK(pare_kv_encode(find(rows[k].name, PARE_KV_KEYS), x, 1, 1, 64, bytes, &err) == PARE_ERR_NUMBER);
+        CHECK(strstr(err.text, "element 40") != NULL && strstr(err.text, "too large") != NULL);
+    }
+}
+
 static void midrise_levels_are_in_the_middle_of_equal_steps(void **state)
 {
     (void)state;
@@ -523,6 +597,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(errors_of_normal_vectors),
         cmocka_unit_test(refit_lowers_the_weighted_error),
         cmocka_unit_test(ranges_and_channels_are_exact_on_their_grid),
+        cmocka_unit_test(ranges_far_from_zero_stay_in_their_bits),
+        cmocka_unit_test(refit_leaves_what_one_value_decides),
+        cmocka_unit_test(the_largest_fits_and_no_more),
         cmocka_unit_test(midrise_levels_are_in_the_middle_of_equal_steps),
         cmocka_unit_test(products_are_estimated_without_bias),
         cmocka_unit_test(what_cannot_be_kept_is_an_error),
