@@ -86,8 +86,9 @@ static const char *turn_name(const pare_kv_form *form, const pare_model *m, pare
     for (uint32_t i = form->first; i < m->hp.n_layer; i++) {
         const pare_kv_layer l = pare_kv_layer_of(form, m, i);
         const pare_rotation *r = side == PARE_KV_KEYS ? &l.turn_k : &l.turn_v;
-        if (pare_kv_has_layer(m, i))
-            return r->dim == 0 ? "off" : r->seed == 0 ? "llama" : "full";
+        const pare_kv_codec *c = side == PARE_KV_KEYS ? l.k : l.v;
+        if (pare_kv_has_layer(m, i)) /* exllamav3's has no signs either */
+            return r->dim == 0 ? "off" : r->seed == 0 && c->family == PARE_KV_BLOCKS ? "llama" : "full";
     }
     return "off";
 }

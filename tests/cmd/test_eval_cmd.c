@@ -211,6 +211,37 @@ static void a_cache_is_kept_in_codecs(void **state)
     CHECK(cli_contains(cli_expect(2, "$PARE eval $DEMO -f $TEXT --cache-sinks 4").err, "needs --cache-k"));
 }
 
+/* What is said of a cache: how each side is turned, what it takes, and whether a program keeps it so. */
+static void a_cache_is_described(void **state)
+{
+    (void)state;
+    enum { ROW = 2 * 1024 * 2 * 64 }; /* both layers, 1,024 tokens, two heads of 64: elements of a side */
+    static const struct {
+        const char *options, *keys, *values;
+        double bytes;
+        bool research;
+    } rows[] = {
+        {"--cache-k f16 --cache-v q4_0", "off", "llama", ROW * 2 + ROW / 32 * 18, false},
+        {"--cache-k q8_0 --cache-v f16 --cache-rotate off", "off", "off", ROW / 32 * 34 + ROW * 2, false},
+        {"--cache-k q8_0 --cache-v q8_0 --cache-protect 1", "off", "off", ROW * 4, true}, /* both layers are ends */
+        {"--cache-k q8_0 --cache-v q8_0 --cache-sinks 8", "llama", "llama", ROW / 32 * 34 * 2 + 8 * 2 * 2 * (256 - 136),
+         true},
+        {"--cache-k midrise4 --cache-v midrise4", "full", "full", ROW / 32 * 18 * 2, false},
+        {"--cache-k midrise4 --cache-v midrise4 --cache-rotate off", "off", "off", ROW / 32 * 18 * 2, true},
+        {"--cache-k q8_0 --cache-v midrise4", "llama", "full", ROW / 32 * (34 + 18), true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r = cli_expect(0, "$PARE eval $DEMO -f $TEXT -c 64 --chunks 2 --json %s", rows[i].options);
+        json_t *doc = cli_json(&r);
+        const json_t *cache = json_object_get(doc, "cache");
+        CHECK(strcmp(json_string_value(json_object_get(cache, "rotation_keys")), rows[i].keys) == 0);
+        CHECK(strcmp(json_string_value(json_object_get(cache, "rotation_values")), rows[i].values) == 0);
+        CHECK(json_number_value(json_object_get(cache, "bytes_1024_tokens")) == rows[i].bytes);
+        CHECK(json_is_true(json_object_get(cache, "research")) == rows[i].research);
+        json_decref(doc);
+    }
+}
+
 static void mistakes_get_one_clear_line(void **state)
 {
     (void)state;
@@ -246,6 +277,7 @@ int main(void)
                                        cmocka_unit_test(several_texts_get_a_line_each),
                                        cmocka_unit_test(more_context_than_trained_for_is_warned_of),
                                        cmocka_unit_test(a_cache_is_kept_in_codecs),
+                                       cmocka_unit_test(a_cache_is_described),
                                        cmocka_unit_test(mistakes_get_one_clear_line)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
