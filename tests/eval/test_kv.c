@@ -576,6 +576,10 @@ static void test_turns(void **state)
     CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 0).turn_k.largest == 256);
     CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_k.largest == 512);
     CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_v.largest == 64);
+    t.m.hp.window_heads.dim = 128;
+    t.m.hp.head_dim_k = t.m.hp.head_dim_v = 96;
+    CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_k.dim == 0);
+    t.m.hp.head_dim_k = t.m.hp.head_dim_v = 512;
     t.m.hp.window_heads.dim = 96; /* the first layer's heads are asked for all */
     CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_k.dim == 0);
     CHECK(layer_of(&t.m, "q8_0", PARE_KV_TURN_LLAMA, 1).turn_v.dim == 0);
@@ -655,21 +659,25 @@ static void test_errors(void **state)
     open_toy(&t);
     pare_kv_form form = form_of("turbo3", NULL, PARE_KV_TURN_OFF);
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "rotated") != NULL);
-    toy_add(&t.m, &(uint64_t){7}, "blk.0.attn_sinks.weight", 0, HEADS, 0.1f, 0);
     const float mean[2 * KV_HEADS * DIM] = {0};
-    form = form_of("q4_0", NULL, PARE_KV_TURN_OFF);
+    form = form_of("channel2", NULL, PARE_KV_TURN_OFF);
+    CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
     form.key_mean = mean;
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "their mean") != NULL);
-    form.k = pare_kv_codec_find("channel2", PARE_KV_KEYS);
-    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "their mean") != NULL);
-    form.key_mean = NULL;
+    form.k = pare_kv_codec_find("q4_0", PARE_KV_KEYS);
     CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
+    toy_add(&t.m, &(uint64_t){7}, "blk.0.attn_sinks.weight", 0, HEADS, 0.1f, 0);
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "their mean") != NULL);
+    form = form_of("channel2", NULL, PARE_KV_TURN_OFF);
     t.m.arch = pare_arch_find("hunyuan-dense");
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "a norm follows") != NULL);
     t.m.arch = pare_arch_find("llama");
     t.m.hp.head_dim_k = t.m.hp.head_dim_v = 48;
     form = form_of("q4_0", NULL, PARE_KV_TURN_OFF);
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_USAGE && strstr(err.text, "48") != NULL);
+    t.m.hp.n_layer_shared_kv = 1; /* what has no keys of its own may have any heads; and none has */
+    toy_add(&t.m, &(uint64_t){7}, "blk.0.ssm_conv1d.weight", 4, 8, 0.1f, 0);
+    CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "no layer has") != NULL);
     t.m.hp.both_ways = true;
     CHECK(pare_kv_check(&form, &t.m, &err) == PARE_ERR_UNSUPPORTED);
     close_toy(&t);
