@@ -277,7 +277,8 @@ static void add_broken(const pare_content *c)
 static bool needle_map(const pare_content *c, const char *key, pare_grid *g)
 {
     const json_t *floats = json_object_get(c->in->kv, "needle"), *depths = json_object_get(floats, "depths");
-    const size_t n_lengths = json_array_size(json_object_get(floats, "lengths")), n_depths = json_array_size(depths),
+    const json_t *lengths = json_object_get(floats, "lengths");
+    const size_t n_lengths = json_array_size(lengths), n_depths = json_array_size(depths),
                  n_rows = n_lengths * (1 + json_array_size(caches(c)));
     double *values = pare_page_alloc(c->page, n_rows * n_depths * sizeof *values);
     const char **rows = pare_page_alloc(c->page, n_rows * sizeof *rows),
@@ -289,7 +290,7 @@ static bool needle_map(const pare_content *c, const char *key, pare_grid *g)
         const json_t *needle = i == 0 ? floats : json_object_get(cache_at(c, i - 1), "needle"),
                      *length = json_array_get(json_object_get(needle, "lengths"), r % n_lengths);
         rows[r] = pare_page_text(c->page, "%s, %.0f", i == 0 ? "floats" : name_of(c, i - 1),
-                                 pare_content_number(length, "n_ctx"));
+                                 pare_content_number(json_array_get(lengths, r % n_lengths), "n_ctx"));
         for (size_t d = 0; d < n_depths; d++) {
             const json_t *value = json_array_get(json_object_get(length, key), d);
             values[r * n_depths + d] = json_is_number(value) ? json_number_value(value) : NAN;

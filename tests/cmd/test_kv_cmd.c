@@ -95,6 +95,23 @@ static void tells_tails_by_position(void **state)
     json_decref(doc);
 }
 
+/* The rows of the text are those figures, of the mean and of the tail. */
+static void prints_tails(void **state)
+{
+    (void)state;
+#define TAILS KV " --cache q4_0 --rotate off --limit 9"
+    json_t *doc = run_json(0, TAILS);
+    const json_t *first = json_array_get(json_object_get(cache_of(doc, "q4_0", true), "curve"), 0);
+    char mean[80], tail[80];
+    snprintf(mean, sizeof mean, "\n%-24s %9.6f ", "q4_0", cli_number(first, "kld"));
+    snprintf(tail, sizeof tail, "\n%-24s %9.6f ", "q4_0", cli_number(first, "kld_p999"));
+    cli_result r = cli_expect(0, TAILS " --curve");
+    const char *of_mean = strstr(r.out, mean), *of_tail = strstr(r.out, tail),
+               *title = strstr(r.out, "99.9 % of the KL divergence by position");
+    CHECK(of_mean != NULL && of_tail != NULL && title != NULL && of_mean < title && title < of_tail);
+    json_decref(doc);
+}
+
 /* How many lines begin with `name`, and how many of them hold `part`. */
 static size_t lines_of(const char *text, const char *name, const char *part, size_t *n_with)
 {
@@ -335,6 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measures_what_eval_measures),
         cmocka_unit_test(tells_tails_by_position),
+        cmocka_unit_test(prints_tails),
         cmocka_unit_test(recommends),
         cmocka_unit_test(marks_research),
         cmocka_unit_test(plans_contexts),

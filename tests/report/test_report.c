@@ -287,9 +287,11 @@ static void kv_has_maps(void **state)
         "\"lengths\":[{\"n_ctx\":64,\"kld_mean\":0.1,\"curve\":[{\"first\":32,\"n\":40,\"kld\":0.1,\"kld_p999\":0.77}]}"
         "],"
         "\"heads\":{\"errors\":[[0.001,0.2],[null,0.03]]},\"broken\":[{\"layer\":0,\"head\":1,\"text\":\"why\"},"
-        "{\"layer\":7,\"head\":1}],\"needle\":{\"lengths\":[{\"n_ctx\":64,\"found\":[1,2],\"ln_p\":[-3,-8]}]}},"
+        "{\"layer\":7,\"head\":1},{\"layer\":0,\"head\":3}],\"needle\":{\"lengths\":[{\"n_ctx\":64,\"found\":[1,2],"
+        "\"ln_p\":[-3,-8]},{\"n_ctx\":96,\"found\":[0,1],\"ln_p\":[-4,-9]}]}},"
         "{\"name\":\"two\",\"research\":true,\"bytes_1024_tokens\":1024,\"lengths\":[],\"heads\":{\"errors\":[3,[]]}}],"
-        "\"needle\":{\"depths\":[0,1],\"n_keys\":2,\"lengths\":[{\"n_ctx\":64,\"found\":[2,2],\"ln_p\":[-1,-1]}]},"
+        "\"needle\":{\"depths\":[0,1],\"n_keys\":2,\"lengths\":[{\"n_ctx\":64,\"found\":[2,2],\"ln_p\":[-1,-1]},{\"n_"
+        "ctx\":96,\"found\":[2,2],\"ln_p\":[-1,-7]}]},"
         "\"recommendation\":{\"text\":\"none\",\"closest\":\"one\"}}";
     json_t *doc = parse(document);
     const pare_report_input in = {.kv = doc};
@@ -305,6 +307,8 @@ static void kv_has_maps(void **state)
     CHECK(count(html.data, "Error of attention, one</title>") == 1 && strstr(html.data, "attention, two") == NULL);
     CHECK(strstr(text.data, "| 0 | 0.001 | 0.2 breaks |\n| 1 |  | 0.03 |") != NULL);
     CHECK(strstr(text.data, "| one, 64 | 1 | 2 |") != NULL && strstr(text.data, "| floats, 64 | -1 | -1 |") != NULL);
+    CHECK(strstr(text.data, "| one, 96 | 0 | 1 |") != NULL && strstr(text.data, "| floats, 96 | -1 | -7 |") != NULL);
+    CHECK(strstr(text.data, "| two (research), 96 |") != NULL && count(html.data, ">-9</text>") == 2);
     CHECK(strstr(html.data, "two (research)") != NULL && strstr(html.data, "one (research)") == NULL);
     pare_buf_close(&html);
     pare_buf_close(&text);
