@@ -289,8 +289,9 @@ static bool needle_map(const pare_content *c, const char *key, pare_grid *g)
         const size_t i = r / n_lengths;
         const json_t *needle = i == 0 ? floats : json_object_get(cache_at(c, i - 1), "needle"),
                      *length = json_array_get(json_object_get(needle, "lengths"), r % n_lengths);
-        rows[r] = pare_page_text(c->page, "%s, %.0f", i == 0 ? "floats" : name_of(c, i - 1),
-                                 pare_content_number(json_array_get(lengths, r % n_lengths), "n_ctx"));
+        rows[r] =
+            pare_page_text(c->page, "%.0f, %s", pare_content_number(json_array_get(lengths, r % n_lengths), "n_ctx"),
+                           i == 0 ? "floats" : name_of(c, i - 1));
         for (size_t d = 0; d < n_depths; d++) {
             const json_t *value = json_array_get(json_object_get(length, key), d);
             values[r * n_depths + d] = json_is_number(value) ? json_number_value(value) : NAN;
@@ -299,7 +300,7 @@ static bool needle_map(const pare_content *c, const char *key, pare_grid *g)
     for (size_t d = 0; d < n_depths; d++)
         columns[d] = pare_page_text(c->page, "%.0f %%", 100 * json_number_value(json_array_get(depths, d)));
     *g = (pare_grid){.x_label = "depth of the key in the text",
-                     .y_label = "Cache, tokens",
+                     .y_label = "Tokens, cache",
                      .n_rows = n_rows,
                      .n_columns = n_depths,
                      .values = values,

@@ -258,7 +258,7 @@ static pare_status draw_point(pare_buf *out, const pare_plot *plot, size_t i, co
         st = draw_mark(out, i, at_x, at_y, err);
     if (st != PARE_OK || p->label == NULL)
         return st;
-    bool left = at_x > WIDTH - RIGHT - 60;
+    bool left = at_x + 8 + 7.5 * (double)strlen(p->label) > WIDTH; /* letters are about so wide */
     st = pare_buf_printf(out, err, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
                          at_x + (left ? -8 : 8), at_y - 6, left ? "end" : "start");
     if (st == PARE_OK)

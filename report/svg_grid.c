@@ -70,6 +70,16 @@ static layout lay_out(const pare_grid *g)
     return l;
 }
 
+static double column_at(const layout *l, size_t column)
+{
+    return l->left + l->cell_w * (double)column;
+}
+
+static double row_at(const layout *l, size_t row)
+{
+    return TOP + l->cell_h * (double)row;
+}
+
 static pare_status draw_level(pare_buf *out, const layout *l, size_t level, pare_error *err)
 {
     bool any = false;
@@ -80,11 +90,11 @@ static pare_status draw_level(pare_buf *out, const layout *l, size_t level, pare
             if (!isfinite(v) || pare_svg_level(l->g, v) != level)
                 continue;
             if (!any)
-                st = pare_buf_printf(out, err, "<path class=\"h%zu\" d=\"", level);
+                st = pare_buf_printf(out, err, "<path shape-rendering=\"crispEdges\" class=\"h%zu\" d=\"", level);
             any = true;
             if (st == PARE_OK)
-                st = pare_buf_printf(out, err, "M%.1f %.1fh%.1fv%.1fh%.1fz", l->left + l->cell_w * (double)c,
-                                     TOP + l->cell_h * (double)r, l->cell_w, l->cell_h, -l->cell_w);
+                st = pare_buf_printf(out, err, "M%.1f %.1fH%.1fV%.1fH%.1fz", column_at(l, c), row_at(l, r),
+                                     column_at(l, c + 1), row_at(l, r + 1), column_at(l, c));
         }
     return st == PARE_OK && any ? pare_buf_puts(out, "\"/>\n", err) : st;
 }
@@ -98,7 +108,7 @@ static const char *over(size_t level)
 /* A box in each cell that is marked, and its value where there is room. */
 static pare_status draw_cell(pare_buf *out, const layout *l, size_t r, size_t c, pare_error *err)
 {
-    const double v = value_at(l->g, r, c), x = l->left + l->cell_w * (double)c, y = TOP + l->cell_h * (double)r;
+    const double v = value_at(l->g, r, c), x = column_at(l, c), y = row_at(l, r);
     pare_status st = PARE_OK;
     if (!isfinite(v))
         return st;

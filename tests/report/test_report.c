@@ -180,6 +180,13 @@ static void a_plot_draws_what_it_can(void **state)
     (void)state;
     CHECK_OK(pare_svg_plot(&out, &plot, "id", &err), &err);
     CHECK(count(out.data, "class=\"mark") == 1 && strstr(out.data, "nan") == NULL);
+    CHECK(strstr(out.data, "text-anchor=\"start\">a</text>") != NULL);
+    pare_buf_close(&out);
+    out = (pare_buf){0};
+    const pare_point named = {1, 0.5, NAN, NAN, "a name that is longer than the half of a plot"};
+    plot.series = &(pare_series){"s", &named, 1, false};
+    CHECK_OK(pare_svg_plot(&out, &plot, "id", &err), &err); /* it does not run out of the picture */
+    CHECK(strstr(out.data, "text-anchor=\"end\">a name that") != NULL);
     pare_buf_close(&out);
     out = (pare_buf){0};
     plot.series = &(pare_series){"s", points + 1, 2, true};
@@ -306,9 +313,9 @@ static void kv_has_maps(void **state)
     CHECK(strstr(text.data, "| one | 32 | 0.77 |") != NULL);
     CHECK(count(html.data, "Error of attention, one</title>") == 1 && strstr(html.data, "attention, two") == NULL);
     CHECK(strstr(text.data, "| 0 | 0.001 | 0.2 breaks |\n| 1 |  | 0.03 |") != NULL);
-    CHECK(strstr(text.data, "| one, 64 | 1 | 2 |") != NULL && strstr(text.data, "| floats, 64 | -1 | -1 |") != NULL);
-    CHECK(strstr(text.data, "| one, 96 | 0 | 1 |") != NULL && strstr(text.data, "| floats, 96 | -1 | -7 |") != NULL);
-    CHECK(strstr(text.data, "| two (research), 96 |") != NULL && count(html.data, ">-9</text>") == 2);
+    CHECK(strstr(text.data, "| 64, one | 1 | 2 |") != NULL && strstr(text.data, "| 64, floats | -1 | -1 |") != NULL);
+    CHECK(strstr(text.data, "| 96, one | 0 | 1 |") != NULL && strstr(text.data, "| 96, floats | -1 | -7 |") != NULL);
+    CHECK(strstr(text.data, "| 96, two (research) |") != NULL && count(html.data, ">-9</text>") == 2);
     CHECK(strstr(html.data, "two (research)") != NULL && strstr(html.data, "one (research)") == NULL);
     pare_buf_close(&html);
     pare_buf_close(&text);
