@@ -2,7 +2,7 @@
 """A model that retrieves, by construction: two layers of attention that find what stood behind the same words before and
 say it again (Olsson et al., In-context Learning and Induction Heads, 2022). It knows no language and no pass key.
 
-    python3 scripts/induction_model.py MODEL.gguf OUT.gguf [--head 128] [--match 4] [--gain G] [--noise 0.25] [--seed 1]
+    python3 scripts/induction_model.py MODEL.gguf OUT.gguf [--head 128] [--match 4] [--gain 3] [--noise 0.25] [--seed 1]
 
 The tokenizer is that of MODEL.gguf; the result is a llama in F32 that any runtime loads. Every token has a random code, a
 vector of the head's size. Subspaces of the residual: the token's code, those of 1 .. n tokens before it, the copied code, a
@@ -14,17 +14,18 @@ constant, the rest.
            through a random matrix into the elements that RoPE hardly turns; values are codes
   output   the copied code against all codes
 
-So that caches meet what they meet in models: the residual and values are in random orthogonal bases (keys where RoPE
-allows it); of keys, queries, values and what attention and FFN add, noise^2 times the useful square is another random
-function of the residual; keys and values have a mean over tokens, --mean-k and --mean-v of their square. Needs numpy and
-gguf; shares no code with pare."""
+So that caches meet what they meet in models, the residual and values are in random orthogonal bases; values, what attention
+and FFN add, and layer 1's keys and queries have a part that is a random function of the residual, --noise times as long as
+the useful one; keys and values have a mean over tokens, --mean-k and --mean-v of their square. In layer 0 that mean is the
+useful part of a key, and the rest of it is random; of its queries, nothing is. Needs numpy and gguf; shares no code with
+pare."""
 import argparse
 
 import gguf
 import numpy as np
 
 FREQ_BASE_DIGITS = 16  # RoPE's base 1e16: of 32 pairs 10 turn by more than 1e-5 a token, and 22 stand still
-STILL = 1e-5
+TURNING, STILL = 1.01e-3, 1.01e-5  # radians a token: pairs that turn by more, by less
 
 
 def options():
@@ -33,7 +34,7 @@ def options():
     p.add_argument("out")
     p.add_argument("--head", type=int, choices=(64, 128), default=128, help="elements of a head")
     p.add_argument("--match", type=int, default=4, help="tokens that are compared")
-    p.add_argument("--heads", type=int, default=4, help="heads of each layer, a multiple of --match")
+    p.add_argument("--heads", type=int, default=4, help="heads of each layer, a multiple of --match; 8 if they are of 64")
     p.add_argument("--gain", type=float, default=3.0, help="score of a token that matches")
     p.add_argument("--step", type=float, default=5.0, help="score that one token beside the right distance loses")
     p.add_argument("--noise", type=float, default=0.25, help="length of what is random, of what is useful 1")
@@ -82,7 +83,7 @@ class Builder:
     def phases(self):
         """A constant key, and the query that finds it o tokens back, for o = 1 .. match, in RoPE's turning pairs; and the
         length of both. Of the scores at all other distances the largest is `step` below."""
-        turning = np.flatnonzero(self.theta > 100 * STILL)
+        turning = np.flatnonzero(self.theta > TURNING)
         weight = np.sqrt(self.theta[turning])
         distance = np.arange(1, self.o.context)[:, None]
         weight *= self.o.step / ((1 - np.cos(distance * self.theta[turning])) @ weight).min()
