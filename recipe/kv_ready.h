@@ -39,8 +39,8 @@ typedef struct pare_kv_ready {
 #define PARE_KV_READY_KEY "general.kv_ready" /* of the metadata: what was changed */
 
 /* What can be changed in m without changing what it says, by its architecture.
- * Errors: PARE_ERR_UNSUPPORTED (nothing: family and reason), PARE_ERR_USAGE (it was done before; weights that are
- * quantized), PARE_ERR_MEMORY */
+ * Errors: PARE_ERR_UNSUPPORTED (nothing: family and reason, such as weights that are quantized), PARE_ERR_USAGE (it was
+ * done before), PARE_ERR_MEMORY */
 pare_status pare_kv_ready_find(pare_kv_ready *r, const pare_model *m, pare_error *err);
 void pare_kv_ready_close(pare_kv_ready *r);
 

@@ -225,7 +225,73 @@ static void quantized_weights_are_refused(void **state)
     pare_model_close(&m);
 }
 
+/* Elements stand alone where RoPE turns none: families without it, layers without it, gains that are behind it. */
+static void pairs_are_those_that_turn_together(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"bloom", "hunyuan_dense", "smollm3", "qwen3", "phi2"};
+    for (size_t k = 0; k < sizeof folders / sizeof *folders; k++) {
+        pare_model m = {0};
+        pare_kv_ready r;
+        pare_error err = {0};
+        char path[64];
+        uint32_t n_alone = 0;
+        snprintf(path, sizeof path, "tests/families/%s", folders[k]);
+        CHECK_OK(pare_hf_open(&m, source_path(path), 0, &err), &err);
+        CHECK_OK(pare_kv_ready_find(&r, &m, &err), &err);
+        for (uint32_t i = 0; i < r.n_layer; i++) {
+            const bool alone = k < 2 || pare_layers_have(&m.hp.no_rope, i);
+            CHECK(r.layers[i].n_rot == (alone ? 0 : m.hp.n_rot));
+            n_alone += alone;
+        }
+        CHECK(k < 2 ? n_alone == r.n_layer : (n_alone > 0 && n_alone < r.n_layer) == (k == 2));
+        pare_kv_ready_close(&r);
+        pare_model_close(&m);
+    }
+}
+
+/* Values of heads that no rotation is made for stay as they are; keys do not mind. */
+static void heads_may_be_too_large(void **state)
+{
+    (void)state;
+    pare_error err = {0};
+    for (uint32_t dim = PARE_ROTATION_MAX_DIM; dim <= PARE_ROTATION_MAX_DIM + 32; dim += 32) {
+        pare_model m;
+        pare_kv_ready r;
+        const bool fits = dim == PARE_ROTATION_MAX_DIM;
+        toy_llama_of(&m, VOCAB, 0, 2, 1, dim);
+        CHECK_OK(pare_kv_ready_find(&r, &m, &err), &err);
+        CHECK(r.n_keys == 2 && r.n_values == (fits ? 2 : 0) && (r.left == NULL) == fits);
+        CHECK(fits || strstr(r.left, "heads are too large") != NULL);
+        pare_kv_ready_close(&r);
+        pare_model_close(&m);
+    }
+}
+
 /* ---- the rotation ---- */
+
+/* Every layer has signs of its own, and those behind H are not those before it: with R = D H D a second turn would undo
+ * the first. */
+static void signs_are_drawn_for_each_layer_and_side(void **state)
+{
+    (void)state;
+    enum { N = 128, LAYERS = 3 };
+    static float x[LAYERS][N * N];
+    const pare_kv_ready_layer l = {.dim_v = N};
+    for (uint32_t layer = 0; layer < LAYERS; layer++) {
+        int symmetric = 0, same = 0;
+        for (uint32_t i = 0; i < N; i++)
+            x[layer][i * N + i] = 1;
+        pare_kv_ready_turn(&l, layer, x[layer], N);
+        for (uint32_t i = 0; i < N; i++)
+            for (uint32_t j = 0; j < N; j++) {
+                symmetric += (x[layer][i * N + j] < 0) == (x[layer][j * N + i] < 0);
+                same += layer > 0 && (x[layer][i * N + j] < 0) == (x[layer - 1][i * N + j] < 0);
+            }
+        CHECK(symmetric > N * N / 4 && symmetric < N * N * 3 / 4);
+        CHECK(layer == 0 || (same > N * N / 4 && same < N * N * 3 / 4));
+    }
+}
 
 /* R is orthogonal; behind it a runtime's own rotation still spreads one element over its block. */
 static void rotations_do_not_undo_each_other(void **state)
@@ -347,10 +413,9 @@ static void open_text(pare_backend **b, int32_t ids[TEXT])
         ids[i] = (int32_t)((toy_random(&seed) + 1) / 2 * (VOCAB - 1));
 }
 
-/* Those that were made before and changed are those that are made afterwards. */
-static void statistics_are_those_of_the_changed_model(void **state)
+/* shared: the second layer reads values of the first, and its output what the first layer's rotation made. */
+static void check_statistics(bool shared)
 {
-    (void)state;
     pare_model m;
     pare_backend *b;
     pare_kv_ready r;
@@ -362,6 +427,7 @@ static void statistics_are_those_of_the_changed_model(void **state)
     pare_collect_options options = {.n_ctx = WINDOW, .full = true};
     snprintf(beside, sizeof beside, "%s/x", temp_dir());
     toy_llama_of(&m, VOCAB, 0, 4, 2, DIM);
+    m.hp.n_layer_shared_kv = shared ? 1 : 0;
     open_text(&b, ids);
     CHECK_OK(pare_collect(&before, &m, b, ids, TEXT, -1, &options, NULL, NULL, &err), &err);
     options.full = false;
@@ -401,6 +467,14 @@ static void statistics_are_those_of_the_changed_model(void **state)
     pare_kv_ready_close(&r);
     pare_model_close(&m);
     b->close(b);
+}
+
+/* Those that were made before and changed are those that are made afterwards. */
+static void statistics_are_those_of_the_changed_model(void **state)
+{
+    (void)state;
+    check_statistics(false);
+    check_statistics(true);
 }
 
 /* ---- the cache ---- */
@@ -480,7 +554,8 @@ int main(void)
         cmocka_unit_test(every_family_says_the_same),      cmocka_unit_test(factors_are_alike_where_gains_are),
         cmocka_unit_test(quantized_weights_are_refused),   cmocka_unit_test(rotations_do_not_undo_each_other),
         cmocka_unit_test(products_are_the_same_in_double), cmocka_unit_test(statistics_are_those_of_the_changed_model),
-        cmocka_unit_test(a_cache_in_four_bits_costs_less),
+        cmocka_unit_test(a_cache_in_four_bits_costs_less), cmocka_unit_test(pairs_are_those_that_turn_together),
+        cmocka_unit_test(heads_may_be_too_large),          cmocka_unit_test(signs_are_drawn_for_each_layer_and_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
