@@ -75,6 +75,15 @@ void cmd_warn_of_context(const pare_model *m, const char *what, uint32_t n_ctx)
                     what, n_ctx, m->hp.n_ctx_train);
 }
 
+static void warn_of_recent(const pare_kv_form *form, uint32_t n_ctx)
+{
+    const pare_kv_codec *const sides[] = {form->k, form->v};
+    for (int i = 0; i < 2; i++)
+        if (sides[i] != NULL && sides[i]->recent >= n_ctx && (i == 0 || form->k == NULL || form->k->recent < n_ctx))
+            cmd_warning("%s keeps the last %d tokens exact: windows of %" PRIu32 " say nothing about it",
+                        sides[i]->name, sides[i]->recent, n_ctx);
+}
+
 static bool has_reference(const cmd_text_run *run)
 {
     return run->reference != NULL || run->open_reference != NULL;
@@ -90,6 +99,8 @@ static pare_status open_tallies(work *k, pare_error *err)
     for (size_t i = 0; i < run->n_models && st == PARE_OK; i++) {
         if (k->text.index == 0)
             cmd_warn_of_context(run->models[i], "windows of", k->text.windows.n_ctx);
+        if (k->text.index == 0 && run->forms != NULL)
+            warn_of_recent(&run->forms[i], k->text.windows.n_ctx);
         st = pare_tally_open(&k->tallies[i], k->text.windows.n_ctx, has_reference(run), err);
     }
     return st;

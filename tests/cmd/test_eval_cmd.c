@@ -240,6 +240,13 @@ static void a_cache_is_described(void **state)
         CHECK(json_is_true(json_object_get(cache, "research")) == rows[i].research);
         json_decref(doc);
     }
+    /* windows in which nothing is coded */
+    static const char *const recent[] = {"--cache-k kivi2 --cache-v kivi2", "--cache-v kivi2", "--cache-k kivi4"};
+    for (size_t i = 0; i < sizeof recent / sizeof recent[0]; i++)
+        for (int n_ctx = 128; n_ctx <= 256; n_ctx += 128)
+            CHECK(cli_contains(cli_expect(0, "$PARE eval $DEMO -f $TEXT -c %d --chunks 1 %s", n_ctx, recent[i]).err,
+                               "keeps the last 128 tokens exact: windows of 128 say nothing about it") ==
+                  (n_ctx == 128));
 }
 
 static void mistakes_get_one_clear_line(void **state)
