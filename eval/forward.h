@@ -43,6 +43,13 @@ void pare_forward_observe_keys(pare_forward *f, pare_keys_fn fn, void *user);
 /* The same of its queries, [n, n_head * head_dim_k]; not of latent attention. */
 void pare_forward_observe_queries(pare_forward *f, pare_keys_fn fn, void *user);
 
+/* For every layer and slice what attention is about to read, as it was made: a, whose q, k and v are device memory, F32
+ * and behind RoPE, and how the keys were turned (n_rot 0: not at all). Valid during the call; not of latent attention,
+ * nor of a cache. NULL: no more calls. */
+typedef pare_status (*pare_heads_fn)(uint32_t layer, const pare_attention *a, const pare_rope *keys, void *user,
+                                     pare_error *err);
+void pare_forward_observe_heads(pare_forward *f, pare_heads_fn fn, void *user);
+
 /* Run n_seq independent sequences of n tokens each through all layers, each from position 0. ids: [n_seq, n]. The
  * hidden states before the output matrix stay until the next run and are read through pare_forward_logits. Errors:
  * PARE_ERR_RANGE (an id outside of the vocabulary), PARE_ERR_USAGE (more than was prepared for), PARE_ERR_NUMBER (the

@@ -127,6 +127,15 @@ static pare_status attention(pare_forward *f, uint32_t layer, const pare_forward
     return f->kv.on ? pare_forward_attend_kept(f, layer, s, a, err) : f->b->attention(f->b, a, err);
 }
 
+static pare_status show_heads(const pare_forward *f, uint32_t layer, const pare_forward_slice *s,
+                              const pare_attention *a, pare_error *err)
+{
+    if (f->heads == NULL || f->cache != NULL)
+        return PARE_OK;
+    const pare_rope keys = pare_forward_rope_of(f, pare_layer_of_keys(&f->m->hp, layer), a->n_head_kv, s);
+    return f->heads(layer, a, &keys, f->heads_user, err);
+}
+
 static pare_status show_queries(const pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
 {
     if (f->queries == NULL)
@@ -221,7 +230,7 @@ pare_status pare_forward_attend(pare_forward *f, const pare_forward_weights *l, 
     }
     if ((st = make_queries(f, l, layer, s, x, err)) != PARE_OK ||
         (st = prepare_heads(f, layer, PARE_W_ATTN_Q_NORM, hp->n_head, s, f->q, err)) != PARE_OK ||
-        (st = show_queries(f, layer, s, err)) != PARE_OK ||
+        (st = show_queries(f, layer, s, err)) != PARE_OK || (st = show_heads(f, layer, s, &a, err)) != PARE_OK ||
         (st = attention(f, layer, s, &a, err)) != PARE_OK)
         return st;
     if (f->m->arch->wiring.attn_gated)

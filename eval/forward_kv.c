@@ -59,12 +59,40 @@ static pare_status load_mean(pare_forward *f, pare_error *err)
     return f->b->upload(f->b, f->kv.mean, f->kv.form.key_mean, bytes, err);
 }
 
+/* Bases of one side in device memory; the form's codecs become those that have them. */
+static pare_status load_bases(pare_forward *f, pare_kv_side which, const pare_kv_codec **given, pare_error *err)
+{
+    const int i = which == PARE_KV_KEYS ? 0 : 1;
+    pare_kv_codec *codecs = *given != NULL ? calloc(f->m->hp.n_layer, sizeof *codecs) : NULL;
+    pare_status st = PARE_OK;
+    if (*given == NULL)
+        return PARE_OK;
+    if ((f->kv.codecs[i] = codecs) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for the codecs of layers", f->m->path);
+    for (uint32_t k = 0; k < f->m->hp.n_layer && st == PARE_OK; k++) {
+        const pare_kv_shape of = pare_kv_shape_of(f->m, k);
+        const size_t floats = of.n_head * pare_kv_basis_floats(i == 0 ? of.dim_k : of.dim_v);
+        codecs[k] = (*given)[k];
+        codecs[k].basis = NULL;
+        if ((*given)[k].basis == NULL)
+            continue;
+        float *basis = f->b->alloc(f->b, floats * sizeof *basis, err);
+        if ((codecs[k].basis = basis) == NULL)
+            return PARE_ERR_MEMORY;
+        f->n_bytes += floats * sizeof *basis;
+        st = f->b->upload(f->b, basis, (*given)[k].basis, floats * sizeof *basis, err);
+    }
+    *given = codecs;
+    return st;
+}
+
 pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_error *err)
 {
-    pare_status st = pare_kv_check(form, f->m, err);
+    f->kv.form = *form;
+    f->kv.form.calibrates = false;
+    pare_status st = pare_kv_check(&f->kv.form, f->m, err);
     if (st != PARE_OK)
         return st;
-    f->kv.form = *form;
     if (f->kv.form.step == 0)
         f->kv.form.step = STEP;
     f->kv.seqs = calloc(f->max_tokens, sizeof *f->kv.seqs);
@@ -72,7 +100,10 @@ pare_status pare_forward_keep(pare_forward *f, const pare_kv_form *form, pare_er
     if (f->kv.seqs == NULL || f->kv.spans == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, f->max_tokens);
     f->kv.on = true;
-    if ((st = reserve_store(f, err)) == PARE_OK)
+    st = load_bases(f, PARE_KV_KEYS, &f->kv.form.layers_k, err);
+    if (st == PARE_OK)
+        st = load_bases(f, PARE_KV_VALUES, &f->kv.form.layers_v, err);
+    if (st == PARE_OK && (st = reserve_store(f, err)) == PARE_OK)
         st = load_mean(f, err);
     return st;
 }
@@ -102,9 +133,20 @@ void pare_forward_observe_queries(pare_forward *f, pare_keys_fn fn, void *user)
     f->queries_user = user;
 }
 
+void pare_forward_observe_heads(pare_forward *f, pare_heads_fn fn, void *user)
+{
+    f->heads = fn;
+    f->heads_user = user;
+}
+
 void pare_forward_release_kv(pare_forward *f)
 {
     f->b->release(f->b, f->kv.mean);
+    for (int i = 0; i < 2; i++) {
+        for (uint32_t k = 0; k < f->m->hp.n_layer && f->kv.codecs[i] != NULL; k++)
+            f->b->release(f->b, (void *)f->kv.codecs[i][k].basis);
+        free(f->kv.codecs[i]);
+    }
     free(f->kv.seqs);
     free(f->kv.spans);
 }

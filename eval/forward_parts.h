@@ -112,6 +112,7 @@ struct pare_forward {
         float *raw;                 /* and keys before RoPE, [tokens, n_k] */
         float *half;                /* and a slice in F16 */
         float *mean;                /* device memory, as form.key_mean */
+        pare_kv_codec *codecs[2];   /* [n_layer] of keys, of values: calibrated ones, with bases in device memory */
         pare_kv_sequence *seqs;     /* [n_seqs] of the run, room for max_tokens */
         pare_attention_span *spans; /* of a step, room for slice_tokens */
         uint32_t n_seqs;
@@ -123,6 +124,8 @@ struct pare_forward {
     void *keys_user;
     pare_keys_fn queries; /* or NULL */
     void *queries_user;
+    pare_heads_fn heads; /* or NULL */
+    void *heads_user;
     struct {
         float **buffer;
         size_t offset;

@@ -45,7 +45,8 @@ static pare_rotation rotation_of(const pare_kv_codec *c, pare_kv_turn turn, pare
                                  const pare_model *m)
 {
     const pare_rotation none = {0};
-    if (is_plain(c) || c->group > 1 || c->before_rope || turn == PARE_KV_TURN_OFF || dim > PARE_ROTATION_MAX_DIM)
+    if (is_plain(c) || c->group > 1 || c->before_rope || c->family == PARE_KV_TRANSFORM || turn == PARE_KV_TURN_OFF ||
+        dim > PARE_ROTATION_MAX_DIM)
         return none;
     if (turn == PARE_KV_TURN_FULL) {
         bool midrise = c->family == PARE_KV_MIDRISE;
@@ -67,6 +68,10 @@ pare_kv_layer pare_kv_layer_of(const pare_kv_form *form, const pare_model *m, ui
     const pare_kv_shape of = pare_kv_shape_of(m, layer);
     bool end = layer < form->first || m->hp.n_layer - layer <= form->last;
     pare_kv_layer l = {.k = form->k, .v = is_latent(m) ? form->k : form->v};
+    if (l.k != NULL && form->layers_k != NULL)
+        l.k = &form->layers_k[layer];
+    if (l.v != NULL && form->layers_v != NULL)
+        l.v = &form->layers_v[layer];
     if (end && form->k != NULL)
         l.k = pare_kv_codec_find("f16", PARE_KV_KEYS);
     if (end && l.v != NULL)
@@ -79,8 +84,9 @@ pare_kv_layer pare_kv_layer_of(const pare_kv_form *form, const pare_model *m, ui
 }
 
 /* One side of one layer. */
-static pare_status check_side(const pare_model *m, const pare_kv_codec *c, const pare_rotation *turn, pare_kv_side side,
-                              uint32_t layer, uint32_t dim, pare_error *err)
+static pare_status check_side(const pare_kv_form *form, const pare_model *m, const pare_kv_codec *c,
+                              const pare_rotation *turn, pare_kv_side side, uint32_t layer, uint32_t dim,
+                              pare_error *err)
 {
     const char *name = side == PARE_KV_KEYS ? "keys" : "values";
     if (c == NULL)
@@ -91,6 +97,10 @@ static pare_status check_side(const pare_model *m, const pare_kv_codec *c, const
         return pare_fail(err, PARE_ERR_USAGE,
                          "%s: layer %" PRIu32 " has %s of %" PRIu32 " elements a head; %s takes %s", m->path, layer,
                          name, dim, c->name, pare_kv_wants(c));
+    if (!pare_kv_is_ready(c) && !form->calibrates)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "%s: %s is calibrated by a text, and there is none for the %s of layer %" PRIu32, m->path,
+                         c->name, name, layer);
     if (c->wants_rotation && turn->dim == 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s: %s is for rotated %s, and those of layer %" PRIu32 " are not",
                          m->path, c->name, name, layer);
@@ -136,9 +146,9 @@ pare_status pare_kv_check(const pare_kv_form *form, const pare_model *m, pare_er
         const pare_kv_layer l = pare_kv_layer_of(form, m, i);
         const pare_kv_shape of = pare_kv_shape_of(m, i);
         any = true;
-        st = check_side(m, l.k, &l.turn_k, PARE_KV_KEYS, i, of.dim_k, err);
+        st = check_side(form, m, l.k, &l.turn_k, PARE_KV_KEYS, i, of.dim_k, err);
         if (st == PARE_OK)
-            st = check_side(m, l.v, &l.turn_v, PARE_KV_VALUES, i, of.dim_v, err);
+            st = check_side(form, m, l.v, &l.turn_v, PARE_KV_VALUES, i, of.dim_v, err);
     }
     if (st == PARE_OK && !any)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: no layer has keys and values", m->path);

@@ -32,6 +32,9 @@ typedef struct pare_kv_form {
     uint32_t first, last;  /* so many layers at the ends keep F16 */
     uint32_t sinks;        /* so many tokens at the beginning of a sequence stay in F16, rounded up to whole groups */
     uint32_t step;         /* tokens of a micro-batch where recent ones stay exact; 0: 32 */
+    bool calibrates; /* bases come later, before it is kept: pare_kv_check does not ask for them */
+    const pare_kv_codec *layers_k, *layers_v; /* [n_layer] copies of k and v with bases, where those are calibrated
+                                                 (eval/kv_calibrate.h); or NULL. Borrowed */
     const float *key_mean; /* [n_layer, pare_kv_mean_width], behind RoPE, before rotation; or NULL. Borrowed */
 } pare_kv_form;
 
@@ -54,7 +57,8 @@ uint32_t pare_kv_mean_width(const pare_model *m);            /* of the widest la
 /* Can m be run so? Errors: PARE_ERR_UNSUPPORTED (a model without a layer of keys and values; attention that looks both
  * ways; keys before RoPE, or recent tokens kept, of a family that pare cannot do that for), PARE_ERR_USAGE (a codec for
  * the other side; a head size that the codec cannot take: layer and size; a codec for rotated vectors without rotation;
- * another codec for values than for keys where attention is latent; a mean where the softmax would change). */
+ * a calibrated one without bases; another codec for values than for keys where attention is latent; a mean where the
+ * softmax would change). */
 pare_status pare_kv_check(const pare_kv_form *form, const pare_model *m, pare_error *err);
 
 /* Bytes that n tokens of one sequence take in all layers: whole groups as they are stored; sinks, recent tokens and

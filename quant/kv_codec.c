@@ -26,6 +26,11 @@ static_assert((int)PARE_KV_MAX_DIM <= (int)PARE_ROTATION_MAX_DIM, "what is kept 
 #define CHANNELS(n, b, last, early, w) \
     ROW(n, w, NULL, PARE_KV_KEYS, CHANNELS, CODES(2 * b), .group = PARE_KV_RANGE, .recent = last, .before_rope = early)
 #define RANGES(n, b, last, w) ROW(n, w, NULL, PARE_KV_VALUES, RANGES, CODES(2 * b), .group = 1, .recent = last)
+#define TRANSFORM(n, b) \
+    ROW(n, "calibrated: coordinates before RoPE by their variance, 0 to 10 bits, and a length", NULL, PARE_KV_KEYS, \
+        TRANSFORM, CODES(b), .group = 1, .before_rope = true), \
+    ROW(n, "calibrated: coordinates by their variance, 0 to 10 bits, and a length", NULL, PARE_KV_VALUES, \
+        TRANSFORM, CODES(b), .group = 1)
 
 static const pare_kv_codec codecs[] = {
     PLAIN("f32", F32, LLAMA, "32 bits: nothing is rounded"),
@@ -68,6 +73,12 @@ static const pare_kv_codec codecs[] = {
     CHANNELS("channel4", 4, 32, true, "channels of 32 tokens before RoPE, 4 bits"),
     CHANNELS("channel3", 3, 32, true, "channels of 32 tokens before RoPE, 3 bits"),
     CHANNELS("channel2", 2, 32, true, "channels of 32 tokens before RoPE, 2 bits"),
+    TRANSFORM("klt4", 8),
+    TRANSFORM("klt3.5", 7),
+    TRANSFORM("klt3", 6),
+    TRANSFORM("klt2.5", 5),
+    TRANSFORM("klt2", 4),
+    TRANSFORM("klt1.5", 3),
 };
 /* clang-format on */
 
@@ -91,6 +102,8 @@ static uint32_t multiple(const pare_kv_codec *c)
         return pare_type_get(c->type)->block_len;
     if (c->family == PARE_KV_GAUSS || c->family == PARE_KV_PRODUCT)
         return c->half_bits % 2 != 0 ? 16 : 8;
+    if (c->family == PARE_KV_TRANSFORM)
+        return 16;
     return c->family == PARE_KV_CHANNELS ? 1 : PARE_KV_RANGE;
 }
 
@@ -132,7 +145,8 @@ pare_kv_unit pare_kv_unit_of(const pare_kv_codec *c, uint32_t dim)
                           .type = (uint8_t)c->type,
                           .half_bits = c->half_bits,
                           .refit = c->refit,
-                          .dim = dim};
+                          .dim = dim,
+                          .basis = c->basis};
 }
 
 static pare_kv_rows rows_of(const pare_kv_codec *c, size_t n, uint32_t n_head, uint32_t dim)
@@ -168,7 +182,7 @@ pare_status pare_kv_refuse(const pare_kv_codec *c, const float *x, size_t stride
 size_t pare_kv_encode_until(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst)
 {
     pare_kv_rows rows = rows_of(c, n, n_head, dim);
-    assert(rows.unit_bytes != 0);
+    assert(rows.unit_bytes != 0 && pare_kv_is_ready(c));
     return pare_path_now()->kv_encode(&rows, x, dst);
 }
 
@@ -185,6 +199,6 @@ pare_status pare_kv_encode(const pare_kv_codec *c, const float *x, size_t n, uin
 void pare_kv_decode(const pare_kv_codec *c, const void *src, size_t n, uint32_t n_head, uint32_t dim, float *x)
 {
     pare_kv_rows rows = rows_of(c, n, n_head, dim);
-    assert(rows.unit_bytes != 0);
+    assert(rows.unit_bytes != 0 && pare_kv_is_ready(c));
     pare_path_now()->kv_decode(&rows, src, x);
 }

@@ -25,7 +25,9 @@ typedef enum pare_kv_family {
                          q.k is estimated without bias (TurboQuant_prod; QJL, arXiv 2406.03482) */
     PARE_KV_MIDRISE,  /* 32 elements, scale max |x|, levels in the middle of equal steps (exllamav3) */
     PARE_KV_CHANNELS, /* each channel of 32 tokens with a least value and a step (KIVI's keys, arXiv 2402.02750) */
-    PARE_KV_RANGES    /* 32 elements of one token with a least value and a step (KIVI's values) */
+    PARE_KV_RANGES,   /* 32 elements of one token with a least value and a step (KIVI's values) */
+    PARE_KV_TRANSFORM /* length, and the coordinates in a basis of the head's own, from a text, each by the Lloyd-Max
+                         levels of as many bits as its variance is worth (quant/kv_basis.h) */
 } pare_kv_family;
 
 enum {
@@ -47,7 +49,21 @@ typedef struct pare_kv_codec {
     bool before_rope;    /* keys are kept as they are before RoPE, which the reader applies */
     bool wants_rotation; /* it is for rotated vectors alone */
     bool refit;          /* after rounding, the scale of least square error under weights x^2 for these codes */
+    const float *basis;  /* of TRANSFORM: [n_head, pare_kv_basis_floats], where it is coded. NULL in the table: codecs
+                            of this family are copied for each layer. Borrowed */
 } pare_kv_codec;
+
+/* It can code: it needs no basis, or has one. */
+static inline bool pare_kv_is_ready(const pare_kv_codec *c)
+{
+    return c->family != PARE_KV_TRANSFORM || c->basis != NULL;
+}
+
+/* Floats of a basis of one head: quant/kv_basis.h. */
+static inline size_t pare_kv_basis_floats(uint32_t dim)
+{
+    return (size_t)dim * (2 * (size_t)dim + 2);
+}
 
 /* All that the bytes of a unit depend on; small, for kernels' arguments. */
 typedef struct pare_kv_unit {
@@ -56,6 +72,7 @@ typedef struct pare_kv_unit {
     uint8_t half_bits; /* as above */
     uint8_t refit;     /* 0 or 1 */
     uint32_t dim;
+    const float *basis; /* of TRANSFORM: of the unit's head */
 } pare_kv_unit;
 
 /* Codecs in the order in which tables print them; NULL behind the last. They live forever. */
@@ -73,10 +90,10 @@ const char *pare_kv_wants(const pare_kv_codec *c);
 /* Bits an element, all that is stored counted, recent tokens not. */
 double pare_kv_bits(const pare_kv_codec *c, uint32_t dim);
 
-/* dim: one that it can take. */
+/* dim: one that it can take. The basis is that of head 0. */
 pare_kv_unit pare_kv_unit_of(const pare_kv_codec *c, uint32_t dim);
 
-/* Encode n rows: n * c->group tokens of x [tokens, n_head, dim], finite, to dst [n, n_head, unit]. Decode the opposite
+/* c: one that is ready. Encode n rows: n * c->group tokens of x [tokens, n_head, dim], finite, to dst [n, n_head, unit]. Decode the opposite
  * way. Any alignment of bytes; the calling thread only. The same input gives the same bytes on every path and device.
  * Errors: PARE_ERR_NUMBER (a value is not finite, or its scale does not fit: token, head, element). */
 pare_status pare_kv_encode(const pare_kv_codec *c, const float *x, size_t n, uint32_t n_head, uint32_t dim, void *dst,

@@ -9,6 +9,7 @@
  *   MIDRISE    each 32 elements  | scale (F16) | 32 codes |
  *   RANGES     each 32 elements  | step (F16) | least (F16) | 32 codes |
  *   CHANNELS   each element of the head, of 32 tokens, as RANGES
+ *   TRANSFORM  | length (F16) | a code for each coordinate that has bits, one behind the other from the lowest bit on |
  *
  * Sums run over 16 lanes, element i in lane i % 16, then over the lanes in one order. Divisions and square roots are
  * IEEE 754's, products are not contracted: the same bytes on every path and device. */
@@ -288,17 +289,12 @@ PARE_HD void pare_kv_blocks_decode(const pare_kv_unit *u, const uint8_t *src, fl
 
 /* ---- GAUSS ---- */
 
-/* Level k of the upper half, 0 .. 2^(bits - 1) - 1, of the quantizer of least square error for the normal distribution
- * of variance 1: Max, Quantizing for minimum distortion, IRE Trans. Inf. Theory 6 (1960), table I; Lloyd 1982. By
- * scripts/lloyd_max.py, which also has what the true distribution of a coordinate on the sphere would gain: 0.1 % of
- * the error at 128 dimensions, 0.4 % at 64. */
+/* Level k of the upper half, 0 .. 2^(bits - 1) - 1, of 1 to 10 bits. For GAUSS: levels of the true distribution of a
+ * coordinate on the sphere would gain 0.1 % of the error at 128 dimensions, 0.4 % at 64 (scripts/lloyd_max.py). */
 PARE_HD float pare_kv_gauss_upper(int bits, unsigned k)
 {
-    static const float levels[15] = {
-        0.797884561f,                                         /* 1 bit */
-        0.452780035f, 1.51041761f,                            /* 2 */
-        0.245094179f, 0.756005277f, 1.34390927f,  2.1519457f, /* 3 */
-        0.128395029f, 0.388048291f, 0.656759103f, 0.942340436f, 1.25623117f, 1.61804636f, 2.06901719f, 2.73258954f,
+    static const float levels[1023] = {
+#include "quant/gauss_levels.h"
     };
     return levels[(1u << (bits - 1)) - 1 + k];
 }
@@ -597,6 +593,110 @@ PARE_HD void pare_kv_range_get(const uint8_t *src, int bits, float *x)
         x[i] = (float)codes[i] * step + min;
 }
 
+/* ---- TRANSFORM ---- */
+
+/* The least code whose cell ends above x: borders are the middles between levels. */
+PARE_HD unsigned pare_kv_gauss_code(int bits, float x)
+{
+    const unsigned half = 1u << (bits - 1);
+    const float size = pare_magnitude(x);
+    unsigned above = 0;
+    for (unsigned step = half / 2; step > 0; step /= 2)
+        if (size > (pare_kv_gauss_upper(bits, above + step - 1) + pare_kv_gauss_upper(bits, above + step)) * 0.5f)
+            above += step;
+    return x > 0 ? half + above : half - 1 - above;
+}
+
+/* Parts of a basis, quant/kv_basis.h. */
+PARE_HD const float *pare_kv_basis_row(const float *basis, uint32_t dim, uint32_t i)
+{
+    return basis + (size_t)(1 + i) * dim;
+}
+
+PARE_HD const float *pare_kv_basis_column(const float *basis, uint32_t dim, uint32_t i)
+{
+    return basis + (size_t)(1 + dim + i) * dim;
+}
+
+PARE_HD int pare_kv_basis_bits(const float *basis, uint32_t dim, uint32_t i)
+{
+    return (int)basis[(size_t)(1 + 2 * dim) * dim + i];
+}
+
+/* Length of coordinates y, those without bits being 0: the root of their mean square, n_coded of them. */
+PARE_HD float pare_kv_coordinate_length(const float *y, uint32_t dim, uint32_t n_coded)
+{
+    return n_coded > 0 ? sqrtf(pare_kv_dot(y, y, dim) / (float)n_coded) : 0;
+}
+
+/* Codes of y times inverse, at most 10 bits each, into bytes that are all written. */
+PARE_HD void pare_kv_put_coordinates(const float *basis, uint32_t dim, const float *y, float inverse, uint32_t n_bytes,
+                                     uint8_t *dst)
+{
+    uint32_t word = 0, at = 0;
+    int n = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        const int bits = pare_kv_basis_bits(basis, dim, i);
+        if (bits == 0)
+            continue;
+        word |= pare_kv_gauss_code(bits, y[i] * inverse) << n;
+        for (n += bits; n >= 8; n -= 8, word >>= 8)
+            dst[at++] = (uint8_t)word;
+    }
+    for (; at < n_bytes; at++, word >>= 8)
+        dst[at] = (uint8_t)word;
+}
+
+/* Levels of the codes at src, times length; 0 where there are no bits. */
+PARE_HD void pare_kv_get_coordinates(const float *basis, uint32_t dim, const uint8_t *src, float length, float *y)
+{
+    uint32_t word = 0;
+    int n = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        const int bits = pare_kv_basis_bits(basis, dim, i);
+        y[i] = 0;
+        if (bits == 0)
+            continue;
+        for (; n < bits; n += 8)
+            word |= (uint32_t)*src++ << n;
+        y[i] = pare_kv_gauss_level(bits, word & ((1u << bits) - 1)) * length;
+        word >>= bits;
+        n -= bits;
+    }
+}
+
+PARE_HD bool pare_kv_transform_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    float y[PARE_KV_MAX_DIM], v[PARE_KV_MAX_DIM];
+    uint32_t n_coded = 0;
+    for (uint32_t i = 0; i < u->dim; i++)
+        v[i] = x[i] - u->basis[i];
+    for (uint32_t i = 0; i < u->dim; i++) {
+        const bool coded = pare_kv_basis_bits(u->basis, u->dim, i) > 0;
+        y[i] = coded ? pare_kv_dot(pare_kv_basis_row(u->basis, u->dim, i), v, u->dim) : 0;
+        n_coded += coded ? 1 : 0;
+    }
+    float length = pare_kv_coordinate_length(y, u->dim, n_coded);
+    bool fits = pare_kv_put_half(length, dst);
+    pare_kv_put_coordinates(u->basis, u->dim, y, pare_reciprocal(pare_kv_half(dst)),
+                            pare_kv_code_bytes(u->dim, u->half_bits) - 2, dst + 2);
+    return fits;
+}
+
+PARE_HD void pare_kv_transform_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+    float y[PARE_KV_MAX_DIM];
+    pare_kv_get_coordinates(u->basis, u->dim, src + 2, pare_kv_half(src), y);
+    for (uint32_t e = 0; e < u->dim; e++)
+        x[e] = u->basis[e];
+    for (uint32_t i = 0; i < u->dim; i++) {
+        const float *column = pare_kv_basis_column(u->basis, u->dim, i);
+        if (pare_kv_basis_bits(u->basis, u->dim, i) > 0)
+            for (uint32_t e = 0; e < u->dim; e++)
+                x[e] += y[i] * column[e];
+    }
+}
+
 /* ---- units ---- */
 
 /* Bytes of 32 codes of half_bits / 2 bits behind n_scales scales. */
@@ -612,6 +712,8 @@ PARE_HD uint32_t pare_kv_coded_bytes(const pare_kv_unit *u)
         return 2 + pare_kv_code_bytes(u->dim, u->half_bits);
     if (u->family == PARE_KV_PRODUCT)
         return 4 + pare_kv_code_bytes(u->dim, u->half_bits);
+    if (u->family == PARE_KV_TRANSFORM) /* the length is among the bits */
+        return pare_kv_code_bytes(u->dim, u->half_bits);
     if (u->family == PARE_KV_CHANNELS)
         return u->dim * pare_kv_range_bytes(u, 2);
     return u->dim / PARE_KV_RANGE * pare_kv_range_bytes(u, u->family == PARE_KV_RANGES ? 2 : 1);
@@ -643,6 +745,8 @@ PARE_HD bool pare_kv_unit_encode(const pare_kv_unit *u, const float *x, size_t s
         return pare_kv_gauss_encode(u, x, dst);
     if (u->family == PARE_KV_PRODUCT)
         return pare_kv_product_encode(u, x, dst);
+    if (u->family == PARE_KV_TRANSFORM)
+        return pare_kv_transform_encode(u, x, dst);
     for (uint32_t i = 0; i < u->dim; i += PARE_KV_RANGE)
         if (u->family == PARE_KV_RANGES)
             fits &= pare_kv_range_put(x + i, bits, dst + i / PARE_KV_RANGE * pare_kv_range_bytes(u, 2));
@@ -670,6 +774,8 @@ PARE_HD void pare_kv_unit_decode(const pare_kv_unit *u, const uint8_t *src, floa
         pare_kv_gauss_decode(u, src, x);
     else if (u->family == PARE_KV_PRODUCT)
         pare_kv_product_decode(u, src, x);
+    else if (u->family == PARE_KV_TRANSFORM)
+        pare_kv_transform_decode(u, src, x);
     else
         for (uint32_t i = 0; i < u->dim; i += PARE_KV_RANGE)
             if (u->family == PARE_KV_RANGES)

@@ -15,7 +15,10 @@ pare_status cmd_cache_check(const cmd_args *args, pare_error *err)
         cmd_option_id id;
         const char *name;
     } how[] = {
-        {OPT_CACHE_ROTATE, "cache-rotate"}, {OPT_CACHE_PROTECT, "cache-protect"}, {OPT_CACHE_SINKS, "cache-sinks"}};
+        {OPT_CACHE_ROTATE, "cache-rotate"},
+        {OPT_CACHE_PROTECT, "cache-protect"},
+        {OPT_CACHE_SINKS, "cache-sinks"},
+        {OPT_CACHE_TEXT, "cache-text"}};
     for (size_t i = 0; i < sizeof how / sizeof how[0] && !cmd_has_cache(args); i++)
         if (cmd_has(args, how[i].id))
             return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --cache-k or --cache-v", args->verb->name,
@@ -77,6 +80,7 @@ pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_fo
         return st;
     out->turn_k = cmd_cache_turn(how, out->k, m);
     out->turn_v = cmd_cache_turn(how, out->v, m);
+    out->calibrates = cmd_has(args, OPT_CACHE_TEXT);
     return pare_kv_check(out, m, err);
 }
 

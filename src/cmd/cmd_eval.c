@@ -1,4 +1,5 @@
 #include "cmd/cache_options.h"
+#include "cmd/cache_text.h"
 #include "cmd/console.h"
 #include "cmd/eval_figures.h"
 #include "cmd/device.h"
@@ -33,6 +34,7 @@ typedef struct job {
     size_t n_texts;
     cmd_tasks tasks;
     pare_kv_form form;
+    cmd_cache_text cache_text;
     pare_task_scores *task_scores; /* [tasks.n] */
 } job;
 
@@ -66,6 +68,7 @@ static pare_status report_json(job *j, pare_error *err)
     cmd_logit_io_json(&j->logits, doc);
     if (st == PARE_OK && j->run.forms != NULL)
         st = cmd_cache_json(doc, j->run.forms, &j->model, err);
+    cmd_cache_text_json(json_object_get(doc, "cache"), &j->cache_text);
     json_object_set_new(doc, "device", json_string(j->devices.name));
     json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -148,7 +151,7 @@ static pare_status open_all(job *j, pare_error *err)
 /* Files that are read beside the models. Owned; NULL: no memory. */
 static const char **list_inputs(const cmd_args *args, size_t *n)
 {
-    static const cmd_option_id read[] = {OPT_FILE, OPT_TASK, OPT_SHOTS, OPT_LOGITS};
+    static const cmd_option_id read[] = {OPT_FILE, OPT_TASK, OPT_SHOTS, OPT_LOGITS, OPT_CACHE_TEXT};
     const char **inputs = calloc(args->n_given + 1, sizeof *inputs);
     *n = 0;
     for (size_t k = 0; k < sizeof read / sizeof read[0] && inputs != NULL; k++)
@@ -224,6 +227,16 @@ static pare_status measure(job *j, pare_error *err)
     return st;
 }
 
+static pare_status calibrate(job *j, pare_error *err)
+{
+    pare_window_plan plan = {0};
+    pare_kv_form *form = &j->form;
+    pare_status st = cmd_window_plan(j->args, &plan, err);
+    return st == PARE_OK ? cmd_cache_calibrate(&j->cache_text, j->args, &j->model, j->devices.backend[0], j->tokenizer,
+                                               j->run.bos, plan.n_ctx, &form, 1, err)
+                         : st;
+}
+
 static pare_status run(job *j, pare_error *err)
 {
     pare_status st = cmd_tasks_load(&j->tasks, j->args, err); /* first: a mistake in a file costs no time */
@@ -233,6 +246,8 @@ static pare_status run(job *j, pare_error *err)
         st = cmd_texts_check(&j->tasks, err);
     if (st == PARE_OK)
         st = check_outputs(j, err);
+    if (st == PARE_OK && cmd_has_cache(j->args))
+        st = calibrate(j, err);
     if (st != PARE_OK)
         return st;
     st = cmd_logit_io_open(&j->logits, j->args, &j->model, j->run.reference, j->devices.backend[0]->compute, err);
@@ -244,6 +259,7 @@ static pare_status run(job *j, pare_error *err)
         st = cmd_logit_io_record(&j->logits, j->record.head, err);
     if (st != PARE_OK)
         return st;
+    cmd_cache_text_json(json_object_get(json_object_get(j->record.head, "settings"), "cache"), &j->cache_text);
     listen(j);
     st = measure(j, err);
     if (cmd_mpi_rank() > 0)
@@ -300,6 +316,7 @@ pare_status cmd_eval(const cmd_args *args, pare_error *err)
     cmd_tasks_free_scores(&j.tasks, j.task_scores);
     cmd_tasks_close(&j.tasks);
     pare_tokenizer_close(j.tokenizer);
+    cmd_cache_text_close(&j.cache_text);
     cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
     pare_model_close(&j.reference);

@@ -22,8 +22,12 @@ typedef struct job {
 
 static pare_status check_outputs(const job *j, pare_error *err)
 {
-    const char *inputs[] = {cmd_text(j->args, OPT_FILE), cmd_text(j->args, OPT_MEAN)};
-    cmd_outputs outputs = {.inputs = inputs, .n_inputs = inputs[1] != NULL ? 2 : 1};
+    const char *given[] = {cmd_text(j->args, OPT_FILE), cmd_text(j->args, OPT_MEAN), cmd_text(j->args, OPT_CACHE_TEXT)},
+               *inputs[3];
+    cmd_outputs outputs = {.inputs = inputs};
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++)
+        if (given[i] != NULL)
+            inputs[outputs.n_inputs++] = given[i];
     cmd_outputs_add(&outputs, "--report", cmd_text(j->args, OPT_REPORT));
     return cmd_outputs_check(&outputs, &j->model, cmd_has(j->args, OPT_FORCE), err);
 }

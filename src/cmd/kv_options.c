@@ -82,7 +82,8 @@ static pare_status add_pair(cmd_kv_request *r, const cmd_args *args, const pare_
                                   .turn_v = cmd_cache_turn(hows[i], v, m),
                                   .first = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                                   .last = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
-                                  .sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS)}};
+                                  .sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS),
+                                  .calibrates = cmd_has(args, OPT_CACHE_TEXT)}};
         if (pare_kv_check(&f.form, m, &why) != PARE_OK)
             continue;
         n_added++;

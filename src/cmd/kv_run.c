@@ -59,6 +59,20 @@ static pare_status take_means(cmd_kv_run *r, pare_error *err)
     return st;
 }
 
+static pare_status calibrate(cmd_kv_run *r, pare_error *err)
+{
+    const size_t n = r->request.n_forms;
+    pare_kv_form **forms = malloc((n + 1) * sizeof *forms);
+    if (forms == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu caches", n);
+    for (size_t i = 0; i < n; i++)
+        forms[i] = &r->request.forms[i].form;
+    pare_status st = cmd_cache_calibrate(&r->cache_text, r->args, r->m, r->b, r->tokenizer, r->bos,
+                                         r->request.depths[r->request.n_depths - 1], forms, n, err);
+    free(forms);
+    return st;
+}
+
 static pare_status sweep(cmd_kv_run *r, const pare_kv_form *forms, pare_error *err)
 {
     const size_t n = r->request.n_forms;
@@ -225,6 +239,8 @@ pare_status cmd_kv_measure(cmd_kv_run *r, pare_error *err)
     if (st == PARE_OK)
         st = take_means(r, err);
     if (st == PARE_OK)
+        st = calibrate(r, err);
+    if (st == PARE_OK)
         st = plain_forms(r, &forms, err);
     if (st == PARE_OK)
         st = sweep(r, forms, err);
@@ -246,6 +262,7 @@ void cmd_kv_run_close(cmd_kv_run *r)
     free(r->needles);
     free(r->contexts);
     free(r->means);
+    cmd_cache_text_close(&r->cache_text);
     cmd_fit_request_close(&r->memory);
     cmd_kv_request_close(&r->request);
     *r = (cmd_kv_run){0};

@@ -2,6 +2,7 @@
 #ifndef PARE_CMD_KV_RUN_H
 #define PARE_CMD_KV_RUN_H
 
+#include "cmd/cache_text.h"
 #include "cmd/fit_options.h"
 #include "cmd/kv_options.h"
 #include "eval/kv_heads.h"
@@ -20,6 +21,7 @@ typedef struct cmd_kv_run {
     int64_t bos;
     const pare_ids *ids, *mean_ids; /* mean_ids: of --mean, or NULL */
     cmd_kv_request request;
+    cmd_cache_text cache_text;
     size_t n_left_out; /* caches that the model's heads cannot be kept in */
     float *means;
     pare_eval_result *results; /* [n_depths, n_forms] */

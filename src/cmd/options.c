@@ -48,6 +48,8 @@ static const cmd_option table[] = {
      "layers at both ends that keep f16", V(EVAL) | V(GENERATE) | V(KV), CMD_SHAPES_BYTES},
     {OPT_CACHE_SINKS, "cache-sinks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
      "tokens at the beginning that stay in f16", V(EVAL) | V(KV), CMD_SHAPES_BYTES},
+    {OPT_CACHE_TEXT, "cache-text", 0, "TEXT", CMD_KIND_PATH, NULL, NULL,
+     "text that calibrated types, klt4 and the like, are made from: its first 16,384 tokens. Not the text that is measured on", V(EVAL) | V(KV), CMD_SHAPES_BYTES},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to measure on, - for standard input", V(KV), 0},
     {OPT_CACHE, "cache", 0, "LIST", CMD_KIND_TEXT, NULL, NULL,
