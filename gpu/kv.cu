@@ -206,6 +206,7 @@ static pare_gpu_kv_units units_of(const pare_kv_codec *c, uint64_t n, uint32_t n
     units.unit.half_bits = c->half_bits;
     units.unit.refit = c->refit;
     units.unit.dim = dim;
+    units.unit.basis = c->basis;
     units.bytes =
         c->type != PARE_TYPE_NONE ? (uint32_t)pare_gpu_stored_bytes(c->type, dim) : pare_kv_coded_bytes(&units.unit);
     units.n_head = n_head;
@@ -241,6 +242,8 @@ static pare_status launch_encode(pare_gpu *g, const pare_gpu_kv_units *units, co
 {
     if (is_gauss(units))
         return pare_gpu_gauss_encode(g, units, x, dst, bad, err);
+    if (units->unit.family == PARE_KV_TRANSFORM)
+        return pare_gpu_transform_encode(g, units, x, dst, bad, err);
     if (units->unit.family == PARE_KV_PLAIN) {
         PARE_LAUNCH(plain_kernel, pare_gpu_blocks(units->n_units * units->unit.dim, THREADS), THREADS, 0, g->stream,
                     *units, x, dst, bad);
@@ -282,6 +285,8 @@ pare_status pare_gpu_kv_decode(pare_gpu *g, const pare_kv_codec *c, const void *
         return pare_gpu_decode(g, c->type, src, units.n_units * dim, x, false, err);
     if (is_gauss(&units))
         return pare_gpu_gauss_decode(g, &units, (const uint8_t *)src, x, err);
+    if (units.unit.family == PARE_KV_TRANSFORM)
+        return pare_gpu_transform_decode(g, &units, (const uint8_t *)src, x, err);
     const coder *k = coder_of(&units.unit);
     const job j = job_of(k, &units);
     PARE_LAUNCH(k->decode, pare_gpu_blocks(j.n_items, ITEMS), ITEMS, shared_of(k, &j), g->stream, j,

@@ -15,7 +15,7 @@ pare_status pare_gpu_kv_decode(pare_gpu *g, const pare_kv_codec *c, const void *
                                uint32_t dim, float *x, pare_error *err);
 pare_status pare_gpu_turn(pare_gpu *g, const pare_turn *t, pare_error *err);
 
-/* ---- for gpu/kv.cu and gpu/kv_gauss.cu ---- */
+/* ---- for the files gpu/kv*.cu ---- */
 
 /* n_units units one behind the other, bytes long each. */
 typedef struct pare_gpu_kv_units {
@@ -29,5 +29,11 @@ pare_status pare_gpu_gauss_encode(pare_gpu *g, const pare_gpu_kv_units *units, c
                                   unsigned *bad, pare_error *err);
 pare_status pare_gpu_gauss_decode(pare_gpu *g, const pare_gpu_kv_units *units, const uint8_t *src, float *x,
                                   pare_error *err);
+
+/* Family TRANSFORM, the same way; the basis is in device memory. */
+pare_status pare_gpu_transform_encode(pare_gpu *g, const pare_gpu_kv_units *units, const float *x, uint8_t *dst,
+                                      unsigned *bad, pare_error *err);
+pare_status pare_gpu_transform_decode(pare_gpu *g, const pare_gpu_kv_units *units, const uint8_t *src, float *x,
+                                      pare_error *err);
 
 #endif

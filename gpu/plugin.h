@@ -13,7 +13,7 @@ extern "C" {
 #endif
 #include "eval/backend.h"
 
-enum { PARE_GPU_ABI = 7, PARE_GPU_NAME = 128 };
+enum { PARE_GPU_ABI = 8, PARE_GPU_NAME = 128 };
 
 /* What the plugin may call. */
 typedef struct pare_gpu_host {

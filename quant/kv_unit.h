@@ -623,10 +623,10 @@ PARE_HD int pare_kv_basis_bits(const float *basis, uint32_t dim, uint32_t i)
     return (int)basis[(size_t)(1 + 2 * dim) * dim + i];
 }
 
-/* Length of coordinates y, those without bits being 0: the root of their mean square, n_coded of them. */
-PARE_HD float pare_kv_coordinate_length(const float *y, uint32_t dim, uint32_t n_coded)
+/* Length of n coordinates: the root of the mean of their squares. */
+PARE_HD float pare_kv_root_mean(float sum_of_squares, uint32_t n)
 {
-    return n_coded > 0 ? sqrtf(pare_kv_dot(y, y, dim) / (float)n_coded) : 0;
+    return n > 0 ? sqrtf(sum_of_squares / (float)n) : 0;
 }
 
 /* Codes of y times inverse, at most 10 bits each, into bytes that are all written. */
@@ -676,8 +676,7 @@ PARE_HD bool pare_kv_transform_encode(const pare_kv_unit *u, const float *x, uin
         y[i] = coded ? pare_kv_dot(pare_kv_basis_row(u->basis, u->dim, i), v, u->dim) : 0;
         n_coded += coded ? 1 : 0;
     }
-    float length = pare_kv_coordinate_length(y, u->dim, n_coded);
-    bool fits = pare_kv_put_half(length, dst);
+    bool fits = pare_kv_put_half(pare_kv_root_mean(pare_kv_dot(y, y, u->dim), n_coded), dst);
     pare_kv_put_coordinates(u->basis, u->dim, y, pare_reciprocal(pare_kv_half(dst)),
                             pare_kv_code_bytes(u->dim, u->half_bits) - 2, dst + 2);
     return fits;

@@ -14,11 +14,10 @@ pare_status cmd_cache_check(const cmd_args *args, pare_error *err)
     static const struct {
         cmd_option_id id;
         const char *name;
-    } how[] = {
-        {OPT_CACHE_ROTATE, "cache-rotate"},
-        {OPT_CACHE_PROTECT, "cache-protect"},
-        {OPT_CACHE_SINKS, "cache-sinks"},
-        {OPT_CACHE_TEXT, "cache-text"}};
+    } how[] = {{OPT_CACHE_ROTATE, "cache-rotate"},
+               {OPT_CACHE_PROTECT, "cache-protect"},
+               {OPT_CACHE_SINKS, "cache-sinks"},
+               {OPT_CACHE_TEXT, "cache-text"}};
     for (size_t i = 0; i < sizeof how / sizeof how[0] && !cmd_has_cache(args); i++)
         if (cmd_has(args, how[i].id))
             return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --cache-k or --cache-v", args->verb->name,

@@ -5,24 +5,24 @@
 #include "cmd/summary.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { TOKENS = 16384, USUAL_WINDOW = 512 }; /* of the text, about */
 
-static bool wanted(const cmd_args *args, pare_kv_form *const *forms, size_t n_forms, pare_status *st, pare_error *err)
+/* Errors: the text is for nothing, or there is one standard input for two */
+static pare_status check(const cmd_args *args, bool wanted, pare_error *err)
 {
-    const char *name = NULL;
-    for (size_t i = 0; i < n_forms && name == NULL; i++)
-        if (pare_kv_wants_calibration(forms[i]))
-            name =
-                forms[i]->k != NULL && forms[i]->k->family == PARE_KV_TRANSFORM ? forms[i]->k->name : forms[i]->v->name;
-    *st = PARE_OK;
-    if (name != NULL && !cmd_has(args, OPT_CACHE_TEXT))
-        *st = pare_fail(err, PARE_ERR_USAGE, "%s: %s is calibrated by a text: --cache-text is missing",
-                        args->verb->name, name);
-    else if (name == NULL && cmd_has(args, OPT_CACHE_TEXT))
-        *st = pare_fail(err, PARE_ERR_USAGE, "%s: --cache-text is for calibrated types of cache, as klt3.5",
-                        args->verb->name);
-    return *st == PARE_OK && name != NULL;
+    const char *text = cmd_text(args, OPT_CACHE_TEXT);
+    if (text == NULL)
+        return PARE_OK;
+    if (!wanted)
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --cache-text is for calibrated types of cache, as klt3.5",
+                         args->verb->name);
+    for (size_t i = 0; strcmp(text, "-") == 0 && i < cmd_count(args, OPT_FILE); i++)
+        if (strcmp(cmd_nth(args, OPT_FILE, i), "-") == 0)
+            return pare_fail(err, PARE_ERR_USAGE, "%s: --cache-text and --file both read standard input",
+                             args->verb->name);
+    return PARE_OK;
 }
 
 pare_status cmd_cache_calibrate(cmd_cache_text *t, const cmd_args *args, const pare_model *m, pare_backend *b,
@@ -31,8 +31,11 @@ pare_status cmd_cache_calibrate(cmd_cache_text *t, const cmd_args *args, const p
 {
     pare_ids ids = {0};
     pare_digest digest;
-    pare_status st;
-    if (!wanted(args, forms, n_forms, &st, err))
+    bool wanted = false;
+    for (size_t i = 0; i < n_forms; i++)
+        wanted = wanted || pare_kv_wants_calibration(forms[i]);
+    pare_status st = check(args, wanted, err);
+    if (st != PARE_OK || !wanted)
         return st;
     t->n_ctx = n_ctx > 0 ? n_ctx : USUAL_WINDOW;
     const pare_window_plan plan = {
@@ -60,10 +63,10 @@ void cmd_cache_text_close(cmd_cache_text *t)
     *t = (cmd_cache_text){0};
 }
 
-void cmd_cache_text_json(json_t *cache, const cmd_cache_text *t)
+void cmd_cache_text_json(json_t *o, const cmd_cache_text *t)
 {
     if (t->calibration != NULL)
-        json_object_set_new(cache, "text",
+        json_object_set_new(o, "cache_text",
                             json_pack("{s:s, s:I, s:I}", "sha256", t->sha256, "windows", (json_int_t)t->n_windows,
                                       "tokens_a_window", (json_int_t)t->n_ctx));
 }

@@ -68,7 +68,7 @@ static pare_status report_json(job *j, pare_error *err)
     cmd_logit_io_json(&j->logits, doc);
     if (st == PARE_OK && j->run.forms != NULL)
         st = cmd_cache_json(doc, j->run.forms, &j->model, err);
-    cmd_cache_text_json(json_object_get(doc, "cache"), &j->cache_text);
+    cmd_cache_text_json(doc, &j->cache_text);
     json_object_set_new(doc, "device", json_string(j->devices.name));
     json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", tokens_per_second(j));
@@ -259,7 +259,7 @@ static pare_status run(job *j, pare_error *err)
         st = cmd_logit_io_record(&j->logits, j->record.head, err);
     if (st != PARE_OK)
         return st;
-    cmd_cache_text_json(json_object_get(json_object_get(j->record.head, "settings"), "cache"), &j->cache_text);
+    cmd_cache_text_json(json_object_get(j->record.head, "settings"), &j->cache_text);
     listen(j);
     st = measure(j, err);
     if (cmd_mpi_rank() > 0)

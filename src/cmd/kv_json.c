@@ -155,6 +155,7 @@ pare_status cmd_kv_json(json_t **out, const cmd_kv_run *r, const cmd_kv_choice *
     json_object_set_new(doc, "text", cmd_json_text(text, strlen(text)));
     cmd_json_real(doc, "limit", cmd_real(r->args, OPT_LIMIT));
     cmd_json_u64(doc, "n_left_out", r->n_left_out);
+    cmd_cache_text_json(doc, &r->cache_text);
     json_object_set_new(doc, "key_heads", keys_of(&r->keys));
     if (r->needles != NULL) {
         json_t *needle = needle_of(r, 0), *depths = json_array();

@@ -280,6 +280,27 @@ static void writes_a_page(void **state)
     cli_expect(2, KV " --cache f16 --limit 1 --report $TEXT --force");
 }
 
+/* Types that a text is read for: as eval keeps them, told with the text's checksum, and refused without one. */
+static void calibrates(void **state)
+{
+    (void)state;
+    json_t *doc = run_json(0, KV " --cache klt3.5,turbo3.5/klt2,q8_0 --limit 1 --cache-text $TEXT"),
+           *eval = run_json(0, EVAL " --cache-k klt3.5 --cache-v klt3.5 --cache-text $TEXT"),
+           *turbo = run_json(0, EVAL " --cache-k turbo3.5 --cache-v turbo3.5");
+    const json_t *klt = cache_of(doc, "klt3.5", false), *text = json_object_get(doc, "cache_text");
+    CHECK(cli_number(cache_of(doc, "klt3.5", true), "kld_mean") == cli_number(eval, "kld_mean"));
+    CHECK(cli_number(eval, "kld_mean") < 0.5 * cli_number(turbo, "kld_mean"));
+    CHECK(cli_number(klt, "bytes_1024_tokens") < cli_number(json_object_get(turbo, "cache"), "bytes_1024_tokens"));
+    CHECK(json_is_true(json_object_get(klt, "research")));
+    CHECK(strcmp(json_string_value(json_object_get(json_object_get(doc, "recommendation"), "name")), "q8_0") == 0);
+    CHECK(json_equal(text, json_object_get(eval, "cache_text")) && cli_number(text, "windows") > 1);
+    CHECK(strlen(json_string_value(json_object_get(text, "sha256"))) == 64);
+    cache_of(doc, "turbo3.5/klt2 full", false);
+    json_decref(doc);
+    json_decref(eval);
+    json_decref(turbo);
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -291,6 +312,11 @@ static void refuses(void **state)
         {KV " --cache q8_0,", "unknown type of cache ''"},
         {KV " --cache turbo3p", "'turbo3p' is for keys alone"},
         {KV " --cache turbo3 --rotate off", "turbo3 is for rotated keys"},
+        {KV " --cache klt3", "klt3 is calibrated by a text, and the keys of layer 0 are not"},
+        {EVAL " --cache-v klt3", "klt3 is calibrated by a text"},
+        {EVAL " --cache-v q4_0 --cache-text $TEXT", "--cache-text is for calibrated types"},
+        {EVAL " --cache-text $TEXT", "--cache-text needs --cache-k or --cache-v"},
+        {"$PARE eval $DEMO -f - --cache-v klt3 --cache-text -", "both read standard input"},
         {KV " --ctx 100", "--ctx is of a budget"},
         {KV " --vram 12", "is a unit missing?"},
         {KV " --gpu rtx-409", "kv: --gpu: unknown card"},
@@ -360,6 +386,7 @@ int main(void)
         cmocka_unit_test(looks_for_needles_and_heads),
         cmocka_unit_test(takes_the_mean_off),
         cmocka_unit_test(writes_a_page),
+        cmocka_unit_test(calibrates),
         cmocka_unit_test(refuses),
         cmocka_unit_test(chooses),
     };

@@ -59,19 +59,49 @@ static void same_bytes(check *c, const uint8_t *got, const uint8_t *want, size_t
     check_error(c, (double)different);
 }
 
+/* Bases for HEADS heads of a codec that needs them, else NULL: noise that keeps coordinates near 1, and bits that fall
+ * from 10 to 0, as many as there are. */
+static float *bases(check *c, const pare_kv_codec *codec, uint32_t dim)
+{
+    const size_t floats = pare_kv_basis_floats(dim);
+    if (codec->family != PARE_KV_TRANSFORM)
+        return NULL;
+    float *basis = check_noise(c, HEADS * floats, 0.2f);
+    for (size_t h = 0; h < HEADS; h++) {
+        float *bits = basis + h * floats + (size_t)(1 + 2 * dim) * dim;
+        uint32_t left = 8 * (uint32_t)pare_kv_unit_bytes(codec, dim) - 16;
+        for (uint32_t i = 0; i < dim; i++) {
+            const uint32_t falling = 10 - 10 * i / dim, n = i + h >= dim ? 0 : falling < left ? falling : left;
+            bits[i] = (float)n;
+            left -= n;
+        }
+    }
+    return basis;
+}
+
+/* The codec with these bases on b. */
+static pare_kv_codec with_bases(check *c, pare_backend *b, const pare_kv_codec *codec, const float *basis, uint32_t dim)
+{
+    pare_kv_codec out = *codec;
+    if (basis != NULL)
+        out.basis = check_give(c, b, basis, HEADS * pare_kv_basis_floats(dim) * sizeof *basis);
+    return out;
+}
+
 /* Bytes of both devices; then what both make of the CPU's. */
 static void code(check *c, const pare_kv_codec *codec, uint32_t dim, uint64_t n)
 {
     pare_backend *both[] = {c->gpu, c->cpu};
     const size_t count = n * codec->group * HEADS * dim, bytes = n * HEADS * pare_kv_unit_bytes(codec, dim);
-    const float *x = values(c, n * codec->group * HEADS, dim);
+    const float *x = values(c, n * codec->group * HEADS, dim), *basis = bases(c, codec, dim);
     const uint8_t *coded[2];
     const float *back[2];
     for (int k = 0; k < 2; k++) {
         pare_backend *b = both[k];
         const float *in = check_give(c, b, x, count * sizeof *x);
         uint8_t *dst = check_poisoned(c, b, OFF + bytes);
-        check_must(c, b->kv_encode(b, codec, in, n, HEADS, dim, dst + OFF, &c->err));
+        const pare_kv_codec with = with_bases(c, b, codec, basis, dim);
+        check_must(c, b->kv_encode(b, &with, in, n, HEADS, dim, dst + OFF, &c->err));
         coded[k] = check_take(c, b, dst, OFF + bytes);
     }
     same_bytes(c, coded[0], coded[1], OFF + bytes);
@@ -79,7 +109,8 @@ static void code(check *c, const pare_kv_codec *codec, uint32_t dim, uint64_t n)
         pare_backend *b = both[k];
         const uint8_t *src = check_give(c, b, coded[1], OFF + bytes);
         float *out = check_poisoned(c, b, count * sizeof *out);
-        check_must(c, b->kv_decode(b, codec, src + OFF, n, HEADS, dim, out, &c->err));
+        const pare_kv_codec with = with_bases(c, b, codec, basis, dim);
+        check_must(c, b->kv_decode(b, &with, src + OFF, n, HEADS, dim, out, &c->err));
         back[k] = check_take(c, b, out, count * sizeof *out);
     }
     check_same(c, back[0], back[1], count);
@@ -96,6 +127,7 @@ static void refuse(check *c, const pare_kv_codec *codec, uint32_t dim, uint64_t 
     static const float bad[] = {NAN, INFINITY, -3e38f};
     pare_backend *both[] = {c->gpu, c->cpu};
     const size_t count = n * codec->group * HEADS * dim;
+    const float *basis = bases(c, codec, dim);
     for (int i = 0; i < 3; i++) {
         float *x = check_noise(c, count, 1);
         pare_error said[2] = {{0}};
@@ -105,7 +137,8 @@ static void refuse(check *c, const pare_kv_codec *codec, uint32_t dim, uint64_t 
             pare_backend *b = both[k];
             const float *in = check_give(c, b, x, count * sizeof *x);
             void *dst = check_poisoned(c, b, n * HEADS * pare_kv_unit_bytes(codec, dim));
-            check_error(c, b->kv_encode(b, codec, in, n, HEADS, dim, dst, &said[k]) == PARE_ERR_NUMBER ? 0 : INFINITY);
+            const pare_kv_codec with = with_bases(c, b, codec, basis, dim);
+            check_error(c, b->kv_encode(b, &with, in, n, HEADS, dim, dst, &said[k]) == PARE_ERR_NUMBER ? 0 : INFINITY);
         }
         check_error(c, strcmp(said[0].text, said[1].text) == 0 && said[0].status == said[1].status ? 0 : INFINITY);
         if (c->worst != 0)
@@ -157,7 +190,7 @@ static void run_turn(check *c, const void *arg)
 
 void check_kv(check *c)
 {
-    static const char *const refusing[] = {"f16", "q4_0", "nvfp4", "midrise4", "turbo3.5", "turbo3p", "kivi2"};
+    static const char *const refusing[] = {"f16", "q4_0", "nvfp4", "midrise4", "turbo3.5", "turbo3p", "kivi2", "klt3"};
     static const bool back[] = {false, true};
     const pare_kv_codec *codec;
     char name[64];

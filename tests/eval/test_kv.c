@@ -2,6 +2,7 @@
 #include "check.h"
 #include "eval/cache.h"
 #include "eval/forward_parts.h"
+#include "eval/kv_calibrate.h"
 #include "eval/kv_sweep.h"
 #include "memory/memory.h"
 #include "quant/plain_round.h"
@@ -222,7 +223,11 @@ static void test_store(void **state)
     static const struct {
         const char *k, *v;
         uint32_t sinks;
-    } rows[] = {{"q8_0", "q4_0", 5}, {"kivi4", "kivi2", 20}, {"kivi2", "q5_0", 0}, {"channel4", "f16", 40}};
+    } rows[] = {{"q8_0", "q4_0", 5},
+                {"kivi4", "kivi2", 20},
+                {"kivi2", "q5_0", 0},
+                {"channel4", "f16", 40},
+                {"klt4", "klt3", 9}};
     pare_error err = {0};
     fixture t;
     int32_t ids[2 * LEN];
@@ -234,13 +239,21 @@ static void test_store(void **state)
         pare_kv_form form = form_of(rows[i].k, rows[i].v, PARE_KV_TURN_OFF);
         pare_forward *f = NULL;
         form.sinks = rows[i].sinks;
+        pare_kv_calibration *c = NULL;
+        if (pare_kv_wants_calibration(&form)) {
+            const pare_kv_text text = {&t.m, t.b, ids, 2 * LEN, -1, {.n_ctx = LEN}};
+            CHECK_OK(pare_kv_calibrate(&c, &text, &err), &err);
+            CHECK_OK(pare_kv_calibration_apply(c, &form, &err), &err);
+        }
+        const pare_kv_layer last = pare_kv_layer_of(&form, &t.m, 1);
         CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 2, &err), &err);
         CHECK_OK(pare_forward_keep(f, &form, &err), &err);
         CHECK_OK(pare_forward_watch(f, ignore, NULL, &err), &err);
         CHECK_OK(pare_forward_run(f, ids, 2, LEN, &err), &err);
-        check_side(&form, form.k, f->k, f->kv.exact_k, f->kv.raw, (const uint8_t *)f->kv.k);
-        check_side(&form, form.v, f->v, f->kv.exact_v, NULL, (const uint8_t *)f->kv.v);
+        check_side(&form, last.k, f->k, f->kv.exact_k, f->kv.raw, (const uint8_t *)f->kv.k);
+        check_side(&form, last.v, f->v, f->kv.exact_v, NULL, (const uint8_t *)f->kv.v);
         pare_forward_close(f);
+        pare_kv_calibration_close(c);
     }
     close_toy(&t);
 }
