@@ -105,7 +105,8 @@ static pare_status add_pair(cmd_kv_request *r, const cmd_args *args, const pare_
     return PARE_OK;
 }
 
-/* Every codec of keys with its namesake of values, or with f16 where there is none. */
+/* Every codec of keys with its namesake of values, or with f16 where there is none; calibrated ones if there is a text.
+ */
 static pare_status add_all(cmd_kv_request *r, const cmd_args *args, const pare_model *m, size_t *n_left_out,
                            pare_error *err)
 {
@@ -115,6 +116,10 @@ static pare_status add_all(cmd_kv_request *r, const cmd_args *args, const pare_m
         const pare_kv_codec *v = pare_kv_codec_find(k->name, PARE_KV_VALUES);
         if ((k->sides & PARE_KV_KEYS) == 0)
             continue;
+        if (!pare_kv_is_ready(k) && !cmd_has(args, OPT_CACHE_TEXT)) {
+            cmd_note("%s is calibrated by a text: --cache-text", k->name);
+            continue;
+        }
         st = add_pair(r, args, m, k, v != NULL ? v : pare_kv_codec_find("f16", PARE_KV_VALUES), true, n_left_out, err);
     }
     return st;

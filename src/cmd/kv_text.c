@@ -247,7 +247,7 @@ void cmd_kv_print(const cmd_kv_run *r, const cmd_kv_choice *choice)
     if (r->needles != NULL)
         print_all_needles(r);
     if (r->n_left_out > 0)
-        printf("%zu caches were left out: not for heads of this size, or without --cache-text (--verbose)\n",
+        printf("%zu caches were left out: they are not for heads of this size (--verbose)\n",
                r->n_left_out);
     cmd_kv_sentence(r, choice, text);
     printf("recommended: %s\n", text);

@@ -53,7 +53,7 @@ static const cmd_option table[] = {
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "UTF-8 text to measure on, - for standard input", V(KV), 0},
     {OPT_CACHE, "cache", 0, "LIST", CMD_KIND_TEXT, NULL, NULL,
-     "caches to measure, divided by commas: a type for both, or KEYS/VALUES. all: every type of --list. Without it llama.cpp's: f16,q8_0,q8_0/q5_0,q8_0/q4_0, q5_1,q5_0,q5_0/q4_0,q4_1,q4_0,iq4_nl", V(KV), 0},
+     "caches to measure, divided by commas: a type for both, or KEYS/VALUES. all: every type of --list, calibrated ones with --cache-text. Without it llama.cpp's: f16,q8_0,q8_0/q5_0,q8_0/q4_0, q5_1,q5_0,q5_0/q4_0,q4_1,q4_0,iq4_nl", V(KV), 0},
     {OPT_LIST, "list", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "show the types that keys and values can be kept in, their bits, and which programs keep them so", V(KV), 0},
     {OPT_ROTATE, "rotate", 0, "HOW", CMD_KIND_CHOICE, "both on off llama full", "both",
