@@ -1,7 +1,6 @@
 #include "eval/kv_calibrate.h"
 
 #include "core/threads.h"
-#include "quant/kv_basis.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -357,6 +356,13 @@ void pare_kv_calibration_close(pare_kv_calibration *c)
     free(c->v_rows);
     free(c->turns);
     free(c);
+}
+
+const pare_kv_moments *pare_kv_calibration_moments(const pare_kv_calibration *c, pare_kv_side which, uint32_t layer,
+                                                   uint32_t head)
+{
+    const side *s = which == PARE_KV_KEYS ? &c->k[layer] : &c->v[layer];
+    return s->head != NULL && head < s->n_head ? &s->head[head] : NULL;
 }
 
 /* ---- bases ---- */

@@ -14,6 +14,7 @@
 
 #include "eval/kv.h"
 #include "eval/kv_pass.h"
+#include "quant/kv_basis.h"
 
 enum { PARE_KV_CALIBRATION_SKIP = 4 };
 
@@ -28,6 +29,12 @@ void pare_kv_calibration_close(pare_kv_calibration *c); /* NULL is allowed */
  * made once for each codec. Errors: PARE_ERR_USAGE (a head size that the codec cannot take), those of
  * pare_kv_basis_make */
 pare_status pare_kv_calibration_apply(pare_kv_calibration *c, pare_kv_form *form, pare_error *err);
+
+/* What was summed up for a key/value head of a layer; NULL: the layer has no keys and values of its own. Valid while c
+ * is.
+ */
+const pare_kv_moments *pare_kv_calibration_moments(const pare_kv_calibration *c, pare_kv_side which, uint32_t layer,
+                                                   uint32_t head);
 
 /* Does a side of form want one? */
 bool pare_kv_wants_calibration(const pare_kv_form *form);

@@ -172,6 +172,95 @@ static void made_of_keys_before_rope_and_of_what_errors_cost(void **state)
     close_toy(&t);
 }
 
+/* What the queries of layer LAST make of its keys, by hand. */
+typedef struct costs {
+    double k[KV_HEADS][DIM * DIM]; /* sum of p (1 - p) R(s)^T q q^T R(s) */
+    double squares[HEADS];         /* sum of p^2 */
+} costs;
+
+static pare_status add_costs(uint32_t layer, const pare_attention *a, const pare_rope *rope, void *user, pare_error *e)
+{
+    costs *c = user;
+    (void)e, (void)rope;
+    for (uint32_t j = 0; j < HEADS && layer == LAST; j++)
+        for (uint32_t t = 15; t < LEN; t += 16) {
+            const float *q = a->q + (t * HEADS + j) * DIM, *k = (const float *)a->k + j / 2 * DIM;
+            double p[LEN], sum = 0;
+            for (uint32_t s = 0; s <= t; s++) {
+                double dot = 0;
+                for (uint32_t i = 0; i < DIM; i++)
+                    dot += (double)q[i] * (double)k[s * WIDTH + i];
+                sum += p[s] = exp(dot / sqrt(DIM));
+            }
+            for (uint32_t s = 0; s <= t; s++) {
+                double y[DIM];
+                const double w = p[s] / sum * (1 - p[s] / sum);
+                c->squares[j] += p[s] / sum * p[s] / sum;
+                for (uint32_t i = 0; i < DIM; i += 2) {
+                    const double angle = (double)s * pow(10000, -(double)i / DIM), co = cos(angle), si = sin(angle);
+                    y[i] = co * (double)q[i] + si * (double)q[i + 1];
+                    y[i + 1] = co * (double)q[i + 1] - si * (double)q[i];
+                }
+                for (uint32_t i = 0; i < DIM * DIM; i++)
+                    c->k[j / 2][i] += w * y[i / DIM] * y[i % DIM];
+            }
+        }
+    return PARE_OK;
+}
+
+static double product(const double *a, const double *b)
+{
+    double sum = 0;
+    for (size_t i = 0; i < DIM * DIM; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Metrics are those of the header: of values exactly, of keys by keys that are drawn, whose weights add up to all. */
+static void metrics_are_what_errors_cost(void **state)
+{
+    (void)state;
+    static costs c;
+    pare_kv_calibration *calibration = NULL;
+    pare_forward *f = NULL;
+    fixture t;
+    open_toy(&t);
+    float *q = toy_values(&t.m, "blk.1.attn_q.weight");
+    for (size_t i = 0; i < (size_t)HEADS * DIM * pare_model_find(&t.m, "blk.1.attn_q.weight")->row_len; i++)
+        q[i] *= 12; /* so that some keys count more than others */
+    CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 1, &err), &err);
+    pare_forward_observe_heads(f, add_costs, &c);
+    for (size_t w = 0; w < WINDOWS; w++)
+        CHECK_OK(pare_forward_run(f, t.ids + w * LEN, 1, LEN, &err), &err);
+    pare_forward_close(f);
+    CHECK_OK(pare_kv_calibrate(&calibration, &t.text, &err), &err);
+    const pare_tensor *out = pare_model_find(&t.m, "blk.1.attn_output.weight");
+    const float *o = toy_values(&t.m, "blk.1.attn_output.weight");
+    for (uint32_t h = 0; h < KV_HEADS; h++) {
+        const pare_kv_moments *k = pare_kv_calibration_moments(calibration, PARE_KV_KEYS, LAST, h),
+                              *v = pare_kv_calibration_moments(calibration, PARE_KV_VALUES, LAST, h);
+        double trace[2] = {0}, want[DIM * DIM] = {0};
+        for (uint32_t i = 0; i < DIM; i++) {
+            trace[0] += k->metric[i * DIM + i];
+            trace[1] += c.k[h][i * DIM + i];
+        }
+        CHECK(fabs(trace[0] / trace[1] - 1) < 1e-3);
+        const double alike = product(k->metric, c.k[h]) / sqrt(product(k->metric, k->metric) * product(c.k[h], c.k[h]));
+        print_message("head %u: %.4f\n", h, alike);
+        CHECK(alike > 0.99);
+        for (uint32_t j = 2 * h; j < 2 * h + 2; j++)
+            for (size_t row = 0; row < out->n_rows; row++)
+                for (uint32_t i = 0; i < DIM * DIM; i++)
+                    want[i] += c.squares[j] * (double)o[row * out->row_len + j * DIM + i / DIM] *
+                               (double)o[row * out->row_len + j * DIM + i % DIM];
+        for (uint32_t i = 0; i < DIM * DIM; i++)
+            CHECK(fabs(v->metric[i] - want[i]) < 1e-3 * (fabs(want[i]) + want[0]));
+    }
+    CHECK(pare_kv_calibration_moments(calibration, PARE_KV_KEYS, LAST, KV_HEADS) == NULL);
+    pare_kv_calibration_close(calibration);
+    close_toy(&t);
+}
+
 /* Keys with a mean, values of half the rank: fewer bits cost less than in codecs that know nothing of it, by windows as
  * long as a slice and by shorter slices. */
 static void what_a_text_shows_is_not_kept_again(void **state)
@@ -233,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(made_of_keys_before_rope_and_of_what_errors_cost),
+        cmocka_unit_test(metrics_are_what_errors_cost),
         cmocka_unit_test(what_a_text_shows_is_not_kept_again),
         cmocka_unit_test(what_cannot_be_calibrated_is_said),
     };
