@@ -63,10 +63,15 @@ static pare_rotation rotation_of(const pare_kv_codec *c, pare_kv_turn turn, pare
     return (pare_rotation){dim, block, 0};
 }
 
+bool pare_kv_is_end(const pare_kv_form *form, const pare_model *m, uint32_t layer)
+{
+    return layer < form->first || m->hp.n_layer - layer <= form->last;
+}
+
 pare_kv_layer pare_kv_layer_of(const pare_kv_form *form, const pare_model *m, uint32_t layer)
 {
     const pare_kv_shape of = pare_kv_shape_of(m, layer);
-    bool end = layer < form->first || m->hp.n_layer - layer <= form->last;
+    const bool end = pare_kv_is_end(form, m, layer);
     pare_kv_layer l = {.k = form->k, .v = is_latent(m) ? form->k : form->v};
     if (l.k != NULL && form->layers_k != NULL)
         l.k = &form->layers_k[layer];

@@ -38,6 +38,9 @@ typedef struct pare_kv_form {
     const float *key_mean; /* [n_layer, pare_kv_mean_width], behind RoPE, before rotation; or NULL. Borrowed */
 } pare_kv_form;
 
+/* Is a layer one of those at the ends? */
+bool pare_kv_is_end(const pare_kv_form *form, const pare_model *m, uint32_t layer);
+
 /* The form of one layer. Of latent attention the values are a part of the keys, and coded as they are. */
 typedef struct pare_kv_layer {
     const pare_kv_codec *k, *v;

@@ -48,9 +48,9 @@ pare_status cmd_parse_codec(const cmd_args *args, const char *option, const char
                      args->verb->name, option, name);
 }
 
-pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_model *m)
+pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, pare_kv_side side, const pare_model *m)
 {
-    pare_kv_form form = {.k = c, .turn_k = PARE_KV_TURN_LLAMA};
+    const pare_kv_form form = {.k = c, .v = c, .turn_k = PARE_KV_TURN_LLAMA, .turn_v = PARE_KV_TURN_LLAMA};
     if (strcmp(how, "off") == 0)
         return PARE_KV_TURN_OFF;
     if (strcmp(how, "llama") == 0)
@@ -58,8 +58,10 @@ pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_
     if (strcmp(how, "full") == 0 || c == NULL || c->wants_rotation)
         return PARE_KV_TURN_FULL;
     for (uint32_t i = 0; i < m->hp.n_layer; i++)
-        if (pare_kv_has_layer(m, i))
-            return pare_kv_layer_of(&form, m, i).turn_k.dim != 0 ? PARE_KV_TURN_LLAMA : PARE_KV_TURN_FULL;
+        if (pare_kv_has_layer(m, i)) {
+            const pare_kv_layer l = pare_kv_layer_of(&form, m, i);
+            return (side == PARE_KV_KEYS ? l.turn_k : l.turn_v).dim != 0 ? PARE_KV_TURN_LLAMA : PARE_KV_TURN_FULL;
+        }
     return PARE_KV_TURN_FULL;
 }
 
@@ -77,23 +79,28 @@ pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_fo
         st = cmd_parse_codec(args, "cache-v", v, PARE_KV_VALUES, &out->v, err);
     if (st != PARE_OK)
         return st;
-    out->turn_k = cmd_cache_turn(how, out->k, m);
-    out->turn_v = cmd_cache_turn(how, out->v, m);
+    out->turn_k = cmd_cache_turn(how, out->k, PARE_KV_KEYS, m);
+    out->turn_v = cmd_cache_turn(how, out->v, PARE_KV_VALUES, m);
     out->calibrates = cmd_has(args, OPT_CACHE_TEXT);
     return pare_kv_check(out, m, err);
 }
 
-/* "rotated (llama.cpp)" of the first layer that is no end. */
-static const char *turn_name(const pare_kv_form *form, const pare_model *m, pare_kv_side side)
+pare_kv_layer cmd_cache_layer(const pare_kv_form *form, const pare_model *m)
 {
-    for (uint32_t i = form->first; i < m->hp.n_layer; i++) {
-        const pare_kv_layer l = pare_kv_layer_of(form, m, i);
-        const pare_rotation *r = side == PARE_KV_KEYS ? &l.turn_k : &l.turn_v;
-        const pare_kv_codec *c = side == PARE_KV_KEYS ? l.k : l.v;
-        if (pare_kv_has_layer(m, i)) /* exllamav3's has no signs either */
-            return r->dim == 0 ? "off" : r->seed == 0 && c->family == PARE_KV_BLOCKS ? "llama" : "full";
+    uint32_t end = m->hp.n_layer;
+    for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+        if (pare_kv_has_layer(m, i) && !pare_kv_is_end(form, m, i))
+            return pare_kv_layer_of(form, m, i);
+        if (pare_kv_has_layer(m, i) && end == m->hp.n_layer)
+            end = i;
     }
-    return "off";
+    return pare_kv_layer_of(form, m, end);
+}
+
+/* exllamav3's rotation has no signs either */
+static const char *turn_name(const pare_kv_codec *c, const pare_rotation *r)
+{
+    return r->dim == 0 ? "off" : r->seed == 0 && c->family == PARE_KV_BLOCKS ? "llama" : "full";
 }
 
 static const char *name_of(const pare_kv_codec *c)
@@ -103,8 +110,8 @@ static const char *name_of(const pare_kv_codec *c)
 
 const char *cmd_cache_turned(const pare_kv_form *form, const pare_model *m)
 {
-    const char *keys = turn_name(form, m, PARE_KV_KEYS);
-    return strcmp(keys, "off") != 0 ? keys : turn_name(form, m, PARE_KV_VALUES);
+    const pare_kv_layer l = cmd_cache_layer(form, m);
+    return l.turn_k.dim != 0 ? turn_name(l.k, &l.turn_k) : turn_name(l.v, &l.turn_v);
 }
 
 /* Programs that a codec may name, and how they rotate. */
@@ -166,9 +173,10 @@ pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_
     pare_status st = pare_kv_bytes(form, m, TOKENS, &bytes, err);
     if (st != PARE_OK)
         return st;
-    printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(form->k),
-           turn_name(form, m, PARE_KV_KEYS), name_of(form->v), turn_name(form, m, PARE_KV_VALUES), cmd_bytes(bytes),
-           TOKENS, is_research(form, m) ? "; research: no known program keeps such a cache" : "");
+    const pare_kv_layer l = cmd_cache_layer(form, m);
+    printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(l.k),
+           turn_name(l.k, &l.turn_k), name_of(l.v), turn_name(l.v, &l.turn_v), cmd_bytes(bytes), TOKENS,
+           is_research(form, m) ? "; research: no known program keeps such a cache" : "");
     return PARE_OK;
 }
 
@@ -177,11 +185,11 @@ json_t *cmd_cache_members(const pare_kv_form *form, const pare_model *m, pare_er
     uint64_t bytes = 0;
     if (pare_kv_bytes(form, m, TOKENS, &bytes, err) != PARE_OK)
         return NULL;
-    json_t *cache =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(form->k), "values", name_of(form->v),
-                  "rotation_keys", turn_name(form, m, PARE_KV_KEYS), "rotation_values",
-                  turn_name(form, m, PARE_KV_VALUES), "layers_f16_at_each_end", (json_int_t)form->first, "tokens_f16",
-                  (json_int_t)form->sinks, "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form, m));
+    const pare_kv_layer l = cmd_cache_layer(form, m);
+    json_t *cache = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(l.k), "values", name_of(l.v),
+                              "rotation_keys", turn_name(l.k, &l.turn_k), "rotation_values", turn_name(l.v, &l.turn_v),
+                              "layers_f16_at_each_end", (json_int_t)form->first, "tokens_f16", (json_int_t)form->sinks,
+                              "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form, m));
     if (cache == NULL)
         pare_fail(err, PARE_ERR_MEMORY, "no memory for what the cache is");
     return cache;

@@ -15,11 +15,14 @@ pare_status cmd_cache_check(const cmd_args *args, pare_error *err);
 pare_status cmd_parse_codec(const cmd_args *args, const char *option, const char *name, pare_kv_side side,
                             const pare_kv_codec **out, pare_error *err);
 
-/* How heads of m are rotated for a codec by --cache-rotate, as its value says: on is llama.cpp's way where that program
- * rotates such a cache, else the full one. */
-pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, const pare_model *m);
+/* How heads of keys or values of m are rotated for a codec by --cache-rotate, as its value says: on is llama.cpp's way
+ * where that program rotates such a cache, else the full one. */
+pare_kv_turn cmd_cache_turn(const char *how, const pare_kv_codec *c, pare_kv_side side, const pare_model *m);
 
-/* How a form turns the layers of m that are no ends: "off", "llama", "full"; of two sides the one that is turned. */
+/* What a form makes of a layer of m that is no end; where all are ends, of such. */
+pare_kv_layer cmd_cache_layer(const pare_kv_form *form, const pare_model *m);
+
+/* How it is turned there: "off", "llama", "full"; of two sides the one that is turned. */
 const char *cmd_cache_turned(const pare_kv_form *form, const pare_model *m);
 
 /* The programs that keep such a cache of m, divided by ", ", into out [64]: those of both codecs that rotate so too.
@@ -29,7 +32,8 @@ void cmd_cache_programs(const pare_kv_form *form, const pare_model *m, char *out
 /* What the options say, for m. Errors: PARE_ERR_USAGE, those of pare_kv_check */
 pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_form *out, pare_error *err);
 
-/* "keys q4_0, values q8_0, rotated as llama.cpp does", and bytes for 1,024 tokens: as a line, and into doc.cache. */
+/* "keys q4_0 (rotation llama), values q8_0 (rotation llama)" of cmd_cache_layer, and bytes for 1,024 tokens: as a line,
+ * and into doc.cache. */
 pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_error *err);
 /* {keys, values, rotation_keys, ...} as in doc.cache; NULL: no memory, or the error. */
 json_t *cmd_cache_members(const pare_kv_form *form, const pare_model *m, pare_error *err);

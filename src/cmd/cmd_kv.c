@@ -55,7 +55,7 @@ static pare_status prepare(job *j, pare_error *err)
     r->args = j->args;
     r->m = &j->model;
     if (st == PARE_OK)
-        st = cmd_kv_forms(&r->request, j->args, r->m, &r->n_left_out, err);
+        st = cmd_kv_forms(&r->request, j->args, r->m, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, r->m, &r->bos, err);
     if (st == PARE_OK)

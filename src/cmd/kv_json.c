@@ -127,8 +127,8 @@ static json_t *recommendation_of(const cmd_kv_run *r, const cmd_kv_choice *c)
     if (c->form != CMD_KV_NONE) {
         const cmd_kv_form *f = &r->request.forms[c->form];
         json_object_set_new(o, "name", json_string(f->name));
-        json_object_set_new(o, "keys", json_string(f->form.k->name));
-        json_object_set_new(o, "values", json_string(f->form.v->name));
+        json_object_set_new(o, "keys", json_string(cmd_cache_layer(&f->form, r->m).k->name));
+        json_object_set_new(o, "values", json_string(cmd_cache_layer(&f->form, r->m).v->name));
         json_object_set_new(o, "research", json_boolean(f->programs[0] == '\0'));
         cmd_json_u64(o, "bytes_1024_tokens", f->bytes_1024);
         cmd_json_real(o, "kld_mean", cmd_kv_worst(r, c->form, &depth).value);
@@ -138,6 +138,14 @@ static json_t *recommendation_of(const cmd_kv_run *r, const cmd_kv_choice *c)
     } else if (c->closest != CMD_KV_NONE)
         json_object_set_new(o, "closest", json_string(r->request.forms[c->closest].name));
     return o;
+}
+
+static json_t *left_out_of(const cmd_kv_request *r)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->n_left_out; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", r->left_out[i].name, "why", r->left_out[i].why));
+    return list;
 }
 
 pare_status cmd_kv_json(json_t **out, const cmd_kv_run *r, const cmd_kv_choice *choice, pare_error *err)
@@ -154,7 +162,7 @@ pare_status cmd_kv_json(json_t **out, const cmd_kv_run *r, const cmd_kv_choice *
     json_object_set_new(doc, "model", cmd_json_text(r->m->path, strlen(r->m->path)));
     json_object_set_new(doc, "text", cmd_json_text(text, strlen(text)));
     cmd_json_real(doc, "limit", cmd_real(r->args, OPT_LIMIT));
-    cmd_json_u64(doc, "n_left_out", r->n_left_out);
+    json_object_set_new(doc, "left_out", left_out_of(&r->request));
     cmd_cache_text_json(doc, &r->cache_text);
     json_object_set_new(doc, "key_heads", keys_of(&r->keys));
     if (r->needles != NULL) {

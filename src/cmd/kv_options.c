@@ -39,6 +39,13 @@ static bool same_form(const pare_kv_form *a, const pare_kv_form *b, const pare_m
     return same;
 }
 
+/* "q4_0", "q8_0/q4_0" */
+static void pair_name(char *out, size_t room, const pare_kv_codec *k, const pare_kv_codec *v)
+{
+    const bool both = strcmp(k->name, v->name) == 0;
+    snprintf(out, room, "%s%s%s", k->name, both ? "" : "/", both ? "" : v->name);
+}
+
 static pare_status add_form(cmd_kv_request *r, cmd_kv_form f, const pare_model *m, pare_error *err)
 {
     char turn[24] = "";
@@ -52,9 +59,10 @@ static pare_status add_form(cmd_kv_request *r, cmd_kv_form f, const pare_model *
     const char *how = cmd_cache_turned(&f.form, m);
     if (strcmp(how, "off") != 0)
         snprintf(turn, sizeof turn, " %s", how);
-    const bool both = strcmp(f.form.k->name, f.form.v->name) == 0;
-    snprintf(f.name, sizeof f.name, "%s%s%s%s%s", f.form.k->name, both ? "" : "/", both ? "" : f.form.v->name, turn,
-             f.has_mean ? " -mean" : "");
+    const pare_kv_layer l = cmd_cache_layer(&f.form, m);
+    char pair[48];
+    pair_name(pair, sizeof pair, l.k, l.v);
+    snprintf(f.name, sizeof f.name, "%s%s%s", pair, turn, f.has_mean ? " -mean" : "");
     if (!f.has_mean)
         cmd_cache_programs(&f.form, m, f.programs);
     pare_status st = pare_kv_bytes(&f.form, m, 1024, &f.bytes_1024, err);
@@ -63,9 +71,38 @@ static pare_status add_form(cmd_kv_request *r, cmd_kv_form f, const pare_model *
     return st;
 }
 
-/* One pair of codecs, turned as --rotate says. lenient: what m cannot have is left out and counted. */
+static pare_status leave_out(cmd_kv_request *r, const pare_kv_codec *k, const pare_kv_codec *v, const char *mean,
+                             const pare_error *why, pare_error *err)
+{
+    char pair[48];
+    cmd_kv_left *more = realloc(r->left_out, (r->n_left_out + 1) * sizeof *more);
+    if (more == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu caches", r->n_left_out + 1);
+    r->left_out = more;
+    cmd_kv_left *left = &more[r->n_left_out++];
+    pair_name(pair, sizeof pair, k, v);
+    snprintf(left->name, sizeof left->name, "%s%s", pair, mean);
+    snprintf(left->why, sizeof left->why, "%.*s", (int)sizeof left->why - 1, why->text);
+    cmd_note("%s is left out: %s", left->name, why->text);
+    return PARE_OK;
+}
+
+/* f with keys that are kept without their mean, if m can be kept so; one row for all its rotations tells if not. */
+static pare_status add_mean(cmd_kv_request *r, cmd_kv_form f, const pare_model *m, bool is_first, pare_error *err)
+{
+    static const float any = 0; /* the means are taken later: pare_kv_check asks whether there are some */
+    pare_error why = {0};
+    pare_kv_form form = f.form;
+    form.key_mean = &any;
+    f.has_mean = true;
+    if (pare_kv_check(&form, m, &why) == PARE_OK)
+        return add_form(r, f, m, err);
+    return is_first ? leave_out(r, f.form.k, f.form.v, " -mean", &why, err) : PARE_OK;
+}
+
+/* One pair of codecs, turned as --rotate says. lenient: what m cannot have is left out. */
 static pare_status add_pair(cmd_kv_request *r, const cmd_args *args, const pare_model *m, const pare_kv_codec *k,
-                            const pare_kv_codec *v, bool lenient, size_t *n_left_out, pare_error *err)
+                            const pare_kv_codec *v, bool lenient, pare_error *err)
 {
     const char *rotate = cmd_text(args, OPT_ROTATE), *both[] = {"off", "on"}, *const *hows = &rotate;
     const bool is_both = strcmp(rotate, "both") == 0;
@@ -78,37 +115,30 @@ static pare_status add_pair(cmd_kv_request *r, const cmd_args *args, const pare_
     for (int i = 0; i < n_hows && st == PARE_OK; i++) {
         cmd_kv_form f = {.form = {.k = k,
                                   .v = v,
-                                  .turn_k = cmd_cache_turn(hows[i], k, m),
-                                  .turn_v = cmd_cache_turn(hows[i], v, m),
+                                  .turn_k = cmd_cache_turn(hows[i], k, PARE_KV_KEYS, m),
+                                  .turn_v = cmd_cache_turn(hows[i], v, PARE_KV_VALUES, m),
                                   .first = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                                   .last = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                                   .sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS),
                                   .calibrates = cmd_has(args, OPT_CACHE_TEXT)}};
         if (pare_kv_check(&f.form, m, &why) != PARE_OK)
             continue;
-        n_added++;
         st = add_form(r, f, m, err);
-        if (st == PARE_OK && cmd_has(args, OPT_MEAN) && k->family != PARE_KV_PLAIN && !k->before_rope) {
-            f.has_mean = true;
-            st = add_form(r, f, m, err);
-        }
+        if (st == PARE_OK && cmd_has(args, OPT_MEAN) && k->family != PARE_KV_PLAIN && !k->before_rope)
+            st = add_mean(r, f, m, n_added == 0, err);
+        n_added++;
     }
     if (st != PARE_OK || n_added > 0)
         return st;
-    /* a model without a cache is not a matter of the codec */
-    if (!lenient || why.status != PARE_ERR_USAGE) {
-        *err = why;
-        return why.status;
-    }
-    ++*n_left_out;
-    cmd_note("%s", why.text);
-    return PARE_OK;
+    if (lenient)
+        return leave_out(r, k, v, "", &why, err);
+    *err = why;
+    return why.status;
 }
 
 /* Every codec of keys with its namesake of values, or with f16 where there is none; calibrated ones if there is a text.
  */
-static pare_status add_all(cmd_kv_request *r, const cmd_args *args, const pare_model *m, size_t *n_left_out,
-                           pare_error *err)
+static pare_status add_all(cmd_kv_request *r, const cmd_args *args, const pare_model *m, pare_error *err)
 {
     const pare_kv_codec *k;
     pare_status st = PARE_OK;
@@ -120,19 +150,18 @@ static pare_status add_all(cmd_kv_request *r, const cmd_args *args, const pare_m
             cmd_note("%s is calibrated by a text: --cache-text", k->name);
             continue;
         }
-        st = add_pair(r, args, m, k, v != NULL ? v : pare_kv_codec_find("f16", PARE_KV_VALUES), true, n_left_out, err);
+        st = add_pair(r, args, m, k, v != NULL ? v : pare_kv_codec_find("f16", PARE_KV_VALUES), true, err);
     }
     return st;
 }
 
-static pare_status add_item(cmd_kv_request *r, const cmd_args *args, const pare_model *m, char *item,
-                            size_t *n_left_out, pare_error *err)
+static pare_status add_item(cmd_kv_request *r, const cmd_args *args, const pare_model *m, char *item, pare_error *err)
 {
     const pare_kv_codec *k = NULL, *v = NULL;
     char *slash = strchr(item, '/');
     const char *values = item;
     if (strcasecmp(item, "all") == 0)
-        return add_all(r, args, m, n_left_out, err);
+        return add_all(r, args, m, err);
     if (slash != NULL) {
         *slash = '\0';
         values = slash + 1;
@@ -142,7 +171,7 @@ static pare_status add_item(cmd_kv_request *r, const cmd_args *args, const pare_
         st = cmd_parse_codec(args, "cache", values, PARE_KV_VALUES, &v, err);
     if (st != PARE_OK)
         return st;
-    return add_pair(r, args, m, k, v, !cmd_has(args, OPT_CACHE), n_left_out, err);
+    return add_pair(r, args, m, k, v, !cmd_has(args, OPT_CACHE), err);
 }
 
 static int compare_forms(const void *a, const void *b)
@@ -153,17 +182,17 @@ static int compare_forms(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-pare_status cmd_kv_forms(cmd_kv_request *r, const cmd_args *args, const pare_model *m, size_t *n_left_out,
-                         pare_error *err)
+pare_status cmd_kv_forms(cmd_kv_request *r, const cmd_args *args, const pare_model *m, pare_error *err)
 {
     const char *list = cmd_has(args, OPT_CACHE) ? cmd_text(args, OPT_CACHE) : usual_caches;
+    const pare_kv_form floats = {0};
     char item[MAX_ITEM];
-    pare_status st = PARE_OK;
-    *n_left_out = 0;
+    pare_status st = pare_kv_check(&floats, m, err); /* a model without a cache is not a matter of the codec */
     while (st == PARE_OK && next_item(&list, item))
-        st = add_item(r, args, m, item, n_left_out, err);
+        st = add_item(r, args, m, item, err);
     if (st == PARE_OK && r->n_forms == 0)
-        st = pare_fail(err, PARE_ERR_USAGE, "kv: %s: no cache of --cache is for its heads", m->path);
+        st = pare_fail(err, PARE_ERR_USAGE, "kv: %s cannot be kept in any cache of --cache: %s", m->path,
+                       r->n_left_out > 0 ? r->left_out[0].why : "the list is empty");
     if (st == PARE_OK)
         qsort(r->forms, r->n_forms, sizeof *r->forms, compare_forms);
     return st;
@@ -222,6 +251,7 @@ uint32_t cmd_kv_recent(const cmd_kv_form *f)
 void cmd_kv_request_close(cmd_kv_request *r)
 {
     free(r->forms);
+    free(r->left_out);
     *r = (cmd_kv_request){0};
 }
 

@@ -22,7 +22,6 @@ typedef struct cmd_kv_run {
     const pare_ids *ids, *mean_ids; /* mean_ids: of --mean, or NULL */
     cmd_kv_request request;
     cmd_cache_text cache_text;
-    size_t n_left_out; /* caches that the model's heads cannot be kept in */
     float *means;
     pare_eval_result *results; /* [n_depths, n_forms] */
     pare_head_errors *heads;   /* [n_forms] */

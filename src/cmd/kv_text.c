@@ -234,6 +234,14 @@ void cmd_kv_sentence(const cmd_kv_run *r, const cmd_kv_choice *c, char *out)
                  pare_head_errors_broken(&r->heads[form]));
 }
 
+/* The first of a reason stands for all: what differs between them is the type's name. */
+static void print_left_out(const cmd_kv_request *r)
+{
+    if (r->n_left_out > 0)
+        printf("left out, since the model cannot be kept so: %zu of the caches; %s: %s%s\n", r->n_left_out,
+               r->left_out[0].name, r->left_out[0].why, r->n_left_out > 1 ? "; --verbose or --json: all" : "");
+}
+
 void cmd_kv_print(const cmd_kv_run *r, const cmd_kv_choice *choice)
 {
     char text[CMD_KV_SENTENCE];
@@ -246,9 +254,7 @@ void cmd_kv_print(const cmd_kv_run *r, const cmd_kv_choice *choice)
     print_heads(r);
     if (r->needles != NULL)
         print_all_needles(r);
-    if (r->n_left_out > 0)
-        printf("%zu caches were left out: they are not for heads of this size (--verbose)\n",
-               r->n_left_out);
+    print_left_out(&r->request);
     cmd_kv_sentence(r, choice, text);
     printf("recommended: %s\n", text);
 }

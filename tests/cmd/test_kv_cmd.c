@@ -1,5 +1,6 @@
 /* pare kv as a user runs it, and which cache it recommends. */
 #include "cli.h"
+#include "cmd/cache_options.h"
 #include "cmd/kv_choose.h"
 
 #include <math.h>
@@ -250,8 +251,46 @@ static void takes_the_mean_off(void **state)
     CHECK(strcmp(text_of(doc, "name"), "q4_0") == 0);
     json_decref(doc);
     doc = run_json(1, KV " --cache q4_0 --rotate off --cache-protect 1 --limit 5");
-    CHECK(cli_number(cache_of(doc, "q4_0", true), "kld_mean") < 1e-4); /* both layers of the model are ends */
+    CHECK(cli_number(cache_of(doc, "f16", true), "kld_mean") < 1e-4); /* both layers of the model are ends */
     json_decref(doc);
+}
+
+/* Where all layers are ends all is F16, and is called so; where one is none, its types are. */
+static void names_what_is_kept(void **state)
+{
+    (void)state;
+    CHECK(cli_contains(cli_expect(0, EVAL " --cache-k q4_0 --cache-protect 99").out,
+                       "cache: keys f16 (rotation off), values f32 (rotation off)"));
+    json_t *doc = run_json(0, EVAL " --cache-k q4_0 --cache-v turbo3 --cache-protect 1");
+    const json_t *cache = json_object_get(doc, "cache");
+    CHECK(strcmp(json_string_value(json_object_get(cache, "keys")), "f16") == 0 &&
+          strcmp(json_string_value(json_object_get(cache, "values")), "f16") == 0);
+    json_decref(doc);
+    const pare_kv_codec *q4_0 = pare_kv_codec_find("q4_0", PARE_KV_KEYS),
+                        *f16 = pare_kv_codec_find("f16", PARE_KV_KEYS);
+    const pare_model m = {.arch = pare_arch_find("llama"),
+                          .hp = {.n_layer = 3, .n_head = 2, .n_head_kv = 2, .head_dim_k = 64, .head_dim_v = 64}};
+    pare_kv_form form = {.k = q4_0, .v = q4_0, .first = 1};
+    CHECK(cmd_cache_layer(&form, &m).k == q4_0);
+    form.last = 1;
+    CHECK(cmd_cache_layer(&form, &m).k == q4_0);
+    form.last = 2;
+    CHECK(cmd_cache_layer(&form, &m).k == f16 && cmd_cache_layer(&form, &m).v->type == PARE_TYPE_F16);
+}
+
+/* Which of llama.cpp's rotation and the full one depends on the side's own heads. */
+static void turns_each_side_by_its_heads(void **state)
+{
+    (void)state;
+    const pare_kv_codec *c = pare_kv_codec_find("q4_0", PARE_KV_VALUES);
+    pare_model m = {.arch = pare_arch_find("llama"),
+                    .hp = {.n_layer = 1, .n_head = 2, .n_head_kv = 2, .head_dim_k = 64, .head_dim_v = 96}};
+    CHECK(cmd_cache_turn("on", c, PARE_KV_KEYS, &m) == PARE_KV_TURN_LLAMA);
+    CHECK(cmd_cache_turn("on", c, PARE_KV_VALUES, &m) == PARE_KV_TURN_FULL);
+    m.hp.head_dim_k = 96;
+    m.hp.head_dim_v = 128;
+    CHECK(cmd_cache_turn("on", c, PARE_KV_KEYS, &m) == PARE_KV_TURN_FULL);
+    CHECK(cmd_cache_turn("on", c, PARE_KV_VALUES, &m) == PARE_KV_TURN_LLAMA);
 }
 
 static void writes_a_page(void **state)
@@ -385,6 +424,8 @@ int main(void)
         cmocka_unit_test(plans_contexts),
         cmocka_unit_test(looks_for_needles_and_heads),
         cmocka_unit_test(takes_the_mean_off),
+        cmocka_unit_test(names_what_is_kept),
+        cmocka_unit_test(turns_each_side_by_its_heads),
         cmocka_unit_test(writes_a_page),
         cmocka_unit_test(calibrates),
         cmocka_unit_test(refuses),

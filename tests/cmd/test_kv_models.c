@@ -224,6 +224,7 @@ static int four(int layer)
     return 4;
 }
 
+static const change latent = {"deepseek_v2", "latent", as_it_is, one}, sinks = {"gpt_oss", "sinks", as_it_is, one};
 static const change narrow = {"gemma4", "narrow", heads_32_64, four};
 static const change small = {"gemma4", "small", as_it_is, one}, mixed = {"gemma4", "mixed", heads_64_128, eight},
                     uneven = {"gemma4", "uneven", heads_32_48, four_or_three},
@@ -271,11 +272,78 @@ static void refuses_heads_of_other_sizes(void **state)
     r = cli_expect(2, "$PARE kv %s" MEASURE " --cache f16/q8_0", make(&uneven));
     CHECK(cli_contains(r.err, "layer 2 has values of 48 elements a head; q8_0 takes a multiple of 32"));
     r = cli_expect(0, "$PARE kv uneven" MEASURE " --limit 9");
-    CHECK(cli_contains(r.out, "9 caches were left out: they are not for heads of this size"));
-    CHECK(cli_contains(r.out, "recommended: f16 ") && !cli_contains(r.out, "q8_0"));
+    CHECK(cli_contains(r.out, "left out, since the model cannot be kept so: 9 of the caches; q8_0: uneven: layer 2 has "
+                              "keys of 48 elements a head; q8_0 takes a multiple of 32"));
+    CHECK(cli_contains(r.out, "recommended: f16 ") && !cli_contains(r.out, "\nq8_0"));
     json_t *doc = measure(0, &small, "--limit 9");
-    CHECK(json_array_size(json_object_get(doc, "caches")) == 1 && cli_number(doc, "n_left_out") == 9);
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 1 &&
+          json_array_size(json_object_get(doc, "left_out")) == 9);
     json_decref(doc);
+}
+
+/* Why a cache was left out; "": it was not. */
+static const char *why_not(const json_t *doc, const char *name)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(doc, "left_out"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "name")), name) == 0)
+            return json_string_value(json_object_get(row, "why"));
+    }
+    return "";
+}
+
+/* Of all codecs those that the model cannot be kept in, whatever the reason, with that reason. */
+static void leaves_out_what_cannot_be_kept(void **state)
+{
+    (void)state;
+#define SHORT " -f text.txt --depths 4 --chunks 2 --heads 1 --device cpu --limit 99 --json --rotate off"
+    static const struct {
+        const change *model;
+        const char *kivi;
+    } rows[] = {{&small, "which pare does not do where layers share keys"},
+                {&latent, "which pare does not do where attention is latent"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *doc = NULL;
+        cli_result r = cli_expect(0, "$PARE kv %s" SHORT " --cache all", make(rows[i].model));
+        doc = cli_json(&r);
+        CHECK(json_is_string(json_object_get(cache_of(doc, "f16"), "name")) && *why_not(doc, "f16") == '\0');
+        CHECK(cli_contains(why_not(doc, "kivi4"), rows[i].kivi) && *why_not(doc, "turbo3") != '\0');
+        CHECK(cli_contains(why_not(doc, "channel4/f16"), rows[i].kivi));
+        CHECK(cli_contains(why_not(doc, "q8_0"), "elements a head; q8_0 takes a multiple of 32"));
+        json_decref(doc);
+    }
+    cli_result r = cli_expect(0, "$PARE kv latent" SHORT " --cache f16,f32 --verbose");
+    CHECK(!cli_contains(r.err, "is left out"));
+    r = cli_expect(4, "$PARE kv latent" SHORT " --cache kivi4"); /* asked for by name it is an error */
+    CHECK(cli_contains(r.err, "where attention is latent"));
+    r = cli_expect(2, "$PARE kv latent" SHORT " --cache f16/f32");
+    CHECK(cli_contains(r.err, "f32 for values alone: latent attention keeps one vector"));
+}
+
+/* Keys less their mean where sinks are logits: that row is left out, and the others are measured. */
+static void leaves_out_the_mean(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(0,
+                              "$PARE kv %s -f text.txt --depths 4 --chunks 2 --heads 1 --device cpu --limit 99 "
+                              "--json --cache turbo3,turbo2,f16 --mean text.txt --research",
+                              make(&sinks));
+    json_t *doc = cli_json(&r);
+    CHECK(json_array_size(json_object_get(doc, "caches")) == 3);
+    CHECK(json_array_size(json_object_get(doc, "left_out")) == 2);
+    CHECK(cli_contains(why_not(doc, "turbo3 -mean"), "keys cannot be kept without their mean"));
+    json_decref(doc);
+}
+
+/* Latent attention has no values of their own: they are coded as keys are, and said to be. */
+static void latent_values_are_what_keys_are(void **state)
+{
+    (void)state;
+    cli_result r =
+        cli_expect(0, "$PARE eval %s -f text.txt -c 4 --chunks 2 --device cpu --cache-k bf16", make(&latent));
+    CHECK(cli_contains(r.out, "cache: keys bf16 (rotation off), values bf16 (rotation off)"));
 }
 
 static bool is_research(const json_t *doc, const char *name)
@@ -377,7 +445,9 @@ int main(void)
 {
     setenv("OMP_NUM_THREADS", "1", 1); /* threads of models so small do nothing but wait */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_models_without_a_cache), cmocka_unit_test(refuses_heads_of_other_sizes),
-        cmocka_unit_test(measures_layers_that_differ), cmocka_unit_test(bytes_are_those_of_memory)};
+        cmocka_unit_test(refuses_models_without_a_cache),  cmocka_unit_test(refuses_heads_of_other_sizes),
+        cmocka_unit_test(leaves_out_what_cannot_be_kept),  cmocka_unit_test(leaves_out_the_mean),
+        cmocka_unit_test(latent_values_are_what_keys_are), cmocka_unit_test(measures_layers_that_differ),
+        cmocka_unit_test(bytes_are_those_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
