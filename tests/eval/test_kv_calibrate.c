@@ -151,6 +151,8 @@ static void made_of_keys_before_rope_and_of_what_errors_cost(void **state)
     CHECK_OK(pare_kv_calibrate(&c, &t.text, &err), &err);
     CHECK_OK(pare_kv_calibration_apply(c, &form, &err), &err);
     const pare_kv_codec *k = &form.layers_k[LAST], *v = &form.layers_v[LAST];
+    const pare_kv_layer last = pare_kv_layer_of(&form, &t.m, LAST);
+    CHECK(last.k == k && last.v == v);
     for (size_t e = 0; e < WIDTH; e++) {
         double mean_k = 0, mean_v = 0;
         for (size_t w = 0; w < WINDOWS; w++)
