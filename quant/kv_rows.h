@@ -15,4 +15,11 @@ typedef struct pare_kv_rows {
 size_t pare_kv_encode_rows(const pare_kv_rows *rows, const float *x, uint8_t *dst);
 void pare_kv_decode_rows(const pare_kv_rows *rows, const uint8_t *src, float *x);
 
+/* The same of one family, several units at a time: the same bytes. *bad: what pare_kv_encode_rows returns. False: there
+ * is no memory for it, and nothing was done. */
+bool pare_kv_product_encode_rows(const pare_kv_rows *rows, const float *x, uint8_t *dst, size_t *bad);
+bool pare_kv_product_decode_rows(const pare_kv_rows *rows, const uint8_t *src, float *x);
+bool pare_kv_transform_encode_rows(const pare_kv_rows *rows, const float *x, uint8_t *dst, size_t *bad);
+bool pare_kv_transform_decode_rows(const pare_kv_rows *rows, const uint8_t *src, float *x);
+
 #endif

@@ -484,37 +484,61 @@ PARE_HD uint64_t pare_kv_load_signs(const uint8_t *src, uint32_t n)
     return word;
 }
 
-PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+/* Where the signs of a unit begin. */
+PARE_HD uint32_t pare_kv_product_offset(const pare_kv_unit *u)
 {
-    uint32_t n_bytes = pare_kv_code_bytes(u->dim, u->half_bits - 2);
-    uint8_t *signs = dst + 4 + n_bytes;
-    float r[PARE_KV_MAX_DIM], p[PARE_KV_MAX_DIM];
+    return 4 + pare_kv_code_bytes(u->dim, u->half_bits - 2);
+}
+
+/* Lengths and codes of x; r: what is left. Whether the lengths fit. */
+PARE_HD bool pare_kv_product_rest(const pare_kv_unit *u, const float *x, uint8_t *dst, float *r)
+{
     bool fits = pare_kv_gauss_put(x, u->dim, u->half_bits - 2, dst, dst + 4);
     pare_kv_gauss_values(dst + 4, u->dim, u->half_bits - 2, pare_kv_half(dst) / sqrtf((float)u->dim), r);
     for (uint32_t i = 0; i < u->dim; i++)
         r[i] = x[i] - r[i];
     fits &= pare_kv_put_half(sqrtf(pare_kv_dot(r, r, u->dim)), dst + 2);
-    pare_kv_mix(r, u->dim, false);
-    pare_kv_project(r, u->dim, p);
+    return fits;
+}
+
+/* The signs of p = S r into a unit. */
+PARE_HD void pare_kv_product_signs(const pare_kv_unit *u, const float *p, uint8_t *dst)
+{
+    uint8_t *signs = dst + pare_kv_product_offset(u);
     for (uint32_t j = 0; j < u->dim; j += 8) {
         unsigned byte = 0;
         for (uint32_t k = 0; k < 8; k++)
             byte |= (p[j + k] < 0 ? 1u : 0u) << k;
         signs[j / 8] = (uint8_t)byte;
     }
+}
+
+PARE_HD bool pare_kv_product_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
+{
+    float r[PARE_KV_MAX_DIM], p[PARE_KV_MAX_DIM];
+    bool fits = pare_kv_product_rest(u, x, dst, r);
+    pare_kv_mix(r, u->dim, false);
+    pare_kv_project(r, u->dim, p);
+    pare_kv_product_signs(u, p, dst);
     return fits;
 }
 
 #define PARE_KV_ROOT_HALF_PI 1.25331414f
 
+/* The levels of a unit; returns sqrt(pi / 2) / dim * |r|. */
+PARE_HD float pare_kv_product_values(const pare_kv_unit *u, const uint8_t *src, float *x)
+{
+    pare_kv_gauss_values(src + 4, u->dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)u->dim), x);
+    return PARE_KV_ROOT_HALF_PI * pare_kv_half(src + 2) / (float)u->dim;
+}
+
 /* x = levels + sqrt(pi / 2) / dim * |r| * S^T sign(S r): the signs' part of that is a count, and exact. */
 PARE_HD void pare_kv_product_decode(const pare_kv_unit *u, const uint8_t *src, float *x)
 {
-    uint32_t dim = u->dim, n_bytes = pare_kv_code_bytes(dim, u->half_bits - 2);
-    const uint8_t *signs = src + 4 + n_bytes;
+    uint32_t dim = u->dim;
+    const uint8_t *signs = src + pare_kv_product_offset(u);
     uint64_t words[PARE_KV_MAX_DIM / 64];
-    float r[PARE_KV_MAX_DIM], factor = PARE_KV_ROOT_HALF_PI * pare_kv_half(src + 2) / (float)dim;
-    pare_kv_gauss_values(src + 4, dim, u->half_bits - 2, pare_kv_half(src) / sqrtf((float)dim), x);
+    float r[PARE_KV_MAX_DIM], factor = pare_kv_product_values(u, src, x);
     for (uint32_t at = 0; at < dim; at += 64)
         words[at / 64] = pare_kv_load_signs(signs + at / 8, (dim - at) / 8);
     for (uint32_t i = 0; i < dim; i++) {

@@ -3,13 +3,14 @@
  *     bench_kv [portable|avx2|avx512 [codecs]]
  *
  * First the rotation beside memcpy of the same bytes, in turn, over buffers that fit a cache and one that does not: the
- * median of N_RUNS, in GB of vectors a second (what is read; as much is written). Then encoders and decoders, in
- * million values a second. */
+ * median of N_RUNS, in GB of vectors a second (what is read; as much is written). Then encoders and decoders of heads
+ * of 64 and of 128 elements, in million values a second. */
 #include "check.h"
 #include "quant/hadamard.h"
-#include "quant/kv_codec.h"
+#include "quant/kv_basis.h"
 #include "quant/path.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,44 +77,72 @@ static void bench_rotations(void)
     free(y);
 }
 
-/* Encoder and decoder of a codec, over N_VALUES values of heads of 128: they fit the second cache, as the keys of a
- * micro-batch's layer do. */
-static void bench_codec(const pare_kv_codec *c, const float *x, float *y)
+enum { HEADS = 4, VALUES = 512 * 128 };
+
+/* Bases of HEADS heads for a codec that needs some, of coordinates whose variances fall by a factor of 1,000 from the
+ * first to the last, not turned; owned by the caller. NULL: it needs none. */
+static float *bases_of(const pare_kv_codec *c, uint32_t dim)
 {
-    enum { DIM = 128, TOKENS = 512, N_VALUES = TOKENS * DIM };
+    const size_t floats = pare_kv_basis_floats(dim), n_square = (size_t)dim * dim;
+    pare_error err = {0};
+    if (pare_kv_is_ready(c))
+        return NULL;
+    float *out = check_malloc(HEADS * floats * sizeof *out);
+    double *sums = calloc(dim + 2 * n_square, sizeof *sums);
+    CHECK(sums != NULL);
+    const pare_kv_moments of = {sums, sums + dim, sums + dim + n_square, 1000, dim};
+    for (uint32_t i = 0; i < dim; i++)
+        of.square[i * (size_t)dim + i] = 1000 * pow(1000, -(double)i / dim);
+    for (size_t h = 0; h < HEADS; h++)
+        CHECK_OK(pare_kv_basis_make(&of, c, out + h * floats, &err), &err);
+    free(sums);
+    return out;
+}
+
+/* Encoder and decoder of a codec, over VALUES values of heads of dim elements: they fit the second cache, as the keys
+ * of a micro-batch's layer do. */
+static void bench_codec(const pare_kv_codec *of, uint32_t dim, const float *x, float *y)
+{
     double encode[N_RUNS], decode[N_RUNS];
     pare_error err = {0};
-    uint8_t *bytes = check_malloc(TOKENS / c->group * pare_kv_unit_bytes(c, DIM));
+    pare_kv_codec c = *of;
+    float *bases = bases_of(of, dim);
+    const size_t rows = (size_t)VALUES / dim / HEADS / c.group;
+    uint8_t *bytes = check_malloc(rows * HEADS * pare_kv_unit_bytes(&c, dim));
+    c.basis = bases;
     for (int run = 0; run < N_RUNS; run++) {
         double start = seconds(), time = 0;
         size_t n = 0;
-        for (; time < 0.02; time = seconds() - start, n += N_VALUES)
-            CHECK_OK(pare_kv_encode(c, x, TOKENS / c->group, 1, DIM, bytes, &err), &err);
+        for (; time < 0.02; time = seconds() - start, n += VALUES)
+            CHECK_OK(pare_kv_encode(&c, x, rows, HEADS, dim, bytes, &err), &err);
         encode[run] = (double)n / time * 1e-6;
         start = seconds();
         time = 0;
         n = 0;
-        for (; time < 0.02; time = seconds() - start, n += N_VALUES)
-            pare_kv_decode(c, bytes, TOKENS / c->group, 1, DIM, y);
+        for (; time < 0.02; time = seconds() - start, n += VALUES)
+            pare_kv_decode(&c, bytes, rows, HEADS, dim, y);
         decode[run] = (double)n / time * 1e-6;
     }
-    printf("%s\t%s\t%.3f\t%.0f\t%.0f\n", c->name,
-           c->sides == PARE_KV_KEYS     ? "keys"
-           : c->sides == PARE_KV_VALUES ? "values"
-                                        : "both",
-           pare_kv_bits(c, DIM), median(encode), median(decode));
+    printf("%s\t%s\t%u\t%.3f\t%.0f\t%.0f\n", c.name,
+           c.sides == PARE_KV_KEYS     ? "keys"
+           : c.sides == PARE_KV_VALUES ? "values"
+                                       : "both",
+           (unsigned)dim, pare_kv_bits(&c, dim), median(encode), median(decode));
     free(bytes);
+    free(bases);
 }
 
 static void bench_codecs(void)
 {
-    static float x[512 * 128], y[512 * 128];
-    for (size_t i = 0; i < 512 * 128; i++)
+    static const uint32_t dims[] = {64, 128};
+    static float x[VALUES], y[VALUES];
+    for (size_t i = 0; i < VALUES; i++)
         x[i] = (float)((double)(int64_t)pare_random_bits(1, i) * 0x1p-63 +
                        (double)(int64_t)pare_random_bits(2, i) * 0x1p-63);
-    puts("codec\tside\tbits\tencode M/s\tdecode M/s");
-    for (size_t i = 0; pare_kv_codec_at(i) != NULL; i++)
-        bench_codec(pare_kv_codec_at(i), x, y);
+    puts("codec\tside\thead\tbits\tencode M/s\tdecode M/s");
+    for (size_t k = 0; k < sizeof dims / sizeof *dims; k++)
+        for (size_t i = 0; pare_kv_codec_at(i) != NULL; i++)
+            bench_codec(pare_kv_codec_at(i), dims[k], x, y);
 }
 
 int main(int argc, char **argv)

@@ -260,6 +260,61 @@ static void rows_are_units_side_by_side(void **state)
     }
 }
 
+/* Rows that go through several at a time are those of quant/kv_unit.h, which devices run: sizes of heads and numbers of
+ * tokens that leave lanes and units over, on every path. */
+static void rows_are_units(void **state)
+{
+    (void)state;
+    enum { N = 37, ROW_HEADS = 3, MOST = 208 };
+    static const uint32_t dims[] = {8, 16, 40, 64, 96, MOST};
+    static float x[N * ROW_HEADS * MOST], back[MOST], rows[N * ROW_HEADS * MOST];
+    const pare_path before = pare_path_current();
+    fill_normal(x, sizeof x / sizeof *x, 11);
+    for (int p = 0; p < PARE_PATH_COUNT; p++) {
+        if (!pare_path_available((pare_path)p))
+            continue;
+        pare_path_use((pare_path)p);
+        for (size_t k = 0; k < sizeof dims / sizeof *dims; k++)
+            for (size_t i = 0; pare_kv_codec_at(i) != NULL; i++) {
+                const pare_kv_codec *c = ready(i, dims[k]);
+                const size_t unit = pare_kv_unit_bytes(c, dims[k]), n = N / c->group;
+                if (unit == 0)
+                    continue;
+                uint8_t *bytes = check_malloc(n * ROW_HEADS * unit), *own = check_malloc(unit);
+                CHECK(pare_kv_encode_until(c, x, n, ROW_HEADS, dims[k], bytes) == SIZE_MAX);
+                pare_kv_decode(c, bytes, n, ROW_HEADS, dims[k], rows);
+                for (size_t h = 0; h < n * ROW_HEADS && c->group == 1; h++) {
+                    pare_kv_unit u = pare_kv_unit_of(c, dims[k]);
+                    u.basis += c->basis != NULL ? h % ROW_HEADS * pare_kv_basis_floats(dims[k]) : 0;
+                    CHECK(pare_kv_unit_encode(&u, x + h * dims[k], 0, own));
+                    CHECK(memcmp(own, bytes + h * unit, unit) == 0);
+                    pare_kv_unit_decode(&u, own, back, 0);
+                    CHECK(memcmp(back, rows + h * dims[k], dims[k] * sizeof *back) == 0);
+                }
+                free(bytes);
+                free(own);
+            }
+    }
+    pare_path_use(before);
+}
+
+/* Of several that cannot be coded the first is told, row by row and not head by head. */
+static void first_bad_unit_is_told(void **state)
+{
+    (void)state;
+    enum { N = 8, ROW_HEADS = 3, D = 64 };
+    static float x[N * ROW_HEADS * D];
+    for (size_t i = 0; pare_kv_codec_at(i) != NULL; i++) {
+        const pare_kv_codec *c = ready(i, D);
+        uint8_t *bytes = check_malloc(N * ROW_HEADS * pare_kv_unit_bytes(c, D));
+        fill_normal(x, N * ROW_HEADS * D, 12);
+        x[(5 * ROW_HEADS + 2) * D + 7] = x[(6 * ROW_HEADS + 0) * D + 7] = NAN;
+        if (c->group == 1)
+            CHECK(pare_kv_encode_until(c, x, N, ROW_HEADS, D, bytes) == 5 * ROW_HEADS + 2);
+        free(bytes);
+    }
+}
+
 /* ---- errors ---- */
 
 /* Sum of squared errors of n vectors of dim elements over that of squares. */
@@ -633,6 +688,8 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_sizes_and_sides),
+        cmocka_unit_test(rows_are_units),
+        cmocka_unit_test(first_bad_unit_is_told),
         cmocka_unit_test(bytes_do_not_change_on_any_path),
         cmocka_unit_test(blocks_are_the_plain_rules_of_the_types),
         cmocka_unit_test(rows_are_units_side_by_side),
