@@ -34,6 +34,8 @@ static uint64_t rows_of(const pare_cache *c, uint32_t layer, uint64_t *k, uint64
     *v = of.n_v * sizeof(float);
     if (c->f->kv.on)
         pare_forward_kept_bytes(c->f, layer, k, v);
+    if (pare_forward_values_in_keys(c->f))
+        *v = 0;
     return (uint64_t)c->n_seq * c->n_ctx;
 }
 
@@ -45,10 +47,10 @@ static pare_status reserve_layers(pare_cache *c, pare_error *err)
         if (pare_layer_of_keys(&c->f->m->hp, i) != i)
             continue;
         n = rows_of(c, i, &k, &v);
-        if ((st = reserve(c, &c->k[i], n, k, err)) == PARE_OK)
+        if ((st = reserve(c, &c->k[i], n, k, err)) == PARE_OK && v > 0)
             st = reserve(c, &c->v[i], n, v, err);
     }
-    if (st == PARE_OK && c->f->kv.on)
+    if (st == PARE_OK)
         st = pare_forward_reserve_view(c->f, c, err);
     return st;
 }
@@ -127,7 +129,7 @@ static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint
     size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;
     pare_status st =
         b->copy(b, (char *)c->k[layer] + dst * k, (const char *)c->k[layer] + src * k, (size_t)(rows * k), err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && v > 0)
         st = b->copy(b, (char *)c->v[layer] + dst * v, (const char *)c->v[layer] + src * v, (size_t)(rows * v), err);
     return st;
 }

@@ -14,9 +14,10 @@ typedef struct pare_cache {
     uint32_t *n;    /* [n_seq] tokens that each sequence has */
     void **k, **v;  /* [n_layer], device memory: [n_seq, n_ctx, n_head_kv * head_dim] floats, or rows of units of a
                      * codec (pare_forward_keep); of a layer of linear attention the last inputs of its convolution,
-                     * and its state: a row of floats a sequence */
+                     * and its state: a row of floats a sequence. v: NULL where attention is latent, whose values are
+                     * a part of the keys */
     float *view[2]; /* [n_seq, n_ctx, the widest] keys, values of the layer that is run, of codecs that attention does
-                     * not read; or NULL */
+                     * not read, and of latent attention; or NULL */
     uint32_t *last; /* [n_last] rows of the last tokens of the last extension, ascending */
     uint32_t n_last;
     uint64_t n_bytes; /* of keys and values */

@@ -100,7 +100,7 @@ static pare_status copy_to_cache(pare_forward *f, uint32_t layer, const pare_for
         size_t from = s->first + p->row, to = p->kv_row + p->n_past;
         st = b->copy(b, (float *)f->cache->k[layer] + to * of.n_k, pare_forward_keys(f, layer) + from * of.n_k,
                      p->n * sizeof(float) * of.n_k, err);
-        if (st == PARE_OK)
+        if (st == PARE_OK && f->cache->v[layer] != NULL)
             st = b->copy(b, (float *)f->cache->v[layer] + to * of.n_v, pare_forward_values(f, layer) + from * of.n_v,
                          p->n * sizeof(float) * of.n_v, err);
     }
@@ -124,7 +124,12 @@ static pare_status store(pare_forward *f, uint32_t layer, const pare_forward_sli
 static pare_status attention(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_attention *a,
                              pare_error *err)
 {
-    return f->kv.on ? pare_forward_attend_kept(f, layer, s, a, err) : f->b->attention(f->b, a, err);
+    if (f->kv.on)
+        return pare_forward_attend_kept(f, layer, s, a, err);
+    pare_status st = PARE_OK;
+    if (f->cache != NULL && pare_forward_values_in_keys(f))
+        st = pare_forward_take_values(f, a->k, s, a, err);
+    return st == PARE_OK ? f->b->attention(f->b, a, err) : st;
 }
 
 static pare_status show_heads(const pare_forward *f, uint32_t layer, const pare_forward_slice *s,

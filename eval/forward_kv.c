@@ -368,7 +368,8 @@ static pare_status put_in_cache(const side *s, void *rows, const pare_forward_sl
     return st;
 }
 
-/* What attention reads of a cache: floats and blocks where they are, other units out of the view. */
+/* What attention reads of a cache: floats and blocks where they are, other units, and those of latent attention, out of
+ * the view. */
 static pare_status read_cache(const side *s, const void *rows, float *view, const pare_forward_slice *slice,
                               const void **out, pare_type *type, pare_error *err)
 {
@@ -376,7 +377,7 @@ static pare_status read_cache(const side *s, const void *rows, float *view, cons
     pare_status st = PARE_OK;
     *out = rows;
     *type = c != NULL ? c->type : PARE_TYPE_F32;
-    if (*type != PARE_TYPE_NONE)
+    if (c == NULL || (*type != PARE_TYPE_NONE && !pare_forward_values_in_keys(s->f)))
         return PARE_OK;
     const size_t width = (size_t)s->n_head * s->dim, unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
     for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++)
@@ -419,7 +420,8 @@ pare_status pare_forward_reserve_view(pare_forward *f, pare_cache *c, pare_error
     const uint32_t widths[] = {f->n_k, f->n_v};
     for (int i = 0; i < 2; i++) {
         uint64_t bytes;
-        if (codecs[i] == NULL || codecs[i]->type != PARE_TYPE_NONE)
+        const bool of_latent = pare_forward_values_in_keys(f) && (i == 1 || f->kv.form.k != NULL);
+        if (!of_latent && (codecs[i] == NULL || codecs[i]->type != PARE_TYPE_NONE))
             continue;
         if (!pare_mul_u64((uint64_t)c->n_seq * c->n_ctx, widths[i] * sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
             return pare_fail(err, PARE_ERR_MEMORY, "%s: %" PRIu32 " sequences of %" PRIu32 " tokens do not fit",
@@ -443,7 +445,7 @@ pare_status pare_forward_keep_slice(pare_forward *f, uint32_t layer, const pare_
         st = turn(f, &l.turn_v, NULL, v, s->n, values.n_head, values.dim, false, err);
     if (st == PARE_OK && f->cache != NULL) {
         st = put_in_cache(&keys, f->cache->k[layer], s, err);
-        return st == PARE_OK ? put_in_cache(&values, f->cache->v[layer], s, err) : st;
+        return st == PARE_OK && f->cache->v[layer] != NULL ? put_in_cache(&values, f->cache->v[layer], s, err) : st;
     }
     if (st == PARE_OK)
         st = keep_side(&keys, s, err);
@@ -512,7 +514,9 @@ pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare
         st = turn(f, &l.turn_k, NULL, (float *)a->q, s->n, a->n_head, a->head_dim_k, false, err);
     if (st == PARE_OK && f->cache != NULL)
         st = read_cache(&sides[0], f->cache->k[of_keys], f->cache->view[0], s, &a->k, &a->type_k, err);
-    if (st == PARE_OK && f->cache != NULL)
+    if (st == PARE_OK && f->cache != NULL && pare_forward_values_in_keys(f))
+        st = pare_forward_take_values(f, a->k, s, a, err);
+    else if (st == PARE_OK && f->cache != NULL)
         st = read_cache(&sides[1], f->cache->v[of_keys], f->cache->view[1], s, &a->v, &a->type_v, err);
     if (st == PARE_OK)
         st = steps ? attend_steps(f, sides, s, a, err) : f->b->attention(f->b, a, err);

@@ -20,6 +20,23 @@ bool pare_forward_is_latent(const pare_forward *f)
     return f->m->arch->latent;
 }
 
+bool pare_forward_values_in_keys(const pare_forward *f)
+{
+    return f->m->arch->latent && !f->m->hp.latent_whole;
+}
+
+pare_status pare_forward_take_values(pare_forward *f, const float *k, const pare_forward_slice *s, pare_attention *a,
+                                     pare_error *err)
+{
+    float *v = f->cache->view[1];
+    pare_status st = PARE_OK;
+    for (const pare_attention_span *p = s->spans; p < s->spans + s->n_spans && st == PARE_OK; p++)
+        st = f->b->copy_columns(f->b, k + p->kv_row * f->n_k, f->n_k, 0, p->n_past + p->n, f->n_v,
+                                v + p->kv_row * f->n_v, f->n_v, 0, err);
+    a->v = v;
+    return st;
+}
+
 static uint32_t head_plain(const pare_hparams *hp)
 {
     return hp->head_dim_k - hp->n_rot;

@@ -256,6 +256,12 @@ pare_status pare_forward_pass(pare_forward *f, const int32_t *ids, pare_error *e
 
 /* Latent attention (forward_latent.c): widths of queries, keys and values as the cache holds them; memory; weights. */
 bool pare_forward_is_latent(const pare_forward *f);
+
+/* A cache holds no values of their own: they are the leading elements of its keys. a->v: those of the slice's sequences,
+ * out of keys in floats as the cache has them, in rows of f->cache->view[1]. */
+bool pare_forward_values_in_keys(const pare_forward *f);
+pare_status pare_forward_take_values(pare_forward *f, const float *k, const pare_forward_slice *s, pare_attention *a,
+                                     pare_error *err);
 void pare_forward_latent_widths(pare_forward *f);
 pare_status pare_forward_reserve_latent(pare_forward *f, uint64_t slice, pare_error *err);
 pare_status pare_forward_check_latent(const pare_forward *f, const pare_forward_weights *l, uint32_t layer,

@@ -207,12 +207,13 @@ static inline pare_layer_shape pare_layer_shape_of(const pare_hparams *hp, uint3
     return s;
 }
 
-/* Elements that a cache holds of a token in a layer with attention, keys and values together. */
+/* Elements that a cache holds of a token in a layer with attention, keys and values together; of latent attention
+ * values are elements of the keys. */
 static inline uint64_t pare_cache_width(const pare_hparams *hp, uint32_t layer)
 {
     bool latent = hp->n_lora_kv > 0 && !hp->latent_whole;
     pare_layer_shape s = pare_layer_shape_of(hp, layer);
-    return latent ? 2 * (uint64_t)hp->n_lora_kv + hp->n_rot
+    return latent ? (uint64_t)hp->n_lora_kv + hp->n_rot
                   : (uint64_t)s.n_head_kv * ((uint64_t)s.head_dim_k + s.head_dim_v);
 }
 

@@ -3,9 +3,11 @@
 #include "check.h"
 
 #include "core/json.h"
-#include "eval/forward.h"
+#include "eval/cache.h"
+#include "eval/kv.h"
 #include "formats/hf.h"
 #include "formats/open.h"
+#include "memory/memory.h"
 #include "model/view.h"
 
 #include <math.h>
@@ -118,7 +120,7 @@ static void refuses_configs_that_contradict_themselves(void **state)
     }
     CHECK_OK(read_changed("q_lora_rank", "null", &hp, &err), &err);
     CHECK(hp.n_lora_q == 0 && hp.n_lora_kv == 16 && hp.head_dim_k == 24 && hp.head_dim_v == 12 && hp.n_rot == 8);
-    CHECK(pare_stored_heads(&hp) == 1 && pare_cache_width(&hp, 0) == 2 * 16 + 8);
+    CHECK(pare_stored_heads(&hp) == 1 && pare_cache_width(&hp, 0) == 16 + 8);
     CHECK(hp.n_expert_group == 4 && hp.n_expert_group_used == 2 && hp.expert_score == PARE_EXPERT_SIGMOID &&
           hp.expert_norm && hp.n_layer_dense == 1 && hp.n_ff_shared == 16);
 }
@@ -135,10 +137,79 @@ static void leaves_out_layers_that_predict_further(void **state)
     CHECK(hp.n_layer_extra == 1);
 }
 
+/* A text that is continued: the cache holds one vector a token, of the memory model's bytes, and gives the logits of a
+ * window; in floats, in a form that keeps floats, and coded. */
+static void a_cache_holds_no_values_of_their_own(void **state)
+{
+    (void)state;
+    static const char *const names[] = {NULL, "f32", "bf16"};
+    static const pare_type types[] = {PARE_TYPE_F32, PARE_TYPE_F32, PARE_TYPE_BF16};
+    pare_model m = {0};
+    pare_memory_model paper = {0};
+    pare_backend *b = NULL;
+    pare_error err = {0};
+    char path[512];
+    size_t n_ids = 0;
+    CHECK_OK(pare_hf_open(&m, source_path(family), PARE_OPEN_NO_VOCAB, &err), &err);
+    CHECK_OK(pare_memory_model_of(&paper, &m, &err), &err);
+    CHECK_OK(pare_backend_cpu(&b, &err), &err);
+    snprintf(path, sizeof path, "%s/tokens.i32", source_path(family));
+    int32_t *ids = (int32_t *)(void *)check_read_file(path, &n_ids);
+    const size_t n_vocab = m.hp.n_vocab;
+    float *want = check_malloc(LEN * n_vocab * sizeof *want), *got = check_malloc(n_vocab * sizeof *got),
+          *plain = check_malloc(LEN * n_vocab * sizeof *plain);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const pare_kv_form form = {.k = names[i] != NULL ? pare_kv_codec_find(names[i], PARE_KV_KEYS) : NULL};
+        pare_forward *whole = NULL, *f = NULL;
+        pare_cache c = {0};
+        uint64_t bytes = 0;
+        double largest = 0, coded = 0;
+        CHECK_OK(pare_forward_open(&whole, &m, b, LEN, 1, &err), &err);
+        CHECK_OK(pare_forward_open_tokens(&f, &m, b, LEN, LEN, &err), &err);
+        if (form.k != NULL) {
+            CHECK_OK(pare_forward_keep(whole, &form, &err), &err);
+            CHECK_OK(pare_forward_keep(f, &form, &err), &err);
+        }
+        CHECK_OK(pare_forward_run(whole, ids, 1, LEN, &err), &err);
+        CHECK_OK(pare_forward_logits(whole, 0, 0, LEN, i == 0 ? plain : want, &err), &err);
+        const float *expected = i == 0 ? plain : want;
+        CHECK_OK(pare_cache_open(&c, f, 2, &err), &err);
+        CHECK_OK(pare_memory_cache_per_token(&paper, types[i], types[i], &bytes, &err), &err);
+        CHECK(c.n_bytes == 2 * LEN * bytes);
+        while (c.n[1] < LEN) { /* of the second sequence, whose rows begin behind the first's */
+            const uint32_t n = c.n[1] == 0 ? 5 : LEN - c.n[1] < 3 ? LEN - c.n[1] : 3;
+            CHECK_OK(pare_cache_extend(&c, &(pare_extension){1, n, ids + c.n[1]}, 1, &err), &err);
+            CHECK_OK(pare_cache_logits(&c, got, &err), &err);
+            for (size_t v = 0; v < n_vocab; v++) {
+                const size_t at = (c.n[1] - 1) * n_vocab + v;
+                largest = fmax(largest, fabs((double)got[v] - (double)expected[at]));
+                coded = fmax(coded, fabs((double)got[v] - (double)plain[at]));
+            }
+        }
+        CHECK(largest < 1e-5 && (types[i] == PARE_TYPE_F32) == (coded < 1e-5));
+        CHECK_OK(pare_cache_copy(&c, 1, 0, LEN - 1, &err), &err);
+        CHECK_OK(pare_cache_extend(&c, &(pare_extension){0, 1, ids + LEN - 1}, 1, &err), &err);
+        CHECK_OK(pare_cache_logits(&c, got, &err), &err);
+        for (size_t v = 0; v < n_vocab; v++)
+            CHECK(fabsf(got[v] - expected[(LEN - 1) * n_vocab + v]) < 1e-5f);
+        pare_cache_close(&c);
+        pare_forward_close(f);
+        pare_forward_close(whole);
+    }
+    free(plain);
+    free(want);
+    free(got);
+    free(ids);
+    b->close(b);
+    pare_memory_model_close(&paper);
+    pare_model_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tensor_computes_what_two_do),
+        cmocka_unit_test(a_cache_holds_no_values_of_their_own),
         cmocka_unit_test(refuses_configs_that_contradict_themselves),
         cmocka_unit_test(leaves_out_layers_that_predict_further),
     };
