@@ -180,7 +180,8 @@ static bool add_side(const pare_kv_form *form, const pare_kv_codec *c, uint32_t 
             (pare_mul_u64(groups, pare_kv_unit_bytes(c, dim) * n_head, &bytes) && pare_add_u64(*sum, bytes, sum)));
 }
 
-pare_status pare_kv_bytes(const pare_kv_form *form, const pare_model *m, uint64_t n, uint64_t *out, pare_error *err)
+pare_status pare_kv_bytes(const pare_kv_form *form, const pare_model *m, uint64_t n, uint64_t n_window, uint64_t *out,
+                          pare_error *err)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
@@ -188,8 +189,9 @@ pare_status pare_kv_bytes(const pare_kv_form *form, const pare_model *m, uint64_
         const pare_kv_shape of = pare_kv_shape_of(m, i);
         if (!pare_kv_has_layer(m, i))
             continue;
-        if (!add_side(form, l.k, of.n_head, of.dim_k, n, &sum) ||
-            (!is_latent(m) && !add_side(form, l.v, of.n_head, of.dim_v, n, &sum)))
+        const uint64_t kept = pare_layer_window(&m->hp, i) > 0 ? n_window : n;
+        if (!add_side(form, l.k, of.n_head, of.dim_k, kept, &sum) ||
+            (!is_latent(m) && !add_side(form, l.v, of.n_head, of.dim_v, kept, &sum)))
             return pare_fail(err, PARE_ERR_RANGE, "%s: keys and values of %" PRIu64 " tokens do not fit into 64 bits",
                              m->path, n);
     }

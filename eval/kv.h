@@ -65,7 +65,9 @@ uint32_t pare_kv_mean_width(const pare_model *m);            /* of the widest la
 pare_status pare_kv_check(const pare_kv_form *form, const pare_model *m, pare_error *err);
 
 /* Bytes that n tokens of one sequence take in all layers: whole groups as they are stored; sinks, recent tokens and
- * what is left of a group in F16. Layers with a window count all tokens. Errors: PARE_ERR_RANGE */
-pare_status pare_kv_bytes(const pare_kv_form *form, const pare_model *m, uint64_t n, uint64_t *out, pare_error *err);
+ * what is left of a group in F16. Layers with a window keep n_window of them: a runtime's matter (llama.cpp's:
+ * pare_memory_window_tokens); a run of pare keeps all. Errors: PARE_ERR_RANGE */
+pare_status pare_kv_bytes(const pare_kv_form *form, const pare_model *m, uint64_t n, uint64_t n_window, uint64_t *out,
+                          pare_error *err);
 
 #endif

@@ -162,6 +162,11 @@ const pare_memory_runtime *pare_memory_runtime_find(const char *name); /* NULL: 
 pare_status pare_memory_cache_per_token(const pare_memory_model *m, pare_type cache_k, pare_type cache_v, uint64_t *out,
                                         pare_error *err);
 
+/* Tokens of n that layers with a window keep of one sequence in llama.cpp, its micro-batches being the usual ones of 512
+ * tokens: n where its graph of the family has no windows. For n in steps of 256, which it rounds contexts to, what plans
+ * have. Of m only arch and hp are asked. */
+uint64_t pare_memory_window_tokens(const pare_memory_model *m, uint64_t n);
+
 /* Bytes of weights that a token reads when it is generated: all but the embedding's other rows and the experts that it
  * does not go through. */
 pare_status pare_memory_read_per_token(const pare_memory_model *m, uint64_t *out, pare_error *err);

@@ -123,13 +123,27 @@ static pare_status size_context(memory_layout *l, uint64_t asked, pare_error *er
     return PARE_OK;
 }
 
-/* llama_kv_cache_iswa: the window, and what a batch adds before the oldest are gone. */
+/* llama_kv_cache_iswa: the window of so many sequences, and what a batch adds before the oldest are gone. */
+static uint64_t window_cells(const pare_hparams *hp, uint32_t n_seq, uint32_t n_ubatch, uint64_t cells)
+{
+    const uint64_t window = (uint64_t)hp->window * n_seq + n_ubatch;
+    uint64_t out = 0;
+    (void)pare_align_u64(window < cells ? window : cells, MEMORY_CELLS_STEP, &out);
+    return out;
+}
+
+uint64_t pare_memory_window_tokens(const pare_memory_model *m, uint64_t n)
+{
+    const uint32_t n_ubatch = n < DEFAULT_UBATCH ? (uint32_t)n : DEFAULT_UBATCH;
+    const uint64_t cells = memory_has_windows(m) ? window_cells(m->hp, 1, n_ubatch, n) : n;
+    return cells < n ? cells : n;
+}
+
 static void size_window(memory_layout *l)
 {
-    uint64_t window = (uint64_t)l->hp->window * (l->run->per_sequence ? 1 : l->n_seq) + l->n_ubatch;
     l->windows = memory_has_windows(l->m);
     l->cells = l->n_ctx_seq;
-    (void)pare_align_u64(window < l->cells ? window : l->cells, MEMORY_CELLS_STEP, &l->cells_window);
+    l->cells_window = window_cells(l->hp, l->run->per_sequence ? 1 : l->n_seq, l->n_ubatch, l->cells);
     if (l->run->swa_full)
         l->cells_window = l->cells;
 }

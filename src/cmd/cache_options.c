@@ -1,5 +1,6 @@
 #include "cmd/cache_options.h"
 #include "cmd/console.h"
+#include "memory/memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -165,17 +166,21 @@ static bool is_research(const pare_kv_form *form, const pare_model *m)
     return names[0] == '\0';
 }
 
-enum { TOKENS = 1024 };
+pare_status cmd_cache_bytes(const pare_kv_form *form, const pare_model *m, uint64_t *out, pare_error *err)
+{
+    const pare_memory_model paper = {.arch = m->arch, .hp = &m->hp};
+    return pare_kv_bytes(form, m, CMD_CACHE_TOKENS, pare_memory_window_tokens(&paper, CMD_CACHE_TOKENS), out, err);
+}
 
 pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_error *err)
 {
     uint64_t bytes = 0;
-    pare_status st = pare_kv_bytes(form, m, TOKENS, &bytes, err);
+    pare_status st = cmd_cache_bytes(form, m, &bytes, err);
     if (st != PARE_OK)
         return st;
     const pare_kv_layer l = cmd_cache_layer(form, m);
     printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(l.k),
-           turn_name(l.k, &l.turn_k), name_of(l.v), turn_name(l.v, &l.turn_v), cmd_bytes(bytes), TOKENS,
+           turn_name(l.k, &l.turn_k), name_of(l.v), turn_name(l.v, &l.turn_v), cmd_bytes(bytes), CMD_CACHE_TOKENS,
            is_research(form, m) ? "; research: no known program keeps such a cache" : "");
     return PARE_OK;
 }
@@ -183,7 +188,7 @@ pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_
 json_t *cmd_cache_members(const pare_kv_form *form, const pare_model *m, pare_error *err)
 {
     uint64_t bytes = 0;
-    if (pare_kv_bytes(form, m, TOKENS, &bytes, err) != PARE_OK)
+    if (cmd_cache_bytes(form, m, &bytes, err) != PARE_OK)
         return NULL;
     const pare_kv_layer l = cmd_cache_layer(form, m);
     json_t *cache = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(l.k), "values", name_of(l.v),

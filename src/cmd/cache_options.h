@@ -25,6 +25,11 @@ pare_kv_layer cmd_cache_layer(const pare_kv_form *form, const pare_model *m);
 /* How it is turned there: "off", "llama", "full"; of two sides the one that is turned. */
 const char *cmd_cache_turned(const pare_kv_form *form, const pare_model *m);
 
+/* Bytes for CMD_CACHE_TOKENS tokens as llama.cpp keeps them: in layers with a window what it keeps there. Errors: those
+ * of pare_kv_bytes */
+enum { CMD_CACHE_TOKENS = 1024 };
+pare_status cmd_cache_bytes(const pare_kv_form *form, const pare_model *m, uint64_t *out, pare_error *err);
+
 /* The programs that keep such a cache of m, divided by ", ", into out [64]: those of both codecs that rotate so too.
  * "": none is known, as where layers or tokens are kept apart, or keys without their mean. */
 void cmd_cache_programs(const pare_kv_form *form, const pare_model *m, char *out);

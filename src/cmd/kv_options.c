@@ -65,7 +65,7 @@ static pare_status add_form(cmd_kv_request *r, cmd_kv_form f, const pare_model *
     snprintf(f.name, sizeof f.name, "%s%s%s", pair, turn, f.has_mean ? " -mean" : "");
     if (!f.has_mean)
         cmd_cache_programs(&f.form, m, f.programs);
-    pare_status st = pare_kv_bytes(&f.form, m, 1024, &f.bytes_1024, err);
+    pare_status st = cmd_cache_bytes(&f.form, m, &f.bytes_1024, err);
     if (st == PARE_OK)
         r->forms[r->n_forms++] = f;
     return st;

@@ -2,9 +2,9 @@
  * are those of the memory model. */
 #include "cli.h"
 #include "core/random.h"
+#include "eval/kv.h"
 #include "formats/open.h"
 #include "memory/memory.h"
-#include "quant/kv_codec.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -385,8 +385,8 @@ static void measures_layers_that_differ(void **state)
     CHECK(cli_contains(cli_expect(0, "cat mixed.html").out, "Error of attention, q4_0</title>"));
 }
 
-/* Keys and values of 1,024 tokens by llama.cpp's rules, layers with a window keeping all of them. */
-static uint64_t bytes_of_memory(const pare_model *m, const char *k, const char *v)
+/* Keys and values of n tokens, a multiple of 256, in llama.cpp's plan. */
+static uint64_t bytes_of_memory(const pare_model *m, const char *k, const char *v, uint64_t n)
 {
     pare_error err = {0};
     pare_memory_model paper = {0};
@@ -395,12 +395,11 @@ static uint64_t bytes_of_memory(const pare_model *m, const char *k, const char *
     uint64_t sum = 0;
     CHECK_OK(pare_memory_model_of(&paper, m, &err), &err);
     pare_memory_run_default(&run);
-    run.n_ctx = 1024;
-    run.swa_full = true;
+    run.n_ctx = n;
     run.cache_k = pare_kv_codec_find(k, PARE_KV_KEYS)->type;
     run.cache_v = pare_kv_codec_find(v, PARE_KV_VALUES)->type;
     CHECK_OK(pare_memory_runtime_at(0)->plan(plan, &paper, &run, &err), &err);
-    CHECK(plan->n_ctx == 1024);
+    CHECK(plan->n_ctx == n);
     for (size_t i = 0; i < plan->n_parts; i++)
         if (plan->parts[i].kind == PARE_MEMORY_CACHE && strncmp(plan->parts[i].name, "KV cache", 8) == 0)
             sum += plan->parts[i].bytes;
@@ -430,15 +429,48 @@ static void bytes_are_those_of_memory(void **state)
         for (int k = 0; k < N; k++) {
             snprintf(pair, sizeof pair, "%s/%s", types[k], types[(k + 1) % N]);
             CHECK(cli_number(cache_of(doc, types[k]), "bytes_1024_tokens") ==
-                  (double)bytes_of_memory(&m, types[k], types[k]));
+                  (double)bytes_of_memory(&m, types[k], types[k], 1024));
             CHECK(cli_number(cache_of(doc, pair), "bytes_1024_tokens") ==
-                  (double)bytes_of_memory(&m, types[k], types[(k + 1) % N]));
+                  (double)bytes_of_memory(&m, types[k], types[(k + 1) % N], 1024));
         }
-        if (i == 0) /* two layers of 2 heads of 64, one of 128, keys and values; the last two have none of their own */
-            CHECK(bytes_of_memory(&m, "f16", "f16") == 1024ULL * 2 * 2 * 2 * (64 + 64 + 128));
+        /* Two layers of 2 heads of 64 whose window is shorter than what a micro-batch adds to it; one of 128, keys and
+         * values; the last two have none of their own. */
+        if (i == 0)
+            CHECK(bytes_of_memory(&m, "f16", "f16", 1024) == 2ULL * 2 * 2 * (768 * (64 + 64) + 1024 * 128));
         pare_model_close(&m);
         json_decref(doc);
     }
+}
+
+/* Below the window, above it, and between it and the cells that a micro-batch needs besides. */
+static void windows_keep_what_memory_says(void **state)
+{
+    static const uint32_t windows[] = {6, 256, 700, 4096};
+    static const char *const types[] = {"f16", "q8_0", "q4_0"};
+    (void)state;
+    char path[1024];
+    pare_error err = {0};
+    pare_model m;
+    uint64_t few = 0;
+    make(&mixed);
+    snprintf(path, sizeof path, "%s/mixed", cli_folder());
+    CHECK_OK(pare_model_open(&m, path, 0, &err), &err);
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++)
+        for (uint64_t n = 256; n <= 8192; n *= 2)
+            for (size_t k = 0; k < sizeof types / sizeof types[0]; k++) {
+                const pare_memory_model paper = {.arch = m.arch, .hp = &m.hp};
+                const pare_kv_form form = {.k = pare_kv_codec_find(types[k], PARE_KV_KEYS),
+                                           .v = pare_kv_codec_find("f16", PARE_KV_VALUES)};
+                uint64_t bytes = 0;
+                m.hp.window = windows[i];
+                const uint64_t kept = pare_memory_window_tokens(&paper, n);
+                CHECK_OK(pare_kv_bytes(&form, &m, n, kept, &bytes, &err), &err);
+                CHECK(bytes == bytes_of_memory(&m, types[k], "f16", n));
+                few += kept < n;
+                CHECK(kept <= n && kept >= (windows[i] < n ? windows[i] : n));
+            }
+    CHECK(few > 0);
+    pare_model_close(&m);
 }
 
 int main(void)
@@ -448,6 +480,6 @@ int main(void)
         cmocka_unit_test(refuses_models_without_a_cache),  cmocka_unit_test(refuses_heads_of_other_sizes),
         cmocka_unit_test(leaves_out_what_cannot_be_kept),  cmocka_unit_test(leaves_out_the_mean),
         cmocka_unit_test(latent_values_are_what_keys_are), cmocka_unit_test(measures_layers_that_differ),
-        cmocka_unit_test(bytes_are_those_of_memory)};
+        cmocka_unit_test(bytes_are_those_of_memory),       cmocka_unit_test(windows_keep_what_memory_says)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

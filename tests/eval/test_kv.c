@@ -122,7 +122,7 @@ static void check_cache(const fixture *t, const pare_kv_form *form)
     CHECK_OK(pare_forward_open_tokens(&f, &t->m, t->b, LEN, 64, &err), &err);
     CHECK_OK(pare_forward_keep(f, form, &err), &err);
     CHECK_OK(pare_cache_open(&c, f, 3, &err), &err);
-    CHECK_OK(pare_kv_bytes(form, &t->m, LEN, &bytes, &err), &err);
+    CHECK_OK(pare_kv_bytes(form, &t->m, LEN, LEN, &bytes, &err), &err);
     CHECK(c.n_bytes == 3 * bytes);
     for (int i = 0; c.n[2] < LEN; i++) {
         uint32_t n = steps[i % 4] < LEN - c.n[2] ? steps[i % 4] : LEN - c.n[2];
@@ -313,10 +313,10 @@ static void test_shared(void **state)
     uint64_t all = 0, own = 0;
     open_toy(&t);
     pare_kv_form form = form_of("q4_0", "q4_0", PARE_KV_TURN_FULL);
-    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, &all, &err), &err);
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, 100, &all, &err), &err);
     t.m.hp.n_layer_shared_kv = 1;
     CHECK(pare_kv_has_layer(&t.m, 0) && !pare_kv_has_layer(&t.m, 1));
-    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, &own, &err), &err);
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 100, 100, &own, &err), &err);
     CHECK(2 * own == all);
     float *want = logits_of(&t, &form), *floats = logits_of(&t, NULL);
     CHECK(distance(want, floats, 0, LEN) < 0.3);
@@ -533,20 +533,20 @@ static void test_bytes(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
             const pare_kv_form form = form_of(names[i], names[k], PARE_KV_TURN_OFF);
-            CHECK_OK(pare_kv_bytes(&form, &t.m, 1000, &bytes, &err), &err);
+            CHECK_OK(pare_kv_bytes(&form, &t.m, 1000, 1000, &bytes, &err), &err);
             CHECK_OK(pare_memory_cache_per_token(&paper, form.k->type, form.v->type, &of_memory, &err), &err);
             CHECK(bytes == 1000 * of_memory);
         }
     const pare_kv_form kivi = form_of("kivi2", "kivi2", PARE_KV_TURN_OFF);
     const uint64_t row = 2 * 2 * KV_HEADS * DIM; /* layers; F16 */
-    CHECK_OK(pare_kv_bytes(&kivi, &t.m, 100, &bytes, &err), &err);
+    CHECK_OK(pare_kv_bytes(&kivi, &t.m, 100, 100, &bytes, &err), &err);
     CHECK(bytes == 2 * 100 * row); /* all of them recent */
-    CHECK_OK(pare_kv_bytes(&kivi, &t.m, 300, &bytes, &err), &err);
+    CHECK_OK(pare_kv_bytes(&kivi, &t.m, 300, 300, &bytes, &err), &err);
     const uint64_t keys = 2 * KV_HEADS * DIM * (4 + 4 * 2), values = 2 * KV_HEADS * DIM / 32 * (4 + 4 * 2);
     CHECK(bytes == 5 * keys + (300 - 160) * row + 172 * values + 128 * row);
     pare_kv_form first = form_of("channel2", NULL, PARE_KV_TURN_OFF);
     first.sinks = 33; /* two whole groups */
-    CHECK_OK(pare_kv_bytes(&first, &t.m, 300, &bytes, &err), &err);
+    CHECK_OK(pare_kv_bytes(&first, &t.m, 300, 300, &bytes, &err), &err);
     CHECK(bytes == 6 * keys + (300 - 6 * 32) * row + 300 * 2 * row);
     pare_memory_model_close(&paper);
     close_toy(&t);
@@ -620,7 +620,7 @@ static void test_latent(void **state)
         CHECK(l.k == form.k && l.v == form.k && l.turn_k.dim == 0 && l.turn_v.dim == 0);
     }
     CHECK_OK(pare_kv_check(&form, &t.m, &err), &err);
-    CHECK_OK(pare_kv_bytes(&form, &t.m, 10, &bytes, &err), &err);
+    CHECK_OK(pare_kv_bytes(&form, &t.m, 10, 10, &bytes, &err), &err);
     CHECK_OK(pare_memory_model_of(&paper, &t.m, &err), &err);
     CHECK_OK(pare_memory_cache_per_token(&paper, form.k->type, form.k->type, &of_memory, &err), &err);
     CHECK(bytes == 10 * of_memory && of_memory == 2 * 576 / 32 * 34);
