@@ -308,7 +308,7 @@ static void first_bad_unit_is_told(void **state)
         const pare_kv_codec *c = ready(i, D);
         uint8_t *bytes = check_malloc(N * ROW_HEADS * pare_kv_unit_bytes(c, D));
         fill_normal(x, N * ROW_HEADS * D, 12);
-        x[(5 * ROW_HEADS + 2) * D + 7] = x[(6 * ROW_HEADS + 0) * D + 7] = NAN;
+        x[(5 * ROW_HEADS + 2) * D + 7] = x[(6 * ROW_HEADS + 0) * D + 7] = x[(7 * ROW_HEADS + 2) * D] = NAN;
         if (c->group == 1)
             CHECK(pare_kv_encode_until(c, x, N, ROW_HEADS, D, bytes) == 5 * ROW_HEADS + 2);
         free(bytes);
