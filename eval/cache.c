@@ -21,34 +21,38 @@ static pare_status reserve(pare_cache *c, void **out, uint64_t n_rows, uint64_t 
     return PARE_OK;
 }
 
-/* Rows of a layer, and bytes of one of keys and of values: a token's, or the states of a sequence. */
-static uint64_t rows_of(const pare_cache *c, uint32_t layer, uint64_t *k, uint64_t *v)
+/* Bytes that a sequence has on one side of a layer: *all, and those that its first n tokens need, from the beginning.
+ */
+static uint64_t bytes_of(const pare_cache *c, uint32_t layer, pare_kv_side which, uint32_t n, uint64_t *all)
 {
-    const pare_forward_widths of = pare_forward_widths_of(c->f, layer);
+    const bool keys = which == PARE_KV_KEYS;
     if (pare_forward_is_recurrent(&c->f->layers[layer])) {
-        *k = pare_forward_past_size(c->f) * sizeof(float);
-        *v = pare_forward_state_size(c->f) * sizeof(float);
-        return c->n_seq;
+        *all = (keys ? pare_forward_past_size(c->f) : pare_forward_state_size(c->f)) * sizeof(float);
+        return *all;
     }
-    *k = of.n_k * sizeof(float);
-    *v = of.n_v * sizeof(float);
+    if (!keys && pare_forward_values_in_keys(c->f)) {
+        *all = 0;
+        return 0;
+    }
     if (c->f->kv.on)
-        pare_forward_kept_bytes(c->f, layer, k, v);
-    if (pare_forward_values_in_keys(c->f))
-        *v = 0;
-    return (uint64_t)c->n_seq * c->n_ctx;
+        return pare_forward_kept_bytes(c->f, layer, which, c->n_ctx, n, all);
+    const pare_forward_widths of = pare_forward_widths_of(c->f, layer);
+    const uint64_t row = (keys ? of.n_k : of.n_v) * sizeof(float);
+    *all = c->n_ctx * row;
+    return n * row;
 }
 
 static pare_status reserve_layers(pare_cache *c, pare_error *err)
 {
-    uint64_t k, v, n;
+    uint64_t k, v;
     pare_status st = PARE_OK;
     for (uint32_t i = 0; i < c->f->m->hp.n_layer && st == PARE_OK; i++) {
         if (pare_layer_of_keys(&c->f->m->hp, i) != i)
             continue;
-        n = rows_of(c, i, &k, &v);
-        if ((st = reserve(c, &c->k[i], n, k, err)) == PARE_OK && v > 0)
-            st = reserve(c, &c->v[i], n, v, err);
+        (void)bytes_of(c, i, PARE_KV_KEYS, 0, &k);
+        (void)bytes_of(c, i, PARE_KV_VALUES, 0, &v);
+        if ((st = reserve(c, &c->k[i], c->n_seq, k, err)) == PARE_OK && v > 0)
+            st = reserve(c, &c->v[i], c->n_seq, v, err);
     }
     if (st == PARE_OK)
         st = pare_forward_reserve_view(c->f, c, err);
@@ -72,8 +76,6 @@ pare_status pare_cache_open(pare_cache *c, pare_forward *f, uint32_t n_seq, pare
     pare_status st = PARE_OK;
     if (c->n == NULL || c->last == NULL || c->k == NULL || c->v == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " sequences", f->m->path, n_seq);
-    if (st == PARE_OK && f->kv.on)
-        st = pare_forward_check_kept_cache(f, err);
     if (st == PARE_OK)
         st = reserve_layers(c, err);
     if (st != PARE_OK)
@@ -96,12 +98,13 @@ void pare_cache_close(pare_cache *c)
     free(c->v);
     free(c->n);
     free(c->last);
+    free(c->positions);
     *c = (pare_cache){0};
 }
 
 bool pare_cache_keeps_states(const pare_cache *c)
 {
-    return c->f->m->hp.linear.n_head_v > 0;
+    return c->f->m->hp.linear.n_head_v > 0 || pare_forward_keeps_recent(c->f);
 }
 
 pare_status pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n, pare_error *err)
@@ -109,29 +112,23 @@ pare_status pare_cache_cut(pare_cache *c, uint32_t seq, uint32_t n, pare_error *
     if (seq >= c->n_seq || n >= c->n[seq])
         return PARE_OK;
     if (n > 0 && pare_cache_keeps_states(c))
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: linear attention keeps one state a sequence, which cannot go back from %" PRIu32
-                         " tokens to %" PRIu32,
-                         c->f->m->path, c->n[seq], n);
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s, which cannot go back from %" PRIu32 " tokens to %" PRIu32,
+                         c->f->m->path,
+                         pare_forward_keeps_recent(c->f) ? "recent tokens are kept apart"
+                                                         : "linear attention keeps one state a sequence",
+                         c->n[seq], n);
     c->n[seq] = n;
     return PARE_OK;
 }
 
-/* Keys and values of the first n tokens, or the state behind all of them. */
-static pare_status copy_layer(pare_cache *c, uint32_t layer, uint32_t from, uint32_t to, uint32_t n, pare_error *err)
+static pare_status copy_side(pare_cache *c, uint32_t layer, pare_kv_side which, uint32_t from, uint32_t to, uint32_t n,
+                             pare_error *err)
 {
-    pare_backend *b = c->f->b;
-    bool state = pare_forward_is_recurrent(&c->f->layers[layer]);
-    if (c->k[layer] == NULL) /* it has none of its own */
+    char *rows = (which == PARE_KV_KEYS ? c->k : c->v)[layer];
+    uint64_t all, bytes = bytes_of(c, layer, which, n, &all);
+    if (rows == NULL) /* it has none of its own */
         return PARE_OK;
-    uint64_t k, v;
-    (void)rows_of(c, layer, &k, &v);
-    size_t rows = state ? 1 : n, src = state ? from : (size_t)from * c->n_ctx, dst = state ? to : (size_t)to * c->n_ctx;
-    pare_status st =
-        b->copy(b, (char *)c->k[layer] + dst * k, (const char *)c->k[layer] + src * k, (size_t)(rows * k), err);
-    if (st == PARE_OK && v > 0)
-        st = b->copy(b, (char *)c->v[layer] + dst * v, (const char *)c->v[layer] + src * v, (size_t)(rows * v), err);
-    return st;
+    return c->f->b->copy(c->f->b, rows + to * all, rows + from * all, (size_t)bytes, err);
 }
 
 pare_status pare_cache_copy(pare_cache *c, uint32_t from, uint32_t to, uint32_t n, pare_error *err)
@@ -141,8 +138,11 @@ pare_status pare_cache_copy(pare_cache *c, uint32_t from, uint32_t to, uint32_t 
         return pare_fail(err, PARE_ERR_USAGE, "%s: %" PRIu32 " tokens of sequence %" PRIu32 " copied to %" PRIu32,
                          c->f->m->path, n, from, to);
     pare_status st = PARE_OK;
-    for (uint32_t i = 0; i < c->f->m->hp.n_layer && st == PARE_OK && n > 0; i++)
-        st = copy_layer(c, i, from, to, n, err);
+    for (uint32_t i = 0; i < c->f->m->hp.n_layer && st == PARE_OK && n > 0; i++) {
+        st = copy_side(c, i, PARE_KV_KEYS, from, to, n, err);
+        if (st == PARE_OK)
+            st = copy_side(c, i, PARE_KV_VALUES, from, to, n, err);
+    }
     c->n[to] = st == PARE_OK ? n : 0;
     return st;
 }
@@ -194,6 +194,9 @@ pare_status pare_cache_extend(pare_cache *c, const pare_extension *list, uint32_
         c->n_last = n_list;
         for (uint32_t i = 0; i < n_list; i++)
             c->n[list[i].seq] += list[i].n;
+    } else if (pare_cache_keeps_states(c)) { /* some layers have gone on */
+        for (uint32_t i = 0; i < n_list; i++)
+            c->n[list[i].seq] = 0;
     }
     free(ids);
     return st;

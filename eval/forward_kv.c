@@ -6,15 +6,15 @@
  *   tokens    0 ....... first ......... done ........... now
  *   view      | sinks, F16 | as decoded   | F16, recent    |
  *   store                  | units        |                            first, done: whole groups */
-#include "eval/forward_parts.h"
-
-#include "core/checked.h"
+#include "eval/kept_side.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { STEP = 32 };
+
+typedef pare_kept_side side;
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -181,18 +181,7 @@ static pare_kv_sequence *sequence_of(const pare_forward *f, const pare_attention
     return bsearch(&p->kv_row, f->kv.seqs, f->kv.n_seqs, sizeof *f->kv.seqs, by_row);
 }
 
-/* One side of a layer while it is kept. */
-typedef struct side {
-    pare_forward *f;
-    const pare_kv_codec *codec;
-    const char *name;
-    uint32_t layer, n_head, dim;
-    float *view, *source; /* row 0; source: what is coded, the view unless keys are coded before RoPE */
-    uint8_t *store;
-    size_t which; /* of pare_kv_sequence.done */
-} side;
-
-static side side_of(pare_forward *f, uint32_t layer, pare_kv_side which)
+pare_kept_side pare_kept_side_of(pare_forward *f, uint32_t layer, pare_kv_side which)
 {
     const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
     const pare_kv_shape of = pare_kv_shape_of(f->m, layer);
@@ -206,11 +195,13 @@ static side side_of(pare_forward *f, uint32_t layer, pare_kv_side which)
               .view = keys ? pare_forward_keys(f, layer) : pare_forward_values(f, layer),
               .store = (uint8_t *)(keys ? f->kv.k : f->kv.v),
               .which = keys ? 0 : 1};
+    s.first = pare_kv_sinks(&f->kv.form, s.codec);
+    s.recent = pare_kv_recent(&f->kv.form, s.codec);
     s.source = s.codec != NULL && s.codec->before_rope ? f->kv.raw : s.view;
     return s;
 }
 
-static pare_status failed(const side *s, pare_status st, pare_error *err)
+pare_status pare_kept_failed(const side *s, pare_status st, pare_error *err)
 {
     char where[PARE_ERROR_TEXT / 2];
     if (st != PARE_ERR_NUMBER)
@@ -219,23 +210,20 @@ static pare_status failed(const side *s, pare_status st, pare_error *err)
     return pare_fail_in(err, st, where);
 }
 
-/* n rows as a cache of F16 gives them back. */
-static pare_status round_half(const side *s, float *rows, uint32_t n, pare_error *err)
+pare_status pare_kept_round(const side *s, float *rows, uint32_t n, pare_error *err)
 {
     pare_backend *b = s->f->b;
     const pare_kv_codec *half = pare_kv_codec_find("f16", PARE_KV_KEYS);
     pare_status st = b->kv_encode(b, half, rows, n, s->n_head, s->dim, s->f->kv.half, err);
-    return st == PARE_OK ? b->kv_decode(b, half, s->f->kv.half, n, s->n_head, s->dim, rows, err) : failed(s, st, err);
+    return st == PARE_OK ? b->kv_decode(b, half, s->f->kv.half, n, s->n_head, s->dim, rows, err)
+                         : pare_kept_failed(s, st, err);
 }
 
-/* RoPE of rows [at, at + n) of a view of keys, whose positions f->positions has. */
-static pare_status turn_rows(const side *s, size_t at, uint32_t n, pare_error *err)
+pare_status pare_kept_turn(const side *s, const int32_t *positions, float *rows, uint32_t n, pare_error *err)
 {
-    const pare_rope rope = pare_forward_rope_of(s->f, s->layer, s->n_head,
-                                                &(pare_forward_slice){.positions = s->f->positions + at, .n = n});
-    if (rope.n_rot == 0)
-        return PARE_OK;
-    return s->f->b->rope(s->f->b, &rope, s->view + at * s->n_head * s->dim, err);
+    const pare_rope rope =
+        pare_forward_rope_of(s->f, s->layer, s->n_head, &(pare_forward_slice){.positions = positions, .n = n});
+    return rope.n_rot == 0 || n == 0 ? PARE_OK : s->f->b->rope(s->f->b, &rope, rows, err);
 }
 
 /* Tokens from row `at` of the view on, n rows of units behind `store`. */
@@ -249,8 +237,7 @@ typedef struct stretch {
 static stretch next_stretch(const side *s, pare_kv_sequence *seq, uint32_t limit)
 {
     const pare_kv_codec *c = s->codec;
-    uint32_t sinks = s->f->kv.form.sinks, first = sinks / c->group * c->group + (sinks % c->group != 0 ? c->group : 0);
-    uint32_t done = seq->done[s->which] > first ? seq->done[s->which] : first;
+    const uint32_t done = seq->done[s->which] > s->first ? seq->done[s->which] : s->first;
     const size_t unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
     stretch t = {.at = seq->kv_row + done, .n = limit > done ? (limit - done) / c->group : 0};
     t.store = s->store + ((c->group > 1 ? seq->group : seq->kv_row) + done / c->group) * unit;
@@ -269,9 +256,11 @@ static pare_status keep_stretch(const side *s, const stretch *t, pare_error *err
         return PARE_OK;
     pare_status st = b->kv_encode(b, c, s->source + t->at * width, t->n, s->n_head, s->dim, t->store, err);
     if (st != PARE_OK)
-        return failed(s, st, err);
+        return pare_kept_failed(s, st, err);
     st = b->kv_decode(b, c, t->store, t->n, s->n_head, s->dim, s->view + t->at * width, err);
-    return st == PARE_OK && c->before_rope ? turn_rows(s, t->at, t->n * c->group, err) : st;
+    if (st != PARE_OK || !c->before_rope)
+        return st;
+    return pare_kept_turn(s, s->f->positions + t->at, s->view + t->at * width, t->n * c->group, err);
 }
 
 /* b behind a, if it is that in the view and in the store: a device waits for each call. */
@@ -290,10 +279,9 @@ static pare_status advance(const side *s, pare_kv_sequence *seq, uint32_t limit,
     return keep_stretch(s, &t, err);
 }
 
-/* What queries from position `at` on may read as it is stored. */
-static uint32_t stored_before(const pare_kv_codec *c, uint32_t at)
+uint32_t pare_kept_before(const side *s, uint32_t at)
 {
-    return at > c->recent ? (at - c->recent) / c->group * c->group : 0;
+    return at > s->recent ? (at - s->recent) / s->codec->group * s->codec->group : 0;
 }
 
 static pare_status keep_side(const side *s, const pare_forward_slice *slice, pare_error *err)
@@ -304,14 +292,14 @@ static pare_status keep_side(const side *s, const pare_forward_slice *slice, par
         return PARE_OK;
     for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++) {
         pare_kv_sequence *seq = sequence_of(s->f, p);
-        const uint32_t sinks = s->f->kv.form.sinks, end = p->n_past + p->n;
-        uint32_t exact = s->codec->recent > 0 ? end : sinks < end ? sinks : end; /* tokens below it: F16 for now */
+        const uint32_t end = p->n_past + p->n;
+        uint32_t exact = s->recent > 0 || s->first > end ? end : s->first; /* tokens below it: F16 for now */
         float *rows = s->view + (seq->kv_row + p->n_past) * s->n_head * s->dim;
         if (p->n_past == 0)
             seq->done[s->which] = 0;
         if (exact > p->n_past && s->source == s->view)
-            st = round_half(s, rows, exact - p->n_past, err);
-        if (st != PARE_OK || s->codec->recent > 0)
+            st = pare_kept_round(s, rows, exact - p->n_past, err);
+        if (st != PARE_OK || s->recent > 0)
             continue;
         const stretch more = next_stretch(s, seq, end);
         if (!join(s, &all, &more)) {
@@ -325,11 +313,11 @@ static pare_status keep_side(const side *s, const pare_forward_slice *slice, par
 pare_status pare_forward_keep_raw(pare_forward *f, uint32_t layer, const pare_forward_slice *s, float *k,
                                   pare_error *err)
 {
-    const side keys = side_of(f, layer, PARE_KV_KEYS);
+    const side keys = pare_kept_side_of(f, layer, PARE_KV_KEYS);
     const size_t width = (size_t)keys.n_head * keys.dim, bytes = s->n * width * sizeof(float);
     if (keys.codec == NULL || !keys.codec->before_rope)
         return PARE_OK;
-    pare_status st = round_half(&keys, k, s->n, err);
+    pare_status st = pare_kept_round(&keys, k, s->n, err);
     return st == PARE_OK ? f->b->copy(f->b, f->kv.raw + s->first * width, k, bytes, err) : st;
 }
 
@@ -352,90 +340,10 @@ static pare_status keep_exact(const side *keys, const side *values, const pare_f
                          : st;
 }
 
-/* Rows of a slice from where they were made into a cache; floats as they are. */
-static pare_status put_in_cache(const side *s, void *rows, const pare_forward_slice *slice, pare_error *err)
-{
-    pare_backend *b = s->f->b;
-    const size_t width = (size_t)s->n_head * s->dim;
-    const size_t unit = s->codec != NULL ? pare_kv_unit_bytes(s->codec, s->dim) * s->n_head : width * sizeof(float);
-    pare_status st = PARE_OK;
-    for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++) {
-        const float *from = s->view + (slice->first + p->row) * width;
-        void *to = (char *)rows + (p->kv_row + p->n_past) * unit;
-        st = s->codec == NULL ? b->copy(b, to, from, p->n * unit, err)
-                              : failed(s, b->kv_encode(b, s->codec, from, p->n, s->n_head, s->dim, to, err), err);
-    }
-    return st;
-}
-
-/* What attention reads of a cache: floats and blocks where they are, other units, and those of latent attention, out of
- * the view. */
-static pare_status read_cache(const side *s, const void *rows, float *view, const pare_forward_slice *slice,
-                              const void **out, pare_type *type, pare_error *err)
-{
-    const pare_kv_codec *c = s->codec;
-    pare_status st = PARE_OK;
-    *out = rows;
-    *type = c != NULL ? c->type : PARE_TYPE_F32;
-    if (c == NULL || (*type != PARE_TYPE_NONE && !pare_forward_values_in_keys(s->f)))
-        return PARE_OK;
-    const size_t width = (size_t)s->n_head * s->dim, unit = pare_kv_unit_bytes(c, s->dim) * s->n_head;
-    for (const pare_attention_span *p = slice->spans; p < slice->spans + slice->n_spans && st == PARE_OK; p++)
-        st = s->f->b->kv_decode(s->f->b, c, (const uint8_t *)rows + p->kv_row * unit, p->n_past + p->n, s->n_head,
-                                s->dim, view + p->kv_row * width, err);
-    *out = view;
-    *type = PARE_TYPE_F32;
-    return st;
-}
-
-static bool is_whole(const pare_kv_codec *c)
-{
-    return c == NULL || (c->recent == 0 && c->group == 1 && !c->before_rope);
-}
-
-pare_status pare_forward_check_kept_cache(const pare_forward *f, pare_error *err)
-{
-    const pare_kv_form *form = &f->kv.form;
-    if (is_whole(form->k) && is_whole(form->v) && form->sinks == 0)
-        return PARE_OK;
-    const pare_kv_codec *c = !is_whole(form->k) ? form->k : form->v;
-    return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                     "%s: %s: texts that are continued are not kept so, only windows of a text", f->m->path,
-                     form->sinks != 0 ? "first tokens kept exact" : c->name);
-}
-
-void pare_forward_kept_bytes(const pare_forward *f, uint32_t layer, uint64_t *k, uint64_t *v)
-{
-    const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
-    const pare_kv_shape of = pare_kv_shape_of(f->m, layer);
-    if (l.k != NULL)
-        *k = pare_kv_unit_bytes(l.k, of.dim_k) * of.n_head;
-    if (l.v != NULL)
-        *v = pare_kv_unit_bytes(l.v, of.dim_v) * of.n_head;
-}
-
-pare_status pare_forward_reserve_view(pare_forward *f, pare_cache *c, pare_error *err)
-{
-    const pare_kv_codec *const codecs[] = {f->kv.form.k, f->kv.form.v};
-    const uint32_t widths[] = {f->n_k, f->n_v};
-    for (int i = 0; i < 2; i++) {
-        uint64_t bytes;
-        const bool of_latent = pare_forward_values_in_keys(f) && (i == 1 || f->kv.form.k != NULL);
-        if (!of_latent && (codecs[i] == NULL || codecs[i]->type != PARE_TYPE_NONE))
-            continue;
-        if (!pare_mul_u64((uint64_t)c->n_seq * c->n_ctx, widths[i] * sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
-            return pare_fail(err, PARE_ERR_MEMORY, "%s: %" PRIu32 " sequences of %" PRIu32 " tokens do not fit",
-                             f->m->path, c->n_seq, c->n_ctx);
-        if ((c->view[i] = f->b->alloc(f->b, (size_t)bytes, err)) == NULL)
-            return PARE_ERR_MEMORY;
-    }
-    return PARE_OK;
-}
-
 pare_status pare_forward_keep_slice(pare_forward *f, uint32_t layer, const pare_forward_slice *s, pare_error *err)
 {
     const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, layer);
-    const side keys = side_of(f, layer, PARE_KV_KEYS), values = side_of(f, layer, PARE_KV_VALUES);
+    const side keys = pare_kept_side_of(f, layer, PARE_KV_KEYS), values = pare_kept_side_of(f, layer, PARE_KV_VALUES);
     float *k = keys.view + s->first * keys.n_head * keys.dim, *v = values.view + s->first * values.n_head * values.dim;
     const float *mean = f->kv.mean != NULL ? f->kv.mean + (size_t)layer * pare_kv_mean_width(f->m) : NULL;
     pare_status st = f->kv.watch != NULL && f->cache == NULL ? keep_exact(&keys, &values, s, err) : PARE_OK;
@@ -444,8 +352,8 @@ pare_status pare_forward_keep_slice(pare_forward *f, uint32_t layer, const pare_
     if (st == PARE_OK)
         st = turn(f, &l.turn_v, NULL, v, s->n, values.n_head, values.dim, false, err);
     if (st == PARE_OK && f->cache != NULL) {
-        st = put_in_cache(&keys, f->cache->k[layer], s, err);
-        return st == PARE_OK && f->cache->v[layer] != NULL ? put_in_cache(&values, f->cache->v[layer], s, err) : st;
+        st = pare_kept_put(&keys, s, err);
+        return st == PARE_OK && f->cache->v[layer] != NULL ? pare_kept_put(&values, s, err) : st;
     }
     if (st == PARE_OK)
         st = keep_side(&keys, s, err);
@@ -467,8 +375,9 @@ static pare_status next_step(pare_forward *f, const side *sides, const pare_forw
             continue;
         uint32_t part = (end - start < step ? end : start + step) - at;
         for (int k = 0; k < 2 && st == PARE_OK; k++)
-            if (sides[k].codec != NULL && sides[k].codec->recent > 0)
-                st = advance(&sides[k], sequence_of(f, p), stored_before(sides[k].codec, start), err);
+            if (sides[k].recent > 0)
+                st = f->cache != NULL ? pare_kept_step(&sides[k], s, p, at, part, err)
+                                      : advance(&sides[k], sequence_of(f, p), pare_kept_before(&sides[k], start), err);
         f->kv.spans[(*n)++] = (pare_attention_span){p->row + done[i], part, at, p->kv_row};
         done[i] += part;
     }
@@ -499,8 +408,8 @@ pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare
 {
     const uint32_t of_keys = pare_layer_of_keys(&f->m->hp, layer);
     const pare_kv_layer l = pare_kv_layer_of(&f->kv.form, f->m, of_keys);
-    const side sides[] = {side_of(f, of_keys, PARE_KV_KEYS), side_of(f, of_keys, PARE_KV_VALUES)};
-    bool steps = (l.k != NULL && l.k->recent > 0) || (l.v != NULL && l.v->recent > 0);
+    const side sides[] = {pare_kept_side_of(f, of_keys, PARE_KV_KEYS), pare_kept_side_of(f, of_keys, PARE_KV_VALUES)};
+    const bool steps = sides[0].recent > 0 || sides[1].recent > 0;
     pare_status st = PARE_OK;
     bool watched = f->kv.watch != NULL && f->cache == NULL && of_keys == layer;
     if (watched) {
@@ -513,11 +422,11 @@ pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare
     if (st == PARE_OK)
         st = turn(f, &l.turn_k, NULL, (float *)a->q, s->n, a->n_head, a->head_dim_k, false, err);
     if (st == PARE_OK && f->cache != NULL)
-        st = read_cache(&sides[0], f->cache->k[of_keys], f->cache->view[0], s, &a->k, &a->type_k, err);
+        st = pare_kept_read(&sides[0], s, &a->k, &a->type_k, err);
     if (st == PARE_OK && f->cache != NULL && pare_forward_values_in_keys(f))
         st = pare_forward_take_values(f, a->k, s, a, err);
     else if (st == PARE_OK && f->cache != NULL)
-        st = read_cache(&sides[1], f->cache->v[of_keys], f->cache->view[1], s, &a->v, &a->type_v, err);
+        st = pare_kept_read(&sides[1], s, &a->v, &a->type_v, err);
     if (st == PARE_OK)
         st = steps ? attend_steps(f, sides, s, a, err) : f->b->attention(f->b, a, err);
     if (st == PARE_OK)

@@ -219,10 +219,13 @@ pare_status pare_forward_attend_kept(pare_forward *f, uint32_t layer, const pare
                                      pare_error *err);
 void pare_forward_release_kv(pare_forward *f);
 
-/* The same in a cache: can it keep the form; bytes of a token's row in a layer; its view, where attention needs one. */
-pare_status pare_forward_check_kept_cache(const pare_forward *f, pare_error *err);
-void pare_forward_kept_bytes(const pare_forward *f, uint32_t layer, uint64_t *k, uint64_t *v);
+/* The same in a cache (kept_cache.c). Of a sequence's bytes on one side of a layer, *all in number, how many from their
+ * beginning its first n tokens need; its views, where attention needs some; does the form keep recent tokens, so that a
+ * sequence cannot go back? */
+uint64_t pare_forward_kept_bytes(pare_forward *f, uint32_t layer, pare_kv_side which, uint32_t n_ctx, uint32_t n,
+                                 uint64_t *all);
 pare_status pare_forward_reserve_view(pare_forward *f, pare_cache *c, pare_error *err);
+bool pare_forward_keeps_recent(const pare_forward *f);
 
 /* Whether the layer's values are its keys as its matrix makes them. */
 bool pare_forward_keys_as_values(const pare_forward *f, const pare_forward_weights *l, uint32_t layer);

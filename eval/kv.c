@@ -36,6 +36,27 @@ uint32_t pare_kv_mean_width(const pare_model *m)
     return most;
 }
 
+/* Nothing is kept more exactly beside it. */
+static bool is_exact(const pare_kv_codec *c)
+{
+    return c == NULL || c->type == PARE_TYPE_F16 || c->type == PARE_TYPE_F32;
+}
+
+uint32_t pare_kv_recent(const pare_kv_form *form, const pare_kv_codec *c)
+{
+    if (is_exact(c))
+        return 0;
+    return form->recent > c->recent ? form->recent : c->recent;
+}
+
+uint32_t pare_kv_sinks(const pare_kv_form *form, const pare_kv_codec *c)
+{
+    if (is_exact(c))
+        return 0;
+    const uint64_t whole = ((uint64_t)form->sinks + c->group - 1) / c->group * c->group;
+    return whole < UINT32_MAX ? (uint32_t)whole : UINT32_MAX / c->group * c->group;
+}
+
 static bool is_plain(const pare_kv_codec *c)
 {
     return c == NULL || c->family == PARE_KV_PLAIN;
@@ -122,9 +143,9 @@ static pare_status check_family(const pare_kv_form *form, const pare_model *m, p
     for (int i = 0; i < 2; i++) {
         if (sides[i] == NULL)
             continue;
-        if (sides[i]->recent > 0 && (m->hp.n_layer_shared_kv > 0 || m->arch->latent))
+        if (pare_kv_recent(form, sides[i]) > 0 && (m->hp.n_layer_shared_kv > 0 || m->arch->latent))
             return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                             "%s: %s keeps recent tokens exact, which pare does not do where %s", m->path,
+                             "%s: %s with recent tokens kept exact, which pare does not do where %s", m->path,
                              sides[i]->name, m->arch->latent ? "attention is latent" : "layers share keys");
         if (sides[i]->before_rope && (m->arch->wiring.qk_norm_last || m->arch->latent))
             return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s keeps keys before RoPE, which %s here", m->path,
@@ -170,8 +191,8 @@ static bool add_side(const pare_kv_form *form, const pare_kv_codec *c, uint32_t 
     if (c == NULL) {
         exact = n;
     } else {
-        uint64_t first = ((uint64_t)form->sinks + c->group - 1) / c->group * c->group;
-        uint64_t end = n > c->recent ? (n - c->recent) / c->group * c->group : 0;
+        const uint64_t first = pare_kv_sinks(form, c), recent = pare_kv_recent(form, c);
+        const uint64_t end = n > recent ? (n - recent) / c->group * c->group : 0;
         groups = end > first ? (end - first) / c->group : 0;
         exact = n - groups * c->group;
     }

@@ -29,10 +29,12 @@ typedef enum pare_kv_turn {
 typedef struct pare_kv_form {
     const pare_kv_codec *k, *v; /* NULL: F32, nothing is rounded */
     pare_kv_turn turn_k, turn_v;
-    uint32_t first, last;  /* so many layers at the ends keep F16 */
-    uint32_t sinks;        /* so many tokens at the beginning of a sequence stay in F16, rounded up to whole groups */
-    uint32_t step;         /* tokens of a micro-batch where recent ones stay exact; 0: 32 */
-    bool calibrates; /* bases come later, before it is kept: pare_kv_check does not ask for them */
+    uint32_t first, last; /* so many layers at the ends keep F16 */
+    uint32_t sinks;       /* so many tokens at the beginning of a sequence stay in F16, rounded up to whole groups */
+    uint32_t recent;      /* so many last tokens stay in F16, or those that the codec keeps, if they are more; 0: the
+                             codec's. Behind them whole groups are coded, so group - 1 more may stay */
+    uint32_t step;        /* tokens of a micro-batch where recent ones stay exact; 0: 32 */
+    bool calibrates;      /* bases come later, before it is kept: pare_kv_check does not ask for them */
     const pare_kv_codec *layers_k, *layers_v; /* [n_layer] copies of k and v with bases, where those are calibrated
                                                  (eval/kv_calibrate.h); or NULL. Borrowed */
     const float *key_mean; /* [n_layer, pare_kv_mean_width], behind RoPE, before rotation; or NULL. Borrowed */
@@ -56,6 +58,11 @@ pare_kv_shape pare_kv_shape_of(const pare_model *m, uint32_t layer);
 
 bool pare_kv_has_layer(const pare_model *m, uint32_t layer); /* it has keys and values of its own */
 uint32_t pare_kv_mean_width(const pare_model *m);            /* of the widest layer's keys */
+
+/* Tokens of a side that stay in F16: the last ones; the first ones, in whole groups. 0 where the codec is F16 or F32,
+ * or NULL, which no token can be kept more exactly than. */
+uint32_t pare_kv_recent(const pare_kv_form *form, const pare_kv_codec *c);
+uint32_t pare_kv_sinks(const pare_kv_form *form, const pare_kv_codec *c);
 
 /* Can m be run so? Errors: PARE_ERR_UNSUPPORTED (a model without a layer of keys and values; attention that looks both
  * ways; keys before RoPE, or recent tokens kept, of a family that pare cannot do that for), PARE_ERR_USAGE (a codec for

@@ -2,6 +2,7 @@
 #include "cmd/console.h"
 #include "memory/memory.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ pare_status cmd_cache_check(const cmd_args *args, pare_error *err)
     } how[] = {{OPT_CACHE_ROTATE, "cache-rotate"},
                {OPT_CACHE_PROTECT, "cache-protect"},
                {OPT_CACHE_SINKS, "cache-sinks"},
+               {OPT_CACHE_RECENT, "cache-recent"},
                {OPT_CACHE_TEXT, "cache-text"}};
     for (size_t i = 0; i < sizeof how / sizeof how[0] && !cmd_has_cache(args); i++)
         if (cmd_has(args, how[i].id))
@@ -72,6 +74,7 @@ pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_fo
                *how = cmd_text(args, OPT_CACHE_ROTATE);
     pare_status st = PARE_OK;
     *out = (pare_kv_form){.sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS),
+                          .recent = (uint32_t)cmd_number(args, OPT_CACHE_RECENT),
                           .first = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                           .last = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT)};
     if (k != NULL)
@@ -146,7 +149,7 @@ void cmd_cache_programs(const pare_kv_form *form, const pare_model *m, char *out
     enum { ROOM = 64 };
     size_t len = 0;
     out[0] = '\0';
-    if (form->first > 0 || form->last > 0 || form->sinks > 0 || form->key_mean != NULL)
+    if (form->first > 0 || form->last > 0 || form->sinks > 0 || form->recent > 0 || form->key_mean != NULL)
         return;
     for (program p = 0; p < N_PROGRAMS; p++) {
         bool all = true;
@@ -172,6 +175,12 @@ pare_status cmd_cache_bytes(const pare_kv_form *form, const pare_model *m, uint6
     return pare_kv_bytes(form, m, CMD_CACHE_TOKENS, pare_memory_window_tokens(&paper, CMD_CACHE_TOKENS), out, err);
 }
 
+uint32_t cmd_cache_recent(const pare_kv_form *form)
+{
+    const uint32_t k = pare_kv_recent(form, form->k), v = pare_kv_recent(form, form->v);
+    return k > v ? k : v;
+}
+
 pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_error *err)
 {
     uint64_t bytes = 0;
@@ -179,8 +188,13 @@ pare_status cmd_cache_print(const pare_kv_form *form, const pare_model *m, pare_
     if (st != PARE_OK)
         return st;
     const pare_kv_layer l = cmd_cache_layer(form, m);
-    printf("cache: keys %s (rotation %s), values %s (rotation %s), %s for %d tokens%s\n", name_of(l.k),
-           turn_name(l.k, &l.turn_k), name_of(l.v), turn_name(l.v, &l.turn_v), cmd_bytes(bytes), CMD_CACHE_TOKENS,
+    printf("cache: keys %s (rotation %s), values %s (rotation %s)", name_of(l.k), turn_name(l.k, &l.turn_k),
+           name_of(l.v), turn_name(l.v, &l.turn_v));
+    if (form->sinks > 0)
+        printf(", first %" PRIu32 " tokens f16", form->sinks);
+    if (cmd_cache_recent(form) > 0)
+        printf(", last %" PRIu32 " tokens f16", cmd_cache_recent(form));
+    printf(", %s for %d tokens%s\n", cmd_bytes(bytes), CMD_CACHE_TOKENS,
            is_research(form, m) ? "; research: no known program keeps such a cache" : "");
     return PARE_OK;
 }
@@ -191,10 +205,11 @@ json_t *cmd_cache_members(const pare_kv_form *form, const pare_model *m, pare_er
     if (cmd_cache_bytes(form, m, &bytes, err) != PARE_OK)
         return NULL;
     const pare_kv_layer l = cmd_cache_layer(form, m);
-    json_t *cache = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "keys", name_of(l.k), "values", name_of(l.v),
-                              "rotation_keys", turn_name(l.k, &l.turn_k), "rotation_values", turn_name(l.v, &l.turn_v),
-                              "layers_f16_at_each_end", (json_int_t)form->first, "tokens_f16", (json_int_t)form->sinks,
-                              "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form, m));
+    json_t *cache = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "keys", name_of(l.k), "values", name_of(l.v), "rotation_keys",
+        turn_name(l.k, &l.turn_k), "rotation_values", turn_name(l.v, &l.turn_v), "layers_f16_at_each_end",
+        (json_int_t)form->first, "tokens_f16", (json_int_t)form->sinks, "recent_tokens_f16",
+        (json_int_t)cmd_cache_recent(form), "bytes_1024_tokens", (json_int_t)bytes, "research", is_research(form, m));
     if (cache == NULL)
         pare_fail(err, PARE_ERR_MEMORY, "no memory for what the cache is");
     return cache;
@@ -216,8 +231,9 @@ void cmd_cache_settings(json_t *settings, const cmd_args *args)
         return;
     const char *k = cmd_text(args, OPT_CACHE_K), *v = cmd_text(args, OPT_CACHE_V);
     json_object_set_new(settings, "cache",
-                        json_pack("{s:s, s:s, s:s, s:I, s:I}", "keys", k != NULL ? k : "f32", "values",
+                        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "keys", k != NULL ? k : "f32", "values",
                                   v != NULL ? v : "f32", "rotate", cmd_text(args, OPT_CACHE_ROTATE),
                                   "layers_f16_at_each_end", (json_int_t)cmd_number(args, OPT_CACHE_PROTECT),
-                                  "tokens_f16", (json_int_t)cmd_number(args, OPT_CACHE_SINKS)));
+                                  "tokens_f16", (json_int_t)cmd_number(args, OPT_CACHE_SINKS), "recent_tokens_f16",
+                                  (json_int_t)cmd_number(args, OPT_CACHE_RECENT)));
 }

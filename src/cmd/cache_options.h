@@ -34,6 +34,9 @@ pare_status cmd_cache_bytes(const pare_kv_form *form, const pare_model *m, uint6
  * "": none is known, as where layers or tokens are kept apart, or keys without their mean. */
 void cmd_cache_programs(const pare_kv_form *form, const pare_model *m, char *out);
 
+/* The last tokens that stay in F16, on the side that keeps more: windows of no more say nothing about the form. */
+uint32_t cmd_cache_recent(const pare_kv_form *form);
+
 /* What the options say, for m. Errors: PARE_ERR_USAGE, those of pare_kv_check */
 pare_status cmd_cache_form(const cmd_args *args, const pare_model *m, pare_kv_form *out, pare_error *err);
 

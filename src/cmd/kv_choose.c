@@ -1,5 +1,7 @@
 #include "cmd/kv_choose.h"
 
+#include "cmd/cache_options.h"
+
 pare_estimate cmd_kv_worst(const cmd_kv_run *r, size_t form, uint32_t *depth)
 {
     size_t worst = 0;
@@ -12,7 +14,7 @@ pare_estimate cmd_kv_worst(const cmd_kv_run *r, size_t form, uint32_t *depth)
 
 static bool is_eligible(const cmd_kv_run *r, size_t form, bool research, uint64_t n_ctx)
 {
-    if (cmd_kv_recent(&r->request.forms[form]) >= r->request.depths[r->request.n_depths - 1])
+    if (cmd_cache_recent(&r->request.forms[form].form) >= r->request.depths[r->request.n_depths - 1])
         return false; /* nothing of it was seen */
     if (r->request.forms[form].programs[0] == '\0')
         return research && n_ctx == 0; /* nobody can say what context it leaves room for */

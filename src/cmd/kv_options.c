@@ -120,6 +120,7 @@ static pare_status add_pair(cmd_kv_request *r, const cmd_args *args, const pare_
                                   .first = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                                   .last = (uint32_t)cmd_number(args, OPT_CACHE_PROTECT),
                                   .sinks = (uint32_t)cmd_number(args, OPT_CACHE_SINKS),
+                                  .recent = (uint32_t)cmd_number(args, OPT_CACHE_RECENT),
                                   .calibrates = cmd_has(args, OPT_CACHE_TEXT)}};
         if (pare_kv_check(&f.form, m, &why) != PARE_OK)
             continue;
@@ -240,12 +241,6 @@ pare_status cmd_kv_depths(cmd_kv_request *r, const cmd_args *args, const pare_mo
                     : pare_fail(err, PARE_ERR_USAGE, "kv: --depths: '%s': expected tokens, from 4 to 99999999", item);
     }
     return st;
-}
-
-uint32_t cmd_kv_recent(const cmd_kv_form *f)
-{
-    const uint32_t k = f->form.k->recent, v = f->form.v->recent;
-    return k > v ? k : v;
 }
 
 void cmd_kv_request_close(cmd_kv_request *r)

@@ -42,8 +42,6 @@ pare_status cmd_kv_forms(cmd_kv_request *r, const cmd_args *args, const pare_mod
 pare_status cmd_kv_depths(cmd_kv_request *r, const cmd_args *args, const pare_model *m, size_t n_tokens,
                           pare_error *err);
 
-/* Tokens that a form keeps exact behind the others: windows of no more say nothing about it. */
-uint32_t cmd_kv_recent(const cmd_kv_form *f);
 void cmd_kv_request_close(cmd_kv_request *r);
 
 /* Print the table of codecs, or as JSON. */

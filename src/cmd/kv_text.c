@@ -1,4 +1,5 @@
 /* What `pare kv` measured, for people: a part of cmd/kv_report.h. */
+#include "cmd/cache_options.h"
 #include "cmd/console.h"
 #include "cmd/kv_report.h"
 
@@ -41,9 +42,9 @@ static void print_depth(const cmd_kv_run *r, size_t d)
         printf("  %s\n", programs_of(f));
     }
     for (size_t i = 0; i < r->request.n_forms; i++)
-        if (cmd_kv_recent(&r->request.forms[i]) >= first->n_ctx)
+        if (cmd_cache_recent(&r->request.forms[i].form) >= first->n_ctx)
             printf("%s keeps the last %" PRIu32 " tokens exact: windows of %" PRIu32 " say nothing about it\n",
-                   r->request.forms[i].name, cmd_kv_recent(&r->request.forms[i]), first->n_ctx);
+                   r->request.forms[i].name, cmd_cache_recent(&r->request.forms[i].form), first->n_ctx);
     printf("\n");
 }
 

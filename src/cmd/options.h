@@ -33,6 +33,7 @@ typedef enum cmd_option_id {
     OPT_CACHE_ROTATE,
     OPT_CACHE_PROTECT,
     OPT_CACHE_SINKS,
+    OPT_CACHE_RECENT,
     OPT_CACHE_TEXT,
     OPT_CACHE,
     OPT_LIST,

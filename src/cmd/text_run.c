@@ -78,10 +78,12 @@ void cmd_warn_of_context(const pare_model *m, const char *what, uint32_t n_ctx)
 static void warn_of_recent(const pare_kv_form *form, uint32_t n_ctx)
 {
     const pare_kv_codec *const sides[] = {form->k, form->v};
-    for (int i = 0; i < 2; i++)
-        if (sides[i] != NULL && sides[i]->recent >= n_ctx && (i == 0 || form->k == NULL || form->k->recent < n_ctx))
-            cmd_warning("%s keeps the last %d tokens exact: windows of %" PRIu32 " say nothing about it",
-                        sides[i]->name, sides[i]->recent, n_ctx);
+    for (int i = 0; i < 2; i++) {
+        const uint32_t recent = pare_kv_recent(form, sides[i]);
+        if (recent >= n_ctx && (i == 0 || pare_kv_recent(form, form->k) < n_ctx))
+            cmd_warning("%s keeps the last %" PRIu32 " tokens exact: windows of %" PRIu32 " say nothing about it",
+                        sides[i]->name, recent, n_ctx);
+    }
 }
 
 static bool has_reference(const cmd_text_run *run)

@@ -226,6 +226,8 @@ static void a_cache_is_described(void **state)
         {"--cache-k q8_0 --cache-v q8_0 --cache-protect 1", "off", "off", ROW * 4, true}, /* both layers are ends */
         {"--cache-k q8_0 --cache-v q8_0 --cache-sinks 8", "llama", "llama", ROW / 32 * 34 * 2 + 8 * 2 * 2 * (256 - 136),
          true},
+        {"--cache-k q8_0 --cache-v f16 --cache-recent 24", "llama", "off",
+         ROW / 32 * 34 + ROW * 2 + 24 * 2 * (256 - 136), true},
         {"--cache-k midrise4 --cache-v midrise4", "full", "full", ROW / 32 * 18 * 2, false},
         {"--cache-k midrise4 --cache-v midrise4 --cache-rotate off", "off", "off", ROW / 32 * 18 * 2, true},
         {"--cache-k q8_0 --cache-v midrise4", "llama", "full", ROW / 32 * (34 + 18), true},

@@ -110,34 +110,95 @@ static void test_windows(void **state)
     close_toy(&t);
 }
 
-/* The cache of a sequence that grows holds the same codes as a window's store does. */
-static void check_cache(const fixture *t, const pare_kv_form *form)
+/* Calibrated codecs get their bases, of c; closed by the caller. */
+static pare_kv_calibration *calibrate(const fixture *t, const int32_t *ids, size_t n, pare_kv_form *form)
 {
-    static const uint32_t steps[] = {7, 1, 30, 2};
+    pare_error err = {0};
+    pare_kv_calibration *c = NULL;
+    if (!pare_kv_wants_calibration(form))
+        return NULL;
+    const pare_kv_text text = {&t->m, t->b, ids, n, -1, {.n_ctx = LEN}};
+    CHECK_OK(pare_kv_calibrate(&c, &text, &err), &err);
+    CHECK_OK(pare_kv_calibration_apply(c, form, &err), &err);
+    return c;
+}
+
+/* Extend sequence `seq` to n tokens, `cut` at once. */
+static void extend_to(const fixture *t, pare_cache *c, uint32_t seq, uint32_t n, uint32_t cut)
+{
+    pare_error err = {0};
+    while (c->n[seq] < n) {
+        const uint32_t left = n - c->n[seq];
+        const pare_extension e = {seq, left < cut ? left : cut, t->ids + c->n[seq]};
+        CHECK_OK(pare_cache_extend(c, &e, 1, &err), &err);
+    }
+}
+
+/* A cache has the bytes that are told; of recent tokens a step's and what is left of groups are there besides. */
+static void check_bytes(const fixture *t, const pare_kv_form *form, const pare_cache *c)
+{
+    enum { STEP = 32, GROUP = 32, LAYERS = 2, ROW = KV_HEADS * DIM * 2 };
+    pare_error err = {0};
+    uint64_t bytes = 0;
+    CHECK_OK(pare_kv_bytes(form, &t->m, LEN, LEN, &bytes, &err), &err);
+    if (pare_cache_keeps_states(c))
+        CHECK(c->n_bytes >= c->n_seq * bytes &&
+              c->n_bytes <= c->n_seq * (bytes + 2 * LAYERS * (STEP + 2 * (GROUP - 1)) * ROW));
+    else
+        CHECK(c->n_bytes == c->n_seq * bytes);
+}
+
+/* The first tokens of one sequence become another's. */
+static void check_copy(const fixture *t, pare_cache *c, const float *want)
+{
+    pare_error err = {0};
+    float got[VOCAB];
+    if (pare_cache_keeps_states(c)) { /* it cannot go back */
+        CHECK(pare_cache_copy(c, 2, 1, LEN - 9, &err) == PARE_ERR_USAGE);
+        CHECK(pare_cache_cut(c, 2, LEN - 9, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "recent") != NULL);
+        CHECK_OK(pare_cache_cut(c, 2, 0, &err), &err);
+        extend_to(t, c, 2, LEN - 9, 50);
+    }
+    CHECK_OK(pare_cache_copy(c, 2, 1, LEN - 9, &err), &err);
+    CHECK_OK(pare_cache_cut(c, 2, 0, &err), &err);
+    extend_to(t, c, 2, 64, 64); /* others are left alone */
+    extend_to(t, c, 1, LEN, 9);
+    CHECK_OK(pare_cache_logits(c, got, &err), &err);
+    CHECK(distance(got, want + (size_t)(LEN - 1) * VOCAB, 0, 1) < 2e-4);
+}
+
+/* The cache of a sequence that grows holds the same codes as a window's store does, however its tokens come. */
+static void check_cache(fixture *t, pare_kv_form *form)
+{
+    static const uint32_t cuts[][4] = {{7, 1, 30, 2}, {1, 1, 1, 1}, {7, 7, 7, 7}, {32, 32, 32, 32}, {60, 3, 60, 1}};
     pare_error err = {0};
     pare_forward *f = NULL;
-    pare_cache c = {0};
+    pare_kv_calibration *calibration = calibrate(t, t->ids, LEN, form);
     float *want = logits_of(t, form), *got = check_malloc(sizeof *got * VOCAB * 2);
-    uint64_t bytes = 0;
-    CHECK_OK(pare_forward_open_tokens(&f, &t->m, t->b, LEN, 64, &err), &err);
-    CHECK_OK(pare_forward_keep(f, form, &err), &err);
-    CHECK_OK(pare_cache_open(&c, f, 3, &err), &err);
-    CHECK_OK(pare_kv_bytes(form, &t->m, LEN, LEN, &bytes, &err), &err);
-    CHECK(c.n_bytes == 3 * bytes);
-    for (int i = 0; c.n[2] < LEN; i++) {
-        uint32_t n = steps[i % 4] < LEN - c.n[2] ? steps[i % 4] : LEN - c.n[2];
-        const pare_extension list[] = {{2, n, t->ids + c.n[2]}, {0, n, t->ids + c.n[0]}};
-        CHECK_OK(pare_cache_extend(&c, list, 2, &err), &err);
-        CHECK_OK(pare_cache_logits(&c, got, &err), &err);
-        for (int k = 0; k < 2; k++)
-            CHECK(distance(got + (size_t)k * VOCAB, want + (size_t)(c.n[2] - 1) * VOCAB, 0, 1) < 2e-4);
+    const uint32_t whole = t->b->slice_tokens;
+    for (size_t k = 0; k < sizeof cuts / sizeof cuts[0]; k++) {
+        pare_cache c = {0};
+        t->b->slice_tokens = k == 4 ? 20 : whole;
+        CHECK_OK(pare_forward_open_tokens(&f, &t->m, t->b, LEN, 64, &err), &err);
+        CHECK_OK(pare_forward_keep(f, form, &err), &err);
+        CHECK_OK(pare_cache_open(&c, f, 3, &err), &err);
+        check_bytes(t, form, &c);
+        for (int i = 0; c.n[2] < LEN && c.n[0] < LEN; i++) {
+            const uint32_t n = cuts[k][i % 4], m = cuts[k][(i + 1) % 4];
+            const pare_extension list[] = {{2, n < LEN - c.n[2] ? n : LEN - c.n[2], t->ids + c.n[2]},
+                                           {0, m < LEN - c.n[0] ? m : LEN - c.n[0], t->ids + c.n[0]}};
+            CHECK_OK(pare_cache_extend(&c, list, 2, &err), &err);
+            CHECK_OK(pare_cache_logits(&c, got, &err), &err);
+            for (size_t e = 0; e < 2; e++)
+                CHECK(distance(got + e * VOCAB, want + (size_t)(c.n[list[e].seq] - 1) * VOCAB, 0, 1) < 2e-4);
+        }
+        extend_to(t, &c, 2, LEN, 5);
+        check_copy(t, &c, want);
+        pare_cache_close(&c);
+        pare_forward_close(f);
+        t->b->slice_tokens = whole;
     }
-    CHECK_OK(pare_cache_copy(&c, 2, 1, LEN - 9, &err), &err);
-    CHECK_OK(pare_cache_extend(&c, &(pare_extension){1, 9, t->ids + LEN - 9}, 1, &err), &err);
-    CHECK_OK(pare_cache_logits(&c, got, &err), &err);
-    CHECK(distance(got, want + (size_t)(LEN - 1) * VOCAB, 0, 1) < 2e-4);
-    pare_cache_close(&c);
-    pare_forward_close(f);
+    pare_kv_calibration_close(calibration);
     free(want);
     free(got);
 }
@@ -145,15 +206,27 @@ static void check_cache(const fixture *t, const pare_kv_form *form)
 static void test_cache(void **state)
 {
     (void)state;
-    fixture t;
-    open_toy(&t);
-    const pare_kv_form blocks = form_of("q8_0", "q4_0", PARE_KV_TURN_LLAMA),
-                       plain = form_of("bf16", NULL, PARE_KV_TURN_OFF),
-                       gauss = form_of("turbo4", "turbo3", PARE_KV_TURN_FULL);
-    check_cache(&t, &blocks);
-    check_cache(&t, &plain);
-    check_cache(&t, &gauss);
-    close_toy(&t);
+    static const struct {
+        const char *k, *v;
+        pare_kv_turn turn;
+        uint32_t sinks, recent, last;
+    } rows[] = {{"q8_0", "q4_0", PARE_KV_TURN_LLAMA, 0, 0, 0},     {"bf16", NULL, PARE_KV_TURN_OFF, 0, 0, 0},
+                {"turbo4", "turbo3", PARE_KV_TURN_FULL, 5, 0, 0},  {"q4_0", "q4_0", PARE_KV_TURN_OFF, 9, 0, 1},
+                {"q4_0", "q5_1", PARE_KV_TURN_FULL, 0, 45, 0},     {"kivi2", "kivi4", PARE_KV_TURN_OFF, 0, 0, 0},
+                {"kivi4", "kivi2", PARE_KV_TURN_OFF, 3, 0, 0},     {"channel3", "f16", PARE_KV_TURN_OFF, 0, 0, 0},
+                {"channel3", "q4_0", PARE_KV_TURN_OFF, 40, 50, 1}, {"klt3", "klt3", PARE_KV_TURN_OFF, 0, 0, 0},
+                {"klt3", "turbo2", PARE_KV_TURN_FULL, 7, 20, 0},   {"q8_0", "kivi2", PARE_KV_TURN_OFF, LEN + 9, 0, 0},
+                {"q4_0", NULL, PARE_KV_TURN_OFF, 0, 2 * LEN, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        fixture t;
+        open_toy(&t);
+        pare_kv_form form = form_of(rows[i].k, rows[i].v, rows[i].turn);
+        form.sinks = rows[i].sinks;
+        form.recent = rows[i].recent;
+        form.last = rows[i].last;
+        check_cache(&t, &form);
+        close_toy(&t);
+    }
 }
 
 /* What comes back of the rows of one unit, [c->group, KV_HEADS, DIM]. */
@@ -174,19 +247,20 @@ static void check_side(const pare_kv_form *form, const pare_kv_codec *c, const f
     const pare_kv_codec *half = pare_kv_codec_find("f16", PARE_KV_KEYS);
     const size_t unit = pare_kv_unit_bytes(c, DIM) * KV_HEADS;
     const uint32_t first = (form->sinks + c->group - 1) / c->group * c->group, begin = (LEN - 1) / 32 * 32,
-                   end = c->recent > 0 ? (begin - c->recent) / c->group * c->group : LEN;
+                   recent = form->recent > c->recent ? form->recent : c->recent,
+                   end = recent > 0 ? (begin - recent) / c->group * c->group : LEN;
     static float want[32 * WIDTH], kept[32 * WIDTH];
-    CHECK(first < end && (c->recent == 0 || end < LEN));
+    CHECK(first < end && (recent == 0 || end < LEN));
     for (size_t s = 0; s < 2; s++)
         for (size_t t = 0; t < LEN; t += t < first || t >= end ? 1 : c->group) {
             const size_t at = s * LEN + t, n = (t < first || t >= end ? 1 : c->group) * WIDTH;
             const bool coded = n > WIDTH || (t >= first && t < end);
             if (!c->before_rope) {
                 for (size_t i = 0; i < n; i += WIDTH) /* recent tokens were F16 before they are coded */
-                    if (c->recent > 0 || !coded)
+                    if (recent > 0 || !coded)
                         decoded(half, made + at * WIDTH + i, want + i);
                 if (coded)
-                    decoded(c, c->recent > 0 ? want : made + at * WIDTH, want);
+                    decoded(c, recent > 0 ? want : made + at * WIDTH, want);
                 CHECK(memcmp(view + at * WIDTH, want, n * sizeof *want) == 0);
             } else if (!coded) { /* rounded before RoPE, and never again */
                 CHECK(memcmp(view + at * WIDTH, made + at * WIDTH, n * sizeof *want) == 0);
@@ -222,12 +296,10 @@ static void test_store(void **state)
     (void)state;
     static const struct {
         const char *k, *v;
-        uint32_t sinks;
-    } rows[] = {{"q8_0", "q4_0", 5},
-                {"kivi4", "kivi2", 20},
-                {"kivi2", "q5_0", 0},
-                {"channel4", "f16", 40},
-                {"klt4", "klt3", 9}};
+        uint32_t sinks, recent;
+    } rows[] = {{"q8_0", "q4_0", 5, 0},     {"kivi4", "kivi2", 20, 0},  {"kivi2", "q5_0", 0, 100},
+                {"channel4", "f16", 40, 0}, {"klt4", "klt3", 9, 0},     {"q8_0", "q4_0", 0, 1},
+                {"kivi4", "kivi2", 0, 150}, {"channel4", "q5_1", 0, 7}, {"klt4", "klt3", 9, 70}};
     pare_error err = {0};
     fixture t;
     int32_t ids[2 * LEN];
@@ -239,12 +311,8 @@ static void test_store(void **state)
         pare_kv_form form = form_of(rows[i].k, rows[i].v, PARE_KV_TURN_OFF);
         pare_forward *f = NULL;
         form.sinks = rows[i].sinks;
-        pare_kv_calibration *c = NULL;
-        if (pare_kv_wants_calibration(&form)) {
-            const pare_kv_text text = {&t.m, t.b, ids, 2 * LEN, -1, {.n_ctx = LEN}};
-            CHECK_OK(pare_kv_calibrate(&c, &text, &err), &err);
-            CHECK_OK(pare_kv_calibration_apply(c, &form, &err), &err);
-        }
+        form.recent = rows[i].recent;
+        pare_kv_calibration *c = calibrate(&t, ids, 2 * LEN, &form);
         const pare_kv_layer last = pare_kv_layer_of(&form, &t.m, 1);
         CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 2, &err), &err);
         CHECK_OK(pare_forward_keep(f, &form, &err), &err);
@@ -340,7 +408,6 @@ static void test_shared(void **state)
 static void test_recent(void **state)
 {
     (void)state;
-    pare_error err = {0};
     fixture t;
     open_toy(&t);
     pare_kv_form half = form_of("f16", "f16", PARE_KV_TURN_OFF), few = form_of("kivi2", "kivi2", PARE_KV_TURN_OFF);
@@ -353,26 +420,16 @@ static void test_recent(void **state)
     pare_kv_form wide = few; /* the larger the step, the longer tokens stay as they are */
     wide.step = LEN;
     CHECK(error_of(&t, &wide, want) == 0);
-    pare_kv_form sinks = form_of("q4_0", "q4_0", PARE_KV_TURN_OFF);
+    pare_kv_form sinks = form_of("q4_0", "q4_0", PARE_KV_TURN_OFF), last = sinks;
+    last.recent = 70; /* of any codec */
+    got = logits_of(&t, &last);
+    CHECK(distance(got, want, 0, 64 + 32) < 1e-5 && distance(got, want, 64 + 32, LEN) > 1e-3);
+    CHECK(distance(got, want, 96, LEN) < 0.8 * error_of(&t, &sinks, want));
+    free(got);
     sinks.sinks = 40;
     got = logits_of(&t, &sinks);
     CHECK(distance(got, want, 0, 40) == 0 && distance(got, want, 40, LEN) > 1e-3);
     free(got);
-    pare_forward *f = NULL;
-    pare_cache c = {0};
-    CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 1, &err), &err);
-    CHECK_OK(pare_forward_keep(f, &few, &err), &err);
-    CHECK(pare_cache_open(&c, f, 1, &err) == PARE_ERR_UNSUPPORTED && strstr(err.text, "kivi2") != NULL);
-    pare_forward_close(f);
-    for (int i = 0; i < 2; i++) { /* nor values alone, nor first tokens */
-        pare_kv_form part = form_of("q4_0", i == 0 ? "kivi2" : "q4_0", PARE_KV_TURN_OFF);
-        part.sinks = i == 0 ? 0 : 1;
-        CHECK_OK(pare_forward_open(&f, &t.m, t.b, LEN, 1, &err), &err);
-        CHECK_OK(pare_forward_keep(f, &part, &err), &err);
-        CHECK(pare_cache_open(&c, f, 1, &err) == PARE_ERR_UNSUPPORTED);
-        CHECK(strstr(err.text, i == 0 ? "kivi2" : "first tokens") != NULL);
-        pare_forward_close(f);
-    }
     free(want);
     close_toy(&t);
 }
@@ -548,6 +605,17 @@ static void test_bytes(void **state)
     first.sinks = 33; /* two whole groups */
     CHECK_OK(pare_kv_bytes(&first, &t.m, 300, 300, &bytes, &err), &err);
     CHECK(bytes == 6 * keys + (300 - 6 * 32) * row + 300 * 2 * row);
+    pare_kv_form last = form_of("q8_0", "f16", PARE_KV_TURN_OFF);
+    last.recent = 50; /* F16 has none: it is no more exact */
+    CHECK(pare_kv_recent(&last, last.k) == 50 && pare_kv_recent(&last, last.v) == 0 &&
+          pare_kv_recent(&last, NULL) == 0);
+    CHECK_OK(pare_kv_bytes(&last, &t.m, 300, 300, &bytes, &err), &err);
+    CHECK(bytes == 250 * row / 64 * 34 + 50 * row + 300 * row);
+    last.k = kivi.k; /* whichever is more */
+    CHECK(pare_kv_recent(&last, last.k) == 128);
+    last.recent = 160;
+    CHECK_OK(pare_kv_bytes(&last, &t.m, 300, 300, &bytes, &err), &err);
+    CHECK(bytes == 4 * keys + (300 - 128) * row + 300 * row);
     pare_memory_model_close(&paper);
     close_toy(&t);
 }
