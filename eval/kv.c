@@ -125,8 +125,7 @@ static pare_status check_side(const pare_kv_form *form, const pare_model *m, con
                          name, dim, c->name, pare_kv_wants(c));
     if (!pare_kv_is_ready(c) && !form->calibrates)
         return pare_fail(err, PARE_ERR_USAGE,
-                         "%s: %s is calibrated by a text, and the %s of layer %" PRIu32
-                         " are not: --cache-text of pare eval and pare kv",
+                         "%s: %s is calibrated by a text, and the %s of layer %" PRIu32 " are not: --cache-text",
                          m->path, c->name, name, layer);
     if (c->wants_rotation && turn->dim == 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s: %s is for rotated %s, and those of layer %" PRIu32 " are not",

@@ -1,4 +1,5 @@
 #include "cmd/cache_options.h"
+#include "cmd/cache_text.h"
 #include "cmd/console.h"
 #include "cmd/device.h"
 #include "cmd/input.h"
@@ -13,6 +14,7 @@
 
 typedef struct job {
     pare_kv_form form; /* of the model's keys and values */
+    cmd_cache_text cache_text;
     const cmd_args *args;
     pare_model model, reference;
     bool has_reference;
@@ -103,13 +105,18 @@ static pare_status read_stops(job *j, pare_error *err)
 static pare_status open_all(job *j, pare_error *err)
 {
     const char *reference = cmd_text(j->args, OPT_REFERENCE);
+    pare_kv_form *form = &j->form;
+    int64_t bos = -1;
     pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
-        st = cmd_open_tokenizer(&j->tokenizer, &j->model, NULL, err);
+        st = cmd_open_tokenizer(&j->tokenizer, &j->model, &bos, err);
     if (st == PARE_OK && cmd_has_cache(j->args))
-        st = cmd_cache_form(j->args, &j->model, &j->form, err);
+        st = cmd_cache_form(j->args, &j->model, form, err);
+    if (st == PARE_OK && cmd_has_cache(j->args))
+        st = cmd_cache_calibrate(&j->cache_text, j->args, &j->model, j->devices.backend[0], j->tokenizer, bos, 0, &form,
+                                 1, err);
     if (st == PARE_OK && reference != NULL)
         st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
     j->has_reference = reference != NULL;
@@ -270,6 +277,9 @@ static pare_status report_json(const job *j, double seconds, pare_error *err)
             cmd_json_u64(row, "first_difference", first_difference(&j->written[i], &j->expected[i]));
     }
     json_object_set_new(doc, "texts", rows);
+    if (st == PARE_OK && cmd_has_cache(j->args))
+        st = cmd_cache_json(doc, &j->form, &j->model, err);
+    cmd_cache_text_json(doc, &j->cache_text);
     json_object_set_new(doc, "device", json_string(j->devices.name));
     json_object_set_new(doc, "compute", json_string(j->devices.backend[0]->compute));
     cmd_json_real(doc, "tokens_per_second", seconds > 0 ? (double)n_tokens / seconds : 0);
@@ -326,6 +336,7 @@ pare_status cmd_generate(const cmd_args *args, pare_error *err)
     free(j.stops);
     pare_buf_close(&j.tail);
     pare_tokenizer_close(j.tokenizer);
+    cmd_cache_text_close(&j.cache_text);
     cmd_devices_close(&j.devices); /* before the models whose weights it may hold */
     pare_model_close(&j.model);
     pare_model_close(&j.reference);

@@ -68,6 +68,49 @@ static void shows_where_a_reference_differs(void **state)
     json_decref(doc);
 }
 
+/* The model's keys and values as the options say, the reference's as floats. */
+static void keeps_its_cache_as_asked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options;
+        int recent;
+        bool differs; /* from F16, in 220 tokens */
+    } rows[] = {{"--cache-k f16 --cache-v f16", 0, false},
+                {"--cache-k kivi2 --cache-v kivi2", 128, true},
+                {"--cache-k channel2 --cache-v kivi2 --cache-sinks 40", 128, true},
+                {"--cache-k q4_0 --cache-v q4_0 --cache-recent 40 --cache-rotate off", 40, true},
+                {"--cache-k q4_0 --cache-v q4_0 --cache-recent 230 --cache-rotate off", 230, false},
+                {"--cache-k q4_0 --cache-v q4_0 --cache-sinks 230 --cache-rotate off", 0, false},
+                {"--cache-k klt1.5 --cache-v klt1.5 --cache-recent 6 --cache-text $TEXT", 6, true}};
+    json_t *want = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cli_result r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -p 'In the year' -n 215 -c 220 --json %s",
+                                  rows[i].options);
+        json_t *doc = cli_json(&r), *cache = json_object_get(doc, "cache"), *texts = json_object_get(doc, "texts");
+        const bool calibrated = strstr(rows[i].options, "klt") != NULL;
+        CHECK(json_integer_value(json_object_get(cache, "recent_tokens_f16")) == rows[i].recent);
+        CHECK(json_is_true(json_object_get(cache, "research")) == (i > 0));
+        CHECK((json_object_get(doc, "cache_text") != NULL) == calibrated);
+        if (i == 0)
+            want = json_incref(texts);
+        const json_t *row = json_array_get(texts, 0), *same = json_array_get(want, 0);
+        CHECK(json_array_size(json_object_get(row, "ids")) > 200);
+        if (rows[i].differs)
+            CHECK(!json_equal(json_object_get(row, "leads"), json_object_get(same, "leads")));
+        else
+            CHECK(json_equal(json_object_get(row, "ids"), json_object_get(same, "ids")));
+        json_decref(doc);
+    }
+    json_decref(want);
+    CHECK(cli_contains(cli_expect(2, "$PARE generate $DEMO -p a --cache-k klt4").err, "--cache-text"));
+    CHECK(cli_contains(cli_expect(2, "$PARE generate $DEMO -p a --cache-k q4_0 --cache-text $TEXT").err,
+                       "is for calibrated types"));
+    CHECK(cli_contains(cli_expect(2, "$PARE generate $DEMO -f - --cache-k klt4 --cache-text - </dev/null").err,
+                       "both read standard input"));
+    CHECK(cli_contains(cli_expect(2, "$PARE generate $DEMO -p a --cache-recent 4").err, "needs --cache-k"));
+}
+
 static void says_what_was_cut(void **state)
 {
     (void)state;
@@ -112,6 +155,7 @@ int main(void)
         cmocka_unit_test(continues_prompts),
         cmocka_unit_test(draws_by_seed),
         cmocka_unit_test(shows_where_a_reference_differs),
+        cmocka_unit_test(keeps_its_cache_as_asked),
         cmocka_unit_test(says_what_was_cut),
         cmocka_unit_test(tasks_are_answered_in_words),
     };

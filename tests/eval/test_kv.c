@@ -167,6 +167,18 @@ static void check_copy(const fixture *t, pare_cache *c, const float *want)
     CHECK(distance(got, want + (size_t)(LEN - 1) * VOCAB, 0, 1) < 2e-4);
 }
 
+/* A pass that fails: what some layers have coded is gone. */
+static void check_failure(const fixture *t, pare_cache *c)
+{
+    pare_error err = {0};
+    const int32_t wrong = VOCAB;
+    CHECK(c->n[1] == LEN);
+    CHECK_OK(pare_cache_cut(c, 0, 0, &err), &err);
+    extend_to(t, c, 0, 20, 20);
+    CHECK(pare_cache_extend(c, &(pare_extension){0, 1, &wrong}, 1, &err) == PARE_ERR_RANGE);
+    CHECK(c->n[0] == (pare_cache_keeps_states(c) ? 0 : 20) && c->n[1] == LEN);
+}
+
 /* The cache of a sequence that grows holds the same codes as a window's store does, however its tokens come. */
 static void check_cache(fixture *t, pare_kv_form *form)
 {
@@ -194,6 +206,7 @@ static void check_cache(fixture *t, pare_kv_form *form)
         }
         extend_to(t, &c, 2, LEN, 5);
         check_copy(t, &c, want);
+        check_failure(t, &c);
         pare_cache_close(&c);
         pare_forward_close(f);
         t->b->slice_tokens = whole;
