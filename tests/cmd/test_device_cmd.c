@@ -161,6 +161,39 @@ static void caches_are_those_of_the_cpu(void **state)
     }
 }
 
+/* Of the first tokens behind a prompt: how far the largest logit led. */
+static void leads_of(const char *options, double *out, size_t n)
+{
+    cli_result r = cli_expect(0, "$PARE generate demo.gguf -f start.txt -n %zu --json %s", n, options);
+    json_t *doc = cli_json(&r);
+    const json_t *text = json_array_get(json_object_get(doc, "texts"), 0), *leads = json_object_get(text, "leads");
+    CHECK(json_array_size(leads) == n && json_integer_value(json_object_get(text, "n_prompt_tokens")) > 100);
+    for (size_t i = 0; i < n; i++)
+        out[i] = json_number_value(json_array_get(leads, i));
+    json_decref(doc);
+}
+
+/* Texts that are continued: groups of keys before RoPE, first and recent tokens in F16. */
+static void kept_texts_are_those_of_the_cpu(void **state)
+{
+    enum { N = 3 };
+    static const char cache[] = "--cache-k channel2 --cache-v q4_0 --cache-sinks 4 --cache-recent 9";
+    (void)state;
+    char options[160];
+    double whole[N], cpu[N], cuda[N], change = 0, miss = 0;
+    cli_expect(0, "head -c 600 text.txt >start.txt");
+    leads_of("--device cpu", whole, N);
+    snprintf(options, sizeof options, "%s --device cpu", cache);
+    leads_of(options, cpu, N);
+    snprintf(options, sizeof options, "%s --device cuda --compute f32", cache);
+    leads_of(options, cuda, N);
+    for (size_t i = 0; i < N; i++) {
+        change = fmax(change, fabs(cpu[i] - whole[i]));
+        miss = fmax(miss, fabs(cuda[i] - cpu[i]));
+    }
+    CHECK(change > 1e-2 && miss < 1e-3);
+}
+
 /* Said once, with what is streamed; and the figures are those of weights that stay. */
 static void weights_are_streamed(void **state)
 {
@@ -376,6 +409,7 @@ int main(void)
         cmocka_unit_test(newer_devices_are_served),
         cmocka_unit_test(figures_are_those_of_the_cpu),
         cmocka_unit_test(caches_are_those_of_the_cpu),
+        cmocka_unit_test(kept_texts_are_those_of_the_cpu),
         cmocka_unit_test(weights_are_streamed),
         cmocka_unit_test(devices_share_the_windows),
         cmocka_unit_test(every_command_runs_on_it),
