@@ -1,5 +1,6 @@
 /* Keys and values in codecs: what attention reads is what is stored, in windows and in a cache. */
 #include "check.h"
+#include "core/threads.h"
 #include "eval/cache.h"
 #include "eval/forward_parts.h"
 #include "eval/kv_calibrate.h"
@@ -232,6 +233,7 @@ static void test_cache(void **state)
                 {"channel3", "q4_0", PARE_KV_TURN_OFF, 40, 50, 1}, {"klt3", "klt3", PARE_KV_TURN_OFF, 0, 0, 0},
                 {"klt3", "turbo2", PARE_KV_TURN_FULL, 7, 20, 0},   {"q8_0", "kivi2", PARE_KV_TURN_OFF, LEN + 9, 0, 0},
                 {"q4_0", NULL, PARE_KV_TURN_OFF, 0, 2 * LEN, 0}};
+    pare_set_threads(1); /* thousands of small passes */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fixture t;
         open_toy(&t);
@@ -242,6 +244,7 @@ static void test_cache(void **state)
         check_cache(&t, &form);
         close_toy(&t);
     }
+    pare_set_threads(0);
 }
 
 /* What comes back of the rows of one unit, [c->group, KV_HEADS, DIM]. */
