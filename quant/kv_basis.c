@@ -218,7 +218,7 @@ static void put_rows(const work *w, const double *u, double v, uint32_t n, float
 static void fill(const pare_kv_moments *of, const pare_kv_codec *c, const work *w, float *out)
 {
     const uint32_t n = of->dim, total = 8 * (uint32_t)pare_kv_unit_bytes(c, n) - 16;
-    float *forward = out + n, *back = forward + (size_t)n * n, *bits = back + (size_t)n * n;
+    float *forward = out + n, *back = forward + (size_t)n * n, *bits = back + (size_t)n * n, *cost = bits + n;
     double *sorted = w->c; /* which nobody needs any more */
     for (uint32_t i = 0; i < n; i++) {
         const double v = w->v[w->order[i]], floor = 1e-12 * w->v[w->order[0]];
@@ -226,6 +226,8 @@ static void fill(const pare_kv_moments *of, const pare_kv_codec *c, const work *
         sorted[i] = v > floor ? v : 0;
     }
     give_bits(sorted, n, total, bits);
+    for (uint32_t i = 0; i < n; i++)
+        cost[i] = bits[i] > 0 ? (float)(sorted[i] / sorted[0]) : 0;
     memset(forward, 0, 2 * (size_t)n * n * sizeof *forward);
     for (uint32_t i = 0; i < n; i++)
         if (sorted[i] > 0)

@@ -12,8 +12,8 @@
  *
  * A basis is floats, of one head of dim elements:
  *
- *     | m [dim] | forward [dim, dim]: row i gives y_i | back [dim, dim]: row i is added y_i times | bits [dim], 0 to 8
- * | */
+ *     | m [dim] | forward [dim, dim]: row i gives y_i | back [dim, dim]: row i is added y_i times |
+ *     | bits [dim]: 0 to 10 | cost [dim]: v_i over the largest, 0 without bits | */
 #ifndef PARE_QUANT_KV_BASIS_H
 #define PARE_QUANT_KV_BASIS_H
 

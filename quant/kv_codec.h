@@ -62,7 +62,7 @@ static inline bool pare_kv_is_ready(const pare_kv_codec *c)
 /* Floats of a basis of one head: quant/kv_basis.h. */
 static inline size_t pare_kv_basis_floats(uint32_t dim)
 {
-    return (size_t)dim * (2 * (size_t)dim + 2);
+    return (size_t)dim * (2 * (size_t)dim + 3);
 }
 
 /* All that the bytes of a unit depend on; small, for kernels' arguments. */

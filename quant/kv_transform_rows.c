@@ -85,6 +85,33 @@ static void squares(const stretch *s, float *out)
     put(out, add_lanes(lane));
 }
 
+/* pare_kv_coordinate_length of each token. */
+static void lengths(const stretch *s, const pare_kv_unit *u, float *out)
+{
+    float r[TOKENS], least[TOKENS] = {0}, sum[TOKENS];
+    const float between = pare_kv_between_levels(u->basis, u->dim);
+    squares(s, r);
+    for (int t = 0; t < TOKENS; t++)
+        r[t] = pare_kv_root_mean(r[t], s->n_coded);
+    for (uint32_t k = 0; k < PARE_KV_LENGTHS; k++) {
+        const pare_vec length = pare_vec_load(r) * pare_kv_length_factor(k);
+        pare_vec lane[16];
+        for (uint32_t l = 0; l < 16; l++)
+            lane[l] = pare_vec_all(0);
+        for (uint32_t c = 0; c < s->n_coded; c++) {
+            const pare_vec over = pare_vec_abs(pare_vec_load(s->y[c])) - length * pare_kv_top_level(s->bits[c]);
+            const pare_vec v = pare_vec_where(over > 0, over);
+            lane[s->coordinate[c] % 16] += pare_kv_basis_cost(u->basis, u->dim, s->coordinate[c]) * v * v;
+        }
+        put(sum, add_lanes(lane) + length * length * between);
+        for (int t = 0; t < TOKENS; t++)
+            if (k == 0 || sum[t] < least[t]) {
+                least[t] = sum[t];
+                out[t] = length[t];
+            }
+    }
+}
+
 static float border(int bits, unsigned above)
 {
     return (pare_kv_gauss_upper(bits, above) + pare_kv_gauss_upper(bits, above + 1)) * 0.5f;
@@ -129,15 +156,15 @@ static void pack(const stretch *s, uint32_t t, uint32_t n_bytes, uint8_t *dst)
 static uint32_t encode(stretch *s, const pare_kv_unit *u, const float *x, size_t stride, uint32_t n, uint8_t *dst,
                        size_t step)
 {
-    float sum[TOKENS], inverse[TOKENS] = {0};
+    float length[TOKENS], inverse[TOKENS] = {0};
     uint32_t fits = load(s, u, x, stride, n);
     find_coded(s, u);
     for (uint32_t k = 0; k < s->n_coded; k++)
         put(s->y[k],
             product(pare_kv_basis_row(u->basis, u->dim, s->coordinate[k]), (const float(*)[TOKENS])s->x, u->dim));
-    squares(s, sum);
+    lengths(s, u, length);
     for (uint32_t t = 0; t < n; t++) {
-        if (!pare_kv_put_half(pare_kv_root_mean(sum[t], s->n_coded), dst + t * step))
+        if (!pare_kv_put_half(length[t], dst + t * step))
             fits &= ~(1u << t);
         inverse[t] = pare_reciprocal(pare_kv_half(dst + t * step));
     }

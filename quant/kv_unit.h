@@ -647,10 +647,81 @@ PARE_HD int pare_kv_basis_bits(const float *basis, uint32_t dim, uint32_t i)
     return (int)basis[(size_t)(1 + 2 * dim) * dim + i];
 }
 
-/* Length of n coordinates: the root of the mean of their squares. */
+PARE_HD float pare_kv_basis_cost(const float *basis, uint32_t dim, uint32_t i)
+{
+    return basis[(size_t)(2 + 2 * dim) * dim + i];
+}
+
+/* The length of coordinates y is the root of the mean of their squares, r, times one of these factors. A vector that is
+ * nearly one coordinate, as those of frequent tokens are, has a small r, and its levels would end far below it. Taken
+ * is the length s of least
+ *
+ *     sum cost_i max(0, |y_i| - s top_i)^2 + s^2 sum cost_i D(b_i)
+ *
+ * with top_i the last level of b_i bits, and D(b_i) their Lloyd-Max error: what is beyond the levels, and between them.
+ */
+enum { PARE_KV_LENGTHS = 12 };
+
+PARE_HD float pare_kv_length_factor(uint32_t k)
+{
+    static const float quarters[4] = {1, 1.18920712f, 1.41421356f, 1.68179283f};
+    return quarters[k % 4] * ((float)(1u << (k / 4)) * 0.707106781f);
+}
+
+/* Lloyd-Max error of a normal number: scripts/lloyd_max.py --table. */
+PARE_HD float pare_kv_gauss_loss(int bits)
+{
+    static const float loss[11] = {
+        1,           0.363380228f,   0.117481848f,   0.0345477608f,  0.00950100801f, 0.002504668f,
+        0.00064424f, 0.00016347823f, 4.11850829e-5f, 1.03368311e-5f, 2.58937584e-6f};
+    return loss[bits];
+}
+
+PARE_HD float pare_kv_top_level(int bits)
+{
+    return bits > 0 ? pare_kv_gauss_upper(bits, (1u << (bits - 1)) - 1) : 0;
+}
+
+PARE_HD float pare_kv_beyond(float y, float top)
+{
+    const float v = pare_magnitude(y) - top;
+    return v > 0 ? v : 0;
+}
+
+/* r of n coordinates. */
 PARE_HD float pare_kv_root_mean(float sum_of_squares, uint32_t n)
 {
     return n > 0 ? sqrtf(sum_of_squares / (float)n) : 0;
+}
+
+/* sum cost_i D(b_i) */
+PARE_HD float pare_kv_between_levels(const float *basis, uint32_t dim)
+{
+    float cost[PARE_KV_MAX_DIM], loss[PARE_KV_MAX_DIM];
+    for (uint32_t i = 0; i < dim; i++) {
+        cost[i] = pare_kv_basis_cost(basis, dim, i);
+        loss[i] = pare_kv_gauss_loss(pare_kv_basis_bits(basis, dim, i));
+    }
+    return pare_kv_dot(cost, loss, dim);
+}
+
+PARE_HD float pare_kv_coordinate_length(const float *basis, uint32_t dim, const float *y, uint32_t n_coded)
+{
+    float x[PARE_KV_MAX_DIM], v[PARE_KV_MAX_DIM], least = 0, out = 0;
+    const float r = pare_kv_root_mean(pare_kv_dot(y, y, dim), n_coded), between = pare_kv_between_levels(basis, dim);
+    for (uint32_t k = 0; k < PARE_KV_LENGTHS; k++) {
+        const float s = r * pare_kv_length_factor(k);
+        for (uint32_t i = 0; i < dim; i++) {
+            v[i] = pare_kv_beyond(y[i], s * pare_kv_top_level(pare_kv_basis_bits(basis, dim, i)));
+            x[i] = pare_kv_basis_cost(basis, dim, i) * v[i];
+        }
+        const float sum = pare_kv_dot(x, v, dim) + s * s * between;
+        if (k == 0 || sum < least) {
+            least = sum;
+            out = s;
+        }
+    }
+    return out;
 }
 
 /* Codes of y times inverse, at most 10 bits each, into bytes that are all written. */
@@ -700,7 +771,7 @@ PARE_HD bool pare_kv_transform_encode(const pare_kv_unit *u, const float *x, uin
         y[i] = coded ? pare_kv_dot(pare_kv_basis_row(u->basis, u->dim, i), v, u->dim) : 0;
         n_coded += coded ? 1 : 0;
     }
-    bool fits = pare_kv_put_half(pare_kv_root_mean(pare_kv_dot(y, y, u->dim), n_coded), dst);
+    bool fits = pare_kv_put_half(pare_kv_coordinate_length(u->basis, u->dim, y, n_coded), dst);
     pare_kv_put_coordinates(u->basis, u->dim, y, pare_reciprocal(pare_kv_half(dst)),
                             pare_kv_code_bytes(u->dim, u->half_bits) - 2, dst + 2);
     return fits;

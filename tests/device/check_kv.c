@@ -73,6 +73,7 @@ static float *bases(check *c, const pare_kv_codec *codec, uint32_t dim)
         for (uint32_t i = 0; i < dim; i++) {
             const uint32_t falling = 10 - 10 * i / dim, n = i + h >= dim ? 0 : falling < left ? falling : left;
             bits[i] = (float)n;
+            bits[dim + i] = n > 0 ? 1 / (1 + 0.1f * (float)i) : 0;
             left -= n;
         }
     }

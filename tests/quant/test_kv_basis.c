@@ -106,7 +106,7 @@ static void coordinates_are_uncorrelated_and_lead_back(void **state)
 {
     (void)state;
     static sample s;
-    static float basis[DIM * (2 * DIM + 2)];
+    static float basis[DIM * (2 * DIM + 3)];
     double c[DIM][DIM] = {{0}}, worst = 0;
     draw(&s, 0.85);
     with_basis(&s, "klt4", basis);
@@ -142,7 +142,7 @@ static void bits_go_where_they_take_off_most(void **state)
                                0.00064424, 0.00016347823, 4.11850829e-5, 1.03368311e-5, 2.58937584e-6};
     static const char *const names[] = {"klt1.5", "klt2.5", "klt4"};
     static sample s;
-    static float basis[DIM * (2 * DIM + 2)];
+    static float basis[DIM * (2 * DIM + 3)];
     draw(&s, 0.8);
     for (size_t n = 0; n < 3; n++) {
         const pare_kv_codec c = with_basis(&s, names[n], basis);
@@ -174,7 +174,7 @@ static void few_directions_cost_less_than_in_any_other_codec(void **state)
 {
     (void)state;
     static sample s;
-    static float basis[DIM * (2 * DIM + 2)];
+    static float basis[DIM * (2 * DIM + 3)];
     draw(&s, 0.7);
     const pare_kv_codec c = with_basis(&s, "klt2.5", basis);
     CHECK(loss(&s, &c) < 0.05 * loss(&s, pare_kv_codec_find("q4_0", PARE_KV_VALUES)));
@@ -185,7 +185,7 @@ static void little_is_enough_and_what_is_not_is_an_error(void **state)
 {
     (void)state;
     static sample s;
-    static float basis[DIM * (2 * DIM + 2)];
+    static float basis[DIM * (2 * DIM + 3)];
     const pare_kv_codec *c = pare_kv_codec_find("klt2", PARE_KV_KEYS);
     CHECK(!pare_kv_is_ready(c));
     draw(&s, 0.8);

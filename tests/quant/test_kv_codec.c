@@ -70,6 +70,7 @@ static const pare_kv_codec *ready(size_t i, uint32_t dim)
             pare_rotate(&r, row, 1);
             memcpy(back, row, dim * sizeof *back);
             bits[k] = (float)n;
+            bits[dim + k] = n > 0 ? 1 / (1 + 0.1f * (float)k) : 0;
             left -= n;
         }
     }
