@@ -18,10 +18,12 @@ void pare_folder_list_close(pare_folder_list *list)
     *list = (pare_folder_list){0};
 }
 
-static bool is_left_out(const char *name, bool top)
+bool pare_folder_is_left_out(const char *name, void *user)
 {
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, ".git", 4) == 0 ||
-           strcmp(name, ".cache") == 0 || (top && (strcmp(name, "pare.lock") == 0 || strcmp(name, "SHA256SUMS") == 0));
+    const char *slash = strrchr(name, '/'), *base = slash != NULL ? slash + 1 : name;
+    (void)user;
+    return strncmp(base, ".git", 4) == 0 || strcmp(base, ".cache") == 0 || strcmp(name, "pare.lock") == 0 ||
+           strcmp(name, "SHA256SUMS") == 0 || strcmp(name, "model.sig") == 0;
 }
 
 /* Append name, which the list then owns. */
@@ -54,22 +56,31 @@ static bool is_folder(const char *folder, const char *name)
     return yes;
 }
 
+/* A walk through a folder: subfolders are read in the order in which they were found. */
+typedef struct walk {
+    pare_folder_list *list, pending;
+    const char *folder;
+    pare_folder_skip skip;
+    void *user;
+} walk;
+
 /* The entries of folder/below (folder itself when below is ""); subfolders are pushed on pending. */
-static pare_status read_one(pare_folder_list *list, pare_folder_list *pending, const char *folder, const char *below,
-                            pare_error *err)
+static pare_status read_one(walk *w, const char *below, pare_error *err)
 {
+    const char *folder = w->folder;
     char *full = pare_path_join(folder, below, err);
     DIR *dir = full != NULL ? opendir(full) : NULL;
     pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
     if (st == PARE_OK && dir == NULL)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", full, strerror(errno));
     for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
-        if (is_left_out(e->d_name, below[0] == '\0'))
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         char *name = below[0] == '\0' ? strdup(e->d_name) : pare_path_join(below, e->d_name, err);
         if (name == NULL)
             st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", full);
-        else if ((st = append(is_folder(folder, name) ? pending : list, folder, name, err)) != PARE_OK)
+        else if (w->skip(name, w->user) ||
+                 (st = append(is_folder(folder, name) ? &w->pending : w->list, folder, name, err)) != PARE_OK)
             free(name);
     }
     if (dir != NULL)
@@ -91,22 +102,28 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(((const pare_folder_entry *)a)->name, ((const pare_folder_entry *)b)->name);
 }
 
-pare_status pare_folder_list_read(pare_folder_list *list, const char *folder, pare_error *err)
+pare_status pare_folder_list_where(pare_folder_list *list, const char *folder, pare_folder_skip skip, void *user,
+                                   pare_error *err)
 {
-    pare_folder_list pending = {0}; /* subfolders; read in the order in which they were found */
+    walk w = {.list = list, .folder = folder, .skip = skip, .user = user};
     *list = (pare_folder_list){0};
-    pare_status st = read_one(list, &pending, folder, "", err);
-    for (size_t i = 0; i < pending.n && st == PARE_OK; i++) {
-        if (level_of(pending.entries[i].name) >= MAX_LEVELS)
-            st = pare_fail(err, PARE_ERR_RANGE, "%s/%s: more than %d levels of folders", folder,
-                           pending.entries[i].name, MAX_LEVELS);
+    pare_status st = read_one(&w, "", err);
+    for (size_t i = 0; i < w.pending.n && st == PARE_OK; i++) {
+        const char *name = w.pending.entries[i].name;
+        if (level_of(name) >= MAX_LEVELS)
+            st = pare_fail(err, PARE_ERR_RANGE, "%s/%s: more than %d levels of folders", folder, name, MAX_LEVELS);
         else
-            st = read_one(list, &pending, folder, pending.entries[i].name, err);
+            st = read_one(&w, name, err);
     }
-    pare_folder_list_close(&pending);
+    pare_folder_list_close(&w.pending);
     if (st != PARE_OK)
         pare_folder_list_close(list);
     else if (list->n > 0)
         qsort(list->entries, list->n, sizeof *list->entries, compare_entries);
     return st;
+}
+
+pare_status pare_folder_list_read(pare_folder_list *list, const char *folder, pare_error *err)
+{
+    return pare_folder_list_where(list, folder, pare_folder_is_left_out, NULL, err);
 }

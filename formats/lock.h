@@ -43,10 +43,14 @@ typedef enum pare_verdict { PARE_VERDICT_OK, PARE_VERDICT_DIFFERENT, PARE_VERDIC
 typedef struct pare_verify_options {
     bool fast;        /* XXH3 instead of SHA-256; not tamper-proof, and the report says so */
     bool allow_extra; /* files in the folder that the lock does not know */
+    /* A path that is neither lock nor model is no error, its structure is absent then and a warning says why; GGUF and
+     * safetensors files are looked at one by one. For what a signature alone speaks of. */
+    bool any_file;
 } pare_verify_options;
 
 /* One finding a line. kind: "size", "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged",
- * "metadata", "tokenizer", "chat template", "missing", "renamed", "extra"; "structure". item: the tensor or key, may be
+ * "metadata", "tokenizer", "chat template", "missing", "renamed", "extra"; "structure"; of a signature, those of
+ * formats/bundle.h. item: the tensor or key, may be
  * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
 typedef struct pare_finding {
     char *kind, *file, *item, *text;

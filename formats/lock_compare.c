@@ -12,7 +12,9 @@ pare_status pare_verification_add(pare_verification *v, pare_found verdict, cons
                                   const char *item, const char *text, pare_error *err)
 {
     pare_verify_report *r = v->report;
-    *(verdict == PARE_FOUND_BYTES ? &r->bytes : &r->structure) = PARE_VERDICT_DIFFERENT;
+    pare_verdict *const verdicts[] = {
+        [PARE_FOUND_BYTES] = &r->bytes, [PARE_FOUND_STRUCTURE] = &r->structure, [PARE_FOUND_SIGNATURE] = &r->signature};
+    *verdicts[verdict] = PARE_VERDICT_DIFFERENT;
     if ((r->n_findings & (r->n_findings - 1)) == 0) { /* the capacity is the next power of two */
         pare_finding *more = reallocarray(r->findings, r->n_findings == 0 ? 1 : 2 * r->n_findings, sizeof *more);
         if (more == NULL)

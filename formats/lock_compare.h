@@ -23,7 +23,7 @@ typedef struct pare_verification {
     pare_verify_report *report;
 } pare_verification;
 
-typedef enum pare_found { PARE_FOUND_BYTES, PARE_FOUND_STRUCTURE } pare_found;
+typedef enum pare_found { PARE_FOUND_BYTES, PARE_FOUND_STRUCTURE, PARE_FOUND_SIGNATURE } pare_found;
 
 /* Add a finding (strings are copied) and turn its verdict to PARE_VERDICT_DIFFERENT. */
 pare_status pare_verification_add(pare_verification *v, pare_found verdict, const char *kind, const char *file,

@@ -21,6 +21,10 @@ pare_status pare_lock_metadata_hash(const pare_pin_file *f, bool tokenizer_only,
  */
 pare_status pare_lock_tokenizers(const pare_pin *p, json_t **out, pare_error *err);
 
+/* Set key to the time that SOURCE_DATE_EPOCH gives, or to nothing: what pare writes has a time only when the caller's
+ * environment fixes it, so that the same work gives the same bytes. Errors: PARE_ERR_USAGE (no number) */
+pare_status pare_lock_set_time(json_t *object, const char *key, pare_error *err);
+
 /* {"sha256": hex} and the like; false: no memory. */
 bool pare_lock_set_hex(json_t *object, const char *key, const uint8_t *bytes, size_t n);
 

@@ -1,4 +1,5 @@
 #include "core/map.h"
+#include "formats/folder_list.h"
 #include "formats/lock.h"
 #include "formats/lock_compare.h"
 #include "formats/lock_derive.h"
@@ -220,12 +221,70 @@ static pare_status verify_lock(const pare_lock *lock, const pare_verify_options 
     return st;
 }
 
-static pare_status verify_model(const char *path, pare_verify_report *r, pare_error *err)
+/* A file of something that is no model as a whole. *whole: it was checked as a model of its own. */
+static pare_status look_at_container(pare_verification *v, const char *path, const char *name, bool *whole,
+                                     pare_error *err)
+{
+    pare_pin_file f = {0};
+    pare_error fault = {0};
+    bool is_model = false;
+    if ((f.path = strdup(path)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", path);
+    pare_status st = pare_pin_read_structure(&f, &is_model, &fault);
+    size_t n = strlen(name);
+    v->report->n_files++;
+    v->report->n_bytes += f.digest.n_bytes;
+    v->report->n_tensors += f.n_tensors;
+    pare_pin_file_close(&f);
+    *whole = st == PARE_OK && is_model && n > 5 && strcmp(name + n - 5, ".gguf") == 0 && !is_later_part(name);
+    if (*whole)
+        return check_model(v, path, name, err);
+    if (blames_file(st))
+        return pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", name, "", fault.text, err);
+    if (st != PARE_OK && err != NULL)
+        *err = fault;
+    return st;
+}
+
+/* path is no model that pare knows (why): its files one by one. */
+static pare_status verify_containers(const char *path, const char *why, pare_verify_report *r, pare_error *err)
+{
+    pare_folder_list list = {0};
+    pare_verification v = {.report = r};
+    bool any = false, whole = false;
+    r->structure = PARE_VERDICT_ABSENT;
+    pare_status st = pare_warn(err, "not looked at as a model: %s", why);
+    if (st == PARE_OK && !pare_path_is_folder(path))
+        st = look_at_container(&v, path, path, &any, err);
+    else if (st == PARE_OK)
+        st = pare_folder_list_read(&list, path, err);
+    for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
+        char *full = list.entries[i].why == NULL ? pare_path_join(path, list.entries[i].name, err) : NULL;
+        if (full != NULL)
+            st = look_at_container(&v, full, list.entries[i].name, &whole, err);
+        else if (list.entries[i].why == NULL)
+            st = PARE_ERR_MEMORY;
+        any = any || whole;
+        free(full);
+    }
+    pare_folder_list_close(&list);
+    if (any && r->structure == PARE_VERDICT_ABSENT)
+        r->structure = PARE_VERDICT_OK;
+    return st;
+}
+
+static pare_status verify_model(const char *path, const pare_verify_options *options, pare_verify_report *r,
+                                pare_error *err)
 {
     pare_structure_counts counts;
+    pare_error fault = {0};
     pare_verification v = {.report = r};
     r->structure = PARE_VERDICT_OK;
-    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){&v, path}, err);
+    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){&v, path}, &fault);
+    if (blames_file(st) && r->n_findings == 0 && options != NULL && options->any_file)
+        return verify_containers(path, fault.text, r, err);
+    if (st != PARE_OK && err != NULL)
+        *err = fault;
     r->n_files = counts.n_files;
     r->n_bytes = counts.n_bytes;
     r->n_tensors = counts.n_tensors;
@@ -270,8 +329,11 @@ static pare_status verify_file(const pare_map *file, const char *path, const par
     pare_status st = find_kind(file, &kind, err);
     if (st != PARE_OK)
         return st;
+    if (kind == INPUT_LOCK && options != NULL && options->any_file &&
+        memmem(file->data, (size_t)file->size, "\"schema\"", 8) == NULL) /* some other JSON that is signed */
+        kind = INPUT_MODEL;
     if (kind == INPUT_MODEL)
-        return verify_model(path, r, err);
+        return verify_model(path, options, r, err);
     if (file->size > PARE_LOCK_MAX_BYTES)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file->size,
                          PARE_LOCK_MAX_BYTES);
@@ -290,7 +352,7 @@ pare_status pare_verify(const char *path, const pare_verify_options *options, pa
         .bytes = PARE_VERDICT_ABSENT, .structure = PARE_VERDICT_ABSENT, .signature = PARE_VERDICT_ABSENT};
     pare_status st;
     if (pare_path_is_folder(path))
-        st = verify_model(path, r, err);
+        st = verify_model(path, options, r, err);
     else if ((st = pare_map_open(&file, path, err)) == PARE_OK)
         st = verify_file(&file, path, options, r, err);
     pare_map_close(&file);

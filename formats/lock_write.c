@@ -143,8 +143,7 @@ static pare_status add_folders(json_t *doc, const pare_pin *p, const char *lock_
     return st;
 }
 
-/* A lock has a time only when the caller's environment fixes it, so that the same work gives the same lock. */
-static pare_status add_time(json_t *doc, pare_error *err)
+pare_status pare_lock_set_time(json_t *object, const char *key, pare_error *err)
 {
     const char *text = getenv("SOURCE_DATE_EPOCH");
     if (text == NULL || text[0] == '\0')
@@ -157,7 +156,7 @@ static pare_status add_time(json_t *doc, pare_error *err)
     if (errno != 0 || *end != '\0' || seconds < 0 || gmtime_r(&when, &utc) == NULL ||
         strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
         return pare_fail(err, PARE_ERR_USAGE, "SOURCE_DATE_EPOCH is '%s', expected seconds since 1970", text);
-    return json_object_set_new(doc, "created", json_string(stamp)) == 0 ? PARE_OK : no_memory(err);
+    return json_object_set_new(object, key, json_string(stamp)) == 0 ? PARE_OK : no_memory(err);
 }
 
 static pare_status make_document(json_t *doc, const pare_pin *p, const char *lock_path, const pare_lock_extra *extra,
@@ -168,7 +167,7 @@ static pare_status make_document(json_t *doc, const pare_pin *p, const char *loc
         json_object_set_new(doc, "tool", json_pack("{s:s,s:s}", "name", "pare", "version", PARE_VERSION)) != 0 ||
         json_object_set_new(doc, "files", files) != 0)
         return no_memory(err);
-    pare_status st = add_time(doc, err);
+    pare_status st = pare_lock_set_time(doc, "created", err);
     for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
         st = add_file(files, &p->files[i], err);
     if (st == PARE_OK && (st = add_folders(doc, p, lock_path, err)) == PARE_OK &&

@@ -1,9 +1,17 @@
 #include "cmd/console.h"
 #include "cmd/outputs.h"
+#include "core/map.h"
+#include "formats/bundle.h"
+#include "formats/bundle_names.h"
+#include "formats/cyclonedx.h"
 #include "formats/lock.h"
+#include "formats/lock_names.h"
+#include "formats/open.h"
+#include "formats/safe_path.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static pare_status scan_all(pare_pin *pin, const cmd_args *args, pare_error *err)
 {
@@ -33,8 +41,16 @@ static pare_status load_extra(json_t **out, const char *path, const char *member
     return st;
 }
 
-static pare_status report(const cmd_args *args, const pare_pin *pin, const char *lock, pare_error *err)
+typedef struct pin_paths {
+    char *sums;
+    char *beside;    /* model.sig in the folder of the lock: what is signed lies there or below */
+    char *signature; /* the bundle; both NULL without --sign */
+} pin_paths;
+
+static pare_status report(const cmd_args *args, const pare_pin *pin, const pin_paths *paths, const pare_ec_key *key,
+                          pare_error *err)
 {
+    const char *lock = cmd_text(args, OPT_OUTPUT);
     size_t n_tensors = 0;
     for (size_t i = 0; i < pin->n_files; i++)
         n_tensors += pin->files[i].n_tensors;
@@ -44,16 +60,132 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const char 
         cmd_json_u64(doc, "bytes", cmd_pin_bytes(pin));
         cmd_json_u64(doc, "n_tensors", n_tensors);
         cmd_json_files(doc, pin);
+        if (paths->signature != NULL) {
+            json_object_set_new(doc, "signature", cmd_json_text(paths->signature, strlen(paths->signature)));
+            json_object_set_new(doc, "key", json_string(key->hint));
+        }
         return cmd_print_json(args, doc, err);
     }
     cmd_progress_clear();
     printf("%s: %zu files, %s, %zu tensors pinned\n", cmd_safe(lock, strlen(lock)), pin->n_files,
            cmd_bytes(cmd_pin_bytes(pin)), n_tensors);
+    if (paths->signature != NULL)
+        printf("%s: signed with the %s key %.16s\n", cmd_safe(paths->signature, strlen(paths->signature)), key->curve,
+               key->hint);
     return PARE_OK;
 }
 
-static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, const char *sums,
-                               pare_error *err)
+/* What an earlier run wrote at path, a file that holds mark, is going to be replaced: it is not pinned. */
+static pare_status forget_old(pare_pin *pin, const char *path, const char *mark, pare_error *err)
+{
+    struct stat old, info;
+    if (path == NULL || stat(path, &old) != 0)
+        return PARE_OK;
+    for (size_t i = 0; i < pin->n_files; i++) {
+        pare_map file;
+        if (stat(pin->files[i].path, &info) != 0 || info.st_dev != old.st_dev || info.st_ino != old.st_ino)
+            continue;
+        pare_status st = pare_map_open(&file, path, err);
+        if (st != PARE_OK)
+            return st;
+        bool ours = file.size > 0 && memmem(file.data, (size_t)file.size, mark, strlen(mark)) != NULL;
+        pare_map_close(&file);
+        if (!ours)
+            return PARE_OK;
+        pare_pin_file_close(&pin->files[i]);
+        memmove(&pin->files[i], &pin->files[i + 1], (pin->n_files - i - 1) * sizeof *pin->files);
+        pin->n_files--;
+        return PARE_OK;
+    }
+    return PARE_OK;
+}
+
+static bool opens(pare_model *m, const char *path, pare_error *err)
+{
+    return pare_model_open(m, path, PARE_OPEN_NO_VOCAB, err) == PARE_OK ||
+           pare_model_open(m, path, PARE_OPEN_RAW, NULL) == PARE_OK;
+}
+
+/* The one model that is pinned: an operand, or what lies in a folder that is none itself. */
+static pare_status open_described(pare_model *m, const char **name, const pare_pin *pin, const cmd_args *args,
+                                  pare_error *err)
+{
+    pare_error why = {0};
+    size_t n_weights = 0;
+    bool found = false;
+    for (size_t i = 0; i < args->n_operands && !found; i++)
+        found = opens(m, *name = args->operands[i], &why);
+    for (size_t i = 0; i < pin->n_files; i++) {
+        bool weights = pin->files[i].n_tensors > 0;
+        n_weights += weights;
+        if (weights && !found)
+            found = opens(m, *name = pin->files[i].path, &why);
+    }
+    if (!found)
+        return pare_fail(err, PARE_ERR_USAGE, "--cyclonedx describes a model: %s", why.text);
+    if (m->n_files != n_weights)
+        return pare_fail(err, PARE_ERR_USAGE,
+                         "--cyclonedx describes one model: %s has %zu files with tensors, and %zu are pinned", *name,
+                         m->n_files, n_weights);
+    return PARE_OK;
+}
+
+/* Hash the item of the set that was finished last into a new file of pin, which will lie at path. */
+static pare_status pin_output(pare_pin *pin, const pare_output *output, const char *path, pare_error *err)
+{
+    pare_map file;
+    pare_pin_file *f = NULL;
+    const char *temporary = pare_output_temporary(output);
+    pare_status st = pare_map_open(&file, temporary, err);
+    if (st == PARE_OK && (st = pare_pin_add_file(pin, path, &f, err)) == PARE_OK &&
+        (st = pare_pin_store_at(f, temporary, err)) == PARE_OK)
+        st = pare_hash_bytes(file.data, (size_t)file.size, PARE_HASH_BOTH, &f->digest, err);
+    pare_map_close(&file);
+    return st;
+}
+
+/* The bill of materials; where it lies beside the lock or below, it is pinned as the other files are. */
+static pare_status describe(pare_output_set *set, pare_pin *pin, const cmd_args *args, pare_error *err)
+{
+    const char *path = cmd_text(args, OPT_CYCLONEDX), *lock = cmd_text(args, OPT_OUTPUT), *name = lock;
+    pare_model m = {0};
+    if (path == NULL)
+        return PARE_OK;
+    pare_status st = open_described(&m, &name, pin, args, err);
+    if (st == PARE_OK && (st = pare_lock_set_names(pin, lock, err)) == PARE_OK)
+        st = pare_cyclonedx_add(set, pin, &m.meta, cmd_base_name(name), path, cmd_has(args, OPT_FORCE), err);
+    pare_model_close(&m);
+    if (st != PARE_OK)
+        return st;
+    pare_pin alone = {0};
+    pare_pin_file *f = NULL;
+    st = pare_pin_add_file(&alone, path, &f, err);
+    bool inside = st == PARE_OK && pare_lock_set_names(&alone, lock, NULL) == PARE_OK;
+    pare_pin_close(&alone);
+    return inside ? pin_output(pin, set->items[set->n - 1], path, err) : st;
+}
+
+/* Sign the pinned files, and lock and checksums, which are finished in the set as its last two items. */
+static pare_status sign(pare_output_set *set, const pare_pin *pin, const cmd_args *args, const pin_paths *paths,
+                        const pare_ec_key *key, pare_error *err)
+{
+    const char *made[] = {cmd_text(args, OPT_OUTPUT), paths->sums};
+    pare_pin all = {0};
+    pare_pin_file *f = NULL;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < pin->n_files && st == PARE_OK; i++)
+        if ((st = pare_pin_add_file(&all, pin->files[i].path, &f, err)) == PARE_OK)
+            f->digest = pin->files[i].digest;
+    for (size_t i = 0; i < 2 && st == PARE_OK; i++)
+        st = pin_output(&all, set->items[set->n - 2 + i], made[i], err);
+    if (st == PARE_OK)
+        st = pare_bundle_add(set, &all, paths->beside, paths->signature, key, cmd_has(args, OPT_FORCE), err);
+    pare_pin_close(&all);
+    return st;
+}
+
+static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, const pin_paths *paths,
+                               const pare_ec_key *key, pare_error *err)
 {
     bool force = cmd_has(args, OPT_FORCE);
     json_t *recipe = NULL, *measurements = NULL;
@@ -64,12 +196,20 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
     if (st == PARE_OK)
         st = scan_all(pin, args, err);
     if (st == PARE_OK)
+        st = forget_old(pin, paths->signature, PARE_BUNDLE_MEDIA_TYPE, err);
+    if (st == PARE_OK)
+        st = forget_old(pin, cmd_text(args, OPT_CYCLONEDX), "\"bomFormat\": \"CycloneDX\"", err);
+    if (st == PARE_OK)
         st = cmd_outputs_check_pinned(outputs, pin, err);
+    if (st == PARE_OK)
+        st = describe(&set, pin, args, err);
     const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
     if (st == PARE_OK)
         st = pare_lock_add(&set, pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
     if (st == PARE_OK)
-        st = pare_sums_add(&set, pin, sums, force, err);
+        st = pare_sums_add(&set, pin, paths->sums, force, err);
+    if (st == PARE_OK && paths->signature != NULL)
+        st = sign(&set, pin, args, paths, key, err);
     if (st == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
@@ -78,22 +218,48 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
     return st;
 }
 
+/* SHA256SUMS and, with --sign, model.sig beside the lock, unless options name them. */
+static pare_status find_paths(pin_paths *paths, const cmd_args *args, pare_error *err)
+{
+    const char *lock = cmd_text(args, OPT_OUTPUT), *given = cmd_text(args, OPT_SIGNATURE);
+    pare_status st = cmd_sums_beside(&paths->sums, args, lock, err);
+    if (given != NULL && !cmd_has(args, OPT_SIGN))
+        return pare_fail(err, PARE_ERR_USAGE, "pin: --signature needs --sign");
+    char *folder = st == PARE_OK ? pare_path_folder(lock, err) : NULL;
+    if (folder != NULL && cmd_has(args, OPT_SIGN)) {
+        paths->beside = pare_path_join(folder, "model.sig", err);
+        paths->signature = given != NULL ? strdup(given) : pare_path_join(folder, "model.sig", err);
+    }
+    if (st == PARE_OK && (folder == NULL || (cmd_has(args, OPT_SIGN) && (!paths->beside || !paths->signature))))
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    free(folder);
+    return st;
+}
+
 pare_status cmd_pin(const cmd_args *args, pare_error *err)
 {
     const char *lock = cmd_text(args, OPT_OUTPUT);
     cmd_outputs outputs = {.inputs = (const char *const *)args->operands, .n_inputs = args->n_operands};
     pare_pin pin = {0};
-    char *sums = NULL;
-    pare_status st = cmd_sums_beside(&sums, args, lock, err);
+    pin_paths paths = {0};
+    pare_ec_key key = {0};
+    pare_status st = find_paths(&paths, args, err);
     cmd_outputs_add(&outputs, "--output", lock);
-    cmd_outputs_add(&outputs, "--sums", sums);
+    cmd_outputs_add(&outputs, "--sums", paths.sums);
+    cmd_outputs_add(&outputs, "--signature", paths.signature);
+    cmd_outputs_add(&outputs, "--cyclonedx", cmd_text(args, OPT_CYCLONEDX));
     if (st == PARE_OK)
         st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
+    if (st == PARE_OK && cmd_has(args, OPT_SIGN))
+        st = pare_ec_key_load(&key, cmd_text(args, OPT_SIGN), PARE_EC_SIGN, err);
     if (st == PARE_OK)
-        st = write_files(&pin, args, &outputs, sums, err);
+        st = write_files(&pin, args, &outputs, &paths, &key, err);
     if (st == PARE_OK)
-        st = report(args, &pin, lock, err);
+        st = report(args, &pin, &paths, &key, err);
     pare_pin_close(&pin);
-    free(sums);
+    pare_ec_key_close(&key);
+    free(paths.sums);
+    free(paths.beside);
+    free(paths.signature);
     return st;
 }

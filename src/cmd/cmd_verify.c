@@ -1,9 +1,13 @@
 #include "cmd/console.h"
+#include "formats/bundle.h"
 #include "formats/lock.h"
+#include "formats/safe_path.h"
 #include "report/record_verify.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const verdict_names[] = {
     [PARE_VERDICT_OK] = "ok", [PARE_VERDICT_DIFFERENT] = "different", [PARE_VERDICT_ABSENT] = "absent"};
@@ -31,7 +35,14 @@ static void print_findings(const pare_finding *findings, size_t n)
     }
 }
 
-static json_t *report_json(const pare_verify_report *r, bool fast)
+/* What --key found out. */
+typedef struct signature_run {
+    pare_ec_key key; /* zeroed without --key */
+    char *path;      /* of the bundle */
+    uint64_t n_files;
+} signature_run;
+
+static json_t *report_json(const pare_verify_report *r, bool fast, const signature_run *s)
 {
     json_t *doc = json_object();
     json_object_set_new(doc, "bytes", json_string(verdict_names[r->bytes]));
@@ -41,18 +52,33 @@ static json_t *report_json(const pare_verify_report *r, bool fast)
     cmd_json_u64(doc, "n_files", r->n_files);
     cmd_json_u64(doc, "n_tensors", r->n_tensors);
     cmd_json_u64(doc, "n_bytes", r->n_bytes);
+    if (s->key.key != NULL) {
+        json_object_set_new(doc, "key", json_string(s->key.hint));
+        cmd_json_u64(doc, "n_signed", s->n_files);
+    }
     json_object_set_new(doc, "findings", findings_json(r->findings, r->n_findings));
     return doc;
 }
 
-static void report_text(const pare_verify_report *r, bool fast)
+static void signature_text(const pare_verify_report *r, const signature_run *s)
+{
+    printf("signature: %s", verdict_names[r->signature]);
+    if (s->key.key != NULL && r->signature != PARE_VERDICT_ABSENT)
+        printf(" (%" PRIu64 " %s, %s key %.16s)", s->n_files, s->n_files == 1 ? "file" : "files", s->key.curve,
+               s->key.hint);
+    else if (s->key.key == NULL && s->path != NULL && access(s->path, F_OK) == 0)
+        printf(" (not looked at: %s is there, and --key was not given)", cmd_safe(s->path, strlen(s->path)));
+    printf("\n");
+}
+
+static void report_text(const pare_verify_report *r, bool fast, const signature_run *s)
 {
     print_findings(r->findings, r->n_findings);
     printf("bytes: %s (%" PRIu64 " %s, %s%s)\n", verdict_names[r->bytes], r->n_files,
            r->n_files == 1 ? "file" : "files", cmd_bytes(r->n_bytes),
            fast ? "; XXH3 only: finds accidents, not tampering" : "");
     printf("structure: %s (%" PRIu64 " tensors)\n", verdict_names[r->structure], r->n_tensors);
-    printf("signature: %s\n", verdict_names[r->signature]);
+    signature_text(r, s);
 }
 
 static json_t *record_json(const pare_record_report *r)
@@ -97,19 +123,54 @@ static pare_status verify_record(const cmd_args *args, pare_error *err)
     return st == PARE_OK && different ? PARE_ERR_DIFFERENCE : st;
 }
 
+/* The key, and where the bundle is: what --signature says, else model.sig in the folder that the operand is or lies
+ * in. */
+static pare_status open_signature(signature_run *s, const cmd_args *args, pare_error *err)
+{
+    const char *operand = args->operands[0], *key = cmd_text(args, OPT_KEY), *given = cmd_text(args, OPT_SIGNATURE);
+    if (key == NULL && (given != NULL || cmd_has(args, OPT_IGNORE_UNSIGNED)))
+        return pare_fail(err, PARE_ERR_USAGE, "verify: --%s needs --key",
+                         given != NULL ? "signature" : "ignore-unsigned");
+    char *folder = pare_path_is_folder(operand) ? strdup(operand) : pare_path_folder(operand, err);
+    s->path = given != NULL ? strdup(given) : folder != NULL ? pare_path_join(folder, "model.sig", err) : NULL;
+    free(folder);
+    if (s->path == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    return key != NULL ? pare_ec_key_load(&s->key, key, PARE_EC_VERIFY, err) : PARE_OK;
+}
+
+static pare_status verify_signature(signature_run *s, const cmd_args *args, pare_verify_report *r, pare_error *err)
+{
+    const char *operand = args->operands[0];
+    const pare_bundle_options options = {.ignore_unsigned = cmd_has(args, OPT_IGNORE_UNSIGNED),
+                                         .must_sign = pare_path_is_folder(operand) ? NULL : operand};
+    if (s->key.key == NULL)
+        return PARE_OK;
+    return pare_bundle_verify(s->path, operand, &s->key, &options, r, &s->n_files, err);
+}
+
 pare_status cmd_verify(const cmd_args *args, pare_error *err)
 {
     if (pare_is_record(args->operands[0]))
-        return verify_record(args, err);
-    const pare_verify_options options = {cmd_has(args, OPT_FAST), cmd_has(args, OPT_ALLOW_EXTRA)};
+        return cmd_has(args, OPT_KEY)
+                   ? pare_fail(err, PARE_ERR_USAGE, "%s: is a record; --key is for models and locks", args->operands[0])
+                   : verify_record(args, err);
+    const pare_verify_options options = {.fast = cmd_has(args, OPT_FAST),
+                                         .allow_extra = cmd_has(args, OPT_ALLOW_EXTRA),
+                                         .any_file = cmd_has(args, OPT_KEY)};
     pare_verify_report r = {0};
-    pare_status st = pare_verify(args->operands[0], &options, &r, err);
+    signature_run s = {0};
+    pare_status st = open_signature(&s, args, err);
+    if (st == PARE_OK && (st = pare_verify(args->operands[0], &options, &r, err)) == PARE_OK)
+        st = verify_signature(&s, args, &r, err);
     if (st == PARE_OK && cmd_has(args, OPT_JSON))
-        st = cmd_print_json(args, report_json(&r, options.fast), err);
+        st = cmd_print_json(args, report_json(&r, options.fast, &s), err);
     else if (st == PARE_OK)
-        report_text(&r, options.fast);
+        report_text(&r, options.fast, &s);
     bool different = r.bytes == PARE_VERDICT_DIFFERENT || r.structure == PARE_VERDICT_DIFFERENT ||
                      r.signature == PARE_VERDICT_DIFFERENT || r.n_findings > 0;
     pare_verify_report_close(&r);
+    pare_ec_key_close(&s.key);
+    free(s.path);
     return st == PARE_OK && different ? PARE_ERR_DIFFERENCE : st;
 }

@@ -102,6 +102,7 @@ static const cmd_verb verbs[] = {
                 "any file in the folder of the lock or below.",
          .examples = {{"pin a folder", "pare pin ./model -o ./model/pare.lock"},
                      {"then, with coreutils alone", "pare pin model.gguf && sha256sum -c --strict SHA256SUMS"},
+                     {"and sign it", "pare pin ./model -o ./model/pare.lock --sign key.pem"},
                      {"add what was measured",
                       "pare pin q.gguf -o pare.lock --force --recipe pare.lock --measurements eval.json"}},
          .min_operands = 1, .max_operands = CMD_ANY_NUMBER, .run = cmd_pin},
@@ -109,10 +110,11 @@ static const cmd_verb verbs[] = {
          .name = "verify", .operands = "LOCK|RECORD|MODEL", .summary = "compare files with what was pinned or recorded",
          .text = "Checks files against a pare.lock or a SHA256SUMS file, or the structure of a model without a lock. Prints "
                 "three verdicts (bytes, structure, signature) and names each file, tensor or metadata key that differs; "
-                "exit code 1 when any does.\n"
+                "exit code 1 when any does. With --key the third is told by the OpenSSF Model Signing bundle in the folder.\n"
                 "Of a record of pare eval it computes every figure again from the scores beside it, and compares models and "
                 "texts that are there with the record's hashes.",
          .examples = {{"is it still what I pinned?", "pare verify pare.lock"},
+                     {"did the owner of this key sign it?", "pare verify ./model --key owner.pub"},
                      {"do these figures follow from what was measured?", "pare verify eval.json"},
                      {"is this file sound?", "pare verify model.gguf"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_verify},

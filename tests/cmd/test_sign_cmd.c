@@ -1,0 +1,132 @@
+/* pin --sign and --cyclonedx, verify --key: as a user types them. */
+#include "cli.h"
+
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void write_key(const char *name, EVP_PKEY *key, bool private)
+{
+    char path[5000];
+    snprintf(path, sizeof path, "%s/%s", cli_folder(), name);
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL &&
+          (private ? PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) : PEM_write_PUBKEY(file, key)) == 1);
+    fclose(file);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    EVP_PKEY *key = EVP_EC_gen("P-256"), *stranger = EVP_EC_gen("P-384");
+    write_key("key.pem", key, true);
+    write_key("key.pub", key, false);
+    write_key("stranger.pub", stranger, false);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(stranger);
+    cli_expect(0, "cp -r $DEMO m && chmod -R u+w m && $PARE convert m -o one.gguf -q");
+    return 0;
+}
+
+static const char *word(const json_t *doc, const char *key)
+{
+    const char *text = json_string_value(json_object_get(doc, key));
+    return text != NULL ? text : "";
+}
+
+static void a_signed_folder_is_verified(void **state)
+{
+    (void)state;
+    CHECK(cli_contains(cli_expect(0, "$PARE pin m -o m/pare.lock --sign key.pem").out,
+                       "m/model.sig: signed with the P-256"));
+    cli_expect(0, "$PARE verify m/pare.lock"); /* the signature is no extra file */
+    cli_result r = cli_expect(0, "$PARE verify m --key key.pub --json");
+    json_t *doc = cli_json(&r);
+    CHECK(strcmp(word(doc, "signature"), "ok") == 0 && strcmp(word(doc, "structure"), "ok") == 0);
+    CHECK(cli_number(doc, "n_signed") >= 8 && strlen(word(doc, "key")) == 64);
+    json_decref(doc);
+    r = cli_expect(0, "$PARE verify m/pare.lock --key key.pub");
+    CHECK(cli_contains(r.out, "bytes: ok") && cli_contains(r.out, "signature: ok ("));
+    CHECK(cli_contains(cli_expect(0, "$PARE verify m/pare.lock").out, "signature: absent (not looked at: m/model.sig"));
+    r = cli_expect(1, "$PARE verify m --key stranger.pub");
+    CHECK(cli_contains(r.out, "another key") && cli_contains(r.out, "signature: different"));
+    cli_expect(1, "echo >>m/pare.lock; $PARE verify m --key key.pub"); /* the lock is signed */
+    cli_expect(2, "$PARE pin m -o m/pare.lock --sign key.pem");
+    cli_expect(0, "$PARE pin m -o m/pare.lock --sign key.pem --force && $PARE verify m --key key.pub");
+    CHECK(cli_contains(cli_expect(1, "echo x >m/more; $PARE verify m --key key.pub").out, "more: unsigned"));
+    cli_expect(0, "$PARE verify m --key key.pub --ignore-unsigned");
+    cli_expect(1, "$PARE verify m/more --key key.pub --ignore-unsigned"); /* what was asked for is not signed */
+    cli_expect(0, "$PARE verify m/config.json --key key.pub --ignore-unsigned");
+    cli_expect(0, "rm m/more");
+}
+
+static void a_missing_signature_is_told(void **state)
+{
+    (void)state;
+    cli_result r = cli_expect(1, "mkdir none && cp one.gguf none/ && $PARE verify none/one.gguf --key key.pub");
+    CHECK(cli_contains(r.out, "there is no such bundle") && cli_contains(r.out, "signature: absent"));
+    CHECK(cli_contains(r.out, "structure: ok"));
+    cli_expect(3, "$PARE verify none/one.gguf --key none.pub");
+    cli_expect(2, "$PARE verify none/one.gguf --ignore-unsigned");
+    cli_expect(2, "$PARE verify none/one.gguf --signature none/model.sig");
+    cli_expect(2, "$PARE pin none -o none/pare.lock --signature none/model.sig");
+    cli_expect(3, "$PARE pin none -o none/pare.lock --sign key.pub");
+    cli_expect(3, "$PARE pin none -o none/pare.lock --sign one.gguf");
+    cli_expect(0, "test ! -e none/pare.lock && test ! -e none/SHA256SUMS && rm -r none");
+}
+
+/* A folder that is no model has a signature all the same; what claims to be one in it is looked at. */
+static void any_folder_can_be_verified(void **state)
+{
+    (void)state;
+    cli_expect(0, "mkdir any && echo 1 >any/notes && $PARE pin any -o any/pare.lock --sign key.pem");
+    cli_result r = cli_expect(0, "$PARE verify any --key key.pub");
+    CHECK(cli_contains(r.out, "structure: absent") && cli_contains(r.out, "signature: ok") &&
+          cli_contains(r.err, "not looked at as a model"));
+    cli_expect(3, "$PARE verify any");
+    cli_expect(0, "cp one.gguf any/a.gguf && cp one.gguf any/b.gguf && "
+                  "$PARE pin any -o any/pare.lock --sign key.pem --force");
+    CHECK(cli_contains(cli_expect(0, "$PARE verify any --key key.pub").out, "structure: ok"));
+    r = cli_expect(1, "truncate -s -1 any/b.gguf; $PARE verify any --key key.pub");
+    CHECK(cli_contains(r.out, "b.gguf: structure") && cli_contains(r.out, "b.gguf: signed content"));
+}
+
+static void a_bill_lists_the_files(void **state)
+{
+    (void)state;
+    cli_expect(
+        0, "mkdir b && cp one.gguf b/ && SOURCE_DATE_EPOCH=86400 $PARE pin b -o b/pare.lock --cyclonedx b/bom.json");
+    /* it is pinned itself, and made anew from the other files when it is there */
+    cli_expect(0, "$PARE verify b/pare.lock && grep -q bom.json b/SHA256SUMS && cp b/bom.json first.json && "
+                  "SOURCE_DATE_EPOCH=86400 $PARE pin b -o b/pare.lock --cyclonedx b/bom.json --force && "
+                  "cmp b/bom.json first.json && $PARE verify b/pare.lock");
+    cli_result r = cli_expect(0, "cat b/bom.json");
+    json_t *doc = json_loads(r.out, 0, NULL), *meta = json_object_get(doc, "metadata");
+    const json_t *model = json_object_get(meta, "component"), *files = json_object_get(doc, "components");
+    CHECK(strcmp(word(doc, "specVersion"), "1.6") == 0 && strcmp(word(meta, "timestamp"), "1970-01-02T00:00:00Z") == 0);
+    CHECK(strcmp(word(model, "type"), "machine-learning-model") == 0 && json_array_size(files) == 1);
+    const json_t *hash = json_array_get(json_object_get(model, "hashes"), 0);
+    r = cli_expect(0, "sha256sum <b/one.gguf");
+    CHECK(strncmp(word(hash, "content"), r.out, 64) == 0 && strcmp(word(hash, "alg"), "SHA-256") == 0);
+    const json_t *parameters = json_object_get(json_object_get(model, "modelCard"), "modelParameters");
+    CHECK(strcmp(word(parameters, "modelArchitecture"), "llama") == 0);
+    json_decref(doc);
+    cli_expect(2, "$PARE pin b/pare.lock -o b/x.lock --cyclonedx b/x.json"); /* no model */
+    cli_expect(2, "$PARE pin b -o b/pare.lock --force --cyclonedx b/one.gguf");
+    cli_expect(2, "cp one.gguf b/two.gguf; $PARE pin b -o b/pare.lock --force --cyclonedx b/bom.json"); /* two models */
+    cli_expect(0, "test ! -e b/x.lock && test ! -e b/x.json");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_signed_folder_is_verified),
+        cmocka_unit_test(a_missing_signature_is_told),
+        cmocka_unit_test(any_folder_can_be_verified),
+        cmocka_unit_test(a_bill_lists_the_files),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
