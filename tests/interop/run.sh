@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Check pare against independent programs: the Python packages gguf, safetensors and tokenizers, and sha256sum. They are
-# installed into a virtual environment of the build folder; without a package index this skips with one line.
+# Check pare against independent programs: the Python packages gguf, safetensors, tokenizers, model-signing and
+# cyclonedx-python-lib, and sha256sum. They are installed into a virtual environment of the build folder; without a package index this skips with one line.
 #   tests/interop/run.sh [PARE] [VENV]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,6 +16,14 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$venv/bin/python" tests/interop/check.py "$pare" "$work" tests/data/demo "${PARE_SHARED:-../shared}"
+# pyopenssl: model-signing imports it and does not always bring it.
+if "$venv/bin/python" -c 'import model_signing, cyclonedx.validation.json, jsonschema' 2>/dev/null ||
+    "$venv/bin/pip" -q install model-signing==1.1.1 pyopenssl 'cyclonedx-python-lib[json-validation]' >>build/interop.log 2>&1; then
+    mkdir "$work/signing"
+    "$venv/bin/python" tests/interop/signing_check.py "$pare" "$work/signing" tests/data/demo
+else
+    echo "SKIP signatures: cannot install model-signing and cyclonedx-python-lib (see build/interop.log)"
+fi
 mkdir "$work/packed"
 "$venv/bin/python" tests/interop/packed_check.py "$pare" "$work/packed" tests/data/demo
 "$venv/bin/python" tests/interop/awq_check.py "$pare" tests/data/demo tests/data/demo/text.txt
