@@ -190,7 +190,8 @@ pare_status pare_bundle_add(pare_output_set *set, pare_pin *p, const char *besid
         st = PARE_ERR_MEMORY;
     if (st == PARE_OK && (st = make_statement(&statement, p, root, path, err)) == PARE_OK &&
         (st = make_bundle(&text, &statement, key, err)) == PARE_OK)
-        st = pare_output_set_add_file(set, path, text.data, text.len, force ? PARE_OUTPUT_FORCE : 0, err);
+        st = pare_output_set_add_file(set, path, text.data, text.len,
+                                      PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
     free(root);
     pare_buf_close(&statement);
     pare_buf_close(&text);

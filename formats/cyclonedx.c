@@ -292,7 +292,8 @@ pare_status pare_cyclonedx_add(pare_output_set *outputs, const pare_pin *p, cons
     pare_status st = doc != NULL ? pare_lock_set_time(json_object_get(doc, "metadata"), "timestamp", err)
                                  : pare_fail(err, PARE_ERR_MEMORY, "no memory for a bill of materials");
     if (st == PARE_OK && (st = set_serial(doc, err)) == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
-        st = pare_output_set_add_file(outputs, path, text.data, text.len, force ? PARE_OUTPUT_FORCE : 0, err);
+        st = pare_output_set_add_file(outputs, path, text.data, text.len,
+                                      PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
     json_decref(doc);
     json_decref(model);
     json_decref(files);

@@ -215,7 +215,8 @@ pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_pa
         st = make_document(doc, p, lock_path, extra, err);
     }
     if (st == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
-        st = pare_output_set_add_file(set, lock_path, text.data, text.len, force ? PARE_OUTPUT_FORCE : 0, err);
+        st = pare_output_set_add_file(set, lock_path, text.data, text.len,
+                                      PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
     json_decref(doc);
     pare_buf_close(&text);
     return st;
@@ -229,7 +230,7 @@ pare_status pare_sums_add(pare_output_set *set, pare_pin *p, const char *sums_pa
         st = pare_lock_sums_line(&text, p->files[i].digest.sha256, p->files[i].name, err);
     if (st == PARE_OK)
         st = pare_output_set_add_file(set, sums_path, text.len > 0 ? text.data : "", text.len,
-                                      force ? PARE_OUTPUT_FORCE : 0, err);
+                                      PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
     pare_buf_close(&text);
     return st;
 }

@@ -1,6 +1,7 @@
 #include "cmd/outputs.h"
 #include "cmd/build.h"
 #include "cmd/console.h"
+#include "core/claim.h"
 #include "formats/lock.h"
 #include "formats/lock_read.h"
 #include "formats/pin_scan.h"
@@ -88,8 +89,10 @@ static pare_status check_one(const cmd_outputs *outputs, size_t i, const pare_mo
     for (size_t k = 0; k < outputs->n_inputs; k++)
         if (same_place(outputs->inputs[k], path))
             return pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input; give another name", path);
-    if (!force && lstat(path, &info) == 0)
+    if (!force && lstat(path, &info) == 0) {
+        pare_claim_clean(path);
         return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
+    }
     return PARE_OK;
 }
 

@@ -1,4 +1,5 @@
 #include "core/output.h"
+#include "core/claim.h"
 #include "core/text.h"
 
 #include <dirent.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -25,6 +27,7 @@ enum { WRITEBACK_BYTES = 16 << 20 };
 struct pare_output {
     char *path, *tmp;
     int fd;
+    void *lock; /* a mapping of the finished file, which is closed: it holds the lock */
     unsigned flags;
     uint64_t n_bytes; /* where the next byte goes, with what is buffered */
     uint64_t end;     /* of what was written behind n_bytes */
@@ -81,13 +84,6 @@ static char *join(const char *a, const char *b, const char *c, pare_error *err)
     if (pare_buf_printf(&text, err, "%s%s%s", a, b, c) != PARE_OK)
         return NULL;
     return text.data;
-}
-
-static char *temporary_name(const char *path, pare_error *err)
-{
-    char pid[32];
-    snprintf(pid, sizeof pid, "%ld", (long)getpid());
-    return join(path, ".part.", pid, err);
 }
 
 /* The folder that holds path, owned by the caller. */
@@ -153,34 +149,42 @@ pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare
     return PARE_OK;
 }
 
+/* May path become a file with these flags? */
+static pare_status check_target(const char *path, unsigned flags, pare_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return PARE_OK;
+    if (S_ISDIR(info.st_mode))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: is a folder, expected a file name for the output", path);
+    if (!S_ISREG(info.st_mode)) /* the rename would replace the device itself */
+        return pare_fail(err, PARE_ERR_USAGE, "%s: is no regular file, so it cannot be the output", path);
+    if (!(flags & PARE_OUTPUT_FORCE))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
+    return PARE_OK;
+}
+
 pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err)
 {
     *result = NULL;
-    struct stat info;
-    if (stat(path, &info) == 0) {
-        if (S_ISDIR(info.st_mode))
-            return pare_fail(err, PARE_ERR_USAGE, "%s: is a folder, expected a file name for the output", path);
-        if (!S_ISREG(info.st_mode)) /* the rename would replace the device itself */
-            return pare_fail(err, PARE_ERR_USAGE, "%s: is no regular file, so it cannot be the output", path);
-        if (!(flags & PARE_OUTPUT_FORCE))
-            return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
-    }
+    pare_status st = check_target(path, flags, err);
+    if (st != PARE_OK)
+        return st;
     pare_output *out = calloc(1, sizeof *out);
     if (out == NULL || (out->buffer = malloc(BUFFER_BYTES)) == NULL) {
         free(out);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
     }
     out->fd = -1;
+    out->lock = MAP_FAILED;
     out->flags = flags;
-    pare_status st = PARE_ERR_MEMORY;
-    if ((out->path = join(path, "", "", err)) == NULL || (out->tmp = temporary_name(path, err)) == NULL)
+    st = PARE_ERR_MEMORY;
+    if ((out->path = join(path, "", "", err)) == NULL ||
+        (st = pare_claim(path, PARE_CLAIM_FILE, &out->tmp, &out->fd, err)) != PARE_OK)
         goto fail;
-    out->fd = open(out->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (out->fd < 0) {
-        st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, out->tmp, strerror(errno));
-        goto fail;
-    }
     list_temporary(out->tmp);
+    if ((st = check_target(path, flags, err)) != PARE_OK) /* what a dead run began to name may have appeared */
+        goto fail;
     if ((st = pare_output_reserve(out->fd, out->path, n_bytes, err)) != PARE_OK)
         goto fail;
     *result = out;
@@ -284,6 +288,7 @@ pare_status pare_output_finish(pare_output *out, pare_error *err)
     if (st == PARE_OK && fsync(out->fd) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", out->path, strerror(errno));
     if (st == PARE_OK) {
+        out->lock = mmap(NULL, 1, PROT_READ, MAP_SHARED, out->fd, 0); /* never read; a set may have many files */
         int code = close(out->fd);
         out->fd = -1;
         if (code != 0)
@@ -328,6 +333,16 @@ const char *pare_output_temporary(const pare_output *out)
     return out->tmp;
 }
 
+const char *pare_output_path(const pare_output *out)
+{
+    return out->path;
+}
+
+unsigned pare_output_get_flags(const pare_output *out)
+{
+    return out->flags;
+}
+
 void pare_output_withdraw(pare_output *out)
 {
     if (out->published && !(out->flags & PARE_OUTPUT_FORCE))
@@ -345,6 +360,8 @@ void pare_output_close(pare_output *out)
         unlink(out->tmp);
     if (out->tmp != NULL)
         unlist_temporary(out->tmp);
+    if (out->lock != MAP_FAILED)
+        munmap(out->lock, 1);
     free(out->buffer);
     free(out->path);
     free(out->tmp);
@@ -392,63 +409,90 @@ static pare_status remove_folder(const char *path, pare_error *err)
     return st;
 }
 
+/* May d->path become a folder with these flags? */
+static pare_status check_folder(const pare_outdir *d, pare_error *err)
+{
+    struct stat info;
+    if (lstat(d->path, &info) != 0)
+        return PARE_OK;
+    if (!(d->flags & PARE_OUTPUT_FORCE))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", d->path);
+    if (!S_ISDIR(info.st_mode))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: is no folder; not replaced by one", d->path);
+    return walk_folder(d->path, false, err); /* told now, not after hours of work */
+}
+
 pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, pare_error *err)
 {
-    *d = (pare_outdir){.flags = flags};
-    struct stat info;
+    *d = (pare_outdir){.flags = flags, .lock = -1, .old_lock = -1};
     if ((d->path = join(path, "", "", err)) == NULL)
         return PARE_ERR_MEMORY;
     for (size_t n = strlen(d->path); n > 1 && d->path[n - 1] == '/'; n--)
         d->path[n - 1] = '\0';
-    pare_status st = PARE_OK;
-    if (lstat(d->path, &info) == 0) {
-        if (!(flags & PARE_OUTPUT_FORCE))
-            st = pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", d->path);
-        else if (!S_ISDIR(info.st_mode))
-            st = pare_fail(err, PARE_ERR_USAGE, "%s: is no folder; not replaced by one", d->path);
-        else
-            st = walk_folder(d->path, false, err); /* told now, not after hours of work */
+    pare_status st = check_folder(d, err);
+    if (st == PARE_OK && (st = pare_claim(d->path, PARE_CLAIM_FOLDER, &d->tmp, &d->lock, err)) == PARE_OK) {
+        list_temporary(d->tmp);
+        st = check_folder(d, err); /* what a dead run had moved aside may be back */
     }
-    char *tmp = st == PARE_OK ? temporary_name(d->path, err) : NULL;
-    if (st == PARE_OK && tmp == NULL)
-        st = PARE_ERR_MEMORY;
-    if (st == PARE_OK && mkdir(tmp, 0777) != 0)
-        st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", d->path, tmp, strerror(errno));
-    if (st == PARE_OK) {
-        d->tmp = tmp;
-        list_temporary(tmp);
-    } else {
-        free(tmp);
+    if (st != PARE_OK)
         pare_outdir_close(d);
-    }
+    return st;
+}
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1) /* linux/fs.h */
+#endif
+
+/* renameat2 is younger than the oldest C library that the program runs on. */
+static int exchange(const char *a, const char *b)
+{
+    return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+}
+
+/* Put tmp in the place of path, a folder; *old, owned by the caller, is where that one lies then. */
+static pare_status replace_folder(pare_outdir *d, char **old, pare_error *err)
+{
+    if ((*old = join(d->tmp, "", "", err)) == NULL)
+        return PARE_ERR_MEMORY;
+    if (exchange(d->tmp, d->path) == 0)
+        return PARE_OK;
+    if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot exchange it with %s: %s", d->path, d->tmp, strerror(errno));
+    free(*old);
+    if ((*old = join(d->tmp, ".old", "", err)) == NULL) /* core/claim.h finds it behind a run that is killed here */
+        return PARE_ERR_MEMORY;
+    if (rename(d->path, *old) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot move aside: %s", d->path, strerror(errno));
+    if (rename(d->tmp, d->path) == 0)
+        return PARE_OK;
+    pare_status st = pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
+    rename(*old, d->path);
     return st;
 }
 
 static pare_status commit_folder(pare_outdir *d, pare_error *err)
 {
     struct stat info;
-    if ((d->flags & PARE_OUTPUT_FORCE) && lstat(d->path, &info) == 0) {
-        pare_status st = walk_folder(d->path, false, err); /* it may have changed since the start */
-        char *old = st == PARE_OK ? join(d->tmp, ".old", "", err) : NULL;
-        if (old == NULL)
-            return st == PARE_OK ? PARE_ERR_MEMORY : st;
-        if (rename(d->path, old) != 0)
-            st = pare_fail(err, PARE_ERR_IO, "%s: cannot move aside: %s", d->path, strerror(errno));
-        else if (rename(d->tmp, d->path) != 0) {
-            st = pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
-            rename(old, d->path);
-        } else {
-            d->committed = true;
-            if ((st = remove_folder(old, err)) == PARE_OK)
-                st = sync_folder(d->path, err);
-        }
-        free(old);
-        return st;
+    if (!(d->flags & PARE_OUTPUT_FORCE) || lstat(d->path, &info) != 0) {
+        if (rename(d->tmp, d->path) != 0)
+            return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
+        d->committed = true;
+        return sync_folder(d->path, err);
     }
-    if (rename(d->tmp, d->path) != 0)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
-    d->committed = true;
-    return sync_folder(d->path, err);
+    pare_status st = walk_folder(d->path, false, err); /* it may have changed since the start */
+    if (st != PARE_OK)
+        return st;
+    d->old_lock = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (d->old_lock >= 0)
+        pare_claim_lock(d->old_lock); /* nobody takes it for a dead run's while it is removed */
+    char *old = NULL;
+    if ((st = replace_folder(d, &old, err)) == PARE_OK) {
+        d->committed = true;
+        if ((st = sync_folder(d->path, err)) == PARE_OK)
+            st = remove_folder(old, err);
+    }
+    free(old);
+    return st;
 }
 
 pare_status pare_outdir_commit(pare_outdir *d, pare_error *err)
@@ -467,6 +511,10 @@ void pare_outdir_close(pare_outdir *d)
         remove_folder(d->tmp, NULL);
     if (d->tmp != NULL)
         unlist_temporary(d->tmp);
+    if (d->tmp != NULL && d->lock >= 0)
+        close(d->lock);
+    if (d->tmp != NULL && d->old_lock >= 0)
+        close(d->old_lock);
     free(d->path);
     free(d->tmp);
     *d = (pare_outdir){0};

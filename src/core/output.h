@@ -1,6 +1,8 @@
 /* core/output.h - files that appear whole or not at all
  *
- * Bytes go to PATH.part.PID in the target's folder; commit syncs and renames it. Closing without commit removes it. */
+ * Bytes go to PATH.pare.part.PID in the target's folder; commit syncs and renames it. Closing without commit removes it.
+ * While an output or a folder is open no other run can open one for the same name, and what runs that were killed left
+ * of it is removed first (core/claim.h). The lock is of the name that is given when it is opened. */
 #ifndef PARE_CORE_OUTPUT_H
 #define PARE_CORE_OUTPUT_H
 
@@ -11,7 +13,8 @@
 typedef struct pare_output pare_output;
 
 typedef enum pare_output_flags {
-    PARE_OUTPUT_FORCE = 1 /* replace an existing file */
+    PARE_OUTPUT_FORCE = 1,    /* replace an existing file */
+    PARE_OUTPUT_DESCRIBES = 2 /* says what the others of its set are: core/output_set.h */
 } pare_output_flags;
 
 /* Has the file system of path's folder n_bytes free? For a set of files, before the first of them is started.
@@ -25,7 +28,7 @@ pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare
 
 /* Start a file that will hold about n_bytes (0: unknown). The space is reserved at once, so a full disk is told here.
  * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder
- *         PARE_ERR_IO     folder absent or not writable, disk full; PARE_ERR_MEMORY */
+ *         PARE_ERR_IO     folder absent or not writable, disk full, another run writes to path; PARE_ERR_MEMORY */
 pare_status pare_output_open(pare_output **out, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err);
 pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err);
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
@@ -48,6 +51,8 @@ pare_status pare_output_publish(pare_output *out, pare_error *err);
 
 /* Where the bytes lie until the file is published. Valid until it is closed. */
 const char *pare_output_temporary(const pare_output *out);
+const char *pare_output_path(const pare_output *out); /* the name that it will have; valid as above */
+unsigned pare_output_get_flags(const pare_output *out);
 
 /* Remove a published file again. Nothing happens to one that was not published, or may have replaced another
  * (PARE_OUTPUT_FORCE). */
@@ -61,10 +66,13 @@ pare_status pare_output_file(const char *path, const void *data, size_t n, unsig
 
 /* A folder that appears whole: the caller fills the temporary folder *tmp (owned, freed by pare_outdir_close), commit
  * renames it to path. An existing path is refused without PARE_OUTPUT_FORCE; with it only a folder is replaced, and
- * only one that holds nothing but regular files. */
+ * only one that holds nothing but regular files. The two change places in one step (RENAME_EXCHANGE). On a file system
+ * without that the old one is PATH.pare.part.PID.old for a moment: a run that is killed in it leaves no folder, and the
+ * next one that writes to the name, or is refused to, moves it back. */
 typedef struct pare_outdir {
     char *path, *tmp;
     unsigned flags;
+    int lock, old_lock; /* descriptors of the folders, which keep other runs away, valid with tmp; -1: none */
     bool committed;
 } pare_outdir;
 

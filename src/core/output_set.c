@@ -1,6 +1,11 @@
 #include "core/output_set.h"
+#include "core/output_journal.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 pare_status pare_output_set_add(pare_output_set *set, pare_output *out, pare_error *err)
 {
@@ -31,17 +36,104 @@ pare_status pare_output_set_add_file(pare_output_set *set, const char *path, con
     return st;
 }
 
+static bool describes(const pare_output *out)
+{
+    return (pare_output_get_flags(out) & PARE_OUTPUT_DESCRIBES) != 0;
+}
+
+static bool exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+/* The set replaces a file that a lock describes. */
+static bool replaces(const pare_output_set *set)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (!describes(set->items[i]) && exists(pare_output_path(set->items[i])))
+            return true;
+    return false;
+}
+
+/* The order of names: the one added last first; where files are replaced, those that describe behind the others. */
+static void put_in_order(const pare_output_set *set, pare_output **order)
+{
+    const bool late = replaces(set);
+    size_t n = 0;
+    for (int pass = 0; pass < (late ? 2 : 1); pass++)
+        for (size_t i = set->n; i-- > 0;)
+            if (!late || describes(set->items[i]) == (pass == 1))
+                order[n++] = set->items[i];
+}
+
+/* What a crash leaves of the next steps the next run in this folder does. */
+static pare_status write_journal(const pare_output_set *set, pare_output *const *order, pare_journal *j,
+                                 pare_error *err)
+{
+    const char *first = pare_output_path(set->items[0]);
+    pare_status st = pare_journal_open(j, err);
+    for (size_t i = 0; i < set->n && st == PARE_OK; i++) {
+        unsigned flags = (pare_output_get_flags(order[i]) & PARE_OUTPUT_FORCE ? PARE_JOURNAL_REPLACES : 0) |
+                         (describes(order[i]) ? PARE_JOURNAL_DESCRIBES : 0);
+        st = pare_journal_add(j, first, pare_output_temporary(order[i]), pare_output_path(order[i]), flags, err);
+    }
+    return st == PARE_OK ? pare_journal_write(j, first, err) : st;
+}
+
+/* Old descriptions go before what they describe does. */
+static pare_status remove_descriptions(const pare_output_set *set, pare_error *err)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        const char *path = pare_output_path(set->items[i]);
+        if (describes(set->items[i]) && (pare_output_get_flags(set->items[i]) & PARE_OUTPUT_FORCE) &&
+            unlink(path) != 0 && errno != ENOENT)
+            return pare_fail(err, PARE_ERR_IO, "%s: cannot remove the old one: %s", path, strerror(errno));
+    }
+    return PARE_OK;
+}
+
+static pare_status give_names(const pare_output_set *set, pare_output *const *order, pare_error *err)
+{
+    size_t n = 0;
+    pare_status st = replaces(set) ? remove_descriptions(set, err) : PARE_OK;
+    while (st == PARE_OK && n < set->n && (st = pare_output_publish(order[n], err)) == PARE_OK)
+        n++;
+    while (st != PARE_OK && n-- > 0)
+        pare_output_withdraw(order[n]);
+    return st;
+}
+
+/* What must not be replaced is seen before the first name changes. pare_output_publish looks again. */
+static pare_status check_names(const pare_output_set *set, pare_error *err)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (!(pare_output_get_flags(set->items[i]) & PARE_OUTPUT_FORCE) && exists(pare_output_path(set->items[i])))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it",
+                             pare_output_path(set->items[i]));
+    return PARE_OK;
+}
+
 pare_status pare_output_set_publish(pare_output_set *set, pare_error *err)
 {
+    pare_journal journal = {.fd = -1};
+    pare_output **order = calloc(set->n > 0 ? set->n : 1, sizeof *order);
+    if (order == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu outputs", set->n);
     pare_status st = pare_output_publishing(err);
-    if (st != PARE_OK)
+    if (st != PARE_OK) {
+        free(order);
         return st;
-    size_t i = set->n;
-    while (i > 0 && (st = pare_output_publish(set->items[i - 1], err)) == PARE_OK)
-        i--;
-    for (; st != PARE_OK && i < set->n; i++)
-        pare_output_withdraw(set->items[i]);
+    }
+    st = check_names(set, err);
+    put_in_order(set, order);
+    if (st == PARE_OK && set->n > 1)
+        st = write_journal(set, order, &journal, err);
+    if (st == PARE_OK)
+        st = give_names(set, order, err);
+    pare_journal_close(&journal);
     pare_output_published();
+    free(order);
     return st;
 }
 

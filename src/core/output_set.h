@@ -21,8 +21,13 @@ pare_status pare_output_set_add(pare_output_set *set, pare_output *out, pare_err
 pare_status pare_output_set_add_file(pare_output_set *set, const char *path, const void *data, size_t n, unsigned flags,
                                      pare_error *err);
 
-/* Give all files their names, the one added last first: whoever sees the first file finds the set complete. When that
- * fails half-way, what has appeared is taken back, unless it replaced something.
+/* Give all files their names, the one added last first: whoever sees the first file finds the set complete. Where a
+ * file is replaced, those with PARE_OUTPUT_DESCRIBES (a lock, checksums) lose their old content before and get their
+ * names last: no lock stands beside a model that it does not describe, at any moment. When that fails half-way, what has
+ * appeared is taken back, unless it replaced something.
+ * A process that is killed between two names leaves a journal (core/output_journal.h), and the next run that writes in
+ * that folder, or is refused to, gives the rest; files of the set that lie in other folders than its first one are not
+ * in it.
  * Whoever wants to stop on a signal asks pare_check_interrupt before. Errors: those of pare_output_publish. */
 pare_status pare_output_set_publish(pare_output_set *set, pare_error *err);
 

@@ -20,10 +20,14 @@ static int open_nameless(const char *beside)
     if (path == NULL)
         return -1;
     memcpy(path, beside, len);
-    strcpy(path + len, ".pare-spool-XXXXXX");
-    int fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
+    strcpy(path + len, ".");
+    int fd = open(path, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) { /* a file system without O_TMPFILE: for a moment it has a name */
+        strcpy(path + len, ".pare-spool-XXXXXX");
+        fd = mkostemp(path, O_CLOEXEC);
+        if (fd >= 0)
+            unlink(path);
+    }
     free(path);
     return fd;
 }

@@ -284,7 +284,7 @@ static void a_full_disk_leaves_nothing(void **state)
  * listens to signals. A shell's background job ignores Ctrl-C; env takes that back. */
 #define START_LONG_RUN(model)                                                                                          \
     "env --default-signal=INT $PARE logits " model " --tokens zeros.bin --length 500 -o stopped.bin --device cpu & "   \
-    "until test -e stopped.bin.part.$!; do kill -0 $! || exit 99; sleep 0.01; done; "
+    "until test -e stopped.bin.pare.part.$!; do kill -0 $! || exit 99; sleep 0.01; done; "
 
 static void an_interrupted_run_leaves_nothing(void **state)
 {

@@ -270,7 +270,7 @@ static void does_not_follow_a_planted_link(void **state)
     char planted[4400];
     pare_output *out = NULL;
     check_write_file(in_folder("victim"), "precious", 8);
-    snprintf(planted, sizeof planted, "%s.part.%ld", in_folder("a"), (long)getpid());
+    snprintf(planted, sizeof planted, "%s.pare.part.%ld", in_folder("a"), (long)getpid());
     CHECK(symlink(in_folder("victim"), planted) == 0);
     CHECK(pare_output_open(&out, in_folder("a"), 0, PARE_OUTPUT_FORCE, &err) == PARE_ERR_IO && out == NULL);
     CHECK(holds(in_folder("victim"), "precious"));
