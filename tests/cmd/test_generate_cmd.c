@@ -81,12 +81,11 @@ static void keeps_its_cache_as_asked(void **state)
                 {"--cache-k channel2 --cache-v kivi2 --cache-sinks 40", 128, true},
                 {"--cache-k q4_0 --cache-v q4_0 --cache-recent 40 --cache-rotate off", 40, true},
                 {"--cache-k q4_0 --cache-v q4_0 --cache-recent 230 --cache-rotate off", 230, false},
-                {"--cache-k q4_0 --cache-v q4_0 --cache-sinks 230 --cache-rotate off", 0, false},
-                {"--cache-k klt1.5 --cache-v klt1.5 --cache-recent 6 --cache-text $TEXT", 6, true}};
+                {"--cache-k klt1.5 --cache-v klt1.5 --cache-recent 6 --cache-text some.txt", 6, true}};
     json_t *want = NULL;
+    cli_expect(0, "head -c 9000 $TEXT >some.txt");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cli_result r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -p 'In the year' -n 215 -c 220 --json %s",
-                                  rows[i].options);
+        cli_result r = cli_expect(0, "$PARE generate $DEMO -p " PROMPT " -n 215 -c 220 --json %s", rows[i].options);
         json_t *doc = cli_json(&r), *cache = json_object_get(doc, "cache"), *texts = json_object_get(doc, "texts");
         const bool calibrated = strstr(rows[i].options, "klt") != NULL;
         CHECK(json_integer_value(json_object_get(cache, "recent_tokens_f16")) == rows[i].recent);

@@ -225,14 +225,15 @@ static void test_cache(void **state)
     static const struct {
         const char *k, *v;
         pare_kv_turn turn;
-        uint32_t sinks, recent, last;
-    } rows[] = {{"q8_0", "q4_0", PARE_KV_TURN_LLAMA, 0, 0, 0},     {"bf16", NULL, PARE_KV_TURN_OFF, 0, 0, 0},
-                {"turbo4", "turbo3", PARE_KV_TURN_FULL, 5, 0, 0},  {"q4_0", "q4_0", PARE_KV_TURN_OFF, 9, 0, 1},
-                {"q4_0", "q5_1", PARE_KV_TURN_FULL, 0, 45, 0},     {"kivi2", "kivi4", PARE_KV_TURN_OFF, 0, 0, 0},
-                {"kivi4", "kivi2", PARE_KV_TURN_OFF, 3, 0, 0},     {"channel3", "f16", PARE_KV_TURN_OFF, 0, 0, 0},
-                {"channel3", "q4_0", PARE_KV_TURN_OFF, 40, 50, 1}, {"klt3", "klt3", PARE_KV_TURN_OFF, 0, 0, 0},
-                {"klt3", "turbo2", PARE_KV_TURN_FULL, 7, 20, 0},   {"q8_0", "kivi2", PARE_KV_TURN_OFF, LEN + 9, 0, 0},
-                {"q4_0", NULL, PARE_KV_TURN_OFF, 0, 2 * LEN, 0}};
+        uint32_t sinks, recent, last, shared; /* layers that read keys of the first one */
+    } rows[] = {
+        {"q8_0", "q4_0", PARE_KV_TURN_LLAMA, 0, 0, 0, 0},     {"bf16", NULL, PARE_KV_TURN_OFF, 0, 0, 0, 0},
+        {"turbo4", "turbo3", PARE_KV_TURN_FULL, 5, 0, 0, 0},  {"q4_0", "q4_0", PARE_KV_TURN_OFF, 9, 0, 1, 0},
+        {"q4_0", "q5_1", PARE_KV_TURN_FULL, 0, 45, 0, 0},     {"kivi2", "kivi4", PARE_KV_TURN_OFF, 0, 0, 0, 0},
+        {"kivi4", "kivi2", PARE_KV_TURN_OFF, 3, 0, 0, 0},     {"channel3", "f16", PARE_KV_TURN_OFF, 0, 0, 0, 0},
+        {"channel3", "q4_0", PARE_KV_TURN_OFF, 40, 50, 1, 0}, {"klt3", "klt3", PARE_KV_TURN_OFF, 0, 0, 0, 0},
+        {"klt3", "turbo2", PARE_KV_TURN_FULL, 7, 20, 0, 0},   {"q8_0", "kivi2", PARE_KV_TURN_OFF, LEN + 9, 0, 0, 0},
+        {"q4_0", NULL, PARE_KV_TURN_OFF, 0, 2 * LEN, 0, 0},   {"klt4", "turbo3", PARE_KV_TURN_FULL, 9, 0, 0, 1}};
     pare_set_threads(1); /* thousands of small passes */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fixture t;
@@ -241,6 +242,7 @@ static void test_cache(void **state)
         form.sinks = rows[i].sinks;
         form.recent = rows[i].recent;
         form.last = rows[i].last;
+        t.m.hp.n_layer_shared_kv = rows[i].shared;
         check_cache(&t, &form);
         close_toy(&t);
     }
