@@ -48,7 +48,7 @@ typedef struct pare_bundle {
     bool single;             /* one file was signed and not a folder: all names are "" */
     pare_bundle_item *items; /* sorted by name and start; shards of a file follow one another without a gap */
     size_t n_items;
-    char **ignored; /* files and folders that the signer left out */
+    char **ignored; /* files and folders that the signer left out, as they stand there: "." is the name of none */
     size_t n_ignored;
 } pare_bundle;
 

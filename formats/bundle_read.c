@@ -325,8 +325,6 @@ static pare_status read_ignored(pare_bundle *b, const char *path, const json_t *
         pare_str name = {json_string_value(text), json_string_length(text)};
         if (name.data == NULL)
             st = pare_fail(err, PARE_ERR_FORMAT, "%s: ignore_paths[%zu] is no text", path, i);
-        else if (name.len == 0 || pare_path_leaves(name) != NULL)
-            continue; /* nothing in the folder has this name, "." and "" must not mean all of it */
         else if ((b->ignored[b->n_ignored++] = strndup(name.data, name.len)) == NULL)
             st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a path", path);
     }

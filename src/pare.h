@@ -13,6 +13,8 @@
 #include "eval/forward.h"
 #include "eval/measure.h"
 #include "eval/tokenizer.h"
+#include "formats/bundle.h"
+#include "formats/cyclonedx.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
 #include "formats/imatrix_file.h"

@@ -75,6 +75,19 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const pin_p
     return PARE_OK;
 }
 
+/* Whoever pins the folder gives it away: the private key must not lie in it. */
+static pare_status refuse_key(const pare_pin *pin, const char *path, pare_error *err)
+{
+    struct stat key, info;
+    if (path == NULL || stat(path, &key) != 0)
+        return PARE_OK;
+    for (size_t i = 0; i < pin->n_files; i++)
+        if (stat(pin->files[i].path, &info) == 0 && info.st_dev == key.st_dev && info.st_ino == key.st_ino)
+            return pare_fail(err, PARE_ERR_USAGE, "%s: the private key is one of the files to pin; keep it elsewhere",
+                             path);
+    return PARE_OK;
+}
+
 /* What an earlier run wrote at path, a file that holds mark, is going to be replaced: it is not pinned. */
 static pare_status forget_old(pare_pin *pin, const char *path, const char *mark, pare_error *err)
 {
@@ -195,6 +208,8 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
         st = load_extra(&measurements, cmd_text(args, OPT_MEASUREMENTS), NULL, err);
     if (st == PARE_OK)
         st = scan_all(pin, args, err);
+    if (st == PARE_OK)
+        st = refuse_key(pin, cmd_text(args, OPT_SIGN), err);
     if (st == PARE_OK)
         st = forget_old(pin, paths->signature, PARE_BUNDLE_MEDIA_TYPE, err);
     if (st == PARE_OK)

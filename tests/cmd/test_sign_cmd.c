@@ -75,6 +75,8 @@ static void a_missing_signature_is_told(void **state)
     cli_expect(2, "$PARE pin none -o none/pare.lock --signature none/model.sig");
     cli_expect(3, "$PARE pin none -o none/pare.lock --sign key.pub");
     cli_expect(3, "$PARE pin none -o none/pare.lock --sign one.gguf");
+    CHECK(cli_contains(cli_expect(2, "cp key.pem none/ && $PARE pin none -o none/pare.lock --sign none/key.pem").err,
+                       "keep it elsewhere"));
     cli_expect(0, "test ! -e none/pare.lock && test ! -e none/SHA256SUMS && rm -r none");
 }
 

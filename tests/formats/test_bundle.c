@@ -465,6 +465,66 @@ static void a_statement_of_another_form_is_an_error(void **state)
     expect_valid(edit(folder, "\"ignore_paths\": [", "\"ignore_paths\": [\"extra\", "), folder, public, N_NAMES);
 }
 
+/* A statement of shards with these names, all digests zero. */
+static pare_status parse_shards(const char *const *shards, size_t n, pare_bundle *b, pare_error *err)
+{
+    static const uint8_t zeros[8 * 32];
+    json_t *resources = json_array();
+    pare_digest root;
+    char hex[PARE_SHA256_HEX], zero[PARE_SHA256_HEX];
+    pare_hex(zero, zeros, 32);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(resources, json_pack("{s:s, s:s, s:s}", "name", shards[i], "algorithm",
+                                                   "sha256-sharded-3", "digest", zero));
+    CHECK_OK(pare_hash_bytes(zeros, 32 * n, PARE_HASH_SHA256, &root, err), err);
+    pare_hex(hex, root.sha256, 32);
+    json_t *doc = json_pack("{s:s, s:s, s:[{s:{s:s}}], s:{s:{s:s, s:s, s:f}, s:o}}", "_type", PARE_BUNDLE_STATEMENT,
+                            "predicateType", PARE_BUNDLE_PREDICATE, "subject", "digest", "sha256", hex, "predicate",
+                            "serialization", "method", "shards", "hash_type", "sha256", "shard_size", 3.0, "resources",
+                            resources);
+    char *text = json_dumps(doc, 0);
+    json_decref(doc);
+    pare_status st = pare_bundle_parse(b, "model.sig", text, strlen(text), err);
+    free(text);
+    return st;
+}
+
+static void shards_follow_one_another(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *shards[3], *says;
+    } rows[] = {{{"b:0:2", "a:3:5", "a:0:3"}, NULL},
+                {{"x:y:0:3"}, NULL},
+                {{"./a"}, "no shard"},
+                {{"a:0:3", "a:4:6"}, "starts at 4, expected 3"},
+                {{"a:0:3", "a:2:6"}, "starts at 2, expected 3"},
+                {{"a:0:3", "a:0:3"}, "starts at 0, expected 3"},
+                {{"a:1:3"}, "starts at 1, expected 0"},
+                {{"b:3:6", "a:0:3"}, "starts at 3, expected 0"},
+                {{"a:3:3"}, "no shard"},
+                {{"a:0:03"}, "no shard"},
+                {{"a:0:1234567890123456789"}, "no shard"},
+                {{"a:-1:3"}, "no shard"},
+                {{"a:0"}, "no shard"},
+                {{":0:3"}, "is empty"},
+                {{"../a:0:3"}, "holds '..'"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t n = 0;
+        pare_bundle b;
+        pare_error err = {0};
+        while (n < 3 && rows[i].shards[n] != NULL)
+            n++;
+        pare_status st = parse_shards(rows[i].shards, n, &b, &err);
+        CHECK(rows[i].says == NULL ? st == PARE_OK : st == PARE_ERR_FORMAT && strstr(err.text, rows[i].says) != NULL);
+        if (i == 0)
+            CHECK(b.n_items == 3 && b.items[1].start == 3 && b.items[1].end == 5 && strcmp(b.items[2].name, "b") == 0);
+        if (i == 1)
+            CHECK(strcmp(b.items[0].name, "x:y") == 0);
+        pare_bundle_close(&b);
+    }
+}
+
 static void swap_order(json_t *resources)
 {
     json_t *first = json_incref(json_array_get(resources, 0));
@@ -619,6 +679,7 @@ int main(void)
         cmocka_unit_test(a_changed_bundle_is_not_valid),
         cmocka_unit_test(a_bundle_of_another_form_is_an_error),
         cmocka_unit_test(a_statement_of_another_form_is_an_error),
+        cmocka_unit_test(shards_follow_one_another),
         cmocka_unit_test(lists_are_compared_with_the_folder),
         cmocka_unit_test(files_are_compared_with_the_list),
         cmocka_unit_test(an_absent_bundle_is_told),
