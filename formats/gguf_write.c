@@ -447,6 +447,9 @@ pare_status pare_gguf_write(const pare_model *m, const char *path, const pare_wr
     for (size_t i = 0; i < j.n_parts && st == PARE_OK; i++)
         if ((st = target_name(&j, i, &name, err)) == PARE_OK)
             st = write_part(&j, i, name.data, set, err);
+    for (const pare_model *from = m; from != NULL && st == PARE_OK; from = from->source)
+        for (size_t i = 0; i < from->n_files && st == PARE_OK; i++)
+            st = pare_output_set_source(set, from->files[i].path, &from->files[i].id, err);
     if (st == PARE_OK && !j.pending && (st = pare_check_interrupt(err)) == PARE_OK)
         st = pare_output_set_publish(set, err);
     pare_output_set_close(&own);

@@ -707,6 +707,9 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
         st = write_weights(&w, shard_bytes, pin, err);
     if (st == PARE_OK && pin != NULL)
         st = complete_pin(pin, &out, err);
+    for (const pare_model *from = m; from != NULL && st == PARE_OK; from = from->source)
+        for (size_t i = 0; i < from->n_files && st == PARE_OK; i++)
+            st = pare_identity_check(&from->files[i].id, from->files[i].path, err);
     if (st == PARE_OK)
         st = pare_outdir_commit(&out, err);
     pare_outdir_close(&out);

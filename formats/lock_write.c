@@ -217,6 +217,9 @@ pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_pa
     if (st == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
         st = pare_output_set_add_file(set, lock_path, text.data, text.len,
                                       PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
+    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
+        st = p->files[i].source.known ? pare_output_set_source(set, p->files[i].path, &p->files[i].source, err)
+                                      : PARE_OK;
     json_decref(doc);
     pare_buf_close(&text);
     return st;

@@ -5,6 +5,7 @@
 #ifndef PARE_FORMATS_PIN_H
 #define PARE_FORMATS_PIN_H
 
+#include "core/guard.h"
 #include "core/hash.h"
 #include "model/model.h"
 
@@ -26,6 +27,7 @@ typedef struct pare_pin_file {
     char *path;      /* as opened */
     char *stored_at; /* where its bytes lie until the caller of the writer publishes it; NULL: at path */
     char *name; /* relative, as it stands in the lock; set by formats/lock */
+    pare_identity source; /* of a file that is read, when it was opened; hashing compares */
     pare_digest digest;
     pare_pin_tensor *tensors;
     size_t n_tensors;

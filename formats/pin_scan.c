@@ -56,6 +56,7 @@ pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error
     if (st != PARE_OK)
         return st;
     f->digest.n_bytes = file.size;
+    f->source = file.id;
     if (has_suffix(f->path, ".gguf") || (file.size >= 4 && memcmp(file.data, "GGUF", 4) == 0)) {
         *is_model = true;
         st = pare_gguf_parse(&m, file.data, (size_t)file.size, f->path, err);
@@ -75,6 +76,7 @@ typedef struct job {
     const char *path;
     uint64_t file_size, offset, len;
     pare_digest *out;
+    const pare_identity *source;
 } job;
 
 typedef struct job_list {
@@ -102,10 +104,10 @@ static pare_status list_jobs(job_list *list, pare_pin_file *files, size_t n, con
         pare_pin_file *f = &files[i];
         if (skip != NULL && skip[i])
             continue;
-        list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, 0, f->digest.n_bytes, &f->digest};
+        list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, 0, f->digest.n_bytes, &f->digest, &f->source};
         for (size_t k = 0; k < f->n_tensors; k++) {
             pare_pin_tensor *t = &f->tensors[k];
-            list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, t->offset, t->digest.n_bytes, &t->digest};
+            list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, t->offset, t->digest.n_bytes, &t->digest, &f->source};
         }
     }
     for (size_t i = 0; i < list->n; i++)
@@ -167,7 +169,8 @@ static pare_status run_job(size_t i, int thread, void *ctx, pare_error *err)
     pare_status st = buffer == NULL ? pare_fail(err, PARE_ERR_MEMORY, "%s: no memory to read", j->path)
                                     : open_regular(j->path, j->file_size, &fd, err);
     if (st == PARE_OK && (st = pare_hasher_open(&h, list->kind, err)) == PARE_OK &&
-        (st = hash_range(fd, j, buffer, room, &h, list, err)) == PARE_OK)
+        (st = hash_range(fd, j, buffer, room, &h, list, err)) == PARE_OK &&
+        (st = pare_identity_check_open(j->source, fd, j->path, err)) == PARE_OK)
         st = pare_hasher_finish(&h, j->out, err);
     pare_hasher_close(&h);
     if (fd >= 0)

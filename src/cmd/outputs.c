@@ -160,7 +160,8 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
     return st;
 }
 
-static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
+/* id: as it was opened; NULL: as it is now. */
+static pare_status add_input(pare_pin *pin, const char *path, const pare_identity *id, pare_error *err)
 {
     struct stat info;
     pare_pin_file *file = NULL;
@@ -168,7 +169,9 @@ static pare_status add_input(pare_pin *pin, const char *path, pare_error *err)
     if (st == PARE_OK && stat(path, &info) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
     if (st == PARE_OK)
-        file->digest.n_bytes = (uint64_t)info.st_size;
+        file->source = id != NULL ? *id : pare_identity_of(&info);
+    if (st == PARE_OK)
+        file->digest.n_bytes = file->source.size;
     return st;
 }
 
@@ -185,12 +188,12 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
     if (!pinning->wanted)
         return PARE_OK;
     for (size_t i = 0; i < source->n_files && st == PARE_OK; i++)
-        st = add_input(&pin, source->files[i].path, err);
+        st = add_input(&pin, source->files[i].path, &source->files[i].id, err);
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
-        st = add_input(&pin, source->side_files[i].path, err);
+        st = add_input(&pin, source->side_files[i].path, NULL, err);
     for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
         if (shapes_by_path(&args->given[i]) && strcmp(args->given[i].text, "-") != 0)
-            st = add_input(&pin, args->given[i].text, err);
+            st = add_input(&pin, args->given[i].text, NULL, err);
     if (st == PARE_OK)
         st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
     pinning->inputs = json_array();

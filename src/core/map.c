@@ -82,6 +82,7 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
         m->device = (uint64_t)info.st_dev;
         m->inode = (uint64_t)info.st_ino;
         m->size = (uint64_t)info.st_size;
+        m->id = pare_identity_of(&info);
     }
     if (st == PARE_OK && m->size > 0) {
         void *p = m->size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)m->size, PROT_READ, MAP_SHARED, fd, 0);

@@ -3,6 +3,7 @@
 #define PARE_CORE_MAP_H
 
 #include "core/error.h"
+#include "core/guard.h"
 
 #include <stdint.h>
 
@@ -12,6 +13,7 @@ typedef struct pare_map {
     uint64_t size;
     char *path;             /* as given, owned */
     uint64_t device, inode; /* who the file is, to find that two paths name one file */
+    pare_identity id;       /* as it was opened */
 } pare_map;
 
 /* Map a regular file. A FIFO, socket, device or folder is refused without blocking on it.

@@ -114,6 +114,25 @@ static pare_status check_names(const pare_output_set *set, pare_error *err)
     return PARE_OK;
 }
 
+pare_status pare_output_set_source(pare_output_set *set, const char *path, const pare_identity *id, pare_error *err)
+{
+    pare_output_source *more = reallocarray(set->sources, set->n_sources + 1, sizeof *more);
+    if (more != NULL)
+        set->sources = more;
+    if (more == NULL || (more[set->n_sources].path = strdup(path)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory to guard it", path);
+    more[set->n_sources++].id = *id;
+    return PARE_OK;
+}
+
+static pare_status check_sources(const pare_output_set *set, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < set->n_sources && st == PARE_OK; i++)
+        st = pare_identity_check(&set->sources[i].id, set->sources[i].path, err);
+    return st;
+}
+
 pare_status pare_output_set_publish(pare_output_set *set, pare_error *err)
 {
     pare_journal journal = {.fd = -1};
@@ -125,7 +144,9 @@ pare_status pare_output_set_publish(pare_output_set *set, pare_error *err)
         free(order);
         return st;
     }
-    st = check_names(set, err);
+    st = check_sources(set, err);
+    if (st == PARE_OK)
+        st = check_names(set, err);
     put_in_order(set, order);
     if (st == PARE_OK && set->n > 1)
         st = write_journal(set, order, &journal, err);
@@ -141,6 +162,9 @@ void pare_output_set_close(pare_output_set *set)
 {
     for (size_t i = 0; i < set->n; i++)
         pare_output_close(set->items[i]);
+    for (size_t i = 0; i < set->n_sources; i++)
+        free(set->sources[i].path);
+    free(set->sources);
     free(set->items);
     *set = (pare_output_set){0};
 }

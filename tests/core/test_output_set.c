@@ -2,6 +2,7 @@
 #include "check.h"
 #include "core/output_set.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,40 @@ static void an_abandoned_set_never_appears(void **state)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* In place, of the same size, with the time of modification set back; and another file under the name. */
+static void a_source_that_changed_is_told(void **state)
+{
+    (void)state;
+    const char *folder = fresh_folder("source");
+    char source[600], other[600];
+    snprintf(source, sizeof source, "%s/source", folder);
+    snprintf(other, sizeof other, "%s/other", folder);
+    for (int how = 0; how < 3; how++) {
+        struct stat info;
+        pare_output_set set = {0};
+        pare_error err = {0};
+        check_write_file(source, "source", 6);
+        check_write_file(other, "source", 6);
+        CHECK(stat(source, &info) == 0);
+        const pare_identity id = pare_identity_of(&info);
+        fill(&set, folder, 0);
+        CHECK_OK(pare_output_set_source(&set, source, &id, &err), &err);
+        for (bool waits = how == 1; waits; waits = info.st_ctim.tv_nsec == id.changed % 1000000000) { /* a tick */
+            FILE *f = fopen(source, "r+");
+            CHECK(f != NULL && fputs("SOURCE", f) >= 0 && fclose(f) == 0);
+            const struct timespec times[2] = {info.st_atim, info.st_mtim};
+            CHECK(utimensat(AT_FDCWD, source, times, 0) == 0 && stat(source, &info) == 0);
+        }
+        if (how == 2)
+            CHECK(rename(other, source) == 0);
+        pare_status st = pare_output_set_publish(&set, &err);
+        CHECK(how == 0 ? st == PARE_OK : st == PARE_ERR_IO && strstr(err.text, source) != NULL);
+        pare_output_set_close(&set);
+        for (size_t i = 0; i < N_FILES; i++)
+            CHECK((unlink(path_of(folder, names[i])) == 0) == (how == 0));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +196,7 @@ int main(void)
         cmocka_unit_test(a_set_that_is_not_published_leaves_nothing),
         cmocka_unit_test(what_appeared_is_taken_back),
         cmocka_unit_test(no_handler_ends_the_program_between_two_names),
+        cmocka_unit_test(a_source_that_changed_is_told),
         cmocka_unit_test(an_abandoned_set_never_appears),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
