@@ -762,7 +762,7 @@ PARE_HD void pare_kv_get_coordinates(const float *basis, uint32_t dim, const uin
 
 PARE_HD bool pare_kv_transform_encode(const pare_kv_unit *u, const float *x, uint8_t *dst)
 {
-    float y[PARE_KV_MAX_DIM], v[PARE_KV_MAX_DIM];
+    float y[PARE_KV_MAX_DIM] = {0}, v[PARE_KV_MAX_DIM];
     uint32_t n_coded = 0;
     for (uint32_t i = 0; i < u->dim; i++)
         v[i] = x[i] - u->basis[i];
