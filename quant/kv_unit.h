@@ -660,12 +660,12 @@ PARE_HD float pare_kv_basis_cost(const float *basis, uint32_t dim, uint32_t i)
  *
  * with top_i the last level of b_i bits, and D(b_i) their Lloyd-Max error: what is beyond the levels, and between them.
  */
-enum { PARE_KV_LENGTHS = 12 };
+enum { PARE_KV_LENGTHS = 10 };
 
 PARE_HD float pare_kv_length_factor(uint32_t k)
 {
     static const float quarters[4] = {1, 1.18920712f, 1.41421356f, 1.68179283f};
-    return quarters[k % 4] * ((float)(1u << (k / 4)) * 0.707106781f);
+    return quarters[k % 4] * (float)(1u << (k / 4));
 }
 
 /* Lloyd-Max error of a normal number: scripts/lloyd_max.py --table. */
