@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Kill pare at random moments, and look at what is left.
+#   scripts/kill_test.sh [N [PARE [SEED]]]    N kills (200) in turn of convert, quantize, quantize --pin, convert --pin
+#                                             of a folder and pin; every 20th is of fit, which
+#                                             takes long (WITHOUT_FIT=1: none)
+# Each command runs undisturbed once: T seconds, these bytes. A trial then starts it with --force over an older output
+# (or, every other time, over nothing) and ends it with SIGKILL after a random part of 1.2 T. Then
+#   - the model is the old one or the new one, whole (a folder: file by file), or as before absent
+#   - a lock that stands beside a model holds: pare verify
+#   - a second run, undisturbed, gives the bytes of the first, and nothing else is in the folder.
+# Trials in which the command was done before its end are repeated and do not count. Exit code 1: a trial failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+n=${1:-200}
+pare=$(realpath "${2:-build/pare}")
+seed=${3:-$((SRANDOM % 32768))}
+RANDOM=$seed
+demo=$PWD/tests/data/demo
+work=$(mktemp -d "${TMPDIR:-/tmp}/pare-kill.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+head -c 24000 "$demo/text.txt" >text.txt
+"$pare" convert "$demo" -o f16.gguf -q >/dev/null
+
+# names of commands; what they do, in a folder of their own; $old: over what
+commands=(convert quantize quantize-pin folder-pin pin fit)
+[ -z "${WITHOUT_FIT:-}" ] || unset "commands[5]"
+act() { # command, old or new
+    local type=q8_0 dtype=f16 size=2300K
+    [ "$2" = old ] && type=q4_0 dtype=f32 size=1500K
+    case $1 in
+    convert) exec "$pare" convert "$demo" -o m.gguf --dtype "$dtype" --force -q ;;
+    quantize) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --force -q ;;
+    quantize-pin) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --pin --force -q ;;
+    folder-pin) exec "$pare" convert ../f16.gguf -o m --format safetensors --dtype "$dtype" --pin --force -q ;;
+    pin) exec "$pare" pin f.gguf -o pare.lock --force -q ;;
+    fit) exec "$pare" fit "$demo" --size "$size" -f ../text.txt --types q8_0,q4_0 --effort fast -o m.gguf --pin --force -q ;;
+    esac
+}
+prepare() { # folder, command
+    mkdir -p "$1"
+    [ "$2" != pin ] || cp f16.gguf "$1/f.gguf"
+}
+run() { # folder, command, old or new
+    (cd "$1" && act "$2" "$3" >/dev/null 2>../err) || { cat err >&2; echo "kill_test: $2 failed" >&2; exit 1; }
+}
+# The files of a folder with their SHA-256; the name of a folder that lies in it counts, its own does not.
+state() { (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | while read -r f; do
+    [ -d "$f" ] && echo "folder $f" || sha256sum "$f"; done); }
+# Of these only the model.
+model() { grep -E '(m\.gguf|\./m/(config|model).*)$' "$1" || true; }
+fail() { echo "kill_test: seed $seed, trial $trial, $command over $before: $1" >&2; state trial >&2; exit 1; }
+
+declare -A seconds
+for command in "${commands[@]}"; do
+    prepare "$command.old" "$command"
+    run "$command.old" "$command" old
+    prepare "$command.new" "$command"
+    start=$EPOCHREALTIME
+    run "$command.new" "$command" new
+    seconds[$command]=$(awk "BEGIN { print $EPOCHREALTIME - $start }")
+    state "$command.old" >"$command.old.state"
+    state "$command.new" >"$command.new.state"
+done
+
+export -f act
+export pare demo
+declare -A kills
+trial=0 late=0 n_old=0 n_new=0 n_left=0
+while [ "$trial" -lt "$n" ]; do
+    command=${commands[trial % 5]}
+    [ $((trial % 20)) != 19 ] || [ -n "${WITHOUT_FIT:-}" ] || command=fit
+    before=old
+    [ $((RANDOM % 2)) = 0 ] && before=nothing
+    rm -rf trial
+    if [ "$before" = old ]; then cp -r "$command.old" trial; else prepare trial "$command"; fi
+    state trial >before.state
+    moment=$(awk "BEGIN { print ${seconds[$command]} * 1.2 * $RANDOM / 32768 + 0.0005 }")
+    code=0
+    (cd trial && exec timeout --foreground --signal=KILL "$moment" bash -c 'act "$@"' act "$command" new >/dev/null 2>&1) || code=$?
+    if [ "$code" = 0 ] || [ "$code" = 124 ]; then # 124: done in the moment of the kill
+        late=$((late + 1))
+        [ "$late" -lt $((20 * n + 100)) ] || { echo "kill_test: no run lasts" >&2; exit 1; }
+        continue
+    fi
+    [ "$code" = 137 ] || fail "exit code $code"
+    trial=$((trial + 1))
+    kills[$command]=$((${kills[$command]:-0} + 1))
+    state trial >trial.state
+    now=$(model trial.state)
+    if [ "$now" = "$(model "$command.new.state")" ]; then n_new=$((n_new + 1))
+    elif [ "$before" = old ] && [ "$now" = "$(model "$command.old.state")" ]; then n_old=$((n_old + 1))
+    elif [ "$before" = nothing ] && [ -z "$now" ]; then n_old=$((n_old + 1))
+    else fail "the model is neither the old nor the new one"; fi
+    cmp -s trial.state "$command.new.state" || cmp -s trial.state before.state || n_left=$((n_left + 1))
+    for lock in trial/pare.lock trial/m/pare.lock; do
+        if [ -e "$lock" ] && { [ -n "$now" ] || [ "$command" = pin ]; }; then
+            "$pare" verify "$lock" -q >/dev/null 2>err || fail "$lock does not hold: $(cat err)"
+        fi
+    done
+    run trial "$command" new
+    state trial >trial.state
+    cmp -s trial.state "$command.new.state" || fail "the next run differs from an undisturbed one, or left something"
+done
+echo "kill_test: $trial of $trial kills survived (seed $seed): $n_old with what was there before, $n_new with the new output," \
+    "$n_left with temporaries, all gone with the next run"
+for command in "${commands[@]}"; do echo "  $command: ${kills[$command]:-0}, ${seconds[$command]} s undisturbed"; done
