@@ -1,3 +1,4 @@
+#include "core/claim.h"
 #include "formats/folder_list.h"
 #include "formats/lock_compare.h"
 #include "formats/pin_scan.h"
@@ -112,6 +113,15 @@ static pare_status tell_missing(pare_verification *v, extras *x, const pare_pin_
                                  err);
 }
 
+/* Still a finding: what is in a file does not follow from its name. */
+static const char *why_extra(const char *name)
+{
+    return strstr(name, PARE_CLAIM_MARK) != NULL || strstr(name, PARE_CLAIM_SET) != NULL
+               ? "is not in the lock: by its name, of a run that broke off or still works; the next one on that output "
+                 "takes it away"
+               : "is not in the lock";
+}
+
 pare_status pare_compare_folders(pare_verification *v, pare_error *err)
 {
     extras x = {0};
@@ -128,8 +138,8 @@ pare_status pare_compare_folders(pare_verification *v, pare_error *err)
             st = tell_missing(v, &x, &v->lock->pin.files[i], err);
     for (size_t i = 0; i < x.pin.n_files && st == PARE_OK && !v->allow_extra; i++)
         if (!x.told[i] && is_covered(v->lock, x.pin.files[i].name))
-            st =
-                pare_verification_add(v, PARE_FOUND_BYTES, "extra", x.pin.files[i].name, "", "is not in the lock", err);
+            st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", x.pin.files[i].name, "",
+                                       why_extra(x.pin.files[i].name), err);
     pare_pin_close(&x.pin);
     free(x.skip);
     free(x.told);

@@ -342,11 +342,13 @@ static void an_extra_file_fails_unless_allowed(void **state)
     set_up(&f, "extra");
     pin(&f, f.dir);
     put(&f, "evil.py", "import os");
+    put(&f, "m.gguf.pare.set.12", "");
     put(&f, "SHA256SUMS", ""); /* a pin's own files are no extras */
     char *fifo = in_dir(&f, "pipe");
     CHECK(mkfifo(fifo, 0666) == 0);
     verify(f.lock, (pare_verify_options){0}, &r);
-    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 2);
+    CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 3);
+    CHECK(has(&r, "extra", "m.gguf.pare.set.12", "", "broke off"));
     CHECK(has(&r, "extra", "evil.py", "", "not in the lock") && has(&r, "extra", "pipe", "", "is a FIFO"));
     pare_verify_report_close(&r);
     verify(f.lock, (pare_verify_options){.allow_extra = true}, &r);
