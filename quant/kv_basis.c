@@ -1,23 +1,12 @@
 #include "quant/kv_basis.h"
 
+#include "quant/kv_unit.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MOST_BITS = 10, SWEEPS = 60 };
-
-/* Lloyd-Max errors of a normal number with 0 to 8 bits: scripts/lloyd_max.py --table. */
-static const double loss_of_bits[MOST_BITS + 1] = {1,
-                                                   0.363380228,
-                                                   0.117481848,
-                                                   0.0345477608,
-                                                   0.00950100801,
-                                                   0.002504668,
-                                                   0.00064423967,
-                                                   0.00016347823,
-                                                   4.11850829e-05,
-                                                   1.03368311e-05,
-                                                   2.58937584e-06};
 
 /* ---- matrices [n, n], row by row ---- */
 
@@ -181,7 +170,8 @@ static void give_bits(const double *v, uint32_t n, uint32_t total, float *bits)
         uint32_t best = n;
         for (uint32_t i = 0; i < n; i++) {
             const int b = (int)bits[i];
-            const double gain = b < MOST_BITS ? v[i] * (loss_of_bits[b] - loss_of_bits[b + 1]) : 0;
+            const double gain =
+                b < MOST_BITS ? v[i] * ((double)pare_kv_gauss_loss(b) - (double)pare_kv_gauss_loss(b + 1)) : 0;
             if (gain > most) {
                 most = gain;
                 best = i;

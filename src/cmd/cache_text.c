@@ -4,6 +4,7 @@
 #include "cmd/input.h"
 #include "cmd/summary.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,9 @@ pare_status cmd_cache_calibrate(cmd_cache_text *t, const cmd_args *args, const p
         .n_ctx = t->n_ctx, .n_chunks = t->n_ctx < TOKENS ? TOKENS / t->n_ctx : 1, .batch_tokens = b->batch_tokens};
     cmd_note("calibrating the cache");
     st = cmd_read_tokens(cmd_text(args, OPT_CACHE_TEXT), tokenizer, &ids, &digest, err);
+    if (st == PARE_OK && ids.n < t->n_ctx)
+        st = pare_fail(err, PARE_ERR_USAGE, "%s: --cache-text: the text has %zu tokens, and a window %" PRIu32,
+                       args->verb->name, ids.n, t->n_ctx);
     if (st == PARE_OK) {
         const pare_kv_text text = {m, b, ids.ids, ids.n, bos, plan};
         t->n_windows = ids.n / t->n_ctx < plan.n_chunks ? (uint32_t)(ids.n / t->n_ctx) : plan.n_chunks;
