@@ -62,7 +62,7 @@ void pare_bundle_close(pare_bundle *b);
 
 /* Add to set a bundle that signs the files of p: method files, SHA-256, names relative to the folder of `beside` (which
  * need not exist) in the order of their code points. Sets p's names and sorts it, as pare_lock_add does; a file called
- * as `beside` is left out. What pinning leaves out of that folder (.git*, .cache; pare_folder_list_read) is signed to
+ * as `beside` is left out. What pinning leaves out of that folder (pare_folder_left_out) is signed to
  * be left out.
  *   path    the bundle to write; when it lies in the folder, its name is signed to be left out, too
  * Errors: PARE_ERR_USAGE (a file outside of the folder; path exists and force is false), PARE_ERR_FORMAT (a name that

@@ -37,8 +37,7 @@ typedef struct left_out {
 static bool collect(const char *name, void *user)
 {
     left_out *out = user;
-    const char *slash = strrchr(name, '/'), *base = slash != NULL ? slash + 1 : name;
-    if (base[0] != '.' || !pare_folder_is_left_out(name, NULL))
+    if (name[0] != '.' || !pare_folder_is_left_out(name, NULL))
         return false;
     out->failed = out->failed || json_array_append_new(out->paths, json_string(name)) != 0;
     return true;

@@ -18,12 +18,30 @@ void pare_folder_list_close(pare_folder_list *list)
     *list = (pare_folder_list){0};
 }
 
+const char *const pare_folder_left_out[] = {".cache/huggingface", ".git",       ".gitattributes",
+                                            ".github",            ".gitignore", NULL};
+
 bool pare_folder_is_left_out(const char *name, void *user)
 {
-    const char *slash = strrchr(name, '/'), *base = slash != NULL ? slash + 1 : name;
+    static const char *const own[] = {"SHA256SUMS", "model.sig", "pare.lock"};
     (void)user;
-    return strncmp(base, ".git", 4) == 0 || strcmp(base, ".cache") == 0 || strcmp(name, "pare.lock") == 0 ||
-           strcmp(name, "SHA256SUMS") == 0 || strcmp(name, "model.sig") == 0;
+    for (size_t i = 0; pare_folder_left_out[i] != NULL; i++)
+        if (strcmp(name, pare_folder_left_out[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(name, own[i]) == 0)
+            return true;
+    return false;
+}
+
+bool pare_folder_was_left_out(const char *name)
+{
+    for (const char *part = name; part != NULL; part = strchr(part, '/')) {
+        part += *part == '/';
+        if (strncmp(part, ".git", 4) == 0 || strncmp(part, ".cache/", 7) == 0 || strcmp(part, ".cache") == 0)
+            return true;
+    }
+    return false;
 }
 
 /* Append name, which the list then owns. */

@@ -15,9 +15,13 @@ typedef struct pare_folder_list {
     size_t n;
 } pare_folder_list;
 
-/* List the files below folder, its subfolders included. Left out: what version control and downloaders keep (.git*,
- * .cache) and, at the top, pare.lock, SHA256SUMS and model.sig. Nothing is opened but folders; links to folders are not
- * followed. Errors: PARE_ERR_IO      a folder cannot be listed PARE_ERR_RANGE   more than 16 levels or 1000000 entries;
+/* What is left out at the top of a folder, and nowhere else: what OpenSSF Model Signing leaves out (OMS 6.2), and the
+ * notes of the Hub's client about a download with --local-dir (.cache/huggingface). Sorted; NULL behind the last. */
+extern const char *const pare_folder_left_out[];
+
+/* List the files below folder, its subfolders included. Left out are, at the top, pare_folder_left_out and pare.lock,
+ * SHA256SUMS and model.sig. Nothing is opened but folders; links to folders are not followed.
+ * Errors: PARE_ERR_IO (a folder cannot be listed), PARE_ERR_RANGE (more than 16 levels or 1000000 entries),
  * PARE_ERR_MEMORY */
 pare_status pare_folder_list_read(pare_folder_list *list, const char *folder, pare_error *err);
 
@@ -27,6 +31,9 @@ pare_status pare_folder_list_where(pare_folder_list *list, const char *folder, p
                                    pare_error *err);
 /* What pare_folder_list_read leaves out. user is not used. */
 bool pare_folder_is_left_out(const char *name, void *user);
+/* What programs up to 0.1.0 left out: names that begin with .git, and .cache, at any level. Their locks, which have no
+ * "left_out", say nothing of such files. */
+bool pare_folder_was_left_out(const char *name);
 void pare_folder_list_close(pare_folder_list *list);
 
 #endif

@@ -48,7 +48,7 @@ typedef struct pare_verify_options {
     bool any_file;
 } pare_verify_options;
 
-/* One finding a line. kind: "size", "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged",
+/* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened), "size", "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged",
  * "metadata", "tokenizer", "chat template", "missing", "renamed", "extra"; "structure"; of a signature, those of
  * formats/bundle.h. item: the tensor or key, may be
  * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
@@ -61,6 +61,7 @@ typedef struct pare_verify_report {
     pare_finding *findings;
     size_t n_findings;
     uint64_t n_files, n_bytes, n_tensors;
+    uint64_t n_refused; /* entries of the lock that are no regular files */
 } pare_verify_report;
 
 void pare_verify_report_close(pare_verify_report *r);
@@ -68,8 +69,7 @@ void pare_verify_report_close(pare_verify_report *r);
 /* Verify files against a lock or a SHA256SUMS file, or (path is a model) the structure of a model without a lock; which
  * it is, is seen from its content. options may be NULL. Returns PARE_OK when the verification ran, whatever it found:
  * the verdicts say. A verdict that was not asked for is PARE_VERDICT_ABSENT.
- * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE  the lock is bad, or an entry is a link, FIFO, folder, ... (not opened);
- *                                          a model without a lock cannot be opened
+ * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE  the lock is bad; a model without a lock cannot be opened
  *         PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; *r is empty then */
 pare_status pare_verify(const char *path, const pare_verify_options *options, pare_verify_report *r, pare_error *err);
 

@@ -7,6 +7,7 @@
 
 typedef struct pare_file_state {
     bool missing;
+    bool refused;    /* no regular file: not opened */
     bool is_model;   /* GGUF or safetensors */
     bool broken;     /* it is, and its header cannot be read */
     bool other_size; /* than the lock says */

@@ -48,12 +48,26 @@ static pare_status add_extra(pare_verification *v, extras *x, const char *name, 
     return st;
 }
 
+/* What pinning left out of the folders that the lock covers: at the top of each. */
+static bool is_left_out(const char *name, void *user)
+{
+    const pare_lock *lock = user;
+    for (size_t i = 0; i < lock->pin.n_folders; i++) {
+        const char *folder = lock->pin.folders[i];
+        size_t n = strlen(folder);
+        if (strncmp(name, folder, n) == 0 && name[n] == '/' && pare_folder_is_left_out(name + n + 1, NULL))
+            return true;
+    }
+    return pare_folder_is_left_out(name, NULL);
+}
+
 /* Collect the regular ones; tell of FIFOs, links and the like at once. */
 static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
 {
     pare_folder_list list;
     pare_index known = {0};
-    pare_status st = pare_folder_list_read(&list, v->lock->folder, err);
+    size_t n_unknown = 0;
+    pare_status st = pare_folder_list_where(&list, v->lock->folder, is_left_out, (void *)(uintptr_t)v->lock, err);
     for (size_t i = 0; i < v->lock->pin.n_files && st == PARE_OK; i++) {
         const char *name = v->lock->pin.files[i].name;
         st = pare_index_add(&known, (pare_str){name, strlen(name)}, (int64_t)i, NULL, err);
@@ -63,11 +77,18 @@ static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
         if (pare_index_find(&known, (pare_str){e->name, strlen(e->name)}) != PARE_INDEX_NONE ||
             is_lock_itself(v->lock, e->name))
             continue;
-        if (e->why == NULL)
+        if (!v->lock->sums && !v->lock->left_out && pare_folder_was_left_out(e->name)) /* an older lock */
+            n_unknown++;
+        else if (e->why == NULL)
             st = add_extra(v, x, e->name, err);
         else if (!v->allow_extra && is_covered(v->lock, e->name))
             st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", e->name, "", e->why, err);
     }
+    if (st == PARE_OK && n_unknown > 0 && !v->allow_extra)
+        st = pare_warn(err,
+                       "%s: an older lock, which says nothing of the %zu files there whose names or folders begin with "
+                       ".git or are .cache; pin the folder again to cover them",
+                       v->lock->path, n_unknown);
     pare_index_close(&known);
     pare_folder_list_close(&list);
     return st;

@@ -198,6 +198,7 @@ static pare_status read_folders(pare_lock *lock, pare_error *err)
             return st;
         st = pare_pin_add_folder(&lock->pin, name.data, err);
     }
+    lock->left_out = json_is_array(json_object_get(lock->doc, "left_out"));
     return st;
 }
 

@@ -16,6 +16,7 @@ typedef struct pare_lock_file {
 typedef struct pare_lock {
     char *path, *folder;   /* of the lock; names are relative to folder */
     bool sums;             /* a SHA256SUMS file: sizes and everything inside the files are unknown */
+    bool left_out;         /* it says what was left out of its folders: older locks do not, and left out more */
     pare_pin pin;          /* expected; path is folder/name. folders: whole folders that the lock covers */
     pare_lock_file *files; /* [pin.n_files] */
     json_t *tokenizers;    /* the lock's "tokenizers", borrowed from doc, or NULL */

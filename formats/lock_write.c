@@ -1,4 +1,5 @@
 #include "core/json.h"
+#include "formats/folder_list.h"
 #include "formats/lock.h"
 #include "formats/lock_derive.h"
 #include "formats/lock_names.h"
@@ -130,9 +131,12 @@ static pare_status add_folders(json_t *doc, const pare_pin *p, const char *lock_
     pare_status st = PARE_OK;
     if (p->n_folders == 0)
         return PARE_OK;
-    json_t *list = json_array();
-    if (json_object_set_new(doc, "complete_folders", list) != 0)
+    json_t *list = json_array(), *left_out = json_array();
+    if (json_object_set_new(doc, "complete_folders", list) != 0 || json_object_set_new(doc, "left_out", left_out) != 0)
         return no_memory(err);
+    for (size_t i = 0; pare_folder_left_out[i] != NULL; i++)
+        if (json_array_append_new(left_out, json_string(pare_folder_left_out[i])) != 0)
+            return no_memory(err);
     for (size_t i = 0; i < p->n_folders && st == PARE_OK; i++) {
         char *name = NULL;
         st = pare_lock_folder_name(p->folders[i], lock_path, &name, err);

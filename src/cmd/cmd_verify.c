@@ -167,6 +167,10 @@ pare_status cmd_verify(const cmd_args *args, pare_error *err)
         st = cmd_print_json(args, report_json(&r, options.fast, &s), err);
     else if (st == PARE_OK)
         report_text(&r, options.fast, &s);
+    if (st == PARE_OK && r.n_refused > 0) /* all is told, and yet not all could be looked at */
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %" PRIu64 " of its files %s", args->operands[0], r.n_refused,
+                       r.n_refused == 1 ? "is no regular file and was not opened"
+                                        : "are no regular files and were not opened");
     bool different = r.bytes == PARE_VERDICT_DIFFERENT || r.structure == PARE_VERDICT_DIFFERENT ||
                      r.signature == PARE_VERDICT_DIFFERENT || r.n_findings > 0;
     pare_verify_report_close(&r);

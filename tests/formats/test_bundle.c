@@ -285,8 +285,7 @@ static void the_statement_is_the_standards(void **state)
     pare_error err = {0};
     make_keys("P-256");
     make_folder(folder, "statement");
-    CHECK(mkdir(at(folder, ".cache"), 0777) == 0);
-    put(folder, "onnx/.gitkeep", "", 0);
+    CHECK(mkdir(at(folder, ".cache"), 0777) == 0 && mkdir(at(folder, ".cache/huggingface"), 0777) == 0);
     sign(folder, at(folder, "my.sig"));
     json_t *doc = load(at(folder, "my.sig"));
     char *payload = payload_of(doc, &n);
@@ -294,14 +293,14 @@ static void the_statement_is_the_standards(void **state)
     json_t *predicate = json_object_get(statement, "predicate"), *resources = json_object_get(predicate, "resources");
     json_t *serialization = json_object_get(predicate, "serialization");
     static const char *const order[] = {"a.txt", "empty", "onnx-int8/y", "onnx/x", "w.bin"};
-    static const char *const ignored[] = {".cache",     ".git",   ".gitattributes", ".github",
-                                          ".gitignore", "my.sig", "onnx/.gitkeep"};
+    static const char *const ignored[] = {".cache/huggingface", ".git",       ".gitattributes",
+                                          ".github",            ".gitignore", "my.sig"};
     CHECK(json_array_size(resources) == N_NAMES);
     for (size_t i = 0; i < N_NAMES; i++)
         CHECK(strcmp(json_string_value(json_object_get(json_array_get(resources, i), "name")), order[i]) == 0);
     json_t *paths = json_object_get(serialization, "ignore_paths");
-    CHECK(json_array_size(paths) == 7);
-    for (size_t i = 0; i < 7; i++)
+    CHECK(json_array_size(paths) == 6);
+    for (size_t i = 0; i < 6; i++)
         CHECK(strcmp(json_string_value(json_array_get(paths, i)), ignored[i]) == 0);
     CHECK(strcmp(json_string_value(json_object_get(serialization, "method")), "files") == 0);
     CHECK(strcmp(json_string_value(json_object_get(json_array_get(resources, 0), "digest")),
@@ -312,8 +311,10 @@ static void the_statement_is_the_standards(void **state)
     json_decref(doc);
     free(payload);
     expect_valid(at(folder, "my.sig"), folder, public, N_NAMES);
-    put(folder, ".cache/other", "x", 1);
+    put(folder, ".cache/huggingface/other", "x", 1);
     expect_valid(at(folder, "my.sig"), folder, public, N_NAMES);
+    put(folder, ".cache/other", "x", 1); /* no more than what the Hub's client writes is left out */
+    expect_finding(at(folder, "my.sig"), folder, public, false, "unsigned", ".cache/other", "");
 }
 
 static void what_the_reference_signed_is_valid(void **state)

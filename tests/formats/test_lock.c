@@ -555,6 +555,101 @@ static void a_flipped_padding_bit_is_told(void **state)
     tear_down(&f);
 }
 
+static void mark_folder(const fixture *f, const char *name)
+{
+    char *path = in_dir(f, name);
+    CHECK(mkdir(path, 0777) == 0);
+    free(path);
+}
+
+/* No more is left out than what model-signing leaves out, and the notes of the Hub's client: a name that begins so is a
+ * file like any other. */
+static void hidden_files_are_no_hiding_place(void **state)
+{
+    (void)state;
+    static const char *const left_out[] = {".git/HEAD", ".gitignore", ".gitattributes", ".github/x",
+                                           ".cache/huggingface/x", "pare.lock"};
+    static const char *const extra[] = {".gitmodules", ".git2", "sub/.git", "sub/.gitattributes", ".cache/x",
+                                        "sub/.cache/huggingface/x", "sub/pare.lock"};
+    fixture f;
+    pare_verify_report r;
+    char folder[5000], name[200];
+    set_up(&f, "hidden");
+    mark_folder(&f, "m"); /* pinned as a whole, by a lock beside it, and the folder of the lock itself */
+    mark_folder(&f, "m/sub");
+    snprintf(folder, sizeof folder, "%s/m", f.dir);
+    put(&f, "m/a", "hello");
+    for (int inside = 0; inside < 2; inside++) {
+        if (inside)
+            snprintf(f.lock, sizeof f.lock, "%s/m/pare.lock", f.dir);
+        pin(&f, folder);
+        expect_ok(f.lock);
+        for (size_t i = 0; i < sizeof extra / sizeof *extra; i++) {
+            pare_buf command = {0};
+            CHECK(pare_buf_printf(&command, NULL, "mkdir -p \"$(dirname '%s/%s')\" && echo x >'%s/%s'", folder,
+                                  extra[i], folder, extra[i]) == PARE_OK &&
+                  system(command.data) == 0);
+            command.len = 0;
+            verify(f.lock, (pare_verify_options){0}, &r);
+            snprintf(name, sizeof name, "%s%s", inside ? "" : "m/", extra[i]);
+            CHECK(r.n_findings == 1 && has(&r, "extra", name, "", "is not in the lock"));
+            pare_verify_report_close(&r);
+            CHECK(pare_buf_printf(&command, NULL, "rm '%s/%s'", folder, extra[i]) == PARE_OK &&
+                  system(command.data) == 0);
+            pare_buf_close(&command);
+        }
+        for (size_t i = 0; i < sizeof left_out / sizeof *left_out - (size_t)inside; i++) {
+            pare_buf command = {0};
+            CHECK(pare_buf_printf(&command, NULL, "mkdir -p \"$(dirname '%s/%s')\" && echo x >'%s/%s'", folder,
+                                  left_out[i], folder, left_out[i]) == PARE_OK &&
+                  system(command.data) == 0);
+            pare_buf_close(&command);
+        }
+        expect_ok(f.lock);
+    }
+    tear_down(&f);
+}
+
+static size_t n_warnings;
+
+static void count_warning(const char *text, void *user)
+{
+    (void)user;
+    n_warnings += strstr(text, "an older lock") != NULL;
+}
+
+/* Up to 0.1.0 names that begin with .git, and .cache, were left out at any level: such a lock cannot say that they are
+ * extra, and says that it cannot. */
+static void an_older_lock_warns_of_what_it_left_out(void **state)
+{
+    (void)state;
+    fixture f;
+    size_t n = 0;
+    pare_verify_report r;
+    set_up(&f, "older");
+    mark_folder(&f, "sub");
+    pin(&f, f.dir);
+    char *text = (char *)check_read_file(f.lock, &n), *copy = check_malloc(n + 1);
+    memcpy(copy, text, n);
+    copy[n] = '\0';
+    char *member = strstr(copy, "\"left_out\""), *end = member != NULL ? strchr(member, ']') : NULL;
+    CHECK(end != NULL && end[1] == ',');
+    memmove(member, end + 2, strlen(end + 2) + 1);
+    check_write_file(f.lock, copy, strlen(copy));
+    put(&f, "sub/.gitkeep", "");
+    pare_set_warn_sink(count_warning, NULL);
+    expect_ok(f.lock);
+    CHECK(n_warnings > 0);
+    put(&f, "sub/x", "");
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "extra", "sub/x", "", ""));
+    pare_verify_report_close(&r);
+    pare_set_warn_sink(NULL, NULL);
+    free(copy);
+    free(text);
+    tear_down(&f);
+}
+
 static void links_and_pipes_are_refused_unopened(void **state)
 {
     (void)state;
@@ -567,19 +662,28 @@ static void links_and_pipes_are_refused_unopened(void **state)
     pin(&f, f.dir);
     char *x = in_dir(&f, "x");
     CHECK(unlink(x) == 0 && symlink("/etc/hostname", x) == 0);
-    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT &&
-          strstr(err.text, "'x' is a symbolic link to '/etc/hostname'") != NULL);
+    char *y = in_dir(&f, "y");
+    put(&f, "y", "other"); /* what else differs is told all the same */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_refused == 1 && r.n_findings == 2 && has(&r, "extra", "y", "", "") &&
+          has(&r, "refused", "x", "", "is a symbolic link to '/etc/hostname', expected a regular file"));
+    pare_verify_report_close(&r);
+    CHECK(unlink(y) == 0);
+    free(y);
     CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT && strstr(err.text, "is a symbolic link") != NULL);
     pare_pin_close(&p);
     CHECK(unlink(x) == 0 && mkfifo(x, 0666) == 0);
-    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, "'x' is a FIFO") != NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_refused == 1 && r.n_findings == 1 && has(&r, "refused", "x", "", "is a FIFO"));
+    pare_verify_report_close(&r);
     CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT && strstr(err.text, "is a FIFO") != NULL);
     pare_pin_close(&p);
     CHECK(pare_pin_scan(&p, x, &err) == PARE_ERR_FORMAT && strstr(err.text, "FIFO") != NULL);
     pare_pin_close(&p);
     CHECK(unlink(x) == 0 && mkdir(x, 0777) == 0);
-    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, "'x' is a folder") != NULL);
-    CHECK(r.findings == NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_refused == 1 && r.n_findings == 1 && has(&r, "refused", "x", "", "is a folder"));
+    pare_verify_report_close(&r);
     free(x);
     tear_down(&f);
 }
@@ -917,6 +1021,8 @@ int main(void)
         cmocka_unit_test(a_file_that_grows_meanwhile_is_an_error),
         cmocka_unit_test(a_file_written_again_is_told),
         cmocka_unit_test(a_flipped_padding_bit_is_told),
+        cmocka_unit_test(hidden_files_are_no_hiding_place),
+        cmocka_unit_test(an_older_lock_warns_of_what_it_left_out),
         cmocka_unit_test(links_and_pipes_are_refused_unopened),
         cmocka_unit_test(the_hubs_cache_is_followed),
         cmocka_unit_test(bad_locks_are_refused),
