@@ -28,18 +28,22 @@ fuzz() { # target, seconds
     mkdir -p "$found" build-fuzz/artifacts
     [ ! -f "tests/fuzz/$target.dict" ] || dictionary=("-dict=tests/fuzz/$target.dict")
     [ ! -d "$seeds" ] || corpora+=("$seeds")
-    "build-fuzz/tests/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
+    local TIMEFORMAT='%U %S'
+    { time "build-fuzz/tests/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
         -print_final_stats=1 -artifact_prefix="build-fuzz/artifacts/$target-" ${dictionary[@]+"${dictionary[@]}"} \
-        "${corpora[@]}" >"$log" 2>&1 || {
+        "${corpora[@]}" >"$log" 2>&1; } 2>"$log.time" || {
         local status=$?
         tail -60 "$log" >&2
         echo "fuzz: $target failed (exit $status); the input is in build-fuzz/artifacts" >&2
         return 255 # no other one is begun
     }
-    printf 'fuzz: %s for %s s: %s\n' "$target" "$seconds" \
-        "$(sed -nE 's/^stat::(number_of_executed_units|peak_rss_mb): */\1 /p' "$log" | paste -sd' ')"
+    printf 'fuzz: %s for %s s: %s, %s s of CPU\n' "$target" "$seconds" \
+        "$(sed -nE 's/^stat::(number_of_executed_units|peak_rss_mb): */\1 /p' "$log" | paste -sd' ')" \
+        "$(awk '{ printf "%.0f", $1 + $2 }' "$log.time")"
 }
 export -f fuzz
 
 # A target has one thread: as many at a time as there are cores.
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -euc "fuzz {} $seconds"
+for target in "${targets[@]}"; do cat "build-fuzz/$target.log.time"; done |
+    awk '{ s += $1 + $2 } END { printf "fuzz: %.2f hours of CPU in all\n", s / 3600 }'
