@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the Debian packages that pare needs to build and to run its tests. Does nothing when they are there.
 # As root, or through sudo. The names are those of Debian 12 and newer, and of Ubuntu 24.04.
+#   scripts/setup.sh [--package]    --package: what scripts/package.sh needs, too
 set -euo pipefail
 
 packages=(
@@ -10,6 +11,7 @@ packages=(
     clang libclang-rt-dev libomp-dev # the second compiler and the fuzz targets of scripts/test.sh
     python3-venv                     # the independent readers of tests/interop
 )
+[ "${1:-}" != --package ] || packages+=(file lintian mmdebstrap)
 
 missing=()
 for package in "${packages[@]}"; do

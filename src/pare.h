@@ -1,4 +1,5 @@
-/* pare.h - everything that a C program which links libpare may call
+/* pare.h - everything that a C program which links libpare may call: libpare.so exports what the headers named here, and
+ * those that they include, declare (scripts/public_api.sh), and nothing else
  *
  * Each header is the contract of its module. The order of use is in docs/ARCHITECTURE.md: open a model
  * (formats/open.h), derive another from it (recipe/recipe.h), write it (formats/gguf.h, formats/hf.h), measure it
@@ -10,6 +11,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/threads.h"
+#include "core/version.h"
 #include "eval/forward.h"
 #include "eval/measure.h"
 #include "eval/tokenizer.h"

@@ -119,7 +119,8 @@ static void complete_one(int dir, step which, unsigned flags, const char *tmp, c
     else if (which == STEP_NAME && (flags & PARE_JOURNAL_REPLACES))
         renameat(dir, tmp, dir, path);
     else if (which == STEP_NAME) {
-        linkat(dir, tmp, dir, path, 0); /* fails where something has the name: it stays, as without a crash */
+        int taken = linkat(dir, tmp, dir, path, 0); /* fails where something has the name: that stays */
+        (void)taken;
         unlinkat(dir, tmp, 0);
     }
 }

@@ -1,0 +1,15 @@
+# At install time: the headers that scripts/public_api.sh listed, from the rooms' folders. Sets of the caller: api, source,
+# headers_to.
+file(STRINGS ${api}/pare.headers headers)
+foreach(header ${headers})
+  set(from ${source}/${header})
+  if(NOT EXISTS ${from})
+    set(from ${source}/src/${header})
+  endif()
+  get_filename_component(folder ${header} DIRECTORY)
+  if(IS_ABSOLUTE ${headers_to})
+    file(INSTALL ${from} DESTINATION ${headers_to}/${folder})
+  else()
+    file(INSTALL ${from} DESTINATION ${CMAKE_INSTALL_PREFIX}/${headers_to}/${folder})
+  endif()
+endforeach()
