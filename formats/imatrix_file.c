@@ -552,7 +552,13 @@ static pare_status set_sample(pare_model *m, const pare_imatrix *im, pare_error 
 
 pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool force, pare_pin *pin, pare_error *err)
 {
-    const pare_write_options options = {.force = force};
+    return pare_imatrix_write_in(NULL, im, path, force, pin, err);
+}
+
+pare_status pare_imatrix_write_in(pare_output_set *set, const pare_imatrix *im, const char *path, bool force, pare_pin *pin,
+                             pare_error *err)
+{
+    const pare_write_options options = {.force = force, .pending = set};
     pare_model m = {.format = PARE_FORMAT_GGUF, .path = path, .alignment = 32};
     pare_status st = pare_meta_set_str(&m.meta, "general.type", (pare_str){"imatrix", 7}, err);
     if (st == PARE_OK)

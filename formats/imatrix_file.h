@@ -22,4 +22,8 @@ pare_status pare_imatrix_parse(pare_imatrix *im, const void *bytes, size_t n, co
  * Errors: those of pare_gguf_write; PARE_ERR_RANGE (a name too long for GGUF). */
 pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool force, pare_pin *pin, pare_error *err);
 
+/* The same as a finished file of a set, which the caller publishes: with the lock that describes it. */
+pare_status pare_imatrix_write_in(pare_output_set *set, const pare_imatrix *im, const char *path, bool force, pare_pin *pin,
+                                  pare_error *err);
+
 #endif

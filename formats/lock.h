@@ -19,6 +19,8 @@ pare_status pare_pin_scan(pare_pin *p, const char *path, pare_error *err);
 typedef struct pare_lock_extra {
     const json_t *recipe;       /* what made the files: verb, options, input hashes */
     const json_t *measurements; /* evaluation results */
+    const json_t *parents;      /* the inputs: names, roles, hashes, and the locks that list them */
+    const json_t *repository;   /* of the Hub, that the files are from: {name, revision} */
 } pare_lock_extra;
 
 /* Write pare.lock: JSON, sorted keys, names relative to the lock's folder; the same files give the same bytes. Sets the

@@ -1,6 +1,7 @@
 #include "formats/lock_read.h"
 #include "core/checked.h"
 #include "core/json.h"
+#include "formats/lock_lineage.h"
 #include "formats/lock_names.h"
 #include "formats/lock_schema.h"
 #include "formats/safe_path.h"
@@ -178,7 +179,8 @@ static pare_status read_file(pare_lock *lock, const json_t *obj, size_t i, pare_
     if (st != PARE_OK || (st = check_path(lock, name, pare_path_fault(name), err)) != PARE_OK ||
         (st = add_file(lock, name.data, &f, err)) != PARE_OK ||
         (st = get_digest(obj, lock->path, name.data, &f->digest, err)) != PARE_OK ||
-        (st = get_hex(obj, lock->path, name.data, "git_sha1", git_sha1, sizeof git_sha1, &has_git, err)) != PARE_OK)
+        (st = get_hex(obj, lock->path, name.data, "git_sha1", git_sha1, sizeof git_sha1, &has_git, err)) != PARE_OK ||
+        (st = pare_lock_check_xet(obj, lock->path, err)) != PARE_OK)
         return st;
     return read_inside(f, &lock->files[i], obj, lock->path, err);
 }
@@ -238,7 +240,8 @@ static pare_status read_document(pare_lock *lock, pare_error *err)
     lock->tokenizers = json_object_get(lock->doc, "tokenizers");
     if (lock->tokenizers != NULL && !json_is_array(lock->tokenizers))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: 'tokenizers' is no array", lock->path);
-    return check_names(lock, err);
+    st = pare_lock_check_lineage(lock->doc, lock->path, err);
+    return st == PARE_OK ? check_names(lock, err) : st;
 }
 
 pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text, size_t len, pare_error *err)

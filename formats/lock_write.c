@@ -181,6 +181,10 @@ static pare_status make_document(json_t *doc, const pare_pin *p, const char *loc
             ok = json_object_set(doc, "recipe", (json_t *)(uintptr_t)extra->recipe) == 0;
         if (ok && extra != NULL && extra->measurements != NULL)
             ok = json_object_set(doc, "measurements", (json_t *)(uintptr_t)extra->measurements) == 0;
+        if (ok && extra != NULL && extra->parents != NULL)
+            ok = json_object_set(doc, "parents", (json_t *)(uintptr_t)extra->parents) == 0;
+        if (ok && extra != NULL && extra->repository != NULL)
+            ok = json_object_set(doc, "repository", (json_t *)(uintptr_t)extra->repository) == 0;
         if (!ok)
             st = no_memory(err);
     }

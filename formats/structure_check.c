@@ -1,5 +1,6 @@
 #include "formats/structure_check.h"
 #include "core/threads.h"
+#include "formats/imatrix_file.h"
 #include "formats/open.h"
 #include "model/stream.h"
 #include "quant/registry.h"
@@ -69,6 +70,27 @@ static pare_status check_finite(const pare_model *m, pare_fault_fn fault, void *
     return st;
 }
 
+/* A GGUF file of calibration statistics, which is no model, opened as a container: is it one, and a whole one? */
+static pare_status open_statistics(pare_model *m, const char *path, bool *is_one, pare_error *err)
+{
+    pare_imatrix statistics;
+    *is_one = false;
+    if (pare_model_open(m, path, PARE_OPEN_RAW, NULL) != PARE_OK)
+        return PARE_OK;
+    const pare_meta_value *type = pare_meta_find(&m->meta, "general.type");
+    *is_one = m->format == PARE_FORMAT_GGUF && type != NULL && type->type == PARE_META_STRING &&
+              pare_str_equal(type->v.s, "imatrix");
+    if (!*is_one) {
+        pare_model_close(m);
+        return PARE_OK;
+    }
+    pare_status st = pare_imatrix_open(&statistics, path, err);
+    pare_imatrix_close(&statistics);
+    if (st != PARE_OK)
+        pare_model_close(m);
+    return st;
+}
+
 pare_status pare_structure_check(const char *path, pare_structure_counts *counts, pare_fault_fn fault, void *user,
                                  pare_error *err)
 {
@@ -78,6 +100,13 @@ pare_status pare_structure_check(const char *path, pare_structure_counts *counts
     pare_status st = pare_model_open(&m, path, 0, &why);
     if (st == PARE_ERR_UNSUPPORTED)
         st = pare_model_open(&m, path, PARE_OPEN_RAW, &why);
+    if (st == PARE_ERR_FORMAT) {
+        bool is_one;
+        pare_error fault_of_it = {0};
+        pare_status opened = open_statistics(&m, path, &is_one, &fault_of_it);
+        st = is_one ? opened : st;
+        why = is_one ? fault_of_it : why;
+    }
     if (st != PARE_OK) {
         if (err != NULL)
             *err = why;

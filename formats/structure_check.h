@@ -16,7 +16,8 @@ typedef struct pare_structure_counts {
 /* Open the model at path with everything that opening checks (layout, hyperparameters, tokenizer), then check that the
  * weights which the architecture needs are there with the right shapes, and that every block's scales are finite. A
  * folder whose architecture pare does not know is opened raw, only its container and its numbers are checked; a single
- * number that is not finite is a warning there (a mask).
+ * number that is not finite is a warning there (a mask). A GGUF file of calibration statistics (general.type "imatrix")
+ * is read as such.
  * Reads all weights; memory: a few slices a thread. Errors: those of pare_model_open, and what fault returns. */
 pare_status pare_structure_check(const char *path, pare_structure_counts *counts, pare_fault_fn fault, void *user,
                                  pare_error *err);

@@ -75,8 +75,7 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs outputs = {.inputs = &imatrix, .n_inputs = imatrix != NULL};
     bool force = cmd_has(j->args, OPT_FORCE) || cmd_has(j->args, OPT_DRY_RUN);
     cmd_outputs_add(&outputs, "--output", j->output);
-    cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
-    cmd_outputs_add(&outputs, "--sums", j->pinning.sums);
+    cmd_pinning_outputs(&j->pinning, &outputs);
     return cmd_outputs_check(&outputs, &j->in, force, err);
 }
 
@@ -163,6 +162,7 @@ static pare_status report(const job *j, bool dry, pare_error *err)
             cmd_json_u64(doc, "free_bytes", cmd_free_bytes(j->output));
         else
             cmd_json_files(doc, &j->pin);
+        cmd_signing_json(doc, &j->pinning.signing);
         cmd_json_resources(doc);
         return cmd_print_json(j->args, doc, err);
     }
@@ -180,8 +180,10 @@ static pare_status report(const job *j, bool dry, pare_error *err)
            cmd_bytes(planned), bits);
     if (dry)
         printf("free disk: %s; nothing was written (--dry-run)\n", cmd_bytes(cmd_free_bytes(j->output)));
-    else
+    else {
+        cmd_signing_print(&j->pinning.signing);
         printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    }
     return PARE_OK;
 }
 

@@ -224,8 +224,7 @@ static pare_status check_outputs(const cmd_args *args, pare_error *err)
         st = cmd_pinning_open(&pinning, args, cmd_text(args, OPT_OUTPUT), false, err);
     cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
     cmd_outputs_add(&outputs, "--report", cmd_text(args, OPT_REPORT));
-    cmd_outputs_add(&outputs, "--lock", pinning.lock);
-    cmd_outputs_add(&outputs, "--sums", pinning.sums);
+    cmd_pinning_outputs(&pinning, &outputs);
     if (st == PARE_OK)
         st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
     cmd_pinning_close(&pinning);
@@ -287,7 +286,7 @@ static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, 
         why = (pare_error){0};
         st = name_state(&state, args, i, &why);
         if (st == PARE_OK)
-            st = cmd_fit_choose(&jobs[i], args, r, devices.backend[0], args->operands[i], state,
+            st = cmd_fit_choose(&jobs[i], args, r, &devices, args->operands[i], state,
                                 cmd_text(args, OPT_OUTPUT), &why);
         if (st == PARE_ERR_DIFFERENCE && n > 1) {
             cmd_say("%s", why.text);

@@ -24,6 +24,7 @@ typedef struct job {
     pare_imatrix all; /* what is written: the earlier files, then the texts */
     cmd_unfinished unfinished;
     pare_pin pin;
+    cmd_pinning pinning;
 } job;
 
 static pare_status check_outputs(job *j, pare_error *err)
@@ -38,6 +39,7 @@ static pare_status check_outputs(job *j, pare_error *err)
         inputs[n_in + i] = cmd_nth(j->args, OPT_FILE, i);
     cmd_outputs outputs = {.inputs = inputs, .n_inputs = n_in + n_texts};
     cmd_outputs_add(&outputs, "--output", cmd_text(j->args, OPT_OUTPUT));
+    cmd_pinning_outputs(&j->pinning, &outputs);
     pare_status st = cmd_outputs_check(&outputs, &j->model, cmd_has(j->args, OPT_FORCE), err);
     if (st == PARE_OK)
         st = cmd_unfinished_open(&j->unfinished, j->args, &outputs, &j->model, err);
@@ -47,7 +49,10 @@ static pare_status check_outputs(job *j, pare_error *err)
 
 static pare_status open_all(job *j, pare_error *err)
 {
-    pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
+    pare_status st = cmd_pinning_open(&j->pinning, j->args, cmd_text(j->args, OPT_OUTPUT), false, err);
+    if (st == PARE_OK)
+        st = cmd_devices_open(&j->devices, j->args, 1, err);
+    j->pinning.devices = &j->devices;
     if (st == PARE_OK)
         st = pare_model_open(&j->model, j->args->operands[0], 0, err);
     if (st == PARE_OK)
@@ -112,7 +117,10 @@ static pare_status add_text(job *j, size_t number, pare_error *err)
     pare_ids ids = {0};
     pare_imatrix seen = {0};
     const char *name = cmd_base_name(path);
-    pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, NULL, err);
+    pare_digest digest;
+    pare_status st = cmd_read_tokens(path, j->tokenizer, &ids, &digest, err);
+    if (st == PARE_OK && strcmp(path, "-") == 0)
+        pare_hex(j->pinning.standard_input, digest.sha256, sizeof digest.sha256);
     if (st == PARE_OK)
         st = pare_collect(&seen, &j->model, j->devices.backend[0], ids.ids, ids.n, j->bos, &options, after_batch, NULL,
                           err);
@@ -191,6 +199,7 @@ static pare_status report(const job *j, pare_error *err)
             json_object_set_new(doc, "experts", json_experts(&j->all));
         cmd_json_u64(doc, "bytes", cmd_pin_bytes(&j->pin));
         cmd_json_files(doc, &j->pin);
+        cmd_signing_json(doc, &j->pinning.signing);
         cmd_json_resources(doc);
         return cmd_print_json(j->args, doc, err);
     }
@@ -198,7 +207,24 @@ static pare_status report(const job *j, pare_error *err)
     printf("%s: %zu tensors, %" PRIu32 " windows of %" PRIu32 " tokens, %s\n", cmd_safe(output, strlen(output)),
            j->all.n, j->all.chunk_count, j->all.chunk_size, cmd_bytes(cmd_pin_bytes(&j->pin)));
     pare_status st = print_experts(&j->all, err);
+    cmd_signing_print(&j->pinning.signing);
     printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
+    return st;
+}
+
+/* The statistics, and with --pin the lock and the checksums, appear together. */
+static pare_status write_files(job *j, pare_error *err)
+{
+    pare_output_set set = {0};
+    pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->model, err);
+    if (st == PARE_OK)
+        st = pare_imatrix_write_in(&set, &j->all, cmd_text(j->args, OPT_OUTPUT), cmd_has(j->args, OPT_FORCE), &j->pin,
+                                   err);
+    if (st == PARE_OK)
+        st = cmd_pinning_add(&j->pinning, j->args, &j->pin, &set, err);
+    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
     return st;
 }
 
@@ -214,7 +240,7 @@ static pare_status run(job *j, pare_error *err)
     for (size_t i = j->unfinished.n_done; i < cmd_count(j->args, OPT_FILE) && st == PARE_OK; i++)
         st = add_text(j, i, err);
     if (st == PARE_OK)
-        st = pare_imatrix_write(&j->all, cmd_text(j->args, OPT_OUTPUT), cmd_has(j->args, OPT_FORCE), &j->pin, err);
+        st = write_files(j, err);
     if (st == PARE_OK)
         cmd_unfinished_remove(&j->unfinished);
     return st == PARE_OK ? report(j, err) : st;
@@ -228,6 +254,7 @@ pare_status cmd_imatrix(const cmd_args *args, pare_error *err)
         cmd_unfinished_tell(&j.unfinished, err);
     cmd_unfinished_close(&j.unfinished);
     pare_pin_close(&j.pin);
+    cmd_pinning_close(&j.pinning);
     pare_imatrix_close(&j.all);
     pare_tokenizer_close(j.tokenizer);
     cmd_devices_close(&j.devices); /* before the models whose weights it may hold */

@@ -1,13 +1,13 @@
 #include "cmd/console.h"
 #include "cmd/outputs.h"
+#include "cmd/repository.h"
 #include "core/map.h"
-#include "formats/bundle.h"
 #include "formats/bundle_names.h"
 #include "formats/cyclonedx.h"
 #include "formats/lock.h"
+#include "formats/lock_lineage.h"
 #include "formats/lock_names.h"
 #include "formats/open.h"
-#include "formats/safe_path.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,14 +41,20 @@ static pare_status load_extra(json_t **out, const char *path, const char *member
     return st;
 }
 
-typedef struct pin_paths {
-    char *sums;
-    char *beside;    /* model.sig in the folder of the lock: what is signed lies there or below */
-    char *signature; /* the bundle; both NULL without --sign */
-} pin_paths;
+/* What an earlier lock says of how its files were made, and of what. */
+static pare_status load_recipe(json_t **recipe, json_t **parents, const char *path, pare_error *err)
+{
+    json_t *doc = NULL;
+    pare_status st = load_extra(recipe, path, "recipe", err);
+    if (st == PARE_OK)
+        st = load_extra(&doc, path, NULL, err);
+    if (st == PARE_OK && doc != NULL && (st = pare_lock_check_lineage(doc, path, err)) == PARE_OK)
+        *parents = json_incref(json_object_get(doc, "parents"));
+    json_decref(doc);
+    return st;
+}
 
-static pare_status report(const cmd_args *args, const pare_pin *pin, const pin_paths *paths, const pare_ec_key *key,
-                          pare_error *err)
+static pare_status report(const cmd_args *args, const pare_pin *pin, const cmd_signing *signing, pare_error *err)
 {
     const char *lock = cmd_text(args, OPT_OUTPUT);
     size_t n_tensors = 0;
@@ -60,18 +66,13 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const pin_p
         cmd_json_u64(doc, "bytes", cmd_pin_bytes(pin));
         cmd_json_u64(doc, "n_tensors", n_tensors);
         cmd_json_files(doc, pin);
-        if (paths->signature != NULL) {
-            json_object_set_new(doc, "signature", cmd_json_text(paths->signature, strlen(paths->signature)));
-            json_object_set_new(doc, "key", json_string(key->hint));
-        }
+        cmd_signing_json(doc, signing);
         return cmd_print_json(args, doc, err);
     }
     cmd_progress_clear();
     printf("%s: %zu files, %s, %zu tensors pinned\n", cmd_safe(lock, strlen(lock)), pin->n_files,
            cmd_bytes(cmd_pin_bytes(pin)), n_tensors);
-    if (paths->signature != NULL)
-        printf("%s: signed with the %s key %.16s\n", cmd_safe(paths->signature, strlen(paths->signature)), key->curve,
-               key->hint);
+    cmd_signing_print(signing);
     return PARE_OK;
 }
 
@@ -143,20 +144,6 @@ static pare_status open_described(pare_model *m, const char **name, const pare_p
     return PARE_OK;
 }
 
-/* Hash the item of the set that was finished last into a new file of pin, which will lie at path. */
-static pare_status pin_output(pare_pin *pin, const pare_output *output, const char *path, pare_error *err)
-{
-    pare_map file;
-    pare_pin_file *f = NULL;
-    const char *temporary = pare_output_temporary(output);
-    pare_status st = pare_map_open(&file, temporary, err);
-    if (st == PARE_OK && (st = pare_pin_add_file(pin, path, &f, err)) == PARE_OK &&
-        (st = pare_pin_store_at(f, temporary, err)) == PARE_OK)
-        st = pare_hash_bytes(file.data, (size_t)file.size, PARE_HASH_BOTH, &f->digest, err);
-    pare_map_close(&file);
-    return st;
-}
-
 /* The bill of materials; where it lies beside the lock or below, it is pinned as the other files are. */
 static pare_status describe(pare_output_set *set, pare_pin *pin, const cmd_args *args, pare_error *err)
 {
@@ -175,35 +162,19 @@ static pare_status describe(pare_output_set *set, pare_pin *pin, const cmd_args 
     st = pare_pin_add_file(&alone, path, &f, err);
     bool inside = st == PARE_OK && pare_lock_set_names(&alone, lock, NULL) == PARE_OK;
     pare_pin_close(&alone);
-    return inside ? pin_output(pin, set->items[set->n - 1], path, err) : st;
+    return inside ? cmd_signing_pin_output(pin, set, 0, path, err) : st;
 }
 
-/* Sign the pinned files, and lock and checksums, which are finished in the set as its last two items. */
-static pare_status sign(pare_output_set *set, const pare_pin *pin, const cmd_args *args, const pin_paths *paths,
-                        const pare_ec_key *key, pare_error *err)
-{
-    const char *made[] = {cmd_text(args, OPT_OUTPUT), paths->sums};
-    pare_pin all = {0};
-    pare_pin_file *f = NULL;
-    pare_status st = PARE_OK;
-    for (size_t i = 0; i < pin->n_files && st == PARE_OK; i++)
-        if ((st = pare_pin_add_file(&all, pin->files[i].path, &f, err)) == PARE_OK)
-            f->digest = pin->files[i].digest;
-    for (size_t i = 0; i < 2 && st == PARE_OK; i++)
-        st = pin_output(&all, set->items[set->n - 2 + i], made[i], err);
-    if (st == PARE_OK)
-        st = pare_bundle_add(set, &all, paths->beside, paths->signature, key, cmd_has(args, OPT_FORCE), err);
-    pare_pin_close(&all);
-    return st;
-}
-
-static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, const pin_paths *paths,
-                               const pare_ec_key *key, pare_error *err)
+static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_outputs *outputs, const char *sums,
+                               const cmd_signing *signing, pare_error *err)
 {
     bool force = cmd_has(args, OPT_FORCE);
-    json_t *recipe = NULL, *measurements = NULL;
+    const char *lock = cmd_text(args, OPT_OUTPUT);
+    json_t *recipe = NULL, *measurements = NULL, *parents = NULL, *repository = NULL;
     pare_output_set set = {0};
-    pare_status st = load_extra(&recipe, cmd_text(args, OPT_RECIPE), "recipe", err);
+    pare_status st = cmd_repository_find(&repository, cmd_text(args, OPT_HF), args->operands, args->n_operands, err);
+    if (st == PARE_OK)
+        st = load_recipe(&recipe, &parents, cmd_text(args, OPT_RECIPE), err);
     if (st == PARE_OK)
         st = load_extra(&measurements, cmd_text(args, OPT_MEASUREMENTS), NULL, err);
     if (st == PARE_OK)
@@ -211,43 +182,28 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
     if (st == PARE_OK)
         st = refuse_key(pin, cmd_text(args, OPT_SIGN), err);
     if (st == PARE_OK)
-        st = forget_old(pin, paths->signature, PARE_BUNDLE_MEDIA_TYPE, err);
+        st = forget_old(pin, signing->signature, PARE_BUNDLE_MEDIA_TYPE, err);
     if (st == PARE_OK)
         st = forget_old(pin, cmd_text(args, OPT_CYCLONEDX), "\"bomFormat\": \"CycloneDX\"", err);
     if (st == PARE_OK)
         st = cmd_outputs_check_pinned(outputs, pin, err);
     if (st == PARE_OK)
         st = describe(&set, pin, args, err);
-    const pare_lock_extra extra = {.recipe = recipe, .measurements = measurements};
+    const pare_lock_extra extra = {
+        .recipe = recipe, .measurements = measurements, .parents = parents, .repository = repository};
     if (st == PARE_OK)
-        st = pare_lock_add(&set, pin, cmd_text(args, OPT_OUTPUT), &extra, force, err);
+        st = pare_lock_add(&set, pin, lock, &extra, force, err);
     if (st == PARE_OK)
-        st = pare_sums_add(&set, pin, paths->sums, force, err);
-    if (st == PARE_OK && paths->signature != NULL)
-        st = sign(&set, pin, args, paths, key, err);
+        st = pare_sums_add(&set, pin, sums, force, err);
+    if (st == PARE_OK)
+        st = cmd_signing_add(signing, &set, pin, lock, sums, force, err);
     if (st == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
     json_decref(recipe);
     json_decref(measurements);
-    return st;
-}
-
-/* SHA256SUMS and, with --sign, model.sig beside the lock, unless options name them. */
-static pare_status find_paths(pin_paths *paths, const cmd_args *args, pare_error *err)
-{
-    const char *lock = cmd_text(args, OPT_OUTPUT), *given = cmd_text(args, OPT_SIGNATURE);
-    pare_status st = cmd_sums_beside(&paths->sums, args, lock, err);
-    if (given != NULL && !cmd_has(args, OPT_SIGN))
-        return pare_fail(err, PARE_ERR_USAGE, "pin: --signature needs --sign");
-    char *folder = st == PARE_OK ? pare_path_folder(lock, err) : NULL;
-    if (folder != NULL && cmd_has(args, OPT_SIGN)) {
-        paths->beside = pare_path_join(folder, "model.sig", err);
-        paths->signature = given != NULL ? strdup(given) : pare_path_join(folder, "model.sig", err);
-    }
-    if (st == PARE_OK && (folder == NULL || (cmd_has(args, OPT_SIGN) && (!paths->beside || !paths->signature))))
-        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
-    free(folder);
+    json_decref(parents);
+    json_decref(repository);
     return st;
 }
 
@@ -256,25 +212,23 @@ pare_status cmd_pin(const cmd_args *args, pare_error *err)
     const char *lock = cmd_text(args, OPT_OUTPUT);
     cmd_outputs outputs = {.inputs = (const char *const *)args->operands, .n_inputs = args->n_operands};
     pare_pin pin = {0};
-    pin_paths paths = {0};
-    pare_ec_key key = {0};
-    pare_status st = find_paths(&paths, args, err);
+    char *sums = NULL;
+    cmd_signing signing = {0};
+    pare_status st = cmd_sums_beside(&sums, args, lock, err);
+    if (st == PARE_OK)
+        st = cmd_signing_open(&signing, args, lock, err);
     cmd_outputs_add(&outputs, "--output", lock);
-    cmd_outputs_add(&outputs, "--sums", paths.sums);
-    cmd_outputs_add(&outputs, "--signature", paths.signature);
+    cmd_outputs_add(&outputs, "--sums", sums);
+    cmd_outputs_add(&outputs, "--signature", signing.signature);
     cmd_outputs_add(&outputs, "--cyclonedx", cmd_text(args, OPT_CYCLONEDX));
     if (st == PARE_OK)
         st = cmd_outputs_check(&outputs, NULL, cmd_has(args, OPT_FORCE), err);
-    if (st == PARE_OK && cmd_has(args, OPT_SIGN))
-        st = pare_ec_key_load(&key, cmd_text(args, OPT_SIGN), PARE_EC_SIGN, err);
     if (st == PARE_OK)
-        st = write_files(&pin, args, &outputs, &paths, &key, err);
+        st = write_files(&pin, args, &outputs, sums, &signing, err);
     if (st == PARE_OK)
-        st = report(args, &pin, &paths, &key, err);
+        st = report(args, &pin, &signing, err);
     pare_pin_close(&pin);
-    pare_ec_key_close(&key);
-    free(paths.sums);
-    free(paths.beside);
-    free(paths.signature);
+    cmd_signing_close(&signing);
+    free(sums);
     return st;
 }

@@ -43,8 +43,7 @@ static pare_status check_outputs(const job *j, pare_error *err)
     cmd_outputs outputs = {.inputs = &imatrix, .n_inputs = imatrix != NULL};
     bool force = cmd_has(j->args, OPT_FORCE) || cmd_has(j->args, OPT_DRY_RUN);
     cmd_outputs_add(&outputs, "--output", j->output);
-    cmd_outputs_add(&outputs, "--lock", j->pinning.lock);
-    cmd_outputs_add(&outputs, "--sums", j->pinning.sums);
+    cmd_pinning_outputs(&j->pinning, &outputs);
     pare_status st = cmd_outputs_check(&outputs, &j->in, force, err);
     char *state = NULL;
     if (st == PARE_OK && (st = pare_state_path(&state, j->output, err)) == PARE_OK) {

@@ -65,12 +65,20 @@ static pare_status divide_text(cmd_fit_job *j, pare_error *err)
     return st;
 }
 
+static void note_stream(cmd_fit_job *j, const char *path, const pare_digest *digest)
+{
+    if (strcmp(path, "-") == 0)
+        pare_hex(j->standard_input, digest->sha256, sizeof digest->sha256);
+}
+
 /* What the result is judged by must be there, and be no part of the choice. */
 static pare_status read_test(cmd_fit_job *j, const pare_digest *text, pare_error *err)
 {
     const char *path = cmd_text(j->args, OPT_TEST);
     pare_digest digest;
     pare_status st = cmd_read_tokens(path, j->tokenizer, &j->test, &digest, err);
+    if (st == PARE_OK)
+        note_stream(j, path, &digest);
     if (st == PARE_OK && j->test.n < N_CTX)
         return pare_fail(err, PARE_ERR_USAGE, "fit: --test: %s has %zu tokens: at least one window of %d is needed",
                          path, j->test.n, N_CTX);
@@ -86,6 +94,8 @@ static pare_status read_texts(cmd_fit_job *j, pare_digest *digest, pare_error *e
     pare_status st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
     if (st == PARE_OK)
         st = cmd_read_tokens(cmd_text(j->args, OPT_FILE), j->tokenizer, &j->text, digest, err);
+    if (st == PARE_OK)
+        note_stream(j, cmd_text(j->args, OPT_FILE), digest);
     if (st == PARE_OK && cmd_has(j->args, OPT_TEST))
         st = read_test(j, digest, err);
     return st == PARE_OK ? divide_text(j, err) : st;
@@ -361,24 +371,47 @@ static pare_status solve(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome *o, pa
                : st;
 }
 
-static pare_status write_file(cmd_fit_job *j, const pare_model *out, pare_error *err)
+/* What was chosen: SHA-256 of a line "name type" for each tensor. */
+static pare_status hash_plan(const pare_fit_result *r, char hex[PARE_SHA256_HEX], pare_error *err)
+{
+    pare_hasher h = {0};
+    pare_digest digest;
+    pare_buf line = {0};
+    pare_status st = pare_hasher_open(&h, PARE_HASH_SHA256, err);
+    for (size_t i = 0; i < r->n_rows && st == PARE_OK; i++) {
+        line.len = 0;
+        st = pare_buf_printf(&line, err, "%s %s\n", r->rows[i].name, pare_type_get(r->rows[i].type)->name);
+        if (st == PARE_OK)
+            st = pare_hasher_add(&h, line.data, line.len, err);
+    }
+    if (st == PARE_OK && (st = pare_hasher_finish(&h, &digest, err)) == PARE_OK)
+        pare_hex(hex, digest.sha256, sizeof digest.sha256);
+    pare_hasher_close(&h);
+    pare_buf_close(&line);
+    return st;
+}
+
+static pare_status write_file(cmd_fit_job *j, const pare_model *out, const pare_fit_result *chosen, pare_error *err)
 {
     pare_output_set set = {0};
-    cmd_pinning pinning = {0};
+    cmd_pinning *pinning = &j->pinning;
     const pare_write_options options = {.force = cmd_has(j->args, OPT_FORCE), .pending = &set};
-    pare_status st = cmd_pinning_open(&pinning, j->args, j->output, false, err);
-    pare_pin *pin = pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
-    j->pin.files_only = !pinning.wanted;
+    pare_status st = cmd_pinning_open(pinning, j->args, j->output, false, err);
+    pare_pin *pin = pinning->wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    j->pin.files_only = !pinning->wanted;
+    pinning->devices = j->devices;
+    memcpy(pinning->standard_input, j->standard_input, sizeof pinning->standard_input);
+    if (st == PARE_OK && pinning->wanted)
+        st = hash_plan(chosen, pinning->plan, err);
     if (st == PARE_OK)
-        st = cmd_pinning_hash_inputs(&pinning, j->args, &j->model, err);
+        st = cmd_pinning_hash_inputs(pinning, j->args, &j->model, err);
     if (st == PARE_OK)
         st = pare_gguf_write(out, j->output, &options, pin, err);
     if (st == PARE_OK)
-        st = cmd_pinning_add(&pinning, j->args, pin, &set, err);
+        st = cmd_pinning_add(pinning, j->args, pin, &set, err);
     if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
-    cmd_pinning_close(&pinning);
     return st;
 }
 
@@ -406,7 +439,7 @@ static pare_status make_outcome(cmd_fit_job *j, uint64_t budget, cmd_fit_outcome
         st = cmd_fit_sequential_make(j, &o->fit, "sequential", &out, &plan, err);
     o->n_sequential = j->sequential.n;
     if (st == PARE_OK && j->output != NULL)
-        st = write_file(j, &out, err);
+        st = write_file(j, &out, &o->fit, err);
     if (st == PARE_OK)
         st = measure_outcome(j, &out, o, err);
     pare_model_close(&out);
@@ -566,10 +599,15 @@ static pare_status solve_all(cmd_fit_job *j, pare_error *err)
     return st == PARE_OK && j->n_outcomes == 1 ? measure_rivals(j, err) : st;
 }
 
-pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
-                           const char *path, const char *state, const char *output, pare_error *err)
+pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request,
+                           const cmd_devices *devices, const char *path, const char *state, const char *output, pare_error *err)
 {
-    *j = (cmd_fit_job){.args = args, .request = request, .backend = backend, .path = path, .output = output};
+    *j = (cmd_fit_job){.args = args,
+                       .request = request,
+                       .backend = devices->backend[0],
+                       .devices = devices,
+                       .path = path,
+                       .output = output};
     pare_digest digest;
     pare_status st = cmd_drift_open(&j->tasks, args, err); /* a wrong file is told at once */
     if (st == PARE_OK)
@@ -611,6 +649,7 @@ void cmd_fit_job_close(cmd_fit_job *j)
     cmd_fit_room_close(&j->room);
     pare_imatrix_close(&j->imatrix);
     pare_pin_close(&j->pin);
+    cmd_pinning_close(&j->pinning);
     pare_tokenizer_close(j->tokenizer);
     free(j->calibration.ids);
     free(j->text.ids);

@@ -4,6 +4,7 @@
 
 #include "cmd/device.h"
 #include "cmd/fit_plan.h"
+#include "cmd/outputs.h"
 #include "core/spool.h"
 #include "cmd/task_drift.h"
 #include "cmd/fit_room.h"
@@ -53,7 +54,8 @@ typedef struct cmd_fit_job {
     const cmd_args *args;
     const cmd_fit_request *request; /* own, once budgets are known */
     cmd_fit_request own;   /* the request with the sizes of --pareto and the cards of the budget in hand; borrows all */
-    pare_backend *backend; /* borrowed */
+    pare_backend *backend;      /* borrowed */
+    const cmd_devices *devices; /* borrowed: what the backend is one of */
     const char *path;
     const char *output; /* NULL: nothing is written */
     char *state;        /* folder, owned */
@@ -77,12 +79,14 @@ typedef struct cmd_fit_job {
     cmd_fit_rival rivals[CMD_FIT_PRESETS];
     size_t n_rivals, n_passed_over; /* presets nearer in size that have types which were no choice */
     pare_pin pin;                   /* of the output */
+    cmd_pinning pinning;
+    char standard_input[PARE_SHA256_HEX]; /* of a text that was read from there, or "" */
 } cmd_fit_job;
 
 /* state: a folder, made if it is not there. Errors: those of reading, of collecting statistics and of the search;
  * PARE_ERR_DIFFERENCE (no file fits) */
-pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request, pare_backend *backend,
-                           const char *path, const char *state, const char *output, pare_error *err);
+pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request,
+                           const cmd_devices *devices, const char *path, const char *state, const char *output, pare_error *err);
 
 /* The budgets: outcomes, with nothing in them yet. fit is open. Errors: PARE_ERR_MEMORY, those of pare_quantize */
 pare_status cmd_fit_front_open(cmd_fit_job *j, pare_error *err);

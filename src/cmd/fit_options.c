@@ -255,8 +255,9 @@ static pare_status check_idle(const cmd_fit_request *r, const cmd_args *args, pa
     static const cmd_option_id of_choice[] =
         {OPT_TYPES,       OPT_MIN_BITS, OPT_PREFER_FAST, OPT_SEQUENTIAL, OPT_SEQUENTIAL_MEMORY, OPT_TASK,
          OPT_TASK_FORMAT, OPT_SHOTS,    OPT_N_SHOT,      OPT_LIMIT,      OPT_DESCRIPTION,       OPT_TASK_CTX},
-                               of_text[] = {OPT_TEST, OPT_STATE, OPT_IMATRIX, OPT_EFFORT, OPT_PIN, OPT_LOCK, OPT_SUMS},
-                               of_output[] = {OPT_PIN, OPT_LOCK, OPT_SUMS},
+                               of_text[] = {OPT_TEST, OPT_STATE, OPT_IMATRIX, OPT_EFFORT,
+                                            OPT_PIN,  OPT_LOCK,  OPT_SUMS,    OPT_SIGN},
+                               of_output[] = {OPT_PIN, OPT_LOCK, OPT_SUMS, OPT_SIGN},
                                of_memory[] = {OPT_CONTEXT,   OPT_KV,     OPT_CACHE_K, OPT_CACHE_V,
                                               OPT_SEQUENCES, OPT_UBATCH, OPT_RESERVE, OPT_NO_FLASH_ATTN,
                                               OPT_PROJECTOR, OPT_DRAFT,  OPT_RUNTIME};

@@ -265,6 +265,7 @@ pare_status cmd_fit_json_outcomes(json_t **out, const cmd_fit_job *j, pare_error
         cmd_json_u64(doc, "bytes", j->outcomes[0].fit.bytes);
         cmd_json_real(doc, "bits_per_weight", j->outcomes[0].fit.bits);
         cmd_json_files(doc, &j->pin);
+        cmd_signing_json(doc, &j->pinning.signing);
     }
     return st;
 }

@@ -11,6 +11,7 @@
 
 enum {
     WRITERS = V(CONVERT) | V(QUANTIZE),
+    PINNERS = WRITERS | V(FIT) | V(IMATRIX),
     RUNNERS = V(EVAL) | V(COMPARE) | V(LOGITS) | V(IMATRIX) | V(GENERATE) | V(FIT) | V(KV),
     READERS = V(INSPECT) | V(REPORT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
     ALL = READERS | V(ENV) | V(HELP)
@@ -97,7 +98,7 @@ static const cmd_option table[] = {
     {OPT_PLAN_ONLY, "plan-only", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "plan memory, and choose and write nothing", V(FIT), 0},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
-     "UTF-8 text to calibrate with and to choose types by, - for standard input", V(FIT), CMD_SHAPES_BYTES},
+     "UTF-8 text to calibrate with and to choose types by, - for standard input", V(FIT), CMD_SHAPES_BYTES | CMD_BYTES_BY_CPU},
     {OPT_TABLE, "table", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "show the context that fits by memory of the card and type of the cache, for --type or the largest preset that fits", V(FIT), 0},
     {OPT_MEASURE, "measure", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
@@ -105,7 +106,7 @@ static const cmd_option table[] = {
     {OPT_MEASURE_LOG, "measure-log", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "with --measure: append what was predicted and measured to FILE, a line of JSON a run, for pare report --measured", V(FIT), 0},
     {OPT_TEST, "test", 0, "TEXT", CMD_KIND_PATH, NULL, NULL,
-     "text to measure the result on, other than that of --file; without it the last tenth of that one, which then plays no part in the choice", V(FIT), 0},
+     "text to measure the result on, other than that of --file; without it the last tenth of that one, which then plays no part in the choice", V(FIT), CMD_SHAPES_BYTES},
     {OPT_OUTPUT, "output", 'o', "OUT", CMD_KIND_PATH, NULL, NULL,
      "the GGUF file to write; without it what would be written is shown", V(FIT), 0},
     {OPT_STATE, "state", 0, "FOLDER", CMD_KIND_PATH, NULL, NULL,
@@ -199,11 +200,11 @@ static const cmd_option table[] = {
     {OPT_ALLOW_NONFINITE, "allow-nonfinite", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_PIN, "pin", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "write SHA256SUMS and pare.lock beside the output (in it, when it is a folder), hashed in the same pass", WRITERS | V(FIT), 0},
+     "write SHA256SUMS and pare.lock beside the output (in it, when it is a folder), hashed in the same pass", PINNERS, 0},
     {OPT_LOCK, "lock", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
-     "name of the lock file that --pin writes", WRITERS | V(FIT), 0},
+     "name of the lock file that --pin writes", PINNERS, 0},
     {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
-     "name of the SHA256SUMS file that --pin writes", WRITERS | V(FIT), 0},
+     "name of the SHA256SUMS file that --pin writes", PINNERS, 0},
     {OPT_SUMS, "sums", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "where to write the checksums for sha256sum -c; the default is SHA256SUMS in the folder of the lock", V(PIN), 0},
     {OPT_MEASUREMENTS, "measurements", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
@@ -214,6 +215,10 @@ static const cmd_option table[] = {
      "sign the files, the lock and the checksums with this private key (PEM; P-256, P-384 or P-521, not encrypted), as OpenSSF "
      "Model Signing does",
      V(PIN), 0},
+    {OPT_SIGN, "sign", 0, "KEY", CMD_KIND_PATH, NULL, NULL,
+     "with --pin: sign the output, the lock and the checksums with this private key, as pare pin --sign: model.sig beside the lock", PINNERS, 0},
+    {OPT_HF, "hf", 0, "NAME@REVISION", CMD_KIND_TEXT, NULL, NULL,
+     "record the Hub's repository that the files are from: its name (org/name) and its commit, 40 hexadecimal digits. Of a snapshot in the Hub's cache this is done without it", V(PIN), 0},
     {OPT_SIGNATURE, "signature", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "where to write what --sign makes; the default is model.sig in the folder of the lock", V(PIN), 0},
     {OPT_SIGNATURE, "signature", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
@@ -235,17 +240,17 @@ static const cmd_option table[] = {
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
      "text to turn into tokens, - for standard input", V(TOKENIZE), CMD_REQUIRED},
     {OPT_FILE, "file", 'f', "TEXT", CMD_KIND_PATH, NULL, NULL,
-     "UTF-8 text to run through the model, - for standard input; statistics of several add up", V(IMATRIX), CMD_REPEATS | CMD_REQUIRED},
+     "UTF-8 text to run through the model, - for standard input; statistics of several add up", V(IMATRIX), CMD_REPEATS | CMD_REQUIRED | CMD_SHAPES_BYTES | CMD_BYTES_BY_CPU},
     {OPT_IN, "in", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
-     "add to the statistics of an earlier file, GGUF or legacy .dat. May be repeated", V(IMATRIX), CMD_REPEATS},
+     "add to the statistics of an earlier file, GGUF or legacy .dat. May be repeated", V(IMATRIX), CMD_REPEATS | CMD_SHAPES_BYTES},
     {OPT_OUTPUT_WEIGHT, "output-weight", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "collect for the output matrix too; llama-imatrix calls it --process-output", V(IMATRIX), 0},
+     "collect for the output matrix too; llama-imatrix calls it --process-output", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_FULL, "full", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "collect how the inputs of each matrix go together (X^T X), which pare quantize makes much smaller errors with; the output matrix too", V(IMATRIX), 0},
+     "collect how the inputs of each matrix go together (X^T X), which pare quantize makes much smaller errors with; the output matrix too", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_FULL_MEMORY, "full-memory", 0, "SIZE", CMD_KIND_SIZE, NULL, "8G",
-     "with --full: sum as many layers in one run over the text as SIZE of memory holds", V(IMATRIX), 0},
+     "with --full: sum as many layers in one run over the text as SIZE of memory holds", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_FULL_EXPERTS, "full-experts", 0, "HOW", CMD_KIND_CHOICE, "auto own shared", "auto",
-     "with --full: the experts of a tensor have products of their own, or share those of all; own takes as many times the room and makes smaller errors. auto is own where all sums fit in --full-memory at once", V(IMATRIX), 0},
+     "with --full: the experts of a tensor have products of their own, or share those of all; own takes as many times the room and makes smaller errors. auto is own where all sums fit in --full-memory at once", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_RESUME, "resume", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "go on where an interrupted or failed run with --full and the same options stopped: it left what it had summed in OUT with .unfinished-1.gguf for .gguf", V(IMATRIX), 0},
     {OPT_KEEP_EVERY, "keep-every", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
@@ -253,11 +258,11 @@ static const cmd_option table[] = {
     {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, "512",
      "tokens a window; the second half of each is scored", V(EVAL) | V(COMPARE), 0},
     {OPT_CONTEXT, "ctx", 'c', "N", CMD_KIND_NUMBER, NULL, "512",
-     "tokens a window; all of them count", V(IMATRIX), 0},
+     "tokens a window; all of them count", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_CHUNKS, "chunks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
      "measure on the first N windows only", V(EVAL) | V(COMPARE), 0},
     {OPT_CHUNKS, "chunks", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
-     "use the first N windows of each text only", V(IMATRIX), 0},
+     "use the first N windows of each text only", V(IMATRIX), CMD_SHAPES_BYTES},
     {OPT_STRIDE, "stride", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
      "start a window every N tokens and score the last N of each, so that every token has a long context; without it windows do not overlap", V(EVAL) | V(COMPARE), 0},
     {OPT_SAMPLE, "sample", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
@@ -321,14 +326,14 @@ static const cmd_option table[] = {
     {OPT_DEVICE, "device", 0, "DEVICE", CMD_KIND_TEXT, "auto cpu cuda cuda:all", "auto",
      "where to compute: cpu; cuda, cuda:1 (counted from 0; CUDA_VISIBLE_DEVICES hides some), cuda:0,1 or cuda:all (their windows are shared out); auto is the first CUDA device of use, else the CPU, and says why", V(EVAL) | V(COMPARE), 0},
     {OPT_DEVICE, "device", 0, "DEVICE", CMD_KIND_TEXT, "auto cpu cuda", "auto",
-     "where to compute: cpu; cuda, or cuda:1 (counted from 0; CUDA_VISIBLE_DEVICES hides some); auto is the first CUDA device of use, else the CPU, and says why", V(LOGITS) | V(IMATRIX) | V(GENERATE) | V(FIT) | V(KV), 0},
+     "where to compute: cpu; cuda, or cuda:1 (counted from 0; CUDA_VISIBLE_DEVICES hides some); auto is the first CUDA device of use, else the CPU, and says why", V(LOGITS) | V(IMATRIX) | V(GENERATE) | V(FIT) | V(KV), CMD_SHAPES_BYTES},
     {OPT_COMPUTE, "compute", 0, "TYPE", CMD_KIND_CHOICE, "f32 bf16 ggml", NULL,
      "numbers that matrix products multiply; sums are float32. The CPU's default is f32, that of a CUDA device bf16, which is faster and rounds weights and activations: "
-     "compare its figures only with figures in bf16. ggml, of the CPU only, rounds activations as llama.cpp's kernels do, so that figures include what its arithmetic costs", RUNNERS, 0},
+     "compare its figures only with figures in bf16. ggml, of the CPU only, rounds activations as llama.cpp's kernels do, so that figures include what its arithmetic costs", RUNNERS, CMD_SHAPES_BYTES},
     {OPT_DEVICE_MEMORY, "device-memory", 0, "SIZE", CMD_KIND_SIZE, NULL, NULL,
      "use no more memory of a CUDA device: 24G and 24GiB are 24 * 2^30 bytes, 24GB is 24 * 10^9. Weights that find no room are read anew for each batch", RUNNERS, 0},
     {OPT_BATCH, "batch", 0, "N", CMD_KIND_NUMBER, NULL, NULL,
-     "tokens of windows that go through the layers together, about: more is faster and needs more memory. The device decides when it is not given", V(EVAL) | V(COMPARE) | V(IMATRIX) | V(FIT) | V(KV), 0},
+     "tokens of windows that go through the layers together, about: more is faster and needs more memory. The device decides when it is not given", V(EVAL) | V(COMPARE) | V(IMATRIX) | V(FIT) | V(KV), CMD_SHAPES_BYTES},
     {OPT_TENSORS, "tensors", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "list the tensors: type, shape, offset, bytes", V(INSPECT), 0},
     {OPT_METADATA, "metadata", 0, "KEY", CMD_KIND_TEXT, NULL, NULL,
@@ -650,9 +655,13 @@ static pare_status check_presence(const cmd_args *args, const getopt_form *form,
 pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
 {
     getopt_form form;
-    *args = (cmd_args){.verb = verb};
-    if ((args->given = calloc((size_t)argc + 1, sizeof *args->given)) == NULL)
+    *args = (cmd_args){.verb = verb,
+                       .given = calloc((size_t)argc + 1, sizeof *args->given),
+                       .words = calloc((size_t)argc + 1, sizeof *args->words)};
+    if (args->given == NULL || args->words == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d arguments", argc);
+    for (; args->n_words < (size_t)argc; args->n_words++)
+        args->words[args->n_words] = argv[args->n_words]; /* getopt_long moves operands */
     make_form(&form, verb->id);
     pare_status st = parse_options(args, &form, argc, argv, err);
     if (st == PARE_OK) {
@@ -667,6 +676,7 @@ pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char 
 void cmd_args_close(cmd_args *args)
 {
     free(args->given);
+    free(args->words);
     *args = (cmd_args){0};
 }
 

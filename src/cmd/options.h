@@ -83,6 +83,8 @@ typedef enum cmd_option_id {
     OPT_SIGN,
     OPT_SIGNATURE,
     OPT_CYCLONEDX,
+    OPT_HF,
+    OPT_INPUTS,
     OPT_FILE,
     OPT_IN,
     OPT_OUTPUT_WEIGHT,
@@ -208,6 +210,8 @@ typedef struct cmd_args {
     size_t n_given;
     char **operands;
     size_t n_operands;
+    const char **words; /* [n_words] argv in its own order, the verb first */
+    size_t n_words;
 } cmd_args;
 
 /* Parse argv[1..] (argv[0] is the verb) against the verb's options. Operands are moved to the end of argv.

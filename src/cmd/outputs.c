@@ -1,8 +1,11 @@
 #include "cmd/outputs.h"
 #include "cmd/build.h"
 #include "cmd/console.h"
+#include "cmd/lineage.h"
 #include "core/claim.h"
+#include "core/threads.h"
 #include "formats/lock.h"
+#include "formats/lock_names.h"
 #include "formats/lock_read.h"
 #include "formats/pin_scan.h"
 
@@ -141,13 +144,32 @@ pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, 
     return st;
 }
 
+/* Whoever names the key as an output, or has it in the folder that is replaced, would lose it. */
+static pare_status check_key(const cmd_pinning *pinning, const char *key, const char *output, bool is_folder,
+                             pare_error *err)
+{
+    const char *const made[] = {output, pinning->lock, pinning->sums, pinning->signing.signature};
+    bool lost = false;
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        lost = lost || same_place(key, made[i]);
+    char *folder = folder_of(key);
+    lost = lost || (is_folder && folder != NULL && same_place(folder, output));
+    free(folder);
+    return lost ? pare_fail(err, PARE_ERR_USAGE, "%s: the private key lies where the output goes; keep it elsewhere", key)
+                : PARE_OK;
+}
+
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err)
 {
     const char *lock = cmd_text(args, OPT_LOCK), *sums = cmd_text(args, OPT_SUMS);
     *pinning = (cmd_pinning){.wanted = cmd_has(args, OPT_PIN)};
-    if (!pinning->wanted && (lock != NULL || sums != NULL))
-        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --pin", args->verb->name, lock != NULL ? "lock" : "sums");
+    const char *key = cmd_text(args, OPT_SIGN);
+    if (!pinning->wanted && (lock != NULL || sums != NULL || key != NULL))
+        return pare_fail(err, PARE_ERR_USAGE, "%s: --%s needs --pin", args->verb->name,
+                         lock != NULL   ? "lock"
+                         : sums != NULL ? "sums"
+                                        : "sign");
     if (!pinning->wanted)
         return PARE_OK;
     char *folder = is_folder ? strdup(output) : folder_of(output);
@@ -157,7 +179,16 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
     if (st == PARE_OK)
         st = choose_name(&pinning->sums, sums, folder, "SHA256SUMS", err);
     free(folder);
+    if (st == PARE_OK && key != NULL && (st = cmd_signing_open(&pinning->signing, args, pinning->lock, err)) == PARE_OK)
+        st = check_key(pinning, key, output, is_folder, err);
     return st;
+}
+
+void cmd_pinning_outputs(const cmd_pinning *pinning, cmd_outputs *outputs)
+{
+    cmd_outputs_add(outputs, "--lock", pinning->lock);
+    cmd_outputs_add(outputs, "--sums", pinning->sums);
+    cmd_outputs_add(outputs, "--sign", pinning->signing.signature);
 }
 
 /* id: as it was opened; NULL: as it is now. */
@@ -175,11 +206,6 @@ static pare_status add_input(pare_pin *pin, const char *path, const pare_identit
     return st;
 }
 
-static bool shapes_by_path(const cmd_given *given)
-{
-    return given->option->kind == CMD_KIND_PATH && (given->option->traits & CMD_SHAPES_BYTES);
-}
-
 pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
                                     pare_error *err)
 {
@@ -192,7 +218,7 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
         st = add_input(&pin, source->side_files[i].path, NULL, err);
     for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
-        if (shapes_by_path(&args->given[i]) && strcmp(args->given[i].text, "-") != 0)
+        if (cmd_lineage_names_input(args->given[i].option) && strcmp(args->given[i].text, "-") != 0)
             st = add_input(&pin, args->given[i].text, NULL, err);
     if (st == PARE_OK)
         st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
@@ -204,8 +230,12 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
         json_array_append_new(pinning->inputs,
                               json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
-    if (st == PARE_OK && pinning->standard_input[0] != '\0')
+    if (st == PARE_OK)
+        st = cmd_lineage_parents(&pinning->parents, args, &pin, source->n_files + source->n_side_files, err);
+    if (st == PARE_OK && pinning->standard_input[0] != '\0') {
         json_array_append_new(pinning->inputs, json_pack("{s:s, s:s}", "name", "-", "sha256", pinning->standard_input));
+        json_array_append_new(pinning->parents, cmd_lineage_stream(pinning->standard_input));
+    }
     pare_pin_close(&pin);
     return st;
 }
@@ -225,21 +255,55 @@ static json_t *recipe_options(const cmd_args *args)
     return list;
 }
 
+/* The files that were made, by their names in the lock. */
+static pare_status made_files(json_t **out, const cmd_pinning *pinning, pare_pin *pin, pare_error *err)
+{
+    *out = json_array();
+    pare_status st = pare_lock_set_names(pin, pinning->lock, err);
+    for (size_t i = 0; i < pin->n_files && st == PARE_OK; i++)
+        json_array_append_new(*out, cmd_json_text(pin->files[i].name, strlen(pin->files[i].name)));
+    return st;
+}
+
+static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin,
+                               pare_error *err)
+{
+    json_t *outputs = NULL, *recipe = *out = json_object();
+    pare_status st = made_files(&outputs, pinning, pin, err);
+    json_object_set_new(recipe, "outputs", outputs);
+    json_object_set_new(recipe, "command", json_string(args->verb->name));
+    json_object_set_new(recipe, "pare", json_string(CMD_BUILD_VERSION));
+    json_object_set_new(recipe, "argv", cmd_lineage_argv(args));
+    json_object_set_new(recipe, "options", recipe_options(args));
+    json_object_set(recipe, "inputs", pinning->inputs);
+    cmd_json_u64(recipe, "threads", (uint64_t)pare_threads());
+    if (st == PARE_OK && pinning->devices != NULL)
+        st = cmd_devices_json(pinning->devices, recipe, err);
+    else
+        json_object_set_new(recipe, "device", json_string("cpu"));
+    if (pinning->plan[0] != '\0')
+        json_object_set_new(recipe, "plan_sha256", json_string(pinning->plan));
+    for (size_t i = 0; i < args->n_given; i++)
+        if (args->given[i].option->traits & CMD_BYTES_BY_CPU)
+            json_object_set_new(recipe, "bytes_by_cpu", json_true());
+    return st;
+}
+
 pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
                             pare_error *err)
 {
     bool force = cmd_has(args, OPT_FORCE);
+    json_t *recipe = NULL;
     if (!pinning->wanted)
         return PARE_OK;
-    json_t *recipe = json_pack("{s:s, s:s, s:o, s:O}", "command", args->verb->name, "pare", CMD_BUILD_VERSION,
-                               "options", recipe_options(args), "inputs", pinning->inputs);
-    for (size_t i = 0; i < args->n_given; i++)
-        if (args->given[i].option->traits & CMD_BYTES_BY_CPU)
-            json_object_set_new(recipe, "bytes_by_cpu", json_true());
-    const pare_lock_extra extra = {.recipe = recipe};
-    pare_status st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
+    pare_status st = make_recipe(&recipe, pinning, args, pin, err);
+    const pare_lock_extra extra = {.recipe = recipe, .parents = pinning->parents};
+    if (st == PARE_OK)
+        st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
     if (st == PARE_OK)
         st = pare_sums_add(set, pin, pinning->sums, force, err);
+    if (st == PARE_OK)
+        st = cmd_signing_add(&pinning->signing, set, pin, pinning->lock, pinning->sums, force, err);
     json_decref(recipe);
     return st;
 }
@@ -247,6 +311,8 @@ pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pa
 void cmd_pinning_close(cmd_pinning *pinning)
 {
     json_decref(pinning->inputs);
+    json_decref(pinning->parents);
+    cmd_signing_close(&pinning->signing);
     free(pinning->lock);
     free(pinning->sums);
     *pinning = (cmd_pinning){0};

@@ -3,12 +3,14 @@
 #define PARE_CMD_OUTPUTS_H
 
 #include "cmd/options.h"
+#include "cmd/device.h"
+#include "cmd/signing.h"
 #include "core/output_set.h"
 #include "formats/pin.h"
 
 #include <jansson.h>
 
-enum { CMD_MAX_OUTPUTS = 4 };
+enum { CMD_MAX_OUTPUTS = 8 };
 
 typedef struct cmd_outputs {
     struct {
@@ -41,23 +43,30 @@ uint64_t cmd_free_bytes(const char *path);
  * caller. Errors: PARE_ERR_MEMORY */
 pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, pare_error *err);
 
-/* The lock and the checksum file of --pin. Zeroed is closed. */
+/* The lock, the checksum file and, with --sign, the signature of --pin. Zeroed is closed. */
 typedef struct cmd_pinning {
     bool wanted;
-    char *lock, *sums;                    /* owned */
+    char *lock, *sums; /* owned */
+    cmd_signing signing;
     json_t *inputs;                       /* [{name, sha256}] */
+    json_t *parents;                      /* cmd_lineage_parents */
     char standard_input[PARE_SHA256_HEX]; /* of what was read as "-", set by who read it */
+    const cmd_devices *devices;           /* what the verb computes on, set by it; NULL: the CPU */
+    char plan[PARE_SHA256_HEX];           /* set by a verb that found out which type each tensor has; or "" */
 } cmd_pinning;
 
-/* Names from --lock and --sums, else pare.lock and SHA256SUMS beside output, or in it when it is a folder.
- * Errors: PARE_ERR_USAGE (--lock without --pin), PARE_ERR_MEMORY. */
+/* Names from --lock and --sums, else pare.lock and SHA256SUMS beside output, or in it when it is a folder; the key of
+ * --sign. Errors: PARE_ERR_USAGE (--lock or --sign without --pin; the key would be overwritten), those of
+ * cmd_signing_open, PARE_ERR_MEMORY. */
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err);
+/* Add the files that pinning writes to those that are checked before any work. */
+void cmd_pinning_outputs(const cmd_pinning *pinning, cmd_outputs *outputs);
 /* Read and hash what the bytes come from: the source's files and those named by options (an imatrix). Done before the
  * model is written, since it may take as long. */
 pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
                                     pare_error *err);
-/* Add both files to the set. The recipe is the options that shape the bytes, and the hashes of the inputs. */
+/* Add lock, checksums and signature to the set. The recipe is what docs/formats/LOCK.md says. */
 pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
                             pare_error *err);
 void cmd_pinning_close(cmd_pinning *pinning);

@@ -97,6 +97,7 @@ static pare_status report_json(const cmd_quantize_run *run, const pare_requantiz
         cmd_json_u64(doc, "n_lossless", pare_plan_count_lossless(run->plan));
         json_object_set_new(doc, "worst", worst_json(run->plan));
         cmd_json_files(doc, run->pin);
+        cmd_signing_json(doc, &run->pinning->signing);
     }
     cmd_json_resources(doc);
     return cmd_print_json(run->args, doc, err);
@@ -140,6 +141,7 @@ static void print_pins(const cmd_quantize_run *run)
     }
     if (run->pinning->wanted)
         printf("pinned in %s and %s\n", run->pinning->lock, run->pinning->sums);
+    cmd_signing_print(&run->pinning->signing);
 }
 
 static void report_text(const cmd_quantize_run *run, const pare_requantized *sum)
