@@ -13,7 +13,7 @@ typedef struct pare_file_writer {
     uint64_t alignment;    /* zeros follow each tensor up to a multiple of it; 1: none */
     uint64_t done, total;  /* of the bytes of all files that are written together: for the progress */
 
-    pare_hasher file_hash, tensor_hash;
+    pare_hasher file_hash, rest_hash, tensor_hash;
     uint64_t tensor_offset; /* in the file, of the tensor that is being hashed */
 } pare_file_writer;
 
@@ -25,7 +25,8 @@ pare_status pare_file_writer_put(pare_file_writer *w, const void *data, size_t n
 pare_status pare_file_writer_zeros(pare_file_writer *w, uint64_t n, pare_error *err);
 
 /* Tensors, one behind the other, with the zeros behind each. They are made ahead, on all threads, while one thread
- * writes and two others hash: model/stream.h. Errors: those of reading and of writing; PARE_ERR_INTERRUPTED */
+ * writes and another hashes, the file and the tensor at once: model/stream.h. Errors: those of reading and of writing;
+ * PARE_ERR_INTERRUPTED */
 pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors,
                                      pare_error *err);
 

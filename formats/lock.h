@@ -50,8 +50,9 @@ typedef struct pare_verify_options {
     bool any_file;
 } pare_verify_options;
 
-/* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened), "size", "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged",
- * "metadata", "tokenizer", "chat template", "missing", "renamed", "extra"; "structure"; of a signature, those of
+/* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened), "size",
+ * "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged", "metadata", "tokenizer", "chat template",
+ * "git_sha1", "missing", "renamed", "extra"; "lock" (its seal does not fit); "structure"; of a signature, those of
  * formats/bundle.h. item: the tensor or key, may be
  * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
 typedef struct pare_finding {

@@ -1,5 +1,7 @@
 #include "formats/lock_compare.h"
+#include "formats/git_blob.h"
 #include "formats/lock_derive.h"
+#include "formats/pin_scan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,6 +59,7 @@ typedef struct tensor_match {
     pare_index known_names; /* of e */
     size_t n_different;     /* tensors that are not as expected, in any way */
     bool moved;             /* some tensor lies at another offset */
+    bool other_bytes;       /* some tensor is missing, new, or has other content */
 } tensor_match;
 
 static bool is_different(const tensor_match *m, size_t i)
@@ -76,7 +79,9 @@ static pare_status match_tensors(tensor_match *m, pare_error *err)
         if ((st = pare_index_add(&m->known_names, name_key(t->name), (int64_t)i, NULL, err)) == PARE_OK &&
             (m->to[i] == PARE_INDEX_NONE || is_different(m, i)))
             st = pare_index_add(&m->unmet, key_of(m->v, &t->digest), (int64_t)i, NULL, err);
+        m->other_bytes |= m->to[i] == PARE_INDEX_NONE || is_different(m, i);
     }
+    m->other_bytes |= m->a->n_tensors != m->e->n_tensors;
     for (size_t i = 0; i < m->a->n_tensors && st == PARE_OK; i++) {
         const pare_pin_tensor *t = &m->a->tensors[i];
         if (pare_index_find(&m->known_names, name_key(t->name)) == PARE_INDEX_NONE)
@@ -269,6 +274,40 @@ static pare_status sum_up(pare_verification *v, size_t i, const tensor_match *m,
     return pare_verification_add(v, PARE_FOUND_BYTES, kind, m->e->name, "", text, err);
 }
 
+/* A file without tensors is read again for its name in Git; a larger one only when no seal stands for what the lock
+ * says.
+ */
+enum { GIT_BYTES = 64 << 20 };
+
+static pare_status compare_git_sha1(pare_verification *v, size_t i, pare_error *err)
+{
+    const pare_lock_file *more = &v->lock->files[i];
+    const pare_pin_file *a = &v->actual.files[i];
+    uint8_t sha1[20];
+    if (v->lock->sums || !more->has_git_sha1 || v->kind == PARE_HASH_XXH3 ||
+        (a->n_tensors == 0 && a->digest.n_bytes > GIT_BYTES && v->lock->sealed))
+        return PARE_OK;
+    pare_status st = pare_git_blob_sha1(a, sha1, err);
+    if (st == PARE_OK && memcmp(sha1, more->git_sha1, sizeof sha1) != 0)
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "git_sha1", a->name, "",
+                                   "the file is as pinned, its Git name is not the lock's", err);
+    return st;
+}
+
+/* Whether the file has the bytes that the lock says. Tensors and rest cover it, the header that says where the tensors
+ * lie among them: when these are the lock's, so is the file, and its hash need not be computed. */
+static bool same_file(pare_verification *v, size_t i, const tensor_match *m)
+{
+    pare_pin_file *a = &v->actual.files[i];
+    if (v->what[i] & PARE_PIN_WHOLE)
+        return same_digest(v, &m->e->digest, &a->digest);
+    bool same = !m->other_bytes && !m->moved && same_digest(v, &m->e->rest, &a->rest) &&
+                m->e->digest.n_bytes == a->digest.n_bytes;
+    if (same)
+        a->digest = m->e->digest;
+    return same;
+}
+
 static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
 {
     const pare_pin_file *a = &v->actual.files[i];
@@ -281,8 +320,8 @@ static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
             n_metadata == 0)
             st = compare_sums(v, i, a, err);
     }
-    if (st == PARE_OK && !same_digest(v, &m.e->digest, &a->digest))
-        st = sum_up(v, i, &m, n_metadata, err);
+    if (st == PARE_OK)
+        st = same_file(v, i, &m) ? compare_git_sha1(v, i, err) : sum_up(v, i, &m, n_metadata, err);
     close_match(&m);
     return st;
 }
@@ -291,7 +330,7 @@ pare_status pare_compare_files(pare_verification *v, pare_error *err)
 {
     pare_status st = PARE_OK;
     for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
-        if (!v->skip[i])
+        if (v->what[i] != 0)
             st = compare_file(v, i, err);
     return st;
 }

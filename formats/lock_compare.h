@@ -13,12 +13,13 @@ typedef struct pare_file_state {
     bool other_size; /* than the lock says */
 } pare_file_state;
 
-/* One run against a lock. actual.files[i], states[i] and skip[i] belong to lock->pin.files[i]. */
+/* One run against a lock. actual.files[i], states[i] and what[i] belong to lock->pin.files[i]. */
 typedef struct pare_verification {
     const pare_lock *lock;
     pare_pin actual;
     pare_file_state *states;
-    bool *skip; /* not hashed: absent, or of another size and nothing more to tell */
+    uint8_t
+        *what; /* is hashed of it (formats/pin_scan.h). 0: it is absent, or of another size and nothing more to tell */
     pare_hash_kind kind;
     bool allow_extra;
     pare_verify_report *report;

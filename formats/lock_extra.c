@@ -10,9 +10,9 @@
 
 /* Files below the lock's folder that the lock does not name. */
 typedef struct extras {
-    pare_pin pin; /* regular ones, by name */
-    bool *skip;   /* cannot be a missing file under another name: not hashed */
-    bool *told;   /* found to be one */
+    pare_pin pin;  /* regular ones, by name */
+    uint8_t *what; /* 0: cannot be a missing file under another name, is not hashed */
+    bool *told;    /* found to be one */
 } extras;
 
 static bool is_covered(const pare_lock *lock, const char *name)
@@ -98,17 +98,16 @@ static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
 static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *err)
 {
     size_t n = x->pin.n_files;
-    x->skip = calloc(n > 0 ? n : 1, sizeof *x->skip);
+    x->what = calloc(n > 0 ? n : 1, sizeof *x->what);
     x->told = calloc(n > 0 ? n : 1, sizeof *x->told);
-    if (x->skip == NULL || x->told == NULL)
+    if (x->what == NULL || x->told == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
-    for (size_t i = 0; i < n; i++) {
-        x->skip[i] = true;
-        for (size_t k = 0; k < v->lock->pin.n_files && x->skip[i]; k++)
-            x->skip[i] = !v->states[k].missing ||
-                         (!v->lock->sums && v->lock->pin.files[k].digest.n_bytes != x->pin.files[i].digest.n_bytes);
-    }
-    return pare_pin_hash(x->pin.files, n, x->skip, v->kind, err);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < v->lock->pin.n_files && x->what[i] == 0; k++)
+            if (v->states[k].missing &&
+                (v->lock->sums || v->lock->pin.files[k].digest.n_bytes == x->pin.files[i].digest.n_bytes))
+                x->what[i] = PARE_PIN_WHOLE;
+    return pare_pin_hash(x->pin.files, n, x->what, v->kind, err);
 }
 
 static bool same_content(const pare_verification *v, const pare_digest *a, const pare_digest *b)
@@ -120,7 +119,7 @@ static bool same_content(const pare_verification *v, const pare_digest *a, const
 static pare_status tell_missing(pare_verification *v, extras *x, const pare_pin_file *f, pare_error *err)
 {
     for (size_t i = 0; i < x->pin.n_files; i++) {
-        if (x->skip[i] || !same_content(v, &f->digest, &x->pin.files[i].digest))
+        if (x->what[i] == 0 || !same_content(v, &f->digest, &x->pin.files[i].digest))
             continue;
         pare_buf text = {0};
         x->told[i] = true;
@@ -162,7 +161,7 @@ pare_status pare_compare_folders(pare_verification *v, pare_error *err)
             st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", x.pin.files[i].name, "",
                                        why_extra(x.pin.files[i].name), err);
     pare_pin_close(&x.pin);
-    free(x.skip);
+    free(x.what);
     free(x.told);
     return st;
 }

@@ -4,6 +4,7 @@
 #include "formats/lock_lineage.h"
 #include "formats/lock_names.h"
 #include "formats/lock_schema.h"
+#include "formats/lock_seal.h"
 #include "formats/safe_path.h"
 
 #include <inttypes.h>
@@ -134,7 +135,13 @@ static pare_status read_inside(pare_pin_file *f, pare_lock_file *more, const jso
 {
     pare_index names = {0};
     pare_status st = PARE_OK;
-    const json_t *tensors = json_object_get(obj, "tensors"), *metadata = json_object_get(obj, "metadata");
+    const json_t *tensors = json_object_get(obj, "tensors"), *metadata = json_object_get(obj, "metadata"),
+                 *rest = json_object_get(obj, "rest");
+    if (rest != NULL && !json_is_object(rest))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': 'rest' is no object", path, f->path);
+    f->has_rest = rest != NULL;
+    if (f->has_rest && (st = get_digest(rest, path, f->path, &f->rest, err)) != PARE_OK)
+        return st;
     if (tensors != NULL && !json_is_array(tensors))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': 'tensors' is no array", path, f->path);
     for (size_t i = 0; i < json_array_size(tensors) && st == PARE_OK; i++)
@@ -173,16 +180,16 @@ static pare_status read_file(pare_lock *lock, const json_t *obj, size_t i, pare_
 {
     pare_str name = {0};
     pare_pin_file *f = NULL;
-    uint8_t git_sha1[20];
-    bool has_git = false;
+    pare_lock_file *more = &lock->files[i];
     pare_status st = pare_json_str(obj, lock->path, "name", &name, NULL, err);
     if (st != PARE_OK || (st = check_path(lock, name, pare_path_fault(name), err)) != PARE_OK ||
         (st = add_file(lock, name.data, &f, err)) != PARE_OK ||
         (st = get_digest(obj, lock->path, name.data, &f->digest, err)) != PARE_OK ||
-        (st = get_hex(obj, lock->path, name.data, "git_sha1", git_sha1, sizeof git_sha1, &has_git, err)) != PARE_OK ||
+        (st = get_hex(obj, lock->path, name.data, "git_sha1", more->git_sha1, sizeof more->git_sha1,
+                      &more->has_git_sha1, err)) != PARE_OK ||
         (st = pare_lock_check_xet(obj, lock->path, err)) != PARE_OK)
         return st;
-    return read_inside(f, &lock->files[i], obj, lock->path, err);
+    return read_inside(f, more, obj, lock->path, err);
 }
 
 static pare_status read_folders(pare_lock *lock, pare_error *err)
@@ -201,6 +208,19 @@ static pare_status read_folders(pare_lock *lock, pare_error *err)
         st = pare_pin_add_folder(&lock->pin, name.data, err);
     }
     lock->left_out = json_is_array(json_object_get(lock->doc, "left_out"));
+    return st;
+}
+
+static pare_status check_seal(pare_lock *lock, const char *text, size_t len, pare_error *err)
+{
+    static const char key[] = "\n \"seal\": \""; /* as it is written, of the outermost object */
+    uint8_t seal[32], sha256[32];
+    pare_status st = get_hex(lock->doc, lock->path, "seal", "seal", seal, sizeof seal, &lock->has_seal, err);
+    const char *at = st == PARE_OK && lock->has_seal ? memmem(text, len, key, sizeof key - 1) : NULL;
+    if (at == NULL || len - (size_t)(at - text) < sizeof key - 1 + 2 * sizeof seal)
+        return st;
+    st = pare_lock_seal(text, len, (size_t)(at - text) + sizeof key - 1, sha256, err);
+    lock->sealed = st == PARE_OK && memcmp(seal, sha256, sizeof seal) == 0;
     return st;
 }
 
@@ -249,6 +269,8 @@ pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text,
     pare_status st = open_lock(lock, path, err);
     if (st == PARE_OK && (st = pare_json_parse(&lock->doc, path, text, len, false, err)) == PARE_OK)
         st = read_document(lock, err);
+    if (st == PARE_OK)
+        st = check_seal(lock, text, len, err);
     if (st != PARE_OK)
         pare_lock_close(lock);
     return st;

@@ -8,13 +8,14 @@
 
 /* Hashes that a lock gives beside those of a pin; one a file. */
 typedef struct pare_lock_file {
-    bool has_metadata, has_tokenizer;
-    uint8_t metadata[32], tokenizer[32];
+    bool has_metadata, has_tokenizer, has_git_sha1;
+    uint8_t metadata[32], tokenizer[32], git_sha1[20];
 } pare_lock_file;
 
 /* Zeroed is closed. */
 typedef struct pare_lock {
     char *path, *folder;   /* of the lock; names are relative to folder */
+    bool has_seal, sealed; /* it has a seal; and that fits: nothing was edited */
     bool sums;             /* a SHA256SUMS file: sizes and everything inside the files are unknown */
     bool left_out;         /* it says what was left out of its folders: older locks do not, and left out more */
     pare_pin pin;          /* expected; path is folder/name. folders: whole folders that the lock covers */

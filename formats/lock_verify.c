@@ -65,6 +65,18 @@ static pare_status check_opened(const pare_pin_file *f, pare_error *err)
     return PARE_OK;
 }
 
+/* Every byte once, where tensors and rest stand for the file; but only the seal says that the lock's hashes of these
+ * belong with its hash of the file. */
+static uint8_t what_to_hash(const pare_verification *v, size_t i)
+{
+    const pare_pin_file *expected = &v->lock->pin.files[i], *f = &v->actual.files[i];
+    unsigned numbers = v->states[i].broken ? 0 : PARE_PIN_NUMBERS;
+    if (v->lock->sums)
+        return (uint8_t)(PARE_PIN_WHOLE | numbers);
+    bool parts = v->lock->sealed && expected->has_rest && f->n_tensors > 0;
+    return (uint8_t)((parts ? 0 : PARE_PIN_WHOLE) | PARE_PIN_PARTS | numbers);
+}
+
 /* What can be told of file i without hashing: is it there, its size, its header. */
 static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
 {
@@ -76,7 +88,6 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     pare_path_state found = pare_path_look(v->lock->folder, f->name, why, sizeof why);
     state->missing = found == PARE_PATH_ABSENT;
     state->refused = found == PARE_PATH_REFUSED;
-    v->skip[i] = state->missing || state->refused;
     if (state->refused)
         return refuse(v, f->name, why, err);
     if (state->missing)
@@ -98,19 +109,20 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     if (st == PARE_OK && state->other_size) {
         snprintf(why, sizeof why, "%" PRIu64 " bytes, the lock says %" PRIu64 "%s", f->digest.n_bytes,
                  expected->digest.n_bytes, f->digest.n_bytes < expected->digest.n_bytes ? ": truncated" : "");
-        v->skip[i] = state->broken || !state->is_model;
         st = pare_verification_add(v, PARE_FOUND_BYTES, "size", f->name, "", why, err);
     } else if (st == PARE_OK && state->broken)
         st = expect_tensors(f, expected, err);
+    if (!state->other_size || (!state->broken && state->is_model))
+        v->what[i] = what_to_hash(v, i);
     return st;
 }
 
 static pare_status look_at_files(pare_verification *v, pare_error *err)
 {
     size_t n = v->lock->pin.n_files;
-    v->skip = calloc(n > 0 ? n : 1, sizeof *v->skip);
+    v->what = calloc(n > 0 ? n : 1, sizeof *v->what);
     v->states = calloc(n > 0 ? n : 1, sizeof *v->states);
-    if (v->skip == NULL || v->states == NULL)
+    if (v->what == NULL || v->states == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
     pare_status st = PARE_OK;
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
@@ -158,11 +170,50 @@ static pare_status add_structure_fault(const char *item, const char *text, void 
     return pare_verification_add(place->v, PARE_FOUND_STRUCTURE, "structure", place->file, item, text, err);
 }
 
+static bool same_state(const pare_identity *a, const pare_identity *b)
+{
+    return a->known && b->known && a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->modified == b->modified && a->changed == b->changed;
+}
+
+/* The tensor of f at this offset, or NULL: a search for files that list their tensors in order, as they do. */
+static const pare_pin_tensor *find_tensor(const pare_pin_file *f, uint64_t offset, uint64_t n_bytes)
+{
+    size_t low = 0, high = f->n_tensors;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (f->tensors[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const pare_pin_tensor *t = low < f->n_tensors ? &f->tensors[low] : NULL;
+    return t != NULL && t->offset == offset && t->digest.n_bytes == n_bytes ? t : NULL;
+}
+
+/* Hashing has looked at the numbers, too. */
+static bool find_numbers(const pare_map *file, const pare_tensor *tensor, uint64_t *bad_block, void *user)
+{
+    const pare_verification *v = ((const fault_place *)user)->v;
+    for (size_t i = 0; i < v->actual.n_files; i++) {
+        const pare_pin_file *f = &v->actual.files[i];
+        if (!(v->what[i] & PARE_PIN_NUMBERS) || !same_state(&f->source, &file->id))
+            continue;
+        const pare_pin_tensor *t = find_tensor(f, (uint64_t)(tensor->data - file->data), tensor->n_bytes);
+        if (t == NULL || t->type != tensor->type || t->bad_block == PARE_PIN_NOT_LOOKED_AT)
+            return false;
+        *bad_block = t->bad_block;
+        return true;
+    }
+    return false;
+}
+
 static pare_status check_model(pare_verification *v, const char *path, const char *name, pare_error *err)
 {
     pare_structure_counts counts;
     pare_error fault = {0};
-    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){v, name}, &fault);
+    pare_status st = pare_structure_check(path, v->lock != NULL ? find_numbers : NULL, &counts, add_structure_fault,
+                                          &(fault_place){v, name}, &fault);
     if (blames_file(st))
         return pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", name, "", fault.text, err);
     if (st != PARE_OK && err != NULL)
@@ -188,7 +239,8 @@ static const pare_pin_file *neighbour(const pare_verification *v, size_t i, cons
     size_t n = slash != NULL ? (size_t)(slash - path) + 1 : 0;
     for (size_t k = 0; k < v->actual.n_files; k++) {
         const char *other = v->actual.files[k].path;
-        if (!v->states[k].missing && !v->states[k].refused && strncmp(other, path, n) == 0 && strcmp(other + n, base) == 0)
+        if (!v->states[k].missing && !v->states[k].refused && strncmp(other, path, n) == 0 &&
+            strcmp(other + n, base) == 0)
             return &v->actual.files[k];
     }
     return NULL;
@@ -224,6 +276,15 @@ static pare_status check_models(pare_verification *v, pare_error *err)
     return st;
 }
 
+static pare_status check_seal(pare_verification *v, pare_error *err)
+{
+    const char *slash = strrchr(v->lock->path, '/');
+    if (!v->lock->has_seal || v->lock->sealed)
+        return PARE_OK;
+    return pare_verification_add(v, PARE_FOUND_BYTES, "lock", slash != NULL ? slash + 1 : v->lock->path, "",
+                                 "the lock was edited after it was written", err);
+}
+
 static pare_status verify_lock(const pare_lock *lock, const pare_verify_options *options, pare_verify_report *r,
                                pare_error *err)
 {
@@ -233,13 +294,14 @@ static pare_status verify_lock(const pare_lock *lock, const pare_verify_options 
                            .kind = fast ? PARE_HASH_XXH3 : PARE_HASH_SHA256,
                            .allow_extra = options != NULL && options->allow_extra};
     r->bytes = r->structure = PARE_VERDICT_OK;
-    pare_status st = look_at_files(&v, err);
-    if (st == PARE_OK && (st = pare_pin_hash(v.actual.files, v.actual.n_files, v.skip, v.kind, err)) == PARE_OK &&
+    pare_status st = check_seal(&v, err);
+    if (st == PARE_OK && (st = look_at_files(&v, err)) == PARE_OK &&
+        (st = pare_pin_hash(v.actual.files, v.actual.n_files, v.what, v.kind, err)) == PARE_OK &&
         (st = pare_compare_files(&v, err)) == PARE_OK && (st = pare_compare_folders(&v, err)) == PARE_OK &&
         (st = compare_tokenizers(&v, err)) == PARE_OK)
         st = check_models(&v, err);
     pare_pin_close(&v.actual);
-    free(v.skip);
+    free(v.what);
     free(v.states);
     return st;
 }
@@ -303,7 +365,7 @@ static pare_status verify_model(const char *path, const pare_verify_options *opt
     pare_error fault = {0};
     pare_verification v = {.report = r};
     r->structure = PARE_VERDICT_OK;
-    pare_status st = pare_structure_check(path, &counts, add_structure_fault, &(fault_place){&v, path}, &fault);
+    pare_status st = pare_structure_check(path, NULL, &counts, add_structure_fault, &(fault_place){&v, path}, &fault);
     if (blames_file(st) && r->n_findings == 0 && options != NULL && options->any_file)
         return verify_containers(path, fault.text, r, err);
     if (st != PARE_OK && err != NULL)

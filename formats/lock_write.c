@@ -1,14 +1,15 @@
 #include "core/json.h"
 #include "formats/folder_list.h"
+#include "formats/git_blob.h"
 #include "formats/lock.h"
 #include "formats/lock_derive.h"
 #include "formats/lock_names.h"
 #include "formats/lock_schema.h"
+#include "formats/lock_seal.h"
 #include "formats/safe_path.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,21 +27,6 @@ static bool set_digest(json_t *object, const pare_digest *d)
     return json_object_set_new(object, "size", json_integer((json_int_t)d->n_bytes)) == 0 &&
            pare_lock_set_hex(object, "sha256", d->sha256, sizeof d->sha256) &&
            pare_lock_set_hex(object, "xxh3_128", d->xxh3_128, sizeof d->xxh3_128);
-}
-
-static json_t *tensor_object(const pare_pin_tensor *t)
-{
-    json_t *object = json_object(), *shape = json_array();
-    bool ok = set_digest(object, &t->digest) && json_object_set_new(object, "name", json_string(t->name)) == 0 &&
-              json_object_set_new(object, "type", json_string(pare_type_get(t->type)->name)) == 0 &&
-              json_object_set_new(object, "offset", json_integer((json_int_t)t->offset)) == 0;
-    for (uint32_t i = 0; i < t->n_dims && ok; i++)
-        ok = json_array_append_new(shape, json_integer((json_int_t)t->dim[i])) == 0;
-    if (json_object_set_new(object, "shape", shape) != 0 || !ok) {
-        json_decref(object);
-        return NULL;
-    }
-    return object;
 }
 
 static pare_status set_metadata(json_t *object, const pare_pin_file *f, pare_error *err)
@@ -66,64 +52,115 @@ static pare_status set_metadata(json_t *object, const pare_pin_file *f, pare_err
     return st;
 }
 
-/* What Git hashes to name a file: "blob <bytes>", NUL, the content. A file with tensors is kept by Git LFS, so that Git
- * itself holds only the pointer; the Hub lists both as `oid`. */
-static pare_status hash_git_blob(const pare_pin_file *f, EVP_MD_CTX *sha1, pare_error *err)
-{
-    char text[256], hex[PARE_SHA256_HEX], buffer[65536];
-    uint64_t total = 0;
-    if (f->n_tensors > 0) {
-        pare_hex(hex, f->digest.sha256, 32);
-        int n =
-            snprintf(text, sizeof text, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %" PRIu64 "\n",
-                     hex, f->digest.n_bytes);
-        int head = snprintf(buffer, sizeof buffer, "blob %d", n) + 1;
-        return EVP_DigestUpdate(sha1, buffer, (size_t)head) == 1 && EVP_DigestUpdate(sha1, text, (size_t)n) == 1
-                   ? PARE_OK
-                   : no_memory(err);
-    }
-    FILE *file = fopen(f->stored_at != NULL ? f->stored_at : f->path, "rb");
-    if (file == NULL)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot open: %s", f->path, strerror(errno));
-    int head = snprintf(text, sizeof text, "blob %" PRIu64, f->digest.n_bytes) + 1;
-    bool ok = EVP_DigestUpdate(sha1, text, (size_t)head) == 1;
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, file)) > 0; total += n)
-        ok = EVP_DigestUpdate(sha1, buffer, n) == 1;
-    bool same = ferror(file) == 0 && total == f->digest.n_bytes;
-    fclose(file);
-    if (ok && !same)
-        return pare_fail(err, PARE_ERR_IO,
-                         "%s: had %" PRIu64 " bytes when it was hashed, now %" PRIu64 " could be read", f->path,
-                         f->digest.n_bytes, total);
-    return ok ? PARE_OK : no_memory(err);
-}
-
 static pare_status set_git_sha1(json_t *object, const pare_pin_file *f, pare_error *err)
 {
     uint8_t sha1[20];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    pare_status st =
-        ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) == 1 ? hash_git_blob(f, ctx, err) : no_memory(err);
-    if (st == PARE_OK &&
-        (EVP_DigestFinal_ex(ctx, sha1, NULL) != 1 || !pare_lock_set_hex(object, "git_sha1", sha1, sizeof sha1)))
-        st = no_memory(err);
-    EVP_MD_CTX_free(ctx);
+    pare_status st = pare_git_blob_sha1(f, sha1, err);
+    return st == PARE_OK && !pare_lock_set_hex(object, "git_sha1", sha1, sizeof sha1) ? no_memory(err) : st;
+}
+
+/* A list that may be long is not made as a JSON value: an integer keeps its place until the object is written. */
+enum { PLACE_HOLDER = 0 };
+
+/* Append text, its lines behind the first one with indent more spaces. */
+static pare_status put_lines(pare_buf *out, const char *text, size_t len, int indent, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t at = 0; at < len && st == PARE_OK;) {
+        const char *newline = memchr(text + at, '\n', len - at);
+        size_t n = newline != NULL ? (size_t)(newline + 1 - text) - at : len - at;
+        st = pare_buf_put(out, text + at, n, err);
+        at += n;
+        if (st == PARE_OK && newline != NULL)
+            st = pare_buf_printf(out, err, "%*s", indent, "");
+    }
     return st;
 }
 
-static pare_status add_file(json_t *files, const pare_pin_file *f, pare_error *err)
+typedef pare_status (*put_fn)(pare_buf *out, const pare_pin *p, const pare_pin_file *f, pare_error *err);
+
+/* Append object as pare_json_dump writes it, without the last line's end, indented, and with what put appends in place
+ * of the place holder under key, if it has that. */
+static pare_status put_object(pare_buf *out, const json_t *object, int indent, const char *key, put_fn put,
+                              const pare_pin *p, const pare_pin_file *f, pare_error *err)
 {
-    json_t *object = json_object(), *tensors = json_array();
-    bool ok = json_array_append_new(files, object) == 0 && set_digest(object, &f->digest) &&
-              json_object_set_new(object, "name", json_string(f->name)) == 0;
-    for (size_t i = 0; i < f->n_tensors && ok; i++)
-        ok = json_array_append_new(tensors, tensor_object(&f->tensors[i])) == 0;
-    if (f->n_tensors == 0)
-        json_decref(tensors);
-    else if (json_object_set_new(object, "tensors", tensors) != 0)
-        ok = false;
+    char mark[64];
+    pare_buf text = {0};
+    pare_status st = pare_json_dump(object, &text, err);
+    snprintf(mark, sizeof mark, "\n \"%s\": ", key); /* so far to the left, no member of a member */
+    const char *at = st == PARE_OK && json_object_get(object, key) != NULL ? strstr(text.data, mark) : NULL;
+    size_t head = at != NULL ? (size_t)(at - text.data) + strlen(mark) : text.len - 1;
+    if (st == PARE_OK)
+        st = put_lines(out, text.data, head, indent, err);
+    if (st == PARE_OK && at != NULL && (st = put(out, p, f, err)) == PARE_OK)
+        st = put_lines(out, text.data + head + 1, text.len - 1 - head - 1, indent, err);
+    pare_buf_close(&text);
+    return st;
+}
+
+/* A string value. */
+static pare_status put_string(pare_buf *out, const char *text, pare_error *err)
+{
+    json_t *value = json_string(text);
+    char *dump = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    pare_status st = dump != NULL ? pare_buf_puts(out, dump, err) : no_memory(err);
+    free(dump);
+    json_decref(value);
+    return st;
+}
+
+static pare_status put_tensor(pare_buf *out, const pare_pin_tensor *t, pare_error *err)
+{
+    char sha256[PARE_SHA256_HEX], xxh3[PARE_XXH3_HEX];
+    pare_hex(sha256, t->digest.sha256, sizeof t->digest.sha256);
+    pare_hex(xxh3, t->digest.xxh3_128, sizeof t->digest.xxh3_128);
+    pare_status st = pare_buf_puts(out, "{\n     \"name\": ", err);
+    if (st == PARE_OK && (st = put_string(out, t->name, err)) == PARE_OK)
+        st = pare_buf_printf(out, err, ",\n     \"offset\": %" PRIu64 ",\n     \"sha256\": \"%s\",\n     \"shape\": [",
+                             t->offset, sha256);
+    for (uint32_t i = 0; i < t->n_dims && st == PARE_OK; i++)
+        st = pare_buf_printf(out, err, "%s\n      %" PRIu64, i > 0 ? "," : "", t->dim[i]);
+    if (st == PARE_OK)
+        st = pare_buf_printf(
+            out, err, "%s],\n     \"size\": %" PRIu64 ",\n     \"type\": \"%s\",\n     \"xxh3_128\": \"%s\"\n    }",
+            t->n_dims > 0 ? "\n     " : "", t->digest.n_bytes, pare_type_get(t->type)->name, xxh3);
+    return st;
+}
+
+static pare_status put_tensors(pare_buf *out, const pare_pin *p, const pare_pin_file *f, pare_error *err)
+{
+    pare_status st = pare_buf_puts(out, "[", err);
+    (void)p;
+    for (size_t i = 0; i < f->n_tensors && st == PARE_OK; i++)
+        if ((st = pare_buf_puts(out, i > 0 ? ",\n    " : "\n    ", err)) == PARE_OK)
+            st = put_tensor(out, &f->tensors[i], err);
+    return st == PARE_OK ? pare_buf_puts(out, "\n   ]", err) : st;
+}
+
+static pare_status put_file(pare_buf *out, const pare_pin_file *f, pare_error *err)
+{
+    json_t *object = json_object(), *rest = f->has_rest ? json_object() : NULL;
+    bool ok = set_digest(object, &f->digest) && json_object_set_new(object, "name", json_string(f->name)) == 0;
+    if (ok && f->n_tensors > 0)
+        ok = json_object_set_new(object, "tensors", json_integer(PLACE_HOLDER)) == 0;
+    if (ok && f->has_rest)
+        ok = set_digest(rest, &f->rest) && json_object_set(object, "rest", rest) == 0;
     pare_status st = ok ? set_metadata(object, f, err) : no_memory(err);
-    return st == PARE_OK ? set_git_sha1(object, f, err) : st;
+    if (st == PARE_OK && (st = set_git_sha1(object, f, err)) == PARE_OK)
+        st = put_object(out, object, 2, "tensors", put_tensors, NULL, f, err);
+    json_decref(rest);
+    json_decref(object);
+    return st;
+}
+
+static pare_status put_files(pare_buf *out, const pare_pin *p, const pare_pin_file *f, pare_error *err)
+{
+    pare_status st = pare_buf_puts(out, "[", err);
+    (void)f;
+    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
+        if ((st = pare_buf_puts(out, i > 0 ? ",\n  " : "\n  ", err)) == PARE_OK)
+            st = put_file(out, &p->files[i], err);
+    return st == PARE_OK ? pare_buf_puts(out, p->n_files > 0 ? "\n ]" : "]", err) : st;
 }
 
 static pare_status add_folders(json_t *doc, const pare_pin *p, const char *lock_path, pare_error *err)
@@ -163,17 +200,17 @@ pare_status pare_lock_set_time(json_t *object, const char *key, pare_error *err)
     return json_object_set_new(object, key, json_string(stamp)) == 0 ? PARE_OK : no_memory(err);
 }
 
+/* All but the files. */
 static pare_status make_document(json_t *doc, const pare_pin *p, const char *lock_path, const pare_lock_extra *extra,
                                  pare_error *err)
 {
-    json_t *files = json_array(), *tokenizers = NULL;
+    json_t *tokenizers = NULL;
     if (json_object_set_new(doc, "schema", json_integer(PARE_LOCK_SCHEMA)) != 0 ||
         json_object_set_new(doc, "tool", json_pack("{s:s,s:s}", "name", "pare", "version", PARE_VERSION)) != 0 ||
-        json_object_set_new(doc, "files", files) != 0)
+        json_object_set_new(doc, "files", json_integer(PLACE_HOLDER)) != 0 ||
+        json_object_set_new(doc, "seal", json_string(PARE_LOCK_OPEN_SEAL)) != 0)
         return no_memory(err);
     pare_status st = pare_lock_set_time(doc, "created", err);
-    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
-        st = add_file(files, &p->files[i], err);
     if (st == PARE_OK && (st = add_folders(doc, p, lock_path, err)) == PARE_OK &&
         (st = pare_lock_tokenizers(p, &tokenizers, err)) == PARE_OK) {
         bool ok = json_array_size(tokenizers) == 0 || json_object_set(doc, "tokenizers", tokenizers) == 0;
@@ -212,6 +249,23 @@ static pare_status check_names(const pare_pin *p, const char *lock_path, pare_er
     return st;
 }
 
+/* The text of the lock, sealed. */
+static pare_status put_lock(pare_buf *out, const json_t *doc, const pare_pin *p, pare_error *err)
+{
+    static const char key[] = "\n \"seal\": \"";
+    char hex[PARE_SHA256_HEX];
+    uint8_t sha256[32];
+    pare_status st = put_object(out, doc, 0, "files", put_files, p, NULL, err);
+    if (st != PARE_OK || (st = pare_buf_puts(out, "\n", err)) != PARE_OK)
+        return st;
+    char *digits = (char *)memmem(out->data, out->len, key, sizeof key - 1) + sizeof key - 1;
+    if ((st = pare_lock_seal(out->data, out->len, (size_t)(digits - out->data), sha256, err)) != PARE_OK)
+        return st;
+    pare_hex(hex, sha256, sizeof sha256);
+    memcpy(digits, hex, sizeof hex - 1);
+    return PARE_OK;
+}
+
 pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_path, const pare_lock_extra *extra,
                           bool force, pare_error *err)
 {
@@ -222,7 +276,7 @@ pare_status pare_lock_add(pare_output_set *set, pare_pin *p, const char *lock_pa
         doc = json_object();
         st = make_document(doc, p, lock_path, extra, err);
     }
-    if (st == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
+    if (st == PARE_OK && (st = put_lock(&text, doc, p, err)) == PARE_OK)
         st = pare_output_set_add_file(set, lock_path, text.data, text.len,
                                       PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);
     for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)

@@ -82,7 +82,8 @@ pare_status pare_pin_add_tensor(pare_pin_file *f, const pare_tensor *t, uint64_t
                             .type = t->type,
                             .n_dims = t->n_dims,
                             .offset = offset,
-                            .digest = *digest};
+                            .digest = *digest,
+                            .bad_block = PARE_PIN_NOT_LOOKED_AT};
     if (to->name == NULL)
         return PARE_ERR_MEMORY;
     memcpy(to->dim, t->dim, sizeof to->dim);

@@ -16,7 +16,11 @@ typedef struct pare_pin_tensor {
     uint64_t dim[PARE_MAX_DIMS]; /* slowest first */
     uint64_t offset;             /* from the start of the file */
     pare_digest digest;          /* of the stored bytes; digest.n_bytes is the length */
+    uint64_t bad_block;          /* the first one that is not finite, or one of these */
 } pare_pin_tensor;
+
+#define PARE_PIN_ALL_FINITE UINT64_MAX
+#define PARE_PIN_NOT_LOOKED_AT (UINT64_MAX - 1)
 
 typedef struct pare_pin_meta {
     char *key;
@@ -24,11 +28,13 @@ typedef struct pare_pin_meta {
 } pare_pin_meta;
 
 typedef struct pare_pin_file {
-    char *path;      /* as opened */
-    char *stored_at; /* where its bytes lie until the caller of the writer publishes it; NULL: at path */
-    char *name; /* relative, as it stands in the lock; set by formats/lock */
+    char *path;           /* as opened */
+    char *stored_at;      /* where its bytes lie until the caller of the writer publishes it; NULL: at path */
+    char *name;           /* relative, as it stands in the lock; set by formats/lock */
     pare_identity source; /* of a file that is read, when it was opened; hashing compares */
     pare_digest digest;
+    pare_digest rest; /* of the bytes that lie in no tensor, in file order: header, padding, what follows */
+    bool has_rest;    /* a file with tensors has it, once it is hashed */
     pare_pin_tensor *tensors;
     size_t n_tensors;
     pare_pin_meta *meta; /* one a metadata key of this file */

@@ -1,7 +1,5 @@
 #include "formats/pin_scan.h"
 #include "core/bytes.h"
-#include "core/progress.h"
-#include "core/threads.h"
 #include "formats/folder_list.h"
 #include "formats/gguf.h"
 #include "formats/lock.h"
@@ -10,14 +8,9 @@
 #include "formats/safetensors_header.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-enum { READ_BYTES = 1 << 20 };
 
 static bool has_suffix(const char *text, const char *suffix)
 {
@@ -68,124 +61,6 @@ pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error
         st = record_model(f, &m, err);
     pare_model_close(&m);
     pare_map_close(&file);
-    return st;
-}
-
-/* A range of a file to hash. */
-typedef struct job {
-    const char *path;
-    uint64_t file_size, offset, len;
-    pare_digest *out;
-    const pare_identity *source;
-} job;
-
-typedef struct job_list {
-    job *jobs;
-    size_t n;
-    pare_hash_kind kind;
-    uint64_t done, total;
-} job_list;
-
-static int compare_jobs(const void *pa, const void *pb)
-{
-    const job *a = pa, *b = pb;
-    return a->len > b->len ? -1 : a->len < b->len;
-}
-
-/* Whole files and their tensors, the longest first, so that no thread starts a long one when the others are done. */
-static pare_status list_jobs(job_list *list, pare_pin_file *files, size_t n, const bool *skip, pare_error *err)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += 1 + files[i].n_tensors;
-    if ((list->jobs = calloc(count > 0 ? count : 1, sizeof *list->jobs)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu hashes", count);
-    for (size_t i = 0; i < n; i++) {
-        pare_pin_file *f = &files[i];
-        if (skip != NULL && skip[i])
-            continue;
-        list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, 0, f->digest.n_bytes, &f->digest, &f->source};
-        for (size_t k = 0; k < f->n_tensors; k++) {
-            pare_pin_tensor *t = &f->tensors[k];
-            list->jobs[list->n++] = (job){f->path, f->digest.n_bytes, t->offset, t->digest.n_bytes, &t->digest, &f->source};
-        }
-    }
-    for (size_t i = 0; i < list->n; i++)
-        list->total += list->jobs[i].len;
-    qsort(list->jobs, list->n, sizeof *list->jobs, compare_jobs);
-    return PARE_OK;
-}
-
-static pare_status open_regular(const char *path, uint64_t size, int *fd, pare_error *err)
-{
-    struct stat info;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (*fd < 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
-    if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode))
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is no regular file", path);
-    if ((uint64_t)info.st_size != size)
-        return pare_fail(err, PARE_ERR_IO,
-                         "%s: had %" PRIu64 " bytes and now has %" PRIu64 ": it changes while it is read", path, size,
-                         (uint64_t)info.st_size);
-    return PARE_OK;
-}
-
-static pare_status hash_range(int fd, const job *j, uint8_t *buffer, size_t room, pare_hasher *h, job_list *list,
-                              pare_error *err)
-{
-    for (uint64_t at = 0; at < j->len;) {
-        size_t want = j->len - at < room ? (size_t)(j->len - at) : room;
-        pare_status st = pare_check_interrupt(err);
-        if (st != PARE_OK)
-            return st;
-        ssize_t n = pread(fd, buffer, want, (off_t)(j->offset + at));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return pare_fail(err, PARE_ERR_IO, "%s: cannot read at offset %" PRIu64 ": %s", j->path, j->offset + at,
-                             n < 0 ? strerror(errno) : "the file became shorter");
-        if ((st = pare_hasher_add(h, buffer, (size_t)n, err)) != PARE_OK)
-            return st;
-        at += (uint64_t)n;
-#pragma omp critical(pare_pin_hash_progress)
-        {
-            list->done += (uint64_t)n;
-            pare_progress("bytes", list->done, list->total, j->path);
-        }
-    }
-    return PARE_OK;
-}
-
-static pare_status run_job(size_t i, int thread, void *ctx, pare_error *err)
-{
-    job_list *list = ctx;
-    const job *j = &list->jobs[i];
-    size_t room = j->len < READ_BYTES ? (size_t)j->len : READ_BYTES;
-    pare_hasher h = {0};
-    int fd = -1;
-    (void)thread;
-    uint8_t *buffer = malloc(room > 0 ? room : 1);
-    pare_status st = buffer == NULL ? pare_fail(err, PARE_ERR_MEMORY, "%s: no memory to read", j->path)
-                                    : open_regular(j->path, j->file_size, &fd, err);
-    if (st == PARE_OK && (st = pare_hasher_open(&h, list->kind, err)) == PARE_OK &&
-        (st = hash_range(fd, j, buffer, room, &h, list, err)) == PARE_OK &&
-        (st = pare_identity_check_open(j->source, fd, j->path, err)) == PARE_OK)
-        st = pare_hasher_finish(&h, j->out, err);
-    pare_hasher_close(&h);
-    if (fd >= 0)
-        close(fd);
-    free(buffer);
-    return st;
-}
-
-pare_status pare_pin_hash(pare_pin_file *files, size_t n, const bool *skip, pare_hash_kind kind, pare_error *err)
-{
-    job_list list = {.kind = kind};
-    pare_status st = list_jobs(&list, files, n, skip, err);
-    if (st == PARE_OK)
-        st = pare_parallel(list.n, run_job, &list, err);
-    free(list.jobs);
     return st;
 }
 

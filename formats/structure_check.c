@@ -13,6 +13,8 @@
 typedef struct finite_scan {
     const pare_model *m;
     uint64_t *bad; /* [n_tensors] */
+    pare_numbers_fn numbers;
+    void *user;
 } finite_scan;
 
 typedef struct finite_sink {
@@ -32,11 +34,23 @@ static pare_status look_at_slice(const void *data, size_t n, void *user, pare_er
     return PARE_OK;
 }
 
+static bool is_known(const finite_scan *scan, const pare_tensor *t, uint64_t *bad)
+{
+    for (size_t i = 0; scan->numbers != NULL && t->read == NULL && i < scan->m->n_files; i++) {
+        const pare_map *file = &scan->m->files[i];
+        if ((uintptr_t)t->data >= (uintptr_t)file->data && (uintptr_t)t->data - (uintptr_t)file->data < file->size)
+            return scan->numbers(file, t, bad, scan->user);
+    }
+    return false;
+}
+
 static pare_status scan_tensor(size_t i, int thread, void *ctx, pare_error *err)
 {
     finite_scan *scan = ctx;
     finite_sink sink = {.t = &scan->m->tensors[i], .bad = UINT64_MAX};
     (void)thread;
+    if (is_known(scan, sink.t, &scan->bad[i]))
+        return PARE_OK;
     pare_status st = pare_tensor_stream(sink.t, look_at_slice, &sink, err);
     scan->bad[i] = sink.bad;
     return st;
@@ -49,9 +63,10 @@ static bool may_be_mask(const pare_model *m, const pare_tensor *t)
     return m->arch == NULL && m->format != PARE_FORMAT_GGUF && t->n_rows == 1 && t->row_len == 1;
 }
 
-static pare_status check_finite(const pare_model *m, pare_fault_fn fault, void *user, pare_error *err)
+static pare_status check_finite(const pare_model *m, pare_numbers_fn numbers, pare_fault_fn fault, void *user,
+                                pare_error *err)
 {
-    finite_scan scan = {m, calloc(m->n_tensors > 0 ? m->n_tensors : 1, sizeof(uint64_t))};
+    finite_scan scan = {m, calloc(m->n_tensors > 0 ? m->n_tensors : 1, sizeof(uint64_t)), numbers, user};
     if (scan.bad == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", m->path, m->n_tensors);
     pare_status st = pare_parallel(m->n_tensors, scan_tensor, &scan, err);
@@ -91,8 +106,8 @@ static pare_status open_statistics(pare_model *m, const char *path, bool *is_one
     return st;
 }
 
-pare_status pare_structure_check(const char *path, pare_structure_counts *counts, pare_fault_fn fault, void *user,
-                                 pare_error *err)
+pare_status pare_structure_check(const char *path, pare_numbers_fn numbers, pare_structure_counts *counts,
+                                 pare_fault_fn fault, void *user, pare_error *err)
 {
     pare_model m = {0};
     pare_error why = {0};
@@ -118,7 +133,7 @@ pare_status pare_structure_check(const char *path, pare_structure_counts *counts
     if (m.arch != NULL && pare_arch_check(&m, &why) != PARE_OK)
         st = fault("", why.text, user, err);
     if (st == PARE_OK)
-        st = check_finite(&m, fault, user, err);
+        st = check_finite(&m, numbers, fault, user, err);
     pare_model_close(&m);
     return st;
 }

@@ -1,10 +1,10 @@
-/* core/hash.h - SHA-256 (libcrypto, which uses the CPU's SHA instructions) and XXH3-128, streamed together */
+/* core/hash.h - SHA-256 (core/sha256.h where the CPU has its instructions, else libcrypto) and XXH3-128, streamed
+ * together */
 #ifndef PARE_CORE_HASH_H
 #define PARE_CORE_HASH_H
 
 #include "core/error.h"
-
-#include <stdint.h>
+#include "core/sha256.h"
 
 enum { PARE_SHA256_HEX = 65, PARE_XXH3_HEX = 33 }; /* lower-case hexadecimal with the terminator */
 
@@ -19,12 +19,18 @@ typedef enum pare_hash_kind { PARE_HASH_SHA256 = 1, PARE_HASH_XXH3 = 2, PARE_HAS
 
 /* Zeroed is closed. Not thread-safe; use one a thread. */
 typedef struct pare_hasher {
-    void *sha, *xxh;
+    pare_hash_kind kind; /* 0: closed */
+    void *evp;           /* libcrypto's state; NULL: sha is the one that is used */
+    void *xxh;
+    pare_sha256 sha;
     uint64_t n_bytes;
 } pare_hasher;
 
 pare_status pare_hasher_open(pare_hasher *h, pare_hash_kind kind, pare_error *err);
 pare_status pare_hasher_add(pare_hasher *h, const void *data, size_t n, pare_error *err);
+/* n bytes to each of two hashers: as two calls, but their SHA-256 takes hardly longer than one. */
+pare_status pare_hasher_add_two(pare_hasher *a, const void *a_data, pare_hasher *b, const void *b_data, size_t n,
+                                pare_error *err);
 /* Finish into *out (hashes that were not asked for are zero); the hasher can then only be closed. */
 pare_status pare_hasher_finish(pare_hasher *h, pare_digest *out, pare_error *err);
 void pare_hasher_close(pare_hasher *h);

@@ -1,9 +1,12 @@
 #include "check.h"
 
 #include "core/hash.h"
+#include "core/xxh3.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static pare_error err;
 
@@ -57,6 +60,67 @@ static void pieces_give_the_same_digest(void **state)
     free(data);
 }
 
+/* Lengths and offsets around the block of 64 bytes, against libcrypto and the library's own XXH3. */
+static void two_at_once_are_as_two(void **state)
+{
+    (void)state;
+    enum { N = 4096 };
+    uint8_t data[N], sha256[32];
+    for (size_t i = 0; i < N; i++)
+        data[i] = (uint8_t)(i * 37 + i / 61);
+    for (size_t n = 0; n < 400; n++) {
+        const uint8_t *bytes[2] = {data, data + 1500};
+        size_t len[2] = {2 * n + n % 67, 2 * n + n % 13};
+        pare_hasher h[2];
+        pare_digest d;
+        for (int k = 0; k < 2; k++) {
+            CHECK_OK(pare_hasher_open(&h[k], PARE_HASH_BOTH, &err), &err);
+            CHECK_OK(pare_hasher_add(&h[k], bytes[k], len[k] - 2 * n, &err), &err);
+        }
+        for (int step = 0; step < 2; step++)
+            CHECK_OK(pare_hasher_add_two(&h[0], bytes[0] + len[0] - 2 * n + (size_t)step * n, &h[1],
+                                         bytes[1] + len[1] - 2 * n + (size_t)step * n, n, &err),
+                     &err);
+        for (int k = 0; k < 2; k++) {
+            CHECK_OK(pare_hasher_finish(&h[k], &d, &err), &err);
+            pare_hasher_close(&h[k]);
+            CHECK(EVP_Digest(bytes[k], len[k], sha256, NULL, EVP_sha256(), NULL) == 1);
+            CHECK(memcmp(d.sha256, sha256, 32) == 0 && d.n_bytes == len[k]);
+            XXH128_canonical_t canonical;
+            XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes[k], len[k]));
+            CHECK(memcmp(d.xxh3_128, canonical.digest, 16) == 0);
+        }
+    }
+}
+
+/* The same digest on all CPUs, whether bytes come at once or in pieces. */
+static void every_instruction_set_gives_the_same_xxh3(void **state)
+{
+    (void)state;
+    enum { N = 300000 };
+    uint8_t *data = check_malloc(N), digest[16];
+    for (size_t i = 0; i < N; i++)
+        data[i] = (uint8_t)(i * 2654435761u >> 11);
+    CHECK(pare_xxh3_get(0) != NULL && strcmp(pare_xxh3_get(0)->name, "baseline") == 0);
+    for (int i = 0; pare_xxh3_get(i) != NULL; i++) {
+        const pare_xxh3 *x = pare_xxh3_get(i);
+        for (size_t n = 0; n <= N; n += n < 600 ? 1 : 24950) {
+            XXH128_canonical_t canonical;
+            XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, n));
+            x->hash(data, n, digest);
+            CHECK(memcmp(digest, canonical.digest, 16) == 0);
+            void *h = x->start();
+            CHECK(h != NULL);
+            x->add(h, data, n / 3);
+            x->add(h, data + n / 3, n - n / 3);
+            x->finish(h, digest);
+            x->free(h);
+            CHECK(memcmp(digest, canonical.digest, 16) == 0);
+        }
+    }
+    free(data);
+}
+
 static void only_the_hashes_asked_for(void **state)
 {
     (void)state;
@@ -89,6 +153,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_vectors),
         cmocka_unit_test(pieces_give_the_same_digest),
+        cmocka_unit_test(two_at_once_are_as_two),
+        cmocka_unit_test(every_instruction_set_gives_the_same_xxh3),
         cmocka_unit_test(only_the_hashes_asked_for),
         cmocka_unit_test(hexadecimal),
     };

@@ -111,6 +111,12 @@ static uint64_t offset_of(const fixture *f, const char *tensor)
     return offset;
 }
 
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
 static void verify(const char *path, pare_verify_options options, pare_verify_report *r)
 {
     pare_error err = {0};
@@ -129,6 +135,42 @@ static bool has(const pare_verify_report *r, const char *kind, const char *file,
         print_message("  found: %s | %s | %s | %s\n", r->findings[i].kind, r->findings[i].file, r->findings[i].item,
                       r->findings[i].text);
     return false;
+}
+
+/* The lock's text as an older program would have written it, without a seal. */
+static void unseal(char *text)
+{
+    char *member = strstr(text, "\n \"seal\": "), *end = member != NULL ? strchr(member + 1, '\n') : NULL;
+    CHECK(end != NULL);
+    memmove(member, end, strlen(end) + 1);
+}
+
+/* Replace the first `from` in the lock by `to`, of the same length, behind the first `behind`; then seal it anew, or
+ * take the seal away, or leave it as it is. */
+typedef enum seal_after { SEAL_AGAIN, SEAL_AWAY, SEAL_KEPT } seal_after;
+
+static void edit_lock(const fixture *f, const char *behind, const char *from, const char *to, seal_after after)
+{
+    size_t n = 0;
+    pare_error err = {0};
+    char *text = (char *)check_read_file(f->lock, &n), *copy = check_malloc(n + 1), *at, *seal;
+    memcpy(copy, text, n);
+    copy[n] = '\0';
+    CHECK((at = strstr(copy, behind)) != NULL && (at = strstr(at, from)) != NULL && strlen(from) == strlen(to));
+    memcpy(at, to, strlen(to));
+    CHECK((seal = strstr(copy, "\n \"seal\": \"")) != NULL);
+    if (after == SEAL_AGAIN) {
+        char hex[PARE_SHA256_HEX];
+        pare_digest d;
+        memset(seal += 11, '0', 64);
+        CHECK_OK(pare_hash_bytes(copy, n, PARE_HASH_SHA256, &d, &err), &err);
+        pare_hex(hex, d.sha256, 32);
+        memcpy(seal, hex, 64);
+    } else if (after == SEAL_AWAY)
+        unseal(copy);
+    check_write_file(f->lock, copy, strlen(copy));
+    free(copy);
+    free(text);
 }
 
 static void expect_ok(const char *path)
@@ -194,12 +236,6 @@ static void a_split_set_is_pinned_by_any_part(void **state)
     free(written);
     free(scanned);
     tear_down(&f);
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
 }
 
 /* The hashes are those of sha256sum, xxhsum -H128 and git hash-object for these bytes. */
@@ -271,14 +307,15 @@ static void a_flipped_bit_is_told_with_tensor_and_offsets(void **state)
     tear_down(&f);
 }
 
-/* Every byte of the file: whatever is flipped is found, and something says where. */
-static void every_flipped_byte_is_found(void **state)
+/* Every byte of the file: whatever is flipped is found, and something says where. With a seal the tensors and the rest
+ * stand for the file; without, it is hashed as a whole, too. */
+static void flip_every_byte(const char *name, seal_after seal)
 {
-    (void)state;
     fixture f;
     size_t n = 0;
-    set_up(&f, "every");
+    set_up(&f, name);
     pin(&f, f.model);
+    edit_lock(&f, "{", "{", "{", seal);
     uint8_t *bytes = check_read_file(f.model, &n);
     size_t data_start = (size_t)offset_of(&f, "blk.0.a");
     pare_set_threads(1); /* hundreds of tiny runs */
@@ -287,14 +324,153 @@ static void every_flipped_byte_is_found(void **state)
         bytes[i] ^= 0x20;
         check_write_file(f.model, bytes, n);
         bytes[i] ^= 0x20;
-        verify(f.lock, (pare_verify_options){0}, &r);
+        verify(f.lock, (pare_verify_options){.fast = i % 2 == 1}, &r);
         CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings >= 1);
+        CHECK(has(&r, i % 2 == 1 ? "xxh3_128" : "sha256", "m.gguf", "", "differs"));
         pare_verify_report_close(&r);
     }
     pare_set_threads(0);
     check_write_file(f.model, bytes, n);
     expect_ok(f.lock);
     free(bytes);
+    tear_down(&f);
+}
+
+static void every_flipped_byte_is_found(void **state)
+{
+    (void)state;
+    flip_every_byte("every", SEAL_KEPT);
+    flip_every_byte("every-unsealed", SEAL_AWAY);
+}
+
+static void an_edited_lock_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *behind, *from, *to;
+    } edits[] = {{"\"tool\"", "pare", "pair"}, {"\"seal\": \"", "\"\n", "\" "}, {"recipe", "q8_0", "q4_0"}};
+    fixture f;
+    pare_pin p = {0};
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "edited");
+    json_t *recipe = json_pack("{s:s, s:s}", "seal", "\n \"seal\": \"", "type", "q8_0"); /* not the one that counts */
+    const pare_lock_extra extra = {.recipe = recipe};
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        CHECK_OK(pare_lock_write(&p, f.lock, &extra, true, &err), &err);
+        expect_ok(f.lock);
+        edit_lock(&f, edits[i].behind, edits[i].from, edits[i].to, SEAL_KEPT);
+        verify(f.lock, (pare_verify_options){0}, &r);
+        CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings == 1);
+        CHECK(has(&r, "lock", "pare.lock", "", "edited after it was written"));
+        pare_verify_report_close(&r);
+    }
+    CHECK_OK(pare_lock_write(&p, f.lock, &extra, true, &err), &err);
+    edit_lock(&f, "recipe", "q8_0", "q4_0", SEAL_AWAY); /* an older lock has none: nothing is known */
+    expect_ok(f.lock);
+    json_decref(recipe);
+    pare_pin_close(&p);
+    tear_down(&f);
+}
+
+/* The bytes before, between and behind the tensors, in order. */
+static void the_rest_is_what_lies_in_no_tensor(void **state)
+{
+    (void)state;
+    fixture f;
+    json_t *doc = NULL;
+    pare_buf rest = {0};
+    pare_digest d;
+    pare_error err = {0};
+    char sha256[PARE_SHA256_HEX], xxh3[PARE_XXH3_HEX];
+    size_t n = 0, at = 0;
+    set_up(&f, "rest");
+    pin(&f, f.model);
+    uint8_t *bytes = check_read_file(f.model, &n);
+    for (int i = 0; i < N_TENSORS; i++) {
+        size_t to = (size_t)offset_of(&f, tensor_names[i]);
+        CHECK_OK(pare_buf_put(&rest, bytes + at, to - at, &err), &err);
+        at = to + TENSOR_BYTES;
+    }
+    CHECK_OK(pare_buf_put(&rest, bytes + at, n - at, &err), &err);
+    CHECK_OK(pare_hash_bytes(rest.data, rest.len, PARE_HASH_BOTH, &d, &err), &err);
+    pare_hex(sha256, d.sha256, 32);
+    pare_hex(xxh3, d.xxh3_128, 16);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    const json_t *object = json_object_get(json_array_get(json_object_get(doc, "files"), 0), "rest");
+    CHECK(strcmp(text_of(object, "sha256"), sha256) == 0 && strcmp(text_of(object, "xxh3_128"), xxh3) == 0);
+    CHECK((size_t)json_integer_value(json_object_get(object, "size")) == rest.len);
+    json_decref(doc);
+    pare_buf_close(&rest);
+    free(bytes);
+    tear_down(&f);
+}
+
+/* A whole lock's hash of a file follows from those of its parts and is not computed: a wrong one is seen from the Git
+ * name alone. A file without tensors is always hashed. */
+static void what_is_hashed_follows_from_the_lock(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "once");
+    put(&f, "n", "hello");
+    pin(&f, f.dir);
+    char sha256[] = "\"sha256\": \"????????????????", other[sizeof sha256];
+    json_t *doc = NULL;
+    pare_error err = {0};
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    memcpy(strchr(sha256, '?'), text_of(json_array_get(json_object_get(doc, "files"), 0), "sha256"), 16);
+    json_decref(doc);
+    memcpy(other, sha256, sizeof other);
+    other[11] = other[11] == '0' ? '1' : '0';
+    edit_lock(&f, "{", sha256, other, SEAL_AGAIN);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "git_sha1", "m.gguf", "", "not the lock's"));
+    pare_verify_report_close(&r);
+    edit_lock(&f, "{", "{", "{", SEAL_AWAY);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "sha256", "m.gguf", "", "differs"));
+    pare_verify_report_close(&r);
+    pin(&f, f.dir);
+    edit_lock(&f, "\"name\": \"n\"", "\"2cf24dba", "\"2cf24dbb", SEAL_AGAIN);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "sha256", "n", "", "differs"));
+    pare_verify_report_close(&r);
+    pin(&f, f.dir);
+    edit_lock(&f, "{", "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0", "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b1",
+              SEAL_AGAIN); /* of "hello" */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 1 && has(&r, "git_sha1", "n", "", "not the lock's"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
+/* They are looked at while the bytes are hashed. */
+static void infinite_numbers_are_told_by_a_lock_too(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    pare_verify_report r;
+    set_up(&f, "infinite");
+    f.data[1][20] = 1e38f * 1e10f;
+    write_model(&f, NULL);
+    char *sums = in_dir(&f, "SHA256SUMS");
+    const char *const paths[] = {f.lock, sums};
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    CHECK_OK(pare_lock_write(&p, f.lock, NULL, true, &err), &err);
+    CHECK_OK(pare_sums_write(&p, sums, true, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        verify(paths[i / 2], (pare_verify_options){.fast = i % 2 == 1, .allow_extra = true}, &r);
+        CHECK(r.bytes == PARE_VERDICT_OK && r.structure == PARE_VERDICT_DIFFERENT && r.n_findings == 1);
+        CHECK(has(&r, "structure", "m.gguf", "blk.0.b", "block 20 (weights 20 to 20) is not finite"));
+        pare_verify_report_close(&r);
+    }
+    pare_pin_close(&p);
+    free(sums);
     tear_down(&f);
 }
 
@@ -567,10 +743,11 @@ static void mark_folder(const fixture *f, const char *name)
 static void hidden_files_are_no_hiding_place(void **state)
 {
     (void)state;
-    static const char *const left_out[] = {".git/HEAD", ".gitignore", ".gitattributes", ".github/x",
-                                           ".cache/huggingface/x", "pare.lock"};
-    static const char *const extra[] = {".gitmodules", ".git2", "sub/.git", "sub/.gitattributes", ".cache/x",
-                                        "sub/.cache/huggingface/x", "sub/pare.lock"};
+    static const char *const left_out[] = {".git/HEAD", ".gitignore",           ".gitattributes",
+                                           ".github/x", ".cache/huggingface/x", "pare.lock"};
+    static const char *const extra[] = {".gitmodules",        ".git2",    "sub/.git",
+                                        "sub/.gitattributes", ".cache/x", "sub/.cache/huggingface/x",
+                                        "sub/pare.lock"};
     fixture f;
     pare_verify_report r;
     char folder[5000], name[200];
@@ -635,6 +812,7 @@ static void an_older_lock_warns_of_what_it_left_out(void **state)
     char *member = strstr(copy, "\"left_out\""), *end = member != NULL ? strchr(member, ']') : NULL;
     CHECK(end != NULL && end[1] == ',');
     memmove(member, end + 2, strlen(end + 2) + 1);
+    unseal(copy);
     check_write_file(f.lock, copy, strlen(copy));
     put(&f, "sub/.gitkeep", "");
     pare_set_warn_sink(count_warning, NULL);
@@ -762,6 +940,9 @@ static void bad_locks_are_refused(void **state)
         {"\"sha256\": \"2cf24d", "\"sha256\": \"2cf24g", "expected 64 lower-case"},
         {"\"xxh3_128\": \"", "\"xxh3_128\": \"0", "of 33 characters, expected 32"},
         {"\"git_sha1\": \"", "\"git_sha1\": \"0", "expected 40"},
+        {"\"rest\": {", "\"rest\": 1, \"x\": {", "'rest' is no object"},
+        {"\"rest\": {", "\"rest\": {}, \"x\": {", "missing"},
+        {"\"seal\": \"", "\"seal\": \"0", "expected 64"},
         {"\"name\": \"a\"", "\"name\": \"/etc/passwd\"", "is absolute"},
         {"\"name\": \"a\"", "\"name\": \"../a\"", "holds '..'"},
         {"\"name\": \"a\"", "\"name\": \"x/../a\"", "holds '..'"},
@@ -1010,6 +1191,10 @@ int main(void)
         cmocka_unit_test(the_lock_says_what_is_in_the_files),
         cmocka_unit_test(a_flipped_bit_is_told_with_tensor_and_offsets),
         cmocka_unit_test(every_flipped_byte_is_found),
+        cmocka_unit_test(an_edited_lock_is_told),
+        cmocka_unit_test(the_rest_is_what_lies_in_no_tensor),
+        cmocka_unit_test(what_is_hashed_follows_from_the_lock),
+        cmocka_unit_test(infinite_numbers_are_told_by_a_lock_too),
         cmocka_unit_test(a_damaged_header_leaves_the_tensors_told_as_whole),
         cmocka_unit_test(a_truncated_file_fails_by_its_size),
         cmocka_unit_test(an_extra_file_fails_unless_allowed),
