@@ -126,7 +126,7 @@ static pare_status check_layer(const pare_forward *f, const pare_forward_weights
 pare_status pare_forward_check_supported(const pare_model *m, uint32_t n_ctx, pare_error *err)
 {
     if (m->arch == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
+        return pare_arch_refuse_unknown(m, err);
     if (m->hp.attn_steeper > 0 && m->hp.rope_ctx_orig > 0 && n_ctx > m->hp.rope_ctx_orig)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: windows of %" PRIu32 " tokens; this model's are evaluated up to %" PRIu32

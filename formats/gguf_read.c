@@ -317,10 +317,8 @@ static pare_status check_name(const reader *r, pare_str name, uint64_t offset, p
 {
     const char *fault = !pare_utf8_valid(name.data, name.len, NULL) ? "is not UTF-8"
                         : climbs(name)                              ? "has a component '..'"
+                        : pare_text_unsafe(name.data, name.len)     ? "has a control byte or a mark of direction"
                                                                     : NULL;
-    for (size_t i = 0; i < name.len && fault == NULL; i++)
-        if ((uint8_t)name.data[i] < 0x20 || name.data[i] == 0x7f)
-            fault = "has a control byte";
     if (fault == NULL)
         return PARE_OK;
     return pare_fail(err, PARE_ERR_FORMAT,

@@ -20,8 +20,7 @@ pare_status pare_memory_model_of(pare_memory_model *out, const pare_model *m, pa
 {
     *out = (pare_memory_model){.arch = m->arch, .hp = &m->hp, .alignment = m->alignment > 0 ? m->alignment : 32};
     if (m->arch == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED,
-                         "%s: no description of this architecture: its cache and its graph are unknown", m->path);
+        return pare_arch_refuse_unknown(m, err);
     out->n_tokens = m->has_vocab ? m->vocab.n_tokens : m->hp.n_vocab;
     out->tensors = pare_arena_alloc(&out->arena, m->n_tensors * sizeof *out->tensors, err);
     if (out->tensors == NULL)

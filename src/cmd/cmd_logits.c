@@ -141,8 +141,7 @@ static pare_status run(job *j, pare_error *err)
     uint64_t n_bytes = 0;
     j->embedding = cmd_has(j->args, OPT_EMBEDDING);
     if (j->model.arch == NULL)
-        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model",
-                         j->model.path);
+        return pare_arch_refuse_unknown(&j->model, err);
     j->states = j->embedding || j->model.arch->wiring.encoder;
     j->width = j->states ? j->model.hp.n_embd : j->model.hp.n_vocab;
     if (cmd_has(j->args, OPT_POOLING) && !j->embedding)

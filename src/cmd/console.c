@@ -246,6 +246,23 @@ void cmd_console_start(const cmd_args *args)
         pare_set_progress(show_progress, NULL);
 }
 
+/* The dump escapes what JSON must; a terminal, to which it may go, acts on more. */
+static void print_document(const pare_buf *text)
+{
+    size_t from = 0;
+    for (size_t i = 0, n; i < text->len; i += n) {
+        uint32_t cp = 0;
+        if ((n = pare_utf8_next(text->data + i, text->len - i, &cp)) == 0)
+            n = 1;
+        if (cp == '\n' || !pare_char_unsafe(cp))
+            continue;
+        fwrite(text->data + from, 1, i - from, stdout); /* cmd_finish_stdout sees a failure */
+        printf("\\u%04" PRIx32, cp);
+        from = i + n;
+    }
+    fwrite(text->data + from, 1, text->len - from, stdout);
+}
+
 pare_status cmd_print_json(const cmd_args *args, json_t *doc, pare_error *err)
 {
     pare_buf text = {0};
@@ -254,7 +271,7 @@ pare_status cmd_print_json(const cmd_args *args, json_t *doc, pare_error *err)
     pare_status st = pare_json_dump(doc, &text, err);
     cmd_progress_clear();
     if (st == PARE_OK) {
-        fwrite(text.data, 1, text.len, stdout); /* cmd_finish_stdout sees a failure */
+        print_document(&text);
         console.printed_json = true;
     }
     pare_buf_close(&text);

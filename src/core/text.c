@@ -89,11 +89,20 @@ size_t pare_utf8_start(const char *s, size_t len, bool *whole)
     return i;
 }
 
-/* Characters that a terminal acts on, or that hide or reorder what is around them. */
-static bool is_unsafe(uint32_t cp)
+bool pare_char_unsafe(uint32_t cp)
 {
-    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x200e || cp == 0x200f || (cp >= 0x2028 && cp <= 0x202e) ||
-           (cp >= 0x2066 && cp <= 0x2069);
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x61c || cp == 0x200e || cp == 0x200f ||
+           (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
+}
+
+bool pare_text_unsafe(const char *s, size_t len)
+{
+    for (size_t i = 0, n; i < len; i += n) {
+        uint32_t cp = 0;
+        if ((n = pare_utf8_next(s + i, len - i, &cp)) == 0 || pare_char_unsafe(cp))
+            return true;
+    }
+    return false;
 }
 
 char *pare_escape(char *dst, size_t size, const char *src, size_t len)
@@ -103,7 +112,7 @@ char *pare_escape(char *dst, size_t size, const char *src, size_t len)
     for (size_t i = 0; i < len;) {
         uint32_t cp = 0;
         size_t n = pare_utf8_next(src + i, len - i, &cp);
-        if (n > 0 && !is_unsafe(cp)) {
+        if (n > 0 && !pare_char_unsafe(cp)) {
             if (at + n >= size)
                 break;
             memcpy(dst + at, src + i, n);

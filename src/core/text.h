@@ -18,6 +18,13 @@ bool pare_str_equal(pare_str s, const char *text);
  * bytes that are not UTF-8 as \xNN. Cuts at whole escapes and whole characters. Returns dst. */
 char *pare_escape(char *dst, size_t size, const char *src, size_t len);
 
+/* True for characters that a terminal acts on or that hide or reorder what is around them: controls (C0, DEL, C1), line
+ * separators, marks and overrides of direction. */
+bool pare_char_unsafe(uint32_t cp);
+
+/* True when some of it is such a character or not well-formed UTF-8: what pare_escape escapes. */
+bool pare_text_unsafe(const char *s, size_t len);
+
 /* Length in bytes of the well-formed UTF-8 character at s (len bytes left, len > 0), or 0: overlong forms, surrogates
  * and values above U+10FFFF are not well-formed. *cp, if not NULL, receives the code point. */
 size_t pare_utf8_next(const char *s, size_t len, uint32_t *cp);

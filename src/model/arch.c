@@ -445,11 +445,23 @@ pare_status pare_arch_check(pare_model *m, pare_error *err)
             st = check_weight(&c, &arch->weights[i], layer, err);
     }
     if (st == PARE_OK && c.n_missing > 0)
-        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %zu weights of architecture '%s' are missing: %s%s", m->path,
-                       c.n_missing, arch->name, c.missing.data, c.n_missing > MAX_NAMED ? ", ..." : "");
+        st = pare_fail(err, PARE_ERR_FORMAT,
+                       "%s: %zu weights of architecture '%s' are missing for a block_count of %" PRIu32 ": %s%s",
+                       m->path, c.n_missing, arch->name, m->hp.n_layer, c.missing.data,
+                       c.n_missing > MAX_NAMED ? ", ..." : "");
     if (st == PARE_OK && c.n_known < m->n_tensors)
         st = pare_warn(err, "%s: %zu of %zu tensors are no part of architecture '%s' as it is described", m->path,
                        m->n_tensors - c.n_known, m->n_tensors, arch->name);
     pare_buf_close(&c.missing);
     return st;
+}
+
+pare_status pare_arch_refuse_unknown(const pare_model *m, pare_error *err)
+{
+    pare_str name = {0};
+    bool found = false;
+    if (pare_meta_str(&m->meta, m->path, "general.architecture", &name, &found, NULL) != PARE_OK || !found)
+        return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
+    return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture '%.*s' of this model", m->path,
+                     (int)(name.len < 64 ? name.len : 64), name.data);
 }
