@@ -95,9 +95,22 @@ static void add_name(pare_model_id *known, const char *name, uint64_t n_params)
     take(known->size_label, id.size_label);
 }
 
-/* The folder's own name, even when it is given as "." */
+static const char *said_name;
+
+void pare_hf_set_folder_name(const char *name)
+{
+    said_name = name;
+}
+
+/* The folder's own name, even when it is given as ".", unless another one is said. */
 static char *folder_name(const char *dir, pare_error *err)
 {
+    if (said_name != NULL) {
+        char *copy = strdup(said_name);
+        if (copy == NULL)
+            pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", dir);
+        return copy;
+    }
     char *real = realpath(dir, NULL);
     if (real == NULL) {
         pare_fail(err, PARE_ERR_FORMAT, "%s: cannot be resolved", dir);

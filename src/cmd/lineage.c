@@ -54,6 +54,21 @@ json_t *cmd_lineage_argv(const cmd_args *args)
     return list;
 }
 
+pare_status cmd_lineage_folder(json_t **out, const pare_model *source, pare_error *err)
+{
+    if (source->format == PARE_FORMAT_GGUF || source->n_files == 0)
+        return PARE_OK;
+    char *folder = pare_path_folder(source->files[0].path, err), *real = folder != NULL ? realpath(folder, NULL) : NULL;
+    pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (st == PARE_OK && real == NULL)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot be resolved", folder);
+    if (st == PARE_OK && (*out = base_json(real, 0)) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);
+    free(folder);
+    free(real);
+    return st;
+}
+
 bool cmd_lineage_names_input(const cmd_option *option)
 {
     return option->kind == CMD_KIND_PATH && (option->traits & CMD_SHAPES_BYTES);

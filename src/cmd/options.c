@@ -13,7 +13,7 @@ enum {
     WRITERS = V(CONVERT) | V(QUANTIZE),
     PINNERS = WRITERS | V(FIT) | V(IMATRIX),
     RUNNERS = V(EVAL) | V(COMPARE) | V(LOGITS) | V(IMATRIX) | V(GENERATE) | V(FIT) | V(KV),
-    READERS = V(INSPECT) | V(REPORT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(TOKENIZE),
+    READERS = V(INSPECT) | V(REPORT) | WRITERS | RUNNERS | V(PIN) | V(VERIFY) | V(REPRODUCE) | V(TOKENIZE),
     ALL = READERS | V(ENV) | V(HELP)
 };
 
@@ -225,6 +225,12 @@ static const cmd_option table[] = {
      "the bundle to verify with --key; the default is model.sig in the folder", V(VERIFY), 0},
     {OPT_CYCLONEDX, "cyclonedx", 0, "FILE", CMD_KIND_PATH, NULL, NULL,
      "write a CycloneDX 1.6 bill of materials of the model", V(PIN), 0},
+    {OPT_INPUTS, "inputs", 0, "FOLDER", CMD_KIND_PATH, NULL, NULL,
+     "look for inputs in FOLDER, before the folder of the lock: a model's folder, or one that it lies in. May be repeated", V(REPRODUCE), CMD_REPEATS},
+    {OPT_OUTPUT, "output", 'o', "FOLDER", CMD_KIND_PATH, NULL, NULL,
+     "make the files in FOLDER, new or empty, and keep them; without it in a temporary one", V(REPRODUCE), 0},
+    {OPT_DEVICE, "device", 0, "DEVICE", CMD_KIND_TEXT, "auto cpu cuda", NULL,
+     "where to compute, in place of what is recorded: cpu, cuda, cuda:1", V(REPRODUCE), 0},
     {OPT_DRY_RUN, "dry-run", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "write nothing; show the plan: the type of each tensor, the exact bytes of the output, the free disk", WRITERS, 0},
     {OPT_FORCE, "force", 0, NULL, CMD_KIND_FLAG, NULL, NULL,

@@ -231,6 +231,8 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
                               json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
     if (st == PARE_OK)
+        st = cmd_lineage_folder(&pinning->folder, source, err);
+    if (st == PARE_OK)
         st = cmd_lineage_parents(&pinning->parents, args, &pin, source->n_files + source->n_side_files, err);
     if (st == PARE_OK && pinning->standard_input[0] != '\0') {
         json_array_append_new(pinning->inputs, json_pack("{s:s, s:s}", "name", "-", "sha256", pinning->standard_input));
@@ -276,6 +278,8 @@ static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const c
     json_object_set_new(recipe, "argv", cmd_lineage_argv(args));
     json_object_set_new(recipe, "options", recipe_options(args));
     json_object_set(recipe, "inputs", pinning->inputs);
+    if (pinning->folder != NULL)
+        json_object_set(recipe, "folder", pinning->folder);
     cmd_json_u64(recipe, "threads", (uint64_t)pare_threads());
     if (st == PARE_OK && pinning->devices != NULL)
         st = cmd_devices_json(pinning->devices, recipe, err);
@@ -312,6 +316,7 @@ void cmd_pinning_close(cmd_pinning *pinning)
 {
     json_decref(pinning->inputs);
     json_decref(pinning->parents);
+    json_decref(pinning->folder);
     cmd_signing_close(&pinning->signing);
     free(pinning->lock);
     free(pinning->sums);

@@ -50,6 +50,7 @@ typedef struct cmd_pinning {
     cmd_signing signing;
     json_t *inputs;                       /* [{name, sha256}] */
     json_t *parents;                      /* cmd_lineage_parents */
+    json_t *folder;                       /* the name of the folder that the model's files lie in, if that counts */
     char standard_input[PARE_SHA256_HEX]; /* of what was read as "-", set by who read it */
     const cmd_devices *devices;           /* what the verb computes on, set by it; NULL: the CPU */
     char plan[PARE_SHA256_HEX];           /* set by a verb that found out which type each tensor has; or "" */

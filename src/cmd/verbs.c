@@ -118,6 +118,19 @@ static const cmd_verb verbs[] = {
                      {"do these figures follow from what was measured?", "pare verify eval.json"},
                      {"is this file sound?", "pare verify model.gguf"}},
          .min_operands = 1, .max_operands = 1, .run = cmd_verify},
+    {.id = CMD_REPRODUCE,
+         .name = "reproduce", .operands = "LOCK", .summary = "make pinned files again from their inputs, and compare the bytes",
+         .text = "Repeats the recipe that convert, quantize, fit or imatrix recorded with --pin: finds its inputs by name, beside "
+                "LOCK and in the folders of --inputs, checks each by its SHA-256, runs the same options on them, and says of each "
+                "file whether it has the same bytes, else which tensors and metadata keys differ. The number of threads plays "
+                "no part. What the lock says is never a name to write to or a program to run: of its command line only options "
+                "that shape the bytes are used. The work needs as much disk as the output, in --output or TMPDIR, and is removed "
+                "without --output.",
+         .examples = {{"is it what the recipe makes?", "pare reproduce q/pare.lock --inputs ./model"},
+                     {"inputs in several places", "pare reproduce q/pare.lock --inputs ./models --inputs ./statistics"},
+                     {"keep what was made", "pare reproduce q/pare.lock --inputs ./model -o again"},
+                     {"with a text that was piped in", "pare reproduce im/pare.lock --inputs ./model <text.txt"}},
+         .min_operands = 1, .max_operands = 1, .run = cmd_reproduce},
     {.id = CMD_TOKENIZE,
          .name = "tokenize", .operands = "MODEL -f TEXT", .summary = "turn text into token ids",
          .text = "Prints the ids as one JSON array, or with --lines the ids of each line of the text on a line, divided by "

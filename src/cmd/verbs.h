@@ -15,6 +15,7 @@ typedef enum cmd_verb_id {
     CMD_REPORT,
     CMD_PIN,
     CMD_VERIFY,
+    CMD_REPRODUCE,
     CMD_TOKENIZE,
     CMD_LOGITS,
     CMD_GENERATE,
@@ -64,6 +65,7 @@ pare_status cmd_compare(const struct cmd_args *args, pare_error *err);
 pare_status cmd_report(const struct cmd_args *args, pare_error *err);
 pare_status cmd_pin(const struct cmd_args *args, pare_error *err);
 pare_status cmd_verify(const struct cmd_args *args, pare_error *err);
+pare_status cmd_reproduce(const struct cmd_args *args, pare_error *err);
 pare_status cmd_tokenize(const struct cmd_args *args, pare_error *err);
 pare_status cmd_logits(const struct cmd_args *args, pare_error *err);
 pare_status cmd_generate(const struct cmd_args *args, pare_error *err);
