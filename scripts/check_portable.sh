@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Does the portable build need glibc alone, and no newer one than it says? Fails with what is wrong.
+# Does the portable build need glibc alone, and no newer one than it says, and is it hardened (tests/cmd/check_hardening.sh)?
+# Fails with what is wrong.
 #   scripts/check_portable.sh FOLDER [CEILING]    FOLDER: holds pare and pare-cuda.so (if it was built); CEILING: 2.28
 set -euo pipefail
 folder=${1:?usage: scripts/check_portable.sh FOLDER [CEILING]} ceiling=${2:-2.28}
@@ -31,6 +32,7 @@ check() { # file
 for file in pare pare-cuda.so pare-check-device; do
     [ -e "$folder/$file" ] || [ "$file" = pare ] || continue
     check "$folder/$file"
+    "$(dirname "$0")/../tests/cmd/check_hardening.sh" "$folder/$file" >/dev/null || failed=1
     [ "$file" = pare-check-device ] || total=$((total + bytes)) # that one is for scripts/gpu_check.sh
 done
 [ "$total" -lt 60000000 ] || complain "$total bytes are more than 60 MB"

@@ -75,7 +75,7 @@ ln -sf librt.so.1 "$out/librt.so"
 
 # Found by every link as -lc: first what is missing in the old library, each file of which is taken where it is needed.
 here=$(dirname "$0")
-for part in start stat threads unwind; do
+for part in network start stat threads unwind; do
     "$cc" -std=c11 -O2 -fPIC -Wall -Wextra -c "$here/compat_$part.c" -o "$out/compat_$part.o"
 done
 rm -f "$out/libcompat.a"
