@@ -155,7 +155,8 @@ static pare_status check_key(const cmd_pinning *pinning, const char *key, const 
     char *folder = folder_of(key);
     lost = lost || (is_folder && folder != NULL && same_place(folder, output));
     free(folder);
-    return lost ? pare_fail(err, PARE_ERR_USAGE, "%s: the private key lies where the output goes; keep it elsewhere", key)
+    return lost ? pare_fail(err, PARE_ERR_USAGE, "%s: the private key lies where the output goes; keep it elsewhere",
+                            key)
                 : PARE_OK;
 }
 
@@ -206,39 +207,51 @@ static pare_status add_input(pare_pin *pin, const char *path, const pare_identit
     return st;
 }
 
+static pare_status hash_read(void *ctx, pare_error *err)
+{
+    pare_pin *read = ctx;
+    return pare_pin_hash(read->files, read->n_files, NULL, PARE_HASH_SHA256, err);
+}
+
 pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
                                     pare_error *err)
 {
-    pare_pin pin = {0};
+    pare_pin *read = &pinning->read;
     pare_status st = PARE_OK;
     if (!pinning->wanted)
         return PARE_OK;
     for (size_t i = 0; i < source->n_files && st == PARE_OK; i++)
-        st = add_input(&pin, source->files[i].path, &source->files[i].id, err);
+        st = add_input(read, source->files[i].path, &source->files[i].id, err);
     for (size_t i = 0; i < source->n_side_files && st == PARE_OK; i++)
-        st = add_input(&pin, source->side_files[i].path, NULL, err);
+        st = add_input(read, source->side_files[i].path, NULL, err);
+    pinning->n_source = read->n_files;
     for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
         if (cmd_lineage_names_input(args->given[i].option) && strcmp(args->given[i].text, "-") != 0)
-            st = add_input(&pin, args->given[i].text, NULL, err);
+            st = add_input(read, args->given[i].text, NULL, err);
     if (st == PARE_OK)
-        st = pare_pin_hash(pin.files, pin.n_files, NULL, PARE_HASH_SHA256, err);
+        st = cmd_lineage_folder(&pinning->folder, source, err);
+    return st == PARE_OK ? pare_background_start(&pinning->hashing, hash_read, read, err) : st;
+}
+
+/* What cmd_pinning_hash_inputs began. */
+static pare_status finish_inputs(cmd_pinning *pinning, const cmd_args *args, pare_error *err)
+{
+    const pare_pin *read = &pinning->read;
+    pare_status st = pare_background_join(&pinning->hashing, err);
     pinning->inputs = json_array();
-    for (size_t i = 0; i < pin.n_files && st == PARE_OK; i++) {
+    for (size_t i = 0; i < read->n_files && st == PARE_OK; i++) {
         char hex[PARE_SHA256_HEX];
-        const char *name = cmd_base_name(pin.files[i].path);
-        pare_hex(hex, pin.files[i].digest.sha256, sizeof pin.files[i].digest.sha256);
+        const char *name = cmd_base_name(read->files[i].path);
+        pare_hex(hex, read->files[i].digest.sha256, sizeof read->files[i].digest.sha256);
         json_array_append_new(pinning->inputs,
                               json_pack("{s:o, s:s}", "name", cmd_json_text(name, strlen(name)), "sha256", hex));
     }
     if (st == PARE_OK)
-        st = cmd_lineage_folder(&pinning->folder, source, err);
-    if (st == PARE_OK)
-        st = cmd_lineage_parents(&pinning->parents, args, &pin, source->n_files + source->n_side_files, err);
+        st = cmd_lineage_parents(&pinning->parents, args, read, pinning->n_source, err);
     if (st == PARE_OK && pinning->standard_input[0] != '\0') {
         json_array_append_new(pinning->inputs, json_pack("{s:s, s:s}", "name", "-", "sha256", pinning->standard_input));
         json_array_append_new(pinning->parents, cmd_lineage_stream(pinning->standard_input));
     }
-    pare_pin_close(&pin);
     return st;
 }
 
@@ -293,14 +306,16 @@ static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const c
     return st;
 }
 
-pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
+pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
                             pare_error *err)
 {
     bool force = cmd_has(args, OPT_FORCE);
     json_t *recipe = NULL;
     if (!pinning->wanted)
         return PARE_OK;
-    pare_status st = make_recipe(&recipe, pinning, args, pin, err);
+    pare_status st = finish_inputs(pinning, args, err);
+    if (st == PARE_OK)
+        st = make_recipe(&recipe, pinning, args, pin, err);
     const pare_lock_extra extra = {.recipe = recipe, .parents = pinning->parents};
     if (st == PARE_OK)
         st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
@@ -314,6 +329,8 @@ pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pa
 
 void cmd_pinning_close(cmd_pinning *pinning)
 {
+    pare_background_stop(&pinning->hashing);
+    pare_pin_close(&pinning->read);
     json_decref(pinning->inputs);
     json_decref(pinning->parents);
     json_decref(pinning->folder);

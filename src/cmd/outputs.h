@@ -5,6 +5,7 @@
 #include "cmd/options.h"
 #include "cmd/device.h"
 #include "cmd/signing.h"
+#include "core/background.h"
 #include "core/output_set.h"
 #include "formats/pin.h"
 
@@ -48,6 +49,9 @@ typedef struct cmd_pinning {
     bool wanted;
     char *lock, *sums; /* owned */
     cmd_signing signing;
+    pare_background hashing; /* of the inputs */
+    pare_pin read;           /* these, the first n_source of them the model's */
+    size_t n_source;
     json_t *inputs;                       /* [{name, sha256}] */
     json_t *parents;                      /* cmd_lineage_parents */
     json_t *folder;                       /* the name of the folder that the model's files lie in, if that counts */
@@ -63,12 +67,12 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
                              pare_error *err);
 /* Add the files that pinning writes to those that are checked before any work. */
 void cmd_pinning_outputs(const cmd_pinning *pinning, cmd_outputs *outputs);
-/* Read and hash what the bytes come from: the source's files and those named by options (an imatrix). Done before the
- * model is written, since it may take as long. */
+/* Begin to hash what the bytes come from: the source's files and those named by options (an imatrix). It goes on beside
+ * the work until cmd_pinning_add waits for it, whose error is then that of a source that could not be read. */
 pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, const pare_model *source,
                                     pare_error *err);
 /* Add lock, checksums and signature to the set. The recipe is what docs/formats/LOCK.md says. */
-pare_status cmd_pinning_add(const cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
+pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
                             pare_error *err);
 void cmd_pinning_close(cmd_pinning *pinning);
 

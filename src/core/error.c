@@ -1,4 +1,5 @@
 #include "core/error.h"
+#include "core/background.h"
 #include "core/text.h"
 
 #include <pthread.h>
@@ -104,7 +105,7 @@ const char *pare_status_name(pare_status status)
 
 bool pare_interrupted(void)
 {
-    return interrupt_signal != 0;
+    return interrupt_signal != 0 || pare_background_stopped();
 }
 
 void pare_set_interrupted(int signal_number)

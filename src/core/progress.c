@@ -1,4 +1,5 @@
 #include "core/progress.h"
+#include "core/background.h"
 
 #include <stddef.h>
 
@@ -13,6 +14,6 @@ void pare_set_progress(pare_progress_fn fn, void *user)
 
 void pare_progress(const char *unit, uint64_t done, uint64_t total, const char *what)
 {
-    if (progress_fn != NULL)
+    if (progress_fn != NULL && !pare_is_background())
         progress_fn(unit, done, total, what, progress_user);
 }

@@ -1,4 +1,5 @@
 #include "core/threads.h"
+#include "core/background.h"
 
 #include <omp.h>
 #include <sched.h>
@@ -53,7 +54,7 @@ pare_status pare_parallel(size_t n, pare_work_fn fn, void *ctx, pare_error *err)
 {
     atomic_size_t failed = SIZE_MAX; /* the smallest failed index so far: what is below it still runs */
     pare_error first = {0};
-    int threads = omp_in_parallel() ? 1 : pare_threads();
+    int threads = omp_in_parallel() || pare_is_background() ? 1 : pare_threads();
     if ((size_t)threads > n)
         threads = n > 0 ? (int)n : 1;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)

@@ -11,7 +11,8 @@ void pare_set_threads(int n); /* 0: back to the default */
 
 /* Call fn(i, thread, ctx) for every i in [0, n), in any order, on pare_threads() threads; thread is below that number.
  * A call that returns an error stops the hand-out of further indices; the error of the smallest failed index comes
- * back. fn fills its own err (one a thread); this function copies it. Inside a parallel region it runs serially. */
+ * back. fn fills its own err (one a thread); this function copies it. Inside a parallel region, and on a
+ * thread of core/background.h, it runs serially. */
 typedef pare_status (*pare_work_fn)(size_t i, int thread, void *ctx, pare_error *err);
 pare_status pare_parallel(size_t n, pare_work_fn fn, void *ctx, pare_error *err);
 
