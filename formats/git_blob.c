@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static pare_status failed(pare_error *err)
@@ -52,4 +53,25 @@ pare_status pare_git_blob_sha1(const pare_pin_file *f, uint8_t sha1[20], pare_er
         st = failed(err);
     EVP_MD_CTX_free(ctx);
     return st;
+}
+
+bool pare_git_pointer_read(const char *path, pare_digest *content)
+{
+    enum { MOST = 1024 }; /* bytes that a pointer may have */
+    static const char start[] = "version https://git-lfs", oid[] = "\noid sha256:", size[] = "\nsize ";
+    char text[MOST + 1], hex[PARE_SHA256_HEX] = "";
+    FILE *file = fopen(path, "rb");
+    size_t n = file != NULL ? fread(text, 1, sizeof text, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    if (n > MOST || n < sizeof start - 1 || memcmp(text, start, sizeof start - 1) != 0)
+        return false;
+    text[n] = '\0';
+    const char *hash = strstr(text, oid), *bytes = strstr(text, size);
+    *content = (pare_digest){0};
+    if (hash == NULL || bytes == NULL || strlen(hash + sizeof oid - 1) < 64)
+        return false;
+    memcpy(hex, hash + sizeof oid - 1, 64);
+    content->n_bytes = strtoull(bytes + sizeof size - 1, NULL, 10);
+    return pare_unhex(content->sha256, 32, hex);
 }

@@ -5,6 +5,7 @@
 #include "formats/model_card.h"
 #include "formats/model_id.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -102,7 +103,8 @@ void pare_hf_set_folder_name(const char *name)
     said_name = name;
 }
 
-/* The folder's own name, even when it is given as ".", unless another one is said. */
+/* The folder's own name, even when it is given as ".", unless another one is said; of a snapshot in the Hub's cache, which
+ * is called by its commit, the repository's. */
 static char *folder_name(const char *dir, pare_error *err)
 {
     if (said_name != NULL) {
@@ -112,13 +114,20 @@ static char *folder_name(const char *dir, pare_error *err)
         return copy;
     }
     char *real = realpath(dir, NULL);
+    size_t len;
     if (real == NULL) {
         pare_fail(err, PARE_ERR_FORMAT, "%s: cannot be resolved", dir);
         return NULL;
     }
-    const char *slash = strrchr(real, '/');
-    if (slash != NULL)
+    const char *slash = strrchr(real, '/'), *repository = pare_store_snapshot(real, &len);
+    if (repository != NULL) {
+        const char *dashes = memmem(repository, len, "--", 2), *name = dashes != NULL ? dashes + 2 : repository;
+        len -= (size_t)(name - repository);
+        memmove(real, name, len);
+        real[len] = '\0';
+    } else if (slash != NULL) {
         memmove(real, slash + 1, strlen(slash + 1) + 1);
+    }
     return real;
 }
 

@@ -52,7 +52,7 @@ typedef struct pare_verify_options {
 
 /* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened), "size",
  * "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged", "metadata", "tokenizer", "chat template",
- * "git_sha1", "missing", "renamed", "extra"; "lock" (its seal does not fit); "structure"; of a signature, those of
+ * "git_sha1", "missing", "renamed", "extra", "etag" (a store's name for it); "lock" (its seal does not fit); "structure"; of a signature, those of
  * formats/bundle.h. item: the tensor or key, may be
  * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
 typedef struct pare_finding {
@@ -64,6 +64,8 @@ typedef struct pare_verify_report {
     pare_finding *findings;
     size_t n_findings;
     uint64_t n_files, n_bytes, n_tensors;
+    const char *store; /* of another program, which names n_stored of the files by their hashes: "the Hub's cache"; or NULL */
+    uint64_t n_stored;
     uint64_t n_refused; /* entries of the lock that are no regular files */
 } pare_verify_report;
 

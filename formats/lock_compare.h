@@ -37,4 +37,10 @@ pare_status pare_compare_files(pare_verification *v, pare_error *err);
 /* Missing files, renamed ones (hashes what has the size of a missing one), and ones that the lock does not know. */
 pare_status pare_compare_folders(pare_verification *v, pare_error *err);
 
+/* What the store says that path lies in (formats/store.h), compared with the files; nothing where it lies in none. */
+pare_status pare_verify_store(pare_verification *v, const char *path, pare_error *err);
+
+/* The names that the Hub's cache or client gives the lock's files, compared with the lock's hashes. */
+pare_status pare_compare_store(pare_verification *v, pare_error *err);
+
 #endif

@@ -1,5 +1,6 @@
 #include "core/map.h"
 #include "formats/folder_list.h"
+#include "formats/git_blob.h"
 #include "formats/lock.h"
 #include "formats/lock_compare.h"
 #include "formats/lock_derive.h"
@@ -7,6 +8,7 @@
 #include "formats/lock_schema.h"
 #include "formats/pin_scan.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 #include "formats/structure_check.h"
 
 #include <inttypes.h>
@@ -77,6 +79,17 @@ static uint8_t what_to_hash(const pare_verification *v, size_t i)
     return (uint8_t)((parts ? 0 : PARE_PIN_WHOLE) | PARE_PIN_PARTS | numbers);
 }
 
+/* What a size that is not the lock's may mean. */
+static const char *size_hint(const pare_pin_file *f, const pare_pin_file *expected)
+{
+    pare_digest content;
+    if (pare_git_pointer_read(f->path, &content))
+        return content.n_bytes == expected->digest.n_bytes && memcmp(content.sha256, expected->digest.sha256, 32) == 0
+                   ? ": a Git-LFS pointer to the pinned content; run git lfs pull"
+                   : ": a Git-LFS pointer to other content than the pinned";
+    return f->digest.n_bytes < expected->digest.n_bytes ? ": truncated" : "";
+}
+
 /* What can be told of file i without hashing: is it there, its size, its header. */
 static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
 {
@@ -108,7 +121,7 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     state->other_size = !v->lock->sums && f->digest.n_bytes != expected->digest.n_bytes;
     if (st == PARE_OK && state->other_size) {
         snprintf(why, sizeof why, "%" PRIu64 " bytes, the lock says %" PRIu64 "%s", f->digest.n_bytes,
-                 expected->digest.n_bytes, f->digest.n_bytes < expected->digest.n_bytes ? ": truncated" : "");
+                 expected->digest.n_bytes, size_hint(f, expected));
         st = pare_verification_add(v, PARE_FOUND_BYTES, "size", f->name, "", why, err);
     } else if (st == PARE_OK && state->broken)
         st = expect_tensors(f, expected, err);
@@ -298,7 +311,7 @@ static pare_status verify_lock(const pare_lock *lock, const pare_verify_options 
     if (st == PARE_OK && (st = look_at_files(&v, err)) == PARE_OK &&
         (st = pare_pin_hash(v.actual.files, v.actual.n_files, v.what, v.kind, err)) == PARE_OK &&
         (st = pare_compare_files(&v, err)) == PARE_OK && (st = pare_compare_folders(&v, err)) == PARE_OK &&
-        (st = compare_tokenizers(&v, err)) == PARE_OK)
+        (st = compare_tokenizers(&v, err)) == PARE_OK && (st = pare_compare_store(&v, err)) == PARE_OK)
         st = check_models(&v, err);
     pare_pin_close(&v.actual);
     free(v.what);
@@ -376,6 +389,26 @@ static pare_status verify_model(const char *path, const pare_verify_options *opt
     return st;
 }
 
+/* The same, and what the store says that path lies in, if it lies in one. What that finds damaged need not open. */
+static pare_status verify_stored(const char *path, const pare_verify_options *options, pare_verify_report *r,
+                                 pare_error *err)
+{
+    pare_verification v = {.report = r};
+    pare_verify_options stored = options != NULL ? *options : (pare_verify_options){0};
+    pare_error fault = {0};
+    pare_status st = options != NULL && options->fast ? PARE_OK : pare_verify_store(&v, path, err);
+    if (st != PARE_OK)
+        return st;
+    if (pare_store_is_blob(path)) /* which may be a template or a licence */
+        stored.any_file = true;
+    st = verify_model(path, &stored, r, &fault);
+    if (blames_file(st) && r->bytes == PARE_VERDICT_DIFFERENT)
+        return pare_verification_add(&v, PARE_FOUND_STRUCTURE, "structure", path, "", fault.text, err);
+    if (st != PARE_OK && err != NULL)
+        *err = fault;
+    return st;
+}
+
 typedef enum input_kind { INPUT_MODEL, INPUT_LOCK, INPUT_SUMS } input_kind;
 
 /* What a file is, from its content. A lock starts with "{", and so does the index of a model's shards, which has a
@@ -393,7 +426,9 @@ static pare_status find_kind(const pare_map *file, input_kind *kind, pare_error 
         return PARE_OK;
     while (at < n && memchr(" \t\r\n", text[at], 4) != NULL)
         at++;
-    if (at < n && text[at] == '{')
+    if (at < n && text[at] == '{' && pare_store_is_manifest(text, n))
+        *kind = INPUT_MODEL;
+    else if (at < n && text[at] == '{')
         *kind = memmem(text, n, "\"weight_map\"", 12) != NULL && memmem(text, n, "\"schema\"", 8) == NULL ? INPUT_MODEL
                                                                                                           : INPUT_LOCK;
     else if (n > 0) {
@@ -417,8 +452,8 @@ static pare_status verify_file(const pare_map *file, const char *path, const par
     if (kind == INPUT_LOCK && options != NULL && options->any_file &&
         memmem(file->data, (size_t)file->size, "\"schema\"", 8) == NULL) /* some other JSON that is signed */
         kind = INPUT_MODEL;
-    if (kind == INPUT_MODEL)
-        return verify_model(path, options, r, err);
+    if (kind == INPUT_MODEL || pare_store_is_blob(path))
+        return verify_stored(path, options, r, err);
     if (file->size > PARE_LOCK_MAX_BYTES)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file->size,
                          PARE_LOCK_MAX_BYTES);
@@ -437,7 +472,7 @@ pare_status pare_verify(const char *path, const pare_verify_options *options, pa
         .bytes = PARE_VERDICT_ABSENT, .structure = PARE_VERDICT_ABSENT, .signature = PARE_VERDICT_ABSENT};
     pare_status st;
     if (pare_path_is_folder(path))
-        st = verify_model(path, options, r, err);
+        st = verify_stored(path, options, r, err);
     else if ((st = pare_map_open(&file, path, err)) == PARE_OK)
         st = verify_file(&file, path, options, r, err);
     pare_map_close(&file);

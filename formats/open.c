@@ -5,12 +5,13 @@
 #include "formats/hf_files.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors.h"
+#include "formats/store.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-typedef enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX, KIND_PICKLE } kind;
+typedef enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX, KIND_PICKLE, KIND_MANIFEST } kind;
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -40,6 +41,8 @@ static kind kind_of(const pare_map *f, const char *path)
     if (f->size >= 4 &&
         (memcmp(f->data, "PK\3\4", 4) == 0 || (f->data[0] == 0x80 && f->data[1] >= 2 && f->data[1] <= 5)))
         return KIND_PICKLE; /* in a zip archive, as PyTorch writes it, or bare: protocol 2 to 5 */
+    if (opens_object(f, 0) && pare_store_is_manifest(f->data, (size_t)f->size))
+        return KIND_MANIFEST;
     return opens_object(f, 0) || ends_with(path, ".json") ? KIND_INDEX : KIND_GGUF;
 }
 
@@ -75,6 +78,17 @@ static pare_status open_safetensors(pare_model *m, const char *path, kind k, uns
     return k == KIND_INDEX ? pare_safetensors_open_index(m, path, err) : pare_safetensors_open(m, path, err);
 }
 
+/* Weights of Ollama's store, by the manifest that names them. */
+static pare_status open_manifest(pare_model *m, const char *path, unsigned flags, pare_error *err)
+{
+    char *blob = NULL;
+    pare_status st = pare_store_weights(&blob, path, err);
+    if (st == PARE_OK)
+        st = pare_gguf_open(m, blob, flags, err);
+    free(blob);
+    return st;
+}
+
 pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
 {
     struct stat info;
@@ -87,5 +101,7 @@ pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, par
         return st;
     if (k == KIND_PICKLE)
         return pare_hf_refuse_pickle("", path, err);
+    if (k == KIND_MANIFEST)
+        return open_manifest(m, path, flags, err);
     return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, flags, err);
 }

@@ -6,6 +6,7 @@
 #include "formats/open.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_header.h"
+#include "formats/store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,6 +81,19 @@ static pare_status add_maps(pare_pin *p, const pare_model *m, pare_error *err)
     return st;
 }
 
+/* A manifest of Ollama's and its blobs. */
+static pare_status add_manifest(pare_pin *p, const char *path, pare_error *err)
+{
+    pare_store_list list;
+    pare_status st = pare_store_list_read(&list, path, err);
+    if (st == PARE_OK)
+        st = add_structured(p, path, err);
+    for (size_t i = 0; i < list.n && st == PARE_OK; i++)
+        st = add_structured(p, list.entries[i].path, err);
+    pare_store_list_close(&list);
+    return st;
+}
+
 /* One file, or all files of the set that it belongs to. */
 static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *err)
 {
@@ -89,8 +103,11 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
     if (st != PARE_OK)
         return st;
     bool gguf = file.size >= 4 && memcmp(file.data, "GGUF", 4) == 0,
-         index = has_suffix(path, ".safetensors.index.json");
+         index = has_suffix(path, ".safetensors.index.json"),
+         manifest = !gguf && file.size > 0 && file.data[0] == '{' && pare_store_is_manifest(file.data, (size_t)file.size);
     pare_map_close(&file);
+    if (manifest)
+        return add_manifest(p, path, err);
     if (!gguf && !index)
         return add_structured(p, path, err);
     st = gguf ? pare_gguf_open(&m, path, PARE_OPEN_RAW, err) : pare_safetensors_open_index(&m, path, err);

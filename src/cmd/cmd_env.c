@@ -22,6 +22,7 @@
 static const char *const variables[] = {
     "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES",           "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "NO_COLOR",
     "CLICOLOR_FORCE",  "TERM",          "CUDA_VISIBLE_DEVICES", "CUDA_MODULE_LOADING",  "PARE_CUDA_PLUGIN",
+    "HF_HOME",         "HF_HUB_CACHE",  "OLLAMA_MODELS",
 };
 
 static const char *xxhash_version(void)

@@ -56,6 +56,10 @@ static json_t *report_json(const pare_verify_report *r, bool fast, const signatu
         json_object_set_new(doc, "key", json_string(s->key.hint));
         cmd_json_u64(doc, "n_signed", s->n_files);
     }
+    if (r->store != NULL) {
+        json_object_set_new(doc, "store", json_string(r->store));
+        cmd_json_u64(doc, "n_stored", r->n_stored);
+    }
     json_object_set_new(doc, "findings", findings_json(r->findings, r->n_findings));
     return doc;
 }
@@ -76,7 +80,9 @@ static void report_text(const pare_verify_report *r, bool fast, const signature_
     print_findings(r->findings, r->n_findings);
     printf("bytes: %s (%" PRIu64 " %s, %s%s)\n", verdict_names[r->bytes], r->n_files,
            r->n_files == 1 ? "file" : "files", cmd_bytes(r->n_bytes),
-           fast ? "; XXH3 only: finds accidents, not tampering" : "");
+           fast && r->bytes != PARE_VERDICT_ABSENT ? "; XXH3 only: finds accidents, not tampering" : "");
+    if (r->store != NULL)
+        printf("store: %s names %" PRIu64 " of the files by their hashes\n", r->store, r->n_stored);
     printf("structure: %s (%" PRIu64 " tensors)\n", verdict_names[r->structure], r->n_tensors);
     signature_text(r, s);
 }

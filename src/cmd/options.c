@@ -1,4 +1,5 @@
 #include "cmd/options.h"
+#include "formats/store.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -658,6 +659,46 @@ static pare_status check_presence(const cmd_args *args, const getopt_form *form,
     return PARE_OK;
 }
 
+/* Names that begin with a store's scheme, and the Hub's folder of a repository, become paths (formats/store.h). */
+static pare_status resolve(cmd_args *args, const char **text, pare_error *err)
+{
+    char *path = NULL;
+    pare_status st = pare_store_resolve(&path, *text, err);
+    if (path != NULL)
+        *text = args->owned[args->n_owned++] = path;
+    return st;
+}
+
+static bool names_input(const cmd_option *option)
+{
+    static const char *const read[] = {"MODEL", "OTHER", "TEXT"};
+    for (size_t i = 0; i < sizeof read / sizeof *read && option->argument != NULL; i++)
+        if (strcmp(option->argument, read[i]) == 0)
+            return true;
+    return option->id == OPT_IMATRIX || option->id == OPT_PROJECTOR || option->id == OPT_DRAFT;
+}
+
+/* A store is never written to: only what is read has a name of one. */
+static pare_status resolve_all(cmd_args *args, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    if ((args->owned = calloc(args->n_operands + args->n_given + 1, sizeof *args->owned)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu names", args->n_operands + args->n_given);
+    for (size_t i = 0; i < args->n_operands && st == PARE_OK; i++) {
+        const char *text = args->operands[i];
+        st = resolve(args, &text, err);
+        args->operands[i] = (char *)(uintptr_t)text;
+    }
+    for (size_t i = 0; i < args->n_given && st == PARE_OK; i++)
+        if (args->given[i].text != NULL && names_input(args->given[i].option))
+            st = resolve(args, &args->given[i].text, err);
+        else if (args->given[i].text != NULL && args->given[i].option->kind == CMD_KIND_PATH &&
+                 pare_store_has_name(args->given[i].text))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: --%s %s: nothing is written to a store; give a path",
+                           args->verb->name, args->given[i].option->name, args->given[i].text);
+    return st;
+}
+
 pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
 {
     getopt_form form;
@@ -673,8 +714,8 @@ pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char 
     if (st == PARE_OK) {
         args->operands = argv + optind;
         args->n_operands = (size_t)(argc - optind);
-        if (!cmd_has(args, OPT_HELP))
-            st = check_presence(args, &form, err);
+        if (!cmd_has(args, OPT_HELP) && (st = check_presence(args, &form, err)) == PARE_OK)
+            st = resolve_all(args, err);
     }
     return st;
 }

@@ -212,6 +212,8 @@ typedef struct cmd_args {
     size_t n_operands;
     const char **words; /* [n_words] argv in its own order, the verb first */
     size_t n_words;
+    char **owned; /* [n_owned] paths that names of stores stand for */
+    size_t n_owned;
 } cmd_args;
 
 /* Parse argv[1..] (argv[0] is the verb) against the verb's options. Operands are moved to the end of argv.

@@ -1,6 +1,7 @@
 #include "cmd/repository.h"
 #include "formats/lock_lineage.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +11,10 @@ static json_t *make(const char *name, size_t name_len, const char *revision)
     return json_pack("{s:s%, s:s#}", "name", name, name_len, "revision", revision, 40);
 }
 
-/* "models--org--name" -> "org/name"; owned, NULL: no such folder, or no memory. */
-static char *name_of_folder(const char *folder, size_t len)
+/* "org--name" -> "org/name"; owned, NULL: no memory. */
+static char *name_of(const char *text, size_t len)
 {
-    static const char start[] = "models--";
-    const size_t n = sizeof start - 1;
-    if (len <= n || memcmp(folder, start, n) != 0)
-        return NULL;
-    char *name = strndup(folder + n, len - n), *dashes = name != NULL ? strstr(name, "--") : NULL;
+    char *name = strndup(text, len), *dashes = name != NULL ? strstr(name, "--") : NULL;
     if (dashes != NULL) {
         *dashes = '/';
         memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
@@ -28,18 +25,13 @@ static char *name_of_folder(const char *folder, size_t len)
 /* The repository whose snapshot the folder real is, or lies in; NULL: none. */
 static json_t *of_folder(const char *real)
 {
-    static const char middle[] = "/snapshots/";
+    size_t len;
+    const char *text = pare_store_snapshot(real, &len);
+    char *name = text != NULL ? name_of(text, len) : NULL;
     json_t *found = NULL;
-    for (const char *at = strstr(real, middle); at != NULL && found == NULL; at = strstr(at + 1, middle)) {
-        const char *revision = at + sizeof middle - 1, *folder = at;
-        while (folder > real && folder[-1] != '/')
-            folder--;
-        char *name = name_of_folder(folder, (size_t)(at - folder));
-        if (name != NULL && strcspn(revision, "/") == 40 && pare_lock_is_revision(revision, 40) &&
-            pare_lock_is_repository(name, strlen(name)))
-            found = make(name, strlen(name), revision);
-        free(name);
-    }
+    if (name != NULL && pare_lock_is_repository(name, strlen(name)))
+        found = make(name, strlen(name), text + len + strlen(PARE_STORE_SNAPSHOTS));
+    free(name);
     return found;
 }
 

@@ -2,6 +2,7 @@
 #include "formats/safe_path.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +24,12 @@ static char *join(const char *name)
 static void remove_folder(void)
 {
     for (size_t i = 0; i < FUZZ_MAX_FILES && names[i] != NULL; i++) {
-        char *path = join(names[i]), *slash = strrchr(path, '/');
+        char *path = join(names[i]);
         unlink(path);
-        *slash = '\0';
-        if (strcmp(path, dir) != 0)
-            rmdir(path);
+        for (char *slash; (slash = strrchr(path, '/')) - path > (ptrdiff_t)strlen(dir);) {
+            *slash = '\0';
+            rmdir(path); /* the last file of it goes last */
+        }
         free(path);
     }
     rmdir(dir);
@@ -63,11 +65,10 @@ void fuzz_put(const char *name, const void *bytes, size_t n)
 {
     fuzz_folder();
     note_name(name);
-    char *path = join(name), *slash = strrchr(path, '/');
-    if (strchr(name, '/') != NULL) {
+    char *path = join(name), *slash;
+    for (slash = path + strlen(dir) + 1; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
         *slash = '\0';
         mkdir(path, 0700); /* or it is there */
-        *slash = '/';
     }
     FILE *f = fopen(path, "wb");
     if (f == NULL || fwrite(bytes, 1, n, f) != n || fclose(f) != 0)

@@ -7,7 +7,7 @@
 /* Its path; the first call makes it. */
 const char *fuzz_folder(void);
 
-/* Write the file `name` there, a constant: it goes with the folder. It may lie in one folder more ("a/b"). At most
+/* Write the file `name` there, a constant: it goes with the folder. It may lie in further folders ("a/b/c"). At most
  * FUZZ_MAX_FILES names. */
 enum { FUZZ_MAX_FILES = 12 };
 void fuzz_put(const char *name, const void *bytes, size_t n);

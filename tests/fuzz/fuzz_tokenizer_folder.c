@@ -9,10 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const names[] = {"config.json",          "tokenizer_config.json", "special_tokens_map.json",
-                                        "added_tokens.json",    "chat_template.jinja",   "generation_config.json",
-                                        "tokenizer.json",       "vocab.json",            "merges.txt",
-                                        "chat_templates/x.jinja"};
+    static const char *const names[] = {
+        "config.json",         "tokenizer_config.json",  "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja", "generation_config.json", "tokenizer.json",          "vocab.json",
+        "merges.txt",          "chat_templates/x.jinja"};
     pare_vocab v;
     pare_error err = {0};
     json_t *config = NULL;

@@ -1,6 +1,6 @@
 /* The files of folders without tokenizer.json on arbitrary bytes. The first byte says which: 't' tekken.json, 'k' the
- * lines of a tiktoken.model, 'w' vocab.txt, else vocab.json, a NUL, merges.txt; behind a last NUL, if there is one, stands
- * tokenizer_config.json. What comes out is read as tokenizer.json and run. */
+ * lines of a tiktoken.model, 'w' vocab.txt, else vocab.json, a NUL, merges.txt; behind a last NUL, if there is one,
+ * stands tokenizer_config.json. What comes out is read as tokenizer.json and run. */
 #include "formats/tokenizer_files.h"
 #include "formats/tokenizer_parts.h"
 #include "vocab.h"

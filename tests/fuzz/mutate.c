@@ -56,11 +56,17 @@ uint64_t fuzz_number(fuzz_chance *c, uint64_t now, uint64_t left)
                                       UINT64_MAX};
     uint64_t near = fuzz_random(c) % 3 - 1; /* -1, 0, 1 */
     switch (fuzz_below(c, 6)) {
-    case 0: return limits[fuzz_below(c, sizeof limits / sizeof *limits)];
-    case 1: return ((uint64_t)1 << fuzz_below(c, 64)) + near;
-    case 2: return left + near;
-    case 3: return now + near;
-    case 4: return fuzz_random(c) % 64;
-    default: return now ^ (uint64_t)1 << fuzz_below(c, 64);
+    case 0:
+        return limits[fuzz_below(c, sizeof limits / sizeof *limits)];
+    case 1:
+        return ((uint64_t)1 << fuzz_below(c, 64)) + near;
+    case 2:
+        return left + near;
+    case 3:
+        return now + near;
+    case 4:
+        return fuzz_random(c) % 64;
+    default:
+        return now ^ (uint64_t)1 << fuzz_below(c, 64);
     }
 }

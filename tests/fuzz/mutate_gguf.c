@@ -18,7 +18,8 @@ typedef struct span {
 
 /* Where things lie in the bytes of a header. */
 typedef struct parts {
-    span pairs[MAX_PARTS], infos[MAX_PARTS], numbers[MAX_NUMBERS], strings[MAX_STRINGS]; /* a string: of its length on */
+    span pairs[MAX_PARTS], infos[MAX_PARTS], numbers[MAX_NUMBERS],
+        strings[MAX_STRINGS]; /* a string: of its length on */
     size_t n_pairs, n_infos, n_numbers, n_strings;
     size_t offsets[MAX_PARTS]; /* of the last field of infos[i] */
     size_t end;                /* of what could be followed */
@@ -148,18 +149,66 @@ static void set_string(fuzz_bytes *b, span s, const void *text, size_t n)
 }
 
 /* Words that mean something to a reader. */
-static const char *const words[] = {
-    "general.architecture", "general.alignment", "general.type", "general.file_type", "split.no", "split.count",
-    "split.tensors.count", "llama", "qwen3", "gemma3", "deepseek2", "clip", "bert", "mamba", "llama.block_count",
-    "llama.context_length", "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count",
-    "llama.attention.head_count_kv", "llama.attention.key_length", "llama.attention.layer_norm_rms_epsilon",
-    "llama.rope.dimension_count", "llama.rope.scaling.type", "llama.rope.freq_base", "llama.expert_count",
-    "llama.expert_used_count", "llama.vocab_size", "tokenizer.ggml.model", "tokenizer.ggml.pre",
-    "tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.merges",
-    "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id",
-    "tokenizer.chat_template", "gpt2", "llama-bpe", "qwen2", "default", "<0x0A>", "<0x-1>", "<0xZZ>", "a b", "\xe2\x96\x81",
-    "token_embd.weight", "output.weight", "output_norm.weight", "blk.0.attn_q.weight", "blk.0.attn_norm.weight",
-    "blk.1.ffn_down.weight", "blk.4294967295.attn_q.weight", "", "/../x", "\x1b[2J", "\xff\xfe", "A", "{{ x.__class__ }}"};
+static const char *const words[] = {"general.architecture",
+                                    "general.alignment",
+                                    "general.type",
+                                    "general.file_type",
+                                    "split.no",
+                                    "split.count",
+                                    "split.tensors.count",
+                                    "llama",
+                                    "qwen3",
+                                    "gemma3",
+                                    "deepseek2",
+                                    "clip",
+                                    "bert",
+                                    "mamba",
+                                    "llama.block_count",
+                                    "llama.context_length",
+                                    "llama.embedding_length",
+                                    "llama.feed_forward_length",
+                                    "llama.attention.head_count",
+                                    "llama.attention.head_count_kv",
+                                    "llama.attention.key_length",
+                                    "llama.attention.layer_norm_rms_epsilon",
+                                    "llama.rope.dimension_count",
+                                    "llama.rope.scaling.type",
+                                    "llama.rope.freq_base",
+                                    "llama.expert_count",
+                                    "llama.expert_used_count",
+                                    "llama.vocab_size",
+                                    "tokenizer.ggml.model",
+                                    "tokenizer.ggml.pre",
+                                    "tokenizer.ggml.tokens",
+                                    "tokenizer.ggml.scores",
+                                    "tokenizer.ggml.token_type",
+                                    "tokenizer.ggml.merges",
+                                    "tokenizer.ggml.bos_token_id",
+                                    "tokenizer.ggml.eos_token_id",
+                                    "tokenizer.ggml.padding_token_id",
+                                    "tokenizer.chat_template",
+                                    "gpt2",
+                                    "llama-bpe",
+                                    "qwen2",
+                                    "default",
+                                    "<0x0A>",
+                                    "<0x-1>",
+                                    "<0xZZ>",
+                                    "a b",
+                                    "\xe2\x96\x81",
+                                    "token_embd.weight",
+                                    "output.weight",
+                                    "output_norm.weight",
+                                    "blk.0.attn_q.weight",
+                                    "blk.0.attn_norm.weight",
+                                    "blk.1.ffn_down.weight",
+                                    "blk.4294967295.attn_q.weight",
+                                    "",
+                                    "/../x",
+                                    "\x1b[2J",
+                                    "\xff\xfe",
+                                    "A",
+                                    "{{ x.__class__ }}"};
 
 static void change_string(fuzz_bytes *b, const parts *p, fuzz_chance *c)
 {
@@ -170,7 +219,9 @@ static void change_string(fuzz_bytes *b, const parts *p, fuzz_chance *c)
     uint8_t text[80];
     size_t n = fuzz_below(c, sizeof text);
     switch (fuzz_below(c, 4)) {
-    case 0: set_string(b, s, word, strlen(word)); break;
+    case 0:
+        set_string(b, s, word, strlen(word));
+        break;
     case 1:
         memset(text, 'a' + (int)fuzz_below(c, 26), n);
         set_string(b, s, text, n);
@@ -301,13 +352,24 @@ static void change_once(fuzz_bytes *header, const parts *p, fuzz_chance *c, size
 {
     switch (fuzz_below(c, 8)) {
     case 0:
-    case 1: change_number(header, p, c); break;
+    case 1:
+        change_number(header, p, c);
+        break;
     case 2:
-    case 3: change_string(header, p, c); break;
-    case 4: change_members(header, p, c); break;
-    case 5: add_pair(header, p, c); break;
-    case 6: change_array(header, p, c); break;
-    default: change_offset(header, p, c, n_data);
+    case 3:
+        change_string(header, p, c);
+        break;
+    case 4:
+        change_members(header, p, c);
+        break;
+    case 5:
+        add_pair(header, p, c);
+        break;
+    case 6:
+        change_array(header, p, c);
+        break;
+    default:
+        change_offset(header, p, c, n_data);
     }
 }
 

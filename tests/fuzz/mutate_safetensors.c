@@ -1,6 +1,7 @@
 /* safetensors (docs/formats/SAFETENSORS.md), taken apart:
  *
- *   u64 n | n bytes of JSON: {"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},...,"__metadata__":{...}} | data
+ *   u64 n | n bytes of JSON: {"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},...,"__metadata__":{...}} |
+ * data
  *
  * The JSON is followed by its brackets and quotes alone. */
 #include "mutate.h"
@@ -73,8 +74,17 @@ static void take_apart(parts *p, const fuzz_bytes *b)
 
 static void change_number(fuzz_bytes *b, const parts *p, fuzz_chance *c, size_t n_data)
 {
-    static const char *const odd[] = {"-1", "1.5", "1e3", "\"2\"", "18446744073709551616", "-0", "01", "null", "[]",
-                                      "1000000000000000019884624838656", "9007199254740993"};
+    static const char *const odd[] = {"-1",
+                                      "1.5",
+                                      "1e3",
+                                      "\"2\"",
+                                      "18446744073709551616",
+                                      "-0",
+                                      "01",
+                                      "null",
+                                      "[]",
+                                      "1000000000000000019884624838656",
+                                      "9007199254740993"};
     char text[32], now[24] = "";
     if (p->n_numbers == 0)
         return;
@@ -94,11 +104,13 @@ static void change_number(fuzz_bytes *b, const parts *p, fuzz_chance *c, size_t 
 static void change_string(fuzz_bytes *b, const parts *p, fuzz_chance *c)
 {
     static const char *const words[] = {
-        "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"BOOL\"", "\"F4\"", "\"F6_E2M3\"", "\"F6_E3M2\"", "\"U8\"",
-        "\"I8\"", "\"F8_E5M2\"", "\"F8_E4M3\"", "\"F8_E8M0\"", "\"F8_E4M3FNUZ\"", "\"I16\"", "\"F16\"", "\"BF16\"",
-        "\"I32\"", "\"U32\"", "\"F32\"", "\"C64\"", "\"F64\"", "\"I64\"", "\"U64\"", "\"f32\"", "\"FLOAT\"", "\"I4\"",
-        "\"__metadata__\"", "\"\"", "\"\\ud800\"", "\"\\u0077\"", "\"\\u0000\"", "\"\xc0\xaf\"", "\"\\x\"", "{}", "0",
-        "\"../x\"", "\"\x1b[2J\""};
+        "\"dtype\"",       "\"shape\"",    "\"data_offsets\"", "\"BOOL\"",    "\"F4\"",      "\"F6_E2M3\"",
+        "\"F6_E3M2\"",     "\"U8\"",       "\"I8\"",           "\"F8_E5M2\"", "\"F8_E4M3\"", "\"F8_E8M0\"",
+        "\"F8_E4M3FNUZ\"", "\"I16\"",      "\"F16\"",          "\"BF16\"",    "\"I32\"",     "\"U32\"",
+        "\"F32\"",         "\"C64\"",      "\"F64\"",          "\"I64\"",     "\"U64\"",     "\"f32\"",
+        "\"FLOAT\"",       "\"I4\"",       "\"__metadata__\"", "\"\"",        "\"\\ud800\"", "\"\\u0077\"",
+        "\"\\u0000\"",     "\"\xc0\xaf\"", "\"\\x\"",          "{}",          "0",           "\"../x\"",
+        "\"\x1b[2J\""};
     if (p->n_strings == 0)
         return;
     const char *word = words[fuzz_below(c, sizeof words / sizeof *words)];
@@ -147,7 +159,8 @@ static void add_tensor(fuzz_bytes *b, const parts *p, fuzz_chance *c, fuzz_bytes
     static const struct {
         const char *name;
         size_t bits;
-    } types[] = {{"F32", 32}, {"F16", 16}, {"BF16", 16}, {"U8", 8}, {"I64", 64}, {"F4", 4}, {"F8_E4M3", 8}, {"BOOL", 8}};
+    } types[] = {{"F32", 32}, {"F16", 16}, {"BF16", 16},   {"U8", 8},
+                 {"I64", 64}, {"F4", 4},   {"F8_E4M3", 8}, {"BOOL", 8}};
     char text[200];
     uint8_t zeros[512] = {0};
     size_t type = fuzz_below(c, sizeof types / sizeof *types), rows = fuzz_below(c, 5), cols = 2 * fuzz_below(c, 4);
@@ -171,13 +184,24 @@ static void change_once(fuzz_bytes *header, const parts *p, fuzz_chance *c, fuzz
 {
     switch (fuzz_below(c, 8)) {
     case 0:
-    case 1: change_number(header, p, c, body->n); break;
-    case 2: change_string(header, p, c); break;
-    case 3: escape_key(header, p, c); break;
-    case 4: change_members(header, p, c); break;
+    case 1:
+        change_number(header, p, c, body->n);
+        break;
+    case 2:
+        change_string(header, p, c);
+        break;
+    case 3:
+        escape_key(header, p, c);
+        break;
+    case 4:
+        change_members(header, p, c);
+        break;
     case 5:
-    case 6: add_tensor(header, p, c, body); break;
-    default: put_around(header, c);
+    case 6:
+        add_tensor(header, p, c, body);
+        break;
+    default:
+        put_around(header, c);
     }
 }
 

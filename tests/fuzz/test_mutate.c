@@ -1,5 +1,5 @@
-/* The mutators: what they make fits, is the same for the same seed, and gets further into the readers than bytes changed
- * at random do. */
+/* The mutators: what they make fits, is the same for the same seed, and gets further into the readers than bytes
+ * changed at random do. */
 #include "check.h"
 #include "core/text.h"
 #include "formats/gguf.h"
