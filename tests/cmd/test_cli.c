@@ -28,16 +28,6 @@ static void misuse_gives_two_lines_and_2(void **state)
     CHECK(cli_contains(cli_expect(2, "$PARE convert --froce").err, "did you mean '--force'?"));
 }
 
-static void verbs_to_come_are_unknown(void **state)
-{
-    static const char *const verbs[] = {"reproduce"};
-    (void)state;
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        CHECK(cli_contains(cli_expect(2, "$PARE %s", verbs[i]).err, "unknown command"));
-        cli_expect(1, "$PARE help | grep '^  %s '", verbs[i]);
-    }
-}
-
 static void failures_have_their_codes(void **state)
 {
     (void)state;
@@ -109,10 +99,9 @@ static void a_closed_pipe_is_quiet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(misuse_gives_two_lines_and_2), cmocka_unit_test(verbs_to_come_are_unknown),
-        cmocka_unit_test(failures_have_their_codes),    cmocka_unit_test(errors_are_json_too),
-        cmocka_unit_test(colour_obeys_the_environment), cmocka_unit_test(a_full_stdout_is_told),
-        cmocka_unit_test(a_closed_pipe_is_quiet),
+        cmocka_unit_test(misuse_gives_two_lines_and_2), cmocka_unit_test(failures_have_their_codes),
+        cmocka_unit_test(errors_are_json_too),          cmocka_unit_test(colour_obeys_the_environment),
+        cmocka_unit_test(a_full_stdout_is_told),        cmocka_unit_test(a_closed_pipe_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
