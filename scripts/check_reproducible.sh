@@ -21,21 +21,22 @@ build() { # folder, number of jobs, CMake's arguments
     echo "reproducible: building in $folder ($SECONDS s)"
     PARE_JOBS=$jobs "$folder/scripts/package.sh" --no-check "$@" >"$work/log" 2>&1 || { tail -60 "$work/log" >&2; exit 1; }
 }
-hashes() {
-    (cd "$1/build-package" && find pare libpare.so.*.* libpare.a dev/libpare.a packages/*.deb pare-cuda.so 2>/dev/null | sort | xargs sha256sum)
+hashes() { # of what was built; the links libpare.so and libpare.so.0 are left out
+    (cd "$1/build-package" && find . -maxdepth 2 -type f \( -path ./pare -o -name 'libpare.so.*' -o -name libpare.a -o -name pare-cuda.so \
+        -o -name '*.deb' \) | sort | xargs sha256sum)
 }
 
-build "$first" 1 "$@"
+build "$first" "$(nproc)" "$@"
 (
     umask 077
     export TZ=Asia/Tokyo LANG=tr_TR.UTF-8 CCACHE_DISABLE=1
-    build "$second" 2 "$@"
+    build "$second" $(($(nproc) + 1)) "$@"
 )
 hashes "$first" >"$work/first"
 hashes "$second" >"$work/second"
 cat "$work/first"
-for file in pare libpare.a dev/libpare.a; do
-    grep -q "  $file\$" "$work/first" || { echo "reproducible: $file was not built" >&2; exit 1; }
+for file in pare libpare.a dev/libpare.a 'libpare.so.[0-9.]*'; do
+    grep -q "  \./$file\$" "$work/first" || { echo "reproducible: $file was not built" >&2; exit 1; }
 done
 [ "$(grep -c '\.deb$' "$work/first")" -ge 3 ] || { echo "reproducible: packages are missing" >&2; exit 1; }
 if ! diff "$work/first" "$work/second"; then

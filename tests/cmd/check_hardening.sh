@@ -16,9 +16,10 @@ complain() {
     failed=1
 }
 
-# Functions of libc and of libraries that open a way out of the machine.
-network='socket|socketpair|connect|bind|listen|accept|accept4|send|sendto|sendmsg|recv|recvfrom|recvmsg|getaddrinfo'
-network+='|gethostbyname[a-z0-9_]*|getnameinfo|res_n?query|curl_[a-z_]*|SSL_[A-Za-z_]*|BIO_s_connect|BIO_new_connect|OSSL_HTTP_[a-z_]*'
+# Functions of libc and of libraries that open a way out of the machine. NVIDIA's runtime, which pare-cuda.so holds, has sockets
+# between processes of one machine; what names another machine may not be there either.
+sockets='socket|socketpair|connect|bind|listen|accept|accept4|send|sendto|sendmsg|recv|recvfrom|recvmsg'
+network='getaddrinfo|inet_[a-z]*|gethostbyname[a-z0-9_]*|getnameinfo|res_n?query|curl_[a-z_]*|SSL_[A-Za-z_]*|BIO_s_connect|BIO_new_connect|OSSL_HTTP_[a-z_]*'
 
 check() {
     local file=$1 headers segments dynamic symbols undefined
@@ -40,7 +41,9 @@ check() {
     [ "$fortified" = 0 ] || grep -qE '^__.*_chk$' <<<"$undefined" || complain "$file uses no checked function (_FORTIFY_SOURCE)"
 
     local bad
-    bad=$(grep -xE "$network" <<<"$undefined" | tr '\n' ' ' || true)
+    local refused="$network|$sockets"
+    [ "${file##*/}" != pare-cuda.so ] || refused=$network
+    bad=$(grep -xE "$refused" <<<"$undefined" | tr '\n' ' ' || true)
     [ -z "$bad" ] || complain "$file uses the network: $bad"
     bad=$(awk '/\(NEEDED\)/ { print $NF }' <<<"$dynamic" | grep -E 'libcurl|libssl|libnghttp|libresolv|libnss' | tr '\n' ' ' || true)
     [ -z "$bad" ] || complain "$file needs a network library: $bad"
