@@ -129,6 +129,8 @@ static pare_status read_beside(lock_beside *b, const char *folder, pare_error *e
         st = pare_lock_parse(&b->lock, path, file.data, (size_t)file.size, &fault);
     if (st == PARE_OK)
         st = pare_hash_bytes(file.data, (size_t)file.size, PARE_HASH_SHA256, &b->digest, &fault);
+    if (st == PARE_OK && b->lock.has_seal && !b->lock.sealed)
+        st = pare_fail(&fault, PARE_ERR_FORMAT, "%s: was edited after it was written", path);
     b->is_there = st == PARE_OK;
     pare_map_close(&file);
     free(path);

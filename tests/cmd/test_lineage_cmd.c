@@ -93,6 +93,11 @@ static void a_lock_that_disagrees_is_warned_of(void **state)
     CHECK(json_object_get(parent(doc, "README.md"), "lock_sha256") == NULL &&
           json_object_get(parent(doc, "config.json"), "lock_sha256") != NULL);
     json_decref(doc);
+    /* nor does one that was edited say anything */
+    r = cli_expect(0, "cp -r m m3 && sed -i 's/\"schema\": 1/\"edited\": 1, \"schema\": 1/' m3/pare.lock && "
+                      "$PARE convert m3 -o c/w.gguf --pin --lock c/w.lock --sums c/w.sums && rm -r m3");
+    CHECK(cli_contains(r.err, "m3/pare.lock: was edited after it was written: the lineage does not go on there"));
+    cli_expect(1, "grep lock_sha256 c/w.lock");
     cli_expect(3, "$PARE convert m2 -o c/y.gguf --lock c/y.lock --sums c/y.sums --pin --strict");
     r = cli_expect(0, "echo '{}' >m2/pare.lock; $PARE convert m2 -o c/z.gguf --lock c/z.lock --sums c/z.sums --pin");
     CHECK(cli_contains(r.err, "m2/pare.lock") && cli_contains(r.err, "the lineage does not go on"));
