@@ -50,11 +50,12 @@ typedef struct pare_verify_options {
     bool any_file;
 } pare_verify_options;
 
-/* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened), "size",
- * "sha256" or "xxh3_128" (the whole file), "tensor", "tensors exchanged", "metadata", "tokenizer", "chat template",
- * "git_sha1", "missing", "renamed", "extra", "etag" (a store's name for it); "lock" (its seal does not fit); "structure"; of a signature, those of
- * formats/bundle.h. item: the tensor or key, may be
- * empty. Strings are owned by the report, and as the files have them: a printer escapes them. */
+/* One finding a line. kind: "refused" (a link, FIFO, socket, device or folder in a file's place: not opened),
+ * "exchanged" (it holds what another file should), "size", "sha256" or "xxh3_128" (the whole file), "tensor",
+ * "tensors exchanged", "metadata", "tokenizer", "chat template", "git_sha1", "missing", "renamed", "extra", "etag" (a
+ * store's name for it); "lock" (its seal does not fit); "structure"; of a signature, those of formats/bundle.h. item:
+ * the tensor or key, may be empty. Strings are owned by the report, and as the files have them: a printer escapes them.
+ */
 typedef struct pare_finding {
     char *kind, *file, *item, *text;
 } pare_finding;

@@ -1,6 +1,7 @@
 #include "formats/lock_compare.h"
 #include "formats/git_blob.h"
 #include "formats/lock_derive.h"
+#include "formats/lock_moved.h"
 #include "formats/pin_scan.h"
 
 #include <inttypes.h>
@@ -308,9 +309,21 @@ static bool same_file(pare_verification *v, size_t i, const tensor_match *m)
     return same;
 }
 
+static pare_status tell_owner(pare_verification *v, size_t i, size_t owner, pare_error *err)
+{
+    char text[TEXT];
+    const pare_pin_file *was = &v->lock->pin.files[owner];
+    snprintf(text, sizeof text, "holds the %s that the lock has for '%.300s'", was->n_tensors > 0 ? "tensors" : "content",
+             was->name);
+    return pare_verification_add(v, PARE_FOUND_BYTES, "exchanged", v->actual.files[i].name, "", text, err);
+}
+
 static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
 {
     const pare_pin_file *a = &v->actual.files[i];
+    const size_t owner = v->states[i].broken ? SIZE_MAX : pare_find_owner(v, i);
+    if (owner != SIZE_MAX)
+        return tell_owner(v, i, owner, err);
     tensor_match m = {.v = v, .e = &v->lock->pin.files[i], .a = a};
     size_t n_metadata = 0;
     pare_status st = PARE_OK;

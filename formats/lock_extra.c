@@ -1,6 +1,6 @@
 #include "core/claim.h"
 #include "formats/folder_list.h"
-#include "formats/lock_compare.h"
+#include "formats/lock_moved.h"
 #include "formats/pin_scan.h"
 
 #include <stdio.h>
@@ -13,6 +13,7 @@ typedef struct extras {
     pare_pin pin;  /* regular ones, by name */
     uint8_t *what; /* 0: cannot be a missing file under another name, is not hashed */
     bool *told;    /* found to be one */
+    bool *found;   /* [lock files] is one of these */
 } extras;
 
 static bool is_covered(const pare_lock *lock, const char *name)
@@ -100,7 +101,8 @@ static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *
     size_t n = x->pin.n_files;
     x->what = calloc(n > 0 ? n : 1, sizeof *x->what);
     x->told = calloc(n > 0 ? n : 1, sizeof *x->told);
-    if (x->what == NULL || x->told == NULL)
+    x->found = calloc(v->lock->pin.n_files > 0 ? v->lock->pin.n_files : 1, sizeof *x->found);
+    if (x->what == NULL || x->told == NULL || x->found == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < v->lock->pin.n_files && x->what[i] == 0; k++)
@@ -116,21 +118,39 @@ static bool same_content(const pare_verification *v, const pare_digest *a, const
                                      : memcmp(a->sha256, b->sha256, sizeof a->sha256) == 0;
 }
 
-static pare_status tell_missing(pare_verification *v, extras *x, const pare_pin_file *f, pare_error *err)
+/* Is it a missing file whose content lies under another name? */
+static pare_status tell_renamed(pare_verification *v, extras *x, size_t k, pare_error *err)
 {
+    const pare_pin_file *f = &v->lock->pin.files[k];
     for (size_t i = 0; i < x->pin.n_files; i++) {
         if (x->what[i] == 0 || !same_content(v, &f->digest, &x->pin.files[i].digest))
             continue;
         pare_buf text = {0};
-        x->told[i] = true;
+        x->told[i] = x->found[k] = true;
         pare_status st = pare_buf_printf(&text, err, "is missing; same content as '%s'", x->pin.files[i].name);
         if (st == PARE_OK)
             st = pare_verification_add(v, PARE_FOUND_BYTES, "renamed", f->name, "", text.data, err);
         pare_buf_close(&text);
         return st;
     }
-    return pare_verification_add(v, PARE_FOUND_BYTES, "missing", f->name, "", "the lock names it, and it is not there",
-                                 err);
+    return PARE_OK;
+}
+
+static pare_status tell_missing(pare_verification *v, const extras *x, const pare_moved *m, size_t k, pare_error *err)
+{
+    const pare_pin_file *f = &v->lock->pin.files[k];
+    const size_t n = m->n_found != NULL ? m->n_found[k] : 0;
+    pare_buf text = {0};
+    pare_status st = pare_buf_puts(&text, "the lock names it, and it is not there", err);
+    if (st == PARE_OK && n > 0)
+        st = pare_buf_printf(&text, err, "; %zu of its %zu tensors are as pinned in ", n, f->n_tensors);
+    if (st == PARE_OK && n > 0)
+        st = m->where[k] != SIZE_MAX ? pare_buf_printf(&text, err, "'%s'", x->pin.files[m->where[k]].name)
+                                     : pare_buf_puts(&text, "several files that it does not name", err);
+    if (st == PARE_OK)
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "missing", f->name, "", text.data, err);
+    pare_buf_close(&text);
+    return st;
 }
 
 /* Still a finding: what is in a file does not follow from its name. */
@@ -142,26 +162,50 @@ static const char *why_extra(const char *name)
                : "is not in the lock";
 }
 
+static pare_status tell_extra(pare_verification *v, const extras *x, const pare_moved *m, size_t i, pare_error *err)
+{
+    const pare_pin_file *f = &x->pin.files[i];
+    pare_buf text = {0};
+    pare_status st = pare_buf_puts(&text, why_extra(f->name), err);
+    if (st == PARE_OK && m->n_as_pinned != NULL && m->n_as_pinned[i] > 0)
+        st = pare_buf_printf(&text, err,
+                             "; %zu of its %zu tensors are as pinned in files that are missing: the model was divided "
+                             "anew",
+                             m->n_as_pinned[i], f->n_tensors);
+    if (st == PARE_OK)
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", f->name, "", text.data, err);
+    pare_buf_close(&text);
+    return st;
+}
+
 pare_status pare_compare_folders(pare_verification *v, pare_error *err)
 {
     extras x = {0};
+    pare_moved moved = {0};
     bool any_missing = false;
-    for (size_t i = 0; i < v->lock->pin.n_files; i++)
-        any_missing = any_missing || v->states[i].missing;
+    const size_t n = v->lock->pin.n_files;
+    for (size_t k = 0; k < n; k++)
+        any_missing = any_missing || v->states[k].missing;
     if (!any_missing && v->lock->pin.n_folders == 0)
         return PARE_OK;
     pare_status st = find_extras(v, &x, err);
     if (st == PARE_OK)
         st = hash_candidates(v, &x, err);
-    for (size_t i = 0; i < v->lock->pin.n_files && st == PARE_OK; i++)
-        if (v->states[i].missing)
-            st = tell_missing(v, &x, &v->lock->pin.files[i], err);
+    for (size_t k = 0; k < n && st == PARE_OK; k++)
+        if (v->states[k].missing)
+            st = tell_renamed(v, &x, k, err);
+    if (st == PARE_OK)
+        st = pare_find_moved(&moved, v, &x.pin, x.told, err);
+    for (size_t k = 0; k < n && st == PARE_OK; k++)
+        if (v->states[k].missing && !x.found[k])
+            st = tell_missing(v, &x, &moved, k, err);
     for (size_t i = 0; i < x.pin.n_files && st == PARE_OK && !v->allow_extra; i++)
         if (!x.told[i] && is_covered(v->lock, x.pin.files[i].name))
-            st = pare_verification_add(v, PARE_FOUND_BYTES, "extra", x.pin.files[i].name, "",
-                                       why_extra(x.pin.files[i].name), err);
+            st = tell_extra(v, &x, &moved, i, err);
+    pare_moved_close(&moved);
     pare_pin_close(&x.pin);
     free(x.what);
     free(x.told);
+    free(x.found);
     return st;
 }

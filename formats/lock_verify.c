@@ -80,14 +80,15 @@ static uint8_t what_to_hash(const pare_verification *v, size_t i)
 }
 
 /* What a size that is not the lock's may mean. */
-static const char *size_hint(const pare_pin_file *f, const pare_pin_file *expected)
+static const char *size_hint(const pare_pin_file *f, const pare_pin_file *expected, const pare_file_state *state)
 {
     pare_digest content;
     if (pare_git_pointer_read(f->path, &content))
         return content.n_bytes == expected->digest.n_bytes && memcmp(content.sha256, expected->digest.sha256, 32) == 0
                    ? ": a Git-LFS pointer to the pinned content; run git lfs pull"
                    : ": a Git-LFS pointer to other content than the pinned";
-    return f->digest.n_bytes < expected->digest.n_bytes ? ": truncated" : "";
+    /* a header that all tensors lie behind says that the file was written so */
+    return f->digest.n_bytes < expected->digest.n_bytes && (state->broken || !state->is_model) ? ": truncated" : "";
 }
 
 /* What can be told of file i without hashing: is it there, its size, its header. */
@@ -121,7 +122,7 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     state->other_size = !v->lock->sums && f->digest.n_bytes != expected->digest.n_bytes;
     if (st == PARE_OK && state->other_size) {
         snprintf(why, sizeof why, "%" PRIu64 " bytes, the lock says %" PRIu64 "%s", f->digest.n_bytes,
-                 expected->digest.n_bytes, size_hint(f, expected));
+                 expected->digest.n_bytes, size_hint(f, expected, state));
         st = pare_verification_add(v, PARE_FOUND_BYTES, "size", f->name, "", why, err);
     } else if (st == PARE_OK && state->broken)
         st = expect_tensors(f, expected, err);
@@ -225,6 +226,7 @@ static pare_status check_model(pare_verification *v, const char *path, const cha
 {
     pare_structure_counts counts;
     pare_error fault = {0};
+    v->any_checked = true;
     pare_status st = pare_structure_check(path, v->lock != NULL ? find_numbers : NULL, &counts, add_structure_fault,
                                           &(fault_place){v, name}, &fault);
     if (blames_file(st))
@@ -243,6 +245,21 @@ static bool is_later_part(const char *name)
         sscanf(dash - 9, "-%5u-of-%5u", &part, &parts) != 2) /* -00002-of-00003.gguf */
         return false;
     return part != 1;
+}
+
+/* Is a part of the GGUF set that starts with file number i no regular file? Opening the set would open it. */
+static bool has_refused_part(const pare_verification *v, size_t i)
+{
+    enum { TAIL = 20, PART = 6 }; /* "-00001-of-00003.gguf", "-00001" */
+    const char *first = v->actual.files[i].name;
+    const size_t n = strlen(first);
+    for (size_t k = 0; k < v->actual.n_files && n > TAIL; k++) {
+        const char *other = v->actual.files[k].name;
+        if (v->states[k].refused && strlen(other) == n && memcmp(first, other, n - TAIL) == 0 &&
+            strcmp(first + n - TAIL + PART, other + n - TAIL + PART) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* The file called base in the folder of file number i, when the lock names it and it is there, or NULL. */
@@ -264,7 +281,8 @@ static const pare_pin_file *neighbour(const pare_verification *v, size_t i, cons
 static pare_status check_model_at(pare_verification *v, size_t i, const pare_pin_file **folder_done, pare_error *err)
 {
     const pare_pin_file *f = &v->actual.files[i];
-    if (v->states[i].missing || v->states[i].broken || !v->states[i].is_model || is_later_part(f->name))
+    if (v->states[i].missing || v->states[i].broken || !v->states[i].is_model || is_later_part(f->name) ||
+        has_refused_part(v, i))
         return PARE_OK;
     size_t n = strlen(f->name);
     const pare_pin_file *config =
@@ -286,6 +304,9 @@ static pare_status check_models(pare_verification *v, pare_error *err)
     pare_status st = PARE_OK;
     for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
         st = check_model_at(v, i, &folder_done, err);
+    for (size_t i = 0; i < v->lock->pin.n_files && !v->any_checked && !v->lock->sums; i++)
+        if (v->lock->pin.files[i].n_tensors > 0 && v->report->structure == PARE_VERDICT_OK)
+            v->report->structure = PARE_VERDICT_ABSENT; /* there was a model, and nothing of it could be looked at */
     return st;
 }
 

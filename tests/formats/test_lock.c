@@ -731,6 +731,97 @@ static void a_flipped_padding_bit_is_told(void **state)
     tear_down(&f);
 }
 
+/* Two files whose contents changed places, of other sizes, too; not their tensors' faults one by one. */
+static void exchanged_files_are_recognised(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    char first[4200], second[4200], third[4200];
+    set_up(&f, "exchanged-files");
+    snprintf(first, sizeof first, "%s", f.model);
+    snprintf(second, sizeof second, "%s/n.gguf", f.dir);
+    snprintf(third, sizeof third, "%s/t", f.dir);
+    snprintf(f.model, sizeof f.model, "%s", second);
+    f.m.n_tensors = 2;
+    write_model(&f, NULL);
+    put(&f, "x", "hello");
+    put(&f, "y", "hullo");
+    put(&f, "z", "hello"); /* the same content twice is no exchange */
+    pin(&f, f.dir);
+    expect_ok(f.lock);
+    CHECK(rename(first, third) == 0 && rename(second, first) == 0 && rename(third, second) == 0);
+    put(&f, "x", "hullo");
+    put(&f, "y", "hello");
+    for (int fast = 0; fast < 2; fast++) {
+        verify(f.lock, (pare_verify_options){.fast = fast == 1}, &r);
+        CHECK(r.n_findings == 6 && has(&r, "exchanged", "m.gguf", "", "tensors that the lock has for 'n.gguf'") &&
+              has(&r, "exchanged", "n.gguf", "", "tensors that the lock has for 'm.gguf'"));
+        CHECK(has(&r, "exchanged", "x", "", "content that the lock has for 'y'") &&
+              has(&r, "exchanged", "y", "", "content that the lock has for 'x'"));
+        pare_verify_report_close(&r);
+    }
+    f.m.n_tensors = N_TENSORS;
+    tear_down(&f);
+}
+
+/* The same tensors in other files: bytes fail, tensors pass, and that is said. */
+static void a_model_divided_anew_is_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "divided");
+    pin(&f, f.dir);
+    CHECK(unlink(f.model) == 0);
+    const pare_write_options options = {.split_bytes = TENSOR_BYTES};
+    CHECK_OK(pare_gguf_write(&f.m, f.model, &options, NULL, &err), &err);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 4 && r.structure == PARE_VERDICT_ABSENT &&
+          has(&r, "missing", "m.gguf", "", "3 of its 3 tensors are as pinned in several files that it does not name"));
+    CHECK(has(&r, "extra", "m-00002-of-00003.gguf", "", "1 of its 1 tensors are as pinned in files that are missing"));
+    pare_verify_report_close(&r);
+    char *part = in_dir(&f, "m-00002-of-00003.gguf");
+    flip(part, 0); /* no model any more */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "missing", "m.gguf", "", "; 2 of its 3 tensors") && has(&r, "extra", "m-00002-of-00003.gguf", "", "is not in the lock"));
+    pare_verify_report_close(&r);
+    flip(part, 0);
+    size_t n = 0;
+    free(check_read_file(part, &n));
+    flip(part, n - 1); /* another content */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(has(&r, "missing", "m.gguf", "", "; 2 of its 3 tensors"));
+    pare_verify_report_close(&r);
+    free(part);
+    tear_down(&f);
+}
+
+/* A part of a set that is a link now: looking at the set must not open it. */
+static void a_set_with_a_link_is_not_opened(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "linked-part");
+    CHECK(unlink(f.model) == 0);
+    const pare_write_options options = {.split_bytes = TENSOR_BYTES};
+    CHECK_OK(pare_gguf_write(&f.m, f.model, &options, NULL, &err), &err);
+    pin(&f, f.dir);
+    expect_ok(f.lock);
+    char *part = in_dir(&f, "m-00002-of-00003.gguf"), *elsewhere = in_dir(&f, "../linked-part.2");
+    CHECK(rename(part, elsewhere) == 0 && symlink("../linked-part.2", part) == 0);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_refused == 1 && r.n_findings == 1 && r.structure == PARE_VERDICT_ABSENT &&
+          has(&r, "refused", "m-00002-of-00003.gguf", "", "is a symbolic link"));
+    pare_verify_report_close(&r);
+    free(part);
+    free(elsewhere);
+    tear_down(&f);
+}
+
 static void mark_folder(const fixture *f, const char *name)
 {
     char *path = in_dir(f, name);
@@ -1206,6 +1297,9 @@ int main(void)
         cmocka_unit_test(a_file_that_grows_meanwhile_is_an_error),
         cmocka_unit_test(a_file_written_again_is_told),
         cmocka_unit_test(a_flipped_padding_bit_is_told),
+        cmocka_unit_test(exchanged_files_are_recognised),
+        cmocka_unit_test(a_model_divided_anew_is_told),
+        cmocka_unit_test(a_set_with_a_link_is_not_opened),
         cmocka_unit_test(hidden_files_are_no_hiding_place),
         cmocka_unit_test(an_older_lock_warns_of_what_it_left_out),
         cmocka_unit_test(links_and_pipes_are_refused_unopened),
