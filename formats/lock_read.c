@@ -5,6 +5,7 @@
 #include "formats/lock_names.h"
 #include "formats/lock_schema.h"
 #include "formats/lock_seal.h"
+#include "formats/lock_split.h"
 #include "formats/safe_path.h"
 
 #include <inttypes.h>
@@ -104,11 +105,47 @@ static pare_status read_tensor(pare_pin_file *f, const json_t *obj, const char *
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: file '%s' of %" PRIu64 " bytes: tensor '%s' has %" PRIu64 " bytes at offset %" PRIu64,
                          path, f->path, f->digest.n_bytes, t.name, digest.n_bytes, t.offset);
-    if ((st = pare_index_add(names, (pare_str){t.name, strlen(t.name)}, 0, &old, err)) != PARE_OK)
+    if ((st = pare_pin_add_tensor(f, &t, t.offset, &digest, err)) != PARE_OK)
         return st;
-    if (old != PARE_INDEX_NONE)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': tensor '%s' twice", path, f->path, t.name);
-    return pare_pin_add_tensor(f, &t, t.offset, &digest, err);
+    const char *name = f->tensors[f->n_tensors - 1].name; /* which stays */
+    if ((st = pare_index_add(names, (pare_str){name, strlen(name)}, 0, &old, err)) == PARE_OK && old != PARE_INDEX_NONE)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': tensor '%s' twice", path, f->path, name);
+    return st;
+}
+
+/* A lock while it is read. */
+typedef struct source {
+    const char *path, *text; /* all of it */
+    pare_lock_split split;
+    size_t next; /* list of tensors that is not read yet */
+} source;
+
+/* The list that the member "tensors" of a file stands for: they are in the order of the text. */
+static pare_status read_tensors(pare_pin_file *f, const json_t *tensors, source *s, pare_error *err)
+{
+    const json_t *number = json_array_get(tensors, 0);
+    pare_index names = {0};
+    size_t at = 0;
+    bool more = true;
+    if (!json_is_array(tensors))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': 'tensors' is no array", s->path, f->path);
+    if (json_array_size(tensors) != 1 || !json_is_integer(number) || s->next >= s->split.n ||
+        json_integer_value(number) != (json_int_t)s->next) /* not what lock_split put there */
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': 'tensors' is written with escapes", s->path, f->path);
+    const pare_span array = s->split.arrays[s->next++];
+    pare_status st = PARE_OK;
+    while (st == PARE_OK && more) {
+        pare_span object;
+        json_t *tensor = NULL;
+        st = pare_lock_split_next(s->path, s->text, array, &at, &object, &more, err);
+        if (st == PARE_OK && more &&
+            (st = pare_json_parse(&tensor, s->path, s->text + object.from, object.to - object.from, false, err)) ==
+                PARE_OK)
+            st = read_tensor(f, tensor, s->path, &names, err);
+        json_decref(tensor);
+    }
+    pare_index_close(&names);
+    return st;
 }
 
 static pare_status read_metadata(pare_pin_file *f, pare_lock_file *more, const json_t *metadata, const char *path,
@@ -130,10 +167,9 @@ static pare_status read_metadata(pare_pin_file *f, pare_lock_file *more, const j
 }
 
 /* What an entry of "files" says of the inside of its file. */
-static pare_status read_inside(pare_pin_file *f, pare_lock_file *more, const json_t *obj, const char *path,
-                               pare_error *err)
+static pare_status read_inside(pare_pin_file *f, pare_lock_file *more, const json_t *obj, source *s, pare_error *err)
 {
-    pare_index names = {0};
+    const char *path = s->path;
     pare_status st = PARE_OK;
     const json_t *tensors = json_object_get(obj, "tensors"), *metadata = json_object_get(obj, "metadata"),
                  *rest = json_object_get(obj, "rest");
@@ -142,11 +178,8 @@ static pare_status read_inside(pare_pin_file *f, pare_lock_file *more, const jso
     f->has_rest = rest != NULL;
     if (f->has_rest && (st = get_digest(rest, path, f->path, &f->rest, err)) != PARE_OK)
         return st;
-    if (tensors != NULL && !json_is_array(tensors))
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': 'tensors' is no array", path, f->path);
-    for (size_t i = 0; i < json_array_size(tensors) && st == PARE_OK; i++)
-        st = read_tensor(f, json_array_get(tensors, i), path, &names, err);
-    pare_index_close(&names);
+    if (tensors != NULL)
+        st = read_tensors(f, tensors, s, err);
     if (st == PARE_OK && metadata != NULL)
         st = read_metadata(f, more, metadata, path, err);
     if (st == PARE_OK)
@@ -176,7 +209,7 @@ static pare_status check_path(const pare_lock *lock, pare_str name, const char *
                      (int)(name.len < 256 ? name.len : 256), name.data, fault);
 }
 
-static pare_status read_file(pare_lock *lock, const json_t *obj, size_t i, pare_error *err)
+static pare_status read_file(pare_lock *lock, const json_t *obj, size_t i, source *s, pare_error *err)
 {
     pare_str name = {0};
     pare_pin_file *f = NULL;
@@ -189,7 +222,7 @@ static pare_status read_file(pare_lock *lock, const json_t *obj, size_t i, pare_
                       &more->has_git_sha1, err)) != PARE_OK ||
         (st = pare_lock_check_xet(obj, lock->path, err)) != PARE_OK)
         return st;
-    return read_inside(f, more, obj, lock->path, err);
+    return read_inside(f, more, obj, s, err);
 }
 
 static pare_status read_folders(pare_lock *lock, pare_error *err)
@@ -236,7 +269,7 @@ static pare_status check_names(const pare_lock *lock, pare_error *err)
     return st;
 }
 
-static pare_status read_document(pare_lock *lock, pare_error *err)
+static pare_status read_document(pare_lock *lock, source *s, pare_error *err)
 {
     uint64_t schema = 0;
     json_t *files = NULL;
@@ -254,7 +287,7 @@ static pare_status read_document(pare_lock *lock, pare_error *err)
     if ((lock->files = calloc(n, sizeof *lock->files)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", lock->path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++)
-        st = read_file(lock, json_array_get(files, i), i, err);
+        st = read_file(lock, json_array_get(files, i), i, s, err);
     if (st != PARE_OK || (st = read_folders(lock, err)) != PARE_OK)
         return st;
     lock->tokenizers = json_object_get(lock->doc, "tokenizers");
@@ -264,11 +297,30 @@ static pare_status read_document(pare_lock *lock, pare_error *err)
     return st == PARE_OK ? check_names(lock, err) : st;
 }
 
+/* The error of text that is no JSON, as reading it as a whole tells it, with its place; else the one that is there. */
+static pare_status explain(const char *path, const void *text, size_t len, pare_status st, pare_error *err)
+{
+    json_t *doc = NULL;
+    pare_error why = {0};
+    if (st != PARE_ERR_FORMAT || pare_json_parse(&doc, path, text, len, false, &why) == PARE_OK || why.status != st) {
+        json_decref(doc);
+        return st;
+    }
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text, size_t len, pare_error *err)
 {
+    source s = {.path = path, .text = text};
     pare_status st = open_lock(lock, path, err);
-    if (st == PARE_OK && (st = pare_json_parse(&lock->doc, path, text, len, false, err)) == PARE_OK)
-        st = read_document(lock, err);
+    if (st == PARE_OK && (st = pare_lock_split_open(&s.split, path, text, len, err)) == PARE_OK &&
+        (st = pare_json_parse(&lock->doc, path, s.split.rest.data != NULL ? s.split.rest.data : "", s.split.rest.len,
+                              false, err)) == PARE_OK)
+        st = read_document(lock, &s, err);
+    st = explain(path, text, len, st, err);
+    pare_lock_split_close(&s.split);
     if (st == PARE_OK)
         st = check_seal(lock, text, len, err);
     if (st != PARE_OK)

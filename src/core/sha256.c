@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define WITH_SHA __attribute__((target("sha,sse4.1,ssse3")))
@@ -92,10 +93,19 @@ WITH_SHA static void add_blocks_two(uint32_t *a, const uint8_t *a_data, uint32_t
     add_blocks((uint32_t *const[]){a, b}, (const uint8_t *const[]){a_data, b_data}, 2, n_blocks);
 }
 
-bool pare_sha256_available(void)
+static bool find_out(void)
 {
     unsigned a, b, c, d;
     return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
+}
+
+bool pare_sha256_available(void)
+{
+    static atomic_int known; /* the instruction that asks costs microseconds in a virtual machine. 0: not asked yet */
+    int now = atomic_load_explicit(&known, memory_order_relaxed);
+    if (now == 0)
+        atomic_store_explicit(&known, now = find_out() ? 1 : -1, memory_order_relaxed);
+    return now > 0;
 }
 
 static size_t tail_bytes(const pare_sha256 *m)
