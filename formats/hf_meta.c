@@ -105,7 +105,7 @@ void pare_hf_set_folder_name(const char *name)
 
 /* The folder's own name, even when it is given as ".", unless another one is said; of a snapshot in the Hub's cache, which
  * is called by its commit, the repository's. */
-static char *folder_name(const char *dir, pare_error *err)
+char *pare_hf_folder_name(const char *dir, pare_error *err)
 {
     if (said_name != NULL) {
         char *copy = strdup(said_name);
@@ -335,7 +335,7 @@ pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *c
     json_t *card = NULL;
     uint64_t n_params = pare_model_n_params(m);
     const char *trained_as = json_string_value(json_object_get(config, "_name_or_path"));
-    char *folder = folder_name(dir, err);
+    char *folder = pare_hf_folder_name(dir, err);
     if (folder == NULL)
         return PARE_ERR_FORMAT;
     if (trained_as != NULL && count_slashes(trained_as) <= 1) /* more: a path on somebody's computer */

@@ -348,7 +348,7 @@ static pare_status run_verb(job *j, pare_error *err)
     if (words != NULL) {
         memcpy(words, list.words, list.n * sizeof *words);
         words[list.n] = NULL;
-        st = cmd_args_parse(&args, j->recipe.args.verb, (int)list.n, words, &why);
+        st = cmd_args_parse_words(&args, j->recipe.args.verb, (int)list.n, words, &why);
         if (st == PARE_OK) {
             int kept = mute_stdout();
             pare_hf_set_folder_name(j->recipe.folder);

@@ -1,9 +1,11 @@
 #include "cmd/lineage.h"
 #include "cmd/console.h"
 #include "core/map.h"
+#include "formats/hf_meta.h"
 #include "formats/lock_read.h"
 #include "formats/lock_schema.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,20 +29,28 @@ static json_t *base_json(const char *path, size_t keep)
     return json;
 }
 
-/* A word is an operand, or ends in the argument of an option ("out.gguf", "-oout.gguf", "--output=out.gguf"), or is
- * neither. */
-static json_t *word_json(const cmd_args *args, const char *word)
+/* Does the word end in the argument of an option that is no path? */
+static bool ends_in_text(const cmd_args *args, const char *word)
 {
     const uintptr_t at = (uintptr_t)word, end = at + strlen(word);
-    for (size_t i = 0; i < args->n_operands; i++)
-        if (args->operands[i] == word)
-            return base_json(word, 0);
     for (size_t i = 0; i < args->n_given; i++) {
         const uintptr_t text = (uintptr_t)args->given[i].text;
-        if (args->given[i].option->kind == CMD_KIND_PATH && text >= at && text < end)
-            return base_json(word, (size_t)(text - at));
+        if (args->given[i].option->kind != CMD_KIND_PATH && text >= at && text <= end && text != 0)
+            return true;
     }
-    return cmd_json_text(word, strlen(word));
+    return false;
+}
+
+/* "m", "out.gguf", "-oout.gguf" and "--output=out.gguf" of words with folders. The name of a store is no path of this
+ * machine. */
+static json_t *word_json(const cmd_args *args, const char *word)
+{
+    const char *equals = strchr(word, '=');
+    const bool is_long = strncmp(word, "--", 2) == 0, is_short = !is_long && word[0] == '-';
+    const size_t keep = is_long && equals != NULL ? (size_t)(equals + 1 - word) : is_short && word[1] != '\0' ? 2 : 0;
+    if ((is_long && equals == NULL) || ends_in_text(args, word) || pare_store_has_name(word + keep))
+        return cmd_json_text(word, strlen(word));
+    return base_json(word, keep);
 }
 
 json_t *cmd_lineage_argv(const cmd_args *args)
@@ -58,14 +68,13 @@ pare_status cmd_lineage_folder(json_t **out, const pare_model *source, pare_erro
 {
     if (source->format == PARE_FORMAT_GGUF || source->n_files == 0)
         return PARE_OK;
-    char *folder = pare_path_folder(source->files[0].path, err), *real = folder != NULL ? realpath(folder, NULL) : NULL;
-    pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
-    if (st == PARE_OK && real == NULL)
-        st = pare_fail(err, PARE_ERR_IO, "%s: cannot be resolved", folder);
-    if (st == PARE_OK && (*out = base_json(real, 0)) == NULL)
+    char *folder = pare_path_folder(source->files[0].path, err);
+    char *name = folder != NULL ? pare_hf_folder_name(folder, err) : NULL;
+    pare_status st = name != NULL ? PARE_OK : folder != NULL ? PARE_ERR_IO : PARE_ERR_MEMORY;
+    if (st == PARE_OK && (*out = cmd_json_text(name, strlen(name))) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);
     free(folder);
-    free(real);
+    free(name);
     return st;
 }
 
@@ -181,7 +190,7 @@ static json_t *make_row(const pare_pin_file *f, const char *name, const char *ro
     return row;
 }
 
-/* model: the operand, of one of its files; NULL: of another input */
+/* model: the folder of the model, of one of its files; NULL: of another input */
 static pare_status add_parent(json_t *list, lock_beside *b, const pare_pin_file *f, const char *model, const char *role,
                               pare_error *err)
 {
@@ -210,13 +219,17 @@ pare_status cmd_lineage_parents(json_t **out, const cmd_args *args, const pare_p
     lock_beside b = {0};
     size_t at = n_model;
     pare_status st = PARE_OK;
+    char *model = n_model > 0 ? pare_path_folder(inputs->files[0].path, err) : NULL;
     *out = json_array();
+    if (n_model > 0 && model == NULL)
+        return PARE_ERR_MEMORY;
     for (size_t i = 0; i < n_model && st == PARE_OK; i++)
-        st = add_parent(*out, &b, &inputs->files[i], args->operands[0], "model", err);
+        st = add_parent(*out, &b, &inputs->files[i], model, "model", err);
     for (size_t i = 0; i < args->n_given && st == PARE_OK && at < inputs->n_files; i++)
         if (cmd_lineage_names_input(args->given[i].option) && strcmp(args->given[i].text, "-") != 0)
             st = add_parent(*out, &b, &inputs->files[at++], NULL, role_of(args->given[i].option), err);
     forget(&b);
+    free(model);
     return st;
 }
 

@@ -675,7 +675,7 @@ static bool names_input(const cmd_option *option)
     for (size_t i = 0; i < sizeof read / sizeof *read && option->argument != NULL; i++)
         if (strcmp(option->argument, read[i]) == 0)
             return true;
-    return option->id == OPT_IMATRIX || option->id == OPT_PROJECTOR || option->id == OPT_DRAFT;
+    return option->id == OPT_INPUTS || option->id == OPT_IMATRIX || option->id == OPT_PROJECTOR || option->id == OPT_DRAFT;
 }
 
 /* A store is never written to: only what is read has a name of one. */
@@ -699,7 +699,7 @@ static pare_status resolve_all(cmd_args *args, pare_error *err)
     return st;
 }
 
-pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
+pare_status cmd_args_parse_words(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
 {
     getopt_form form;
     *args = (cmd_args){.verb = verb,
@@ -714,10 +714,16 @@ pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char 
     if (st == PARE_OK) {
         args->operands = argv + optind;
         args->n_operands = (size_t)(argc - optind);
-        if (!cmd_has(args, OPT_HELP) && (st = check_presence(args, &form, err)) == PARE_OK)
-            st = resolve_all(args, err);
+        if (!cmd_has(args, OPT_HELP))
+            st = check_presence(args, &form, err);
     }
     return st;
+}
+
+pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err)
+{
+    pare_status st = cmd_args_parse_words(args, verb, argc, argv, err);
+    return st == PARE_OK && !cmd_has(args, OPT_HELP) ? resolve_all(args, err) : st;
 }
 
 void cmd_args_close(cmd_args *args)

@@ -219,6 +219,10 @@ typedef struct cmd_args {
 /* Parse argv[1..] (argv[0] is the verb) against the verb's options. Operands are moved to the end of argv.
  * Errors: PARE_ERR_USAGE with the nearest option when one is close; PARE_ERR_MEMORY. */
 pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err);
+
+/* The same, with names of stores left as they are: for words that nobody typed here, and paths that are found. Reads no
+ * file. */
+pare_status cmd_args_parse_words(cmd_args *args, const cmd_verb *verb, int argc, char **argv, pare_error *err);
 void cmd_args_close(cmd_args *args);
 
 /* Values, checked by cmd_args_parse. An option without its default that was not given: false, NULL, 0. */

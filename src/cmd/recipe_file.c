@@ -4,6 +4,7 @@
 #include "core/map.h"
 #include "formats/lock_schema.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,11 @@ static pare_status parse_words(cmd_recipe *r, pare_error *err)
     if (verb == NULL || !can_pin(verb))
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: recipe: '%s' is no command that this version can repeat",
                          r->lock.path, command);
-    pare_status st = cmd_args_parse(&r->args, verb, (int)n, r->words, &why);
+    /* getopt_long moves the words of its argv */
+    if ((r->moved = malloc((n + 1) * sizeof *r->moved)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", r->lock.path);
+    memcpy(r->moved, r->words, (n + 1) * sizeof *r->moved);
+    pare_status st = cmd_args_parse_words(&r->args, verb, (int)n, r->moved, &why);
     return st == PARE_OK || st == PARE_ERR_MEMORY
                ? st
                : pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: recipe: is no command line of this version (%s): %s",
@@ -123,6 +128,19 @@ static bool is_model_file(const json_t *parents, const char *name)
     return false;
 }
 
+/* The operand was a folder, a file, or the name of a store for one of them; a model without a folder's name is a file.
+ */
+static void name_model(cmd_recipe *r)
+{
+    const char *operand = r->args.operands[0], *slash = strrchr(operand, '/');
+    r->model = pare_store_has_name(operand) && slash != NULL ? slash + 1 : operand;
+    r->model_is_file = is_model_file(r->parents, r->model);
+    if (!r->model_is_file && r->folder == NULL && json_array_size(r->parents) > 0) {
+        r->model = json_string_value(json_object_get(json_array_get(r->parents, 0), "name"));
+        r->model_is_file = true;
+    }
+}
+
 static pare_status take_members(cmd_recipe *r, pare_error *err)
 {
     const json_t *folder = json_object_get(r->recipe, "folder");
@@ -133,8 +151,7 @@ static pare_status take_members(cmd_recipe *r, pare_error *err)
     r->bytes_by_cpu = json_is_true(json_object_get(r->recipe, "bytes_by_cpu"));
     if (r->args.n_operands != 1)
         return bad(r, err, "'argv' names not exactly one model");
-    r->model = r->args.operands[0];
-    r->model_is_file = is_model_file(r->parents, r->model);
+    name_model(r);
     if (r->version == NULL)
         return bad(r, err, "'pare' is no version");
     if (json_array_size(r->parents) == 0)
@@ -165,6 +182,7 @@ void cmd_recipe_close(cmd_recipe *r)
     for (size_t i = 0; r->words != NULL && r->words[i] != NULL; i++)
         free(r->words[i]);
     free(r->words);
+    free(r->moved);
     cmd_args_close(&r->args);
     json_decref(r->doc);
     pare_lock_close(&r->lock);

@@ -25,7 +25,7 @@ typedef struct cmd_recipe {
     const char *name;                 /* what --output said, without folders */
     bool bytes_by_cpu, model_is_file; /* the operand is one of the model's files, not their folder */
     cmd_args args;                    /* of the verb that made them */
-    char **words;                     /* [args.n_words] that args points into, owned */
+    char **words, **moved;            /* [args.n_words] owned; the same in the order that args points into */
 } cmd_recipe;
 
 /* Read the lock at path. Errors: those of reading a lock; PARE_ERR_FORMAT (a recipe that contradicts itself);

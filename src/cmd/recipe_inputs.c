@@ -2,6 +2,7 @@
 #include "cmd/lineage.h"
 #include "formats/pin_scan.h"
 #include "formats/safe_path.h"
+#include "formats/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,9 +58,10 @@ static pare_status check_order(const cmd_inputs *in, const cmd_recipe *r, pare_e
         const cmd_given *given = &r->args.given[i];
         if (!cmd_lineage_names_input(given->option))
             continue;
+        const char *slash = pare_store_has_name(given->text) ? strrchr(given->text, '/') : NULL;
         if (strcmp(given->text, "-") == 0)
             n_given++;
-        else if (at >= in->n || strcmp(in->files[at].name, given->text) != 0)
+        else if (at >= in->n || strcmp(in->files[at].name, slash != NULL ? slash + 1 : given->text) != 0)
             return bad(r, err, given->text, "is given and not recorded, or in another order");
         else
             at++;

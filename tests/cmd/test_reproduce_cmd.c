@@ -79,6 +79,33 @@ static void the_models_folder_may_have_another_name(void **state)
     nothing_is_left();
 }
 
+/* Models out of stores: no path of the machine in the lock, and found again where the user says. A lock alone makes
+ * nobody look into a store. */
+static void models_of_stores_are_found_again(void **state)
+{
+    (void)state;
+    static const char commit[] = "0123456789abcdef0123456789abcdef01234567";
+    cli_expect(
+        0,
+        "mkdir -p o hub/models--org--x-7b/refs hub/models--org--x-7b/blobs hub/models--org--x-7b/snapshots/%s && "
+        "printf %s >hub/models--org--x-7b/refs/main && cd hub/models--org--x-7b/snapshots/%s && "
+        "for f in ../../../../m/*; do s=$(sha256sum <$f | cut -c1-64) && cp $f ../../blobs/$s && "
+        "ln -s ../../blobs/$s $(basename $f); done",
+        commit, commit, commit);
+    cli_expect(0, "export HF_HUB_CACHE=$PWD/hub; $PARE convert hf://org/x-7b -o o/a.gguf --pin -q && "
+                  "$PARE imatrix $PWD/hub/models--org--x-7b -f hf://org/x-7b/text.txt --chunks 1 -o o/i.gguf --pin "
+                  "--lock o/i.lock "
+                  "--sums o/i.sums -q");
+    cli_expect(0, "grep -q '\"hf://org/x-7b\"' o/pare.lock && grep -q '\"folder\": \"x-7b\"' o/pare.lock && "
+                  "! grep -q $PWD o/pare.lock && ! grep -q $PWD o/i.lock && grep -q '\"models--org--x-7b\"' o/i.lock");
+    cli_expect(0, "$PARE reproduce o/pare.lock --inputs m"); /* other-named, with the same files */
+    cli_expect(0, "$PARE reproduce o/pare.lock --inputs hub/models--org--x-7b/snapshots/%s", commit);
+    cli_expect(0, "HF_HUB_CACHE=$PWD/hub $PARE reproduce o/i.lock --inputs hf://org/x-7b");
+    cli_expect(3, "HF_HUB_CACHE=$PWD/hub $PARE reproduce o/pare.lock");
+    cli_expect(0, "rm -r o hub");
+    nothing_is_left();
+}
+
 static void all_that_is_missing_is_told_at_once(void **state)
 {
     (void)state;
@@ -239,6 +266,7 @@ int main(void)
         cmocka_unit_test(the_same_bytes_come_out),
         cmocka_unit_test(folders_and_sets_are_made_again),
         cmocka_unit_test(the_models_folder_may_have_another_name),
+        cmocka_unit_test(models_of_stores_are_found_again),
         cmocka_unit_test(all_that_is_missing_is_told_at_once),
         cmocka_unit_test(what_differs_is_explained),
         cmocka_unit_test(hostile_locks_reach_nothing),
