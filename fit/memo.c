@@ -1,6 +1,7 @@
 #include "fit/memo.h"
 
 #include "core/hash.h"
+#include "core/map.h"
 #include "core/text.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct pare_memo_line {
     pare_memo_key key;
@@ -85,6 +87,14 @@ static pare_status read_lines(pare_memo *m, FILE *f, const char *first, long *en
     return st;
 }
 
+static pare_status check_regular(FILE *f, const char *path, pare_error *err)
+{
+    struct stat info;
+    if (fstat(fileno(f), &info) == 0 && !S_ISREG(info.st_mode))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: is %s, expected a regular file", path, pare_kind_of_file(&info));
+    return PARE_OK;
+}
+
 pare_status pare_memo_open(pare_memo *m, const char *path, const pare_memo_key *key, pare_error *err)
 {
     char first[LINE], hex[HEX + 1];
@@ -92,8 +102,10 @@ pare_status pare_memo_open(pare_memo *m, const char *path, const pare_memo_key *
     *m = (pare_memo){0};
     pare_hex(hex, key->xxh3_128, sizeof key->xxh3_128);
     snprintf(first, sizeof first, "%s%s\n", head, hex);
-    FILE *old = fopen(path, "r+");
-    pare_status st = old != NULL ? read_lines(m, old, first, &end, err) : PARE_OK;
+    FILE *old = fopen(path, "r+"); /* does not wait for the other end of a FIFO, but reading would */
+    pare_status st = old != NULL ? check_regular(old, path, err) : PARE_OK;
+    if (st == PARE_OK && old != NULL)
+        st = read_lines(m, old, first, &end, err);
     if (st == PARE_OK && (m->path = strdup(path)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "no memory");
     if (st == PARE_OK && end > 0 && fseek(old, end, SEEK_SET) == 0) {

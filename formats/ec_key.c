@@ -151,7 +151,7 @@ pare_status pare_ec_key_load(pare_ec_key *k, const char *path, pare_ec_use use, 
 {
     pare_map file;
     *k = (pare_ec_key){0};
-    pare_status st = pare_map_open(&file, path, err);
+    pare_status st = pare_map_open_content(&file, path, err);
     if (st == PARE_OK)
         st = load(k, &file, use, err);
     pare_map_close(&file);

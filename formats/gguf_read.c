@@ -408,10 +408,9 @@ static pare_status check_magic(const reader *r, pare_error *err)
                {"ggjt", "ggjt"},
                {"algg", "ggla (LoRA)"},
                {"ggla", "ggla (LoRA)"}};
-    static const char lfs[] = "version https://git-lfs";
-    if (r->size >= sizeof lfs - 1 && memcmp(r->bytes, lfs, sizeof lfs - 1) == 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is a Git LFS pointer, not the file itself: run git lfs pull",
-                         r->path);
+    pare_status st = pare_refuse_wrapped(r->bytes, r->size, r->path, err);
+    if (st != PARE_OK)
+        return st;
     for (size_t i = 0; r->size >= 4 && i < sizeof old / sizeof old[0]; i++)
         if (memcmp(r->bytes, old[i].bytes, 4) == 0)
             return pare_fail(err, PARE_ERR_UNSUPPORTED,

@@ -355,6 +355,10 @@ static pare_status map_tensors(writer *w, pare_error *err)
                 st = add_tensor(w, weight, layer, true, err);
         }
     }
+    if (st == PARE_OK && pare_model_find(w->m, "__metadata__") != NULL)
+        st = pare_fail(err, PARE_ERR_FORMAT,
+                       "%s: tensor '__metadata__': the name is safetensors' own, no tensor of such a file may have it",
+                       w->m->path);
     if (st == PARE_OK && w->n_seen < w->m->n_tensors)
         st =
             pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %zu of %zu tensors have no name in a folder of architecture '%s'",
@@ -475,7 +479,7 @@ static pare_status copy_file(const writer *w, const pare_side_file *file, pare_e
 {
     pare_map map = {0};
     char *path = pare_path_join(w->dir, file->name, err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_map_open(&map, file->path, err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_map_open_content(&map, file->path, err);
     if (st == PARE_OK)
         st = pare_output_file(path, map.data != NULL ? (const void *)map.data : "", (size_t)map.size, 0, err);
     pare_map_close(&map);

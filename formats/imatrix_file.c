@@ -445,7 +445,7 @@ pare_status pare_imatrix_open(pare_imatrix *im, const char *path, pare_error *er
 {
     pare_map map;
     *im = (pare_imatrix){0};
-    pare_status st = pare_map_open(&map, path, err);
+    pare_status st = pare_map_open_content(&map, path, err);
     if (st == PARE_OK)
         st = pare_imatrix_parse(im, map.data, (size_t)map.size, path, err);
     if (st == PARE_OK && im->grams.n > 0)

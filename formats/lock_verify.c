@@ -494,7 +494,7 @@ pare_status pare_verify(const char *path, const pare_verify_options *options, pa
     pare_status st;
     if (pare_path_is_folder(path))
         st = verify_stored(path, options, r, err);
-    else if ((st = pare_map_open(&file, path, err)) == PARE_OK)
+    else if ((st = pare_map_open_content(&file, path, err)) == PARE_OK)
         st = verify_file(&file, path, options, r, err);
     pare_map_close(&file);
     if (st != PARE_OK)

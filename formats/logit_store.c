@@ -62,7 +62,7 @@ pare_status pare_logit_store_open(pare_logit_store **out, const char *path, pare
 {
     pare_map map;
     *out = NULL;
-    pare_status st = pare_map_open(&map, path, err);
+    pare_status st = pare_map_open_content(&map, path, err);
     if (st == PARE_OK && map.size > SIZE_MAX)
         st = pare_fail(err, PARE_ERR_RANGE, "%s: too large to be mapped", path);
     if (st == PARE_OK)

@@ -49,7 +49,7 @@ static kind kind_of(const pare_map *f, const char *path)
 static pare_status look_inside(const char *path, kind *out, pare_error *err)
 {
     pare_map f;
-    pare_status st = pare_map_open(&f, path, err);
+    pare_status st = pare_map_open_content(&f, path, err);
     if (st == PARE_OK)
         *out = kind_of(&f, path);
     pare_map_close(&f);

@@ -27,10 +27,10 @@ typedef struct header {
 /* Where the JSON lies: fills the cursor, or says what is wrong with the first bytes. */
 static pare_status locate(header *h, const uint8_t *bytes, uint64_t n, const char *path, pare_error *err)
 {
-    static const char lfs[] = "version https://git-lfs";
     size_t bad = 0;
-    if (n >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is a Git-LFS pointer, not the weights; run 'git lfs pull'", path);
+    pare_status st = pare_refuse_wrapped(bytes, n, path, err);
+    if (st != PARE_OK)
+        return st;
     if (n < LENGTH_BYTES)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: %" PRIu64 " bytes, shorter than the 8-byte header length", path, n);
     uint64_t len = pare_load_u64le(bytes);

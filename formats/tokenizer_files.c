@@ -54,7 +54,7 @@ static pare_status load(const char *dir, const char *name, uint64_t limit, bool 
 
 static pare_status open_map(const char *path, pare_map *out, pare_error *err)
 {
-    pare_status st = pare_map_open(out, path, err);
+    pare_status st = pare_map_open_content(out, path, err);
     if (st == PARE_OK && (out->size == 0 || out->size > MAX_TOKENIZER))
         st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, allowed 1 to %d", path, out->size, MAX_TOKENIZER);
     return st;

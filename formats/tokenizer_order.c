@@ -14,6 +14,9 @@ static pare_status unknown_steps(const pare_tokenizer_rules *rules, const char *
     pare_status st = PARE_OK;
     for (size_t i = 0; i < rules->n_steps && st == PARE_OK; i++) {
         const pare_pre_step *s = &rules->steps[i];
+        if (s->pattern != NULL &&
+            (st = pare_check_regex(s->pattern, strlen(s->pattern), path, "pre_tokenizer", err)) != PARE_OK)
+            break;
         st = pare_buf_printf(
             &text, err, "%s%s%s%s%s", i > 0 ? ", " : "", names[s->kind], s->pattern == NULL ? "" : " '",
             s->pattern == NULL ? (s->flag ? " (flag set)" : "") : s->pattern, s->pattern == NULL ? "" : "'");

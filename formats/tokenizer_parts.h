@@ -77,7 +77,12 @@ typedef struct pare_tokenizer_rules {
     bool clean_text, split_ideographs;
 } pare_tokenizer_rules;
 
-/* Check normalizer, pre_tokenizer, decoder, post_processor. Errors: PARE_ERR_UNSUPPORTED naming the part. */
+/* PARE_ERR_FORMAT with the place when the pattern of a part, `what`, does not compile (by PCRE2, which takes what
+ * published patterns are made of). */
+pare_status pare_check_regex(const char *pattern, size_t len, const char *path, const char *what, pare_error *err);
+
+/* Check normalizer, pre_tokenizer, decoder, post_processor. Errors: PARE_ERR_UNSUPPORTED naming the part;
+ * PARE_ERR_FORMAT (no type, a pattern that does not compile). */
 pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare_tokenizer_rules *out, pare_error *err);
 
 /* Set how v is run from the rules (not the pre-tokenizer's name). Errors: PARE_ERR_FORMAT (the character map is no

@@ -2,7 +2,9 @@
  * The parts and their fields: huggingface/tokenizers, src/normalizers, pre_tokenizers, decoders, processors. */
 #include "formats/tokenizer_parts.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <openssl/evp.h>
+#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,11 +25,33 @@ static bool is_text(const json_t *obj, const char *key, const char *text)
     return s != NULL && strcmp(s, text) == 0;
 }
 
+pare_status pare_check_regex(const char *pattern, size_t len, const char *path, const char *what, pare_error *err)
+{
+    int code = 0;
+    PCRE2_SIZE at = 0;
+    PCRE2_UCHAR why[160] = {0};
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, len, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+    bool good = compiled != NULL;
+    pcre2_code_free(compiled);
+    if (good)
+        return PARE_OK;
+    pcre2_get_error_message(code, why, sizeof why);
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: %s: the pattern '%.*s' does not compile: at byte %zu of %zu: %s", path,
+                     what, (int)(len < 300 ? len : 300), pattern, (size_t)at, len, (const char *)why);
+}
+
+/* A part that pare does not run: its pattern, if it has one, is looked at all the same, because what does not compile
+ * is damaged and not merely unknown. */
 static pare_status unsupported(const json_t *part, const char *path, const char *what, pare_error *err)
 {
+    const json_t *regex = json_object_get(json_object_get(part, "pattern"), "Regex");
+    pare_status st = json_is_string(regex) ? pare_check_regex(json_string_value(regex), json_string_length(regex), path,
+                                                              what, err)
+                                           : PARE_OK;
+    if (st != PARE_OK)
+        return st;
     char *text = json_dumps(part, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
-    pare_status st =
-        pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s is not supported: %.600s", path, what, text == NULL ? "?" : text);
+    st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: %s is not supported: %.600s", path, what, text == NULL ? "?" : text);
     free(text);
     return st;
 }

@@ -64,7 +64,7 @@ static pare_status read_file(pare_vocab *v, pare_chat_template *all, pare_str na
 {
     pare_map file = {0};
     size_t bad = 0;
-    pare_status st = pare_map_open(&file, path, err);
+    pare_status st = pare_map_open_content(&file, path, err);
     pare_str text = {file.data == NULL ? "" : (const char *)file.data, (size_t)file.size};
     if (st == PARE_OK && !pare_utf8_valid(text.data, text.len, &bad))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: offset %zu: not UTF-8", path, bad);

@@ -187,7 +187,7 @@ pare_status pare_record_load(pare_record *out, const char *path, pare_error *err
     bool found, fits = false;
     char why[512] = "";
     *out = (pare_record){0};
-    pare_status st = pare_map_open(&file, path, err);
+    pare_status st = pare_map_open_content(&file, path, err);
     if (st == PARE_OK && file.size > PARE_RECORD_MAX_BYTES)
         st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file.size,
                        PARE_RECORD_MAX_BYTES);

@@ -151,7 +151,7 @@ static pare_status read_bytes(reading *f, const char *path, const void *data, si
 static pare_status read_file(reading *f, const char *path, char sha256[65], pare_error *err)
 {
     pare_map map = {0};
-    pare_status st = pare_map_open(&map, path, err);
+    pare_status st = pare_map_open_content(&map, path, err);
     if (st == PARE_OK)
         st = read_bytes(f, path, map.data, (size_t)map.size, sha256, err);
     pare_map_close(&map);
@@ -373,7 +373,7 @@ pare_status pare_task_load(pare_task *out, const char *path, const pare_task_opt
 {
     pare_map map = {0};
     *out = (pare_task){0};
-    pare_status st = pare_map_open(&map, path, err);
+    pare_status st = pare_map_open_content(&map, path, err);
     if (st == PARE_OK)
         st = pare_task_parse(out, path, map.data, (size_t)map.size, options, err);
     pare_map_close(&map);

@@ -78,7 +78,7 @@ static pare_status check_outputs(const job *j, pare_error *err)
 static pare_status load_lines(json_t **out, const char *path, pare_error *err)
 {
     pare_map map = {0};
-    pare_status st = pare_map_open(&map, path, err);
+    pare_status st = pare_map_open_content(&map, path, err);
     size_t number = 1;
     *out = json_array();
     if (st == PARE_OK && map.size > MAX_DOCUMENT)

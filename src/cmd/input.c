@@ -34,14 +34,36 @@ static pare_status read_fd(int fd, const char *name, pare_buf *out, pare_error *
     }
 }
 
+/* Names of descriptors that the caller gave the program, as <(command) of a shell does: they are open already. */
+static bool is_inherited(const char *path)
+{
+    return strcmp(path, "/dev/stdin") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
+           strncmp(path, "/proc/self/fd/", 14) == 0;
+}
+
+static pare_status check_regular(int fd, const char *path, pare_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
+    if (S_ISREG(info.st_mode))
+        return PARE_OK;
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: is %s, expected a regular file%s", path, pare_kind_of_file(&info),
+                     S_ISDIR(info.st_mode) ? "" : ", or - for standard input");
+}
+
 pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err)
 {
     if (strcmp(path, "-") == 0)
         return read_fd(STDIN_FILENO, "standard input", out, err);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool inherited = is_inherited(path);
+    size_t start = out->len;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | (inherited ? 0 : O_NONBLOCK)); /* a FIFO is told, not waited for */
     if (fd < 0)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
-    pare_status st = read_fd(fd, path, out, err);
+    pare_status st = inherited ? PARE_OK : check_regular(fd, path, err);
+    if (st == PARE_OK && (st = read_fd(fd, path, out, err)) == PARE_OK && out->len > start)
+        st = pare_refuse_wrapped(out->data + start, out->len - start, path, err);
     close(fd);
     return st;
 }

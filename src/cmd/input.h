@@ -8,8 +8,8 @@
 #include "eval/tokenizer.h"
 #include "model/model.h"
 
-/* The whole of a file or pipe, "-" for standard input, appended to out.
- * Errors: PARE_ERR_FORMAT (absent, a folder), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
+/* The whole of a regular file, "-" for standard input, or a descriptor that the caller opened (/dev/stdin, /dev/fd/N),
+ * appended to out. Errors: PARE_ERR_FORMAT (absent, a folder, FIFO, socket or device, a Git LFS pointer), PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED */
 pare_status cmd_read_all(const char *path, pare_buf *out, pare_error *err);
 
 /* The tokens of a text (path as in cmd_read_all), with BOS where the vocabulary adds one. Bytes that are not UTF-8 are

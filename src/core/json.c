@@ -29,7 +29,7 @@ pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, b
 {
     pare_map file;
     *out = NULL;
-    pare_status st = pare_map_open(&file, path, err);
+    pare_status st = pare_map_open_content(&file, path, err);
     if (st == PARE_OK && file.size > max_bytes)
         st = pare_fail(err, PARE_ERR_RANGE, "%s: %llu bytes, limit %llu", path, (unsigned long long)file.size,
                        (unsigned long long)max_bytes);

@@ -60,6 +60,15 @@ const char *pare_map_find(const void *address, uint64_t *offset)
     return NULL;
 }
 
+const char *pare_kind_of_file(const struct stat *info)
+{
+    return S_ISREG(info->st_mode)    ? "a regular file"
+           : S_ISDIR(info->st_mode)  ? "a folder"
+           : S_ISFIFO(info->st_mode) ? "a FIFO"
+           : S_ISSOCK(info->st_mode) ? "a socket"
+                                     : "a device";
+}
+
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
 {
     *m = (pare_map){0};
@@ -71,11 +80,7 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
     if (fstat(fd, &info) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
     else if (!S_ISREG(info.st_mode))
-        st = pare_fail(err, PARE_ERR_FORMAT, "%s: is %s, expected a regular file", path,
-                       S_ISDIR(info.st_mode)    ? "a folder"
-                       : S_ISFIFO(info.st_mode) ? "a FIFO"
-                       : S_ISSOCK(info.st_mode) ? "a socket"
-                                                : "a device");
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: is %s, expected a regular file", path, pare_kind_of_file(&info));
     if (st == PARE_OK && (m->path = strdup(path)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
     if (st == PARE_OK) {
@@ -97,6 +102,37 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
         pare_map_close(m);
     else if (m->data != NULL)
         list_map(m);
+    return st;
+}
+
+pare_status pare_refuse_wrapped(const void *bytes, uint64_t n, const char *path, pare_error *err)
+{
+    enum { MAX_POINTER = 1024 };
+    static const char pointer[] = "version https://git-lfs";
+    static const struct {
+        uint8_t first[4], mask[4];
+        const char *name, *program;
+    } packed[] = {{{0x28, 0xb5, 0x2f, 0xfd}, {0xff, 0xff, 0xff, 0xff}, "zstd", "zstd -d"},
+                  {{0x50, 0x2a, 0x4d, 0x18}, {0xf0, 0xff, 0xff, 0xff}, "zstd (a skippable frame)", "zstd -d"}};
+    const uint8_t *p = bytes;
+    if (n >= sizeof pointer - 1 && n <= MAX_POINTER && memcmp(p, pointer, sizeof pointer - 1) == 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: is a Git LFS pointer, not the file itself: run git lfs pull", path);
+    for (size_t i = 0; n >= 4 && i < sizeof packed / sizeof packed[0]; i++) {
+        size_t k = 0;
+        while (k < 4 && (p[k] & packed[i].mask[k]) == packed[i].first[k])
+            k++;
+        if (k == 4)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: offset 0: is compressed by %s; unpack it first: %s", path,
+                             packed[i].name, packed[i].program);
+    }
+    return PARE_OK;
+}
+
+pare_status pare_map_open_content(pare_map *m, const char *path, pare_error *err)
+{
+    pare_status st = pare_map_open(m, path, err);
+    if (st == PARE_OK && (st = pare_refuse_wrapped(m->data, m->size, path, err)) != PARE_OK)
+        pare_map_close(m);
     return st;
 }
 

@@ -21,6 +21,17 @@ typedef struct pare_map {
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err);
 void pare_map_close(pare_map *m);
 
+/* The same for a file whose content is going to be used: what pare_refuse_wrapped refuses is PARE_ERR_FORMAT, too. */
+pare_status pare_map_open_content(pare_map *m, const char *path, pare_error *err);
+
+/* PARE_ERR_FORMAT with the cure when the n bytes of the file at path are not the file itself: a Git LFS pointer, which
+ * git puts there while the file was not fetched (git-lfs docs/spec.md: text that starts with this version line, below
+ * 1024 bytes), or a file that is compressed as a whole, by zstd (RFC 8878, 3.1). Nothing is unpacked. */
+pare_status pare_refuse_wrapped(const void *bytes, uint64_t n, const char *path, pare_error *err);
+
+/* "a FIFO", "a folder", ... */
+const char *pare_kind_of_file(const struct stat *info);
+
 /* The path of the open map that address lies in, and its offset there; NULL when it lies in none. Async-signal-safe:
  * when a mapped file is truncated by someone else, reading it raises SIGBUS, and the program's handler can say where.
  */

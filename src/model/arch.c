@@ -374,7 +374,11 @@ static pare_status check_layers(const pare_model *m, pare_error *err)
     return PARE_OK;
 }
 
-/* Rows of the embedding against the metadata and the tokenizer: more rows than tokens is the usual padding. */
+/* Vocabularies are padded to multiples of 64 and more, for the sake of matrix units (Megatron-LM's
+ * --make-vocab-size-divisible-by is 128); Hub's converters give the rows behind the tokens names. */
+enum { VOCAB_PADDING = 64 };
+
+/* Rows of the embedding against the metadata and the tokenizer: more rows than tokens only as padding. */
 static pare_status check_vocab_rows(pare_model *m, pare_error *err)
 {
     const pare_tensor *embd = pare_model_weight(m, PARE_W_TOKEN_EMBD, 0, "weight");
@@ -397,6 +401,11 @@ static pare_status check_vocab_rows(pare_model *m, pare_error *err)
     if (tokens->n > rows)
         return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu64 " rows for %" PRIu64 " tokens", m->path,
                          embd->name, rows, tokens->n);
+    if (rows % VOCAB_PADDING != 0)
+        return pare_fail(err, PARE_ERR_RANGE,
+                         "%s: tensor '%s' at offset %" PRIu64 " has %" PRIu64 " rows for %" PRIu64
+                         " tokens, allowed beyond them is padding to a multiple of %d",
+                         m->path, embd->name, embd->offset, rows, tokens->n, VOCAB_PADDING);
     return pare_warn(err, "%s: tensor '%s' has %" PRIu64 " rows, the tokenizer only %" PRIu64 " tokens", m->path,
                      embd->name, rows, tokens->n);
 }

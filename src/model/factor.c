@@ -20,10 +20,12 @@ static float power_above(float v)
     return frexpf(v, &e) > 0.5f ? ldexpf(1, e) : v;
 }
 
+/* At most 1: a matrix of weights is far below that. One huge weight, and a factor that has room for it, would make zeros
+ * of all the others; with 1 it is too large for the scale, and refused as for every other type. */
 static float factor_of_peak(float peak)
 {
     float least = peak / (6 * PEAK_SCALE);
-    return least >= FLT_MIN && isfinite(least) ? power_above(least) : 1;
+    return least >= FLT_MIN && least < 1 ? power_above(least) : 1;
 }
 
 float pare_factor_reciprocal(float v)

@@ -80,7 +80,7 @@ static void splits_can_be_kept(void **state)
 {
     (void)state;
     cli_expect(0, "$PARE convert demo.gguf -o in.gguf --split-size 2M && test -e in-00003-of-00003.gguf");
-    cli_result r = cli_expect(0, "$PARE quantize in-00002-of-00003.gguf -t q8_0 --keep-split -o q.gguf --json --pin && "
+    cli_result r = cli_expect(0, "$PARE quantize in-00001-of-00003.gguf -t q8_0 --keep-split -o q.gguf --json --pin && "
                                  "test ! -e q.gguf && sha256sum -c --strict SHA256SUMS >&2");
     json_t *doc = cli_json(&r), *files = json_object_get(doc, "files"), *file;
     size_t i;

@@ -386,8 +386,11 @@ static void names_what_it_does_not_know(void **state)
                      "\"use_regex\":false}]}"},
         PARE_ERR_UNSUPPORTED, "'x+'");
     refuses(
-        &(parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Removed\",\"invert\":false}"},
+        &(parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\",\"invert\":false}"},
         PARE_ERR_UNSUPPORTED, "Removed");
+    refuses(
+        &(parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Removed\",\"invert\":false}"},
+        PARE_ERR_FORMAT, "the pattern '(' does not compile");
     refuses(&(parts){.decoder = "{\"type\":\"CTC\"}"}, PARE_ERR_UNSUPPORTED, "CTC");
     refuses(&(parts){.post = "{\"type\":\"Sandwich\"}"}, PARE_ERR_UNSUPPORTED, "Sandwich");
     refuses(&(parts){.post = "{\"no\":1}"}, PARE_ERR_FORMAT, "post_processor");

@@ -271,6 +271,15 @@ void trial_warned(const char *says, const char *args, ...)
     expect_error(3, says, line, true);
 }
 
+void trial_warned_among(const char *says, const char *args, ...)
+{
+    char line[2000];
+    FORMAT(line, args);
+    expect(0, line, false);
+    if (!has_line(last.err, "pare: warning: ", says))
+        fault(&last, "no warning says: ", says);
+}
+
 void trial_accepted(const char *quiet, const char *args, ...)
 {
     char line[2000];

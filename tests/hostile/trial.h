@@ -23,6 +23,9 @@ void trial_refused(int code, const char *says, const char *args, ...) PARE_PRINT
 /* Exit code 0, a warning that has all of `says`; with --strict exit code 3, and `says` in the error. */
 void trial_warned(const char *says, const char *args, ...) PARE_PRINTF(2, 3);
 
+/* The same without --strict, for runs that warn of something else, too. */
+void trial_warned_among(const char *says, const char *args, ...) PARE_PRINTF(2, 3);
+
 /* Exit code 0 and no warning that has `quiet` (NULL: warnings do not matter). What it wrote is removed. */
 void trial_accepted(const char *quiet, const char *args, ...) PARE_PRINTF(2, 3);
 
