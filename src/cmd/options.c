@@ -728,6 +728,9 @@ pare_status cmd_args_parse(cmd_args *args, const cmd_verb *verb, int argc, char 
 
 void cmd_args_close(cmd_args *args)
 {
+    for (size_t i = 0; i < args->n_owned; i++)
+        free(args->owned[i]);
+    free(args->owned);
     free(args->given);
     free(args->words);
     *args = (cmd_args){0};

@@ -116,6 +116,8 @@ static void all_that_is_missing_is_told_at_once(void **state)
           cli_contains(r.out, "n/tokenizer.json: different: is not the"));
     CHECK(cli_contains(r.out, "n/model.safetensors: different: is not the recorded one: its sha256 is"));
     CHECK(cli_contains(r.out, "im.gguf: missing") && cli_contains(r.err, "4 of the"));
+    r = cli_expect(3, "$PARE reproduce q/pare.lock --inputs s --inputs n --inputs q"); /* told of where the most is */
+    CHECK(cli_contains(r.out, "n/tokenizer.json: different") && !cli_contains(r.out, "im.gguf"));
     r = cli_expect(3, "$PARE reproduce q/pare.lock --inputs n --json");
     json_t *doc = cli_json(&r);
     CHECK(cli_number(json_object_get(doc, "error"), "exit") == 3 && json_object_get(doc, "files") == NULL);
