@@ -41,25 +41,29 @@ static int by_offset(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The tensors that have bytes, by offset; owned by the caller. *moved: the first that the directory has out of order.
- */
-static pare_status sort_tensors(const pare_model *m, const pare_tensor ***sorted, size_t *n_sorted,
-                                const pare_tensor **moved, pare_error *err)
+/* The first tensor with bytes that the directory has behind one of a larger offset; NULL: all are in order. */
+static const pare_tensor *find_moved(const pare_model *m)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        if (m->tensors[i].n_bytes > 0 && m->tensors[i].offset < last)
+            return &m->tensors[i];
+        last = m->tensors[i].n_bytes > 0 ? m->tensors[i].offset : last;
+    }
+    return NULL;
+}
+
+/* The tensors that have bytes, by offset; owned by the caller. */
+static pare_status sort_tensors(const pare_model *m, const pare_tensor ***sorted, size_t *n_sorted, pare_error *err)
 {
     size_t n = 0;
     const pare_tensor **list = reallocarray(NULL, m->n_tensors > 0 ? m->n_tensors : 1, sizeof *list);
-    *moved = NULL;
     if ((*sorted = list) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory to sort %zu tensors", m->path, m->n_tensors);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        if (m->tensors[i].n_bytes == 0)
-            continue;
-        if (n > 0 && m->tensors[i].offset < list[n - 1]->offset && *moved == NULL)
-            *moved = &m->tensors[i];
-        list[n++] = &m->tensors[i];
-    }
-    if (*moved != NULL)
-        qsort(list, n, sizeof *list, by_offset);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].n_bytes > 0)
+            list[n++] = &m->tensors[i];
+    qsort(list, n, sizeof *list, by_offset);
     *n_sorted = n;
     return PARE_OK;
 }
@@ -80,17 +84,23 @@ static void scan_padding(oddities *odd, const uint8_t *bytes, uint64_t from, uin
             odd->dirty = i;
 }
 
-static pare_status walk(const pare_tensor *const *sorted, size_t n_sorted, const uint8_t *bytes, uint64_t n,
-                        uint64_t header_end, uint32_t alignment, const char *path, oddities *odd, pare_error *err)
+/* sorted NULL: the n_sorted tensors of m, which are in order. */
+static pare_status walk(const pare_model *m, const pare_tensor *const *sorted, size_t n_sorted, const uint8_t *bytes,
+                        uint64_t n, uint64_t header_end, const char *path, oddities *odd, pare_error *err)
 {
+    const pare_tensor *last = NULL;
+    uint32_t alignment = m->alignment;
     uint64_t end = header_end, padded = 0;
     for (size_t i = 0; i < n_sorted; i++) {
-        const pare_tensor *t = sorted[i];
+        const pare_tensor *t = sorted != NULL ? sorted[i] : &m->tensors[i];
+        if (t->n_bytes == 0)
+            continue;
         if (t->offset < end)
-            return pare_fail(
-                err, PARE_ERR_RANGE,
-                "%s: tensor '%s' at offset %" PRIu64 " overlaps tensor '%s' at offset %" PRIu64 " of %" PRIu64 " bytes",
-                path, t->name, t->offset, sorted[i - 1]->name, sorted[i - 1]->offset, sorted[i - 1]->n_bytes);
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: tensor '%s' at offset %" PRIu64 " overlaps tensor '%s' at offset %" PRIu64
+                             " of %" PRIu64 " bytes",
+                             path, t->name, t->offset, last != NULL ? last->name : "", last != NULL ? last->offset : 0,
+                             last != NULL ? last->n_bytes : 0);
         if (!pare_align_u64(end, alignment, &padded)) /* an offset behind it is in the file, so it cannot overflow */
             padded = end;
         scan_padding(odd, bytes, end, padded);
@@ -99,14 +109,15 @@ static pare_status walk(const pare_tensor *const *sorted, size_t n_sorted, const
             odd->gap = t->offset - padded;
         }
         end = t->offset + t->n_bytes;
+        last = t;
     }
     if (!pare_align_u64(end, alignment, &padded))
         padded = end;
-    if (n_sorted > 0 && n > end && n < padded)
+    if (last != NULL && n > end && n < padded)
         return pare_fail(err, PARE_ERR_FORMAT,
                          "%s: cut in the padding behind tensor '%s' at offset %" PRIu64 ": need %" PRIu64
                          " bytes, have %" PRIu64,
-                         path, sorted[n_sorted - 1]->name, end, padded - end, n - end);
+                         path, last->name, end, padded - end, n - end);
     scan_padding(odd, bytes, end, n < padded ? n : padded);
     if (n > padded) {
         odd->trailing_at = padded;
@@ -151,9 +162,11 @@ pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_
         return st;
     oddities odd = {0};
     const pare_tensor **sorted = NULL;
-    size_t n_sorted = 0;
-    if ((st = sort_tensors(m, &sorted, &n_sorted, &odd.moved, err)) == PARE_OK)
-        st = walk(sorted, n_sorted, bytes, n, header_end, m->alignment, path, &odd, err);
+    size_t n_sorted = m->n_tensors;
+    if ((odd.moved = find_moved(m)) != NULL)
+        st = sort_tensors(m, &sorted, &n_sorted, err);
+    if (st == PARE_OK)
+        st = walk(m, sorted, n_sorted, bytes, n, header_end, path, &odd, err);
     if (st == PARE_OK)
         st = warn_of(&odd, path, err);
     free(sorted);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_METADATA = 1 << 16 }; /* strings: trainers write some tens */
 enum { LENGTH_BYTES = 8 }; /* u64 little endian: bytes of JSON that follow */
 
 /* What the first pass keeps of a tensor; the second one reads the rest again at `at`. */
@@ -185,6 +186,9 @@ static pare_status read_metadata(header *h, pare_meta *meta, pare_error *err)
         if ((st = pare_cursor_item(c, i, '}', where, &more, err)) != PARE_OK || !more)
             break;
         uint64_t offset = pare_cursor_offset(c);
+        if (i == MAX_METADATA)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: offset %" PRIu64 ": __metadata__ has more than %d strings",
+                             c->path, offset, MAX_METADATA);
         if ((st = pare_cursor_string(c, where, &key, err)) != PARE_OK ||
             (st = pare_cursor_expect(c, ':', where, err)) != PARE_OK ||
             (st = pare_cursor_string(c, where, &text, err)) != PARE_OK)

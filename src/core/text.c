@@ -206,17 +206,23 @@ void pare_buf_close(pare_buf *b)
     *b = (pare_buf){0};
 }
 
-struct pare_index_slot {
-    pare_str key;
-    int64_t value; /* PARE_INDEX_NONE: free */
+/* Keys lie in the order of their arrival, 16 bytes each; the table of slots holds their numbers. */
+struct pare_index_entry {
+    const char *data;
+    uint32_t len, value;
 };
+
+static pare_str key_of(const struct pare_index_entry *e)
+{
+    return (pare_str){e->data, e->len};
+}
 
 /* The slot that holds key, or the free one where it belongs. The table is never full. */
 static size_t find_slot(const pare_index *map, pare_str key)
 {
     size_t mask = map->n_slots - 1;
     size_t i = (size_t)XXH3_64bits_withSeed(key.data, key.len, map->seed) & mask;
-    while (map->slots[i].value != PARE_INDEX_NONE && !same_bytes(map->slots[i].key, key))
+    while (map->slots[i] != 0 && !same_bytes(key_of(&map->entries[map->slots[i] - 1]), key))
         i = (i + 1) & mask;
     return i;
 }
@@ -233,50 +239,61 @@ static bool slots_for(size_t n, size_t *n_slots)
 
 pare_status pare_index_reserve(pare_index *map, size_t n_keys, pare_error *err)
 {
-    pare_index old = *map;
-    size_t n = 0, bytes = 0;
+    size_t n = 0;
+    if (n_keys > map->cap) {
+        struct pare_index_entry *entries =
+            n_keys < UINT32_MAX ? reallocarray(map->entries, n_keys, sizeof *entries) : NULL;
+        if (entries == NULL)
+            return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n_keys);
+        map->entries = entries;
+        map->cap = n_keys;
+    }
     if (!slots_for(n_keys, &n))
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n_keys);
-    if (n <= old.n_slots)
+    if (n <= map->n_slots)
         return PARE_OK;
-    struct pare_index_slot *slots = pare_mul_size(n, sizeof *slots, &bytes) ? malloc(bytes) : NULL;
+    uint32_t *slots = calloc(n, sizeof *slots);
     if (slots == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for an index of %zu names", n_keys);
-    if (old.n_slots == 0 && getrandom(&map->seed, sizeof map->seed, 0) != (ssize_t)sizeof map->seed)
+    if (map->n_slots == 0 && getrandom(&map->seed, sizeof map->seed, 0) != (ssize_t)sizeof map->seed)
         map->seed = 0; /* the order of slots is never visible, so any seed is correct */
-    for (size_t i = 0; i < n; i++)
-        slots[i].value = PARE_INDEX_NONE;
+    free(map->slots);
     map->slots = slots;
     map->n_slots = n;
-    for (size_t i = 0; i < old.n_slots; i++)
-        if (old.slots[i].value != PARE_INDEX_NONE)
-            slots[find_slot(map, old.slots[i].key)] = old.slots[i];
-    free(old.slots);
+    for (size_t i = 0; i < map->n_used; i++)
+        slots[find_slot(map, key_of(&map->entries[i]))] = (uint32_t)i + 1;
     return PARE_OK;
 }
 
 pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err)
 {
-    pare_status st = pare_index_reserve(map, map->n_used + 1, err);
+    if (key.len > UINT32_MAX || value < 0 || value > UINT32_MAX)
+        return pare_fail(err, PARE_ERR_MEMORY, "a name of %zu bytes or the number %lld is too large for an index",
+                         key.len, (long long)value);
+    pare_status st = PARE_OK;
+    if (map->n_used == map->cap)
+        st = pare_index_reserve(map, map->cap < 48 ? 48 : map->cap + map->cap / 2, err);
     if (st != PARE_OK)
         return st;
     size_t i = find_slot(map, key);
     if (old != NULL)
-        *old = map->slots[i].value;
-    if (map->slots[i].value == PARE_INDEX_NONE) {
-        map->slots[i] = (struct pare_index_slot){key, value};
-        map->n_used++;
+        *old = map->slots[i] != 0 ? (int64_t)map->entries[map->slots[i] - 1].value : PARE_INDEX_NONE;
+    if (map->slots[i] == 0) {
+        map->entries[map->n_used] = (struct pare_index_entry){key.data, (uint32_t)key.len, (uint32_t)value};
+        map->slots[i] = (uint32_t)++map->n_used;
     }
     return PARE_OK;
 }
 
 int64_t pare_index_find(const pare_index *map, pare_str key)
 {
-    return map->n_slots == 0 ? PARE_INDEX_NONE : map->slots[find_slot(map, key)].value;
+    size_t i = map->n_slots == 0 ? 0 : find_slot(map, key);
+    return map->n_slots == 0 || map->slots[i] == 0 ? PARE_INDEX_NONE : (int64_t)map->entries[map->slots[i] - 1].value;
 }
 
 void pare_index_close(pare_index *map)
 {
+    free(map->entries);
     free(map->slots);
     *map = (pare_index){0};
 }
@@ -294,6 +311,8 @@ void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err)
     if (!pare_add_size(n, 15, &room))
         room = SIZE_MAX;
     room &= ~(size_t)15;
+    if (b != NULL)
+        b->used = (b->used + 15) & ~(size_t)15; /* a multiple of 16, as is the size */
     if (b == NULL || b->size - b->used < room) {
         size_t size = room < 65536 ? 65536 : room;
         b = pare_add_size(size, sizeof *b, &total) && room >= n ? calloc(1, total) : NULL;
@@ -312,8 +331,17 @@ void *pare_arena_alloc(pare_arena *a, size_t n, pare_error *err)
 
 char *pare_arena_copy(pare_arena *a, const char *src, size_t len, pare_error *err)
 {
+    struct pare_arena_block *b = a->head;
     size_t n = 0;
-    char *p = pare_add_size(len, 1, &n) ? pare_arena_alloc(a, n, err) : NULL;
+    char *p = NULL;
+    if (!pare_add_size(len, 1, &n))
+        return NULL;
+    if (b != NULL && n <= b->size - b->used) { /* texts need no alignment: pare_arena_alloc aligns what comes next */
+        p = (char *)b->bytes + b->used;
+        b->used += n;
+    } else {
+        p = pare_arena_alloc(a, n, err);
+    }
     if (p != NULL && len > 0)
         memcpy(p, src, len);
     return p;

@@ -57,16 +57,17 @@ void pare_buf_close(pare_buf *b);
 pare_status pare_buf_put_utf8(pare_buf *b, const char *s, size_t len, pare_error *err);
 
 /* Name -> index, with room for any bytes in the name. Keys are views: their bytes must outlive the map. Expected
- * constant time whatever the names are (seeded hash). Zeroed is empty. */
+ * constant time whatever the names are (seeded hash). About 25 bytes a name. Zeroed is empty. */
 typedef struct pare_index {
-    struct pare_index_slot *slots;
-    size_t n_slots, n_used;
+    struct pare_index_entry *entries; /* [cap], the first n_used */
+    uint32_t *slots;                  /* [n_slots] number of an entry + 1; 0: free */
+    size_t n_slots, n_used, cap;
     uint64_t seed;
 } pare_index;
 
 enum { PARE_INDEX_NONE = -1 };
 
-/* Add key -> value (value >= 0). When the key is there already nothing changes, and *old receives its value; else
+/* Add key -> value (0 to 2^32 - 1). When the key is there already nothing changes, and *old receives its value; else
  * *old is PARE_INDEX_NONE. Errors: PARE_ERR_MEMORY. */
 pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t *old, pare_error *err);
 /* Room for n_keys keys in all, so that no growth is needed on the way there. */

@@ -13,7 +13,7 @@
 #include "model/vocab.h"
 #include "quant/types.h"
 
-enum { PARE_MAX_DIMS = 16 };
+enum { PARE_MAX_DIMS = 5 }; /* convolutions over time and space have five; more have no weights of models */
 
 typedef struct pare_tensor pare_tensor;
 
@@ -34,6 +34,7 @@ struct pare_tensor {
 
     const uint8_t *data; /* the stored bytes when they lie in a mapped file in this very order, else NULL */
     uint32_t file;       /* index into model->files, when data is not NULL */
+    uint32_t padded;     /* rows and columns may be filled up to multiples of this; 0: they are not */
     uint64_t offset;     /* from the start of that file */
 
     const float *factor; /* [matrices] of what is stored, NULL: 1. The GGUF tensor NAME.scale; lives in the arena */
@@ -44,7 +45,6 @@ struct pare_tensor {
     const struct pare_tensor *base; /* the tensor that read reads, NULL: none */
     const uint8_t *shared;          /* read reads every page behind it, as do tensors with the same; NULL: unknown */
     size_t scratch_bytes;           /* about how much memory read needs while it runs */
-    uint32_t padded;                /* rows and columns may be filled up to multiples of this; 0: they are not */
     bool packed;                    /* stands for weights that were packed: quantized already, whatever its type */
 };
 

@@ -354,7 +354,7 @@ static void refuses(void **state)
         {KV " --cache klt3", "klt3 is calibrated by a text, and the keys of layer 0 are not"},
         {EVAL " --cache-v klt3", "klt3 is calibrated by a text"},
         {EVAL " --cache-v q4_0 --cache-text $TEXT", "--cache-text is for calibrated types"},
-        {EVAL " --cache-v klt3 --cache-text /dev/null", "--cache-text: the text has"},
+        {EVAL " --cache-v klt3 --cache-text -", "--cache-text: the text has"},
         {EVAL " --cache-text $TEXT", "--cache-text needs --cache-k or --cache-v"},
         {"$PARE eval $DEMO -f - --cache-v klt3 --cache-text -", "both read standard input"},
         {KV " --ctx 100", "--ctx is of a budget"},

@@ -915,20 +915,91 @@ ROW(043)
     whole_close(&w);
 }
 
+/* Many small things in a header. */
+static void memory_while_parsing(void **state)
+{
+    (void)state;
+    enum { N_TENSORS = 100000, N_KEYS = 300000, N_TEXTS = 500000 };
+    pare_buf b = {0};
+    char name[24];
+    gguf_header(&b, 3, N_TENSORS, 1);
+    gguf_pair_str(&b, "general.architecture", "unheard");
+    for (uint64_t i = 0; i < N_TENSORS; i++) {
+        snprintf(name, sizeof name, "t%" PRIu64, i);
+        gguf_info(&b, name, 1, (uint64_t[]){8}, 0, 32 * i);
+    }
+    gguf_pad(&b, 32);
+    uint64_t header = b.len;
+    trial_put_buf(FILE_NAME, &b);
+    CHECK(truncate(trial_path(FILE_NAME), (off_t)(header + (uint64_t)32 * N_TENSORS)) == 0);
+    trial_memory("inspect " FILE_NAME, header);
+    b.len = 0;
+    gguf_header(&b, 3, 0, N_KEYS + 1);
+    gguf_pair_str(&b, "general.architecture", "unheard");
+    for (int i = 0; i < N_KEYS; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        gguf_str(&b, name);
+        gguf_u32(&b, 0), gguf_u8(&b, 1);
+    }
+    trial_put_buf(FILE_NAME, &b);
+    trial_memory("inspect " FILE_NAME, b.len);
+    b.len = 0;
+    gguf_header(&b, 3, 0, 2);
+    gguf_pair_str(&b, "general.architecture", "unheard");
+    gguf_pair_array(&b, "a.list", 8, N_TEXTS);
+    for (int i = 0; i < N_TEXTS; i++)
+        gguf_u64(&b, 0);
+    trial_put_buf(FILE_NAME, &b);
+    trial_memory("inspect " FILE_NAME, b.len);
+    pare_buf_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_001), cmocka_unit_test(row_002), cmocka_unit_test(row_004), cmocka_unit_test(row_005),
-        cmocka_unit_test(row_006), cmocka_unit_test(row_007), cmocka_unit_test(row_008), cmocka_unit_test(row_009),
-        cmocka_unit_test(row_010), cmocka_unit_test(row_011), cmocka_unit_test(row_012), cmocka_unit_test(row_013),
-        cmocka_unit_test(row_014), cmocka_unit_test(row_015), cmocka_unit_test(row_016), cmocka_unit_test(row_017),
-        cmocka_unit_test(row_018), cmocka_unit_test(row_019), cmocka_unit_test(row_020), cmocka_unit_test(row_021),
-        cmocka_unit_test(row_022), cmocka_unit_test(row_023), cmocka_unit_test(row_024), cmocka_unit_test(row_025),
-        cmocka_unit_test(row_026), cmocka_unit_test(row_027), cmocka_unit_test(row_028), cmocka_unit_test(row_029),
-        cmocka_unit_test(row_030), cmocka_unit_test(row_031), cmocka_unit_test(row_032), cmocka_unit_test(row_033),
-        cmocka_unit_test(row_034), cmocka_unit_test(row_035), cmocka_unit_test(row_036), cmocka_unit_test(row_037),
-        cmocka_unit_test(row_038), cmocka_unit_test(row_039), cmocka_unit_test(row_040), cmocka_unit_test(row_041),
-        cmocka_unit_test(row_042), cmocka_unit_test(row_043),
+        cmocka_unit_test(row_001),
+        cmocka_unit_test(row_002),
+        cmocka_unit_test(row_004),
+        cmocka_unit_test(row_005),
+        cmocka_unit_test(row_006),
+        cmocka_unit_test(row_007),
+        cmocka_unit_test(row_008),
+        cmocka_unit_test(row_009),
+        cmocka_unit_test(row_010),
+        cmocka_unit_test(row_011),
+        cmocka_unit_test(row_012),
+        cmocka_unit_test(row_013),
+        cmocka_unit_test(row_014),
+        cmocka_unit_test(row_015),
+        cmocka_unit_test(row_016),
+        cmocka_unit_test(row_017),
+        cmocka_unit_test(row_018),
+        cmocka_unit_test(row_019),
+        cmocka_unit_test(row_020),
+        cmocka_unit_test(row_021),
+        cmocka_unit_test(row_022),
+        cmocka_unit_test(row_023),
+        cmocka_unit_test(row_024),
+        cmocka_unit_test(row_025),
+        cmocka_unit_test(row_026),
+        cmocka_unit_test(row_027),
+        cmocka_unit_test(row_028),
+        cmocka_unit_test(row_029),
+        cmocka_unit_test(row_030),
+        cmocka_unit_test(row_031),
+        cmocka_unit_test(row_032),
+        cmocka_unit_test(row_033),
+        cmocka_unit_test(row_034),
+        cmocka_unit_test(row_035),
+        cmocka_unit_test(row_036),
+        cmocka_unit_test(row_037),
+        cmocka_unit_test(row_038),
+        cmocka_unit_test(row_039),
+        cmocka_unit_test(row_040),
+        cmocka_unit_test(row_041),
+        cmocka_unit_test(row_042),
+        cmocka_unit_test(row_043),
+        cmocka_unit_test(memory_while_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ typedef struct result {
     int code;
     char *out, *err; /* terminated, of the last run */
     char command[2048];
+    uint64_t peak; /* bytes of memory, pages of files among them */
 } result;
 
 static result last;
@@ -176,8 +177,10 @@ static const result *run(const char *args, bool strict)
     CHECK(child >= 0);
     if (child == 0)
         start(argv);
-    while (waitpid(child, &status, 0) < 0)
+    struct rusage used;
+    while (wait4(child, &status, 0, &used) < 0)
         CHECK(errno == EINTR);
+    last.peak = (uint64_t)used.ru_maxrss * 1024;
     free(copy);
     free(last.out);
     free(last.err);
@@ -365,4 +368,20 @@ uint64_t trial_between(uint64_t lo, uint64_t hi)
 void trial_limit_data(uint64_t bytes)
 {
     data_limit = bytes;
+}
+
+void trial_memory(const char *args, uint64_t header_bytes)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)args, (void)header_bytes;
+#else
+    run("--version", false);
+    uint64_t rest = last.peak, allowed = rest + (16 << 20) + 5 * header_bytes;
+    const result *r = run(args, false);
+    CHECK(r->code == 0);
+    if (r->peak > allowed)
+        print_message("%s: %.1f MB, of which %.1f at rest; allowed %.1f\n", args, (double)r->peak / 1e6,
+                      (double)rest / 1e6, (double)allowed / 1e6);
+    CHECK(r->peak <= allowed);
+#endif
 }

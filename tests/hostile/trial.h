@@ -47,4 +47,8 @@ uint64_t trial_between(uint64_t lo, uint64_t hi);
  * 0: no limit. */
 void trial_limit_data(uint64_t bytes);
 
+/* The run takes at most 16 MiB and four times the header more memory than the program at rest, besides the header's
+ * own pages of the mapped file. */
+void trial_memory(const char *args, uint64_t header_bytes);
+
 #endif
