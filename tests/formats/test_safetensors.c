@@ -89,7 +89,7 @@ static void accepts_what_is_odd_but_valid(void **state)
     accepts("{\"w\" : { \"data_offsets\" : [ 0 , 2 ] , \"shape\":[ 2 , 1 ] , \"dtype\" : \"I8\" } }", 2, 1);
     accepts("{" TENSOR("f4", "F4", "[2,2]", 0, 2) "," TENSOR("f6", "F6_E2M3", "[4]", 2, 5) "}", 5, 2);
     accepts("{" TENSOR("\\ud83d\\ude00\\n\\u00e9\xc3\xa9", "U8", "[1]", 0, 1) "}", 1, 1);
-    accepts("{" TENSOR("deep", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, 1);
+    accepts("{" TENSOR("deep", "U8", "[1,1,1,1,1]", 0, 1) "}", 1, 1);
     accepts("{\"__metadata__\":{}}", 0, 0);
 }
 
@@ -221,7 +221,7 @@ static void rejects_bad_shapes(void **state)
     rejects("{" TENSOR("a", "U8", "[2,18446744073709551614]", 0, 1) "}", 1, PARE_ERR_RANGE, "overflow");
     rejects("{" TENSOR("a", "U8", "[4294967296,4294967296]", 0, 0) "}", 0, PARE_ERR_RANGE, "overflow");
     rejects("{" TENSOR("a", "F64", "[2305843009213693952]", 0, 0) "}", 0, PARE_ERR_RANGE, "");
-    rejects("{" TENSOR("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, PARE_ERR_RANGE, "more than 16");
+    rejects("{" TENSOR("a", "U8", "[1,1,1,1,1,1]", 0, 1) "}", 1, PARE_ERR_RANGE, "more than 5");
 }
 
 static void rejects_bad_ranges(void **state)
