@@ -109,6 +109,8 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     pare_status st = pare_pin_read_structure(f, &state->is_model, &fault);
     if (st == PARE_OK)
         st = check_opened(f, &fault);
+    if (st == PARE_ERR_FORMAT && !f->source.known) /* it is there, and could not be opened: nothing is known of it */
+        return pare_fail(err, PARE_ERR_IO, "%s", fault.text);
     state->broken = st != PARE_OK;
     if (state->broken && !blames_file(st)) {
         if (err != NULL)

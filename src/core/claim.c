@@ -13,9 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What a folder that was moved aside has behind its temporary name: output.c, without RENAME_EXCHANGE. */
-#define ASIDE ".old"
-
 bool pare_claim_lock(int fd)
 {
     return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
@@ -27,8 +24,8 @@ static bool is_dead(int fd)
     return flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* The number behind mark at the end of name, or before ASIDE, which *aside says; -1: it is no such name. *base_len: of
- * what is before the mark. */
+/* The number behind mark at the end of name, or before PARE_CLAIM_ASIDE, which *aside says; -1: it is no such name.
+ * *base_len: of what is before the mark. */
 static long number_of(const char *name, const char *mark, size_t *base_len, bool *aside)
 {
     const char *at = NULL;
@@ -38,7 +35,7 @@ static long number_of(const char *name, const char *mark, size_t *base_len, bool
         return -1;
     const char *digits = at + strlen(mark);
     size_t n = strspn(digits, "0123456789");
-    *aside = strcmp(digits + n, ASIDE) == 0;
+    *aside = strcmp(digits + n, PARE_CLAIM_ASIDE) == 0;
     *base_len = (size_t)(at - name);
     return n > 0 && n < 18 && (*aside || digits[n] == '\0') ? strtol(digits, NULL, 10) : -1;
 }

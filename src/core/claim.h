@@ -15,13 +15,16 @@
 #define PARE_CLAIM_MARK ".pare.part."
 #define PARE_CLAIM_SET ".pare.set." /* the journal of a set: core/output_set.h */
 
+/* Behind the name of a temporary: what lay at the path and was moved aside for a moment. */
+#define PARE_CLAIM_ASIDE ".old"
+
 typedef enum pare_claim_kind { PARE_CLAIM_FILE, PARE_CLAIM_FOLDER } pare_claim_kind;
 
 /* Clean up behind dead runs, then create an empty temporary for path:
  *   *tmp  its name, owned by the caller
  *   *fd   open for reading and writing (a folder: for reading), with the lock: it lasts until every descriptor and
  *         mapping of it is gone
- * A folder that a dead run had moved aside is moved back when nothing stands in its place, and is removed otherwise; a
+ * What a dead run had moved aside is moved back when nothing stands in its place, and is removed otherwise; a
  * set of files whose names a dead run had begun to give gets the rest of them.
  * Errors: PARE_ERR_IO  another run writes to path (with its number), or the temporary cannot be created;
  *         PARE_ERR_MEMORY */

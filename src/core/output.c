@@ -32,6 +32,8 @@ struct pare_output {
     uint64_t n_bytes; /* where the next byte goes, with what is buffered */
     uint64_t end;     /* of what was written behind n_bytes */
     bool finished, published;
+    bool replaced; /* published, and tmp is what lay at path before */
+    bool fresh;    /* published, and nothing lay there before */
     size_t n_buffered;
     uint64_t n_unsynced; /* written since the disk was last sent to work, */
     uint64_t unsynced;   /* from here on */
@@ -300,7 +302,28 @@ pare_status pare_output_finish(pare_output *out, pare_error *err)
     return st;
 }
 
-pare_status pare_output_publish(pare_output *out, pare_error *err)
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1) /* linux/fs.h */
+#endif
+
+/* renameat2 is younger than the oldest C library that the program runs on. */
+static int exchange(const char *a, const char *b)
+{
+    return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+}
+
+/* Put tmp in path's place in one step; with keep_old what lay there is tmp then, where the file system can do that. */
+static pare_status take_place(pare_output *out, bool keep_old, pare_error *err)
+{
+    out->replaced = keep_old && exchange(out->tmp, out->path) == 0;
+    out->fresh = keep_old && !out->replaced && errno == ENOENT;
+    if (!out->replaced && rename(out->tmp, out->path) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", out->path, out->tmp, strerror(errno));
+    out->published = true;
+    return sync_folder(out->path, err);
+}
+
+static pare_status give_name(pare_output *out, bool keep_old, pare_error *err)
 {
     if (!out->finished)
         return pare_fail(err, PARE_ERR_USAGE, "%s: published before it was finished", out->path);
@@ -308,7 +331,7 @@ pare_status pare_output_publish(pare_output *out, pare_error *err)
     if (!(out->flags & PARE_OUTPUT_FORCE)) {
         if (link(out->tmp, out->path) == 0) {
             unlink(out->tmp);
-            out->published = true;
+            out->published = out->fresh = true;
             return sync_folder(out->path, err);
         }
         if (errno == EEXIST)
@@ -316,16 +339,18 @@ pare_status pare_output_publish(pare_output *out, pare_error *err)
                              out->path);
         /* a file system without hard links: fall through to the rename */
     }
-    if (rename(out->tmp, out->path) != 0)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", out->path, out->tmp, strerror(errno));
-    out->published = true;
-    return sync_folder(out->path, err);
+    return take_place(out, keep_old, err);
+}
+
+pare_status pare_output_publish(pare_output *out, pare_error *err)
+{
+    return give_name(out, true, err);
 }
 
 pare_status pare_output_commit(pare_output *out, pare_error *err)
 {
     pare_status st = pare_output_finish(out, err);
-    return st == PARE_OK ? pare_output_publish(out, err) : st;
+    return st == PARE_OK ? give_name(out, false, err) : st;
 }
 
 const char *pare_output_temporary(const pare_output *out)
@@ -345,7 +370,9 @@ unsigned pare_output_get_flags(const pare_output *out)
 
 void pare_output_withdraw(pare_output *out)
 {
-    if (out->published && !(out->flags & PARE_OUTPUT_FORCE))
+    if (out->replaced && exchange(out->tmp, out->path) == 0)
+        out->replaced = out->published = false;
+    else if (out->published && out->fresh)
         unlink(out->path);
 }
 
@@ -356,7 +383,7 @@ void pare_output_close(pare_output *out)
     bool created = out->fd >= 0 || out->finished;
     if (out->fd >= 0)
         close(out->fd);
-    if (out->tmp != NULL && created && !out->published)
+    if (out->tmp != NULL && created && (!out->published || out->replaced))
         unlink(out->tmp);
     if (out->tmp != NULL)
         unlist_temporary(out->tmp);
@@ -439,16 +466,6 @@ pare_status pare_outdir_open(pare_outdir *d, const char *path, unsigned flags, p
     return st;
 }
 
-#ifndef RENAME_EXCHANGE
-#define RENAME_EXCHANGE (1 << 1) /* linux/fs.h */
-#endif
-
-/* renameat2 is younger than the oldest C library that the program runs on. */
-static int exchange(const char *a, const char *b)
-{
-    return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
-}
-
 /* Put tmp in the place of path, a folder; *old, owned by the caller, is where that one lies then. */
 static pare_status replace_folder(pare_outdir *d, char **old, pare_error *err)
 {
@@ -459,7 +476,8 @@ static pare_status replace_folder(pare_outdir *d, char **old, pare_error *err)
     if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot exchange it with %s: %s", d->path, d->tmp, strerror(errno));
     free(*old);
-    if ((*old = join(d->tmp, ".old", "", err)) == NULL) /* core/claim.h finds it behind a run that is killed here */
+    if ((*old = join(d->tmp, PARE_CLAIM_ASIDE, "", err)) ==
+        NULL) /* core/claim.h finds it behind a run that is killed here */
         return PARE_ERR_MEMORY;
     if (rename(d->path, *old) != 0)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot move aside: %s", d->path, strerror(errno));

@@ -47,15 +47,15 @@ pare_status pare_output_commit(pare_output *out, pare_error *err);
 /* Flush and sync, and leave the rename to pare_output_publish: a set of files appears together, after all of them
  * are complete on disk. */
 pare_status pare_output_finish(pare_output *out, pare_error *err);
-pare_status pare_output_publish(pare_output *out, pare_error *err);
+pare_status pare_output_publish(pare_output *out, pare_error *err); /* what it replaces goes when it is closed */
 
 /* Where the bytes lie until the file is published. Valid until it is closed. */
 const char *pare_output_temporary(const pare_output *out);
 const char *pare_output_path(const pare_output *out); /* the name that it will have; valid as above */
 unsigned pare_output_get_flags(const pare_output *out);
 
-/* Remove a published file again. Nothing happens to one that was not published, or may have replaced another
- * (PARE_OUTPUT_FORCE). */
+/* Take a published file back: what it replaced is there again, where the file system can exchange two names in one step
+ * (else a file that may have replaced another, PARE_OUTPUT_FORCE, stays). Nothing happens to one that was not published. */
 void pare_output_withdraw(pare_output *out);
 
 /* Free; removes the temporary unless it was committed. NULL is allowed. */

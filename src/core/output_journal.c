@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char magic[] = "pare set 1\n", end[] = "end\n";
+static const char magic[] = "pare set 2\n", end[] = "end\n";
 
 /* A journal of a thousand parts is far below. */
 enum { MAX_BYTES = 16 << 20 };
@@ -33,7 +33,11 @@ pare_status pare_journal_add(pare_journal *j, const char *first, const char *tmp
     if (folder_len(tmp) != n || folder_len(path) != n || strncmp(tmp, first, n) != 0 || strncmp(path, first, n) != 0 ||
         strchr(tmp + n, '\n') != NULL || strchr(path + n, '\n') != NULL)
         return PARE_OK;
-    return pare_buf_printf(&j->text, err, "%u\n%s\n%s\n", flags, tmp + n, path + n);
+    struct stat info;
+    if (stat(tmp, &info) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", tmp, strerror(errno));
+    return pare_buf_printf(&j->text, err, "%u %llu\n%s\n%s\n", flags, (unsigned long long)info.st_ino, tmp + n,
+                           path + n);
 }
 
 pare_status pare_journal_write(pare_journal *j, const char *first, pare_error *err)
@@ -96,23 +100,26 @@ static char *next_line(char **at)
     return line;
 }
 
-/* tmp is a temporary of path, both in the folder itself, and it is a file. */
-static bool may_be_named(int dir, const char *tmp, const char *path)
+/* tmp is a temporary of path, both in the folder itself, and it is the file that was meant: once the two have changed
+ * places it is what lay at path before. */
+static bool may_be_named(int dir, const char *tmp, const char *path, unsigned long long inode)
 {
     struct stat info;
     size_t n = strlen(path), mark = sizeof PARE_CLAIM_MARK - 1;
     return n > 0 && strchr(path, '/') == NULL && strchr(tmp, '/') == NULL && strncmp(tmp, path, n) == 0 &&
            strncmp(tmp + n, PARE_CLAIM_MARK, mark) == 0 &&
            strspn(tmp + n + mark, "0123456789") == strlen(tmp + n + mark) &&
-           fstatat(dir, tmp, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
+           fstatat(dir, tmp, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode) && info.st_ino == inode;
 }
 
 typedef enum step { STEP_UNDESCRIBE, STEP_NAME } step;
 
-static void complete_one(int dir, step which, unsigned flags, const char *tmp, const char *path)
+static void complete_one(int dir, step which, const char *what, const char *tmp, const char *path)
 {
     const unsigned old_description = PARE_JOURNAL_REPLACES | PARE_JOURNAL_DESCRIBES;
-    if (!may_be_named(dir, tmp, path))
+    char *end_of_flags;
+    const unsigned flags = (unsigned)strtoul(what, &end_of_flags, 10);
+    if (!may_be_named(dir, tmp, path, strtoull(end_of_flags, NULL, 10)))
         return; /* it has its name already */
     if (which == STEP_UNDESCRIBE && (flags & old_description) == old_description)
         unlinkat(dir, path, 0);
@@ -133,7 +140,7 @@ void pare_journal_complete(int dir, const char *name, int fd)
             char *tmp = next_line(&at), *path = tmp != NULL ? next_line(&at) : NULL;
             if (path == NULL)
                 break;
-            complete_one(dir, which, (unsigned)strtoul(flags, NULL, 10), tmp, path);
+            complete_one(dir, which, flags, tmp, path);
         }
         free(text);
     }

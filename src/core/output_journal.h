@@ -1,7 +1,7 @@
 /* core/output_journal.h - the rest of a set's names, written down before the first is given
  *
  * A small file beside the set's first file, FIRST.pare.set.PID, with a lock as core/claim.h's: the magic, a line a file
- * (flags, temporary, name), "end". It lists what lies in its own folder. It is synced before the first name changes and
+ * (flags, the temporary's inode, temporary, name), "end". It lists what lies in its own folder. It is synced before the first name changes and
  * removed behind the last, so that a run which is killed between two leaves it, and the next one that writes in that
  * folder gives the names that are missing. Until then no lock stands beside a model that it does not describe
  * (core/output_set.h). */

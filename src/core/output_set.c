@@ -1,7 +1,10 @@
 #include "core/output_set.h"
+#include "core/claim.h"
 #include "core/output_journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,26 +84,60 @@ static pare_status write_journal(const pare_output_set *set, pare_output *const 
     return st == PARE_OK ? pare_journal_write(j, first, err) : st;
 }
 
-/* Old descriptions go before what they describe does. */
-static pare_status remove_descriptions(const pare_output_set *set, pare_error *err)
+/* An old description that was moved out of the way: core/claim.h finds it behind a run that is killed, and the lock
+ * keeps other runs from doing so before. */
+typedef struct aside {
+    const char *path; /* borrowed */
+    char *name;       /* NULL: there was none */
+    int fd;
+} aside;
+
+static pare_status move_aside(aside *a, const pare_output *out, pare_error *err)
 {
-    for (size_t i = 0; i < set->n; i++) {
-        const char *path = pare_output_path(set->items[i]);
-        if (describes(set->items[i]) && (pare_output_get_flags(set->items[i]) & PARE_OUTPUT_FORCE) &&
-            unlink(path) != 0 && errno != ENOENT)
-            return pare_fail(err, PARE_ERR_IO, "%s: cannot remove the old one: %s", path, strerror(errno));
-    }
-    return PARE_OK;
+    pare_buf name = {0};
+    a->path = pare_output_path(out);
+    if (!describes(out) || !(pare_output_get_flags(out) & PARE_OUTPUT_FORCE) || !exists(a->path))
+        return PARE_OK;
+    pare_status st = pare_buf_printf(&name, err, "%s%s", pare_output_temporary(out), PARE_CLAIM_ASIDE);
+    a->fd = st == PARE_OK ? open(a->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (a->fd >= 0)
+        (void)pare_claim_lock(a->fd);
+    if (st == PARE_OK && rename(a->path, name.data) != 0)
+        st = pare_fail(err, PARE_ERR_IO, "%s: cannot move the old one aside: %s", a->path, strerror(errno));
+    if (st != PARE_OK)
+        pare_buf_close(&name);
+    a->name = name.data;
+    return st;
 }
 
+static void end_aside(aside *a, bool back)
+{
+    if (a->name != NULL && (!back || exists(a->path) || rename(a->name, a->path) != 0))
+        unlink(a->name);
+    if (a->fd >= 0)
+        close(a->fd);
+    free(a->name);
+}
+
+/* Old descriptions go before what they describe does, and all comes back when that fails. */
 static pare_status give_names(const pare_output_set *set, pare_output *const *order, pare_error *err)
 {
     size_t n = 0;
-    pare_status st = replaces(set) ? remove_descriptions(set, err) : PARE_OK;
+    const bool late = replaces(set);
+    aside *old = calloc(set->n + 1, sizeof *old);
+    pare_status st = old != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu outputs", set->n);
+    for (size_t i = 0; i < set->n && old != NULL; i++) {
+        old[i].fd = -1;
+        if (st == PARE_OK && late)
+            st = move_aside(&old[i], order[i], err);
+    }
     while (st == PARE_OK && n < set->n && (st = pare_output_publish(order[n], err)) == PARE_OK)
         n++;
     while (st != PARE_OK && n-- > 0)
         pare_output_withdraw(order[n]);
+    for (size_t i = 0; i < set->n && old != NULL; i++)
+        end_aside(&old[i], st != PARE_OK);
+    free(old);
     return st;
 }
 

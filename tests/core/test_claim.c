@@ -256,30 +256,45 @@ static void a_journal_replaces_only_with_force(void **state)
 }
 
 /* A journal that is cut, or that names what is no temporary of its folder, moves nothing. */
+/* A temporary, and a journal that text is, with its inode. */
+static void write_journal_of(const char *temporary, const char *text)
+{
+    struct stat info;
+    char journal[200];
+    check_write_file(at(temporary), "part", 4);
+    CHECK(stat(at(temporary), &info) == 0);
+    const char *digits = strstr(text, "%llu");
+    size_t head = digits != NULL ? (size_t)(digits - text) : strlen(text);
+    int n = digits != NULL ? snprintf(journal, sizeof journal, "%.*s%llu%s", (int)head, text,
+                                      (unsigned long long)info.st_ino, digits + 4)
+                           : snprintf(journal, sizeof journal, "%s", text);
+    check_write_file(at("a.pare.set.7"), journal, (size_t)n);
+}
+
 static void a_foreign_journal_moves_nothing(void **state)
 {
     (void)state;
     static const char *const texts[] = {
+        /* %llu: the temporary's inode */
         "",
-        "pare set 1\n",
-        "pare set 1\n1\na.pare.part.7\na\n",
+        "pare set 2\n",
+        "pare set 2\n1 %llu\na.pare.part.7\na\n",
+        "pare set 1\n1 %llu\na.pare.part.7\na\nend\n",
+        "pare set 2\n1 1%llu\na.pare.part.7\na\nend\n",
         "pare set 2\n1\na.pare.part.7\na\nend\n",
-        "pare set 1\n1\nkept\na\nend\n",
-        "pare set 1\n1\n../x.pare.part.7\n../x\nend\n",
-        "pare set 1\n1\na.pare.part.7\nkept\nend\n",
-        "pare set 1\n1\na.pare.part.7\nend\n",
-        "pare set 1\nend\nend\n",
+        "pare set 2\n1 %llu\nkept\na\nend\n",
+        "pare set 2\n1 %llu\n../x.pare.part.7\n../x\nend\n",
+        "pare set 2\n1 %llu\na.pare.part.7\nkept\nend\n",
+        "pare set 2\n1 %llu\na.pare.part.7\nend\n",
+        "pare set 2\nend\nend\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         check_write_file(at("kept"), "kept", 4);
-        check_write_file(at("a.pare.part.7"), "part", 4);
-        check_write_file(at("a.pare.set.7"), texts[i], strlen(texts[i]));
+        write_journal_of("a.pare.part.7", texts[i]);
         next_run(at("a"), false);
         CHECK(holds(at("kept"), "kept") && count_entries(folder) == 1);
     }
-    check_write_file(at("a.pare.part.7"), "part", 4); /* and a whole one does */
-    static const char whole[] = "pare set 1\n1\na.pare.part.7\na\nend\n";
-    check_write_file(at("a.pare.set.7"), whole, sizeof whole - 1);
+    write_journal_of("a.pare.part.7", "pare set 2\n1 %llu\na.pare.part.7\na\nend\n"); /* and a whole one does */
     next_run(at("b"), false);
     CHECK(holds(at("a"), "part") && count_entries(folder) == 2);
 }

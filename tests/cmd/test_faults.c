@@ -1,0 +1,202 @@
+/* Disks that fail, are full, or give less than was asked for, at every call that a command makes on files: it says so
+ * in one line, with exit code 5, and what was there before is there afterwards. tests/cmd/fault_at.c makes the faults.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAULTY "LD_PRELOAD=" PARE_FAULT_AT " "
+
+/* What is run, in the folder `run`, which `reset` makes; it writes `out`. over: onto an older output. */
+static const struct {
+    const char *name, *command;
+} commands[] = {
+    {"convert", "$PARE convert $DEMO -o run/m.gguf --dtype f16 --force -q -j1"},
+    {"quantize", "$PARE quantize f32.gguf -t q8_0 -o run/m.gguf --pin --force -q -j1"},
+    {"folder", "$PARE convert f32.gguf -o run/m --format safetensors --force -q -j1"},
+    {"imatrix", "$PARE imatrix $DEMO -f short.txt -c 128 -o run/m.gguf --force -q -j1"},
+    {"pin", "$PARE pin run/f.gguf -o run/pare.lock --force -q -j1"},
+    {"verify", "$PARE verify run/f.lock -q -j1"},
+    {"logits", "$PARE eval $DEMO -f short.txt -c 128 --save-logits run/m.lgt --force -q -j1"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void reset(void)
+{
+    cli_expect(0, "rm -rf run && cp -r before run");
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    cli_expect(0, "$PARE convert $DEMO -o f32.gguf --dtype f32 -q && head -c 2500 $TEXT >short.txt && mkdir before");
+    cli_expect(0, "cp f32.gguf before/f.gguf && echo old >before/m.gguf && echo old >before/m.lgt && mkdir before/m &&"
+                  " echo old >before/m/x && $PARE pin before/f.gguf -o before/f.lock -q");
+    return 0;
+}
+
+static int count_calls(const char *kind)
+{
+    cli_result r = cli_expect(0, "sed -n 's/^%s //p' counts", kind);
+    return atoi(r.out);
+}
+
+/* All that is in `run`, with hashes. */
+static char *state_of(const char *folder)
+{
+    return strdup(cli_expect(0, "cd %s && find . -type f | LC_ALL=C sort | xargs sha256sum", folder).out);
+}
+
+/* One fault in one run. The outcome is the old state, or all went well in spite of it. */
+static void check_fault(size_t k, const char *kind, int at, const char *error, const char *before, const char *after)
+{
+    reset();
+    cli_result r = cli_run("FAULT=%s:%d:%s " FAULTY "%s", kind, at, error, commands[k].command);
+    bool told = r.code == 5 || (r.code == 3 && strcmp(kind, "open") == 0);
+    if (r.code != 0 && (!told || strncmp(r.err, "pare: error: ", 13) != 0 || cli_count_lines(r.err) != 1))
+        print_message("%s: %s %d %s: exit code %d\n%s%s", commands[k].name, kind, at, error, r.code, r.out, r.err);
+    CHECK(r.code == 0 || (told && strncmp(r.err, "pare: error: ", 13) == 0 && cli_count_lines(r.err) == 1));
+    bool well = r.code == 0;
+    char *now = state_of("run");
+    if (strcmp(now, well ? after : before) != 0)
+        print_message("%s: %s %d %s: exit code %d, and in the folder are\n%s", commands[k].name, kind, at, error,
+                      r.code, now);
+    CHECK(strcmp(now, well ? after : before) == 0);
+    free(now);
+}
+
+/* Every call of a kind, or so many of them spread over all. */
+static void fail_each(size_t k, const char *kind, const char *error, int most)
+{
+    reset();
+    char *before = state_of("run");
+    cli_expect(0, "FAULT_COUNT=$PWD/counts " FAULTY "%s", commands[k].command);
+    char *after = state_of("run");
+    int n = count_calls(kind), step = n > most ? n / most : 1;
+    for (int at = 1; at <= n; at += step)
+        check_fault(k, kind, at, error, before, after);
+    if (step > 1)
+        check_fault(k, kind, n, error, before, after);
+    free(before);
+    free(after);
+}
+
+static void writes_fail(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        fail_each(k, "write", "ENOSPC", 5);
+        fail_each(k, "sync", "EIO", 8);
+    }
+}
+
+static void names_are_refused(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        fail_each(k, "rename", "EACCES", 8);
+        fail_each(k, "reserve", "ENOSPC", 4);
+    }
+}
+
+static void reads_fail(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        fail_each(k, "read", "EIO", 4);
+        fail_each(k, "open", "EIO", 6);
+    }
+}
+
+/* A signal that comes in between is no failure. */
+static void calls_are_taken_up_again(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        reset();
+        cli_expect(0, "%s", commands[k].command);
+        char *after = state_of("run");
+        for (int what = 0; what < 3; what++) {
+            static const char *const how[] = {"FAULT_SHORT=1", "FAULT=read:1:EINTR", "FAULT=write:1:EINTR"};
+            reset();
+            cli_expect(0, "%s " FAULTY "%s", how[what], commands[k].command);
+            char *now = state_of("run");
+            CHECK(strcmp(now, after) == 0);
+            free(now);
+        }
+        free(after);
+    }
+}
+
+/* The source changes while it is read: at a few moments from the first call on. Nothing that is half old and half new
+ * appears, and nobody dies of a signal. */
+static void a_source_that_changes_is_told(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"cut", "gone", "edit"};
+    static const char *const kinds[] = {"open", "write", "read"};
+    size_t n_told = 0;
+    for (size_t w = 0; w < 3; w++)
+        for (size_t c = 0; c < 3; c++)
+            for (int at = 1; at <= 9; at += 4) {
+                cli_expect(0, "rm -rf run && cp -r before run && cp f32.gguf source.gguf");
+                cli_result r = cli_run("FAULT=%s:%d:%s:$PWD/source.gguf " FAULTY
+                                       "$PARE quantize source.gguf -t q8_0 -o run/m.gguf --pin --force -q -j1",
+                                       kinds[c], at, ways[w]);
+                if (r.code != 0 && r.code != 3 && r.code != 5)
+                    print_message("%s at %s %d: exit code %d\n%s", ways[w], kinds[c], at, r.code, r.err);
+                CHECK(r.code == 0 || r.code == 3 || r.code == 5);
+                CHECK(r.code == 0 || cli_count_lines(r.err) == 1);
+                n_told += r.code != 0;
+                if (r.code != 0)
+                    cli_expect(0, "echo old | cmp - run/m.gguf && test ! -e run/pare.lock");
+                else /* it had been read, or its bytes live on without a name */
+                    cli_expect(0, "$PARE verify run/pare.lock");
+            }
+    CHECK(n_told >= 6);
+}
+
+/* A file system that has no room: each size between nothing and enough. */
+static void a_small_disk(void **state)
+{
+    (void)state;
+    if (cli_run("mkdir -p small && unshare -rm sh -c 'mount -t tmpfs -o size=64k none small'").code != 0) {
+        print_message("SKIP a_small_disk: no tmpfs can be mounted in a name space of one's own\n");
+        skip();
+    }
+    cli_expect(0, "$PARE quantize f32.gguf -t q8_0 -o whole.gguf -q");
+    size_t n_full = 0;
+    for (int k = 64; k <= 4096; k *= 2) {
+        static const char *const ways[] = {"", "--pin", "--resume"};
+        for (size_t w = 0; w < 3; w++) {
+            cli_result r =
+                cli_run("unshare -rm sh -c 'mount -t tmpfs -o size=%dk none small && cp short.txt small/m.gguf &&"
+                        " { $PARE quantize f32.gguf -t q8_0 -o small/m.gguf --force -q %s; c=$?; ls small;"
+                        " if [ $c = 0 ]; then cmp whole.gguf small/m.gguf; else cmp short.txt small/m.gguf; fi"
+                        " || exit 99; exit $c; }'",
+                        k, ways[w]);
+            if (r.code != 0 && r.code != 5)
+                print_message("%d KiB, %s: exit code %d\n%s%s", k, ways[w], r.code, r.out, r.err);
+            CHECK(r.code == 0 || r.code == 5);
+            CHECK(r.code == 0 || (cli_count_lines(r.out) == 1 && strcmp(r.out, "m.gguf\n") == 0));
+            CHECK(r.code == 0 || (strncmp(r.err, "pare: error: ", 13) == 0 && cli_count_lines(r.err) == 1));
+            n_full += r.code == 5;
+        }
+    }
+    CHECK(n_full >= 9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_fail),
+        cmocka_unit_test(names_are_refused),
+        cmocka_unit_test(reads_fail),
+        cmocka_unit_test(calls_are_taken_up_again),
+        cmocka_unit_test(a_source_that_changes_is_told),
+        cmocka_unit_test(a_small_disk),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
