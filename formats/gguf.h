@@ -6,8 +6,7 @@
 #include "formats/pin.h"
 #include "model/model.h"
 
-/* Fill m from the GGUF file at path; when it is a part of a split set, from the whole set, which its first part
- * names (with PARE_OPEN_ANY_PART any part).
+/* Fill m from the GGUF file at path; when it is a part of a split set, from the whole set (any part may be named).
  * m->tensors in file order, GGUF names, dims turned to slowest first. m->meta: part 1's values in order, without the
  * split.* keys for a set. With PARE_OPEN_RAW (formats/open.h) neither hyperparameters nor vocabulary are read.
  * Everything is checked as docs/formats/GGUF.md says: counts against the bytes left, overflow, duplicates, overlap.

@@ -93,21 +93,6 @@ static pare_status check_own_name(const set *s, pare_error *err)
     return st;
 }
 
-/* A set is one model under the name of its first part; a later part would look like a model of its own. */
-static pare_status check_is_first(const set *s, unsigned flags, pare_error *err)
-{
-    pare_buf name = {0};
-    if (s->want.no == 0 || (flags & PARE_OPEN_ANY_PART))
-        return PARE_OK;
-    pare_status st = part_path(s, 0, &name, err);
-    if (st == PARE_OK)
-        st = pare_fail(err, PARE_ERR_FORMAT,
-                       "%s: is part %" PRIu32 " of %" PRIu32 " by its key %s; a set is opened by its first part, %s",
-                       s->path, s->want.no + 1, s->want.count, GGUF_KEY_SPLIT_NO, name.data);
-    pare_buf_close(&name);
-    return st;
-}
-
 /* All missing parts in one message, as many as its line takes. */
 static pare_status check_present(const set *s, pare_error *err)
 {
@@ -260,15 +245,12 @@ static pare_status merge(pare_model *m, set *s, pare_error *err)
 }
 
 /* *named is the part that the user named, parsed already; its content moves into *m. */
-static pare_status open_set(pare_model *m, pare_model *named, const char *path, const split *want, unsigned flags,
-                            pare_error *err)
+static pare_status open_set(pare_model *m, pare_model *named, const char *path, const split *want, pare_error *err)
 {
     set s = {.path = path, .prefix_len = prefix_length(path), .want = *want};
     pare_status st = PARE_OK;
     /* a single part has no neighbours that a name would lead to */
-    if (want->count > 1 &&
-        ((st = check_own_name(&s, err)) != PARE_OK || (st = check_is_first(&s, flags, err)) != PARE_OK ||
-         (st = check_present(&s, err)) != PARE_OK))
+    if (want->count > 1 && ((st = check_own_name(&s, err)) != PARE_OK || (st = check_present(&s, err)) != PARE_OK))
         return st;
     if ((s.parts = calloc(want->count, sizeof *s.parts)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " parts", path, want->count);
@@ -332,7 +314,7 @@ pare_status pare_gguf_open(pare_model *m, const char *path, unsigned flags, pare
     pare_status st = load(&one, path, err);
     if (st == PARE_OK && (st = read_split(&one.meta, path, &s, err)) == PARE_OK) {
         if (s.count > 0) {
-            st = open_set(m, &one, path, &s, flags, err);
+            st = open_set(m, &one, path, &s, err);
         } else {
             *m = one;
             one = (pare_model){0};

@@ -1,4 +1,4 @@
-/* formats/open.h - open any model: a GGUF file (the first part of a split set), a Hub folder, a .safetensors file, an
+/* formats/open.h - open any model: a GGUF file (any part of a split set), a Hub folder, a .safetensors file, an
  * index.json */
 #ifndef PARE_FORMATS_OPEN_H
 #define PARE_FORMATS_OPEN_H
@@ -8,7 +8,6 @@
 typedef enum pare_open_flags {
     PARE_OPEN_RAW = 1,      /* tensors named and laid out as in the file; no architecture, no tokenizer needed */
     PARE_OPEN_NO_VOCAB = 2, /* do not read the tokenizer */
-    PARE_OPEN_ANY_PART = 8, /* any part of a split GGUF set opens the set; else the first one, as llama.cpp wants it */
     PARE_OPEN_PARTIAL = 4   /* a GGUF file that proves bad leaves in *m what was read before the error; to look at,
                              * not to read weights from, and the caller closes it */
 } pare_open_flags;

@@ -110,7 +110,7 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
         return add_manifest(p, path, err);
     if (!gguf && !index)
         return add_structured(p, path, err);
-    st = gguf ? pare_gguf_open(&m, path, PARE_OPEN_RAW | PARE_OPEN_ANY_PART, err) : pare_safetensors_open_index(&m, path, err);
+    st = gguf ? pare_gguf_open(&m, path, PARE_OPEN_RAW, err) : pare_safetensors_open_index(&m, path, err);
     if (st == PARE_OK && index)
         st = add_structured(p, path, err);
     if (st == PARE_OK)

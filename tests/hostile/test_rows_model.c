@@ -401,10 +401,12 @@ static void no_is_2(whole *w)
 
 ROW(053)
 {
+    /* a set that starts at part 2: which file is needed. (A whole set opens by any of its parts.) */
     put_set(0, NULL);
+    trial_remove(part_name(1));
     for (int part = 2; part <= PARTS; part++)
         for (int i = 0; i < 3; i++)
-            trial_model_refused(3, part_name(part), "opened by its first part|set-00001-of-00003.gguf");
+            trial_model_refused(3, part_name(part), "missing|set-00001-of-00003.gguf");
     put_set(1, no_is_2);
     for (int i = 0; i < 3; i++)
         trial_model_refused(3, part_name(1), "split.no|its name must be set-00003-of-00003.gguf");
