@@ -124,7 +124,7 @@ ROW(059)
         size_t lead = (size_t)trial_between(0, 5);
         put(&b, "aaaaa", lead);
         put(&b, bad[i].bytes, bad[i].n);
-        put(&b, SOUND + 3, sizeof SOUND - 4);
+        put(&b, &SOUND[3], sizeof SOUND - 4);
         snprintf(says, sizeof says, "offset %zu|not UTF-8", 8 + 3 + lead);
         header_refused_n(3, b.data, b.len, 16, says);
         pare_buf_close(&b);

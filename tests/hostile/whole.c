@@ -216,8 +216,8 @@ void whole_spm(whole *w)
     static const char *const pieces[] = {"\xe2\x96\x81",
                                          "a",
                                          "b",
-                                         "\xe2\x96\x81"
-                                         "a",
+                                         ("\xe2\x96\x81"
+                                          "a"),
                                          "ab",
                                          "t",
                                          "h"};
