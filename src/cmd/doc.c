@@ -146,7 +146,7 @@ void cmd_doc_overview(FILE *out)
     for (size_t i = 0; (verb = cmd_verb_at(i)) != NULL; i++)
         fprintf(out, "  %-10s %s\n", verb->name, verb->summary);
     fputs("\n"
-          "A MODEL is a GGUF file (the first part of a split set), a Hub folder with config.json and\n"
+          "A MODEL is a GGUF file (any part of a split set), a Hub folder with config.json and\n"
           "safetensors, or a single .safetensors file. 'pare help COMMAND' says more.\n",
           out);
     help_exits(out);
