@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Does one commit give the same bytes twice? Builds the packages of HEAD (what is not committed is left out) in two folders
-# whose paths differ in length, with another number of jobs, another umask, time zone and language, and without a compiler
+# whose paths differ in length (with CUDA: one after the other in the same, since nvcc names what is internal to a source by
+# a hash of its path), with another number of jobs, another umask, time zone and language, and without a compiler
 # cache the second time; then compares the program, the libraries, the CUDA plugin if it was built, and the packages.
 #   scripts/check_reproducible.sh [CMAKE_ARGUMENT...]    e.g. -DPARE_CUDA=OFF; REPRODUCE_FOLDER: where, a temporary folder
 set -euo pipefail
@@ -26,13 +27,19 @@ hashes() { # of what was built; the links libpare.so and libpare.so.0 are left o
         -o -name '*.deb' \) | sort | xargs sha256sum)
 }
 
+case " $* " in
+*" -DPARE_CUDA=OFF "*) ;;
+*) second=$first ;;
+esac
+
 build "$first" "$(nproc)" "$@"
+hashes "$first" >"$work/first"
+if [ "$second" = "$first" ]; then rm -rf "$first"; fi
 (
     umask 077
     export TZ=Asia/Tokyo LANG=tr_TR.UTF-8 CCACHE_DISABLE=1
     build "$second" $(($(nproc) + 1)) "$@"
 )
-hashes "$first" >"$work/first"
 hashes "$second" >"$work/second"
 cat "$work/first"
 for file in pare libpare.a dev/libpare.a 'libpare.so.[0-9.]*'; do
