@@ -447,7 +447,8 @@ static pare_status hash_in_slots(job_list *list, slot slots[2], const job *first
                                      slots[1].r.buffer + slots[1].used, n, err);
         for (size_t i = 0; i < n_slots && st == PARE_OK; i++) {
             size_t alone = n == 0 ? left(&slots[i]) : 0;
-            st = pare_hasher_add(&slots[i].h, slots[i].r.buffer + slots[i].used, alone, err);
+            if (alone > 0) /* a slot without a job has no buffer */
+                st = pare_hasher_add(&slots[i].h, slots[i].r.buffer + slots[i].used, alone, err);
             slots[i].used += n + alone;
         }
     }
