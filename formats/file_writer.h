@@ -25,7 +25,7 @@ pare_status pare_file_writer_put(pare_file_writer *w, const void *data, size_t n
 pare_status pare_file_writer_zeros(pare_file_writer *w, uint64_t n, pare_error *err);
 
 /* Tensors, one behind the other, with the zeros behind each. They are made ahead, on all threads, while one thread
- * writes and another hashes, the file and the tensor at once: model/stream.h. Errors: those of reading and of writing;
+ * writes and one beside these hashes, the file and the tensor at once: model/stream.h. Errors: those of reading and of writing;
  * PARE_ERR_INTERRUPTED */
 pare_status pare_file_writer_tensors(pare_file_writer *w, const pare_tensor *tensors, size_t n_tensors,
                                      pare_error *err);

@@ -1,4 +1,5 @@
 #include "core/pipeline.h"
+#include "core/background.h"
 #include "core/scratch.h"
 #include "core/threads.h"
 
@@ -22,7 +23,8 @@ typedef struct slot {
 typedef struct run {
     const pare_pipeline *p;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed;  /* for the threads that do everything */
+    pthread_cond_t can_take; /* for those that only take */
     slot *slots;
     uint64_t n_started, n_done;
     struct {
@@ -74,14 +76,25 @@ static void fail(run *r, uint64_t number, pare_status st, const pare_error *err)
     r->first_err.status = st;
 }
 
-/* The lane that can go on, or n_lanes. */
+static bool can_take(run *r, size_t i)
+{
+    return !r->lanes[i].busy && r->lanes[i].n_taken < r->n_started && slot_of(r, r->lanes[i].n_taken)->ready;
+}
+
+/* The lane behind the first that can go on, or n_lanes. */
 static size_t find_lane(run *r)
 {
-    size_t i = 0;
-    while (i < r->p->n_lanes &&
-           (r->lanes[i].busy || r->lanes[i].n_taken == r->n_started || !slot_of(r, r->lanes[i].n_taken)->ready))
+    size_t i = 1;
+    while (i < r->p->n_lanes && !can_take(r, i))
         i++;
     return i;
+}
+
+/* A piece is ready, or a lane is free: the threads that only take sleep but for this. */
+static void tell_takers(run *r)
+{
+    if (find_lane(r) < r->p->n_lanes)
+        pthread_cond_broadcast(&r->can_take);
 }
 
 /* Free what all lanes have taken. */
@@ -117,6 +130,7 @@ static void run_lane(run *r, size_t i)
     }
     r->lanes[i].n_taken++;
     retire(r);
+    tell_takers(r);
 }
 
 /* Is there a further piece, and room for it? */
@@ -160,6 +174,7 @@ static void start_piece(run *r)
     if (s->buffer != NULL)
         s->piece.data = s->buffer;
     s->ready = true;
+    tell_takers(r);
 }
 
 static bool is_over(const run *r)
@@ -167,45 +182,92 @@ static bool is_over(const run *r)
     return r->failed != UINT64_MAX || (r->exhausted && !r->has_next && r->n_done == r->n_started);
 }
 
-/* What each thread does until all is over. A signal at each step wakes one more thread, which finds work or sleeps
- * again. */
+static void tell_all(run *r)
+{
+    pthread_cond_broadcast(&r->changed);
+    pthread_cond_broadcast(&r->can_take);
+}
+
+/* One step of a thread that does everything; false: there is nothing to do now. A signal before each step wakes one
+ * more thread, which finds work or sleeps again. */
+static bool do_something(run *r)
+{
+    size_t lane = can_take(r, 0) ? 0 : r->p->n_lanes;
+    const bool start = lane != 0 && can_start(r);
+    if (lane != 0 && !start && (lane = find_lane(r)) == r->p->n_lanes)
+        return false;
+    pthread_cond_signal(&r->changed);
+    if (start)
+        start_piece(r);
+    else
+        run_lane(r, lane);
+    return true;
+}
+
+/* What each thread does until all is over. */
 static pare_status work(size_t i, int thread, void *ctx, pare_error *err)
 {
     run *r = ctx;
     (void)i, (void)thread, (void)err; /* the error is told by pare_pipeline_run */
     pthread_mutex_lock(&r->lock);
-    while (!is_over(r)) {
-        size_t lane = find_lane(r);
-        if (lane == r->p->n_lanes && !can_start(r)) {
-            if (!is_over(r))
-                pthread_cond_wait(&r->changed, &r->lock);
-            continue;
-        }
-        pthread_cond_signal(&r->changed);
-        if (lane < r->p->n_lanes)
-            run_lane(r, lane);
-        else
-            start_piece(r);
-    }
-    pthread_cond_broadcast(&r->changed);
+    while (!is_over(r))
+        if (!do_something(r) && !is_over(r))
+            pthread_cond_wait(&r->changed, &r->lock);
+    tell_all(r);
     pthread_mutex_unlock(&r->lock);
     return PARE_OK;
 }
 
+/* What a thread that only takes does: what it takes may leave room for a further piece. */
+static pare_status take_only(void *ctx, pare_error *err)
+{
+    run *r = ctx;
+    (void)err;
+    pthread_mutex_lock(&r->lock);
+    while (!is_over(r)) {
+        size_t lane = find_lane(r);
+        if (lane == r->p->n_lanes) {
+            pthread_cond_wait(&r->can_take, &r->lock);
+            continue;
+        }
+        run_lane(r, lane);
+        pthread_cond_signal(&r->changed);
+    }
+    tell_all(r);
+    pthread_mutex_unlock(&r->lock);
+    return PARE_OK;
+}
+
+/* All threads. One that only takes and cannot be started is not needed: the others take, too. */
+static pare_status run_threads(run *r, pare_error *err)
+{
+    pare_background takers[PARE_PIPELINE_LANES] = {0};
+    for (size_t i = 1; i < r->p->n_lanes; i++)
+        (void)pare_background_start(&takers[i], take_only, r, NULL);
+    pare_status st = pare_parallel((size_t)pare_threads(), work, r, err);
+    for (size_t i = 1; i < r->p->n_lanes; i++)
+        (void)pare_background_join(&takers[i], NULL);
+    return st;
+}
+
 pare_status pare_pipeline_run(const pare_pipeline *pipeline, pare_error *err)
 {
-    run r = {
-        .p = pipeline, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .failed = UINT64_MAX};
+    run r = {.p = pipeline,
+             .lock = PTHREAD_MUTEX_INITIALIZER,
+             .changed = PTHREAD_COND_INITIALIZER,
+             .can_take = PTHREAD_COND_INITIALIZER,
+             .failed = UINT64_MAX};
     r.slots = calloc(MAX_PIECES, sizeof *r.slots);
     if (r.slots == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %d pieces of work", MAX_PIECES);
-    pare_status st = pare_parallel((size_t)pare_threads(), work, &r, err);
+    pare_status st = run_threads(&r, err);
     for (uint64_t i = r.n_done; i < r.n_started; i++)
         drop_buffer(&r, slot_of(&r, i));
     while (r.n_spare > 0)
         pare_scratch_free(r.spare[--r.n_spare], BUFFER_BYTES);
     free(r.slots);
     pthread_cond_destroy(&r.changed);
+    pthread_cond_destroy(&r.can_take);
     pthread_mutex_destroy(&r.lock);
     if (st == PARE_OK && r.failed != UINT64_MAX) {
         st = r.first_err.status;

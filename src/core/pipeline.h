@@ -4,9 +4,10 @@
  *     next, one at a time ─┼─> make ─┼───┼─> take, lane 1 ─┼─> done: the memory is free again
  *                          └─> make ─┘   └─> take, lane 2 ─┘
  *
- * Every thread does whatever can be done: there are as many threads as pare_threads() says, and none that only waits to
- * write or to hash. Each lane takes all pieces in order, one at a time; different lanes run at once. While one
- * thread writes, others make what comes next. */
+ * There are as many threads as pare_threads() says, and each does whatever can be done: lane 0 before making what comes
+ * next, and the further lanes when it would wait otherwise. For each of these there is one thread more, which takes and
+ * does nothing else: where a core is free, they cost no time. Each lane takes all pieces in order, one at a time;
+ * different lanes run at once. */
 #ifndef PARE_CORE_PIPELINE_H
 #define PARE_CORE_PIPELINE_H
 
@@ -29,7 +30,7 @@ typedef struct pare_pipeline {
     bool (*next)(pare_piece *piece, void *user);
     /* Make it: buffer has n_bytes; NULL when next has set data. Called from several threads at once. */
     pare_status (*make)(const pare_piece *piece, void *buffer, void *user, pare_error *err);
-    /* Take it in lane 0 .. n_lanes - 1. */
+    /* Take it in lane 0 .. n_lanes - 1; in those behind the first also on threads of core/background.h. */
     pare_status (*take)(size_t lane, const pare_piece *piece, void *user, pare_error *err);
     size_t n_lanes; /* 1 .. PARE_PIPELINE_LANES */
     /* All lanes have taken it. In order, one at a time. May be NULL. */

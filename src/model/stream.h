@@ -17,7 +17,7 @@ typedef pare_status (*pare_take_fn)(const pare_slice *slice, void *user, pare_er
 
 /* Deliver all tensors, one after the other, each from its first byte to its last, to each of n_takers (1 to
  * PARE_PIPELINE_LANES, core/pipeline.h) functions. A taker gets one slice at a time, from any thread; different takers
- * run at once. The error is that of the first row, in this order, that fails, whatever the threads do. Memory: a
+ * run at once, those behind the first on threads beside the others. The error is that of the first row, in this order, that fails, whatever the threads do. Memory: a
  * bounded number of bytes, whatever the sizes and the number of threads; no less than a row needs. */
 pare_status pare_stream(const pare_tensor *tensors, size_t n_tensors, const pare_take_fn *takers, size_t n_takers,
                         void *user, pare_error *err);

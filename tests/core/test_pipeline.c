@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include "core/background.h"
 #include "core/pipeline.h"
 #include "core/threads.h"
 
@@ -7,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { N = 700, LANES = 3, NEVER = N + 1, BUFFER = 256 << 10, LARGE = 600 << 10 };
 
@@ -64,6 +66,7 @@ static pare_status take(size_t lane, const pare_piece *piece, void *user, pare_e
 {
     job *j = user;
     CHECK(atomic_fetch_add(&j->in_lane[lane], 1) == 0); /* one at a time */
+    CHECK(lane > 0 || !pare_is_background());
     uint64_t number = j->taken[lane]++;
     const uint8_t *data = piece->data;
     CHECK(piece->id[0] == number);
@@ -147,6 +150,45 @@ static void tells_the_first_failure(void **state)
     pare_set_threads(0);
 }
 
+/* With one thread: while that is in the first lane, the pieces before go through the others. */
+static pare_status take_beside(size_t lane, const pare_piece *piece, void *user, pare_error *err)
+{
+    atomic_int *n_beside = user;
+    time_t start = time(NULL);
+    if (lane > 0 && pare_is_background())
+        atomic_fetch_add(n_beside, 1);
+    while (lane == 0 && piece->id[0] == 1 && atomic_load(n_beside) < LANES - 1)
+        if (time(NULL) > start + 60)
+            return pare_fail(err, PARE_ERR_DEVICE, "the others wait");
+    return PARE_OK;
+}
+
+static bool next_of_two(pare_piece *piece, void *user)
+{
+    static uint64_t number;
+    (void)user;
+    *piece = (pare_piece){.id = {number % 3}};
+    return number++ % 3 < 2;
+}
+
+static pare_status make_nothing(const pare_piece *piece, void *buffer, void *user, pare_error *err)
+{
+    (void)piece, (void)buffer, (void)user, (void)err;
+    return PARE_OK;
+}
+
+static void further_lanes_need_no_thread_of_the_work(void **state)
+{
+    (void)state;
+    atomic_int n_beside = 0;
+    const pare_pipeline pipeline = {next_of_two, make_nothing, take_beside, LANES, NULL, &n_beside, 8 << 20};
+    pare_error err = {0};
+    pare_set_threads(1);
+    CHECK_OK(pare_pipeline_run(&pipeline, &err), &err);
+    CHECK(n_beside >= LANES - 1);
+    pare_set_threads(0);
+}
+
 static void nothing_to_do_is_done(void **state)
 {
     (void)state;
@@ -160,9 +202,8 @@ static void nothing_to_do_is_done(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_lane_takes_all_in_order),
-        cmocka_unit_test(memory_is_bounded),
-        cmocka_unit_test(tells_the_first_failure),
+        cmocka_unit_test(every_lane_takes_all_in_order), cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(tells_the_first_failure),       cmocka_unit_test(further_lanes_need_no_thread_of_the_work),
         cmocka_unit_test(nothing_to_do_is_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
