@@ -51,7 +51,7 @@ pare_status pare_compare_store(pare_verification *v, pare_error *err)
     pare_status st = PARE_OK;
     for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++) {
         pare_store_list list = {0};
-        if (v->states[i].missing)
+        if (v->states[i].missing || v->states[i].refused)
             continue;
         st = pare_store_list_file(&list, v->lock->folder, v->lock->pin.files[i].name, err);
         if (st == PARE_OK && list.n > 0)

@@ -149,7 +149,8 @@ static pare_status load_stand_in(const char *dir, json_t **file, char **path, co
 /* ---- tensors ---- */
 
 /* What becomes of tensor t: unpacked, left out since its module's primary is, or kept. */
-static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_model *out, pare_error *err)
+static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_model *out, size_t *n_packed,
+                           pare_error *err)
 {
     char module[NAME_BYTES], name[NAME_BYTES];
     size_t primary = module_length(t->name, p->format->primaries),
@@ -169,6 +170,7 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
             taken = pare_packed_part(p, module, *end) != NULL;
         return taken ? PARE_OK : pare_model_add(out, t, NULL, err);
     }
+    ++*n_packed;
     snprintf(name, sizeof name, "%s%s", module, result);
     pare_tensor made = {.name = name, .file = t->file, .offset = t->offset};
     pare_status st = p->format->unpack(p, t, module, &made, err);
@@ -195,14 +197,18 @@ static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error 
 {
     pare_model out = {.format = raw->format, .alignment = raw->alignment};
     pare_status st = pare_model_reserve(&out, raw->n_tensors, err);
+    size_t n_packed = 0;
     for (size_t i = 0, n_missing = 0; i < raw->n_tensors && st == PARE_OK; i++) {
-        st = add_one(p, &raw->tensors[i], &out, err);
+        st = add_one(p, &raw->tensors[i], &out, &n_packed, err);
         if (st == PARE_ERR_FORMAT && p->missing->n > n_missing)
             st = PARE_OK; /* for now: all that is missing is listed at once */
         n_missing = p->missing->n;
     }
     if (st == PARE_OK && p->missing->n > 0)
         st = fail_missing(p, err);
+    if (st == PARE_OK && n_packed == 0)
+        st = pare_warn(err, "%s: 'quantization_config' says %s, and no weight is packed so: they are read as they are",
+                       p->path, p->format->name);
     if (st != PARE_OK) {
         pare_model_close(&out);
         return pare_fail_in(err, st, p->path);

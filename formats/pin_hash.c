@@ -386,17 +386,24 @@ typedef struct slot {
     size_t used;   /* of the piece */
 } slot;
 
+/* Sizes, which other jobs of the file look at, stay as they are: only hashes are written, each by one job. */
 static pare_status finish_job(slot *s, pare_error *err)
 {
     const job *j = s->r.j;
     pare_pin_file *f = j->l->f;
-    pare_digest *out = j->kind == JOB_TENSOR ? &tensor_at(j->l, j->tensor)->digest
-                       : j->kind == JOB_REST ? &f->rest
-                                             : &f->digest;
-    pare_status st = pare_hasher_finish(&s->h, out, err);
+    pare_digest d, *out = j->kind == JOB_TENSOR ? &tensor_at(j->l, j->tensor)->digest : &f->digest;
+    pare_status st = pare_hasher_finish(&s->h, &d, err);
     pare_hasher_close(&s->h);
-    f->has_rest |= st == PARE_OK && j->kind == JOB_REST;
-    return st;
+    if (st != PARE_OK)
+        return st;
+    if (j->kind == JOB_REST) {
+        f->rest = d;
+        f->has_rest = true;
+        return PARE_OK;
+    }
+    memcpy(out->sha256, d.sha256, sizeof d.sha256);
+    memcpy(out->xxh3_128, d.xxh3_128, sizeof d.xxh3_128);
+    return PARE_OK;
 }
 
 /* See to it that the slot has bytes: of the job that it has, or of the next one (first, when it is not NULL). The slot

@@ -60,14 +60,29 @@ static bool is_blob_link(const char *target, size_t depth)
     return (n == 40 || n == 64) && target[6 + n] == '\0';
 }
 
+/* How many folders lie between a link and the snapshot that it is in: below snapshots/<commit> where full says that,
+ * else below the folder that name is relative to, which may be the snapshot itself. */
+static size_t depth_in_snapshot(const char *full, const char *name)
+{
+    static const char middle[] = "/snapshots/";
+    const char *from = name;
+    for (const char *at = full; (at = strstr(at, middle)) != NULL; at++) {
+        const char *commit = at + sizeof middle - 1;
+        if (strspn(commit, "0123456789abcdef") == 40 && commit[40] == '/')
+            from = commit + 41 + strspn(commit + 41, "/");
+    }
+    size_t depth = 0;
+    for (const char *at = from; *at != '\0'; at++)
+        depth += at[0] == '/' && at[1] != '/';
+    return depth;
+}
+
 /* full is folder/name, a symbolic link. */
 static pare_path_state look_at_link(const char *full, const char *name, char *why, size_t size)
 {
     char target[4096];
     struct stat info;
-    size_t depth = 0;
-    for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
-        depth++;
+    size_t depth = depth_in_snapshot(full, name);
     ssize_t n = readlink(full, target, sizeof target - 1);
     target[n > 0 ? n : 0] = '\0';
     if (!is_blob_link(target, depth)) {

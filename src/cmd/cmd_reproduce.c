@@ -527,12 +527,19 @@ static json_t *document(const job *j)
     return doc;
 }
 
+/* The lock is not as it was written: what it says may be anybody's. */
+static bool is_edited(const job *j)
+{
+    return j->recipe.lock.has_seal && !j->recipe.lock.sealed;
+}
+
 static pare_status report_json(const job *j, bool same, pare_error *err)
 {
     char why[512];
     json_t *doc = document(j);
     why_different(j, why, sizeof why);
     json_object_set_new(doc, "same", json_boolean(same));
+    json_object_set_new(doc, "lock_edited", json_boolean(is_edited(j)));
     json_object_set_new(doc, "files", files_json(j));
     json_object_set_new(doc, "findings", findings_json(j));
     cmd_json_u64(doc, "threads", (uint64_t)pare_threads());
@@ -592,6 +599,9 @@ static void report_text(const job *j, bool same)
     why_different(j, why, sizeof why);
     if (*why != '\0')
         printf("%s%s\n", same ? "the same here; " : "", why);
+    if (is_edited(j))
+        printf("%s: lock: was edited after it was written, its seal does not fit\n",
+               cmd_safe(j->args->operands[0], strlen(j->args->operands[0])));
     if (j->keeps)
         printf("kept in %s\n", cmd_safe(j->base, strlen(j->base)));
     printf("%.1f s, peak memory %s\n", cmd_seconds(), cmd_bytes(cmd_peak_rss_bytes()));
@@ -619,7 +629,7 @@ static pare_status reproduce(job *j, pare_error *err)
         st = report_json(j, same, err);
     else if (st == PARE_OK)
         report_text(j, same);
-    return st == PARE_OK && !same ? PARE_ERR_DIFFERENCE : st;
+    return st == PARE_OK && (!same || is_edited(j)) ? PARE_ERR_DIFFERENCE : st;
 }
 
 /* With --json what is missing is listed, too. */
@@ -656,7 +666,7 @@ pare_status cmd_reproduce(const cmd_args *args, pare_error *err)
     if (st == PARE_OK && strcmp(j.recipe.version, CMD_BUILD_VERSION) != 0)
         st = pare_warn(err, "%s: was made by pare %s, and this is %s: other bytes need not be a fault",
                        args->operands[0], j.recipe.version, CMD_BUILD_VERSION);
-    if (st == PARE_OK && j.recipe.lock.has_seal && !j.recipe.lock.sealed)
+    if (st == PARE_OK && is_edited(&j))
         st = pare_warn(err, "%s: was edited after it was written: its seal does not fit", args->operands[0]);
     if (st == PARE_OK && (st = check_inputs(&j, err)) != PARE_OK)
         st = tell_missing(&j, st, err);

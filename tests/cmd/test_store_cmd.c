@@ -79,7 +79,12 @@ static void what_a_cache_keeps_is_compared(void **state)
     (void)state;
     cli_expect(0, "%s", hub);
     cli_expect(0, "$PARE pin " SNAPSHOT " -o " SNAPSHOT "/pare.lock && $PARE verify " SNAPSHOT "/pare.lock");
-    cli_result r = cli_expect(1, "echo >>$(readlink -f " SNAPSHOT "/config.json); $PARE verify hf://org/demo");
+    /* a lock that lies elsewhere above them */
+    cli_expect(0, "$PARE pin hub/models--org--demo -o out.lock && $PARE verify out.lock && cd hub &&"
+                  " $PARE pin models--org--demo -q && $PARE verify pare.lock && rm pare.lock SHA256SUMS");
+    cli_result r = cli_expect(1, "echo >>$(readlink -f " SNAPSHOT "/config.json); $PARE verify out.lock");
+    CHECK(cli_contains(r.out, "bytes: different"));
+    r = cli_expect(1, "$PARE verify hf://org/demo");
     CHECK(cli_contains(r.out, "config.json: git_sha1: is ") && cli_contains(r.out, "bytes: different"));
     cli_expect(0, "%s", hub);
     r = cli_expect(1,
