@@ -38,18 +38,18 @@ fi
 mkdir "$root"
 tar -xf "$tar" -C "$root"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-mkdir -p "$root/packages" "$root/work/model"
+mkdir -p "$root/packages" "$root/trial/model"
 cp "$packages"/*.deb "$root/packages"
-cp tests/data/demo/*.json tests/data/demo/model.safetensors "$root/work/model"
+cp tests/data/demo/*.json tests/data/demo/model.safetensors "$root/trial/model"
 
-cat >"$root/work/test.sh" <<'END'
+cat >"$root/trial/test.sh" <<'END'
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 APT_LISTCHANGES_FRONTEND=none
 say() { echo "check_package: $*"; }
 fail() { echo "check_package: $*" >&2; exit 1; }
-install() { apt-get -q -y "$@" >/work/log 2>&1 || { tail -30 /work/log >&2; fail "apt-get $* failed"; }; }
-cd /work
-apt-get -q update >/work/log 2>&1 || { tail -5 /work/log >&2; fail "apt-get update failed"; }
+install() { apt-get -q -y "$@" >/trial/log 2>&1 || { tail -30 /trial/log >&2; fail "apt-get $* failed"; }; }
+cd /trial
+apt-get -q update >/trial/log 2>&1 || { tail -5 /trial/log >&2; fail "apt-get update failed"; }
 
 say "pare alone, without what it recommends"
 install install --no-install-recommends /packages/pare_*.deb
@@ -104,7 +104,7 @@ install purge $names
 for path in $files; do
     test ! -e "$path" && test ! -L "$path" || fail "left behind: $path"
 done
-left=$(find / -xdev \( -path /proc -o -path /work -o -path /packages -o -path /var/log -o -path /var/cache \) -prune -o -print |
+left=$(find / -xdev \( -path /proc -o -path /trial -o -path /packages -o -path /var/log -o -path /var/cache \) -prune -o -print |
     grep -E '/(lib|_)?pare([-.0-9/]|$)' || true)
 test -z "$left" || fail "left behind: $left"
 test -z "$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' | grep -E '^(lib)?pare(-|[0-9]| )' || true)" || fail "dpkg still knows the packages"
@@ -112,6 +112,6 @@ say "nothing is left"
 END
 step "in the clean system"
 # Its own process and mount spaces: what is mounted and started there goes with them.
-unshare --mount --pid --fork --kill-child bash -c "mount -t proc proc '$root/proc' && chroot '$root' /bin/bash /work/test.sh" ||
+unshare --mount --pid --fork --kill-child bash -c "mount -t proc proc '$root/proc' && chroot '$root' /bin/bash /trial/test.sh" ||
     give_up "the packages in $packages do not pass"
 step "passed"

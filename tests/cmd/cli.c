@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include <dirent.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,4 +119,14 @@ size_t cli_count_temporaries(void)
         n += strstr(e->d_name, ".part.") != NULL;
     closedir(dir);
     return n;
+}
+
+void cli_write_key(const char *name, EVP_PKEY *key, bool private)
+{
+    char path[5000];
+    snprintf(path, sizeof path, "%s/%s", cli_folder(), name);
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL &&
+          (private ? PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) : PEM_write_PUBKEY(file, key)) == 1);
+    fclose(file);
 }

@@ -5,6 +5,7 @@
 #include "check.h"
 
 #include <jansson.h>
+#include <openssl/evp.h>
 
 typedef struct cli_result {
     int code;        /* exit code; 128 + signal when one ended it */
@@ -27,5 +28,8 @@ const char *cli_folder(void); /* where the commands run */
 bool cli_contains(const char *text, const char *part);
 size_t cli_count_lines(const char *text);
 size_t cli_count_temporaries(void); /* *.part.* left in the folder */
+
+/* Write a key as PEM, its private or its public half, to a file of that folder. */
+void cli_write_key(const char *name, EVP_PKEY *key, bool private);
 
 #endif

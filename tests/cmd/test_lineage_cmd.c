@@ -10,23 +10,13 @@
 
 #define REVISION "0123456789abcdef0123456789abcdef01234567"
 
-static void write_key(const char *name, EVP_PKEY *key, bool private)
-{
-    char path[5000];
-    snprintf(path, sizeof path, "%s/%s", cli_folder(), name);
-    FILE *file = fopen(path, "w");
-    CHECK(file != NULL &&
-          (private ? PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) : PEM_write_PUBKEY(file, key)) == 1);
-    fclose(file);
-}
-
 /* m: the demo model with a lock; a: statistics of it; b: a model made of both. Each names the one before. */
 static int set_up(void **state)
 {
     (void)state;
     EVP_PKEY *key = EVP_EC_gen("P-256");
-    write_key("key.pem", key, true);
-    write_key("key.pub", key, false);
+    cli_write_key("key.pem", key, true);
+    cli_write_key("key.pub", key, false);
     EVP_PKEY_free(key);
     cli_expect(0, "cp -r $DEMO m && chmod -R u+w m && mkdir a b && $PARE pin m -o m/pare.lock && "
                   "$PARE imatrix m -f m/text.txt --chunks 1 -o a/im.gguf --pin --sign key.pem -q && "

@@ -8,23 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void write_key(const char *name, EVP_PKEY *key, bool private)
-{
-    char path[5000];
-    snprintf(path, sizeof path, "%s/%s", cli_folder(), name);
-    FILE *file = fopen(path, "w");
-    CHECK(file != NULL &&
-          (private ? PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) : PEM_write_PUBKEY(file, key)) == 1);
-    fclose(file);
-}
-
 static int set_up(void **state)
 {
     (void)state;
     EVP_PKEY *key = EVP_EC_gen("P-256"), *stranger = EVP_EC_gen("P-384");
-    write_key("key.pem", key, true);
-    write_key("key.pub", key, false);
-    write_key("stranger.pub", stranger, false);
+    cli_write_key("key.pem", key, true);
+    cli_write_key("key.pub", key, false);
+    cli_write_key("stranger.pub", stranger, false);
     EVP_PKEY_free(key);
     EVP_PKEY_free(stranger);
     cli_expect(0, "cp -r $DEMO m && chmod -R u+w m && $PARE convert m -o one.gguf -q");

@@ -37,20 +37,6 @@ static void refused(int code, pare_buf *b, const char *says, ...)
     trial_model_refused(code, FILE_NAME, text);
 }
 
-/* A whole model that is changed, written, tried and closed. */
-static void whole_refused(int code, whole *w, const char *says, ...) PARE_PRINTF(3, 4);
-static void whole_refused(int code, whole *w, const char *says, ...)
-{
-    char text[600];
-    va_list list;
-    va_start(list, says);
-    vsnprintf(text, sizeof text, says, list);
-    va_end(list);
-    whole_put(w, FILE_NAME);
-    whole_close(w);
-    trial_model_refused(code, FILE_NAME, text);
-}
-
 static void whole_warned(whole *w, const char *says)
 {
     whole_put(w, FILE_NAME);

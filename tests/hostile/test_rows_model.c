@@ -17,19 +17,6 @@
 #define TOK "tokenizer.ggml."
 enum { F32 = 0, F16 = 1, Q4_K = 12, ELEM_U8 = 0, ELEM_I8 = 1, ELEM_U32 = 4, ELEM_I32 = 5, ELEM_F32 = 6, ELEM_STR = 8 };
 
-static void whole_refused(int code, whole *w, const char *says, ...) PARE_PRINTF(3, 4);
-static void whole_refused(int code, whole *w, const char *says, ...)
-{
-    char text[600];
-    va_list list;
-    va_start(list, says);
-    vsnprintf(text, sizeof text, says, list);
-    va_end(list);
-    whole_put(w, FILE_NAME);
-    whole_close(w);
-    trial_model_refused(code, FILE_NAME, text);
-}
-
 static void whole_accepted(whole *w)
 {
     whole_put(w, FILE_NAME);

@@ -320,3 +320,16 @@ void whole_put(const whole *w, const char *name)
     trial_put_buf(name, &b);
     pare_buf_close(&b);
 }
+
+void whole_refused(int code, whole *w, const char *says, ...)
+{
+    static const char name[] = "m.gguf";
+    char text[600];
+    va_list list;
+    va_start(list, says);
+    vsnprintf(text, sizeof text, says, list);
+    va_end(list);
+    whole_put(w, name);
+    whole_close(w);
+    trial_model_refused(code, name, text);
+}

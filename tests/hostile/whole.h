@@ -71,4 +71,8 @@ void whole_remove(whole *w, const char *name);
  * many tokens as before, with scores and types. */
 void whole_spm(whole *w);
 
+/* Write w as m.gguf, close it, and expect that a model is refused with this code and these parts (trial_model_refused).
+ */
+void whole_refused(int code, whole *w, const char *says, ...) PARE_PRINTF(3, 4);
+
 #endif
