@@ -32,7 +32,8 @@ typedef struct pare_lock_extra {
 pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force,
                             pare_error *err);
 
-/* Write SHA256SUMS: "<64 hex>  <name>", sorted, names relative to the folder of sums_path, odd ones escaped. */
+/* Write SHA256SUMS: "<64 hex>  <name>", sorted, names relative to the folder of sums_path, odd ones escaped.
+ * Errors: those of pare_lock_write; PARE_ERR_USAGE: a name that pare_path_leaves refuses, too */
 pare_status pare_sums_write(pare_pin *p, const char *sums_path, bool force, pare_error *err);
 
 /* The same as finished files of a set, which the caller publishes: with the model that they describe. */
@@ -62,6 +63,7 @@ typedef struct pare_finding {
 
 typedef struct pare_verify_report {
     pare_verdict bytes, structure, signature;
+    pare_verdict seal; /* of a lock: absent where it has none, which is warned of, and of SHA256SUMS */
     pare_finding *findings;
     size_t n_findings;
     uint64_t n_files, n_bytes, n_tensors;

@@ -68,7 +68,7 @@ static pare_status check_parent(const json_t *row, const char *path, pare_error 
         st = check_hash(row, path, "sha256", NULL, err);
     if (st == PARE_OK)
         st = check_hash(row, path, "lock_sha256", &found, err);
-    return st == PARE_OK ? pare_json_u64(row, path, "size", 0, INT64_MAX, &size, &found, err) : st;
+    return st == PARE_OK ? pare_json_integer(row, path, "size", 0, INT64_MAX, &size, &found, err) : st;
 }
 
 static pare_status check_repository(const json_t *repository, const char *path, pare_error *err)

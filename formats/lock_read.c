@@ -57,7 +57,7 @@ static pare_status get_hex(const json_t *obj, const char *path, const char *item
 
 static pare_status get_digest(const json_t *obj, const char *path, const char *item, pare_digest *d, pare_error *err)
 {
-    pare_status st = pare_json_u64(obj, path, "size", 0, INT64_MAX, &d->n_bytes, NULL, err);
+    pare_status st = pare_json_integer(obj, path, "size", 0, INT64_MAX, &d->n_bytes, NULL, err);
     if (st == PARE_OK && (st = get_hex(obj, path, item, "sha256", d->sha256, sizeof d->sha256, NULL, err)) == PARE_OK)
         st = get_hex(obj, path, item, "xxh3_128", d->xxh3_128, sizeof d->xxh3_128, NULL, err);
     return st;
@@ -85,7 +85,7 @@ static pare_status read_tensor(pare_pin_file *f, const json_t *obj, const char *
     pare_status st = get_name(obj, path, "name", &t.name, err);
     if (st != PARE_OK || (st = get_name(obj, path, "type", &type, err)) != PARE_OK ||
         (st = get_digest(obj, path, t.name, &digest, err)) != PARE_OK ||
-        (st = pare_json_u64(obj, path, "offset", 0, INT64_MAX, &t.offset, NULL, err)) != PARE_OK ||
+        (st = pare_json_integer(obj, path, "offset", 0, INT64_MAX, &t.offset, NULL, err)) != PARE_OK ||
         (st = get_container(obj, path, "shape", true, &shape, err)) != PARE_OK)
         return st;
     if ((t.type = pare_type_from_name(type)) == PARE_TYPE_NONE)
@@ -248,6 +248,9 @@ static pare_status check_seal(pare_lock *lock, const char *text, size_t len, par
 {
     static const char key[] = "\n \"seal\": \""; /* as it is written, of the outermost object */
     uint8_t seal[32], sha256[32];
+    if (json_is_null(json_object_get(lock->doc, "seal")))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'seal' is null, expected 64 lower-case hexadecimal digits",
+                         lock->path);
     pare_status st = get_hex(lock->doc, lock->path, "seal", "seal", seal, sizeof seal, &lock->has_seal, err);
     const char *at = st == PARE_OK && lock->has_seal ? memmem(text, len, key, sizeof key - 1) : NULL;
     if (at == NULL || len - (size_t)(at - text) < sizeof key - 1 + 2 * sizeof seal)
@@ -275,7 +278,7 @@ static pare_status read_document(pare_lock *lock, source *s, pare_error *err)
     json_t *files = NULL;
     if (!json_is_object(lock->doc))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", lock->path);
-    pare_status st = pare_json_u64(lock->doc, lock->path, "schema", 0, INT64_MAX, &schema, NULL, err);
+    pare_status st = pare_json_integer(lock->doc, lock->path, "schema", 0, INT64_MAX, &schema, NULL, err);
     if (st == PARE_OK && schema != PARE_LOCK_SCHEMA)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: schema %" PRIu64 ", this program reads %d", lock->path, schema,
                        PARE_LOCK_SCHEMA);
@@ -326,6 +329,11 @@ pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text,
     if (st != PARE_OK)
         pare_lock_close(lock);
     return st;
+}
+
+pare_status pare_lock_warn_unsealed(const pare_lock *lock, pare_error *err)
+{
+    return pare_warn(err, "%s: the lock has no seal: an edit of it cannot be told", lock->path);
 }
 
 /* Undo sha256sum's escapes of a name in place. */

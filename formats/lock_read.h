@@ -30,6 +30,9 @@ pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text,
 pare_status pare_sums_parse(pare_lock *lock, const char *path, const void *text, size_t len, pare_error *err);
 void pare_lock_close(pare_lock *lock);
 
+/* Warn that the lock has no seal. Errors: PARE_ERR_FORMAT (in strict mode) */
+pare_status pare_lock_warn_unsealed(const pare_lock *lock, pare_error *err);
+
 /* Whether the file at path is a lock or SHA256SUMS, so that writing a new one over it loses nothing else. */
 bool pare_lock_is_one(const char *path);
 

@@ -315,8 +315,13 @@ static pare_status check_models(pare_verification *v, pare_error *err)
 static pare_status check_seal(pare_verification *v, pare_error *err)
 {
     const char *slash = strrchr(v->lock->path, '/');
-    if (!v->lock->has_seal || v->lock->sealed)
+    v->report->seal = !v->lock->has_seal ? PARE_VERDICT_ABSENT
+                      : v->lock->sealed  ? PARE_VERDICT_OK
+                                         : PARE_VERDICT_DIFFERENT;
+    if (v->lock->sums || v->lock->sealed)
         return PARE_OK;
+    if (!v->lock->has_seal)
+        return pare_lock_warn_unsealed(v->lock, err);
     return pare_verification_add(v, PARE_FOUND_BYTES, "lock", slash != NULL ? slash + 1 : v->lock->path, "",
                                  "the lock was edited after it was written", err);
 }
@@ -491,8 +496,10 @@ static pare_status verify_file(const pare_map *file, const char *path, const par
 pare_status pare_verify(const char *path, const pare_verify_options *options, pare_verify_report *r, pare_error *err)
 {
     pare_map file = {0};
-    *r = (pare_verify_report){
-        .bytes = PARE_VERDICT_ABSENT, .structure = PARE_VERDICT_ABSENT, .signature = PARE_VERDICT_ABSENT};
+    *r = (pare_verify_report){.bytes = PARE_VERDICT_ABSENT,
+                              .structure = PARE_VERDICT_ABSENT,
+                              .signature = PARE_VERDICT_ABSENT,
+                              .seal = PARE_VERDICT_ABSENT};
     pare_status st;
     if (pare_path_is_folder(path))
         st = verify_stored(path, options, r, err);

@@ -291,8 +291,13 @@ pare_status pare_sums_add(pare_output_set *set, pare_pin *p, const char *sums_pa
 {
     pare_buf text = {0};
     pare_status st = pare_lock_set_names(p, sums_path, err);
-    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
-        st = pare_lock_sums_line(&text, p->files[i].digest.sha256, p->files[i].name, err);
+    for (size_t i = 0; i < p->n_files && st == PARE_OK; i++) {
+        const char *name = p->files[i].name, *fault = pare_path_leaves((pare_str){name, strlen(name)});
+        st = fault != NULL
+                 ? pare_fail(err, PARE_ERR_USAGE, "%s: file '%s': its name %s; it would be refused on reading",
+                             sums_path, name, fault)
+                 : pare_lock_sums_line(&text, p->files[i].digest.sha256, name, err);
+    }
     if (st == PARE_OK)
         st = pare_output_set_add_file(set, sums_path, text.len > 0 ? text.data : "", text.len,
                                       PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);

@@ -7,35 +7,73 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *pare_path_leaves(pare_str name)
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+#define MAX_BYTES 4095
+#define MAX_COMPONENT 255
+#define MAX_COMPONENTS 256
+_Static_assert(MAX_BYTES == PARE_PATH_MAX_BYTES && MAX_COMPONENT == PARE_PATH_MAX_COMPONENT &&
+                   MAX_COMPONENTS == PARE_PATH_MAX_COMPONENTS,
+               "the messages name the limits");
+
+static const char *component_fault(pare_str part)
+{
+    if (part.len == 0 || pare_str_equal(part, "."))
+        return "holds an empty component or '.'";
+    if (pare_str_equal(part, ".."))
+        return "holds '..'";
+    return part.len > MAX_COMPONENT ? "has a component of more than " TEXT(MAX_COMPONENT) " bytes" : NULL;
+}
+
+static const char *components_fault(pare_str name)
+{
+    size_t n = 0;
+    for (size_t start = 0; start <= name.len; n++) {
+        const char *part = name.data + start, *slash = memchr(part, '/', name.len - start);
+        const size_t len = slash != NULL ? (size_t)(slash - part) : name.len - start;
+        const char *fault = component_fault((pare_str){part, len});
+        if (fault != NULL)
+            return fault;
+        start += len + 1;
+    }
+    if (n > MAX_COMPONENTS)
+        return "has more than " TEXT(MAX_COMPONENTS) " components";
+    return name.len > MAX_BYTES ? "is longer than " TEXT(MAX_BYTES) " bytes" : NULL;
+}
+
+/* passes: bytes that are no fault although they are control bytes or a backslash */
+static const char *bytes_fault(pare_str name, const char *passes)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        const unsigned char c = (unsigned char)name.data[i];
+        if (c == '\0')
+            return "holds a NUL";
+        if (c != '\\' && c >= 0x20 && c != 0x7f)
+            continue;
+        if (strchr(passes, c) == NULL)
+            return c == '\\' ? "holds a backslash" : "holds a control byte";
+    }
+    return NULL;
+}
+
+static const char *name_fault(pare_str name, const char *passes)
 {
     if (name.len == 0)
         return "is empty";
     if (name.data[0] == '/')
         return "is absolute";
-    if (memchr(name.data, '\0', name.len) != NULL)
-        return "holds a NUL";
-    for (size_t start = 0; start <= name.len;) {
-        const char *part = name.data + start, *slash = memchr(part, '/', name.len - start);
-        size_t len = slash != NULL ? (size_t)(slash - part) : name.len - start;
-        if (len == 0 || (len == 1 && part[0] == '.'))
-            return "holds an empty component or '.'";
-        if (len == 2 && part[0] == '.' && part[1] == '.')
-            return "holds '..'";
-        start += len + 1;
-    }
-    return NULL;
+    const char *fault = bytes_fault(name, passes);
+    return fault != NULL ? fault : components_fault(name);
+}
+
+const char *pare_path_leaves(pare_str name)
+{
+    return name_fault(name, "\\\n\r");
 }
 
 const char *pare_path_fault(pare_str name)
 {
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.data[i] == '\\')
-            return "holds a backslash";
-        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7f)
-            return "holds a control byte";
-    }
-    const char *fault = pare_path_leaves(name);
+    const char *fault = name_fault(name, "");
     return fault != NULL || pare_utf8_valid(name.data, name.len, NULL) ? fault : "is not UTF-8";
 }
 

@@ -5,12 +5,16 @@
 
 #include "core/text.h"
 
+/* A name longer than Linux opens names no file; one of more folders than these none that anybody keeps. */
+enum { PARE_PATH_MAX_BYTES = 4095, PARE_PATH_MAX_COMPONENT = 255, PARE_PATH_MAX_COMPONENTS = 256 };
+
 /* What is wrong with name as a plain relative path ("is absolute", "holds '..'", ...), or NULL. Plain: not empty, no
- * leading slash, no component that is empty, "." or "..", no backslash, no control byte or NUL, well-formed UTF-8. */
+ * leading slash, no component that is empty, "." or "..", no backslash, no control byte or NUL, well-formed UTF-8,
+ * within the limits above. */
 const char *pare_path_fault(pare_str name);
 
-/* The same, but backslashes, control bytes other than NUL and bytes that are not UTF-8 pass: SHA256SUMS can name any
- * file. */
+/* The same, but backslashes, line feeds, carriage returns, which SHA256SUMS writes with escapes, and bytes that are not
+ * UTF-8 pass. */
 const char *pare_path_leaves(pare_str name);
 
 typedef enum pare_path_state {

@@ -666,6 +666,8 @@ pare_status cmd_reproduce(const cmd_args *args, pare_error *err)
     if (st == PARE_OK && strcmp(j.recipe.version, CMD_BUILD_VERSION) != 0)
         st = pare_warn(err, "%s: was made by pare %s, and this is %s: other bytes need not be a fault",
                        args->operands[0], j.recipe.version, CMD_BUILD_VERSION);
+    if (st == PARE_OK && !j.recipe.lock.has_seal)
+        st = pare_lock_warn_unsealed(&j.recipe.lock, err);
     if (st == PARE_OK && is_edited(&j))
         st = pare_warn(err, "%s: was edited after it was written: its seal does not fit", args->operands[0]);
     if (st == PARE_OK && (st = check_inputs(&j, err)) != PARE_OK)

@@ -48,6 +48,7 @@ static json_t *report_json(const pare_verify_report *r, bool fast, const signatu
     json_object_set_new(doc, "bytes", json_string(verdict_names[r->bytes]));
     json_object_set_new(doc, "structure", json_string(verdict_names[r->structure]));
     json_object_set_new(doc, "signature", json_string(verdict_names[r->signature]));
+    json_object_set_new(doc, "seal", json_string(verdict_names[r->seal]));
     json_object_set_new(doc, "hash", json_string(fast ? "xxh3-128" : "sha256"));
     cmd_json_u64(doc, "n_files", r->n_files);
     cmd_json_u64(doc, "n_tensors", r->n_tensors);

@@ -86,6 +86,14 @@ pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, 
     return PARE_OK;
 }
 
+pare_status pare_json_integer(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max,
+                              uint64_t *out, bool *found, pare_error *err)
+{
+    const json_t *v = json_object_get(obj, key);
+    return json_is_real(v) ? wrong_kind(v, path, key, "an integer", err)
+                           : pare_json_u64(obj, path, key, min, max, out, found, err);
+}
+
 pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found,
                           pare_error *err)
 {

@@ -21,6 +21,9 @@ pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, b
  * [min, max] is PARE_ERR_FORMAT or PARE_ERR_RANGE with key, found value and limits. */
 pare_status pare_json_u64(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max,
                           uint64_t *out, bool *found, pare_error *err);
+/* The same for files of one's own, where 1.0 and 1e0 are no integers. */
+pare_status pare_json_integer(const json_t *obj, const char *path, const char *key, uint64_t min, uint64_t max,
+                              uint64_t *out, bool *found, pare_error *err);
 pare_status pare_json_f64(const json_t *obj, const char *path, const char *key, double *out, bool *found,
                           pare_error *err);
 pare_status pare_json_bool(const json_t *obj, const char *path, const char *key, bool *out, bool *found,

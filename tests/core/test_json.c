@@ -123,6 +123,7 @@ static void typed_access(void **state)
     CHECK_OK(pare_json_u64(doc, "p", "i", 1, 7, &u, &found, &err), &err);
     CHECK(u == 7 && found);
     CHECK_OK(pare_json_u64(doc, "p", "whole", 0, 8, &u, NULL, &err), &err);
+    CHECK(pare_json_integer(doc, "p", "whole", 0, 8, &u, NULL, &err) == PARE_ERR_FORMAT);
     CHECK(u == 8);
     CHECK(pare_json_u64(doc, "p", "i", 8, 9, &u, NULL, &err) == PARE_ERR_RANGE);
     CHECK(strstr(err.text, "'i' is 7, allowed 8 to 9") != NULL);

@@ -985,6 +985,10 @@ static void the_hubs_cache_is_followed(void **state)
     tear_down(&f);
 }
 
+#define SHORT "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b982"
+#define HEX SHORT "4"
+#define UPPER "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824"
+
 /* Text of the lock with the first `from` replaced by `to`, verified. */
 static void rejects_lock(const fixture *f, const char *from, const char *to, const char *text)
 {
@@ -1025,7 +1029,18 @@ static void bad_locks_are_refused(void **state)
     } rows[] = {
         {"\"schema\": 1", "\"schema\": 2", "schema 2, this program reads 1"},
         {"\"schema\": 1", "\"schema\": \"1\"", "expected an integer"},
+        {"\"schema\": 1", "\"schema\": 1.0", "'schema' is a real number, expected an integer"},
+        {"\"schema\": 1", "\"schema\": 1e0", "expected an integer"},
+        {"\"schema\": 1", "\"schema\": true", "expected an integer"},
+        {"\"schema\": 1", "\"schema\": null", "'schema' is missing"},
         {"\"schema\": 1,", "\"schema\": 1, \"schema\": 1,", "uplicate"},
+        {"\"size\": 5", "\"size\": 5.0", "'size' is a real number"},
+        {"\"size\": 256", "\"size\": 256.0", "'size' is a real number"},
+        {"\"offset\": ", "\"offset\": 0.0, \"x\": ", "'offset' is a real number"},
+        {"\"shape\": [", "\"shape\": [4.0, ", "shape holds what is no count"},
+        {"\"complete_folders\"", "\"parents\": [{\"name\": \"m\", \"role\": \"model\", \"sha256\": \"" HEX
+                                 "\", \"size\": 1e0}], \"complete_folders\"",
+         "'size' is a real number"},
         {"\"sha256\": \"2cf24", "\"sha256\": \"cf24", "of 63 characters, expected 64 lower-case"},
         {"\"sha256\": \"2cf24d", "\"sha256\": \"2CF24D", "expected 64 lower-case"},
         {"\"sha256\": \"2cf24d", "\"sha256\": \"2cf24g", "expected 64 lower-case"},
@@ -1034,6 +1049,10 @@ static void bad_locks_are_refused(void **state)
         {"\"rest\": {", "\"rest\": 1, \"x\": {", "'rest' is no object"},
         {"\"rest\": {", "\"rest\": {}, \"x\": {", "missing"},
         {"\"seal\": \"", "\"seal\": \"0", "expected 64"},
+        {"\"seal\": \"", "\"seal\": \"A", "expected 64"},
+        {"\"seal\": \"", "\"seal\": null, \"x\": \"", "'seal' is null"},
+        {"\"seal\": \"", "\"seal\": \"" UPPER "\", \"x\": \"", "of 64 characters, expected 64 lower-case"},
+        {"\"seal\": \"", "\"seal\": \"" SHORT "\", \"x\": \"", "of 63 characters, expected 64"},
         {"\"tensors\": [", "\"tensors\": [,", "near ','"},
         {"\"tensors\": [", "\"tensors\": [1,", "expected an object"},
         {"\"tensors\": [", "\"tensors\": [[0],", "expected an object"},
@@ -1051,8 +1070,10 @@ static void bad_locks_are_refused(void **state)
         {"\"name\": \"a\"", "\"name\": \"x/../a\"", "holds '..'"},
         {"\"name\": \"a\"", "\"name\": \"./a\"", "'.'"},
         {"\"name\": \"a\"", "\"name\": \"\"", "is empty"},
-        {"\"name\": \"a\"", "\"name\": \"a\\u0000\"", "control byte"},
+        {"\"name\": \"a\"", "\"name\": \"a\\u0000\"", "holds a NUL"},
         {"\"name\": \"a\"", "\"name\": \"a\\nb\"", "control byte"},
+        {"\"name\": \"a\"", "\"name\": \"a\\u001b[31m\"", "control byte"},
+        {"\"name\": \"a\"", "\"name\": \"a\\u007f\"", "control byte"},
         {"\"name\": \"a\"", "\"name\": \"a\\\\b\"", "backslash"},
         {"\"name\": \"a\"", "\"name\": \"B\"", "differ in case"},
         {"\"name\": \"a\"", "\"name\": \"b\"", "a name twice"},
@@ -1136,8 +1157,6 @@ static void sums_are_those_of_sha256sum(void **state)
     tear_down(&f);
 }
 
-#define HEX "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-
 static void bad_sums_are_refused(void **state)
 {
     (void)state;
@@ -1159,6 +1178,9 @@ static void bad_sums_are_refused(void **state)
         {HEX "  ../a\n", "holds '..'"},
         {HEX "  a\n" HEX "  a\n", "a name twice"},
         {HEX "  a\n" HEX "  A\n", "differ in case"},
+        {HEX "  a\x1b[31m\n", "holds a control byte"},
+        {HEX "  a\tb\n", "holds a control byte"},
+        {"\\" HEX "  a\x7f\\n\n", "holds a control byte"},
         {"\\" HEX "  a\\x\n", "unknown escape"},
         {"\\" HEX "  a\\\n", "unknown escape"},
     };
@@ -1176,6 +1198,75 @@ static void bad_sums_are_refused(void **state)
     CHECK(unlink(f.model) == 0);
     expect_ok(path);
     free(path);
+    tear_down(&f);
+}
+
+/* A name that no system opens is no missing file: in locks and in SHA256SUMS alike. */
+static void names_have_limits(void **state)
+{
+    (void)state;
+    fixture f;
+    enum { N = 5000 };
+    static const struct {
+        const char *part;
+        int n;
+        const char *text;
+    } rows[] = {{"a/", N, "has more than 256 components"},
+                {"a/", 256, "has more than 256 components"},
+                {"aa", 128, "has a component of more than 255 bytes"},
+                {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/", 128, "is longer than 4095 bytes"}};
+    set_up(&f, "long-names");
+    put(&f, "a", "hello");
+    pin(&f, f.dir);
+    char *sums = in_dir(&f, "sums");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pare_buf name = {0}, text = {0};
+        pare_verify_report r;
+        pare_error err = {0};
+        for (int k = 0; k < rows[i].n; k++)
+            CHECK(pare_buf_puts(&name, rows[i].part, NULL) == PARE_OK);
+        CHECK(pare_buf_puts(&name, "b", NULL) == PARE_OK);
+        CHECK(pare_buf_printf(&text, NULL, HEX "  %s\n", name.data) == PARE_OK);
+        check_write_file(sums, text.data, text.len);
+        CHECK(pare_verify(sums, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, rows[i].text) != NULL);
+        text.len = 0;
+        CHECK(pare_buf_printf(&text, NULL, "\"name\": \"%s\"", name.data) == PARE_OK);
+        rejects_lock(&f, "\"name\": \"a\"", text.data, rows[i].text);
+        pare_buf_close(&name);
+        pare_buf_close(&text);
+    }
+    free(sums);
+    tear_down(&f);
+}
+
+static size_t n_unsealed;
+
+static void count_unsealed(const char *text, void *user)
+{
+    (void)user;
+    n_unsealed += strstr(text, "pare.lock: the lock has no seal: an edit of it cannot be told") != NULL;
+}
+
+static void a_lock_without_a_seal_is_warned_of(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "unsealed");
+    pin(&f, f.dir);
+    pare_set_warn_sink(count_unsealed, NULL);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.seal == PARE_VERDICT_OK && n_unsealed == 0);
+    pare_verify_report_close(&r);
+    edit_lock(&f, "\"schema\"", "1", "1", SEAL_AWAY);
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.seal == PARE_VERDICT_ABSENT && n_unsealed == 1 && r.n_findings == 0);
+    pare_verify_report_close(&r);
+    pare_set_strict(true);
+    CHECK(pare_verify(f.lock, NULL, &r, &err) == PARE_ERR_FORMAT && strstr(err.text, "no seal") != NULL);
+    pare_set_strict(false);
+    pare_set_warn_sink(NULL, NULL);
     tear_down(&f);
 }
 
@@ -1320,6 +1411,8 @@ int main(void)
         cmocka_unit_test(a_lock_that_contradicts_itself_fails),
         cmocka_unit_test(sums_are_those_of_sha256sum),
         cmocka_unit_test(bad_sums_are_refused),
+        cmocka_unit_test(names_have_limits),
+        cmocka_unit_test(a_lock_without_a_seal_is_warned_of),
         cmocka_unit_test(a_model_alone_is_checked_for_its_structure),
         cmocka_unit_test(writing_refuses_what_it_must),
         cmocka_unit_test(a_folder_is_pinned_with_its_tokenizer),
