@@ -56,7 +56,7 @@ static pare_status choose_packing(job *j, const char *format, pare_error *err)
 static pare_status choose_format(job *j, pare_error *err)
 {
     const char *format = cmd_text(j->args, OPT_FORMAT), *dtype = cmd_text(j->args, OPT_DTYPE);
-    j->to_gguf = format != NULL ? strcmp(format, "gguf") == 0 : ends_in(j->output, ".gguf");
+    j->to_gguf = !cmd_output_is_folder(j->args);
     j->dtype = pare_type_from_name(dtype); /* "auto" is no type: NONE */
     if (j->to_gguf && !ends_in(j->output, ".gguf"))
         return pare_fail(err, PARE_ERR_USAGE, "%s: the name of a GGUF file must end in .gguf", j->output);
@@ -201,8 +201,8 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK && j.to_gguf)
         st = pare_stock_complete(&j.in, err);
     if (st == PARE_OK)
-        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.method.settings.imatrix != NULL ? &j.method.imatrix : NULL, j.output, &j.pinning,
-                                err);
+        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.method.settings.imatrix != NULL ? &j.method.imatrix : NULL,
+                                j.output, &j.pinning, err);
     if (st == PARE_OK && !dry)
         st = cmd_pack_method_scale(&j.method, &j.in, err);
     if (st == PARE_OK)

@@ -126,6 +126,15 @@ uint64_t cmd_free_bytes(const char *path)
     return room;
 }
 
+bool cmd_output_is_folder(const cmd_args *args)
+{
+    const char *format = cmd_text(args, OPT_FORMAT), *output = cmd_text(args, OPT_OUTPUT);
+    const size_t n = output != NULL ? strlen(output) : 0;
+    if (args->verb->id != CMD_CONVERT)
+        return false;
+    return format != NULL ? strcmp(format, "gguf") != 0 : n < 5 || strcmp(output + n - 5, ".gguf") != 0;
+}
+
 static pare_status choose_name(char **out, const char *given, const char *folder, const char *name, pare_error *err)
 {
     pare_buf text = {0};
@@ -255,8 +264,7 @@ static pare_status finish_inputs(cmd_pinning *pinning, const cmd_args *args, par
     return st;
 }
 
-/* Options that change the output's bytes; those that say where to write, or how to talk, are left out. */
-static json_t *recipe_options(const cmd_args *args)
+json_t *cmd_recipe_options(const cmd_args *args)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < args->n_given; i++) {
@@ -289,7 +297,7 @@ static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const c
     json_object_set_new(recipe, "command", json_string(args->verb->name));
     json_object_set_new(recipe, "pare", json_string(CMD_BUILD_VERSION));
     json_object_set_new(recipe, "argv", cmd_lineage_argv(args));
-    json_object_set_new(recipe, "options", recipe_options(args));
+    json_object_set_new(recipe, "options", cmd_recipe_options(args));
     json_object_set(recipe, "inputs", pinning->inputs);
     if (pinning->folder != NULL)
         json_object_set(recipe, "folder", pinning->folder);

@@ -40,6 +40,13 @@ const char *cmd_base_name(const char *path);
 /* Bytes that are free for the user where path would be written; 0 when that cannot be found out. */
 uint64_t cmd_free_bytes(const char *path);
 
+/* Does this command line make a folder, as convert to safetensors does, and not a file or a set of files? */
+bool cmd_output_is_folder(const cmd_args *args);
+
+/* "options" of a recipe, [[name, value]]: those that change the output's bytes; those that say where to write, or how
+ * to talk, are left out. A new reference. */
+json_t *cmd_recipe_options(const cmd_args *args);
+
 /* The checksum file that goes with a lock: what --sums names, else SHA256SUMS in the lock's folder. Owned by the
  * caller. Errors: PARE_ERR_MEMORY */
 pare_status cmd_sums_beside(char **out, const cmd_args *args, const char *lock, pare_error *err);

@@ -1,5 +1,6 @@
 #include "cmd/recipe_file.h"
 #include "cmd/build.h"
+#include "cmd/recipe_check.h"
 #include "core/json.h"
 #include "core/map.h"
 #include "formats/lock_schema.h"
@@ -160,7 +161,8 @@ static pare_status take_members(cmd_recipe *r, pare_error *err)
         return bad(r, err, "'folder' is no name of a folder");
     if (!is_one_component(r->name))
         return bad(r, err, "'argv' has no plain name behind --output");
-    return check_outputs(r, err);
+    pare_status st = check_outputs(r, err);
+    return st == PARE_OK ? cmd_recipe_check(r, err) : st;
 }
 
 pare_status cmd_recipe_read(cmd_recipe *r, const char *path, pare_error *err)

@@ -172,11 +172,10 @@ static json_t *lock(void)
     return doc;
 }
 
-/* The member at path set to the JSON value (NULL: removed), then reproduced. */
-static cli_result reproduce_edited(int code, const char *path, const char *value)
+static void set_member(json_t *doc, const char *path, const char *value)
 {
-    char name[5000], part[64];
-    json_t *doc = lock(), *at = doc;
+    char part[64];
+    json_t *at = doc;
     const char *last = path;
     for (const char *slash; (slash = strchr(last, '/')) != NULL; last = slash + 1) {
         snprintf(part, sizeof part, "%.*s", (int)(slash - last), last);
@@ -189,10 +188,26 @@ static cli_result reproduce_edited(int code, const char *path, const char *value
         CHECK(json_array_set_new(at, (size_t)atoi(last), new) == 0);
     else
         CHECK(value != NULL ? json_object_set_new(at, last, new) == 0 : json_object_del(at, last) == 0);
+}
+
+/* The members at the paths (the other may be NULL) set to the JSON values (NULL: removed), then reproduced. */
+static cli_result reproduce_edits(int code, const char *path, const char *value, const char *other,
+                                  const char *other_value)
+{
+    char name[5000];
+    json_t *doc = lock();
+    set_member(doc, path, value);
+    if (other != NULL)
+        set_member(doc, other, other_value);
     snprintf(name, sizeof name, "%s/h/pare.lock", cli_folder());
     CHECK(json_dump_file(doc, name, JSON_INDENT(1)) == 0);
     json_decref(doc);
     return cli_expect(code, "$PARE reproduce h/pare.lock --inputs m --inputs s");
+}
+
+static cli_result reproduce_edited(int code, const char *path, const char *value)
+{
+    return reproduce_edits(code, path, value, NULL, NULL);
 }
 
 #define ARGV(...) "[\"quantize\", \"m\", \"-t\", \"q4_k_m\", \"--imatrix=im.gguf\", \"--pin\", " __VA_ARGS__ "]"
@@ -239,7 +254,11 @@ static void hostile_locks_reach_nothing(void **state)
     };
     cli_expect(0, "mkdir h");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        cli_result r = reproduce_edited(cases[i].code, cases[i].path, cases[i].value);
+        cli_result r = reproduce_edits(cases[i].code, cases[i].path, cases[i].value,
+                                       strcmp(cases[i].path, "recipe") == 0        ? NULL
+                                       : strncmp(cases[i].path, "parents", 7) == 0 ? "recipe/inputs"
+                                                                                   : "recipe/options",
+                                       NULL);
         if (!cli_contains(r.err, cases[i].text))
             fail_msg("%s = %s: '%s'", cases[i].path, cases[i].value, r.err);
     }
@@ -249,16 +268,57 @@ static void hostile_locks_reach_nothing(void **state)
                                          "\"--sign\", \"key.pem\", \"--force\", \"--dry-run\", \"--json\""));
     CHECK(cli_contains(r.out, "q.gguf: same bytes"));
     CHECK(cli_contains(reproduce_edited(0, "recipe/pare", "\"0.0.1\"").err, "was made by pare 0.0.1"));
-    CHECK(cli_contains(reproduce_edited(1, "recipe/argv", ARGV("\"-o\", \"q.gguf\", \"--output-type\", \"q8_0\"")).out,
-                       "is q8_0 ["));
+    CHECK(cli_contains(
+        reproduce_edits(1, "recipe/argv", ARGV("\"-o\", \"q.gguf\", \"--output-type\", \"q8_0\""), "recipe/options",
+                        "[[\"type\", \"q4_k_m\"], [\"imatrix\", \"im.gguf\"], [\"output-type\", \"q8_0\"]]")
+            .out,
+        "is q8_0 ["));
     /* one that was edited without more is told of, and no success */
-    CHECK(cli_contains(cli_expect(1, "sed 's/\"threads\": 2/\"threads\": 3/' q/pare.lock >h/pare.lock && "
+    CHECK(cli_contains(cli_expect(1, "sed 's/\"name\": \"pare\"/\"name\": \"pure\"/' q/pare.lock >h/pare.lock && "
                                      "$PARE reproduce h/pare.lock --inputs m --inputs s")
                            .err,
                        "was edited after it was written"));
     cli_expect(0,
                "test ! -e owned && test ! -e owned.lock && test ! -e h/owned.lock && test \"$(ls h)\" = pare.lock && "
                "rm -r h");
+    nothing_is_left();
+}
+
+/* What a recipe says beside its command line is what people read. */
+static void a_recipe_says_what_is_run(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *value, *text;
+    } cases[] = {
+        {"recipe/options/0", "[\"type\", \"q8_0\"]",
+         "'options[0]' is [\"type\", \"q8_0\"], and 'argv' says [\"type\", \"q4_k_m\"]"},
+        {"recipe/options", "[[\"type\", \"q4_k_m\"]]",
+         "'options[1]' is nothing, and 'argv' says [\"imatrix\", \"im.gguf\"]"},
+        {"recipe/options", "[[\"type\", \"q4_k_m\"], [\"imatrix\", \"im.gguf\"], [\"effort\", \"high\"]]",
+         "'options[2]' is [\"effort\", \"high\"], and 'argv' says nothing"},
+        {"recipe/options", "{}", "'options' is no array"},
+        {"recipe/argv", ARGV("\"-o\", \"q.gguf\", \"--output-type\", \"q8_0\""),
+         "'options[2]' is nothing, and 'argv' says [\"output-type\", \"q8_0\"]"},
+        {"recipe/inputs/0/sha256", "\"00\"", "'inputs[0]' is {\"name\": \"model.safetensors\", \"sha256\": \"00\"}"},
+        {"recipe/inputs/1/name", "\"other.json\"", "'inputs[1]' is {\"name\": \"other.json\""},
+        {"recipe/inputs", "[]", "'inputs[0]' is nothing, and 'parents' says {"},
+        {"recipe/argv", ARGV("\"-o\", \"y\""), "'outputs[0]' is \"q.gguf\", and 'argv' says y"},
+        {"recipe/argv", ARGV("\"-o\", \"y.gguf\""), "'outputs[0]' is \"q.gguf\", and 'argv' says y.gguf"},
+        {"recipe/argv", ARGV("\"-o\", \"q.gguf\", \"-j3\""), "'threads' is 2, and 'argv' says 3"},
+        {"recipe/threads", "3", "'threads' is 3, and 'argv' says 2"},
+        {"recipe/threads", "2.0", "'threads' is a real number"},
+        {"recipe/threads", "0", "'threads' is 0"},
+        {"recipe/device", "0", "'device' is no string"},
+    };
+    cli_expect(0, "mkdir h");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cli_result r = reproduce_edited(3, cases[i].path, cases[i].value);
+        if (!cli_contains(r.err, cases[i].text))
+            fail_msg("%s = %s: '%s'", cases[i].path, cases[i].value, r.err);
+    }
+    reproduce_edited(0, "recipe/options", NULL); /* says nothing, and nothing else */
+    cli_expect(0, "rm -r h");
     nothing_is_left();
 }
 
@@ -272,6 +332,7 @@ int main(void)
         cmocka_unit_test(all_that_is_missing_is_told_at_once),
         cmocka_unit_test(what_differs_is_explained),
         cmocka_unit_test(hostile_locks_reach_nothing),
+        cmocka_unit_test(a_recipe_says_what_is_run),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -785,7 +785,8 @@ static void a_model_divided_anew_is_told(void **state)
     char *part = in_dir(&f, "m-00002-of-00003.gguf");
     flip(part, 0); /* no model any more */
     verify(f.lock, (pare_verify_options){0}, &r);
-    CHECK(has(&r, "missing", "m.gguf", "", "; 2 of its 3 tensors") && has(&r, "extra", "m-00002-of-00003.gguf", "", "is not in the lock"));
+    CHECK(has(&r, "missing", "m.gguf", "", "; 2 of its 3 tensors") &&
+          has(&r, "extra", "m-00002-of-00003.gguf", "", "is not in the lock"));
     pare_verify_report_close(&r);
     flip(part, 0);
     size_t n = 0;
@@ -1038,8 +1039,9 @@ static void bad_locks_are_refused(void **state)
         {"\"size\": 256", "\"size\": 256.0", "'size' is a real number"},
         {"\"offset\": ", "\"offset\": 0.0, \"x\": ", "'offset' is a real number"},
         {"\"shape\": [", "\"shape\": [4.0, ", "shape holds what is no count"},
-        {"\"complete_folders\"", "\"parents\": [{\"name\": \"m\", \"role\": \"model\", \"sha256\": \"" HEX
-                                 "\", \"size\": 1e0}], \"complete_folders\"",
+        {"\"complete_folders\"",
+         "\"parents\": [{\"name\": \"m\", \"role\": \"model\", \"sha256\": \"" HEX
+         "\", \"size\": 1e0}], \"complete_folders\"",
          "'size' is a real number"},
         {"\"sha256\": \"2cf24", "\"sha256\": \"cf24", "of 63 characters, expected 64 lower-case"},
         {"\"sha256\": \"2cf24d", "\"sha256\": \"2CF24D", "expected 64 lower-case"},
