@@ -10,6 +10,10 @@
  * no more than the weights and side files. Errors: see formats/open.h. */
 pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_error *err);
 
+/* The same of files that lay in a folder of this name, which general.name may come from, when something was made of
+ * them. name: NULL for the folder's own. */
+pare_status pare_hf_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err);
+
 typedef struct pare_hf_write_options {
     bool force;
     uint64_t shard_bytes;         /* 0: 5 GB, the Hub's custom */

@@ -96,23 +96,10 @@ static void add_name(pare_model_id *known, const char *name, uint64_t n_params)
     take(known->size_label, id.size_label);
 }
 
-static const char *said_name;
-
-void pare_hf_set_folder_name(const char *name)
-{
-    said_name = name;
-}
-
-/* The folder's own name, even when it is given as ".", unless another one is said; of a snapshot in the Hub's cache, which
- * is called by its commit, the repository's. */
+/* The folder's own name, even when it is given as "."; of a snapshot in the Hub's cache, which is called by its commit,
+ * the repository's. */
 char *pare_hf_folder_name(const char *dir, pare_error *err)
 {
-    if (said_name != NULL) {
-        char *copy = strdup(said_name);
-        if (copy == NULL)
-            pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", dir);
-        return copy;
-    }
     char *real = realpath(dir, NULL);
     size_t len;
     if (real == NULL) {
@@ -329,18 +316,19 @@ static void size_of(const pare_model *m, char dst[PARE_MODEL_ID_TEXT])
     pare_size_label(dst + at, PARE_MODEL_ID_TEXT - at, n_params);
 }
 
-pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *config, pare_error *err)
+pare_status pare_hf_meta_general(pare_model *m, const char *dir, const char *name, const json_t *config,
+                                 pare_error *err)
 {
     pare_model_id id = {0};
     json_t *card = NULL;
     uint64_t n_params = pare_model_n_params(m);
     const char *trained_as = json_string_value(json_object_get(config, "_name_or_path"));
-    char *folder = pare_hf_folder_name(dir, err);
-    if (folder == NULL)
+    char *folder = name == NULL ? pare_hf_folder_name(dir, err) : NULL;
+    if (name == NULL && folder == NULL)
         return PARE_ERR_FORMAT;
     if (trained_as != NULL && count_slashes(trained_as) <= 1) /* more: a path on somebody's computer */
         add_name(&id, trained_as, n_params);
-    add_name(&id, folder, n_params);
+    add_name(&id, name != NULL ? name : folder, n_params);
     if (id.size_label[0] == '\0')
         size_of(m, id.size_label);
     pare_status st = read_card(dir, &card, err);

@@ -6,15 +6,13 @@
 
 /* Append general.architecture, type, sampling.* (from generation_config.json), name, organization, version, finetune,
  * basename and size_label (from config's _name_or_path and the folder's name) and what the front matter of README.md
- * says, in stock's order, to m->meta. m: tensors and arch are set. */
-pare_status pare_hf_meta_general(pare_model *m, const char *dir, const json_t *config, pare_error *err);
+ * says, in stock's order, to m->meta. m: tensors and arch are set. name: what the folder is taken to be called, or
+ * NULL: what pare_hf_folder_name says. */
+pare_status pare_hf_meta_general(pare_model *m, const char *dir, const char *name, const json_t *config,
+                                 pare_error *err);
 
-/* The name of the model that the folder dir gives: its own, also when dir is ".", and of a snapshot in the Hub's cache the
- * repository's. Owned by the caller; NULL: an error. */
+/* The name of the model that the folder dir gives: its own, also when dir is ".", and of a snapshot in the Hub's cache
+ * the repository's. Owned by the caller; NULL: an error. */
 char *pare_hf_folder_name(const char *dir, pare_error *err);
-
-/* From now on folders are taken to have this name (borrowed; NULL: their own again): for files that lay in a folder of
- * this name when something was made of them. Not while a model is being opened. */
-void pare_hf_set_folder_name(const char *name);
 
 #endif

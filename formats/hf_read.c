@@ -25,6 +25,7 @@ static const char *const ignored[] = {"*.rotary_emb.inv_freq", "*.attention.bias
 /* Where the parts of a model lie. */
 typedef struct place {
     char *dir, *weights, *config_path;
+    const char *name; /* of the folder, said by the caller, or NULL */
     bool has_index;
 } place;
 
@@ -728,7 +729,7 @@ static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pa
     if (st == PARE_OK)
         st = check_dtype(m, config, p->config_path, err);
     if (st == PARE_OK)
-        st = pare_hf_meta_general(m, p->dir, config, err);
+        st = pare_hf_meta_general(m, p->dir, p->name, config, err);
     if (st == PARE_OK)
         st = pare_hparams_to_meta(&m->hp, m->arch, file_type_of(main_type(m)), &m->meta, err);
     if (st == PARE_OK && !(flags & PARE_OPEN_NO_VOCAB))
@@ -742,9 +743,15 @@ static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pa
 
 pare_status pare_hf_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
 {
+    return pare_hf_open_as(m, path, NULL, flags, err);
+}
+
+pare_status pare_hf_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err)
+{
     place p = {0};
     *m = (pare_model){0};
     pare_status st = place_open(&p, path, err);
+    p.name = name;
     if (st == PARE_OK && (flags & PARE_OPEN_RAW))
         st = open_weights(m, &p, err);
     m->format = PARE_FORMAT_HF;

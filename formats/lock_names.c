@@ -10,7 +10,7 @@ static char *real_folder(const char *folder, pare_error *err)
 {
     char *real = realpath(folder, NULL);
     if (real == NULL)
-        pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", folder, strerror(errno));
+        pare_fail(err, PARE_ERR_IO, "%s: cannot open the folder: %s", folder, strerror(errno));
     return real;
 }
 
@@ -41,7 +41,7 @@ static pare_status set_name(pare_pin_file *f, const char *root, const char *lock
 {
     char *folder = real_folder_of(f->path, err);
     if (folder == NULL)
-        return PARE_ERR_FORMAT;
+        return PARE_ERR_IO;
     const char *relative = below(root, folder), *slash = strrchr(f->path, '/'),
                *base = slash != NULL ? slash + 1 : f->path;
     pare_status st = PARE_OK;
@@ -79,7 +79,7 @@ pare_status pare_lock_set_names(pare_pin *p, const char *lock_path, pare_error *
 {
     const char *slash = strrchr(lock_path, '/');
     char *root = real_folder_of(lock_path, err);
-    pare_status st = root == NULL ? PARE_ERR_FORMAT : PARE_OK;
+    pare_status st = root == NULL ? PARE_ERR_IO : PARE_OK;
     for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
         st = set_name(&p->files[i], root, lock_path, err);
     free(root);
@@ -98,7 +98,7 @@ pare_status pare_lock_folder_name(const char *folder, const char *lock_path, cha
 {
     char *root = real_folder_of(lock_path, err), *real = root != NULL ? real_folder(folder, err) : NULL;
     *name = NULL;
-    pare_status st = real == NULL ? PARE_ERR_FORMAT : PARE_OK;
+    pare_status st = real == NULL ? PARE_ERR_IO : PARE_OK;
     if (st == PARE_OK) {
         const char *relative = below(root, real);
         if (relative == NULL)

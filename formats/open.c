@@ -67,14 +67,15 @@ static pare_status has_config(const char *path, bool *found, pare_error *err)
     return PARE_OK;
 }
 
-static pare_status open_safetensors(pare_model *m, const char *path, kind k, unsigned flags, pare_error *err)
+static pare_status open_safetensors(pare_model *m, const char *path, kind k, const char *name, unsigned flags,
+                                    pare_error *err)
 {
     bool in_folder = false;
     pare_status st = flags & PARE_OPEN_RAW ? PARE_OK : has_config(path, &in_folder, err);
     if (st != PARE_OK)
         return st;
     if (in_folder)
-        return pare_hf_open(m, path, flags, err);
+        return pare_hf_open_as(m, path, name, flags, err);
     return k == KIND_INDEX ? pare_safetensors_open_index(m, path, err) : pare_safetensors_open(m, path, err);
 }
 
@@ -91,11 +92,16 @@ static pare_status open_manifest(pare_model *m, const char *path, unsigned flags
 
 pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
 {
+    return pare_model_open_as(m, path, NULL, flags, err);
+}
+
+pare_status pare_model_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err)
+{
     struct stat info;
     kind k = KIND_GGUF;
     *m = (pare_model){0};
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return pare_hf_open(m, path, flags, err);
+        return pare_hf_open_as(m, path, name, flags, err);
     pare_status st = look_inside(path, &k, err);
     if (st != PARE_OK)
         return st;
@@ -103,5 +109,5 @@ pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, par
         return pare_hf_refuse_pickle("", path, err);
     if (k == KIND_MANIFEST)
         return open_manifest(m, path, flags, err);
-    return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, flags, err);
+    return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, name, flags, err);
 }

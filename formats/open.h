@@ -19,4 +19,7 @@ typedef enum pare_open_flags {
  * cure), PARE_ERR_IO, PARE_ERR_MEMORY. On error *m is closed, except with PARE_OPEN_PARTIAL. */
 pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err);
 
+/* The same; a Hub folder is taken to be called name (pare_hf_open_as). NULL: as it is. */
+pare_status pare_model_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err);
+
 #endif

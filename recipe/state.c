@@ -4,12 +4,21 @@
 #include "core/checked.h"
 #include "core/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char magic[8] = {'P', 'A', 'R', 'E', 'S', 'T', 'A', '2'};
-enum { FIXED = 16, RECORD = 88, DIGEST = 16, DATA_ALIGN = 4096, TENSOR_ALIGN = 64 };
+static const char magic[8] = {'P', 'A', 'R', 'E', 'S', 'T', 'A', '3'};
+enum {
+    AT_TEXT_LENGTH = 8,
+    AT_TEXT_DIGEST = 16,
+    FIXED = 32,
+    RECORD = 88,
+    DIGEST = 16,
+    DATA_ALIGN = 4096,
+    TENSOR_ALIGN = 64
+};
 enum { AT_DIGEST = 16, AT_ERROR = 32, AT_LOSSLESS = 64, AT_CHECK = 72 };
 
 static void put_real(uint8_t *to, double value)
@@ -101,23 +110,71 @@ static pare_status tell_difference(const char *path, const char *was, size_t n, 
                      len < SHOWN ? len : SHOWN, was + line, (int)strcspn(is + line, "\n"), is + line);
 }
 
+/* Nothing of it is touched: whoever needs what is in it may keep it. */
+static pare_status damaged(const pare_state *s, uint64_t offset, const char *what, pare_error *err)
+{
+    return pare_fail(
+        err, PARE_ERR_FORMAT,
+        "%s: offset %llu: %s; it stays as it is: remove it, or give --force in place of --resume, to start "
+        "anew",
+        s->path, (unsigned long long)offset, what);
+}
+
+/* Where the head, which does not fit its digest, is damaged: where it is not what this run has, if that has its length.
+ */
+static uint64_t find_damage(const uint8_t *head, uint64_t n, const char *text, uint64_t len)
+{
+    if (n != len)
+        return AT_TEXT_LENGTH;
+    for (uint64_t i = 0; i < len; i++)
+        if (head[FIXED + i] != (uint8_t)text[i])
+            return FIXED + i;
+    return AT_TEXT_DIGEST;
+}
+
 /* What lies in the file that is gone on with. */
 static pare_status check_found(const pare_state *s, const char *text, uint64_t end, pare_error *err)
 {
+    char what[128];
+    uint8_t digest[DIGEST];
     const uint8_t *data = s->spool.data;
     uint64_t size = s->spool.size, len = strlen(text);
     if (size < FIXED || memcmp(data, magic, sizeof magic) != 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: holds no state of an unfinished pare quantize", s->path);
-    uint64_t was = pare_load_u64le(data + 8);
-    if (was > size - FIXED)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is damaged: %llu bytes of text in a file of %llu", s->path,
-                         (unsigned long long)was, (unsigned long long)size);
+        return damaged(s, 0,
+                       size >= FIXED && memcmp(data, magic, sizeof magic - 1) == 0
+                           ? "is of another version of the program"
+                           : "holds no state of an unfinished pare quantize, or is damaged",
+                       err);
+    uint64_t was = pare_load_u64le(data + AT_TEXT_LENGTH);
+    if (was > size - FIXED) {
+        snprintf(what, sizeof what, "is damaged: %llu bytes of text in a file of %llu", (unsigned long long)was,
+                 (unsigned long long)size);
+        return damaged(s, AT_TEXT_LENGTH, what, err);
+    }
+    pare_status st = digest_of(data + FIXED, was, digest, err);
+    if (st != PARE_OK)
+        return st;
+    if (memcmp(digest, data + AT_TEXT_DIGEST, DIGEST) != 0)
+        return damaged(s, find_damage(data, was, text, len), "is damaged: its text does not fit its hash", err);
     if (was != len || memcmp(data + FIXED, text, (size_t)len) != 0)
         return tell_difference(s->path, (const char *)data + FIXED, (size_t)was, text, err);
-    if (size != end)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is damaged: %llu bytes, expected %llu", s->path,
-                         (unsigned long long)size, (unsigned long long)end);
-    return PARE_OK;
+    if (size == end)
+        return PARE_OK;
+    snprintf(what, sizeof what, "is damaged: %llu bytes, expected %llu", (unsigned long long)size,
+             (unsigned long long)end);
+    return damaged(s, size < end ? size : end, what, err);
+}
+
+/* The magic comes last: a head that is not whole is none. */
+static pare_status write_head(pare_state *s, const char *text, pare_error *err)
+{
+    uint8_t *data = s->spool.data;
+    const size_t len = strlen(text);
+    memcpy(data + FIXED, text, len);
+    pare_store_u64le(data + AT_TEXT_LENGTH, len);
+    pare_status st = digest_of(text, len, data + AT_TEXT_DIGEST, err);
+    memcpy(data, magic, sizeof magic);
+    return st;
 }
 
 pare_status pare_state_open(pare_state *s, const char *output, const char *text, size_t n, const uint64_t *size,
@@ -143,10 +200,7 @@ pare_status pare_state_open(pare_state *s, const char *output, const char *text,
         s->n_kept += pare_state_has(s, i);
     if (st != PARE_OK || s->reused)
         return st;
-    memcpy(s->spool.data, magic, sizeof magic);
-    pare_store_u64le(s->spool.data + 8, strlen(text));
-    memcpy(s->spool.data + FIXED, text, strlen(text));
-    return PARE_OK;
+    return write_head(s, text, err);
 }
 
 uint8_t *pare_state_at(const pare_state *s, size_t i)

@@ -4,7 +4,7 @@
  * killed process left is taken over tensor by tensor: where the inputs of the encoding are the same, and the bytes
  * what they were. Layout, all numbers little endian:
  *
- *     "PARESTA2" | u64 length of the text | text | padding to 8
+ *     "PARESTA3" | u64 length of the text | digest of the text [16] | text | padding to 8
  *     records, 88 bytes each: key [16] | digest of the bytes [16] | error, weighted error, feedback, form (F64) |
  *         u64 lossless | digest of the record so far [16]
  *     padding to 4096 | the bytes of the tensors, each from a multiple of 64 on
@@ -46,7 +46,8 @@ pare_status pare_state_bytes(uint64_t *out, const char *text, size_t n, const ui
 
 /* Open the state of the model that output will be, n tensors of size[i] bytes. With resume, one that is there is gone
  * on with; else it is started anew. Without tensors nothing is made.
- * Errors: PARE_ERR_USAGE (it is of another run: the first line that differs is named), PARE_ERR_FORMAT (it is damaged),
+ * Errors: PARE_ERR_USAGE (it is of another run: the first line that differs is named), PARE_ERR_FORMAT (it is damaged,
+ * or of another version: with the offset; it stays as it is),
  * those of pare_spool_open_named */
 pare_status pare_state_open(pare_state *s, const char *output, const char *text, size_t n, const uint64_t *size,
                             bool resume, pare_error *err);

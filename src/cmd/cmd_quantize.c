@@ -308,7 +308,7 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = cmd_pinning_open(&j.pinning, args, j.output, false, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j.in, args->operands[0], 0, err);
+        st = pare_model_open_as(&j.in, args->operands[0], args->folder_name, 0, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK)
@@ -322,8 +322,8 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
         j.given.options.imatrix = &j.imatrix;
     }
     if (st == PARE_OK)
-        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.given.options.imatrix != NULL ? &j.imatrix : NULL,
-                                j.output, &j.pinning, err);
+        st = cmd_kv_ready_apply(&j.kv_ready, args, &j.in, j.given.options.imatrix != NULL ? &j.imatrix : NULL, j.output,
+                                &j.pinning, err);
     if (st == PARE_OK)
         st = check_statistics(&j, err);
     if (st == PARE_OK)

@@ -6,7 +6,6 @@
 #include "core/json.h"
 #include "core/output.h"
 #include "core/threads.h"
-#include "formats/hf_meta.h"
 #include "formats/lock.h"
 #include "formats/safe_path.h"
 
@@ -351,9 +350,8 @@ static pare_status run_verb(job *j, pare_error *err)
         st = cmd_args_parse_words(&args, j->recipe.args.verb, (int)list.n, words, &why);
         if (st == PARE_OK) {
             int kept = mute_stdout();
-            pare_hf_set_folder_name(j->recipe.folder);
+            args.folder_name = j->recipe.folder;
             st = args.verb->run(&args, &why);
-            pare_hf_set_folder_name(NULL);
             restore_stdout(kept);
         }
         st = blame_recipe(j, st, &why, err);

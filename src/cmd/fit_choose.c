@@ -600,7 +600,8 @@ static pare_status solve_all(cmd_fit_job *j, pare_error *err)
 }
 
 pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_request *request,
-                           const cmd_devices *devices, const char *path, const char *state, const char *output, pare_error *err)
+                           const cmd_devices *devices, const char *path, const char *state, const char *output,
+                           pare_error *err)
 {
     *j = (cmd_fit_job){.args = args,
                        .request = request,
@@ -611,7 +612,7 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
     pare_digest digest;
     pare_status st = cmd_drift_open(&j->tasks, args, err); /* a wrong file is told at once */
     if (st == PARE_OK)
-        st = pare_model_open(&j->model, path, 0, err);
+        st = pare_model_open_as(&j->model, path, args->folder_name, 0, err);
     if (st == PARE_OK)
         st = pare_stock_complete(&j->model, err);
     if (st == PARE_OK && request->n_sizes == 0)

@@ -64,12 +64,14 @@ json_t *cmd_lineage_argv(const cmd_args *args)
     return list;
 }
 
-pare_status cmd_lineage_folder(json_t **out, const pare_model *source, pare_error *err)
+pare_status cmd_lineage_folder(json_t **out, const cmd_args *args, const pare_model *source, pare_error *err)
 {
     if (source->format == PARE_FORMAT_GGUF || source->n_files == 0)
         return PARE_OK;
     char *folder = pare_path_folder(source->files[0].path, err);
-    char *name = folder != NULL ? pare_hf_folder_name(folder, err) : NULL;
+    char *name = folder == NULL              ? NULL
+                 : args->folder_name != NULL ? strdup(args->folder_name)
+                                             : pare_hf_folder_name(folder, err);
     pare_status st = name != NULL ? PARE_OK : folder != NULL ? PARE_ERR_IO : PARE_ERR_MEMORY;
     if (st == PARE_OK && (*out = cmd_json_text(name, strlen(name))) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);

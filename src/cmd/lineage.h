@@ -11,9 +11,9 @@
  * lies in. NULL: no memory. */
 json_t *cmd_lineage_argv(const cmd_args *args);
 
-/* The name of the folder that the files of a model in safetensors lie in: general.name may come from it. *out stays NULL
- * for other models. Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
-pare_status cmd_lineage_folder(json_t **out, const pare_model *source, pare_error *err);
+/* The name of the folder that the files of a model in safetensors lie in: general.name may come from it. *out stays
+ * NULL for other models. Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status cmd_lineage_folder(json_t **out, const cmd_args *args, const pare_model *source, pare_error *err);
 
 /* Does this option name a file that the output's bytes come from? */
 bool cmd_lineage_names_input(const cmd_option *option);

@@ -212,7 +212,8 @@ typedef struct cmd_args {
     size_t n_operands;
     const char **words; /* [n_words] argv in its own order, the verb first */
     size_t n_words;
-    char **owned; /* [n_owned] paths that names of stores stand for */
+    const char *folder_name; /* what the folder of the model is taken to be called, borrowed; NULL: as it is */
+    char **owned;            /* [n_owned] paths that names of stores stand for */
     size_t n_owned;
 } cmd_args;
 

@@ -238,7 +238,7 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
         if (cmd_lineage_names_input(args->given[i].option) && strcmp(args->given[i].text, "-") != 0)
             st = add_input(read, args->given[i].text, NULL, err);
     if (st == PARE_OK)
-        st = cmd_lineage_folder(&pinning->folder, source, err);
+        st = cmd_lineage_folder(&pinning->folder, args, source, err);
     return st == PARE_OK ? pare_background_start(&pinning->hashing, hash_read, read, err) : st;
 }
 

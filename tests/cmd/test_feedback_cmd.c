@@ -332,7 +332,7 @@ static void force_drops_what_was_kept(void **state)
                               "full.gguf -o q.gguf -q";
     cli_expect(0, "echo no state >q.gguf.pare-state");
     cli_result r = cli_expect(3, "%s --resume", run);
-    CHECK(cli_contains(r.err, "q.gguf.pare-state: holds no state of an unfinished pare quantize"));
+    CHECK(cli_contains(r.err, "q.gguf.pare-state: offset 0: holds no state of an unfinished pare quantize"));
     cli_expect(0,
                "test -s q.gguf.pare-state && %s --dry-run && test -s q.gguf.pare-state && %s --force && "
                "test ! -e q.gguf.pare-state",

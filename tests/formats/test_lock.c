@@ -1203,6 +1203,25 @@ static void bad_sums_are_refused(void **state)
     tear_down(&f);
 }
 
+/* The folder that the lock goes to went away while the files were hashed: no fault of theirs. */
+static void a_folder_that_is_gone_is_an_io_error(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    set_up(&f, "gone");
+    char *folder = in_dir(&f, "out"), *lock = in_dir(&f, "out/pare.lock");
+    CHECK_OK(pare_pin_scan(&p, f.model, &err), &err);
+    CHECK(pare_lock_write(&p, lock, NULL, false, &err) == PARE_ERR_IO && strstr(err.text, folder) != NULL &&
+          strstr(err.text, "cannot open the folder") != NULL);
+    CHECK(pare_sums_write(&p, lock, false, &err) == PARE_ERR_IO);
+    pare_pin_close(&p);
+    free(folder);
+    free(lock);
+    tear_down(&f);
+}
+
 /* A name that no system opens is no missing file: in locks and in SHA256SUMS alike. */
 static void names_have_limits(void **state)
 {
@@ -1413,6 +1432,7 @@ int main(void)
         cmocka_unit_test(a_lock_that_contradicts_itself_fails),
         cmocka_unit_test(sums_are_those_of_sha256sum),
         cmocka_unit_test(bad_sums_are_refused),
+        cmocka_unit_test(a_folder_that_is_gone_is_an_io_error),
         cmocka_unit_test(names_have_limits),
         cmocka_unit_test(a_lock_without_a_seal_is_warned_of),
         cmocka_unit_test(a_model_alone_is_checked_for_its_structure),

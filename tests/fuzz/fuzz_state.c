@@ -1,5 +1,5 @@
 /* What an unfinished quantize left (OUTPUT.pare-state), with arbitrary content: opened to go on with, every tensor
- * taken. The digests of records are set right first: bytes changed at random never are. */
+ * taken. The digests of head and records are set right first: bytes changed at random never are. */
 #include "core/bytes.h"
 #include "folder.h"
 #include "formats/safe_path.h"
@@ -10,13 +10,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { TENSORS = 2, RECORD = 88, CHECK = 16 };
+enum { HEAD = 32, TENSORS = 2, RECORD = 88, CHECK = 16 };
 static const char text[] = "fuzz\na 64\nb 100\n";
 static const uint64_t sizes[TENSORS] = {64, 100};
 
 static void set_checks(uint8_t *bytes, size_t n)
 {
-    size_t at = (16 + sizeof text - 1 + 7) / 8 * 8;
+    size_t at = (HEAD + sizeof text - 1 + 7) / 8 * 8;
+    const uint64_t len = n >= HEAD ? pare_load_u64le(bytes + 8) : 0;
+    pare_digest head;
+    if (n >= HEAD && len <= n - HEAD) {
+        if (pare_hash_bytes(bytes + HEAD, (size_t)len, PARE_HASH_XXH3, &head, NULL) != PARE_OK)
+            abort();
+        memcpy(bytes + 16, head.xxh3_128, CHECK);
+    }
     for (size_t i = 0; i < TENSORS && at + RECORD <= n; i++, at += RECORD) {
         pare_digest d;
         if (pare_hash_bytes(bytes + at, RECORD - CHECK, PARE_HASH_XXH3, &d, NULL) != PARE_OK)

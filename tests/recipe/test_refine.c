@@ -786,7 +786,25 @@ static void a_state_of_another_run_is_refused(void **state)
     CHECK(system(
               "cd $TEST_STATE && cp good kept && printf '\\377\\377' | dd of=kept conv=notrunc bs=1 seek=13 2>quiet") ==
           0);
-    refused(f, o, "a\nb\n", PARE_ERR_FORMAT, "is damaged: ");
+    refused(f, o, "a\nb\n", PARE_ERR_FORMAT, "offset 8: is damaged: ");
+    static const struct {
+        int at;
+        const char *text;
+    } heads[] = {
+        {7, "offset 0: is of another version of the program; it stays as it is: remove it, or give --force"},
+        {8, "offset 8: is damaged: its text does not fit its hash"}, /* a shorter text, and not "another run" */
+        {20, "offset 16: is damaged: its text does not fit its hash"},
+        {32, "offset 32: is damaged: its text does not fit its hash; it stays as it is: remove it, or give "
+             "--force in place of --resume, to start anew"},
+        {34, "offset 34: is damaged"}};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        char command[160];
+        snprintf(command, sizeof command,
+                 "cd $TEST_STATE && cp good kept && printf '\\0' | dd of=kept conv=notrunc bs=1 seek=%d 2>quiet",
+                 heads[i].at);
+        CHECK(system(command) == 0);
+        refused(f, o, "a\nb\n", PARE_ERR_FORMAT, heads[i].text);
+    }
     for (int n = 0; n < 40; n += 3) { /* shorter than its fixed part and its text */
         char command[128];
         snprintf(command, sizeof command, "cd $TEST_STATE && head -c %d good >kept", n);
