@@ -9,9 +9,9 @@
 
 /* Hash the files at path into p, with the tensors and the metadata of those that are GGUF or safetensors: one file;
  * all files of the set that a part or an index.json stands for; a folder with its subfolders, which p then covers as a
- * whole.
+ * whole. An index.json in a folder that names files which are not there is warned of.
  * Hashing runs on all threads; progress is told in bytes.
- * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder) and those of the readers, PARE_ERR_IO,
+ * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder: all of a folder in one message) and those of the readers, PARE_ERR_IO,
  * PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; p then holds what was added so far. */
 pare_status pare_pin_scan(pare_pin *p, const char *path, pare_error *err);
 

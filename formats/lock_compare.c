@@ -31,8 +31,7 @@ pare_status pare_verification_add(pare_verification *v, pare_found verdict, cons
     return PARE_OK;
 }
 
-/* The hash that this run computes, as a key. */
-static pare_str key_of(const pare_verification *v, const pare_digest *d)
+pare_str pare_verification_key(const pare_verification *v, const pare_digest *d)
 {
     return v->kind == PARE_HASH_XXH3 ? (pare_str){(const char *)d->xxh3_128, sizeof d->xxh3_128}
                                      : (pare_str){(const char *)d->sha256, sizeof d->sha256};
@@ -40,7 +39,7 @@ static pare_str key_of(const pare_verification *v, const pare_digest *d)
 
 static bool same_digest(const pare_verification *v, const pare_digest *a, const pare_digest *b)
 {
-    pare_str x = key_of(v, a), y = key_of(v, b);
+    pare_str x = pare_verification_key(v, a), y = pare_verification_key(v, b);
     return memcmp(x.data, y.data, x.len) == 0 && (v->lock->sums || a->n_bytes == b->n_bytes);
 }
 
@@ -79,14 +78,14 @@ static pare_status match_tensors(tensor_match *m, pare_error *err)
         m->moved |= m->to[i] == PARE_INDEX_NONE || m->a->tensors[m->to[i]].offset != t->offset;
         if ((st = pare_index_add(&m->known_names, name_key(t->name), (int64_t)i, NULL, err)) == PARE_OK &&
             (m->to[i] == PARE_INDEX_NONE || is_different(m, i)))
-            st = pare_index_add(&m->unmet, key_of(m->v, &t->digest), (int64_t)i, NULL, err);
+            st = pare_index_add(&m->unmet, pare_verification_key(m->v, &t->digest), (int64_t)i, NULL, err);
         m->other_bytes |= m->to[i] == PARE_INDEX_NONE || is_different(m, i);
     }
     m->other_bytes |= m->a->n_tensors != m->e->n_tensors;
     for (size_t i = 0; i < m->a->n_tensors && st == PARE_OK; i++) {
         const pare_pin_tensor *t = &m->a->tensors[i];
         if (pare_index_find(&m->known_names, name_key(t->name)) == PARE_INDEX_NONE)
-            st = pare_index_add(&m->unknown, key_of(m->v, &t->digest), (int64_t)i, NULL, err);
+            st = pare_index_add(&m->unknown, pare_verification_key(m->v, &t->digest), (int64_t)i, NULL, err);
     }
     return st;
 }
@@ -94,7 +93,7 @@ static pare_status match_tensors(tensor_match *m, pare_error *err)
 /* The expected tensor whose content the actual tensor i has, when that one is not itself as expected. */
 static int64_t owner_of(const tensor_match *m, int64_t i)
 {
-    return pare_index_find(&m->unmet, key_of(m->v, &m->a->tensors[i].digest));
+    return pare_index_find(&m->unmet, pare_verification_key(m->v, &m->a->tensors[i].digest));
 }
 
 static pare_status add_tensor_finding(tensor_match *m, const char *kind, const char *item, const char *text,
@@ -149,7 +148,7 @@ static pare_status compare_tensor(tensor_match *m, size_t i, pare_error *err)
     char text[TEXT], is[200], was[200];
     const pare_pin_tensor *e = &m->e->tensors[i];
     if (m->to[i] == PARE_INDEX_NONE) {
-        int64_t now = pare_index_find(&m->unknown, key_of(m->v, &e->digest));
+        int64_t now = pare_index_find(&m->unknown, pare_verification_key(m->v, &e->digest));
         if (now == PARE_INDEX_NONE)
             snprintf(text, sizeof text, "is missing");
         else
@@ -313,20 +312,20 @@ static pare_status tell_owner(pare_verification *v, size_t i, size_t owner, pare
 {
     char text[TEXT];
     const pare_pin_file *was = &v->lock->pin.files[owner];
-    snprintf(text, sizeof text, "holds the %s that the lock has for '%.300s'", was->n_tensors > 0 ? "tensors" : "content",
-             was->name);
+    snprintf(text, sizeof text, "holds the %s that the lock has for '%.300s'",
+             was->n_tensors > 0 ? "tensors" : "content", was->name);
     return pare_verification_add(v, PARE_FOUND_BYTES, "exchanged", v->actual.files[i].name, "", text, err);
 }
 
-static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
+static pare_status compare_file(pare_verification *v, pare_owners *owners, size_t i, pare_error *err)
 {
     const pare_pin_file *a = &v->actual.files[i];
-    const size_t owner = v->states[i].broken ? SIZE_MAX : pare_find_owner(v, i);
-    if (owner != SIZE_MAX)
-        return tell_owner(v, i, owner, err);
+    size_t owner = SIZE_MAX;
+    pare_status st = v->states[i].broken ? PARE_OK : pare_find_owner(owners, v, i, &owner, err);
+    if (st != PARE_OK || owner != SIZE_MAX)
+        return st != PARE_OK ? st : tell_owner(v, i, owner, err);
     tensor_match m = {.v = v, .e = &v->lock->pin.files[i], .a = a};
     size_t n_metadata = 0;
-    pare_status st = PARE_OK;
     if (!v->lock->sums) {
         st = compare_tensors(&m, err);
         if (st == PARE_OK && !v->states[i].broken && (st = compare_metadata(v, m.e, a, &n_metadata, err)) == PARE_OK &&
@@ -341,9 +340,11 @@ static pare_status compare_file(pare_verification *v, size_t i, pare_error *err)
 
 pare_status pare_compare_files(pare_verification *v, pare_error *err)
 {
+    pare_owners owners = {0};
     pare_status st = PARE_OK;
     for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
         if (v->what[i] != 0)
-            st = compare_file(v, i, err);
+            st = compare_file(v, &owners, i, err);
+    pare_owners_close(&owners);
     return st;
 }

@@ -23,6 +23,7 @@ typedef struct pare_verification {
     pare_hash_kind kind;
     bool allow_extra;
     bool any_checked; /* a model as a whole */
+    pare_index names; /* of the lock's files -> their index */
     pare_verify_report *report;
 } pare_verification;
 
@@ -31,6 +32,9 @@ typedef enum pare_found { PARE_FOUND_BYTES, PARE_FOUND_STRUCTURE, PARE_FOUND_SIG
 /* Add a finding (strings are copied) and turn its verdict to PARE_VERDICT_DIFFERENT. */
 pare_status pare_verification_add(pare_verification *v, pare_found verdict, const char *kind, const char *file,
                                   const char *item, const char *text, pare_error *err);
+
+/* The hash that this run computes, of a digest, as a key of an index: a view into d. */
+pare_str pare_verification_key(const pare_verification *v, const pare_digest *d);
 
 /* Files, tensors, metadata: after hashing. */
 pare_status pare_compare_files(pare_verification *v, pare_error *err);

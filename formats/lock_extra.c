@@ -66,16 +66,11 @@ static bool is_left_out(const char *name, void *user)
 static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
 {
     pare_folder_list list;
-    pare_index known = {0};
     size_t n_unknown = 0;
     pare_status st = pare_folder_list_where(&list, v->lock->folder, is_left_out, (void *)(uintptr_t)v->lock, err);
-    for (size_t i = 0; i < v->lock->pin.n_files && st == PARE_OK; i++) {
-        const char *name = v->lock->pin.files[i].name;
-        st = pare_index_add(&known, (pare_str){name, strlen(name)}, (int64_t)i, NULL, err);
-    }
     for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
         const pare_folder_entry *e = &list.entries[i];
-        if (pare_index_find(&known, (pare_str){e->name, strlen(e->name)}) != PARE_INDEX_NONE ||
+        if (pare_index_find(&v->names, (pare_str){e->name, strlen(e->name)}) != PARE_INDEX_NONE ||
             is_lock_itself(v->lock, e->name))
             continue;
         if (!v->lock->sums && !v->lock->left_out && pare_folder_was_left_out(e->name)) /* an older lock */
@@ -90,50 +85,70 @@ static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
                        "%s: an older lock, which says nothing of the %zu files there whose names or folders begin with "
                        ".git or are .cache; pin the folder again to cover them",
                        v->lock->path, n_unknown);
-    pare_index_close(&known);
     pare_folder_list_close(&list);
     return st;
+}
+
+static int compare_sizes(const void *pa, const void *pb)
+{
+    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+    return a < b ? -1 : a > b;
 }
 
 /* Hash the extras that may be a missing file: of its size, or, for SHA256SUMS, any. */
 static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *err)
 {
-    size_t n = x->pin.n_files;
-    x->what = calloc(n > 0 ? n : 1, sizeof *x->what);
-    x->told = calloc(n > 0 ? n : 1, sizeof *x->told);
-    x->found = calloc(v->lock->pin.n_files > 0 ? v->lock->pin.n_files : 1, sizeof *x->found);
-    if (x->what == NULL || x->told == NULL || x->found == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < v->lock->pin.n_files && x->what[i] == 0; k++)
-            if (v->states[k].missing &&
-                (v->lock->sums || v->lock->pin.files[k].digest.n_bytes == x->pin.files[i].digest.n_bytes))
-                x->what[i] = PARE_PIN_WHOLE;
-    return pare_pin_hash(x->pin.files, n, x->what, v->kind, err);
+    const size_t n = x->pin.n_files, n_lock = v->lock->pin.n_files;
+    size_t n_missing = 0;
+    uint64_t *sizes = calloc(n_lock + 1, sizeof *sizes);
+    x->what = calloc(n + 1, sizeof *x->what);
+    x->told = calloc(n + 1, sizeof *x->told);
+    x->found = calloc(n_lock + 1, sizeof *x->found);
+    pare_status st = PARE_OK;
+    if (sizes == NULL || x->what == NULL || x->told == NULL || x->found == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
+    for (size_t k = 0; k < n_lock && st == PARE_OK; k++)
+        if (v->states[k].missing)
+            sizes[n_missing++] = v->lock->pin.files[k].digest.n_bytes;
+    if (st == PARE_OK)
+        qsort(sizes, n_missing, sizeof *sizes, compare_sizes);
+    for (size_t i = 0; i < n && st == PARE_OK; i++)
+        if (n_missing > 0 && (v->lock->sums || bsearch(&x->pin.files[i].digest.n_bytes, sizes, n_missing, sizeof *sizes,
+                                                       compare_sizes) != NULL))
+            x->what[i] = PARE_PIN_WHOLE;
+    free(sizes);
+    return st == PARE_OK ? pare_pin_hash(x->pin.files, n, x->what, v->kind, err) : st;
 }
 
-static bool same_content(const pare_verification *v, const pare_digest *a, const pare_digest *b)
-{
-    return v->kind == PARE_HASH_XXH3 ? memcmp(a->xxh3_128, b->xxh3_128, sizeof a->xxh3_128) == 0
-                                     : memcmp(a->sha256, b->sha256, sizeof a->sha256) == 0;
-}
-
-/* Is it a missing file whose content lies under another name? */
-static pare_status tell_renamed(pare_verification *v, extras *x, size_t k, pare_error *err)
+/* Missing file k: does its content lie under another name? by_content: of the extras that were hashed. */
+static pare_status tell_renamed(pare_verification *v, extras *x, const pare_index *by_content, size_t k,
+                                pare_error *err)
 {
     const pare_pin_file *f = &v->lock->pin.files[k];
-    for (size_t i = 0; i < x->pin.n_files; i++) {
-        if (x->what[i] == 0 || !same_content(v, &f->digest, &x->pin.files[i].digest))
-            continue;
-        pare_buf text = {0};
-        x->told[i] = x->found[k] = true;
-        pare_status st = pare_buf_printf(&text, err, "is missing; same content as '%s'", x->pin.files[i].name);
-        if (st == PARE_OK)
-            st = pare_verification_add(v, PARE_FOUND_BYTES, "renamed", f->name, "", text.data, err);
-        pare_buf_close(&text);
-        return st;
-    }
-    return PARE_OK;
+    const int64_t i = pare_index_find(by_content, pare_verification_key(v, &f->digest));
+    pare_buf text = {0};
+    if (i == PARE_INDEX_NONE)
+        return PARE_OK;
+    x->told[i] = x->found[k] = true;
+    pare_status st = pare_buf_printf(&text, err, "is missing; same content as '%s'", x->pin.files[i].name);
+    if (st == PARE_OK)
+        st = pare_verification_add(v, PARE_FOUND_BYTES, "renamed", f->name, "", text.data, err);
+    pare_buf_close(&text);
+    return st;
+}
+
+static pare_status tell_all_renamed(pare_verification *v, extras *x, pare_error *err)
+{
+    pare_index by_content = {0};
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < x->pin.n_files && st == PARE_OK; i++)
+        if (x->what[i] != 0)
+            st = pare_index_add(&by_content, pare_verification_key(v, &x->pin.files[i].digest), (int64_t)i, NULL, err);
+    for (size_t k = 0; k < v->lock->pin.n_files && st == PARE_OK; k++)
+        if (v->states[k].missing)
+            st = tell_renamed(v, x, &by_content, k, err);
+    pare_index_close(&by_content);
+    return st;
 }
 
 static pare_status tell_missing(pare_verification *v, const extras *x, const pare_moved *m, size_t k, pare_error *err)
@@ -191,9 +206,8 @@ pare_status pare_compare_folders(pare_verification *v, pare_error *err)
     pare_status st = find_extras(v, &x, err);
     if (st == PARE_OK)
         st = hash_candidates(v, &x, err);
-    for (size_t k = 0; k < n && st == PARE_OK; k++)
-        if (v->states[k].missing)
-            st = tell_renamed(v, &x, k, err);
+    if (st == PARE_OK)
+        st = tell_all_renamed(v, &x, err);
     if (st == PARE_OK)
         st = pare_find_moved(&moved, v, &x.pin, x.told, err);
     for (size_t k = 0; k < n && st == PARE_OK; k++)

@@ -1,4 +1,5 @@
 #include "formats/lock_moved.h"
+#include "core/bytes.h"
 #include "formats/pin_scan.h"
 
 #include <stdlib.h>
@@ -25,7 +26,7 @@ static bool same_tensor(const pare_verification *v, const pare_pin_tensor *a, co
            same_digest(v, &a->digest, &b->digest);
 }
 
-/* Tensors of missing files by name. A name that stands in two of them belongs to the last. */
+/* Tensors of missing files by name. A name that stands in two of them belongs to the first. */
 typedef struct wanted {
     pare_index names; /* -> index in place */
     struct {
@@ -134,11 +135,86 @@ static bool same_file(const pare_verification *v, const pare_pin_file *is, uint8
     return true;
 }
 
-size_t pare_find_owner(const pare_verification *v, size_t i)
+/* What same_file compares, in a few bytes. */
+enum { KEY_BYTES = 49 };
+typedef struct pare_owner_key {
+    uint8_t bytes[KEY_BYTES]; /* tensors or whole, size, number of tensors, hash */
+} pare_owner_key;
+
+static pare_status hash_tensors(const pare_verification *v, const pare_pin_file *f, uint8_t *out, pare_error *err)
 {
-    const bool as_pinned = same_file(v, &v->actual.files[i], v->what[i], &v->lock->pin.files[i]);
-    for (size_t k = 0; k < v->lock->pin.n_files && !v->lock->sums && !as_pinned; k++)
-        if (k != i && same_file(v, &v->actual.files[i], v->what[i], &v->lock->pin.files[k]))
-            return k;
-    return SIZE_MAX;
+    pare_hasher h;
+    pare_digest digest;
+    pare_status st = pare_hasher_open(&h, PARE_HASH_XXH3, err);
+    for (size_t t = 0; t < f->n_tensors && st == PARE_OK; t++) {
+        const pare_pin_tensor *tensor = &f->tensors[t];
+        const uint64_t numbers[] = {(uint64_t)tensor->type, tensor->n_dims, tensor->digest.n_bytes};
+        const pare_str hash = pare_verification_key(v, &tensor->digest);
+        if ((st = pare_hasher_add(&h, tensor->name, strlen(tensor->name) + 1, err)) == PARE_OK &&
+            (st = pare_hasher_add(&h, numbers, sizeof numbers, err)) == PARE_OK &&
+            (st = pare_hasher_add(&h, tensor->dim, tensor->n_dims * sizeof *tensor->dim, err)) == PARE_OK)
+            st = pare_hasher_add(&h, hash.data, hash.len, err);
+    }
+    if (st == PARE_OK && (st = pare_hasher_finish(&h, &digest, err)) == PARE_OK)
+        memcpy(out, digest.xxh3_128, sizeof digest.xxh3_128);
+    pare_hasher_close(&h);
+    return st;
+}
+
+static pare_status make_key(const pare_verification *v, const pare_pin_file *f, bool parts, pare_owner_key *key,
+                            pare_error *err)
+{
+    *key = (pare_owner_key){{parts}};
+    pare_store_u64le(key->bytes + 1, f->digest.n_bytes);
+    pare_store_u64le(key->bytes + 9, f->n_tensors);
+    if (parts)
+        return hash_tensors(v, f, key->bytes + 17, err);
+    const pare_str whole = pare_verification_key(v, &f->digest);
+    memcpy(key->bytes + 17, whole.data, whole.len);
+    return PARE_OK;
+}
+
+static pare_str view(const pare_owner_key *key)
+{
+    return (pare_str){(const char *)key->bytes, KEY_BYTES};
+}
+
+static pare_status list_owners(pare_owners *o, const pare_verification *v, pare_error *err)
+{
+    const pare_pin *pin = &v->lock->pin;
+    pare_status st = PARE_OK;
+    if ((o->keys = calloc(2 * pin->n_files + 1, sizeof *o->keys)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, pin->n_files);
+    for (size_t k = 0; k < 2 * pin->n_files && st == PARE_OK; k++) {
+        const bool parts = k % 2 == 1;
+        if (parts && pin->files[k / 2].n_tensors == 0)
+            continue;
+        if ((st = make_key(v, &pin->files[k / 2], parts, &o->keys[k], err)) == PARE_OK)
+            st = pare_index_add(&o->index, view(&o->keys[k]), (int64_t)(k / 2), NULL, err);
+    }
+    return st;
+}
+
+void pare_owners_close(pare_owners *o)
+{
+    pare_index_close(&o->index);
+    free(o->keys);
+    *o = (pare_owners){0};
+}
+
+pare_status pare_find_owner(pare_owners *o, const pare_verification *v, size_t i, size_t *owner, pare_error *err)
+{
+    const pare_pin_file *is = &v->actual.files[i];
+    const bool parts = is->n_tensors > 0 && (v->what[i] & PARE_PIN_PARTS);
+    pare_owner_key key;
+    *owner = SIZE_MAX;
+    if (v->lock->sums || same_file(v, is, v->what[i], &v->lock->pin.files[i]))
+        return PARE_OK;
+    pare_status st = o->keys == NULL ? list_owners(o, v, err) : PARE_OK;
+    if (st == PARE_OK)
+        st = make_key(v, is, parts, &key, err);
+    const int64_t k = st == PARE_OK ? pare_index_find(&o->index, view(&key)) : PARE_INDEX_NONE;
+    if (k != PARE_INDEX_NONE && same_file(v, is, v->what[i], &v->lock->pin.files[k]))
+        *owner = (size_t)k;
+    return st;
 }

@@ -19,8 +19,16 @@ pare_status pare_find_moved(pare_moved *m, const pare_verification *v, pare_pin 
                             pare_error *err);
 void pare_moved_close(pare_moved *m);
 
-/* Does actual file i, which is not as pinned, hold what the lock has for another of its files? Its index, or SIZE_MAX.
- * After hashing. */
-size_t pare_find_owner(const pare_verification *v, size_t i);
+/* The lock's files by what they hold. Zeroed is closed; filled when it is first needed. */
+typedef struct pare_owners {
+    struct pare_owner_key *keys;
+    pare_index index; /* key -> file of the lock */
+} pare_owners;
+
+void pare_owners_close(pare_owners *o);
+
+/* Does actual file i, which is not as pinned, hold what the lock has for another of its files? Its index goes to
+ * *owner, else SIZE_MAX. After hashing. Errors: PARE_ERR_MEMORY */
+pare_status pare_find_owner(pare_owners *o, const pare_verification *v, size_t i, size_t *owner, pare_error *err);
 
 #endif

@@ -140,12 +140,15 @@ static pare_status look_at_files(pare_verification *v, pare_error *err)
     v->states = calloc(n > 0 ? n : 1, sizeof *v->states);
     if (v->what == NULL || v->states == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
-    pare_status st = PARE_OK;
+    pare_status st = pare_index_reserve(&v->names, n, err);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        const char *name = v->lock->pin.files[i].name;
         pare_pin_file *f = NULL;
+        if ((st = pare_index_add(&v->names, (pare_str){name, strlen(name)}, (int64_t)i, NULL, err)) != PARE_OK)
+            break;
         if ((st = pare_pin_add_file(&v->actual, v->lock->pin.files[i].path, &f, err)) != PARE_OK)
             break;
-        if ((f->name = strdup(v->lock->pin.files[i].name)) == NULL)
+        if ((f->name = strdup(name)) == NULL)
             st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", v->lock->path);
         else
             st = look_at_file(v, i, err);
@@ -252,6 +255,8 @@ static bool is_later_part(const char *name)
 /* Is a part of the GGUF set that starts with file number i no regular file? Opening the set would open it. */
 static bool has_refused_part(const pare_verification *v, size_t i)
 {
+    if (v->report->n_refused == 0)
+        return false;
     enum { TAIL = 20, PART = 6 }; /* "-00001-of-00003.gguf", "-00001" */
     const char *first = v->actual.files[i].name;
     const size_t n = strlen(first);
@@ -267,15 +272,13 @@ static bool has_refused_part(const pare_verification *v, size_t i)
 /* The file called base in the folder of file number i, when the lock names it and it is there, or NULL. */
 static const pare_pin_file *neighbour(const pare_verification *v, size_t i, const char *base)
 {
-    const char *path = v->actual.files[i].path, *slash = strrchr(path, '/');
-    size_t n = slash != NULL ? (size_t)(slash - path) + 1 : 0;
-    for (size_t k = 0; k < v->actual.n_files; k++) {
-        const char *other = v->actual.files[k].path;
-        if (!v->states[k].missing && !v->states[k].refused && strncmp(other, path, n) == 0 &&
-            strcmp(other + n, base) == 0)
-            return &v->actual.files[k];
-    }
-    return NULL;
+    const char *name = v->actual.files[i].name, *slash = strrchr(name, '/');
+    const size_t n = slash != NULL ? (size_t)(slash - name) + 1 : 0;
+    pare_buf full = {0};
+    const bool made = pare_buf_put(&full, name, n, NULL) == PARE_OK && pare_buf_puts(&full, base, NULL) == PARE_OK;
+    const int64_t k = made ? pare_index_find(&v->names, (pare_str){full.data, full.len}) : PARE_INDEX_NONE;
+    pare_buf_close(&full);
+    return k != PARE_INDEX_NONE && !v->states[k].missing && !v->states[k].refused ? &v->actual.files[k] : NULL;
 }
 
 /* Check the model that starts with file number i: a GGUF file, the safetensors files of a folder with a config.json
@@ -342,6 +345,7 @@ static pare_status verify_lock(const pare_lock *lock, const pare_verify_options 
         (st = compare_tokenizers(&v, err)) == PARE_OK && (st = pare_compare_store(&v, err)) == PARE_OK)
         st = check_models(&v, err);
     pare_pin_close(&v.actual);
+    pare_index_close(&v.names);
     free(v.what);
     free(v.states);
     return st;

@@ -1,5 +1,6 @@
 #include "formats/pin_scan.h"
 #include "core/bytes.h"
+#include "core/json.h"
 #include "formats/folder_list.h"
 #include "formats/gguf.h"
 #include "formats/lock.h"
@@ -104,7 +105,8 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
         return st;
     bool gguf = file.size >= 4 && memcmp(file.data, "GGUF", 4) == 0,
          index = has_suffix(path, ".safetensors.index.json"),
-         manifest = !gguf && file.size > 0 && file.data[0] == '{' && pare_store_is_manifest(file.data, (size_t)file.size);
+         manifest =
+             !gguf && file.size > 0 && file.data[0] == '{' && pare_store_is_manifest(file.data, (size_t)file.size);
     pare_map_close(&file);
     if (manifest)
         return add_manifest(p, path, err);
@@ -119,20 +121,76 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
     return st;
 }
 
+/* So many are named in one message, the others counted. */
+enum { MAX_NAMED = 8, MAX_INDEX = 64 << 20 };
+
+/* The entries of a folder that are no regular files, all in one error. */
+static pare_status refuse_others(const char *path, const pare_folder_list *list, pare_error *err)
+{
+    pare_buf text = {0};
+    size_t n = 0;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < list->n && st == PARE_OK; i++) {
+        const pare_folder_entry *e = &list->entries[i];
+        if (e->why != NULL && n++ < MAX_NAMED)
+            st = pare_buf_printf(&text, err, "%s%.80s %.80s", n > 1 ? "; " : "", e->name, e->why);
+    }
+    if (st == PARE_OK && n > MAX_NAMED)
+        st = pare_buf_printf(&text, err, "; and %zu more", n - MAX_NAMED);
+    if (st == PARE_OK && n > 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s/%s, expected %s", path, text.data,
+                       n == 1 ? "a regular file" : "regular files");
+    pare_buf_close(&text);
+    return st;
+}
+
+/* Warn of files that an index.json names and that are not there: what is pinned is not all of the model. */
+static pare_status check_index(const char *path, pare_error *err)
+{
+    pare_error fault = {0};
+    pare_buf text = {0};
+    pare_index seen = {0};
+    json_t *doc = NULL, *value;
+    const char *tensor;
+    char why[64], *folder = pare_path_folder(path, err);
+    size_t n = 0;
+    pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
+    if (st == PARE_OK && pare_json_load(&doc, path, MAX_INDEX, true, &fault) != PARE_OK)
+        st = pare_warn(err, "%s: pinned, and no index that could be read", fault.text);
+    json_object_foreach(json_object_get(doc, "weight_map"), tensor, value)
+    {
+        const pare_str name = {json_string_value(value), json_string_length(value)};
+        int64_t old = 0;
+        if (st != PARE_OK || !json_is_string(value) || (st = pare_index_add(&seen, name, 0, &old, err)) != PARE_OK ||
+            old != PARE_INDEX_NONE)
+            continue;
+        const char *fault_of_name = pare_path_fault(name);
+        if (fault_of_name == NULL && pare_path_look(folder, name.data, why, sizeof why) == PARE_PATH_FILE)
+            continue;
+        if (n++ < MAX_NAMED)
+            st = pare_buf_printf(&text, err, "%s%.100s", n > 1 ? ", " : "", name.data);
+    }
+    if (st == PARE_OK && n > 0)
+        st = pare_warn(err, "%s: names %zu %s not there: %s%s", path, n, n == 1 ? "file that is" : "files that are",
+                       text.data, n > MAX_NAMED ? ", ..." : "");
+    json_decref(doc);
+    pare_index_close(&seen);
+    pare_buf_close(&text);
+    free(folder);
+    return st;
+}
+
 static pare_status add_folder(pare_pin *p, const char *path, pare_error *err)
 {
     pare_folder_list list;
     pare_status st = pare_folder_list_read(&list, path, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && (st = refuse_others(path, &list, err)) == PARE_OK)
         st = pare_pin_add_folder(p, path, err);
     for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
-        const pare_folder_entry *e = &list.entries[i];
-        if (e->why != NULL) {
-            st = pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s, expected a regular file", path, e->name, e->why);
-            break;
-        }
-        char *full = pare_path_join(path, e->name, err);
+        char *full = pare_path_join(path, list.entries[i].name, err);
         st = full == NULL ? PARE_ERR_MEMORY : add_structured(p, full, err);
+        if (st == PARE_OK && has_suffix(full, ".safetensors.index.json"))
+            st = check_index(full, err);
         free(full);
     }
     pare_folder_list_close(&list);

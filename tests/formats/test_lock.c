@@ -765,6 +765,39 @@ static void exchanged_files_are_recognised(void **state)
     tear_down(&f);
 }
 
+/* Each of many files, of one size, holds what its neighbour should; then all have other names. */
+static void many_files_are_told_apart(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "many");
+    CHECK(unlink(f.model) == 0);
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < N; i++) {
+            char name[32], text[32], other[32];
+            snprintf(name, sizeof name, "f%04d", i);
+            snprintf(other, sizeof other, "g%04d", N - i);
+            snprintf(text, sizeof text, "%04d", turn == 1 ? (i + 1) % N : i);
+            put(&f, turn == 2 ? other : name, text);
+            char *path = in_dir(&f, name);
+            CHECK(turn < 2 || unlink(path) == 0);
+            free(path);
+        }
+        if (turn == 0)
+            pin(&f, f.dir);
+        verify(f.lock, (pare_verify_options){.fast = turn == 1}, &r);
+        CHECK(r.n_findings == (turn == 0 ? 0 : N));
+        CHECK(turn != 1 ||
+              (has(&r, "exchanged", "f0000", "", "for 'f0001'") && has(&r, "exchanged", "f0299", "", "for 'f0000'")));
+        CHECK(turn != 2 || (has(&r, "renamed", "f0000", "", "same content as 'g0300'") &&
+                            has(&r, "renamed", "f0299", "", "same content as 'g0001'")));
+        pare_verify_report_close(&r);
+    }
+    tear_down(&f);
+}
+
 /* The same tensors in other files: bytes fail, tensors pass, and that is said. */
 static void a_model_divided_anew_is_told(void **state)
 {
@@ -955,6 +988,69 @@ static void links_and_pipes_are_refused_unopened(void **state)
     CHECK(r.n_refused == 1 && r.n_findings == 1 && has(&r, "refused", "x", "", "is a folder"));
     pare_verify_report_close(&r);
     free(x);
+    tear_down(&f);
+}
+
+/* Not one after the other, each time that somebody tries again. */
+static void all_that_a_folder_must_not_hold_is_told(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    set_up(&f, "many-links");
+    char *sub = in_dir(&f, "sub");
+    CHECK(mkdir(sub, 0777) == 0);
+    for (int i = 0; i < 12; i++) {
+        char name[32], *path;
+        snprintf(name, sizeof name, i == 3 ? "sub/l%02d" : "l%02d", i);
+        path = in_dir(&f, name);
+        CHECK(i == 4 ? mkfifo(path, 0666) == 0 : symlink("m.gguf", path) == 0);
+        free(path);
+        if (i != 1 && i != 11)
+            continue;
+        CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT &&
+              strstr(err.text, "/l00 is a symbolic link") != NULL &&
+              strstr(err.text, "; l01 is a symbolic link to 'm.gguf'") != NULL);
+        CHECK((strstr(err.text, "; l04 is a FIFO") != NULL) == (i == 11) &&
+              (strstr(err.text, "; and 4 more, expected regular files") != NULL) == (i == 11));
+        pare_pin_close(&p);
+    }
+    free(sub);
+    tear_down(&f);
+}
+
+static char index_warning[1024];
+
+static void keep_warning(const char *text, void *user)
+{
+    (void)user;
+    snprintf(index_warning, sizeof index_warning, "%s", text);
+}
+
+static void shards_that_are_not_there_are_warned_of(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_error err = {0};
+    set_up(&f, "shards");
+    static const struct {
+        const char *index, *text;
+    } rows[] = {{"{\"weight_map\": {\"a\": \"m.gguf\"}}", ""},
+                {"{\"weight_map\": {\"a\": \"x.st\", \"b\": \"x.st\", \"c\": \"m.gguf\", \"d\": \"../y\"}}",
+                 "index.json: names 2 files that are not there: x.st, ../y"},
+                {"{", "no index that could be read"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        put(&f, "model.safetensors.index.json", rows[i].index);
+        index_warning[0] = '\0';
+        pare_set_warn_sink(keep_warning, NULL);
+        CHECK_OK(pare_pin_scan(&p, f.dir, &err), &err);
+        pare_set_warn_sink(NULL, NULL);
+        CHECK(p.n_files == 2 &&
+              (rows[i].text[0] == '\0' ? index_warning[0] == '\0' : strstr(index_warning, rows[i].text) != NULL));
+        pare_pin_close(&p);
+    }
     tear_down(&f);
 }
 
@@ -1422,11 +1518,14 @@ int main(void)
         cmocka_unit_test(a_file_written_again_is_told),
         cmocka_unit_test(a_flipped_padding_bit_is_told),
         cmocka_unit_test(exchanged_files_are_recognised),
+        cmocka_unit_test(many_files_are_told_apart),
         cmocka_unit_test(a_model_divided_anew_is_told),
         cmocka_unit_test(a_set_with_a_link_is_not_opened),
         cmocka_unit_test(hidden_files_are_no_hiding_place),
         cmocka_unit_test(an_older_lock_warns_of_what_it_left_out),
         cmocka_unit_test(links_and_pipes_are_refused_unopened),
+        cmocka_unit_test(all_that_a_folder_must_not_hold_is_told),
+        cmocka_unit_test(shards_that_are_not_there_are_warned_of),
         cmocka_unit_test(the_hubs_cache_is_followed),
         cmocka_unit_test(bad_locks_are_refused),
         cmocka_unit_test(a_lock_that_contradicts_itself_fails),
