@@ -300,25 +300,9 @@ pare_status pare_gguf_alignment(const pare_meta *meta, const char *path, uint32_
     return PARE_OK;
 }
 
-/* True when a component of the name is "..": such a name must never become part of a path. */
-static bool climbs(pare_str name)
-{
-    size_t start = 0;
-    for (size_t i = 0; i <= name.len; i++)
-        if (i == name.len || name.data[i] == '/' || name.data[i] == '\\') {
-            if (i - start == 2 && memcmp(name.data + start, "..", 2) == 0)
-                return true;
-            start = i + 1;
-        }
-    return false;
-}
-
 static pare_status check_name(const reader *r, pare_str name, uint64_t offset, pare_error *err)
 {
-    const char *fault = !pare_utf8_valid(name.data, name.len, NULL) ? "is not UTF-8"
-                        : climbs(name)                              ? "has a component '..'"
-                        : pare_text_unsafe(name.data, name.len)     ? "has a control byte or a mark of direction"
-                                                                    : NULL;
+    const char *fault = pare_tensor_name_fault(name);
     if (fault == NULL)
         return PARE_OK;
     return pare_fail(err, PARE_ERR_FORMAT,

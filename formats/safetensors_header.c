@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { MAX_METADATA = 1 << 16 }; /* strings: trainers write some tens */
-enum { LENGTH_BYTES = 8 }; /* u64 little endian: bytes of JSON that follow */
+enum { LENGTH_BYTES = 8 };       /* u64 little endian: bytes of JSON that follow */
 
 /* What the first pass keeps of a tensor; the second one reads the rest again at `at`. */
 typedef struct entry {
@@ -250,7 +250,11 @@ static pare_status read_all(header *h, pare_meta *meta, pare_error *err)
         if ((st = read_name(h, &t, &name, err)) != PARE_OK ||
             (st = pare_index_add(&names, name, (int64_t)e.at, &old, err)) != PARE_OK)
             break;
-        if (old != PARE_INDEX_NONE)
+        const char *fault = pare_tensor_name_fault(name);
+        if (fault != NULL)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: offset %" PRIu64 ": tensor name '%.*s' %s", c->path,
+                           c->base + e.at, (int)(name.len < 200 ? name.len : 200), name.data, fault);
+        else if (old != PARE_INDEX_NONE)
             st = pare_fail(err, PARE_ERR_FORMAT, "%s: duplicate key '%s' at offsets %" PRIu64 " and %" PRIu64, c->path,
                            t.name, c->base + (uint64_t)old, c->base + e.at);
         else if (pare_str_equal(name, "__metadata__"))

@@ -8,6 +8,48 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A component of the name is "..". */
+static bool climbs(pare_str name)
+{
+    size_t start = 0;
+    for (size_t i = 0; i <= name.len; i++)
+        if (i == name.len || name.data[i] == '/') {
+            if (i - start == 2 && memcmp(name.data + start, "..", 2) == 0)
+                return true;
+            start = i + 1;
+        }
+    return false;
+}
+
+/* Soft hyphen, zero-width characters, the mark of byte order: two names would look the same. */
+static bool hides(pare_str name)
+{
+    for (size_t i = 0, n; i < name.len; i += n) {
+        uint32_t cp = 0;
+        n = pare_utf8_next(name.data + i, name.len - i, &cp);
+        if (n == 0 || cp == 0xad || (cp >= 0x200b && cp <= 0x200d) || (cp >= 0x2060 && cp <= 0x2064) || cp == 0xfeff)
+            return true;
+    }
+    return false;
+}
+
+const char *pare_tensor_name_fault(pare_str name)
+{
+    if (name.len == 0)
+        return "is empty";
+    if (!pare_utf8_valid(name.data, name.len, NULL))
+        return "is not UTF-8";
+    if (pare_text_unsafe(name.data, name.len))
+        return "has a control byte or a mark of direction";
+    if (hides(name))
+        return "has an invisible character";
+    if (memchr(name.data, '\\', name.len) != NULL)
+        return "has a backslash";
+    if (name.data[0] == '/')
+        return "begins with '/'";
+    return climbs(name) ? "has a component '..'" : NULL;
+}
+
 pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *err)
 {
     if (t->n_dims > PARE_MAX_DIMS)

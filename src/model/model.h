@@ -48,6 +48,11 @@ struct pare_tensor {
     bool packed;                    /* stands for weights that were packed: quantized already, whatever its type */
 };
 
+/* What is wrong with a tensor's name out of a file, whatever its format ("is empty", "begins with '/'", ...), or NULL.
+ * Slashes may divide it. It must do no harm as a part of a path or on a terminal: UTF-8, no control, no mark of
+ * direction, no invisible character, no backslash, no slash in front, no component "..". */
+const char *pare_tensor_name_fault(pare_str name);
+
 /* Fill row_len, n_rows, row_bytes and n_bytes from type and dims. path is for messages.
  * Errors: PARE_ERR_RANGE  overflow, too many dims, or row length no multiple of the block length */
 pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *err);

@@ -620,13 +620,30 @@ ROW(027)
                   5}, /* U+202E turns the direction of what follows */
                  {"\xe2\x81\xa6"
                   "b",
-                  4}}; /* U+2066 */
+                  4}, /* U+2066 */
+                 {"/etc/passwd", 11},
+                 {"../x", 4},
+                 {"a/../b", 6},
+                 {"a/..", 4},
+                 {"C:\\x", 4},
+                 {"\\\\host\\x", 8},
+                 {"\xef\xbb\xbf"
+                  "a",
+                  4}, /* U+FEFF */
+                 {"a\xe2\x80\x8b", 4} /* U+200B */};
     for (size_t i = 0; i < COUNT(names); i++) {
         pare_buf b = {0};
         named(&b, names[i].bytes, names[i].n);
         refused(3, &b, "name|offset 24");
     }
-    whole w; /* what may be in values is escaped when it is printed: the trial looks for control bytes */
+    static const char *const fine[] = {"vision/blk.0/w", "a/b/c", "..a", "a../b", "\xc3\xa9"};
+    whole w;
+    for (size_t i = 0; i < COUNT(fine); i++) {
+        whole_llama(&w);
+        whole_add(&w, fine[i], 0, 1, 0, 4);
+        whole_accepted(&w);
+    }
+    /* what may be in values is escaped when it is printed: the trial looks for control bytes */
     whole_llama(&w);
     whole_text(&w, "general.name", "\x1b[31m\n\0\x7f", 8);
     whole_put(&w, FILE_NAME);

@@ -75,6 +75,38 @@ static void tensor_refused(int code, const char *dtype, const char *shape, const
 
 #define SOUND "{\"w\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}"
 
+/* The rule about names is that of row 27. */
+ROW(027)
+{
+    static const char *const names[] = {"",
+                                        "/etc/passwd",
+                                        "../x",
+                                        "a/../b",
+                                        "..",
+                                        "a\\\\..\\\\b",
+                                        "\\\\a",
+                                        "a\\u001b[2J",
+                                        "a\\nb",
+                                        "\x7f",
+                                        "a\\u009b2J",
+                                        "a\\u202eb",
+                                        "\xe2\x80\xae",
+                                        "\\ufeffa",
+                                        "a\xef\xbb\xbf",
+                                        "a\\u200b",
+                                        "a\\u0000b"};
+    static const char *const fine[] = {"vision/blk.0/w", "a/b/c", "..a", "a../b", "\xc3\xa9"};
+    char header[200];
+    for (size_t i = 0; i < COUNT(names) + COUNT(fine); i++) {
+        const char *name = i < COUNT(names) ? names[i] : fine[i - COUNT(names)];
+        snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", name);
+        if (i < COUNT(names))
+            header_refused(3, header, 16, "offset ");
+        else
+            header_accepted(header, 16);
+    }
+}
+
 ROW(057)
 {
     static const char bytes[8] = {2};
@@ -390,23 +422,12 @@ static void memory_while_parsing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_057),
-        cmocka_unit_test(row_058),
-        cmocka_unit_test(row_059),
-        cmocka_unit_test(row_060),
-        cmocka_unit_test(row_061),
-        cmocka_unit_test(row_062),
-        cmocka_unit_test(row_063),
-        cmocka_unit_test(row_065),
-        cmocka_unit_test(row_066),
-        cmocka_unit_test(row_067),
-        cmocka_unit_test(row_068),
-        cmocka_unit_test(row_069),
-        cmocka_unit_test(row_070),
-        cmocka_unit_test(row_071),
-        cmocka_unit_test(row_072),
-        cmocka_unit_test(row_073),
-        cmocka_unit_test(memory_while_parsing),
+        cmocka_unit_test(row_027), cmocka_unit_test(row_057), cmocka_unit_test(row_058),
+        cmocka_unit_test(row_059), cmocka_unit_test(row_060), cmocka_unit_test(row_061),
+        cmocka_unit_test(row_062), cmocka_unit_test(row_063), cmocka_unit_test(row_065),
+        cmocka_unit_test(row_066), cmocka_unit_test(row_067), cmocka_unit_test(row_068),
+        cmocka_unit_test(row_069), cmocka_unit_test(row_070), cmocka_unit_test(row_071),
+        cmocka_unit_test(row_072), cmocka_unit_test(row_073), cmocka_unit_test(memory_while_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
