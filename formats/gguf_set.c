@@ -1,6 +1,7 @@
 /* Opening a GGUF model: one file, or all parts of a split set; then what its metadata means. */
 #include "formats/gguf_internal.h"
 #include "formats/open.h"
+#include "model/hparams_floats.h"
 #include "model/projector.h"
 
 #include <ctype.h>
@@ -295,6 +296,8 @@ pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err)
     pare_status st = read_arch(m, path, err);
     if (m->n_tensors == 0)
         m->arch = NULL;
+    if (st == PARE_OK)
+        st = pare_hparams_check_floats(&m->meta, pare_meta_find(&m->meta, "general.architecture")->v.s, path, err);
     if (st == PARE_OK && pare_projector_is_one(&m->meta))
         st = pare_projector_check(&m->meta, path, err);
     if (st == PARE_OK && m->arch != NULL)

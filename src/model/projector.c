@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
     MAX_SIDE = 1 << 16,  /* pixels */
@@ -61,7 +62,7 @@ static const struct {
     uint64_t min, max;
 } layer_integers[] = {
     {"embedding_length", 1, MAX_WIDTH},     {"feed_forward_length", 0, MAX_WIDTH},
-    {"block_count", 0, MAX_LAYERS},         {"projection_dim", 0, MAX_WIDTH},
+    {"block_count", 1, MAX_LAYERS},         {"projection_dim", 0, MAX_WIDTH},
     {"attention.head_count", 1, MAX_SMALL}, {"attention.head_count_kv", 1, MAX_SMALL},
     {"attention.head_dim", 1, MAX_SMALL},
 };
@@ -154,6 +155,18 @@ static pare_status check_image(const pare_meta *meta, const char *path, pare_err
     return PARE_OK;
 }
 
+/* MobileNetV5, the vision encoder of Gemma 3n, has stages in the place of layers: stock's converter writes 0. */
+static bool has_stages(const pare_meta *meta)
+{
+    static const char *const keys[] = {"clip.projector_type", "clip.vision.projector_type"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const pare_meta_value *type = pare_meta_find(meta, keys[i]);
+        is |= type != NULL && type->type == PARE_META_STRING && pare_str_equal(type->v.s, "gemma3nv");
+    }
+    return is;
+}
+
 static pare_status check_layers(const pare_meta *meta, const char *encoder, const char *path, pare_error *err)
 {
     char key[96], divided[96];
@@ -162,7 +175,8 @@ static pare_status check_layers(const pare_meta *meta, const char *encoder, cons
     pare_status st = PARE_OK;
     for (size_t i = 0; i < sizeof layer_integers / sizeof layer_integers[0] && st == PARE_OK; i++) {
         snprintf(key, sizeof key, "clip.%s.%s", encoder, layer_integers[i].suffix);
-        st = pare_meta_u64(meta, path, key, layer_integers[i].min, layer_integers[i].max, &v, &found, err);
+        uint64_t min = strcmp(key, "clip.vision.block_count") == 0 && has_stages(meta) ? 0 : layer_integers[i].min;
+        st = pare_meta_u64(meta, path, key, min, layer_integers[i].max, &v, &found, err);
     }
     double eps = 0;
     snprintf(key, sizeof key, "clip.%s.attention.layer_norm_epsilon", encoder);

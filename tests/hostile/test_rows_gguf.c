@@ -5,6 +5,7 @@
 
 #include "../formats/gguf_bytes.h"
 #include "core/bytes.h"
+#include "core/half.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -563,6 +564,42 @@ ROW(025)
             whole_str(&w, "llama.rope.scaling.type", "linear");
         whole_refused(3, &w, "'%s'", floats[i].key);
     }
+    /* one rule for all, whether or not the architecture reads the key */
+    static const char *const positive[] = {"attention.scale",
+                                           "logit_scale",
+                                           "residual_scale",
+                                           "embedding_scale",
+                                           "rope.scaling.attn_factor",
+                                           "attention.output_scale",
+                                           "rope.scaling.yarn_beta_fast",
+                                           "rope.freq_base_swa"};
+    static const char *const limits[] = {"attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv",
+                                         "expert_weights_scale", "attention.max_alibi_bias"};
+    static const float bad[] = {NAN, INFINITY, -INFINITY, -1.0f, 0.0f};
+    for (size_t i = 0; i < COUNT(positive) + COUNT(limits); i++)
+        for (size_t k = i % 2; k < COUNT(bad); k += 2) {
+            char key[80];
+            bool limit = i >= COUNT(positive);
+            snprintf(key, sizeof key, "llama.%s", limit ? limits[i - COUNT(positive)] : positive[i]);
+            whole_llama(&w);
+            whole_f32(&w, key, bad[k]);
+            if (limit && bad[k] == 0.0f)
+                whole_accepted(&w);
+            else
+                whole_refused(3, &w, "'%s'|offset ", key);
+        }
+    static const char unread[] = "llama.some.new_number";
+    whole_llama(&w);
+    whole_f32(&w, unread, NAN);
+    whole_refused(3, &w, "'%s'|finite", unread);
+    whole_llama(&w);
+    pare_buf *list = whole_array(&w, unread, 6, 2);
+    gguf_u32(list, pare_f32_to_bits(1.0f));
+    gguf_u32(list, pare_f32_to_bits(INFINITY));
+    whole_refused(3, &w, "'%s'|element 1|finite", unread);
+    whole_llama(&w);
+    whole_f32(&w, unread, -2.0f);
+    whole_accepted(&w);
     const uint32_t used[][2] = {{2, 3}, {8, 9}, {2, UINT32_MAX}, {0, 1}, {4, (uint32_t)trial_between(5, 1000)}};
     for (size_t i = 0; i < COUNT(used); i++) {
         whole_llama(&w);

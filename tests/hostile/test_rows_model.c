@@ -576,6 +576,18 @@ ROW(056)
     projector_refused("clip.vision.image_size", 0);
     projector_refused("clip.vision.image_size", 1u << 20);
     projector_refused("clip.vision.block_count", 513);
+    projector_refused("clip.vision.block_count", 0);
+    projector_refused("clip.audio.block_count", 0);
+    projector(&w); /* MobileNetV5 has stages in the place of layers */
+    whole_str(&w, "clip.vision.projector_type", "gemma3nv");
+    whole_u32(&w, "clip.vision.block_count", 0);
+    whole_accepted(&w);
+    static const float bad[] = {NAN, INFINITY, 0.0f, -1.0f};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        projector(&w);
+        whole_f32(&w, i == 0 ? "clip.vision.feature_scale" : "clip.audio.attention.layer_norm_epsilon", bad[i]);
+        whole_refused(3, &w, "'clip.");
+    }
     projector_refused("clip.vision.attention.head_count", 0);
     projector_refused("clip.vision.attention.head_count", 5);
     projector(&w); /* a grid of more patches than stock has room for */
