@@ -61,11 +61,13 @@ static pare_status check_items(const plan *p, pare_error *err)
         pare_str name = {it->name, strlen(it->name)};
         const pare_type_info *info = pare_type_get(it->t->type);
         int64_t old = PARE_INDEX_NONE;
+        const char *fault;
         if (strcmp(it->name, "__metadata__") == 0)
             st = pare_fail(err, PARE_ERR_FORMAT, "%s: a tensor named '__metadata__' cannot be stored as safetensors",
                            p->dir);
-        else if (!pare_utf8_valid(name.data, name.len, NULL))
-            st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor '%s': its name is not UTF-8", p->dir, it->name);
+        else if ((fault = pare_tensor_name_fault(name)) != NULL)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: tensor name '%s' %s: it would not be read again", p->dir,
+                           it->name, fault);
         else if (info->safetensors[0] == '\0')
             st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: tensor '%s': safetensors has no dtype for %s", p->dir,
                            it->name, info->name);

@@ -197,6 +197,8 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = pare_model_open_as(&j.in, args->operands[0], args->folder_name, 0, err);
     if (st == PARE_OK)
+        st = pare_model_want_tensors(&j.in, err);
+    if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK && j.to_gguf)
         st = pare_stock_complete(&j.in, err);

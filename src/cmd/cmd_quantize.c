@@ -310,6 +310,8 @@ pare_status cmd_quantize(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = pare_model_open_as(&j.in, args->operands[0], args->folder_name, 0, err);
     if (st == PARE_OK)
+        st = pare_model_want_tensors(&j.in, err);
+    if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK)
         st = check_state(&j, err);

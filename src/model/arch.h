@@ -453,7 +453,8 @@ pare_status pare_arch_check_shape(const struct pare_tensor *t, const pare_arch_w
  * Errors: PARE_ERR_FORMAT (missing: all of them are named, up to ten), PARE_ERR_RANGE (shape, count of layers). */
 pare_status pare_arch_check(struct pare_model *m, pare_error *err);
 
-/* Says of a model with arch NULL what it calls its architecture. Always PARE_ERR_UNSUPPORTED. */
+/* Says of a model with arch NULL what it calls its architecture. PARE_ERR_UNSUPPORTED; PARE_ERR_FORMAT when it holds no
+ * tensors. */
 pare_status pare_arch_refuse_unknown(const struct pare_model *m, pare_error *err);
 
 #endif

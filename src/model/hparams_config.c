@@ -63,6 +63,13 @@ static pare_status get_float(const json_t *obj, const char *path, const char *ke
     return st;
 }
 
+/* A member that is there and not null. */
+static bool has_member(const json_t *obj, const char *key)
+{
+    const json_t *v = json_object_get(obj, key);
+    return v != NULL && !json_is_null(v);
+}
+
 /* The width of the FFN, once or a list with one a layer, which must be the same. */
 static pare_status read_ff(pare_hparams *hp, const pare_hf_class *class, const json_t *config, const char *path,
                            pare_error *err)
@@ -196,25 +203,29 @@ static pare_status read_llama3(pare_hparams *hp, const pare_arch *arch, const js
                                pare_error *err)
 {
     pare_rope_llama3 *s = &hp->rope_llama3;
-    *s = (pare_rope_llama3){.factor = 8, .low = 1, .high = 4};
-    uint64_t ctx = 8192;
-    bool found = false;
-    pare_status st = pare_json_f64(rope, path, "factor", &s->factor, &found, err);
+    const struct {
+        const char *key;
+        double *out;
+    } members[] = {{"factor", &s->factor}, {"low_freq_factor", &s->low}, {"high_freq_factor", &s->high}};
+    uint64_t ctx = 0;
+    pare_status st = PARE_OK;
+    *s = (pare_rope_llama3){0};
+    for (size_t i = 0; i < sizeof members / sizeof *members && st == PARE_OK; i++) {
+        st = pare_json_f64(rope, path, members[i].key, members[i].out, NULL, err);
+        if (st == PARE_OK && !pare_hparams_positive(*members[i].out, 1e9))
+            st = pare_fail(err, PARE_ERR_RANGE, "%s: '%s' of RoPE scaling 'llama3' is %g, allowed is above 0 up to 1e9",
+                           path, members[i].key, *members[i].out);
+    }
     if (st == PARE_OK)
-        st = pare_json_f64(rope, path, "low_freq_factor", &s->low, &found, err);
-    if (st == PARE_OK)
-        st = pare_json_f64(rope, path, "high_freq_factor", &s->high, &found, err);
-    if (st == PARE_OK)
-        st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, &found, err);
+        st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, NULL, err);
     s->ctx_orig = (uint32_t)ctx;
     if (st != PARE_OK)
         return st;
-    if (!pare_hparams_positive(s->factor, 1e9) || !pare_hparams_positive(s->low, 1e9) ||
-        !pare_hparams_positive(s->high, 1e9) || s->low >= s->high)
-        return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: RoPE scaling 'llama3' with factor %g, low_freq_factor %g, high_freq_factor %g: positive "
-                         "and low below high are allowed",
-                         path, s->factor, s->low, s->high);
+    if (s->low >= s->high)
+        return pare_fail(
+            err, PARE_ERR_RANGE,
+            "%s: 'low_freq_factor' of RoPE scaling 'llama3' is %g, allowed is below 'high_freq_factor', %g", path,
+            s->low, s->high);
     if (pare_arch_weight_of(arch, PARE_W_ROPE_FREQS) == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: RoPE scaling 'llama3' has no form in GGUF for architecture '%s'", path, arch->name);
@@ -237,7 +248,7 @@ static pare_status read_yarn(pare_hparams *hp, const pare_arch *arch, const json
     bool found = false, truncate = true;
     uint64_t ctx = hp->n_ctx_train;
     double mscale = 0, all = 0;
-    const char *attn = json_object_get(rope, "attention_factor") != NULL ? "attention_factor" : "attn_factor";
+    const char *attn = has_member(rope, "attention_factor") ? "attention_factor" : "attn_factor";
     pare_status st = pare_json_u64(rope, path, "original_max_position_embeddings", 1, PARE_MAX_CTX, &ctx, &found, err);
     hp->rope_ctx_orig = (uint32_t)ctx;
     if (st == PARE_OK && hp->rope_factor == 0)
@@ -287,12 +298,14 @@ static pare_status read_longrope(pare_hparams *hp, const pare_arch *arch, const 
                                  const char *path, pare_error *err)
 {
     static const char key[] = "original_max_position_embeddings";
-    bool found = false;
+    bool found = false, has_ctx = has_member(config, key) || has_member(rope, key);
     uint64_t ctx = hp->n_ctx_train;
     pare_rope_longrope *s = &hp->rope_longrope;
     if (pare_arch_weight_of(arch, PARE_W_ROPE_FACTORS_LONG) == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: RoPE scaling 'longrope' has no form in GGUF for architecture '%s'", path, arch->name);
+    if (!has_ctx && !has_member(rope, "factor"))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling 'longrope' has neither '%s' nor 'factor'", path, key);
     pare_status st = read_factors(rope, path, "long_factor", &s->n, s->long_factor, err);
     if (st == PARE_OK)
         st = read_factors(rope, path, "short_factor", &s->n, s->short_factor, err);
@@ -375,8 +388,7 @@ static pare_status read_scaling(pare_hparams *hp, const pare_arch *arch, const j
                          "dynamic",
                          path, (int)(type.len < 64 ? type.len : 64), type.data);
     st = get_float(rope, path, "factor", 1e9, &hp->rope_factor, &has_factor, err);
-    bool derived =
-        hp->rope_scaling == PARE_ROPE_YARN && json_object_get(rope, "original_max_position_embeddings") != NULL;
+    bool derived = hp->rope_scaling == PARE_ROPE_YARN && has_member(rope, "original_max_position_embeddings");
     if (st == PARE_OK && !has_factor && !derived)
         st =
             pare_fail(err, PARE_ERR_FORMAT, "%s: RoPE scaling '%.*s' without 'factor'", path, (int)type.len, type.data);

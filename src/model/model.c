@@ -268,6 +268,11 @@ const pare_tensor *pare_model_weight(const pare_model *m, pare_weight id, uint32
     return pare_model_find(m, pare_weight_name(name, sizeof name, id, layer, suffix));
 }
 
+pare_status pare_model_want_tensors(const pare_model *m, pare_error *err)
+{
+    return m->n_tensors > 0 ? PARE_OK : pare_fail(err, PARE_ERR_FORMAT, "%s: holds no tensors", m->path);
+}
+
 uint64_t pare_model_n_params(const pare_model *m)
 {
     uint64_t n = 0;

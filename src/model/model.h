@@ -136,6 +136,9 @@ const pare_tensor *pare_model_weight(const pare_model *m, pare_weight id, uint32
 /* True for the tensor that holds the factor of another one. */
 bool pare_model_is_factor(const pare_model *m, const pare_tensor *t);
 
+/* Errors: PARE_ERR_FORMAT when m holds no tensors, for those who need weights. */
+pare_status pare_model_want_tensors(const pare_model *m, pare_error *err);
+
 /* Sums over all tensors. */
 uint64_t pare_model_n_params(const pare_model *m);
 uint64_t pare_model_n_bytes(const pare_model *m);

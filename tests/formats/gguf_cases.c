@@ -740,7 +740,7 @@ const gguf_case gguf_cases[] = {
     BAD(name_nul, "has a control byte"),
     BAD(name_escape, "'a\\x1b[2Jb'"),
     BAD(name_climbs, "has a component '..'"),
-    BAD(name_climbs_back, "has a component '..'"),
+    BAD(name_climbs_back, "has a backslash"),
     BAD(name_not_utf8, "'a\\xff' of tensor 1 of 1 at offset 24 is not UTF-8"),
     BAD(name_twice, "tensor 'a.weight' twice"),
     RANGE(dims_5, "5 dimensions at offset 40, allowed 0 to 4"),

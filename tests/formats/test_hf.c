@@ -766,7 +766,8 @@ static void refuses_bad_configs(void **state)
         {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":-2}}", PARE_ERR_RANGE, "factor"},
         {"{\"rope_scaling\":{\"type\":\"spiral\",\"factor\":2}}", PARE_ERR_UNSUPPORTED, "spiral"},
         {"{\"rope_scaling\":[1]}", PARE_ERR_FORMAT, "rope_scaling"},
-        {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}}",
+        {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1,"
+         "\"original_max_position_embeddings\":16}}",
          PARE_ERR_RANGE, "llama3"},
         {"{\"partial_rotary_factor\":0.5}", PARE_ERR_UNSUPPORTED, "partial_rotary_factor"},
         {"{\"hidden_act\":\"quick_gelu\"}", PARE_ERR_UNSUPPORTED, "quick_gelu"},

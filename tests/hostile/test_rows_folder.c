@@ -324,6 +324,60 @@ ROW(080)
 
 /* ---- config.json ---- */
 
+/* What a kind of RoPE scaling needs, and what it may be; of GGUF's keys in test_rows_gguf. */
+ROW(025)
+{
+#define LLAMA3(factor, low, high, ctx) "\"rope_scaling\": {\"rope_type\":\"llama3\"" factor low high ctx "}"
+#define F ",\"factor\":8.0"
+#define L ",\"low_freq_factor\":1.0"
+#define H ",\"high_freq_factor\":4.0"
+#define C ",\"original_max_position_embeddings\":16"
+    static const char from[] = "\"rope_scaling\": null", ctx[] = "original_max_position_embeddings";
+    static const struct {
+        const char *to, *says;
+    } bad[] = {
+        {LLAMA3("", L, H, C), "factor"},
+        {LLAMA3(F, "", H, C), "low_freq_factor"},
+        {LLAMA3(F, L, "", C), "high_freq_factor"},
+        {LLAMA3(F, L, H, ""), ctx},
+        {LLAMA3("", "", "", ""), "factor"},
+        {LLAMA3(",\"factor\":0", L, H, C), "'factor'|is 0"},
+        {LLAMA3(",\"factor\":-8", L, H, C), "'factor'|is -8"},
+        {LLAMA3(",\"factor\":null", L, H, C), "'factor'|missing"},
+        {LLAMA3(",\"factor\":\"8\"", L, H, C), "'factor'|a string"},
+        {LLAMA3(",\"factor\":1e999", L, H, C), ""},
+        {LLAMA3(",\"factor\":NaN", L, H, C), ""},
+        {LLAMA3(",\"factor\":Infinity", L, H, C), ""},
+        {LLAMA3(F, ",\"low_freq_factor\":0", H, C), "'low_freq_factor'"},
+        {LLAMA3(F, ",\"low_freq_factor\":4.0", H, C), "'low_freq_factor'|below 'high_freq_factor'"},
+        {LLAMA3(F, L, ",\"high_freq_factor\":-4", C), "'high_freq_factor'"},
+        {LLAMA3(F, L, H, ",\"original_max_position_embeddings\":0"), ctx},
+        {LLAMA3(F, L, H, ",\"original_max_position_embeddings\":16.5"), ctx},
+        {"\"rope_scaling\": {\"type\":\"linear\"}", "'factor'"},
+        {"\"rope_scaling\": {\"type\":\"linear\",\"factor\":0}", "'factor'"},
+        {"\"rope_scaling\": {\"type\":\"yarn\"}", "'factor'"},
+        {"\"rope_scaling\": {\"type\":\"yarn\",\"original_max_position_embeddings\":null}", "'factor'"},
+        {"\"rope_scaling\": {\"type\":\"yarn\",\"factor\":-1}", "'factor'"},
+        {"\"rope_scaling\": {\"type\":\"yarn\",\"factor\":2,\"beta_fast\":0}", "'beta_fast'"},
+        {"\"rope_scaling\": {\"type\":\"yarn\",\"factor\":2,\"attention_factor\":-1}", "'attention_factor'"},
+        {"\"rope_scaling\": [8]", "'rope_scaling'|no object"},
+    };
+    static const char *const numbers[] = {"\"rope_theta\":", "\"rms_norm_eps\":"};
+    static const char *const values[] = {"0", "-1e-5", "1e-60", "1e40", "\"1e-5\"", "1e400"};
+    for (size_t i = 0; i < COUNT(bad); i++)
+        config_refused(3, from, bad[i].to, bad[i].says);
+    for (size_t i = 0; i < COUNT(values) * COUNT(numbers); i++) {
+        char to[80];
+        snprintf(to, sizeof to, "%s %s, \"ignored\":", numbers[i % 2], values[i / 2]);
+        config_refused(3, numbers[i % 2], to, i / 2 + 1 < COUNT(values) ? i % 2 ? "rms_norm_eps" : "rope_theta" : "");
+    }
+#undef LLAMA3
+#undef F
+#undef L
+#undef H
+#undef C
+}
+
 ROW(081)
 {
     static const char *const values[] = {"0",   "-1", "1000000000",          "\"32\"", "32.5", "null", "true",
@@ -546,11 +600,11 @@ ROW(090)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_064), cmocka_unit_test(row_074), cmocka_unit_test(row_075), cmocka_unit_test(row_076),
-        cmocka_unit_test(row_077), cmocka_unit_test(row_078), cmocka_unit_test(row_079), cmocka_unit_test(row_080),
-        cmocka_unit_test(row_081), cmocka_unit_test(row_082), cmocka_unit_test(row_083), cmocka_unit_test(row_084),
-        cmocka_unit_test(row_085), cmocka_unit_test(row_086), cmocka_unit_test(row_087), cmocka_unit_test(row_088),
-        cmocka_unit_test(row_089), cmocka_unit_test(row_090),
+        cmocka_unit_test(row_025), cmocka_unit_test(row_064), cmocka_unit_test(row_074), cmocka_unit_test(row_075),
+        cmocka_unit_test(row_076), cmocka_unit_test(row_077), cmocka_unit_test(row_078), cmocka_unit_test(row_079),
+        cmocka_unit_test(row_080), cmocka_unit_test(row_081), cmocka_unit_test(row_082), cmocka_unit_test(row_083),
+        cmocka_unit_test(row_084), cmocka_unit_test(row_085), cmocka_unit_test(row_086), cmocka_unit_test(row_087),
+        cmocka_unit_test(row_088), cmocka_unit_test(row_089), cmocka_unit_test(row_090),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -33,6 +33,8 @@ static pare_status read_config(const char *class, const char *members, pare_hpar
     ",\"max_position_embeddings\":64,\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":" factors                 \
     ",\"short_factor\":[1,1,1,1,1,1]" more "}"
 
+#define CTX ",\"original_max_position_embeddings\":16"
+
 static void refuses_what_is_not_described(void **state)
 {
     (void)state;
@@ -57,11 +59,12 @@ static void refuses_what_is_not_described(void **state)
         {"MptForCausalLM", ",\"expansion_ratio\":1000000", PARE_ERR_RANGE, "expansion_ratio"},
         {"GPTJForCausalLM", ",\"rotary_dim\":14", PARE_ERR_RANGE, "14"},
         {"MiniCPMForCausalLM", ",\"dim_model_base\":-5", PARE_ERR_RANGE, "dim_model_base"},
-        {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1]", ""), PARE_ERR_RANGE, "'short_factor' has 6"},
-        {"Phi3ForCausalLM", LONGROPE("[]", ""), PARE_ERR_RANGE, "long_factor"},
-        {"Phi3ForCausalLM", LONGROPE("[1,1,0,1,1,1]", ""), PARE_ERR_RANGE, "entry 2 of 'long_factor'"},
-        {"Phi3ForCausalLM", LONGROPE("[1,1,\"2\",1,1,1]", ""), PARE_ERR_RANGE, "long_factor"},
-        {"Phi3ForCausalLM", ",\"partial_rotary_factor\":0.5" LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_RANGE, "3 pairs"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_FORMAT, "original_max_position_embeddings"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1]", CTX), PARE_ERR_RANGE, "'short_factor' has 6"},
+        {"Phi3ForCausalLM", LONGROPE("[]", CTX), PARE_ERR_RANGE, "long_factor"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,0,1,1,1]", CTX), PARE_ERR_RANGE, "entry 2 of 'long_factor'"},
+        {"Phi3ForCausalLM", LONGROPE("[1,1,\"2\",1,1,1]", CTX), PARE_ERR_RANGE, "long_factor"},
+        {"Phi3ForCausalLM", ",\"partial_rotary_factor\":0.5" LONGROPE("[1,1,1,1,1,1]", CTX), PARE_ERR_RANGE, "3 pairs"},
         {"Phi3ForCausalLM", LONGROPE("[1,1,1,1,1,1]", ",\"original_max_position_embeddings\":1"), PARE_ERR_RANGE,
          "original_max_position_embeddings"},
         {"LlamaForCausalLM", LONGROPE("[1,1,1,1,1,1]", ""), PARE_ERR_UNSUPPORTED, "longrope"},
@@ -110,7 +113,8 @@ static void reads_longrope(void **state)
     CHECK(hp.rope_scaling == PARE_ROPE_LONGROPE && hp.rope_ctx_orig == 16 && hp.rope_longrope.n == 6);
     CHECK(hp.rope_longrope.long_factor[5] == 6 && hp.rope_longrope.short_factor[5] == 1);
     CHECK(fabs((double)hp.rope_attn_factor - sqrt(1.5)) < 1e-6); /* 64 / 16 = 4: 1 + ln 4 / ln 16 */
-    CHECK_OK(read_config("Phi3ForCausalLM", LONGROPE("[1,2,3,4,5,6]", ",\"attention_factor\":1.25"), &hp, &err), &err);
+    CHECK_OK(read_config("Phi3ForCausalLM", LONGROPE("[1,2,3,4,5,6]", CTX ",\"attention_factor\":1.25"), &hp, &err),
+             &err);
     CHECK(hp.rope_attn_factor == 1.25f);
 }
 

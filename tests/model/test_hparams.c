@@ -67,11 +67,17 @@ static void reads_yarn_and_llama3(void **state)
                             "\"attention_factor\":1.5,\"beta_fast\":16}}");
     CHECK(hp.rope_scaling == PARE_ROPE_YARN && hp.rope_factor == 4.0f && hp.rope_ctx_orig == 64 &&
           hp.rope_attn_factor == 1.5f && hp.yarn_beta_fast == 16.0f && hp.yarn_beta_slow == 0.0f);
-    hp = read_ok("LlamaForCausalLM",
-                 "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":16,\"original_max_position_embeddings\":64}}");
+    hp = read_ok(
+        "LlamaForCausalLM",
+        "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":16,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+        "\"original_max_position_embeddings\":64}}");
     CHECK(hp.rope_scaling == PARE_ROPE_PLAIN && hp.rope_llama3.factor == 16 && hp.rope_llama3.low == 1 &&
           hp.rope_llama3.high == 4 && hp.rope_llama3.ctx_orig == 64);
-    refused("Qwen2ForCausalLM", "{\"rope_scaling\":{\"rope_type\":\"llama3\"}}", PARE_ERR_UNSUPPORTED, "llama3");
+    refused("LlamaForCausalLM", "{\"rope_scaling\":{\"rope_type\":\"llama3\"}}", PARE_ERR_FORMAT, "factor");
+    refused("Qwen2ForCausalLM",
+            "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":16,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+            "\"original_max_position_embeddings\":64}}",
+            PARE_ERR_UNSUPPORTED, "llama3");
     refused("Qwen2ForCausalLM", "{\"rope_scaling\":{\"type\":\"yarn\"}}", PARE_ERR_FORMAT, "factor");
     refused("Qwen2ForCausalLM", "{\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", PARE_ERR_UNSUPPORTED,
             "longrope");
