@@ -24,9 +24,9 @@ pare_status pare_weights_comparable(const pare_model *original, const pare_model
     static const char key[] = "general.architecture";
     pare_str left = {0}, right = {0};
     bool found = false;
-    pare_status st = pare_meta_str(&original->meta, original->path, key, &left, &found, err);
+    pare_status st = pare_meta_name(&original->meta, original->path, key, &left, &found, err);
     if (st == PARE_OK)
-        st = pare_meta_str(&modified->meta, modified->path, key, &right, &found, err);
+        st = pare_meta_name(&modified->meta, modified->path, key, &right, &found, err);
     if (st != PARE_OK)
         return st;
     if (left.len == right.len && (left.len == 0 || memcmp(left.data, right.data, left.len) == 0))

@@ -431,8 +431,8 @@ static pare_status check_count(const reader *r, const char *what, uint64_t offse
     uint64_t left = r->limit - r->at;
     if (n > left / min_bytes)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: %s %" PRIu64 " at offset %" PRIu64 ": at least %" PRIu64 " bytes each, %" PRIu64
-                         " bytes are left",
+                         "%s: %s %" PRIu64 " at offset %" PRIu64 ": need %" PRIu64 " bytes each at least, have %" PRIu64
+                         " in all",
                          r->path, what, n, offset, min_bytes, left);
     if (n > max)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %s %" PRIu64 " at offset %" PRIu64 ", allowed at most %" PRIu64,

@@ -145,7 +145,7 @@ static pare_status check_meta(const set *s, const pare_model *part, pare_error *
 {
     const pare_model *first = &s->parts[0];
     uint64_t n_unused = 0;
-    const pare_meta_value *unused = NULL;
+    const pare_meta_value *unused = NULL, *arch = pare_meta_find(&first->meta, "general.architecture");
     for (size_t i = 0; i < part->meta.n; i++) {
         const pare_meta_value *b = &part->meta.values[i];
         if (starts_with(b->key, "split.") || pare_str_equal(b->key, GGUF_KEY_ALIGNMENT))
@@ -154,7 +154,9 @@ static pare_status check_meta(const set *s, const pare_model *part, pare_error *
         const pare_meta_value *a = at == PARE_INDEX_NONE ? NULL : &first->meta.values[at];
         if (a != NULL && same_value(a, b))
             continue;
-        if (pare_str_equal(b->key, "general.architecture") || starts_with(b->key, "tokenizer."))
+        bool hyper = arch != NULL && arch->type == PARE_META_STRING && arch->v.s.len < b->key.len &&
+                     memcmp(b->key.data, arch->v.s.data, arch->v.s.len) == 0 && b->key.data[arch->v.s.len] == '.';
+        if (pare_str_equal(b->key, "general.architecture") || starts_with(b->key, "tokenizer.") || (hyper && a != NULL))
             return pare_fail(err, PARE_ERR_FORMAT,
                              "%s: key '%.*s' at offset %" PRIu64
                              " differs from that of %s: the parts are not of one model",
@@ -270,7 +272,7 @@ static pare_status read_arch(pare_model *m, const char *path, pare_error *err)
     enum { MAX_ARCH = 64 };
     char name[MAX_ARCH + 1] = {0};
     pare_str text = {0};
-    pare_status st = pare_meta_str(&m->meta, path, "general.architecture", &text, NULL, err);
+    pare_status st = pare_meta_name(&m->meta, path, "general.architecture", &text, NULL, err);
     if (st != PARE_OK)
         return st;
     uint64_t offset = pare_meta_find(&m->meta, "general.architecture")->offset;
@@ -279,10 +281,10 @@ static pare_status read_arch(pare_model *m, const char *path, pare_error *err)
                          "%s: key 'general.architecture' at offset %" PRIu64 " has %zu bytes, allowed 1 to %d", path,
                          offset, text.len, MAX_ARCH);
     for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] <= 0x20 || text.data[i] > 0x7e)
+        if (text.data[i] == ' ')
             return pare_fail(err, PARE_ERR_FORMAT,
                              "%s: key 'general.architecture' at offset %" PRIu64
-                             " is '%.*s', allowed is printable ASCII",
+                             " is '%.*s', allowed is printable ASCII without blanks",
                              path, offset, (int)text.len, text.data);
     memcpy(name, text.data, text.len);
     m->arch = pare_arch_find(name);
@@ -293,7 +295,11 @@ static pare_status read_arch(pare_model *m, const char *path, pare_error *err)
 pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err)
 {
     const char *path = m->path;
+    pare_str type = {0};
+    bool found = false;
     pare_status st = read_arch(m, path, err);
+    if (st == PARE_OK)
+        st = pare_meta_name(&m->meta, path, "general.type", &type, &found, err);
     if (m->n_tensors == 0)
         m->arch = NULL;
     if (st == PARE_OK)

@@ -90,12 +90,7 @@ static pare_status open_manifest(pare_model *m, const char *path, unsigned flags
     return st;
 }
 
-pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
-{
-    return pare_model_open_as(m, path, NULL, flags, err);
-}
-
-pare_status pare_model_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err)
+static pare_status open_any(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err)
 {
     struct stat info;
     kind k = KIND_GGUF;
@@ -110,4 +105,17 @@ pare_status pare_model_open_as(pare_model *m, const char *path, const char *name
     if (k == KIND_MANIFEST)
         return open_manifest(m, path, flags, err);
     return k == KIND_GGUF ? pare_gguf_open(m, path, flags, err) : open_safetensors(m, path, k, name, flags, err);
+}
+
+pare_status pare_model_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err)
+{
+    pare_status st = open_any(m, path, name, flags, err);
+    if (st == PARE_OK && flags & PARE_OPEN_WEIGHTS && (st = pare_model_want_tensors(m, err)) != PARE_OK)
+        pare_model_close(m);
+    return st;
+}
+
+pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
+{
+    return pare_model_open_as(m, path, NULL, flags, err);
 }

@@ -8,8 +8,9 @@
 typedef enum pare_open_flags {
     PARE_OPEN_RAW = 1,      /* tensors named and laid out as in the file; no architecture, no tokenizer needed */
     PARE_OPEN_NO_VOCAB = 2, /* do not read the tokenizer */
-    PARE_OPEN_PARTIAL = 4   /* a GGUF file that proves bad leaves in *m what was read before the error; to look at,
+    PARE_OPEN_PARTIAL = 4,  /* a GGUF file that proves bad leaves in *m what was read before the error; to look at,
                              * not to read weights from, and the caller closes it */
+    PARE_OPEN_WEIGHTS = 8   /* a model that holds no tensors is PARE_ERR_FORMAT */
 } pare_open_flags;
 
 /* Find out what path is from its content (magic, config.json), not from its name, and open it. Without PARE_OPEN_RAW

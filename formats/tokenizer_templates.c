@@ -53,8 +53,9 @@ static pare_status read_list(pare_vocab *v, const json_t *list, const char *dir,
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         pare_str name = pare_text_of(json_object_get(json_array_get(list, i), "name"));
         const json_t *body = json_object_get(json_array_get(list, i), "template");
-        if (name.len > 0 && json_is_string(body))
-            st = add_template(v, all, name, pare_text_of(body), dir, err);
+        st = name.len > 0 && json_is_string(body)
+                 ? add_template(v, all, name, pare_text_of(body), dir, err)
+                 : pare_fail(err, PARE_ERR_FORMAT, "%s: entry %zu of chat_template has no name or no template", dir, i);
     }
     return st;
 }
@@ -136,7 +137,7 @@ pare_status pare_tokenizer_templates(pare_vocab *v, const char *dir, const json_
     else if (st == PARE_OK && json_is_array(t))
         st = read_list(v, t, dir, err);
     else if (st == PARE_OK && t != NULL && !json_is_null(t))
-        st = pare_warn(err, "%s: chat_template is neither text nor a list, and left out", dir);
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: chat_template is neither text nor a list of templates", dir);
     json_decref(doc);
     free(path);
     return st;

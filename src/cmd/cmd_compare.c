@@ -21,7 +21,7 @@ static pare_status open_candidates(cmd_comparison *c, pare_error *err)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu models", c->n);
     for (size_t k = 0; k < c->n && st == PARE_OK; k++) {
         c->models[k] = &c->candidates[k].model;
-        st = pare_model_open(&c->candidates[k].model, c->args->operands[k + 1], 0, err);
+        st = pare_model_open(&c->candidates[k].model, c->args->operands[k + 1], PARE_OPEN_WEIGHTS, err);
         if (st == PARE_OK && c->n_texts + c->n_pair_files + c->tasks.n > 0)
             st = cmd_check_vocabularies(&c->reference, &c->candidates[k].model, err);
     }
@@ -38,7 +38,7 @@ static pare_status open_all(cmd_comparison *c, pare_error *err)
     if (st == PARE_OK)
         st = cmd_devices_open(&c->devices, c->args, CMD_MAX_DEVICES, err);
     if (st == PARE_OK)
-        st = pare_model_open(&c->reference, c->args->operands[0], 0, err);
+        st = pare_model_open(&c->reference, c->args->operands[0], PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = open_candidates(c, err);
     if (st == PARE_OK && c->n_texts + c->n_pair_files + c->tasks.n > 0)

@@ -195,9 +195,7 @@ pare_status cmd_convert(const cmd_args *args, pare_error *err)
     if (st == PARE_OK)
         st = cmd_pinning_open(&j.pinning, args, j.output, !j.to_gguf, err);
     if (st == PARE_OK)
-        st = pare_model_open_as(&j.in, args->operands[0], args->folder_name, 0, err);
-    if (st == PARE_OK)
-        st = pare_model_want_tensors(&j.in, err);
+        st = pare_model_open_as(&j.in, args->operands[0], args->folder_name, PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = check_outputs(&j, err);
     if (st == PARE_OK && j.to_gguf)

@@ -129,7 +129,7 @@ static pare_status open_all(job *j, pare_error *err)
     const size_t most = cmd_has(j->args, OPT_LOGITS) ? 1 : CMD_MAX_DEVICES; /* a store has one reader */
     pare_status st = cmd_devices_open(&j->devices, j->args, most, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j->model, j->args->operands[0], 0, err);
+        st = pare_model_open(&j->model, j->args->operands[0], PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->run.bos, err);
     if (st == PARE_OK && reference != NULL)

@@ -57,7 +57,7 @@ static pare_status print_plan(const cmd_args *args, const cmd_fit_plan *p, const
 static pare_status plan_model(const char *path, const cmd_fit_request *r, pare_model *model, cmd_fit_plan *plan,
                               pare_error *err)
 {
-    pare_status st = pare_model_open(model, path, 0, err);
+    pare_status st = pare_model_open(model, path, PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = pare_stock_complete(model, err);
     if (st == PARE_OK) {

@@ -109,7 +109,7 @@ static pare_status open_all(job *j, pare_error *err)
     int64_t bos = -1;
     pare_status st = cmd_devices_open(&j->devices, j->args, 1, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j->model, j->args->operands[0], 0, err);
+        st = pare_model_open(&j->model, j->args->operands[0], PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &bos, err);
     if (st == PARE_OK && cmd_has_cache(j->args))

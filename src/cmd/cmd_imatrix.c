@@ -54,7 +54,7 @@ static pare_status open_all(job *j, pare_error *err)
         st = cmd_devices_open(&j->devices, j->args, 1, err);
     j->pinning.devices = &j->devices;
     if (st == PARE_OK)
-        st = pare_model_open_as(&j->model, j->args->operands[0], j->args->folder_name, 0, err);
+        st = pare_model_open_as(&j->model, j->args->operands[0], j->args->folder_name, PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = cmd_open_tokenizer(&j->tokenizer, &j->model, &j->bos, err);
     return st == PARE_OK ? check_outputs(j, err) : st;

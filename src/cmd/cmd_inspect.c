@@ -113,7 +113,7 @@ static void look_closer(job *j)
         look_at_meaning(j);
     else if (j->raw.format == PARE_FORMAT_HF)
         look_at_known(j);
-    pare_meta_str(j->meta, j->raw.path, "general.architecture", &architecture, &found, NULL);
+    pare_meta_name(j->meta, j->raw.path, "general.architecture", &architecture, &found, NULL);
     if (found)
         pare_escape(j->architecture, sizeof j->architecture, architecture.data, architecture.len);
 }

@@ -49,7 +49,7 @@ static pare_status prepare(job *j, pare_error *err)
     if (st == PARE_OK)
         st = cmd_fit_memory_parse(&r->memory, j->args, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j->model, j->args->operands[0], 0, err);
+        st = pare_model_open(&j->model, j->args->operands[0], PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = check_outputs(j, err);
     r->args = j->args;

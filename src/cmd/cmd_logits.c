@@ -162,7 +162,7 @@ pare_status cmd_logits(const cmd_args *args, pare_error *err)
     cmd_outputs_add(&outputs, "--output", cmd_text(args, OPT_OUTPUT));
     pare_status st = cmd_devices_open(&j.devices, args, 1, err);
     if (st == PARE_OK)
-        st = pare_model_open(&j.model, args->operands[0], PARE_OPEN_NO_VOCAB, err);
+        st = pare_model_open(&j.model, args->operands[0], PARE_OPEN_NO_VOCAB | PARE_OPEN_WEIGHTS, err);
     if (st == PARE_OK)
         st = cmd_outputs_check(&outputs, &j.model, cmd_has(args, OPT_FORCE), err);
     if (st == PARE_OK)

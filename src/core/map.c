@@ -118,15 +118,18 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
 pare_status pare_refuse_wrapped(const void *bytes, uint64_t n, const char *path, pare_error *err)
 {
     enum { MAX_POINTER = 1024 };
-    static const char pointer[] = "version https://git-lfs";
+    static const char *const pointers[] = {"version https://git-lfs", "version https://hawser.github.com/spec/v1",
+                                           "version http://git-media.io/v/2"};
     static const struct {
         uint8_t first[4], mask[4];
         const char *name, *program;
     } packed[] = {{{0x28, 0xb5, 0x2f, 0xfd}, {0xff, 0xff, 0xff, 0xff}, "zstd", "zstd -d"},
                   {{0x50, 0x2a, 0x4d, 0x18}, {0xf0, 0xff, 0xff, 0xff}, "zstd (a skippable frame)", "zstd -d"}};
     const uint8_t *p = bytes;
-    if (n >= sizeof pointer - 1 && n <= MAX_POINTER && memcmp(p, pointer, sizeof pointer - 1) == 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is a Git LFS pointer, not the file itself: run git lfs pull", path);
+    for (size_t i = 0; n <= MAX_POINTER && i < sizeof pointers / sizeof pointers[0]; i++)
+        if (n >= strlen(pointers[i]) && memcmp(p, pointers[i], strlen(pointers[i])) == 0)
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: is a Git LFS pointer, not the file itself: run git lfs pull",
+                             path);
     for (size_t i = 0; n >= 4 && i < sizeof packed / sizeof packed[0]; i++) {
         size_t k = 0;
         while (k < 4 && (p[k] & packed[i].mask[k]) == packed[i].first[k])

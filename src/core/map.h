@@ -25,8 +25,8 @@ void pare_map_close(pare_map *m);
 pare_status pare_map_open_content(pare_map *m, const char *path, pare_error *err);
 
 /* PARE_ERR_FORMAT with the cure when the n bytes of the file at path are not the file itself: a Git LFS pointer, which
- * git puts there while the file was not fetched (git-lfs docs/spec.md: text that starts with this version line, below
- * 1024 bytes), or a file that is compressed as a whole, by zstd (RFC 8878, 3.1). Nothing is unpacked. */
+ * git puts there while the file was not fetched (git-lfs docs/spec.md: text that starts with a version line, below
+ * 1024 bytes; two older names of the project stand in such lines, too: lfs/pointer.go), or a file that is compressed as a whole, by zstd (RFC 8878, 3.1). Nothing is unpacked. */
 pare_status pare_refuse_wrapped(const void *bytes, uint64_t n, const char *path, pare_error *err);
 
 /* "a FIFO", "a folder", ... */

@@ -471,7 +471,7 @@ pare_status pare_arch_refuse_unknown(const pare_model *m, pare_error *err)
     bool found = false;
     if (m->n_tensors == 0)
         return pare_model_want_tensors(m, err);
-    if (pare_meta_str(&m->meta, m->path, "general.architecture", &name, &found, NULL) != PARE_OK || !found)
+    if (pare_meta_name(&m->meta, m->path, "general.architecture", &name, &found, NULL) != PARE_OK || !found)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture of this model", m->path);
     return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: pare does not know the architecture '%.*s' of this model", m->path,
                      (int)(name.len < 64 ? name.len : 64), name.data);

@@ -214,7 +214,7 @@ static pare_status read_rope(source *s, const pare_arch *arch, pare_hparams *hp,
     if (st == PARE_OK)
         st = get_f32(s, "rope.scaling.yarn_beta_slow", 1e9, &hp->yarn_beta_slow, err);
     if (st == PARE_OK)
-        st = pare_meta_str(s->meta, s->path, make_key(s, "rope.scaling.type"), &type, &found, err);
+        st = pare_meta_name(s->meta, s->path, make_key(s, "rope.scaling.type"), &type, &found, err);
     if (st != PARE_OK)
         return st;
     for (size_t i = 0; i < n_names; i++)
@@ -243,7 +243,7 @@ static pare_status read_act(source *s, const pare_arch *arch, pare_hparams *hp, 
 {
     pare_str name = {0};
     bool found = false;
-    pare_status st = pare_meta_str(s->meta, s->path, make_key(s, "hidden_activation"), &name, &found, err);
+    pare_status st = pare_meta_name(s->meta, s->path, make_key(s, "hidden_activation"), &name, &found, err);
     return st == PARE_OK && found ? pare_hparams_set_act(hp, arch, name, s->path, s->key, err) : st;
 }
 

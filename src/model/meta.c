@@ -302,8 +302,24 @@ pare_status pare_meta_bool(const pare_meta *m, const char *path, const char *key
     return PARE_OK;
 }
 
-pare_status pare_meta_str(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found,
-                          pare_error *err)
+pare_status pare_meta_check_name(const pare_meta_value *value, const char *path, pare_str *out, pare_error *err)
+{
+    pare_str s = value->v.s;
+    for (size_t i = 0; i < s.len; i++) {
+        char shown[200];
+        if (s.data[i] < 0x20 || s.data[i] > 0x7e)
+            return pare_fail(err, PARE_ERR_FORMAT,
+                             "%s: key '%.*s' at offset %" PRIu64
+                             " is '%s': byte %zu is 0x%02x, allowed is printable ASCII",
+                             path, (int)(value->key.len < 200 ? value->key.len : 200), value->key.data, value->offset,
+                             pare_escape(shown, sizeof shown, s.data, s.len), i, (unsigned char)s.data[i]);
+    }
+    *out = s;
+    return PARE_OK;
+}
+
+pare_status pare_meta_name(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found,
+                           pare_error *err)
 {
     pare_status st;
     const pare_meta_value *value = lookup(m, path, key, found, &st, err);
@@ -311,8 +327,7 @@ pare_status pare_meta_str(const pare_meta *m, const char *path, const char *key,
         return st;
     if (value->type != PARE_META_STRING)
         return wrong_type(value, path, key, "string", err);
-    *out = value->v.s;
-    return PARE_OK;
+    return pare_meta_check_name(value, path, out, err);
 }
 
 static pare_status put_u64(pare_buf *out, uint64_t v, pare_error *err)

@@ -88,8 +88,11 @@ pare_status pare_meta_f64(const pare_meta *m, const char *path, const char *key,
                           pare_error *err);
 pare_status pare_meta_bool(const pare_meta *m, const char *path, const char *key, bool *out, bool *found,
                            pare_error *err);
-pare_status pare_meta_str(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found,
-                          pare_error *err);
+pare_status pare_meta_name(const pare_meta *m, const char *path, const char *key, pare_str *out, bool *found,
+                           pare_error *err); /* a string that names something: printable ASCII */
+
+/* The STRING value as a name. Errors: PARE_ERR_FORMAT: a byte of it is no printable ASCII. */
+pare_status pare_meta_check_name(const pare_meta_value *value, const char *path, pare_str *out, pare_error *err);
 
 /* The bytes that stand for the value in a GGUF file (type, then content) appended to out: what is written, and what
  * the hash of the metadata is taken over. */

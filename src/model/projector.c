@@ -214,7 +214,7 @@ pare_status pare_projector_check(const pare_meta *meta, const char *path, pare_e
     for (size_t i = 0; i < sizeof flags / sizeof flags[0] && st == PARE_OK; i++)
         st = pare_meta_bool(meta, path, flags[i], &flag, &found, err);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && st == PARE_OK; i++)
-        st = pare_meta_str(meta, path, texts[i], &text, &found, err);
+        st = pare_meta_name(meta, path, texts[i], &text, &found, err);
     for (size_t i = 0; i < sizeof integers / sizeof integers[0] && st == PARE_OK; i++)
         st = pare_meta_u64(meta, path, integers[i].key, integers[i].min, integers[i].max, &v, &found, err);
     for (size_t i = 0; i < sizeof encoders / sizeof encoders[0] && st == PARE_OK; i++)

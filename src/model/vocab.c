@@ -59,8 +59,7 @@ static pare_status read_str(pare_vocab *v, const key_row *row, const pare_meta_v
 {
     if (m->type != PARE_META_STRING)
         return wrong_type(m, path, "string", err);
-    *(pare_str *)((char *)v + row->field) = m->v.s;
-    return PARE_OK;
+    return pare_meta_check_name(m, path, (pare_str *)((char *)v + row->field), err);
 }
 
 static pare_status write_str(const pare_vocab *v, const key_row *row, pare_meta *meta, pare_error *err)
@@ -623,11 +622,20 @@ int pare_byte_token_value(pare_str t)
 /* Texts need not be UTF-8: the tokenizer works on bytes, and the readers warn. */
 static pare_status check_tokens(const pare_vocab *v, const char *path, pare_error *err)
 {
+    uint32_t seen[256] = {0}; /* id + 1 of the token for a byte */
     for (uint32_t i = 0; i < v->n_tokens; i++) {
         const pare_str *t = &v->tokens[i];
-        if (pare_vocab_type(v, i) == PARE_TOKEN_BYTE && pare_byte_token_value(*t) < 0)
+        int byte = pare_byte_token_value(*t);
+        if (pare_vocab_type(v, i) != PARE_TOKEN_BYTE)
+            continue;
+        if (byte < 0)
             return pare_fail(err, PARE_ERR_FORMAT, "%s: token %" PRIu32 " '%.*s' is of type byte, expected <0xHH>",
                              path, i, t->len > 64 ? 64 : (int)t->len, t->data);
+        if (seen[byte] > 0)
+            return pare_fail(err, PARE_ERR_FORMAT,
+                             "%s: tokens %" PRIu32 " and %" PRIu32 " stand for the same byte <0x%02X>", path,
+                             seen[byte] - 1, i, (unsigned)byte);
+        seen[byte] = i + 1;
     }
     return PARE_OK;
 }
@@ -809,15 +817,25 @@ static pare_status fill(pare_vocab *v, const pare_meta *meta, const char *path, 
     return st == PARE_OK ? add_name_attrs(v, meta, err) : st;
 }
 
+/* Templates of a file that has no tokenizer: carried on as they are. */
+static pare_status check_templates(pare_vocab *v, const pare_meta *meta, const char *path, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < meta->n && st == PARE_OK; i++) {
+        pare_str key = meta->values[i].key;
+        if (pare_str_equal(key, template_key) || starts_with(key, "tokenizer.chat_template."))
+            st = read_template(v, NULL, &meta->values[i], path, err);
+    }
+    return st;
+}
+
 pare_status pare_vocab_from_meta(pare_vocab *v, const pare_meta *meta, const char *path, bool *found, pare_error *err)
 {
     *v = (pare_vocab){0};
     *found = pare_meta_find(meta, rows[0].key) != NULL;
-    if (!*found)
-        return PARE_OK;
     pare_vocab_init(v);
-    pare_status st = fill(v, meta, path, err);
-    if (st != PARE_OK)
+    pare_status st = *found ? fill(v, meta, path, err) : check_templates(v, meta, path, err);
+    if (st != PARE_OK || !*found)
         pare_vocab_close(v);
     else
         pare_vocab_complete(v);

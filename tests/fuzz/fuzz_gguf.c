@@ -27,7 +27,7 @@ static void interpret(pare_model *m)
     char name[65] = {0};
     pare_str arch = {0};
     pare_error err = {0};
-    if (pare_meta_str(&m->meta, "fuzz.gguf", "general.architecture", &arch, NULL, &err) == PARE_OK &&
+    if (pare_meta_name(&m->meta, "fuzz.gguf", "general.architecture", &arch, NULL, &err) == PARE_OK &&
         arch.len < sizeof name) {
         memcpy(name, arch.data, arch.len);
         m->arch = pare_arch_find(name);

@@ -518,6 +518,28 @@ ROW(087)
     pare_buf_close(&old);
 }
 
+/* Chat templates of a folder; those of a GGUF file are in test_rows_model. */
+ROW(050)
+{
+    static const char *const bad[] = {"5",
+                                      "true",
+                                      "{}",
+                                      "[5]",
+                                      "[{\"name\":\"default\"}]",
+                                      "[{\"name\":\"\",\"template\":\"x\"}]",
+                                      "[{\"name\":1,\"template\":\"x\"}]"};
+    pare_buf old = {0};
+    read_into(&old, "hub/tokenizer_config.json");
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"chat_template\": %s}", bad[i]);
+        trial_put_text("hub/tokenizer_config.json", text);
+        hub_refused(3, "hub|chat_template");
+    }
+    trial_put_buf("hub/tokenizer_config.json", &old);
+    pare_buf_close(&old);
+}
+
 /* ---- tokenizer.json ---- */
 
 ROW(088)
@@ -600,11 +622,11 @@ ROW(090)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_025), cmocka_unit_test(row_064), cmocka_unit_test(row_074), cmocka_unit_test(row_075),
-        cmocka_unit_test(row_076), cmocka_unit_test(row_077), cmocka_unit_test(row_078), cmocka_unit_test(row_079),
-        cmocka_unit_test(row_080), cmocka_unit_test(row_081), cmocka_unit_test(row_082), cmocka_unit_test(row_083),
-        cmocka_unit_test(row_084), cmocka_unit_test(row_085), cmocka_unit_test(row_086), cmocka_unit_test(row_087),
-        cmocka_unit_test(row_088), cmocka_unit_test(row_089), cmocka_unit_test(row_090),
+        cmocka_unit_test(row_025), cmocka_unit_test(row_050), cmocka_unit_test(row_064), cmocka_unit_test(row_074),
+        cmocka_unit_test(row_075), cmocka_unit_test(row_076), cmocka_unit_test(row_077), cmocka_unit_test(row_078),
+        cmocka_unit_test(row_079), cmocka_unit_test(row_080), cmocka_unit_test(row_081), cmocka_unit_test(row_082),
+        cmocka_unit_test(row_083), cmocka_unit_test(row_084), cmocka_unit_test(row_085), cmocka_unit_test(row_086),
+        cmocka_unit_test(row_087), cmocka_unit_test(row_088), cmocka_unit_test(row_089), cmocka_unit_test(row_090),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

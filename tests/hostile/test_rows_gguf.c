@@ -114,13 +114,24 @@ ROW(006)
     for (size_t i = 0; i < COUNT(counts); i++) {
         pare_buf b = {0};
         gguf_header(&b, 3, counts[i], 0);
-        refused(3, &b, "tensor count %" PRIu64 "|offset 8|0 bytes are left", counts[i]);
+        refused(3, &b, "tensor count %" PRIu64 "|offset 8|have 0 in all", counts[i]);
     }
     whole w;
     whole_llama(&w);
     w.said_tensors = w.n_tensors + 1; /* few enough for the file's size: the data are read as if they were an entry */
     whole_refused(3, &w, "tensor");
     trial_limit_data(0);
+    pare_buf none = {0}; /* a file without tensors may be looked at, not used */
+    gguf_header(&none, 3, 0, 1);
+    gguf_pair_str(&none, "general.architecture", "llama");
+    trial_put_buf(FILE_NAME, &none);
+    pare_buf_close(&none);
+    trial_accepted(NULL, "inspect " FILE_NAME);
+    trial_accepted(NULL, "pin " FILE_NAME " -o a.lock");
+    trial_refused(3, FILE_NAME "|holds no tensors", "convert " FILE_NAME " -o out.gguf");
+    trial_refused(3, FILE_NAME "|holds no tensors", "quantize " FILE_NAME " -t q8_0 -o out.gguf");
+    trial_refused(3, FILE_NAME "|holds no tensors", "eval " FILE_NAME " -f text.txt --ctx 16");
+    trial_refused(3, FILE_NAME "|holds no tensors", "imatrix " FILE_NAME " -f text.txt --ctx 16 -o out.gguf");
 }
 
 ROW(007)
@@ -131,7 +142,7 @@ ROW(007)
     for (size_t i = 0; i < COUNT(counts); i++) {
         pare_buf b = {0};
         gguf_header(&b, 3, 0, counts[i]);
-        refused(3, &b, "metadata pair count %" PRIu64 "|offset 16|0 bytes are left", counts[i]);
+        refused(3, &b, "metadata pair count %" PRIu64 "|offset 16|have 0 in all", counts[i]);
     }
     for (uint64_t more = 1; more < 4; more++) {
         pare_buf b = {0};
@@ -462,6 +473,18 @@ ROW(021)
         whole_llama(&w);
         whole_str(&w, "general.architecture", odd[i]);
         whole_refused(3, &w, "'general.architecture'|printable ASCII");
+    }
+    static const struct {
+        const char *key, *text;
+    } names[] = {{"general.architecture", "llama"},
+                 {"general.type", "model"},
+                 {"llama.rope.scaling.type", "none"},
+                 {"tokenizer.ggml.model", "gpt2"},
+                 {"tokenizer.ggml.pre", "gpt-2"}};
+    for (size_t i = 0; i < COUNT(names); i++) { /* a NUL behind a sound text is seen, and shown */
+        whole_llama(&w);
+        whole_text(&w, names[i].key, names[i].text, strlen(names[i].text) + 1);
+        whole_refused(3, &w, "'%s'|offset |'%s\\x00'|printable ASCII", names[i].key, names[i].text);
     }
 }
 
@@ -941,7 +964,7 @@ ROW(043)
         const char *says;
     } cuts[] = {{24 + header / 2, "need |have "},
                 {24 + header - 1, "metadata pair|need |have "},
-                {24 + header + 60, "tensor count 21|60 bytes are left"},
+                {24 + header + 60, "tensor count 21|have 60 in all"},
                 {b.len - data - 37, "tensor info 21 of 21|need |have "},
                 {b.len - data - 1, "'token_embd.weight'|need |have "},
                 {b.len - data + 1, "'token_embd.weight'|need |have "},

@@ -46,6 +46,17 @@ ROW(003)
             trial_model_refused(3, models[i], says);
         trial_remove(models[i]);
     }
+    static const char *const older[] = {"version https://hawser.github.com/spec/v1\n",
+                                        "version http://git-media.io/v/2\n"};
+    for (size_t i = 0; i < COUNT(older); i++) {
+        pare_buf b = {0};
+        CHECK(pare_buf_puts(&b, older[i], NULL) == PARE_OK);
+        CHECK(pare_buf_puts(&b, strchr(pointer, '\n') + 1, NULL) == PARE_OK);
+        trial_put_buf(models[i], &b);
+        pare_buf_close(&b);
+        trial_model_refused(3, models[i], says);
+        trial_remove(models[i]);
+    }
     sound(FILE_NAME);
     trial_accepted(NULL, "convert " FILE_NAME " -o hub --quiet");
     sound("keep.gguf"); /* runs that end well have what they write removed */
@@ -148,6 +159,20 @@ ROW(047)
         }
         whole_refused(3, &w, "token %" PRIu32, at);
     }
+    static const char *const twice[] = {"<0x08>", "<0x0a>", "<0xFF>"}; /* the byte of another token */
+    for (size_t i = 0; i < COUNT(twice); i++) {
+        whole w;
+        whole_llama(&w);
+        whole_spm(&w);
+        pare_buf *b = whole_array(&w, TOK "tokens", ELEM_STR, WHOLE_TOKENS);
+        gguf_str(b, "<unk>"), gguf_str(b, "<s>"), gguf_str(b, "</s>");
+        for (uint32_t k = 3; k < WHOLE_TOKENS; k++) {
+            char text[16];
+            snprintf(text, sizeof text, k < 259 ? "<0x%02X>" : "p%u", k < 259 ? k - 3 : k);
+            gguf_str(b, k == 100 ? twice[i] : text);
+        }
+        whole_refused(3, &w, "tokens |100|same byte");
+    }
 }
 
 ROW(048)
@@ -233,6 +258,14 @@ ROW(050)
         whole_refused(3, &w, "'tokenizer.chat_template'|%zu bytes, at most 1048576", lengths[i]);
     }
     free(text);
+    static const char *const keys[] = {"tokenizer.chat_template", "tokenizer.chat_template.tool_use"};
+    for (size_t i = 0; i < 4; i++) { /* with a tokenizer and without one */
+        whole_llama(&w);
+        if (i >= 2)
+            whole_drop(&w, TOK "model");
+        whole_u32(&w, keys[i % 2], 5);
+        whole_refused(3, &w, "'%s'|u32|expected string", keys[i % 2]);
+    }
     static const char harmful[] =
         "{{ ''.__class__.__mro__[1].__subclasses__() }}{% for x in range(10**9) %}{% endfor %}";
     whole_llama(&w);
@@ -429,6 +462,16 @@ static void other_bos(whole *w)
     whole_u32(w, TOK "bos_token_id", 1);
 }
 
+static void other_layers(whole *w)
+{
+    whole_u32(w, "llama.block_count", 3);
+}
+
+static void other_eps(whole *w)
+{
+    whole_f32(w, "llama.attention.layer_norm_rms_epsilon", 0.5f);
+}
+
 static void repeated_tensor(whole *w)
 {
     whole_add(w, "token_embd.weight", F32, 8, 0, 32);
@@ -444,6 +487,8 @@ ROW(054)
                  {other_arch, "general.architecture|not of one model"},
                  {other_tokenizer, TOK "model|not of one model"},
                  {other_bos, TOK "bos_token_id|not of one model"},
+                 {other_layers, "'llama.block_count'|not of one model"},
+                 {other_eps, "'llama.attention.layer_norm_rms_epsilon'|not of one model"},
                  {repeated_tensor, "'token_embd.weight'|is in "}}; /* row 28 across parts */
     for (size_t i = 0; i < COUNT(cases); i++)
         for (int part = 2; part <= PARTS; part++) {

@@ -107,6 +107,16 @@ ROW(027)
     }
 }
 
+ROW(006)
+{
+    static const char *const empty[] = {"{}", "{\"__metadata__\":{\"a\":\"b\"}}"};
+    for (size_t i = 0; i < COUNT(empty); i++) {
+        header_accepted(empty[i], 0);
+        trial_refused(3, FILE_NAME "|holds no tensors", "convert " FILE_NAME " -o out.gguf");
+        trial_refused(3, FILE_NAME "|holds no tensors", "quantize " FILE_NAME " -t q8_0 -o out.gguf");
+    }
+}
+
 ROW(057)
 {
     static const char bytes[8] = {2};
@@ -422,12 +432,25 @@ static void memory_while_parsing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_027), cmocka_unit_test(row_057), cmocka_unit_test(row_058),
-        cmocka_unit_test(row_059), cmocka_unit_test(row_060), cmocka_unit_test(row_061),
-        cmocka_unit_test(row_062), cmocka_unit_test(row_063), cmocka_unit_test(row_065),
-        cmocka_unit_test(row_066), cmocka_unit_test(row_067), cmocka_unit_test(row_068),
-        cmocka_unit_test(row_069), cmocka_unit_test(row_070), cmocka_unit_test(row_071),
-        cmocka_unit_test(row_072), cmocka_unit_test(row_073), cmocka_unit_test(memory_while_parsing),
+        cmocka_unit_test(row_006),
+        cmocka_unit_test(row_027),
+        cmocka_unit_test(row_057),
+        cmocka_unit_test(row_058),
+        cmocka_unit_test(row_059),
+        cmocka_unit_test(row_060),
+        cmocka_unit_test(row_061),
+        cmocka_unit_test(row_062),
+        cmocka_unit_test(row_063),
+        cmocka_unit_test(row_065),
+        cmocka_unit_test(row_066),
+        cmocka_unit_test(row_067),
+        cmocka_unit_test(row_068),
+        cmocka_unit_test(row_069),
+        cmocka_unit_test(row_070),
+        cmocka_unit_test(row_071),
+        cmocka_unit_test(row_072),
+        cmocka_unit_test(row_073),
+        cmocka_unit_test(memory_while_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,7 +149,7 @@ static void keeps_another_activation(void **state)
     CHECK_OK(read_config("BitNetForCausalLM", ",\"hidden_act\":\"relu2\"", &hp, &err), &err);
     CHECK(pare_arch_act(arch, &hp) == PARE_ACT_RELU2 && hp.act_not_in_gguf);
     CHECK_OK(pare_hparams_to_meta(&hp, arch, 0, &meta, &err), &err);
-    CHECK_OK(pare_meta_str(&meta, "meta", "bitnet.hidden_activation", &name, NULL, &err), &err);
+    CHECK_OK(pare_meta_name(&meta, "meta", "bitnet.hidden_activation", &name, NULL, &err), &err);
     CHECK(pare_str_equal(name, "relu2"));
     CHECK_OK(pare_hparams_from_meta(&back, arch, &meta, "meta", &err), &err);
     CHECK(pare_arch_act(arch, &back) == PARE_ACT_RELU2);

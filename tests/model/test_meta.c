@@ -16,9 +16,9 @@ static void keeps_order_and_finds_keys(void **state)
     uint64_t u = 0;
     CHECK_OK(pare_meta_u64(&m, "f", "b", 0, 10, &u, NULL, &err), &err);
     CHECK(u == 8);
-    pare_str s = {0};
-    CHECK_OK(pare_meta_str(&m, "f", "a", &s, NULL, &err), &err);
+    pare_str s = pare_meta_find(&m, "a")->v.s;
     CHECK(s.len == 3 && memcmp(s.data, "x\0y", 3) == 0);
+    CHECK(pare_meta_name(&m, "f", "a", &s, NULL, &err) == PARE_ERR_FORMAT && strstr(err.text, "'x\\x00y'") != NULL);
     CHECK(pare_meta_remove(&m, "b") && !pare_meta_remove(&m, "b"));
     CHECK(m.n == 2 && pare_meta_find(&m, "b") == NULL && pare_meta_find(&m, "c") == &m.values[1]);
     pare_meta_close(&m);

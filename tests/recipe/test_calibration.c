@@ -126,7 +126,7 @@ static void each_expert_is_encoded_with_its_own(void **state)
     CHECK(n == 2);
     CHECK_OK(pare_meta_u64(&q.meta, "q", "quantize.imatrix.chunks_count", 0, 9, &n, NULL, &err), &err);
     CHECK(n == 2);
-    CHECK_OK(pare_meta_str(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
+    CHECK_OK(pare_meta_name(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
     CHECK(pare_str_equal(file, "stats.gguf") && pare_meta_find(&q.meta, "quantize.imatrix.dataset") == NULL);
     pare_buf_close(&bytes);
     pare_model_close(&q);
@@ -291,7 +291,7 @@ static void long_names_are_cut_between_characters(void **state)
     im.path = path;
     pare_quantize_options o = options_of("q4_k_m", &im);
     CHECK_OK(pare_quantize(&q, &m, &o, &plan, &err), &err);
-    CHECK_OK(pare_meta_str(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
+    CHECK_OK(pare_meta_name(&q.meta, "q", "quantize.imatrix.file", &file, NULL, &err), &err);
     CHECK(file.len == 126 && file.data[125] == 'a');
     pare_model_close(&q);
     pare_imatrix_close(&im);
