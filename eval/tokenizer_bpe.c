@@ -18,7 +18,7 @@ static pare_status compile(pare_pattern *p, const pare_pre_step *step, pare_erro
         if (p->code == NULL) {
             PCRE2_UCHAR why[160] = {0};
             pcre2_get_error_message(code, why, sizeof why);
-            st = pare_fail(err, PARE_ERR_FORMAT, "pattern '%s': at %zu: %s", text.data, (size_t)at, (const char *)why);
+            st = pare_fail(err, code == PCRE2_ERROR_HEAP_FAILED ? PARE_ERR_MEMORY : PARE_ERR_FORMAT, "pattern '%s': at %zu: %s", text.data, (size_t)at, (const char *)why);
         } else {
             p->jit = pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0;
         }

@@ -97,7 +97,7 @@ static pare_status run_job(size_t i, int thread, void *ctx, pare_error *err)
     (void)thread;
     int fd = open(j->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", j->path, strerror(errno));
+        return pare_fail_open(err, j->path, errno);
     uint8_t *buffer = malloc(READ_BYTES);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     pare_status st = PARE_OK;
@@ -151,7 +151,7 @@ static pare_status queue_file(bundle_run *run, size_t first, size_t n, pare_erro
     char why[WHY];
     const char *path = run->paths[first];
     if (stat(path, &info) != 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+        return pare_fail_open(err, path, errno);
     uint64_t size = (uint64_t)info.st_size, last = run->b->items[first + n - 1].end;
     run->n_files++;
     for (size_t i = first; i < first + n; i++) {
@@ -266,7 +266,7 @@ static pare_status hash_unsigned(bundle_run *run, const unsigned_file *files, si
         return no_memory(run, err);
     for (size_t i = 0; i < n; i++) {
         if (stat(files[i].path, &info) != 0)
-            return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", files[i].path, strerror(errno));
+            return pare_fail_open(err, files[i].path, errno);
         uint64_t size = (uint64_t)info.st_size;
         run->jobs[run->n_jobs++] = (job){files[i].path, 0, size, size, NULL, {0}};
     }

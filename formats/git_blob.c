@@ -29,7 +29,7 @@ static pare_status add_content(const pare_pin_file *f, EVP_MD_CTX *sha1, pare_er
     uint64_t total = 0;
     FILE *file = fopen(f->stored_at != NULL ? f->stored_at : f->path, "rb");
     if (file == NULL)
-        return pare_fail(err, PARE_ERR_IO, "%s: cannot open: %s", f->path, strerror(errno));
+        return pare_fail_open(err, f->path, errno);
     int n_head = snprintf(head, sizeof head, "blob %" PRIu64, f->digest.n_bytes) + 1;
     bool ok = EVP_DigestUpdate(sha1, head, (size_t)n_head) == 1;
     for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, file)) > 0; total += n)

@@ -10,7 +10,8 @@ static char *real_folder(const char *folder, pare_error *err)
 {
     char *real = realpath(folder, NULL);
     if (real == NULL)
-        pare_fail(err, PARE_ERR_IO, "%s: cannot open the folder: %s", folder, strerror(errno));
+        pare_fail(err, errno == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO, "%s: cannot open the folder: %s", folder,
+                  strerror(errno));
     return real;
 }
 

@@ -123,7 +123,7 @@ pare_status pare_file_hash(char out[PARE_SHA256_HEX], const char *path, uint64_t
     struct stat info;
     pare_pin_file file = {.path = (char *)path}; /* read only */
     if (stat(path, &info) != 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+        return pare_fail_open(err, path, errno);
     file.digest.n_bytes = (uint64_t)info.st_size;
     pare_status st = pare_pin_hash(&file, 1, NULL, PARE_HASH_SHA256, err);
     if (st != PARE_OK)

@@ -169,7 +169,7 @@ static pare_status open_regular(const char *path, uint64_t size, int *fd, pare_e
     struct stat info;
     *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (*fd < 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+        return pare_fail_open(err, path, errno);
     if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: is no regular file", path);
     if ((uint64_t)info.st_size != size)

@@ -202,7 +202,7 @@ pare_status pare_pin_scan(pare_pin *p, const char *path, pare_error *err)
     struct stat info;
     size_t first = p->n_files;
     if (stat(path, &info) != 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: cannot open: %s", path, strerror(errno));
+        return pare_fail_open(err, path, errno);
     pare_status st = S_ISDIR(info.st_mode) ? add_folder(p, path, err) : add_file_or_set(p, path, err);
     return st == PARE_OK ? pare_pin_hash(p->files + first, p->n_files - first, NULL, PARE_HASH_BOTH, err) : st;
 }

@@ -36,7 +36,8 @@ pare_status pare_check_regex(const char *pattern, size_t len, const char *path, 
     if (good)
         return PARE_OK;
     pcre2_get_error_message(code, why, sizeof why);
-    return pare_fail(err, PARE_ERR_FORMAT, "%s: %s: the pattern '%.*s' does not compile: at byte %zu of %zu: %s", path,
+    return pare_fail(err, code == PCRE2_ERROR_HEAP_FAILED ? PARE_ERR_MEMORY : PARE_ERR_FORMAT,
+                     "%s: %s: the pattern '%.*s' does not compile: at byte %zu of %zu: %s", path,
                      what, (int)(len < 300 ? len : 300), pattern, (size_t)at, len, (const char *)why);
 }
 

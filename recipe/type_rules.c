@@ -37,7 +37,7 @@ static pare_status compile(const pare_type_rules *r, struct pare_type_rule *rule
     if (rule->code != NULL)
         return PARE_OK;
     pcre2_get_error_message(code, why, sizeof why);
-    return pare_fail(err, PARE_ERR_USAGE, "%s '%s': character %zu: %s", option_of(r), pattern, (size_t)at,
+    return pare_fail(err, code == PCRE2_ERROR_HEAP_FAILED ? PARE_ERR_MEMORY : PARE_ERR_USAGE, "%s '%s': character %zu: %s", option_of(r), pattern, (size_t)at,
                      (const char *)why);
 }
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Kill pare at random moments, and look at what is left.
 #   scripts/kill_test.sh [N [PARE [SEED]]]    N kills (200) in turn of convert, quantize, quantize --pin, convert --pin
-#                                             of a folder and pin; every 20th is of fit, which
-#                                             takes long (WITHOUT_FIT=1: none)
+#                                             of a folder, pin, imatrix --full --resume and quantize --resume;
+#                                             every 20th is of fit, which takes long (WITHOUT_FIT=1: none)
 # Each command runs undisturbed once: T seconds, these bytes. A trial then starts it with --force over an older output
 # (or, every other time, over nothing) and ends it with SIGKILL after a random part of 1.2 T. Then
 #   - the model is the old one or the new one, whole (a folder: file by file), or as before absent
 #   - a lock that stands beside a model holds: pare verify, which may tell of files of the run that was killed, by their
 #     names, but of nothing else
-#   - a second run, undisturbed, gives the bytes of the first, and nothing else is in the folder.
+#   - a second run, undisturbed, gives the bytes of the first, and nothing else is in the folder; where the command has
+#     --resume it goes on with what the killed one kept.
 # Trials in which the command was done before its end are repeated and do not count. Exit code 1: a trial failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,19 +23,24 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 head -c 24000 "$demo/text.txt" >text.txt
 "$pare" convert "$demo" -o f16.gguf -q >/dev/null
+"$pare" imatrix f16.gguf -f text.txt -o products.gguf --full -c 128 --chunks 8 -q >/dev/null
 
 # names of commands; what they do, in a folder of their own; $old: over what
-commands=(convert quantize quantize-pin folder-pin pin fit)
-[ -z "${WITHOUT_FIT:-}" ] || unset "commands[5]"
+in_turn=(convert quantize quantize-pin folder-pin pin imatrix-resume quantize-resume)
+commands=("${in_turn[@]}" fit)
+[ -z "${WITHOUT_FIT:-}" ] || commands=("${in_turn[@]}")
 act() { # command, old or new
-    local type=q8_0 dtype=f16 size=2300K
-    [ "$2" = old ] && type=q4_0 dtype=f32 size=1500K
+    local type=q8_0 dtype=f16 size=2300K chunks=96
+    [ "$2" = old ] && type=q4_0 dtype=f32 size=1500K chunks=40
     case $1 in
     convert) exec "$pare" convert "$demo" -o m.gguf --dtype "$dtype" --force -q ;;
     quantize) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --force -q ;;
     quantize-pin) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --pin --force -q ;;
     folder-pin) exec "$pare" convert ../f16.gguf -o m --format safetensors --dtype "$dtype" --pin --force -q ;;
     pin) exec "$pare" pin f.gguf -o pare.lock --force -q ;;
+    imatrix-resume) exec "$pare" imatrix ../f16.gguf -f ../text.txt -o m.gguf --full --resume --keep-every 1 \
+        -c 64 --chunks "$chunks" --force -q ;;
+    quantize-resume) exec "$pare" quantize ../f16.gguf -t "$type" --imatrix ../products.gguf --resume -o m.gguf --force -q ;;
     fit) exec "$pare" fit "$demo" --size "$size" -f ../text.txt --types q8_0,q4_0 --effort fast -o m.gguf --pin --force -q ;;
     esac
 }
@@ -70,9 +76,9 @@ done
 export -f act
 export pare demo
 declare -A kills
-trial=0 late=0 n_old=0 n_new=0 n_left=0
+trial=0 late=0 n_old=0 n_new=0 n_left=0 n_resumed=0
 while [ "$trial" -lt "$n" ]; do
-    command=${commands[trial % 5]}
+    command=${in_turn[trial % ${#in_turn[@]}]}
     [ $((trial % 20)) != 19 ] || [ -n "${WITHOUT_FIT:-}" ] || command=fit
     before=old
     [ $((RANDOM % 2)) = 0 ] && before=nothing
@@ -105,10 +111,11 @@ while [ "$trial" -lt "$n" ]; do
                 grep -q . || fail "$lock does not hold: $(cat err)"
         fi
     done
+    [ -z "$(find trial -name '*.pare-state*' -o -name '*.unfinished-*')" ] || n_resumed=$((n_resumed + 1))
     run trial "$command" new
     state trial >trial.state
     cmp -s trial.state "$command.new.state" || fail "the next run differs from an undisturbed one, or left something"
 done
 echo "kill_test: $trial of $trial kills survived (seed $seed): $n_old with what was there before, $n_new with the new output," \
-    "$n_left with temporaries, all gone with the next run"
+    "$n_left with temporaries, all gone with the next run; $n_resumed were resumed"
 for command in "${commands[@]}"; do echo "  $command: ${kills[$command]:-0}, ${seconds[$command]} s undisturbed"; done

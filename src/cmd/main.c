@@ -4,6 +4,7 @@
 #include "cmd/mpi.h"
 #include "cmd/signals.h"
 #include "cmd/summary.h"
+#include "core/json.h"
 #include "core/threads.h"
 
 #include <fcntl.h>
@@ -65,6 +66,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     pare_status st = PARE_OK;
     keep_streams_apart();
+    pare_json_watch_memory();
     cmd_seconds(); /* the clock starts */
     if (argc < 2)
         st = pare_fail(&err, PARE_ERR_USAGE, "a command is missing");

@@ -2,6 +2,7 @@
 #include "core/background.h"
 #include "core/text.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +33,16 @@ pare_status pare_fail(pare_error *err, pare_status status, const char *fmt, ...)
         va_end(args);
     }
     return status;
+}
+
+pare_status pare_fail_open(pare_error *err, const char *path, int number)
+{
+    static const int inputs[] = {ENOENT, ENOTDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO, EISDIR};
+    pare_status st = number == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (number == inputs[i])
+            st = PARE_ERR_FORMAT;
+    return pare_fail(err, st, "%s: cannot open: %s", path, strerror(number));
 }
 
 pare_status pare_fail_in(pare_error *err, pare_status status, const char *path)

@@ -41,6 +41,10 @@ typedef struct pare_error {
  * \xNN, so a name out of a hostile file can be passed as it is. */
 pare_status pare_fail(pare_error *err, pare_status status, const char *fmt, ...) PARE_PRINTF(3, 4);
 
+/* "<path>: cannot open: ..." for an errno: PARE_ERR_FORMAT where the name or the permission is wrong, PARE_ERR_MEMORY
+ * without memory, PARE_ERR_IO otherwise. */
+pare_status pare_fail_open(pare_error *err, const char *path, int number);
+
 /* Put "<path>: " before the message of err (may be NULL), unless it begins so, and return status. For callers that know
  * the file that a callee, which works on what was read from it, cannot name. */
 pare_status pare_fail_in(pare_error *err, pare_status status, const char *path);

@@ -2,9 +2,25 @@
 #include "core/map.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static atomic_bool memory_refused; /* a request of jansson got none: any document may lack members now */
+
+static void *watched_malloc(size_t n)
+{
+    void *p = malloc(n);
+    if (p == NULL)
+        atomic_store(&memory_refused, true);
+    return p;
+}
+
+void pare_json_watch_memory(void)
+{
+    json_set_alloc_funcs(watched_malloc, free);
+}
 
 pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
                             pare_error *err)
@@ -18,8 +34,12 @@ pare_status pare_json_parse(json_t **out, const char *path, const void *data, si
     json_t *doc = json_loadb(data, len, flags, &why);
     if (doc == NULL && big_as_real && json_error_code(&why) == json_error_numeric_overflow)
         doc = json_loadb(data, len, flags | JSON_DECODE_INT_AS_REAL, &why);
+    if (atomic_load(&memory_refused) || (doc == NULL && json_error_code(&why) == json_error_out_of_memory)) {
+        json_decref(doc);
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a document of %zu bytes", path, len);
+    }
     if (doc == NULL)
-        return pare_fail(err, json_error_code(&why) == json_error_out_of_memory ? PARE_ERR_MEMORY : PARE_ERR_FORMAT,
+        return pare_fail(err, PARE_ERR_FORMAT,
                          "%s: offset %d (line %d): %s", path, why.position, why.line, why.text);
     *out = doc;
     return PARE_OK;
@@ -176,8 +196,10 @@ static char *dump_text(const json_t *doc)
 pare_status pare_json_dump(const json_t *doc, pare_buf *out, pare_error *err)
 {
     char *text = dump_text(doc);
-    if (text == NULL)
+    if (text == NULL || atomic_load(&memory_refused)) {
+        free(text);
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a JSON document");
+    }
     pare_status st = pare_buf_puts(out, text, err);
     if (st == PARE_OK)
         st = pare_buf_puts(out, "\n", err);

@@ -13,6 +13,11 @@
 pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
                             pare_error *err);
 
+/* For a program, before its first JSON: jansson leaves characters and members out for which it gets no memory; from here
+ * on no document is parsed or written any more once that has happened (PARE_ERR_MEMORY). It is one setting of the whole
+ * process: a library leaves it alone. */
+void pare_json_watch_memory(void);
+
 /* The same from a file of at most max_bytes. */
 pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, bool big_as_real, pare_error *err);
 

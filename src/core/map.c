@@ -69,23 +69,13 @@ const char *pare_kind_of_file(const struct stat *info)
                                      : "a device";
 }
 
-/* What is wrong with the name or the permission is the input's fault; the rest is the machine's. */
-static pare_status failed_open(int error)
-{
-    static const int inputs[] = {ENOENT, ENOTDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO, EISDIR};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (error == inputs[i])
-            return PARE_ERR_FORMAT;
-    return error == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO;
-}
-
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
 {
     *m = (pare_map){0};
     struct stat info;
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO without a writer must not hang us */
     if (fd < 0)
-        return pare_fail(err, failed_open(errno), "%s: cannot open: %s", path, strerror(errno));
+        return pare_fail_open(err, path, errno);
     pare_status st = PARE_OK;
     if (fstat(fd, &info) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -100,19 +101,21 @@ static char *folder_of(const char *path, pare_error *err)
     return dir;
 }
 
-/* Make the rename durable: the entry lives in the folder. */
-static pare_status sync_folder(const char *path, pare_error *err)
+/* Make the rename durable: the entry lives in the folder. It has its name by now, so nothing fails any more. */
+static void sync_folder(const char *path)
 {
-    char *dir = folder_of(path, err);
-    if (dir == NULL)
-        return PARE_ERR_MEMORY;
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
+    if (n >= sizeof dir)
+        return;
+    memcpy(dir, slash == NULL ? "." : path, n);
+    dir[n] = '\0';
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd); /* some file systems refuse it on a folder; the data itself is synced already */
-        close(fd);
-    }
-    free(dir);
-    return PARE_OK;
+    if (fd < 0)
+        return;
+    fsync(fd); /* some file systems refuse it on a folder; the data itself is synced already */
+    close(fd);
 }
 
 pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_error *err)
@@ -320,7 +323,8 @@ static pare_status take_place(pare_output *out, bool keep_old, pare_error *err)
     if (!out->replaced && rename(out->tmp, out->path) != 0)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", out->path, out->tmp, strerror(errno));
     out->published = true;
-    return sync_folder(out->path, err);
+    sync_folder(out->path);
+    return PARE_OK;
 }
 
 static pare_status give_name(pare_output *out, bool keep_old, pare_error *err)
@@ -332,7 +336,8 @@ static pare_status give_name(pare_output *out, bool keep_old, pare_error *err)
         if (link(out->tmp, out->path) == 0) {
             unlink(out->tmp);
             out->published = out->fresh = true;
-            return sync_folder(out->path, err);
+            sync_folder(out->path);
+            return PARE_OK;
         }
         if (errno == EEXIST)
             return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it",
@@ -495,7 +500,8 @@ static pare_status commit_folder(pare_outdir *d, pare_error *err)
         if (rename(d->tmp, d->path) != 0)
             return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
         d->committed = true;
-        return sync_folder(d->path, err);
+        sync_folder(d->path);
+        return PARE_OK;
     }
     pare_status st = walk_folder(d->path, false, err); /* it may have changed since the start */
     if (st != PARE_OK)
@@ -506,8 +512,8 @@ static pare_status commit_folder(pare_outdir *d, pare_error *err)
     char *old = NULL;
     if ((st = replace_folder(d, &old, err)) == PARE_OK) {
         d->committed = true;
-        if ((st = sync_folder(d->path, err)) == PARE_OK)
-            st = remove_folder(old, err);
+        sync_folder(d->path);
+        st = remove_folder(old, err);
     }
     free(old);
     return st;

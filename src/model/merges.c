@@ -143,20 +143,26 @@ static size_t slot_of(const pare_merge_table *t, int32_t left, int32_t right)
     return i;
 }
 
-/* The ids of "left right" and of both joined; text is scratch room for the latter. */
-static bool ids_of_merge(pare_str merge, const pare_index *ids, pare_buf *text, int64_t out[3])
+/* The ids of merge `number`, "left right", and of both joined; text is scratch room for the latter. */
+static pare_status ids_of_merge(pare_str merge, uint32_t number, const pare_index *ids, pare_buf *text, int64_t out[3],
+                                pare_error *err)
 {
     const char *space = merge.len > 0 ? memchr(merge.data, ' ', merge.len) : NULL;
-    if (space == NULL)
-        return false;
-    size_t left = (size_t)(space - merge.data), right = merge.len - left - 1;
+    size_t left = space != NULL ? (size_t)(space - merge.data) : 0, right = space != NULL ? merge.len - left - 1 : 0;
     text->len = 0;
-    if (pare_buf_put(text, merge.data, left, NULL) != PARE_OK || pare_buf_put(text, space + 1, right, NULL) != PARE_OK)
-        return false;
-    out[0] = pare_index_find(ids, (pare_str){merge.data, left});
-    out[1] = pare_index_find(ids, (pare_str){space + 1, right});
-    out[2] = pare_index_find(ids, (pare_str){text->data, text->len});
-    return out[0] >= 0 && out[1] >= 0 && out[2] >= 0;
+    pare_status st = space != NULL ? pare_buf_put(text, merge.data, left, err) : PARE_ERR_FORMAT;
+    if (st == PARE_OK)
+        st = pare_buf_put(text, space + 1, right, err);
+    if (st == PARE_ERR_MEMORY)
+        return st;
+    if (st == PARE_OK) {
+        out[0] = pare_index_find(ids, (pare_str){merge.data, left});
+        out[1] = pare_index_find(ids, (pare_str){space + 1, right});
+        out[2] = pare_index_find(ids, (pare_str){text->data, text->len});
+    }
+    if (st != PARE_OK || out[0] < 0 || out[1] < 0 || out[2] < 0)
+        return pare_fail(err, PARE_ERR_FORMAT, "merge %" PRIu32 " is of unknown pieces", number);
+    return PARE_OK;
 }
 
 pare_status pare_merge_table_open(pare_merge_table *t, const pare_vocab *v, const pare_index *ids, pare_error *err)
@@ -172,11 +178,9 @@ pare_status pare_merge_table_open(pare_merge_table *t, const pare_vocab *v, cons
     for (size_t i = 0; i < n_slots; i++)
         t->slots[i].id = PARE_TOKEN_NONE;
     for (uint32_t i = 0; i < v->n_merges && st == PARE_OK; i++) {
-        int64_t id[3];
-        if (!ids_of_merge(v->merges[i], ids, &text, id)) {
-            st = pare_fail(err, PARE_ERR_FORMAT, "merge %" PRIu32 " is of unknown pieces", i);
+        int64_t id[3] = {0};
+        if ((st = ids_of_merge(v->merges[i], i, ids, &text, id, err)) != PARE_OK)
             continue;
-        }
         /* Of a repeated merge the last rank counts, as in `tokenizers`. */
         t->slots[slot_of(t, (int32_t)id[0], (int32_t)id[1])] =
             (struct pare_merge_slot){(int32_t)id[0], (int32_t)id[1], (int32_t)id[2], i};

@@ -6,6 +6,9 @@
  * or a write of several bytes moves a third of them FAULT_COUNT=PATH          at the end a line a kind: its name and
  * how many calls there were
  *
+ *   alloc: memory, asked for by the program, the C library or those that read JSON and patterns; not by
+ * others, some of which end the program without it (OpenMP) or fall over it (libcrypto's set-up)
+ *
  * Counted are calls on regular files, and those that name files; standard streams and what the C library does inside
  * are not. */
 #include <dlfcn.h>
@@ -14,6 +17,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +26,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, RESERVE, CLOSE, N_KINDS } kind;
+typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, RESERVE, CLOSE, ALLOC, N_KINDS } kind;
 
-static const char *const names[N_KINDS] = {"open", "read", "write", "sync", "rename", "reserve", "close"};
+static const char *const names[N_KINDS] = {"open", "read", "write", "sync", "rename", "reserve", "close", "alloc"};
 static atomic_int counts[N_KINDS];
 
 static struct {
@@ -32,7 +36,7 @@ static struct {
     int at, error;
     char what, path[512]; /* c, g, e; 0: an error */
 } fault = {.at = 0};
-static bool is_short;
+static bool is_short, counts_all;
 
 static void *next(const char *name)
 {
@@ -44,10 +48,11 @@ __attribute__((constructor)) static void set_up(void)
     static const struct {
         const char *name;
         int number;
-    } errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EINTR", EINTR}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}};
+    } errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EINTR", EINTR}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"ENOMEM", ENOMEM}};
     char call[16] = "", what[16] = "";
     const char *text = getenv("FAULT");
     is_short = getenv("FAULT_SHORT") != NULL;
+    counts_all = getenv("FAULT_COUNT") != NULL;
     if (text == NULL || sscanf(text, "%15[^:]:%d:%15[^:]:%511s", call, &fault.at, what, fault.path) < 3)
         return;
     for (kind k = 0; k < N_KINDS; k++)
@@ -97,6 +102,52 @@ static bool fails(kind k)
         damage();
     errno = fault.error;
     return fault.what == 0;
+}
+
+/* Is the caller one whose memory is to fail? Asked of each caller once: to look it up takes long. */
+static bool is_counted(const void *caller)
+{
+    enum { SLOTS = 4096 };
+    static _Atomic(uintptr_t) seen[SLOTS]; /* an address, its lowest bit: the answer. Code is aligned to bytes: 2x */
+    const uintptr_t key = (uintptr_t)caller << 1;
+    _Atomic(uintptr_t) *slot = &seen[(uintptr_t)caller % SLOTS];
+    const uintptr_t known = atomic_load(slot);
+    if ((known & ~(uintptr_t)1) == key)
+        return (known & 1) != 0;
+    static const char *const others[] = {"libgomp", "libomp", "libcrypto", "libopenblas", "libdnnl", "libstdc++", "ld-"};
+    Dl_info where;
+    bool yes = dladdr(caller, &where) != 0 && where.dli_fname != NULL;
+    for (size_t i = 0; yes && i < sizeof others / sizeof *others; i++)
+        yes = strstr(where.dli_fname, others[i]) == NULL;
+    atomic_store(slot, key | yes);
+    return yes;
+}
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+
+#define MAY_ALLOCATE() (!(fault.kind == ALLOC || counts_all) || !is_counted(__builtin_return_address(0)) || !fails(ALLOC))
+
+void *malloc(size_t n)
+{
+    return MAY_ALLOCATE() ? __libc_malloc(n) : NULL;
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return MAY_ALLOCATE() ? __libc_calloc(n, size) : NULL;
+}
+
+void *realloc(void *p, size_t n)
+{
+    return MAY_ALLOCATE() ? __libc_realloc(p, n) : NULL;
+}
+
+void *reallocarray(void *p, size_t n, size_t size)
+{
+    size_t all;
+    return !__builtin_mul_overflow(n, size, &all) && MAY_ALLOCATE() ? __libc_realloc(p, all) : NULL;
 }
 
 static bool is_file(int fd)
