@@ -115,7 +115,7 @@ static void memory_fails(void **state)
 {
     (void)state;
     for (size_t k = 0; k < N_COMMANDS; k++)
-        fail_each(k, "alloc", "ENOMEM", 60);
+        fail_each(k, "alloc", "ENOMEM", 30);
 }
 
 /* A signal that comes in between is no failure. */
