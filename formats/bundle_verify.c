@@ -21,7 +21,7 @@ enum { READ_BYTES = 1 << 20, WHY = 512 };
 
 /* A range of a file to hash. */
 typedef struct job {
-    const char *path; /* borrowed */
+    const char *path, *name; /* borrowed; name in the folder, NULL: of the one file that is signed */
     uint64_t start, end, file_size;
     const pare_bundle_item *item; /* what it should be, or NULL: looked for among the missing ones */
     uint8_t digest[PARE_BUNDLE_MAX_DIGEST];
@@ -89,15 +89,31 @@ static pare_status hash_job(const bundle_run *run, job *j, int fd, uint8_t *buff
     return EVP_DigestFinal_ex(md, j->digest, NULL) == 1 ? PARE_OK : no_memory(run, err);
 }
 
+/* name is NULL: the one file that the user has named. */
+static pare_status open_job(const bundle_run *run, const job *j, int *fd, pare_error *err)
+{
+    pare_path_file file = {.fd = -1};
+    pare_status st = PARE_OK;
+    if (j->name == NULL) {
+        *fd = open(j->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        return *fd >= 0 ? PARE_OK : pare_fail_open(err, j->path, errno);
+    }
+    if ((st = pare_path_open(&file, run->root, j->name, err)) == PARE_OK && file.state != PARE_PATH_FILE)
+        st = pare_fail(err, PARE_ERR_IO, "%s: something else took its place while it was opened", j->path);
+    *fd = file.fd;
+    return st;
+}
+
 static pare_status run_job(size_t i, int thread, void *ctx, pare_error *err)
 {
     bundle_run *run = ctx;
     job *j = &run->jobs[i];
     struct stat info;
     (void)thread;
-    int fd = open(j->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return pare_fail_open(err, j->path, errno);
+    int fd = -1;
+    pare_status opened = open_job(run, j, &fd, err);
+    if (opened != PARE_OK)
+        return opened;
     uint8_t *buffer = malloc(READ_BYTES);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     pare_status st = PARE_OK;
@@ -157,7 +173,9 @@ static pare_status queue_file(bundle_run *run, size_t first, size_t n, pare_erro
     for (size_t i = first; i < first + n; i++) {
         const pare_bundle_item *item = &run->b->items[i];
         if (!run->b->shards || item->end <= size)
-            run->jobs[run->n_jobs++] = (job){path, item->start, run->b->shards ? item->end : size, size, item, {0}};
+            run->jobs[run->n_jobs++] = (job){
+                path, run->b->single ? NULL : item->name, item->start, run->b->shards ? item->end : size, size, item,
+                {0}};
     }
     if (!run->b->shards || size == last)
         return PARE_OK;
@@ -268,7 +286,7 @@ static pare_status hash_unsigned(bundle_run *run, const unsigned_file *files, si
         if (stat(files[i].path, &info) != 0)
             return pare_fail_open(err, files[i].path, errno);
         uint64_t size = (uint64_t)info.st_size;
-        run->jobs[run->n_jobs++] = (job){files[i].path, 0, size, size, NULL, {0}};
+        run->jobs[run->n_jobs++] = (job){files[i].path, files[i].name, 0, size, size, NULL, {0}};
     }
     return run_jobs(run, err);
 }

@@ -56,17 +56,6 @@ static pare_status refuse(pare_verification *v, const char *name, const char *wh
     return pare_verification_add(v, PARE_FOUND_BYTES, "refused", name, "", text, err);
 }
 
-/* What was opened is what lies there: no link took the file's place between the look and the opening. Behind a link of
- * the Hub's cache lies another file by design. The hashing reads what was opened here, or fails. */
-static pare_status check_opened(const pare_pin_file *f, pare_error *err)
-{
-    struct stat info;
-    if (lstat(f->path, &info) != 0 ||
-        (S_ISREG(info.st_mode) && (info.st_dev != f->source.device || info.st_ino != f->source.inode)))
-        return pare_fail(err, PARE_ERR_IO, "%s: another file took its place while it was opened", f->path);
-    return PARE_OK;
-}
-
 /* Every byte once, where tensors and rest stand for the file; but only the seal says that the lock's hashes of these
  * belong with its hash of the file. */
 static uint8_t what_to_hash(const pare_verification *v, size_t i)
@@ -99,18 +88,17 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     pare_file_state *state = &v->states[i];
     char why[512];
     pare_error fault = {0};
-    pare_path_state found = pare_path_look(v->lock->folder, f->name, why, sizeof why);
-    state->missing = found == PARE_PATH_ABSENT;
-    state->refused = found == PARE_PATH_REFUSED;
+    pare_path_file file;
+    pare_status st = pare_path_open(&file, v->lock->folder, f->name, err);
+    if (st != PARE_OK) /* it is there, and nothing is known of it */
+        return st;
+    state->missing = file.state == PARE_PATH_ABSENT;
+    state->refused = file.state == PARE_PATH_REFUSED;
     if (state->refused)
-        return refuse(v, f->name, why, err);
+        return refuse(v, f->name, file.why, err);
     if (state->missing)
         return PARE_OK;
-    pare_status st = pare_pin_read_structure(f, &state->is_model, &fault);
-    if (st == PARE_OK)
-        st = check_opened(f, &fault);
-    if (st == PARE_ERR_FORMAT && !f->source.known) /* it is there, and could not be opened: nothing is known of it */
-        return pare_fail(err, PARE_ERR_IO, "%s", fault.text);
+    st = pare_pin_read_structure_fd(f, file.fd, &state->is_model, &fault);
     state->broken = st != PARE_OK;
     if (state->broken && !blames_file(st)) {
         if (err != NULL)

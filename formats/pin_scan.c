@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool has_suffix(const char *text, const char *suffix)
 {
@@ -42,28 +43,41 @@ static pare_status record_model(pare_pin_file *f, const pare_model *m, pare_erro
     return st;
 }
 
-pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error *err)
+/* The open file becomes f's structure, and is closed. */
+static pare_status read_structure(pare_pin_file *f, pare_map *file, bool *is_model, pare_error *err)
 {
-    pare_map file;
     pare_model m = {0};
-    *is_model = false;
-    pare_status st = pare_map_open(&file, f->path, err);
-    if (st != PARE_OK)
-        return st;
-    f->digest.n_bytes = file.size;
-    f->source = file.id;
-    if (has_suffix(f->path, ".gguf") || (file.size >= 4 && memcmp(file.data, "GGUF", 4) == 0)) {
+    pare_status st = PARE_OK;
+    f->digest.n_bytes = file->size;
+    f->source = file->id;
+    if (has_suffix(f->path, ".gguf") || (file->size >= 4 && memcmp(file->data, "GGUF", 4) == 0)) {
         *is_model = true;
-        st = pare_gguf_parse(&m, file.data, (size_t)file.size, f->path, err);
-    } else if (has_suffix(f->path, ".safetensors") || starts_as_safetensors(&file)) {
+        st = pare_gguf_parse(&m, file->data, (size_t)file->size, f->path, err);
+    } else if (has_suffix(f->path, ".safetensors") || starts_as_safetensors(file)) {
         *is_model = true;
-        st = pare_safetensors_parse(&m, file.data, (size_t)file.size, f->path, err);
+        st = pare_safetensors_parse(&m, file->data, (size_t)file->size, f->path, err);
     }
     if (st == PARE_OK)
         st = record_model(f, &m, err);
     pare_model_close(&m);
-    pare_map_close(&file);
+    pare_map_close(file);
     return st;
+}
+
+pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error *err)
+{
+    pare_map file;
+    *is_model = false;
+    pare_status st = pare_map_open(&file, f->path, err);
+    return st == PARE_OK ? read_structure(f, &file, is_model, err) : st;
+}
+
+pare_status pare_pin_read_structure_fd(pare_pin_file *f, int fd, bool *is_model, pare_error *err)
+{
+    pare_map file;
+    *is_model = false;
+    pare_status st = pare_map_open_fd(&file, fd, f->path, err);
+    return st == PARE_OK ? read_structure(f, &file, is_model, err) : st;
 }
 
 static pare_status add_structured(pare_pin *p, const char *path, pare_error *err)
@@ -180,6 +194,20 @@ static pare_status check_index(const char *path, pare_error *err)
     return st;
 }
 
+/* folder/name, which is full */
+static pare_status add_entry(pare_pin *p, const char *folder, const char *name, const char *full, pare_error *err)
+{
+    pare_path_file file;
+    pare_pin_file *f = NULL;
+    bool is_model;
+    pare_status st = pare_path_open(&file, folder, name, err);
+    if (st == PARE_OK && file.state != PARE_PATH_FILE)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %s, expected a regular file", full, file.why);
+    if (st == PARE_OK && (st = pare_pin_add_file(p, full, &f, err)) != PARE_OK)
+        close(file.fd);
+    return st == PARE_OK ? pare_pin_read_structure_fd(f, file.fd, &is_model, err) : st;
+}
+
 static pare_status add_folder(pare_pin *p, const char *path, pare_error *err)
 {
     pare_folder_list list;
@@ -188,7 +216,7 @@ static pare_status add_folder(pare_pin *p, const char *path, pare_error *err)
         st = pare_pin_add_folder(p, path, err);
     for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
         char *full = pare_path_join(path, list.entries[i].name, err);
-        st = full == NULL ? PARE_ERR_MEMORY : add_structured(p, full, err);
+        st = full == NULL ? PARE_ERR_MEMORY : add_entry(p, path, list.entries[i].name, full, err);
         if (st == PARE_OK && has_suffix(full, ".safetensors.index.json"))
             st = check_index(full, err);
         free(full);

@@ -10,6 +10,9 @@
  * Errors: PARE_ERR_FORMAT and others of the readers; f then has the size and nothing else. */
 pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error *err);
 
+/* The same of f->path as the caller has opened it (pare_path_open); fd is closed. */
+pare_status pare_pin_read_structure_fd(pare_pin_file *f, int fd, bool *is_model, pare_error *err);
+
 /* What pare_pin_hash does with a file. */
 enum {
     PARE_PIN_WHOLE = 1,  /* hash the file as a whole */

@@ -1,6 +1,7 @@
 #include "formats/safe_path.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,83 @@ pare_path_state pare_path_look(const char *folder, const char *name, char *why, 
     }
     free(full);
     return state;
+}
+
+enum {
+    OPEN_FOLDER = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+    OPEN_FILE = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+};
+
+/* Open a component of len bytes in dir, which is closed. -1 with errno: also when dir is none. */
+static int step(int dir, const char *part, size_t len, int flags)
+{
+    char name[PARE_PATH_MAX_COMPONENT + 1];
+    int fd = -1;
+    if (dir < 0)
+        return -1;
+    if (len > PARE_PATH_MAX_COMPONENT)
+        errno = ENAMETOOLONG;
+    else {
+        memcpy(name, part, len);
+        name[len] = '\0';
+        fd = openat(dir, name, flags);
+    }
+    const int why = errno;
+    close(dir);
+    errno = why;
+    return fd;
+}
+
+/* The file that path leads to from dir, which is closed, folder by folder. */
+static int walk(int dir, const char *path)
+{
+    for (const char *slash; (slash = strchr(path, '/')) != NULL; path = slash + 1)
+        dir = step(dir, path, (size_t)(slash - path), OPEN_FOLDER);
+    return step(dir, path, strlen(path), OPEN_FILE);
+}
+
+/* The same for the last component being a link of the Hub's cache, read where it lies. */
+static int walk_link(int dir, const char *name, size_t depth)
+{
+    char target[4096];
+    const char *last = strrchr(name, '/');
+    for (const char *slash; (slash = strchr(name, '/')) != NULL; name = slash + 1)
+        dir = step(dir, name, (size_t)(slash - name), OPEN_FOLDER);
+    ssize_t n = dir >= 0 ? readlinkat(dir, last != NULL ? last + 1 : name, target, sizeof target - 1) : -1;
+    target[n > 0 ? n : 0] = '\0';
+    if (n > 0 && is_blob_link(target, depth))
+        return walk(dir, target);
+    if (dir >= 0)
+        close(dir);
+    errno = ELOOP;
+    return -1;
+}
+
+pare_status pare_path_open(pare_path_file *f, const char *folder, const char *name, pare_error *err)
+{
+    struct stat info;
+    *f = (pare_path_file){.fd = -1};
+    f->state = pare_path_look(folder, name, f->why, sizeof f->why);
+    if (f->state != PARE_PATH_FILE)
+        return PARE_OK;
+    const int root = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    f->fd = root >= 0 ? walk(fcntl(root, F_DUPFD_CLOEXEC, 3), name) : -1;
+    if (root >= 0 && f->fd < 0 && errno == ELOOP) {
+        char *full = pare_path_join(folder, name, NULL);
+        f->fd = full != NULL ? walk_link(fcntl(root, F_DUPFD_CLOEXEC, 3), name, depth_in_snapshot(full, name)) : -1;
+        free(full);
+    }
+    const int why = errno;
+    if (root >= 0)
+        close(root);
+    if (f->fd >= 0 && fstat(f->fd, &info) == 0 && S_ISREG(info.st_mode))
+        return PARE_OK;
+    const bool moved = f->fd >= 0 || why == ELOOP || why == ENOTDIR || why == ENOENT || why == ENXIO;
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+    return moved ? pare_fail(err, PARE_ERR_IO, "%s/%s: something else took its place while it was opened", folder, name)
+                 : pare_fail(err, PARE_ERR_IO, "%s/%s: cannot open: %s", folder, name, strerror(why));
 }
 
 bool pare_path_is_folder(const char *path)

@@ -30,6 +30,20 @@ typedef enum pare_path_state {
  */
 pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size);
 
+/* What pare_path_open found. */
+typedef struct pare_path_file {
+    pare_path_state state;
+    int fd;        /* of a PARE_PATH_FILE, open for reading and the caller's to close; else -1 */
+    char why[512]; /* as of pare_path_look */
+} pare_path_file;
+
+/* Look at folder/name as pare_path_look does and open the regular file that it is. Each component is opened in the one
+ * before it and no link is followed (openat, O_NOFOLLOW), but for the layout of the Hub's cache, whose parts are opened
+ * so, too: what is put into the name's place after the look cannot lead elsewhere.
+ * Errors: PARE_ERR_IO (a regular file that cannot be opened, or whose place something else took meanwhile),
+ * PARE_ERR_MEMORY */
+pare_status pare_path_open(pare_path_file *f, const char *folder, const char *name, pare_error *err);
+
 bool pare_path_is_folder(const char *path); /* links are followed */
 
 /* The folder part of path (".", when there is none), owned by the caller; NULL: no memory. */

@@ -72,11 +72,17 @@ const char *pare_kind_of_file(const struct stat *info)
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
 {
     *m = (pare_map){0};
-    struct stat info;
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO without a writer must not hang us */
     if (fd < 0)
         return pare_fail_open(err, path, errno);
+    return pare_map_open_fd(m, fd, path, err);
+}
+
+pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *err)
+{
+    struct stat info;
     pare_status st = PARE_OK;
+    *m = (pare_map){0};
     if (fstat(fd, &info) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
     else if (!S_ISREG(info.st_mode))

@@ -17,8 +17,11 @@ typedef struct pare_map {
 } pare_map;
 
 /* Map a regular file. A FIFO, socket, device or folder is refused without blocking on it.
- * Errors: PARE_ERR_FORMAT  absent, unreadable or not a regular file; PARE_ERR_IO opening or mapping failed; PARE_ERR_MEMORY */
+ * Errors: PARE_ERR_FORMAT  absent, unreadable or not a regular file; PARE_ERR_IO opening or mapping failed;
+ * PARE_ERR_MEMORY */
 pare_status pare_map_open(pare_map *m, const char *path, pare_error *err);
+/* The same of what the caller has opened, without blocking; fd is closed. path: for messages, and kept. */
+pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *err);
 void pare_map_close(pare_map *m);
 
 /* The same for a file whose content is going to be used: what pare_refuse_wrapped refuses is PARE_ERR_FORMAT, too. */

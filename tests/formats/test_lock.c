@@ -6,11 +6,15 @@
 #include "formats/pin_scan.h"
 #include "formats/safe_path.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { N_TENSORS = 3, TENSOR_BYTES = 256 };
@@ -991,6 +995,70 @@ static void links_and_pipes_are_refused_unopened(void **state)
     tear_down(&f);
 }
 
+typedef struct swapper {
+    char regular[4200], link[4200];
+    atomic_bool stop;
+} swapper;
+
+/* What lies at `regular` and what lies at `link` change places, all the time. */
+static void *swap(void *arg)
+{
+    swapper *s = arg;
+    while (!atomic_load(&s->stop))
+        syscall(SYS_renameat2, AT_FDCWD, s->regular, AT_FDCWD, s->link, 1 << 1 /* RENAME_EXCHANGE */);
+    return NULL;
+}
+
+/* Between the look at a name and its opening something else is put there: it is not what is opened. in_middle: a folder
+ * of the name changes places with a link to another folder. */
+static void open_while_it_is_swapped(const fixture *f, bool in_middle)
+{
+    enum { TRIES = 3000 };
+    pthread_t thread;
+    size_t n_opened = 0;
+    swapper s = {0};
+    char text[16];
+    snprintf(s.regular, sizeof s.regular, "%s/in/%s", f->dir, in_middle ? "sub" : "a");
+    snprintf(s.link, sizeof s.link, "%s/%s", f->dir, in_middle ? "swap2" : "swap");
+    CHECK(symlink(in_middle ? "../outside" : "../outside/a", s.link) == 0);
+    CHECK(pthread_create(&thread, NULL, swap, &s) == 0);
+    for (int i = 0; i < TRIES; i++) {
+        pare_path_file file;
+        pare_error err = {0};
+        char *folder = in_dir(f, "in");
+        pare_status st = pare_path_open(&file, folder, in_middle ? "sub/a" : "a", &err);
+        CHECK(st == PARE_OK || st == PARE_ERR_IO);
+        CHECK((file.fd >= 0) == (st == PARE_OK && file.state == PARE_PATH_FILE));
+        if (file.fd >= 0) {
+            n_opened++;
+            CHECK(read(file.fd, text, 6) == 6 && memcmp(text, "inside", 6) == 0);
+            close(file.fd);
+        }
+        free(folder);
+    }
+    atomic_store(&s.stop, true);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(n_opened > 0);
+}
+
+static void what_is_put_in_a_names_place_is_not_opened(void **state)
+{
+    (void)state;
+    fixture f;
+    set_up(&f, "swapped");
+    static const char *const folders[] = {"in", "in/sub", "outside"}, *const files[] = {"in/a", "in/sub/a",
+                                                                                        "outside/a"};
+    for (size_t i = 0; i < 3; i++) {
+        char *folder = in_dir(&f, folders[i]);
+        CHECK(mkdir(folder, 0777) == 0);
+        put(&f, files[i], i < 2 ? "inside" : "secret");
+        free(folder);
+    }
+    open_while_it_is_swapped(&f, false);
+    open_while_it_is_swapped(&f, true);
+    tear_down(&f);
+}
+
 /* Not one after the other, each time that somebody tries again. */
 static void all_that_a_folder_must_not_hold_is_told(void **state)
 {
@@ -1524,6 +1592,7 @@ int main(void)
         cmocka_unit_test(hidden_files_are_no_hiding_place),
         cmocka_unit_test(an_older_lock_warns_of_what_it_left_out),
         cmocka_unit_test(links_and_pipes_are_refused_unopened),
+        cmocka_unit_test(what_is_put_in_a_names_place_is_not_opened),
         cmocka_unit_test(all_that_a_folder_must_not_hold_is_told),
         cmocka_unit_test(shards_that_are_not_there_are_warned_of),
         cmocka_unit_test(the_hubs_cache_is_followed),
