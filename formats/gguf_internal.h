@@ -29,12 +29,17 @@ pare_status pare_gguf_alignment(const pare_meta *meta, const char *path, uint32_
  * closed by the caller. */
 pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, const char *path, pare_error *err);
 
+/* The file at path could not be mapped as a whole, which err and st say. Its header may say more: when what can be
+ * mapped of it is enough to see that it is malformed, that is the error, otherwise st. */
+pare_status pare_gguf_judge_front(const char *path, pare_status st, pare_error *err);
+
 /* Turn the offsets of m's tensors, counted from the start of the data, into offsets in the file, point the tensors at
  * their bytes and check where they lie in the n bytes of their file: aligned, inside of it, not overlapping. Warns of
- * gaps, odd order, padding that is not zero and trailing bytes. header_end: the end of the tensor directory.
+ * gaps, odd order, padding that is not zero (in the first n_mapped bytes) and trailing bytes. header_end: the end of
+ * the tensor directory.
  * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE with the tensor and its offset; PARE_ERR_MEMORY. */
-pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_t n, uint64_t header_end,
-                                    const char *path, pare_error *err);
+pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_t n_mapped, uint64_t n,
+                                    uint64_t header_end, const char *path, pare_error *err);
 
 /* Bytes of a key or name that go into a message: "%.*s" of the rest would push the numbers out of it. */
 static inline int pare_gguf_shown(pare_str s)

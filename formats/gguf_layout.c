@@ -75,11 +75,12 @@ typedef struct oddities {
     uint64_t gap, n_gaps;     /* bytes of that gap; how many gaps */
     uint64_t dirty, n_dirty;  /* offset of the first padding byte that is not zero; how many */
     uint64_t trailing_at, n_trailing;
+    uint64_t n_mapped; /* bytes that can be looked at */
 } oddities;
 
 static void scan_padding(oddities *odd, const uint8_t *bytes, uint64_t from, uint64_t to)
 {
-    for (uint64_t i = from; i < to; i++)
+    for (uint64_t i = from; i < to && i < odd->n_mapped; i++)
         if (bytes[i] != 0 && odd->n_dirty++ == 0)
             odd->dirty = i;
 }
@@ -149,8 +150,8 @@ static pare_status warn_of(const oddities *odd, const char *path, pare_error *er
     return st;
 }
 
-pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_t n, uint64_t header_end,
-                                    const char *path, pare_error *err)
+pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_t n_mapped, uint64_t n,
+                                    uint64_t header_end, const char *path, pare_error *err)
 {
     uint64_t data_start = 0;
     if (!pare_align_u64(header_end, m->alignment, &data_start))
@@ -160,7 +161,7 @@ pare_status pare_gguf_place_tensors(pare_model *m, const uint8_t *bytes, uint64_
         st = place(&m->tensors[i], bytes, n, data_start, m->alignment, path, err);
     if (st != PARE_OK)
         return st;
-    oddities odd = {0};
+    oddities odd = {.n_mapped = n_mapped};
     const pare_tensor **sorted = NULL;
     size_t n_sorted = m->n_tensors;
     if ((odd.moved = find_moved(m)) != NULL)

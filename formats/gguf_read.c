@@ -20,8 +20,10 @@ enum {
 typedef struct reader {
     const char *path;
     const uint8_t *bytes;
-    uint64_t size;  /* of the file */
-    uint64_t limit; /* where the header must end: size or MAX_HEADER_BYTES */
+    uint64_t size;     /* of the file */
+    uint64_t limit;    /* where the header must end: size or MAX_HEADER_BYTES */
+    uint64_t n_mapped; /* bytes that can be read: size, but for pare_gguf_judge_front */
+    bool cut;          /* what is wanted lies behind them: nothing is known of it */
     uint64_t at;
     const char *section;   /* "metadata pair" or "tensor info" */
     uint64_t entry, count; /* the one in hand, from 1, of so many */
@@ -43,6 +45,16 @@ static pare_status too_short(const reader *r, const char *what, uint64_t n, pare
                      r->name.data != NULL ? r->name.data : "", what, r->at, n, r->limit - r->at);
 }
 
+/* True, with err filled, when the next n bytes (n <= limit - at) are not mapped. */
+static bool is_cut(reader *r, const char *what, uint64_t n, pare_error *err)
+{
+    if (n <= r->n_mapped - r->at)
+        return false;
+    r->cut = true;
+    too_short(r, what, n, err);
+    return true;
+}
+
 /* The next n bytes, or NULL with err filled. */
 static const uint8_t *take(reader *r, uint64_t n, const char *what, pare_error *err)
 {
@@ -50,6 +62,8 @@ static const uint8_t *take(reader *r, uint64_t n, const char *what, pare_error *
         too_short(r, what, n, err);
         return NULL;
     }
+    if (is_cut(r, what, n, err))
+        return NULL;
     const uint8_t *p = r->bytes + r->at;
     r->at += n;
     return p;
@@ -82,6 +96,8 @@ static pare_status take_string(reader *r, const char *what, uint64_t min, uint64
         return st;
     if (len > r->limit - r->at)
         return too_short(r, what, len, err);
+    if (is_cut(r, what, len, err))
+        return PARE_ERR_FORMAT;
     if (len < min || len > max)
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: %s of %s %" PRIu64 " at offset %" PRIu64 " has a length of %" PRIu64
@@ -440,29 +456,61 @@ static pare_status check_count(const reader *r, const char *what, uint64_t offse
     return PARE_OK;
 }
 
-pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, const char *path, pare_error *err)
+static pare_status read_file(reader *r, pare_model *m, pare_error *err)
 {
-    reader r = {.path = path, .bytes = bytes, .size = n, .limit = n < MAX_HEADER_BYTES ? n : MAX_HEADER_BYTES};
     uint64_t n_tensors = 0, n_pairs = 0;
-    pare_status st = check_magic(&r, err);
+    pare_status st = check_magic(r, err);
     if (st != PARE_OK)
         return st;
     m->format = PARE_FORMAT_GGUF;
-    m->version = pare_load_u32le(bytes + 4);
-    n_tensors = pare_load_u64le(bytes + 8);
-    n_pairs = pare_load_u64le(bytes + 16);
-    r.at = GGUF_HEADER_BYTES;
-    if ((m->path = pare_arena_copy(&m->arena, path, strlen(path), err)) == NULL)
+    m->version = pare_load_u32le(r->bytes + 4);
+    n_tensors = pare_load_u64le(r->bytes + 8);
+    n_pairs = pare_load_u64le(r->bytes + 16);
+    r->at = GGUF_HEADER_BYTES;
+    if ((m->path = pare_arena_copy(&m->arena, r->path, strlen(r->path), err)) == NULL)
         return PARE_ERR_MEMORY;
-    if ((st = check_version(&r, m->version, err)) != PARE_OK ||
-        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
-        (st = check_count(&r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, UINT64_MAX, err)) != PARE_OK ||
-        (st = read_metadata(&r, &m->meta, n_pairs, err)) != PARE_OK ||
-        (st = pare_gguf_alignment(&m->meta, path, &m->alignment, err)) != PARE_OK ||
-        (st = check_count(&r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
-        (st = read_infos(&r, m, n_tensors, err)) != PARE_OK)
+    if ((st = check_version(r, m->version, err)) != PARE_OK ||
+        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
+        (st = check_count(r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, UINT64_MAX, err)) != PARE_OK ||
+        (st = read_metadata(r, &m->meta, n_pairs, err)) != PARE_OK ||
+        (st = pare_gguf_alignment(&m->meta, r->path, &m->alignment, err)) != PARE_OK ||
+        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
+        (st = read_infos(r, m, n_tensors, err)) != PARE_OK)
         return st;
-    return pare_gguf_place_tensors(m, bytes, n, r.at, path, err);
+    return pare_gguf_place_tensors(m, r->bytes, r->n_mapped, r->size, r->at, r->path, err);
+}
+
+static reader start(const uint8_t *bytes, uint64_t n_mapped, uint64_t n, const char *path)
+{
+    return (reader){.path = path,
+                    .bytes = bytes,
+                    .size = n,
+                    .limit = n < MAX_HEADER_BYTES ? n : MAX_HEADER_BYTES,
+                    .n_mapped = n_mapped};
+}
+
+pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, const char *path, pare_error *err)
+{
+    reader r = start(bytes, n, n, path);
+    return read_file(&r, m, err);
+}
+
+pare_status pare_gguf_judge_front(const char *path, pare_status st, pare_error *err)
+{
+    pare_map front;
+    pare_model m = {0};
+    pare_error why = {0};
+    uint64_t n = 0;
+    if (pare_map_open_front(&front, path, &n, NULL) != PARE_OK)
+        return st;
+    reader r = start(front.data, front.size, n, path);
+    pare_status judged = read_file(&r, &m, &why);
+    bool bad = !r.cut && (judged == PARE_ERR_FORMAT || judged == PARE_ERR_RANGE || judged == PARE_ERR_UNSUPPORTED);
+    pare_model_close(&m);
+    pare_map_close(&front);
+    if (bad && err != NULL)
+        *err = why;
+    return bad ? judged : st;
 }
 
 pare_status pare_gguf_parse(pare_model *m, const void *bytes, size_t n, const char *path, pare_error *err)

@@ -62,7 +62,7 @@ static pare_status load(pare_model *m, const char *path, pare_error *err)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
     pare_status st = pare_map_open(&m->files[0], path, err);
     if (st != PARE_OK)
-        return st;
+        return st == PARE_ERR_IO ? pare_gguf_judge_front(path, st, err) : st;
     m->n_files = 1;
     return pare_gguf_read(m, m->files[0].data, m->files[0].size, path, err);
 }

@@ -6,6 +6,7 @@
 #include "formats/lock_derive.h"
 #include "formats/lock_read.h"
 #include "formats/lock_schema.h"
+#include "formats/open.h"
 #include "formats/pin_scan.h"
 #include "formats/safe_path.h"
 #include "formats/store.h"
@@ -497,6 +498,8 @@ pare_status pare_verify(const char *path, const pare_verify_options *options, pa
         st = verify_stored(path, options, r, err);
     else if ((st = pare_map_open_content(&file, path, err)) == PARE_OK)
         st = verify_file(&file, path, options, r, err);
+    else
+        st = pare_model_judge_front(path, st, err);
     pare_map_close(&file);
     if (st != PARE_OK)
         pare_verify_report_close(r);

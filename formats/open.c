@@ -1,6 +1,6 @@
 #include "formats/open.h"
 #include "core/bytes.h"
-#include "formats/gguf.h"
+#include "formats/gguf_internal.h"
 #include "formats/hf.h"
 #include "formats/hf_files.h"
 #include "formats/safe_path.h"
@@ -49,7 +49,10 @@ static kind kind_of(const pare_map *f, const char *path)
 static pare_status look_inside(const char *path, kind *out, pare_error *err)
 {
     pare_map f;
+    uint64_t whole;
     pare_status st = pare_map_open_content(&f, path, err);
+    if (st == PARE_ERR_IO) /* no room for all of it: the reader says so, or what is wrong with the header */
+        st = pare_map_open_front(&f, path, &whole, NULL) == PARE_OK ? PARE_OK : st;
     if (st == PARE_OK)
         *out = kind_of(&f, path);
     pare_map_close(&f);
@@ -118,4 +121,14 @@ pare_status pare_model_open_as(pare_model *m, const char *path, const char *name
 pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, pare_error *err)
 {
     return pare_model_open_as(m, path, NULL, flags, err);
+}
+
+pare_status pare_model_judge_front(const char *path, pare_status st, pare_error *err)
+{
+    kind k = KIND_INDEX;
+    if (st != PARE_ERR_IO || look_inside(path, &k, NULL) != PARE_OK)
+        return st;
+    return k == KIND_GGUF          ? pare_gguf_judge_front(path, st, err)
+           : k == KIND_SAFETENSORS ? pare_safetensors_judge_front(path, st, err)
+                                   : st;
 }

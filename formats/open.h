@@ -23,4 +23,8 @@ pare_status pare_model_open(pare_model *m, const char *path, unsigned flags, par
 /* The same; a Hub folder is taken to be called name (pare_hf_open_as). NULL: as it is. */
 pare_status pare_model_open_as(pare_model *m, const char *path, const char *name, unsigned flags, pare_error *err);
 
+/* For callers that map a file before it is opened as a model: mapping path failed, as st and err say. When path is a
+ * model whose header, as far as it can be mapped, is malformed, that is the error instead; otherwise st. */
+pare_status pare_model_judge_front(const char *path, pare_status st, pare_error *err);
+
 #endif

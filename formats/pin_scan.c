@@ -69,7 +69,7 @@ pare_status pare_pin_read_structure(pare_pin_file *f, bool *is_model, pare_error
     pare_map file;
     *is_model = false;
     pare_status st = pare_map_open(&file, f->path, err);
-    return st == PARE_OK ? read_structure(f, &file, is_model, err) : st;
+    return st == PARE_OK ? read_structure(f, &file, is_model, err) : pare_model_judge_front(f->path, st, err);
 }
 
 pare_status pare_pin_read_structure_fd(pare_pin_file *f, int fd, bool *is_model, pare_error *err)
@@ -116,7 +116,7 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
     pare_model m = {0};
     pare_status st = pare_map_open(&file, path, err);
     if (st != PARE_OK)
-        return st;
+        return pare_model_judge_front(path, st, err);
     bool gguf = file.size >= 4 && memcmp(file.data, "GGUF", 4) == 0,
          index = has_suffix(path, ".safetensors.index.json"),
          manifest =

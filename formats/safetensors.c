@@ -20,6 +20,24 @@ pare_status pare_safetensors_parse(pare_model *m, const void *bytes, size_t n, c
     return st;
 }
 
+pare_status pare_safetensors_judge_front(const char *path, pare_status st, pare_error *err)
+{
+    pare_map front;
+    pare_model m = {0};
+    pare_error why = {0};
+    uint64_t n = 0;
+    if (pare_map_open_front(&front, path, &n, NULL) != PARE_OK)
+        return st;
+    bool cut = pare_safetensors_header_end(front.data, front.size, n) > front.size;
+    pare_status judged = cut ? st : pare_safetensors_parse(&m, front.data, (size_t)n, path, &why);
+    bool bad = !cut && (judged == PARE_ERR_FORMAT || judged == PARE_ERR_RANGE || judged == PARE_ERR_UNSUPPORTED);
+    pare_model_close(&m);
+    pare_map_close(&front);
+    if (bad && err != NULL)
+        *err = why;
+    return bad ? judged : st;
+}
+
 pare_status pare_safetensors_open(pare_model *m, const char *path, pare_error *err)
 {
     pare_map *file = calloc(1, sizeof *file);
@@ -27,6 +45,8 @@ pare_status pare_safetensors_open(pare_model *m, const char *path, pare_error *e
     if (file == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
     pare_status st = pare_map_open(file, path, err);
+    if (st == PARE_ERR_IO)
+        st = pare_safetensors_judge_front(path, st, err);
     if (st == PARE_OK)
         st = pare_safetensors_parse(m, file->data, (size_t)file->size, path, err);
     if (st != PARE_OK) {

@@ -6,6 +6,10 @@
 #include "formats/pin.h"
 #include "model/model.h"
 
+/* The file at path could not be mapped as a whole, which st and err say: when what can be mapped of it shows that its
+ * header is malformed, that is the error, otherwise st. */
+pare_status pare_safetensors_judge_front(const char *path, pare_status st, pare_error *err);
+
 /* Fill m->tensors (Hub names, file order by offset), m->files and, from __metadata__, m->meta (string values under
  * their own keys) from a single file, or from an index.json and its shards. Strict: no hole, no overlap, no trailing
  * byte, no duplicate, exact integers. Errors: see formats/open.h. */

@@ -54,6 +54,12 @@ static pare_status locate(header *h, const uint8_t *bytes, uint64_t n, const cha
     return PARE_OK;
 }
 
+uint64_t pare_safetensors_header_end(const uint8_t *bytes, uint64_t n_mapped, uint64_t n)
+{
+    uint64_t len = n_mapped >= LENGTH_BYTES ? pare_load_u64le(bytes) : 0;
+    return len > PARE_SAFETENSORS_MAX_HEADER || n < LENGTH_BYTES || len > n - LENGTH_BYTES ? 0 : LENGTH_BYTES + len;
+}
+
 static pare_status read_dtype(pare_json_cursor *c, pare_tensor *t, pare_error *err)
 {
     pare_str dtype = {0};

@@ -15,4 +15,8 @@ enum { PARE_SAFETENSORS_MAX_HEADER = 100000000 }; /* bytes; the reference librar
 pare_status pare_safetensors_read_header(pare_model *m, const uint8_t *bytes, uint64_t n, const char *path,
                                          pare_error *err);
 
+/* Where the header of a file of n bytes ends by its length, of which the first n_mapped are at `bytes`; 0 when that
+ * length is wrong or not there. */
+uint64_t pare_safetensors_header_end(const uint8_t *bytes, uint64_t n_mapped, uint64_t n);
+
 #endif

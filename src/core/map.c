@@ -69,16 +69,19 @@ const char *pare_kind_of_file(const struct stat *info)
                                      : "a device";
 }
 
-pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
+/* Map the first *n bytes or, with `front`, half of them, and again, while there is no room. MAP_FAILED with errno. */
+static void *map_bytes(int fd, uint64_t *n, bool front)
 {
-    *m = (pare_map){0};
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO without a writer must not hang us */
-    if (fd < 0)
-        return pare_fail_open(err, path, errno);
-    return pare_map_open_fd(m, fd, path, err);
+    enum { LEAST = 1 << 16 };
+    for (;; *n /= 2) {
+        void *p = *n > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)*n, PROT_READ, MAP_SHARED, fd, 0);
+        if (p != MAP_FAILED || !front || errno != ENOMEM || *n / 2 < LEAST)
+            return p;
+    }
 }
 
-pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *err)
+/* fd is closed. whole: NULL, or the front of the file will do, and it receives the file's size. */
+static pare_status map_fd(pare_map *m, int fd, const char *path, uint64_t *whole, pare_error *err)
 {
     struct stat info;
     pare_status st = PARE_OK;
@@ -95,8 +98,10 @@ pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *
         m->size = (uint64_t)info.st_size;
         m->id = pare_identity_of(&info);
     }
+    if (whole != NULL)
+        *whole = m->size;
     if (st == PARE_OK && m->size > 0) {
-        void *p = m->size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)m->size, PROT_READ, MAP_SHARED, fd, 0);
+        void *p = map_bytes(fd, &m->size, whole != NULL);
         if (p == MAP_FAILED)
             st = pare_fail(err, PARE_ERR_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)m->size,
                            strerror(errno));
@@ -109,6 +114,28 @@ pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *
     else if (m->data != NULL)
         list_map(m);
     return st;
+}
+
+static pare_status open_map(pare_map *m, const char *path, uint64_t *whole, pare_error *err)
+{
+    *m = (pare_map){0};
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO without a writer must not hang us */
+    return fd < 0 ? pare_fail_open(err, path, errno) : map_fd(m, fd, path, whole, err);
+}
+
+pare_status pare_map_open(pare_map *m, const char *path, pare_error *err)
+{
+    return open_map(m, path, NULL, err);
+}
+
+pare_status pare_map_open_front(pare_map *m, const char *path, uint64_t *whole, pare_error *err)
+{
+    return open_map(m, path, whole, err);
+}
+
+pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *err)
+{
+    return map_fd(m, fd, path, NULL, err);
 }
 
 pare_status pare_refuse_wrapped(const void *bytes, uint64_t n, const char *path, pare_error *err)

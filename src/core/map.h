@@ -24,6 +24,10 @@ pare_status pare_map_open(pare_map *m, const char *path, pare_error *err);
 pare_status pare_map_open_fd(pare_map *m, int fd, const char *path, pare_error *err);
 void pare_map_close(pare_map *m);
 
+/* The start of a file that cannot be mapped as a whole because address space is short: half of it, or half of that, and
+ * so on. *whole: bytes of the file; m->size: those that are mapped. Errors: as pare_map_open. */
+pare_status pare_map_open_front(pare_map *m, const char *path, uint64_t *whole, pare_error *err);
+
 /* The same for a file whose content is going to be used: what pare_refuse_wrapped refuses is PARE_ERR_FORMAT, too. */
 pare_status pare_map_open_content(pare_map *m, const char *path, pare_error *err);
 

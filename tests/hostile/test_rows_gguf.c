@@ -333,6 +333,26 @@ ROW(015)
     sparse_list(8, ((uint64_t)1 << 25) + 1, (uint64_t)9 << 30, "'many'|33554433 strings|allowed are 33554432");
     sparse_list(0, (uint64_t)1 << 31, (uint64_t)9 << 30, "'many'|1073741");
     trial_limit_data(0);
+    if (!trial_limit_space((uint64_t)4 << 30)) /* no room for the file: its header is judged all the same */
+        return;
+    sparse_list(8, (uint64_t)1 << 30, (uint64_t)9 << 30, "'many'|array");
+    sparse_list(0, (uint64_t)1 << 31, (uint64_t)9 << 30, "'many'|1073741");
+    whole w;
+    whole_llama(&w);
+    whole_tensor *t = whole_add(&w, "past.the.end", 0, (uint64_t)1 << 40, 0, 0);
+    t->placed = true;
+    t->offset = 1 << 20;
+    whole_put(&w, FILE_NAME);
+    CHECK(truncate(trial_path(FILE_NAME), (off_t)9 << 30) == 0);
+    trial_model_refused(3, FILE_NAME, "'past.the.end'|need 4398046511104 bytes");
+    whole_remove(&w, "past.the.end"); /* a sound header: no room */
+    whole_put(&w, FILE_NAME);
+    whole_close(&w);
+    CHECK(truncate(trial_path(FILE_NAME), (off_t)9 << 30) == 0);
+    trial_refused(5, FILE_NAME "|cannot map 9663676416 bytes", "inspect " FILE_NAME);
+    trial_refused(5, FILE_NAME "|cannot map 9663676416 bytes", "convert " FILE_NAME " -o out.gguf");
+    trial_remove(FILE_NAME);
+    trial_limit_space(0);
 }
 
 ROW(016)

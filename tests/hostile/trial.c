@@ -22,7 +22,7 @@ typedef struct result {
 } result;
 
 static result last;
-static uint64_t data_limit;
+static uint64_t data_limit, space_limit;
 
 static const char *logs(void)
 {
@@ -155,6 +155,8 @@ static void start(char *const *argv)
         _exit(126);
     if (data_limit > 0)
         setrlimit(RLIMIT_DATA, &(struct rlimit){data_limit, data_limit});
+    if (space_limit > 0)
+        setrlimit(RLIMIT_AS, &(struct rlimit){space_limit, space_limit});
     alarm(LIMIT_SECONDS);
     execv(argv[0], argv);
     _exit(127);
@@ -368,6 +370,17 @@ uint64_t trial_between(uint64_t lo, uint64_t hi)
 void trial_limit_data(uint64_t bytes)
 {
     data_limit = bytes;
+}
+
+bool trial_limit_space(uint64_t bytes)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)bytes;
+    return false;
+#else
+    space_limit = bytes;
+    return true;
+#endif
 }
 
 void trial_memory(const char *args, uint64_t header_bytes)

@@ -47,6 +47,10 @@ uint64_t trial_between(uint64_t lo, uint64_t hi);
  * 0: no limit. */
 void trial_limit_data(uint64_t bytes);
 
+/* Most address space that one run may take (RLIMIT_AS), for all runs after the call; 0: no limit. Sanitizers need more
+ * than any limit: false then, and nothing is limited. */
+bool trial_limit_space(uint64_t bytes);
+
 /* The run takes at most 16 MiB and four times the header more memory than the program at rest, besides the header's
  * own pages of the mapped file. */
 void trial_memory(const char *args, uint64_t header_bytes);
