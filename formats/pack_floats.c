@@ -30,6 +30,10 @@ typedef struct making {
 
 /* ---- FP8 ---- */
 
+/* Of a row: the largest binary16. Larger ones could be stored as floats; the integers of this layout have the same
+ * limit, and a runtime that computes in 16 bits could not use them, nor the rest of such a row, which is zeros. */
+#define MAX_SCALE 65504.0f
+
 static pare_status fit_row(const making *m, uint64_t row, float *x, uint8_t *codes, float *scale, pare_error *err)
 {
     size_t n = (size_t)m->weight.row_len;
@@ -39,6 +43,10 @@ static pare_status fit_row(const making *m, uint64_t row, float *x, uint8_t *cod
         return pare_fail(err, PARE_ERR_NUMBER,
                          "tensor '%s': row %" PRIu64 ", column %zu holds a weight that is not finite", m->weight.name,
                          row, bad);
+    if (st == PARE_OK && (bad = pare_path_now()->find_above(x, n, MAX_SCALE * 448)) < n)
+        return pare_fail(err, PARE_ERR_NUMBER,
+                         "tensor '%s': row %" PRIu64 ", column %zu: %.9g is too large for a binary16 scale",
+                         m->weight.name, row, bad, (double)x[bad]);
     if (st == PARE_OK)
         *scale = pare_f8_e4m3_fit(x, n, codes);
     return st;

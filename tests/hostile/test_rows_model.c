@@ -355,6 +355,17 @@ ROW(051)
                  at / WHOLE_COLUMNS, at % WHOLE_COLUMNS);
         trial_refused(3, says, "quantize " FILE_NAME " -t %s --pure -o out.gguf", types[i]);
     }
+    static const char *const formats[] = {"fp8", "nvfp4", "mxfp4", "compressed-tensors --group-size 32"};
+    for (size_t i = 0; i < COUNT(formats);
+         i++) { /* the folders of packed weights, too; rows of q are in another order */
+        whole_llama(&w);
+        put_number(&w, "blk.0.ffn_up.weight", i % 2 == 0 ? 3e38f : -3e38f, &at);
+        whole_put(&w, FILE_NAME);
+        whole_close(&w);
+        char says[200];
+        snprintf(says, sizeof says, FILE_NAME "|up_proj.weight'|row %zu|column |too large for ", at / WHOLE_COLUMNS);
+        trial_refused(3, says, "convert " FILE_NAME " --format %s -o out", formats[i]);
+    }
 }
 
 enum { PARTS = 3 };
