@@ -124,6 +124,10 @@ pare_status pare_find_moved(pare_moved *m, const pare_verification *v, pare_pin 
 /* As it is and as the lock has it: tensors in their order, or, without tensors, the whole. */
 static bool same_file(const pare_verification *v, const pare_pin_file *is, uint8_t what, const pare_pin_file *was)
 {
+    if (v->lock->sums) {
+        const pare_str a = pare_verification_key(v, &is->digest), b = pare_verification_key(v, &was->digest);
+        return (what & PARE_PIN_WHOLE) && memcmp(a.data, b.data, a.len) == 0;
+    }
     if (is->digest.n_bytes != was->digest.n_bytes || is->n_tensors != was->n_tensors)
         return false;
     if (is->n_tensors == 0 || (what & PARE_PIN_PARTS) == 0)
@@ -165,8 +169,10 @@ static pare_status make_key(const pare_verification *v, const pare_pin_file *f, 
                             pare_error *err)
 {
     *key = (pare_owner_key){{parts}};
-    pare_store_u64le(key->bytes + 1, f->digest.n_bytes);
-    pare_store_u64le(key->bytes + 9, f->n_tensors);
+    if (!v->lock->sums) { /* which knows neither */
+        pare_store_u64le(key->bytes + 1, f->digest.n_bytes);
+        pare_store_u64le(key->bytes + 9, f->n_tensors);
+    }
     if (parts)
         return hash_tensors(v, f, key->bytes + 17, err);
     const pare_str whole = pare_verification_key(v, &f->digest);
@@ -205,10 +211,10 @@ void pare_owners_close(pare_owners *o)
 pare_status pare_find_owner(pare_owners *o, const pare_verification *v, size_t i, size_t *owner, pare_error *err)
 {
     const pare_pin_file *is = &v->actual.files[i];
-    const bool parts = is->n_tensors > 0 && (v->what[i] & PARE_PIN_PARTS);
+    const bool parts = !v->lock->sums && is->n_tensors > 0 && (v->what[i] & PARE_PIN_PARTS);
     pare_owner_key key;
     *owner = SIZE_MAX;
-    if (v->lock->sums || same_file(v, is, v->what[i], &v->lock->pin.files[i]))
+    if (same_file(v, is, v->what[i], &v->lock->pin.files[i]))
         return PARE_OK;
     pare_status st = o->keys == NULL ? list_owners(o, v, err) : PARE_OK;
     if (st == PARE_OK)

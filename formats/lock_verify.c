@@ -108,18 +108,48 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     }
     v->report->n_files++;
     v->report->n_bytes += f->digest.n_bytes;
-    st = state->broken ? pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", f->name, "", fault.text, err)
-                       : PARE_OK;
+    st = PARE_OK;
     state->other_size = !v->lock->sums && f->digest.n_bytes != expected->digest.n_bytes;
-    if (st == PARE_OK && state->other_size) {
+    if (state->other_size) {
         snprintf(why, sizeof why, "%" PRIu64 " bytes, the lock says %" PRIu64 "%s", f->digest.n_bytes,
                  expected->digest.n_bytes, size_hint(f, expected, state));
         st = pare_verification_add(v, PARE_FOUND_BYTES, "size", f->name, "", why, err);
-    } else if (st == PARE_OK && state->broken)
+    }
+    if (st == PARE_OK && state->broken)
+        st = pare_verification_add(v, PARE_FOUND_STRUCTURE, "structure", f->name, "", fault.text, err);
+    if (st == PARE_OK && state->broken && !state->other_size)
         st = expect_tensors(f, expected, err);
     if (!state->other_size || (!state->broken && state->is_model))
         v->what[i] = what_to_hash(v, i);
     return st;
+}
+
+static int compare_sizes(const void *pa, const void *pb)
+{
+    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+    return a < b ? -1 : a > b;
+}
+
+/* Files without tensors of another size than theirs, but of one that the lock has: they may be each other's. */
+static pare_status hash_exchanged(pare_verification *v, pare_error *err)
+{
+    const size_t n = v->lock->pin.n_files;
+    uint64_t *sizes = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (!v->states[i].other_size || v->states[i].broken || v->what[i] != 0)
+            continue;
+        if (sizes == NULL) {
+            if ((sizes = calloc(n, sizeof *sizes)) == NULL)
+                return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
+            for (size_t k = 0; k < n; k++)
+                sizes[k] = v->lock->pin.files[k].digest.n_bytes;
+            qsort(sizes, n, sizeof *sizes, compare_sizes);
+        }
+        if (bsearch(&v->actual.files[i].digest.n_bytes, sizes, n, sizeof *sizes, compare_sizes) != NULL)
+            v->what[i] = PARE_PIN_WHOLE;
+    }
+    free(sizes);
+    return PARE_OK;
 }
 
 static pare_status look_at_files(pare_verification *v, pare_error *err)
@@ -142,7 +172,7 @@ static pare_status look_at_files(pare_verification *v, pare_error *err)
         else
             st = look_at_file(v, i, err);
     }
-    return st;
+    return st == PARE_OK ? hash_exchanged(v, err) : st;
 }
 
 /* The folder's own hashes of tokenizer and template, which fast verification does not compute. */

@@ -769,6 +769,39 @@ static void exchanged_files_are_recognised(void **state)
     tear_down(&f);
 }
 
+/* Of other sizes, too, and as SHA256SUMS tells it, which knows no sizes. */
+static void exchanged_files_of_other_sizes_are_recognised(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_pin p = {0};
+    pare_verify_report r;
+    pare_error err = {0};
+    set_up(&f, "exchanged-sizes");
+    put(&f, "x", "hello");
+    put(&f, "y", "good day");
+    put(&f, "z", "bye");
+    pin(&f, f.dir);
+    char *sums = in_dir(&f, "SHA256SUMS");
+    CHECK_OK(pare_pin_scan(&p, f.dir, &err), &err);
+    CHECK_OK(pare_sums_write(&p, sums, false, &err), &err);
+    pare_pin_close(&p);
+    put(&f, "x", "good day");
+    put(&f, "y", "hello");
+    put(&f, "z", "HELLO"); /* of a size that the lock has, and nobody's content */
+    verify(f.lock, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 5 && has(&r, "size", "x", "", "8 bytes, the lock says 5") &&
+          has(&r, "exchanged", "x", "", "content that the lock has for 'y'") &&
+          has(&r, "exchanged", "y", "", "content that the lock has for 'x'") && has(&r, "size", "z", "", "5 bytes"));
+    pare_verify_report_close(&r);
+    verify(sums, (pare_verify_options){0}, &r);
+    CHECK(r.n_findings == 3 && has(&r, "exchanged", "x", "", "for 'y'") && has(&r, "exchanged", "y", "", "for 'x'") &&
+          has(&r, "sha256", "z", "", "differs"));
+    pare_verify_report_close(&r);
+    free(sums);
+    tear_down(&f);
+}
+
 /* Each of many files, of one size, holds what its neighbour should; then all have other names. */
 static void many_files_are_told_apart(void **state)
 {
@@ -1586,6 +1619,7 @@ int main(void)
         cmocka_unit_test(a_file_written_again_is_told),
         cmocka_unit_test(a_flipped_padding_bit_is_told),
         cmocka_unit_test(exchanged_files_are_recognised),
+        cmocka_unit_test(exchanged_files_of_other_sizes_are_recognised),
         cmocka_unit_test(many_files_are_told_apart),
         cmocka_unit_test(a_model_divided_anew_is_told),
         cmocka_unit_test(a_set_with_a_link_is_not_opened),

@@ -188,6 +188,16 @@ def broken():
     envelope(3, 'mediaType', lambda b: b.update(mediaType='application/json'))
     envelope(3, 'no signature', lambda b: b['dsseEnvelope'].update(signatures=[]))
     envelope(3, 'no payload', lambda b: b['dsseEnvelope'].pop('payload'))
+    envelope(3, 'two signatures', lambda b: b['dsseEnvelope']['signatures'].append(b['dsseEnvelope']['signatures'][0]),
+             both=False)  # the reference passes the two
+    envelope(1, 'the hint of another key', lambda b: b['verificationMaterial']['publicKey'].update(hint='00' * 32))
+    envelope(3, 'base64 of the payload', lambda b: b['dsseEnvelope'].update(payload='%' + b['dsseEnvelope']['payload']),
+             both=False)  # the reference skips the character
+    envelope(3, 'base64 of the signature', lambda b: b['dsseEnvelope']['signatures'][0].update(sig='%%%'))
+    envelope(1, 'a key of another curve', lambda b: b['verificationMaterial']['publicKey'].pop('hint'), 'P-384')
+    envelope(1, 'the signature of another payload', lambda b: b['dsseEnvelope']['signatures'][0].update(
+        sig=base64.b64encode(key.sign(b'DSSEv1 28 application/vnd.in-toto+json 2 {}', ec.ECDSA(hashes.SHA256()))).decode()))
+    signed(3, 'a name twice', lambda s: resources(s).append(dict(resources(s)[0])), both=False)  # as above
     signed(1, 'a digest', lambda s: resources(s)[0].update(digest='00' * 32))
     signed(3, 'the root digest', lambda s: s['subject'][0]['digest'].update(sha256='00' * 32), root=False)
     signed(3, 'a digest without the root', lambda s: resources(s)[0].update(digest='00' * 32), root=False)
@@ -231,6 +241,15 @@ def broken():
     print(f'interop: {len(rows)} ways to break a bundle')
 
 
+def trailing():
+    """Text behind the bundle."""
+    folder, signature = make_folder('theirs'), work / 'theirs.sig'
+    reference_sign(folder, 'owner', signature)
+    signature.write_text(signature.read_text() + '{}')
+    run('verify', folder, '--key', work / 'owner.pub', '--signature', signature, code=3)
+    check(reference_verify(folder, 'owner', signature) is not None, 'trailing text: the reference passes it')
+
+
 def bills():
     """Of the demo folder, of a GGUF file, of a model card with everything."""
     validator = JsonStrictValidator(SchemaVersion.V1_6)
@@ -263,7 +282,7 @@ def bills():
     check(len(model['hashes']) == 1 and model['modelCard']['modelParameters']['task'] == 'text-generation', str(model))
 
 
-for part in (reference_to_pare, pare_to_reference, broken, bills):
+for part in (reference_to_pare, pare_to_reference, broken, trailing, bills):
     part()
     print(f'interop: {part.__name__}: ok')
 print(f'interop: {N_CHECKS} checks of signatures and bills passed')
