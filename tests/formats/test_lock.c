@@ -1046,24 +1046,23 @@ static void *swap(void *arg)
  * of the name changes places with a link to another folder. */
 static void open_while_it_is_swapped(const fixture *f, bool in_middle)
 {
-    enum { TRIES = 3000 };
+    enum { TRIES = 1500 };
     pthread_t thread;
-    size_t n_opened = 0;
     swapper s = {0};
     char text[16];
     snprintf(s.regular, sizeof s.regular, "%s/in/%s", f->dir, in_middle ? "sub" : "a");
     snprintf(s.link, sizeof s.link, "%s/%s", f->dir, in_middle ? "swap2" : "swap");
     CHECK(symlink(in_middle ? "../outside" : "../outside/a", s.link) == 0);
-    CHECK(pthread_create(&thread, NULL, swap, &s) == 0);
     for (int i = 0; i < TRIES; i++) {
+        CHECK(i != 1 || pthread_create(&thread, NULL, swap, &s) == 0);
         pare_path_file file;
         pare_error err = {0};
         char *folder = in_dir(f, "in");
         pare_status st = pare_path_open(&file, folder, in_middle ? "sub/a" : "a", &err);
-        CHECK(st == PARE_OK || st == PARE_ERR_IO);
+        CHECK(st == PARE_OK || (st == PARE_ERR_IO && i > 0));
+        CHECK(i > 0 || file.fd >= 0); /* nobody swaps yet */
         CHECK((file.fd >= 0) == (st == PARE_OK && file.state == PARE_PATH_FILE));
         if (file.fd >= 0) {
-            n_opened++;
             CHECK(read(file.fd, text, 6) == 6 && memcmp(text, "inside", 6) == 0);
             close(file.fd);
         }
@@ -1071,7 +1070,6 @@ static void open_while_it_is_swapped(const fixture *f, bool in_middle)
     }
     atomic_store(&s.stop, true);
     CHECK(pthread_join(thread, NULL) == 0);
-    CHECK(n_opened > 0);
 }
 
 static void what_is_put_in_a_names_place_is_not_opened(void **state)
