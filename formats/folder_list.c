@@ -90,7 +90,8 @@ static pare_status read_one(walk *w, const char *below, pare_error *err)
     DIR *dir = full != NULL ? opendir(full) : NULL;
     pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
     if (st == PARE_OK && dir == NULL)
-        st = pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", full, strerror(errno));
+        st = pare_fail(err, errno == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO, "%s: cannot list: %s", full,
+                       strerror(errno));
     for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;

@@ -6,20 +6,23 @@
 #include <string.h>
 #include <utf8proc.h>
 
-static char *real_folder(const char *folder, pare_error *err)
+/* *real, owned by the caller, is NULL after an error. */
+static pare_status real_folder(char **real, const char *folder, pare_error *err)
 {
-    char *real = realpath(folder, NULL);
-    if (real == NULL)
-        pare_fail(err, errno == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO, "%s: cannot open the folder: %s", folder,
-                  strerror(errno));
-    return real;
+    *real = realpath(folder, NULL);
+    if (*real != NULL)
+        return PARE_OK;
+    return pare_fail(err, errno == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO, "%s: cannot open the folder: %s", folder,
+                     strerror(errno));
 }
 
-static char *real_folder_of(const char *path, pare_error *err)
+static pare_status real_folder_of(char **real, const char *path, pare_error *err)
 {
-    char *folder = pare_path_folder(path, err), *real = folder != NULL ? real_folder(folder, err) : NULL;
+    char *folder = pare_path_folder(path, err);
+    *real = NULL;
+    pare_status st = folder != NULL ? real_folder(real, folder, err) : PARE_ERR_MEMORY;
     free(folder);
-    return real;
+    return st;
 }
 
 /* What is behind root in path: "" when they are the same, NULL when path is not below root. */
@@ -40,12 +43,12 @@ static pare_status outside(const char *path, const char *lock_path, pare_error *
 
 static pare_status set_name(pare_pin_file *f, const char *root, const char *lock_path, pare_error *err)
 {
-    char *folder = real_folder_of(f->path, err);
-    if (folder == NULL)
-        return PARE_ERR_IO;
+    char *folder;
+    pare_status st = real_folder_of(&folder, f->path, err);
+    if (st != PARE_OK)
+        return st;
     const char *relative = below(root, folder), *slash = strrchr(f->path, '/'),
                *base = slash != NULL ? slash + 1 : f->path;
-    pare_status st = PARE_OK;
     free(f->name);
     f->name = NULL;
     if (relative == NULL)
@@ -79,8 +82,8 @@ static void drop_file(pare_pin *p, const char *name)
 pare_status pare_lock_set_names(pare_pin *p, const char *lock_path, pare_error *err)
 {
     const char *slash = strrchr(lock_path, '/');
-    char *root = real_folder_of(lock_path, err);
-    pare_status st = root == NULL ? PARE_ERR_IO : PARE_OK;
+    char *root;
+    pare_status st = real_folder_of(&root, lock_path, err);
     for (size_t i = 0; i < p->n_files && st == PARE_OK; i++)
         st = set_name(&p->files[i], root, lock_path, err);
     free(root);
@@ -97,9 +100,11 @@ pare_status pare_lock_set_names(pare_pin *p, const char *lock_path, pare_error *
 
 pare_status pare_lock_folder_name(const char *folder, const char *lock_path, char **name, pare_error *err)
 {
-    char *root = real_folder_of(lock_path, err), *real = root != NULL ? real_folder(folder, err) : NULL;
+    char *root, *real = NULL;
+    pare_status st = real_folder_of(&root, lock_path, err);
     *name = NULL;
-    pare_status st = real == NULL ? PARE_ERR_IO : PARE_OK;
+    if (st == PARE_OK)
+        st = real_folder(&real, folder, err);
     if (st == PARE_OK) {
         const char *relative = below(root, real);
         if (relative == NULL)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,10 +117,12 @@ static size_t depth_in_snapshot(const char *full, const char *name)
     return depth;
 }
 
+enum { PATH_ROOM = 2 * PATH_MAX };
+
 /* full is folder/name, a symbolic link. */
 static pare_path_state look_at_link(const char *full, const char *name, char *why, size_t size)
 {
-    char target[4096];
+    char target[PATH_MAX], blob[PATH_ROOM + PATH_MAX];
     struct stat info;
     size_t depth = depth_in_snapshot(full, name);
     ssize_t n = readlink(full, target, sizeof target - 1);
@@ -128,28 +131,27 @@ static pare_path_state look_at_link(const char *full, const char *name, char *wh
         snprintf(why, size, "is a symbolic link to '%s'", target);
         return PARE_PATH_REFUSED;
     }
-    char *folder = pare_path_folder(full, NULL), *blob = folder != NULL ? pare_path_join(folder, target, NULL) : NULL;
+    snprintf(blob, sizeof blob, "%.*s/%s", (int)(strrchr(full, '/') - full), full, target);
     pare_path_state state = PARE_PATH_FILE;
-    if (blob == NULL || lstat(blob, &info) != 0) {
+    if (lstat(blob, &info) != 0) {
         snprintf(why, size, "is a link to the absent blob '%s'", target);
         state = PARE_PATH_ABSENT;
     } else if (!S_ISREG(info.st_mode)) {
         snprintf(why, size, "is a link to '%s', which %s", target, kind_of(info.st_mode));
         state = PARE_PATH_REFUSED;
     }
-    free(folder);
-    free(blob);
     return state;
 }
 
 pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size)
 {
     struct stat info;
-    char *full = pare_path_join(folder, name, NULL);
+    char full[PATH_ROOM]; /* no memory that may be lacking: the answer is about the file */
+    const int n = snprintf(full, sizeof full, "%s/%s", folder, name);
     pare_path_state state = PARE_PATH_FILE;
     snprintf(why, size, "is absent");
-    if (full == NULL) {
-        snprintf(why, size, "cannot be looked at: no memory");
+    if (n < 0 || n >= PATH_ROOM) {
+        snprintf(why, size, "has a longer path than files have");
         return PARE_PATH_REFUSED;
     }
     for (char *slash = strchr(full + strlen(folder) + 1, '/'); slash != NULL && state == PARE_PATH_FILE;
@@ -173,7 +175,6 @@ pare_path_state pare_path_look(const char *folder, const char *name, char *why, 
         snprintf(why, size, "%s", kind_of(info.st_mode));
         state = PARE_PATH_REFUSED;
     }
-    free(full);
     return state;
 }
 
