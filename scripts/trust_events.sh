@@ -45,7 +45,7 @@ told() { # pattern of lines that say nothing, command
     shift
     { timeout 60 "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?; } 2>/dev/null
     local line
-    line=$(cat "$work/out" "$work/err" | sed 's/\x1b\[[0-9;]*m//g' | grep -vE "$quiet|^[[:space:]]*$" | head -n 1 | cut -c 1-150 | sed "s#$work/##g; s/|/\\\\|/g") || true
+    line=$(cat "$work/out" "$work/err" | sed 's/\x1b\[[0-9;]*m//g' | grep -vE "$quiet|^[[:space:]]*$" | head -n 1 | cut -c 1-110 | sed "s#$work/##g; s/|/\\\\|/g") || true
     printf ' %s%s |' "$code" "${line:+: $line}"
 }
 
