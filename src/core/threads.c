@@ -11,7 +11,7 @@
 static int chosen_threads;
 
 /* CPUs that cgroup v2 or v1 grants, rounded up; a large number when there is no quota. */
-static int cgroup_cpus(void)
+static int read_quota(void)
 {
     long quota = -1, period = 100000;
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
@@ -27,6 +27,16 @@ static int cgroup_cpus(void)
     if (quota <= 0 || period <= 0)
         return 1 << 20;
     return (int)((quota + period - 1) / period);
+}
+
+/* Read once: some ask for each tensor, and the files take some 30 us. */
+static int cgroup_cpus(void)
+{
+    static atomic_int known;
+    int n = atomic_load(&known);
+    if (n == 0)
+        atomic_store(&known, n = read_quota());
+    return n;
 }
 
 int pare_threads(void)
