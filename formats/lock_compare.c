@@ -48,10 +48,46 @@ static pare_str name_key(const char *name)
     return (pare_str){name, strlen(name)};
 }
 
+/* The tensors of all files of the lock by content: filled when the first has other bytes than the lock says. */
+typedef struct whereabouts {
+    pare_index index; /* hash -> place */
+    struct {
+        const pare_pin_file *file;
+        const pare_pin_tensor *tensor;
+    } * place;
+} whereabouts;
+
+static pare_status list_whereabouts(whereabouts *w, const pare_verification *v, pare_error *err)
+{
+    const pare_pin *pin = &v->lock->pin;
+    size_t n = 0;
+    pare_status st = PARE_OK;
+    for (size_t k = 0; k < pin->n_files; k++)
+        n += pin->files[k].n_tensors;
+    if ((w->place = calloc(n + 1, sizeof *w->place)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu tensors", v->lock->path, n);
+    n = 0;
+    for (size_t k = 0; k < pin->n_files; k++)
+        for (size_t t = 0; t < pin->files[k].n_tensors && st == PARE_OK; t++, n++) {
+            w->place[n].file = &pin->files[k];
+            w->place[n].tensor = &pin->files[k].tensors[t];
+            st =
+                pare_index_add(&w->index, pare_verification_key(v, &w->place[n].tensor->digest), (int64_t)n, NULL, err);
+        }
+    return st;
+}
+
+static void close_whereabouts(whereabouts *w)
+{
+    pare_index_close(&w->index);
+    free(w->place);
+}
+
 /* The tensors of one file, expected (e) and actual (a), matched by name and looked up by content. */
 typedef struct tensor_match {
     pare_verification *v;
     const pare_pin_file *e, *a;
+    whereabouts *all;
     int64_t *to;            /* [e->n_tensors] index in a, or PARE_INDEX_NONE */
     pare_index names;       /* of a */
     pare_index unmet;       /* hash -> index in e, of the expected tensors that are absent or differ */
@@ -103,6 +139,26 @@ static pare_status add_tensor_finding(tensor_match *m, const char *kind, const c
     return pare_verification_add(m->v, PARE_FOUND_BYTES, kind, m->e->name, item, text, err);
 }
 
+/* Tensor i has bytes that no tensor of the file should have, or only ones that have them: another file's? */
+static pare_status explain_foreign(tensor_match *m, size_t i, pare_error *err)
+{
+    char text[TEXT];
+    const pare_pin_tensor *a = &m->a->tensors[m->to[i]];
+    const uint64_t end = a->offset + a->digest.n_bytes;
+    pare_status st = m->all->place == NULL ? list_whereabouts(m->all, m->v, err) : PARE_OK;
+    const int64_t at =
+        st == PARE_OK ? pare_index_find(&m->all->index, pare_verification_key(m->v, &a->digest)) : PARE_INDEX_NONE;
+    if (st != PARE_OK)
+        return st;
+    if (at != PARE_INDEX_NONE && m->all->place[at].file != m->e)
+        snprintf(text, sizeof text,
+                 "bytes at offsets %" PRIu64 " to %" PRIu64 " are those of tensor '%.150s' of '%.150s'", a->offset, end,
+                 m->all->place[at].tensor->name, m->all->place[at].file->name);
+    else
+        snprintf(text, sizeof text, "bytes at offsets %" PRIu64 " to %" PRIu64 " differ from the lock", a->offset, end);
+    return add_tensor_finding(m, "tensor", m->e->tensors[i].name, text, err);
+}
+
 /* Tensor i of the lock has other bytes now: whose are they? */
 static pare_status explain_bytes(tensor_match *m, size_t i, pare_error *err)
 {
@@ -111,10 +167,8 @@ static pare_status explain_bytes(tensor_match *m, size_t i, pare_error *err)
     const pare_pin_tensor *e = &m->e->tensors[i], *a = &m->a->tensors[m->to[i]];
     int64_t owner = owner_of(m, m->to[i]);
     uint64_t end = a->offset + a->digest.n_bytes;
-    if (owner == PARE_INDEX_NONE || (size_t)owner == i) {
-        snprintf(text, sizeof text, "bytes at offsets %" PRIu64 " to %" PRIu64 " differ from the lock", a->offset, end);
-        return add_tensor_finding(m, "tensor", e->name, text, err);
-    }
+    if (owner == PARE_INDEX_NONE || (size_t)owner == i)
+        return explain_foreign(m, i, err);
     const char *other = m->e->tensors[owner].name;
     bool mutual = m->to[owner] != PARE_INDEX_NONE && owner_of(m, m->to[owner]) == (int64_t)i;
     if (!mutual) {
@@ -317,7 +371,7 @@ static pare_status tell_owner(pare_verification *v, size_t i, size_t owner, pare
     return pare_verification_add(v, PARE_FOUND_BYTES, "exchanged", v->actual.files[i].name, "", text, err);
 }
 
-static pare_status compare_file(pare_verification *v, pare_owners *owners, size_t i, pare_error *err)
+static pare_status compare_file(pare_verification *v, pare_owners *owners, whereabouts *all, size_t i, pare_error *err)
 {
     const pare_pin_file *a = &v->actual.files[i];
     size_t owner = SIZE_MAX;
@@ -326,7 +380,7 @@ static pare_status compare_file(pare_verification *v, pare_owners *owners, size_
         return st != PARE_OK ? st : tell_owner(v, i, owner, err);
     if (v->states[i].other_size && !v->states[i].is_model) /* which was told */
         return PARE_OK;
-    tensor_match m = {.v = v, .e = &v->lock->pin.files[i], .a = a};
+    tensor_match m = {.v = v, .e = &v->lock->pin.files[i], .a = a, .all = all};
     size_t n_metadata = 0;
     if (!v->lock->sums) {
         st = compare_tensors(&m, err);
@@ -343,10 +397,12 @@ static pare_status compare_file(pare_verification *v, pare_owners *owners, size_
 pare_status pare_compare_files(pare_verification *v, pare_error *err)
 {
     pare_owners owners = {0};
+    whereabouts all = {0};
     pare_status st = PARE_OK;
     for (size_t i = 0; i < v->actual.n_files && st == PARE_OK; i++)
         if (v->what[i] != 0)
-            st = compare_file(v, &owners, i, err);
+            st = compare_file(v, &owners, &all, i, err);
     pare_owners_close(&owners);
+    close_whereabouts(&all);
     return st;
 }

@@ -835,6 +835,29 @@ static void many_files_are_told_apart(void **state)
     tear_down(&f);
 }
 
+/* Tensors of two files changed places. */
+static void tensors_of_another_file_are_recognised(void **state)
+{
+    (void)state;
+    fixture f;
+    pare_verify_report r;
+    set_up(&f, "across");
+    snprintf(f.model, sizeof f.model, "%s/n.gguf", f.dir);
+    for (int i = 0; i < TENSOR_BYTES / 4; i++)
+        f.data[1][i] = f.data[2][i] = 9;
+    write_model(&f, NULL);
+    pin(&f, f.dir);
+    for (int i = 0; i < TENSOR_BYTES / 4; i++)
+        f.data[1][i] = 2; /* what m.gguf has, and n.gguf should not */
+    write_model(&f, NULL);
+    for (int fast = 0; fast < 2; fast++) {
+        verify(f.lock, (pare_verify_options){.fast = fast == 1}, &r);
+        CHECK(r.n_findings == 2 && has(&r, "tensor", "n.gguf", "blk.0.b", "are those of tensor 'blk.0.b' of 'm.gguf'"));
+        pare_verify_report_close(&r);
+    }
+    tear_down(&f);
+}
+
 /* The same tensors in other files: bytes fail, tensors pass, and that is said. */
 static void a_model_divided_anew_is_told(void **state)
 {
@@ -1618,6 +1641,7 @@ int main(void)
         cmocka_unit_test(a_flipped_padding_bit_is_told),
         cmocka_unit_test(exchanged_files_are_recognised),
         cmocka_unit_test(exchanged_files_of_other_sizes_are_recognised),
+        cmocka_unit_test(tensors_of_another_file_are_recognised),
         cmocka_unit_test(many_files_are_told_apart),
         cmocka_unit_test(a_model_divided_anew_is_told),
         cmocka_unit_test(a_set_with_a_link_is_not_opened),
