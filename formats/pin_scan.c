@@ -158,7 +158,8 @@ static pare_status refuse_others(const char *path, const pare_folder_list *list,
     return st;
 }
 
-/* Warn of files that an index.json names and that are not there: what is pinned is not all of the model. */
+/* Warn of files that an index.json names and that are not there: what is pinned is not all of the model. A name that
+ * leads out of the folder is an error. */
 static pare_status check_index(const char *path, pare_error *err)
 {
     pare_error fault = {0};
@@ -179,9 +180,10 @@ static pare_status check_index(const char *path, pare_error *err)
             old != PARE_INDEX_NONE)
             continue;
         const char *fault_of_name = pare_path_fault(name);
-        if (fault_of_name == NULL && pare_path_look(folder, name.data, why, sizeof why) == PARE_PATH_FILE)
-            continue;
-        if (n++ < MAX_NAMED)
+        if (fault_of_name != NULL)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: weight_map: '%.100s' is in '%.200s', which %s; expected a plain relative path",
+                           path, tensor, name.data, fault_of_name);
+        else if (pare_path_look(folder, name.data, why, sizeof why) != PARE_PATH_FILE && n++ < MAX_NAMED)
             st = pare_buf_printf(&text, err, "%s%.100s", n > 1 ? ", " : "", name.data);
     }
     if (st == PARE_OK && n > 0)

@@ -6,15 +6,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-
 /* Tensors of one float each; returns the bytes of the header. */
 static size_t write_model(const char *name, uint64_t n)
 {
@@ -65,7 +56,7 @@ static void memory_is_bounded(void **state)
     CHECK(stat(path, &lock) == 0);
     size_t bound = (16 << 10) + 4 * (header + (size_t)lock.st_size) / KIB;
     print_message("pin %zu KiB, verify %zu KiB more than with one tensor; at most %zu\n", pin, verify, bound);
-#ifndef SANITIZED
+#ifndef PARE_SANITIZED
     CHECK(pin < bound && verify < bound);
 #endif
 }

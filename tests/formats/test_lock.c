@@ -1160,8 +1160,8 @@ static void shards_that_are_not_there_are_warned_of(void **state)
     static const struct {
         const char *index, *text;
     } rows[] = {{"{\"weight_map\": {\"a\": \"m.gguf\"}}", ""},
-                {"{\"weight_map\": {\"a\": \"x.st\", \"b\": \"x.st\", \"c\": \"m.gguf\", \"d\": \"../y\"}}",
-                 "index.json: names 2 files that are not there: x.st, ../y"},
+                {"{\"weight_map\": {\"a\": \"x.st\", \"b\": \"x.st\", \"c\": \"m.gguf\", \"d\": \"y\"}}",
+                 "index.json: names 2 files that are not there: x.st, y"},
                 {"{", "no index that could be read"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         put(&f, "model.safetensors.index.json", rows[i].index);
@@ -1173,6 +1173,10 @@ static void shards_that_are_not_there_are_warned_of(void **state)
               (rows[i].text[0] == '\0' ? index_warning[0] == '\0' : strstr(index_warning, rows[i].text) != NULL));
         pare_pin_close(&p);
     }
+    put(&f, "model.safetensors.index.json", "{\"weight_map\": {\"a\": \"m.gguf\", \"b\": \"../y\"}}");
+    CHECK(pare_pin_scan(&p, f.dir, &err) == PARE_ERR_FORMAT);
+    CHECK(strstr(err.text, "index.json: weight_map: 'b' is in '../y', which ") != NULL);
+    pare_pin_close(&p);
     tear_down(&f);
 }
 

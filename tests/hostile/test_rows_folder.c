@@ -243,6 +243,7 @@ ROW(076)
         char map[200];
         snprintf(map, sizeof map, "{\"t0\":\"%s\",\"t1\":\"b.safetensors\"}", paths[i]);
         map_refused(map, "weight_map|'t0'|plain relative path");
+        trial_refused(3, INDEX "|weight_map|'t0'|plain relative path", "pin set -o set/o.lock");
     }
     trial_remove("a.safetensors");
 }

@@ -18,7 +18,7 @@
 
 /* What counts as "nothing was reserved": the program at rest and its threads take less than this. A sanitizer's shadow
  * memory takes more. */
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef PARE_SANITIZED
 enum { LITTLE_DATA = 0 };
 #else
 enum { LITTLE_DATA = 512 << 20 };

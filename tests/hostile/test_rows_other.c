@@ -264,7 +264,7 @@ static void zstd_refused(pare_buf *b)
     trial_put_buf("z", b);
     pare_buf_close(b);
     trial_limit_data((uint64_t)1 << 29); /* nothing is unpacked to find out */
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef PARE_SANITIZED
     trial_limit_data(0);
 #endif
     for (size_t i = 0; i < COUNT(runs); i++)

@@ -12,7 +12,7 @@
 
 #define FILE_NAME "m.safetensors"
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef PARE_SANITIZED
 enum { LITTLE_DATA = 0 };
 #else
 enum { LITTLE_DATA = 512 << 20 };

@@ -374,7 +374,7 @@ void trial_limit_data(uint64_t bytes)
 
 bool trial_limit_space(uint64_t bytes)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef PARE_SANITIZED
     (void)bytes;
     return false;
 #else
@@ -385,7 +385,7 @@ bool trial_limit_space(uint64_t bytes)
 
 void trial_memory(const char *args, uint64_t header_bytes)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef PARE_SANITIZED
     (void)args, (void)header_bytes;
 #else
     run("--version", false);
