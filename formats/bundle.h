@@ -54,7 +54,7 @@ typedef struct pare_bundle {
 
 /* Read a statement. The root digest is computed again in the listed order, which may be any.
  * Errors: PARE_ERR_FORMAT       another predicate or statement type, not exactly one subject, a root digest that is not
- *                               that of the resources, a name that is no plain relative path or stands twice, a digest
+ *                               that of the resources, no resources, a name that is no plain relative path or stands twice, a digest
  *                               of the wrong length, algorithms that disagree, shards with gaps
  *         PARE_ERR_UNSUPPORTED  a hash or a method that pare does not know (blake3); PARE_ERR_MEMORY */
 pare_status pare_bundle_parse(pare_bundle *b, const char *path, const void *text, size_t len, pare_error *err);

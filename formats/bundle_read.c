@@ -337,7 +337,9 @@ static pare_status read_resources(pare_bundle *b, const char *path, const json_t
     json_t *resources;
     pare_status st = list(predicate, path, "resources", false, &resources, err);
     size_t n = json_array_size(resources);
-    if (st == PARE_OK && n > 0 && (b->items = calloc(n, sizeof *b->items)) == NULL)
+    if (st == PARE_OK && n == 0)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: empty resources: the bundle signs no file", path);
+    if (st == PARE_OK && (b->items = calloc(n, sizeof *b->items)) == NULL)
         st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu resources", path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         b->n_items = i + 1;
@@ -364,6 +366,8 @@ static pare_status read_statement(pare_bundle *b, const char *path, const json_t
         (st = member(predicate, path, "serialization", &serialization, err)) == PARE_OK &&
         (st = read_method(b, path, serialization, algorithm, sizeof algorithm, err)) == PARE_OK &&
         (st = read_ignored(b, path, serialization, err)) == PARE_OK &&
+        /* links are refused whatever it says */
+        (st = pare_json_bool(serialization, path, "allow_symlinks", &(bool){false}, &(bool){false}, err)) == PARE_OK &&
         (st = read_resources(b, path, predicate, algorithm, err)) == PARE_OK)
         st = check_root(b, path, json_array_get(subjects, 0), err);
     if (st == PARE_OK && b->n_items > 0)

@@ -91,6 +91,14 @@ static const struct curve *find_curve(const EVP_PKEY *key)
     return NULL;
 }
 
+/* The key's file spells its curve out: RFC 5480 forbids that, and the hint of the same key with a name is another. */
+static bool gives_parameters(const EVP_PKEY *key)
+{
+    int spelled_out = 0;
+    return EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &spelled_out) != 1 ||
+           spelled_out != 0;
+}
+
 static pare_status check_key(const pare_ec_key *k, const char *path, pare_ec_use use, pare_error *err)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->key, NULL);
@@ -143,6 +151,10 @@ static pare_status load(pare_ec_key *k, const pare_map *file, pare_ec_use use, p
                          file->path, group);
     }
     k->curve = curve->name;
+    if (gives_parameters(key))
+        return pare_fail(err, PARE_ERR_FORMAT,
+                         "%s: writes out the parameters of its curve, expected the name %s (RFC 5480, 2.1.1)",
+                         file->path, curve->name);
     st = check_key(k, file->path, use, err);
     return st == PARE_OK ? set_hint(k, err) : st;
 }

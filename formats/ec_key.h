@@ -24,7 +24,8 @@ typedef struct pare_ec_key {
 /* Read the private key that PARE_EC_SIGN needs (PKCS #8 or SEC 1) or the public key for PARE_EC_VERIFY. The key is
  * checked to be a point of its curve, and a private one to belong to its public one.
  * Errors: PARE_ERR_FORMAT       absent, no regular file, longer than 1 MiB, no PEM, damaged, a public key where a
- *                               private one is needed or the other way round, a certificate
+ *                               private one is needed or the other way round, a certificate, parameters of a curve
+ *                               in place of its name
  *         PARE_ERR_UNSUPPORTED  encrypted, RSA or another kind of key, another curve
  *         PARE_ERR_MEMORY */
 pare_status pare_ec_key_load(pare_ec_key *k, const char *path, pare_ec_use use, pare_error *err);

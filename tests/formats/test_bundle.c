@@ -426,6 +426,11 @@ static void a_bundle_of_another_form_is_an_error(void **state)
 }
 
 /* Statements that are signed well and say what cannot be. */
+static void drop_all(json_t *resources)
+{
+    json_array_clear(resources);
+}
+
 static void a_statement_of_another_form_is_an_error(void **state)
 {
     (void)state;
@@ -453,12 +458,14 @@ static void a_statement_of_another_form_is_an_error(void **state)
         {"\"name\": \"a.txt\"", "\"name\": \"empty\"", "'empty' stands twice", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": 5", "name", PARE_ERR_FORMAT},
         {"\"resources\"", "\"resource\"", "'resources' is absent", PARE_ERR_FORMAT},
+        {"\"allow_symlinks\": false", "\"allow_symlinks\": \"yes\"", "allow_symlinks", PARE_ERR_FORMAT},
         {"\"ignore_paths\": [", "\"ignore_paths\": [7, ", "ignore_paths[0]", PARE_ERR_FORMAT},
     };
     char folder[PATH];
     set_up(folder, "words");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         expect_error(edit(folder, rows[i].from, rows[i].to), folder, rows[i].status, rows[i].says);
+    expect_error(edit_resources(folder, drop_all), folder, PARE_ERR_FORMAT, "empty resources");
     /* "." and "" leave nothing out, a folder leaves out what is in it */
     put(folder, "extra", "x", 1);
     expect_finding(edit(folder, "\"ignore_paths\": [", "\"ignore_paths\": [\".\", \"\", \"..\", "), folder, public,
@@ -637,6 +644,13 @@ static void keys_of_other_kinds_are_refused(void **state)
     key = EVP_EC_gen("secp256k1");
     write_pem(path, key, false, NULL);
     expect_bad_key(path, PARE_EC_VERIFY, PARE_ERR_UNSUPPORTED, "secp256k1");
+    EVP_PKEY_free(key);
+    key = EVP_EC_gen("P-256"); /* spelled out, it is the same curve and another hint */
+    CHECK(EVP_PKEY_set_utf8_string_param(key, "encoding", "explicit") == 1);
+    write_pem(path, key, false, NULL);
+    expect_bad_key(path, PARE_EC_VERIFY, PARE_ERR_FORMAT, "parameters of its curve");
+    write_pem(path, key, true, NULL);
+    expect_bad_key(path, PARE_EC_SIGN, PARE_ERR_FORMAT, "parameters of its curve");
     EVP_PKEY_free(key);
     key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     write_pem(path, key, true, NULL);
