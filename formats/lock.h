@@ -43,8 +43,20 @@ pare_status pare_sums_add(pare_output_set *set, pare_pin *p, const char *sums_pa
 
 typedef enum pare_verdict { PARE_VERDICT_OK, PARE_VERDICT_DIFFERENT, PARE_VERDICT_ABSENT } pare_verdict;
 
+/* When the hash of a whole file is computed whose tensors' hashes and that of the rest stand for its bytes: it costs as
+ * much again, on one thread, and tells only whether the lock says a false hash of the file beside true ones of its
+ * parts, which one who forges a lock can make it do. */
+typedef enum pare_verify_whole {
+    PARE_WHOLE_SMALL, /* of files of up to PARE_WHOLE_BYTES */
+    PARE_WHOLE_ALWAYS,
+    PARE_WHOLE_NEVER
+} pare_verify_whole;
+
+#define PARE_WHOLE_BYTES (UINT64_C(256) << 20)
+
 typedef struct pare_verify_options {
     bool fast;        /* XXH3 instead of SHA-256; not tamper-proof, and the report says so */
+    pare_verify_whole whole;
     bool allow_extra; /* files in the folder that the lock does not know */
     /* A path that is neither lock nor model is no error, its structure is absent then and a warning says why; GGUF and
      * safetensors files are looked at one by one. For what a signature alone speaks of. */
@@ -70,6 +82,7 @@ typedef struct pare_verify_report {
     const char *store; /* of another program, which names n_stored of the files by their hashes: "the Hub's cache"; or NULL */
     uint64_t n_stored;
     uint64_t n_refused; /* entries of the lock that are no regular files */
+    uint64_t n_by_parts; /* files that were verified by their parts alone (pare_verify_whole) */
 } pare_verify_report;
 
 void pare_verify_report_close(pare_verify_report *r);

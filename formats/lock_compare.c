@@ -302,6 +302,13 @@ static pare_status compare_sums(pare_verification *v, size_t i, const pare_pin_f
     return st;
 }
 
+/* The bytes in tensors and in none are the lock's: with the header, which says where tensors lie, the file is. */
+static bool same_parts(const pare_verification *v, const tensor_match *m)
+{
+    return m->a->n_tensors > 0 && m->e->has_rest && !m->other_bytes && !m->moved &&
+           same_digest(v, &m->e->rest, &m->a->rest) && m->e->digest.n_bytes == m->a->digest.n_bytes;
+}
+
 /* One line that says what the difference of the whole file amounts to. */
 static pare_status sum_up(pare_verification *v, size_t i, const tensor_match *m, size_t n_metadata, pare_error *err)
 {
@@ -310,6 +317,9 @@ static pare_status sum_up(pare_verification *v, size_t i, const tensor_match *m,
     const char *kind = v->kind == PARE_HASH_XXH3 ? "xxh3_128" : "sha256";
     if (!state->is_model || v->lock->sums)
         snprintf(text, sizeof text, "differs from the lock");
+    else if (same_parts(v, m) && n_metadata == 0)
+        snprintf(text, sizeof text,
+                 "differs from the lock, which contradicts itself: its hashes of the tensors and of the rest are the file's");
     else if (m->n_different > 0)
         snprintf(text, sizeof text, "differs from the lock: %zu of %zu tensors, %zu metadata keys", m->n_different,
                  m->e->n_tensors, n_metadata);
@@ -344,7 +354,7 @@ static pare_status compare_git_sha1(pare_verification *v, size_t i, pare_error *
     pare_status st = pare_git_blob_sha1(a, sha1, err);
     if (st == PARE_OK && memcmp(sha1, more->git_sha1, sizeof sha1) != 0)
         st = pare_verification_add(v, PARE_FOUND_BYTES, "git_sha1", a->name, "",
-                                   "the file is as pinned, its Git name is not the lock's", err);
+                                   "its Git name is not the lock's", err);
     return st;
 }
 
@@ -355,10 +365,10 @@ static bool same_file(pare_verification *v, size_t i, const tensor_match *m)
     pare_pin_file *a = &v->actual.files[i];
     if (v->what[i] & PARE_PIN_WHOLE)
         return same_digest(v, &m->e->digest, &a->digest);
-    bool same = !m->other_bytes && !m->moved && same_digest(v, &m->e->rest, &a->rest) &&
-                m->e->digest.n_bytes == a->digest.n_bytes;
+    const bool same = same_parts(v, m);
     if (same)
         a->digest = m->e->digest;
+    v->report->n_by_parts += same;
     return same;
 }
 

@@ -22,6 +22,7 @@ typedef struct pare_verification {
         *what; /* is hashed of it (formats/pin_scan.h). 0: it is absent, or of another size and nothing more to tell */
     pare_hash_kind kind;
     bool allow_extra;
+    pare_verify_whole whole;
     bool any_checked; /* a model as a whole */
     pare_index names; /* of the lock's files -> their index */
     pare_verify_report *report;

@@ -57,15 +57,17 @@ static pare_status refuse(pare_verification *v, const char *name, const char *wh
     return pare_verification_add(v, PARE_FOUND_BYTES, "refused", name, "", text, err);
 }
 
-/* Every byte once, where tensors and rest stand for the file; but only the seal says that the lock's hashes of these
- * belong with its hash of the file. */
+/* Every byte once, where tensors and rest stand for a file that is so large that a second hash takes time. Without the
+ * seal they may not even be meant to. */
 static uint8_t what_to_hash(const pare_verification *v, size_t i)
 {
     const pare_pin_file *expected = &v->lock->pin.files[i], *f = &v->actual.files[i];
     unsigned numbers = v->states[i].broken ? 0 : PARE_PIN_NUMBERS;
     if (v->lock->sums)
         return (uint8_t)(PARE_PIN_WHOLE | numbers);
-    bool parts = v->lock->sealed && expected->has_rest && f->n_tensors > 0;
+    bool whole = v->whole == PARE_WHOLE_ALWAYS ||
+                 (v->whole == PARE_WHOLE_SMALL && f->digest.n_bytes <= PARE_WHOLE_BYTES);
+    bool parts = v->lock->sealed && expected->has_rest && f->n_tensors > 0 && !whole;
     return (uint8_t)((parts ? 0 : PARE_PIN_WHOLE) | PARE_PIN_PARTS | numbers);
 }
 
@@ -355,7 +357,8 @@ static pare_status verify_lock(const pare_lock *lock, const pare_verify_options 
     pare_verification v = {.lock = lock,
                            .report = r,
                            .kind = fast ? PARE_HASH_XXH3 : PARE_HASH_SHA256,
-                           .allow_extra = options != NULL && options->allow_extra};
+                           .allow_extra = options != NULL && options->allow_extra,
+                           .whole = options != NULL ? options->whole : PARE_WHOLE_SMALL};
     r->bytes = r->structure = PARE_VERDICT_OK;
     pare_status st = check_seal(&v, err);
     if (st == PARE_OK && (st = look_at_files(&v, err)) == PARE_OK &&

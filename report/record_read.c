@@ -13,7 +13,7 @@ bool pare_record_is_one(const void *text, size_t len)
 {
     /* one space: a lock may hold a record among its measurements, further in */
     static const char marker[] = "\n \"format\": \"" PARE_RECORD_FORMAT "\"";
-    return memmem(text, len, marker, sizeof marker - 1) != NULL;
+    return len > 0 && memmem(text, len, marker, sizeof marker - 1) != NULL;
 }
 
 static pare_status read_sha256(const json_t *object, const char *path, const char *key, bool may_lack, pare_error *err)

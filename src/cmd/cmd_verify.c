@@ -53,6 +53,7 @@ static json_t *report_json(const pare_verify_report *r, bool fast, const signatu
     cmd_json_u64(doc, "n_files", r->n_files);
     cmd_json_u64(doc, "n_tensors", r->n_tensors);
     cmd_json_u64(doc, "n_bytes", r->n_bytes);
+    cmd_json_u64(doc, "n_by_parts", r->n_by_parts);
     if (s->key.key != NULL) {
         json_object_set_new(doc, "key", json_string(s->key.hint));
         cmd_json_u64(doc, "n_signed", s->n_files);
@@ -82,6 +83,10 @@ static void report_text(const pare_verify_report *r, bool fast, const signature_
     printf("bytes: %s (%" PRIu64 " %s, %s%s)\n", verdict_names[r->bytes], r->n_files,
            r->n_files == 1 ? "file" : "files", cmd_bytes(r->n_bytes),
            fast && r->bytes != PARE_VERDICT_ABSENT ? "; XXH3 only: finds accidents, not tampering" : "");
+    if (r->n_by_parts > 0)
+        printf("%" PRIu64 " of the files by tensors and what lies in none; hashes of whole files are the lock's word "
+               "without --whole\n",
+               r->n_by_parts);
     if (r->store != NULL)
         printf("store: %s names %" PRIu64 " of the files by their hashes\n", r->store, r->n_stored);
     printf("structure: %s (%" PRIu64 " tensors)\n", verdict_names[r->structure], r->n_tensors);
@@ -163,6 +168,7 @@ pare_status cmd_verify(const cmd_args *args, pare_error *err)
                    ? pare_fail(err, PARE_ERR_USAGE, "%s: is a record; --key is for models and locks", args->operands[0])
                    : verify_record(args, err);
     const pare_verify_options options = {.fast = cmd_has(args, OPT_FAST),
+                                         .whole = cmd_has(args, OPT_WHOLE) ? PARE_WHOLE_ALWAYS : PARE_WHOLE_SMALL,
                                          .allow_extra = cmd_has(args, OPT_ALLOW_EXTRA),
                                          .any_file = cmd_has(args, OPT_KEY)};
     pare_verify_report r = {0};
@@ -170,14 +176,22 @@ pare_status cmd_verify(const cmd_args *args, pare_error *err)
     pare_status st = open_signature(&s, args, err);
     if (st == PARE_OK && (st = pare_verify(args->operands[0], &options, &r, err)) == PARE_OK)
         st = verify_signature(&s, args, &r, err);
-    if (st == PARE_OK && cmd_has(args, OPT_JSON))
-        st = cmd_print_json(args, report_json(&r, options.fast, &s), err);
-    else if (st == PARE_OK)
-        report_text(&r, options.fast, &s);
+    pare_error refused = {0};
     if (st == PARE_OK && r.n_refused > 0) /* all is told, and yet not all could be looked at */
-        st = pare_fail(err, PARE_ERR_FORMAT, "%s: %" PRIu64 " of its files %s", args->operands[0], r.n_refused,
-                       r.n_refused == 1 ? "is no regular file and was not opened"
-                                        : "are no regular files and were not opened");
+        pare_fail(&refused, PARE_ERR_FORMAT, "%s: %" PRIu64 " of its files %s", args->operands[0], r.n_refused,
+                  r.n_refused == 1 ? "is no regular file and was not opened"
+                                   : "are no regular files and were not opened");
+    if (st == PARE_OK && cmd_has(args, OPT_JSON)) {
+        json_t *doc = report_json(&r, options.fast, &s);
+        if (refused.status != PARE_OK)
+            json_object_set_new(doc, "error", cmd_json_error(&refused));
+        st = cmd_print_json(args, doc, err);
+    } else if (st == PARE_OK)
+        report_text(&r, options.fast, &s);
+    if (st == PARE_OK && refused.status != PARE_OK) {
+        *err = refused;
+        st = refused.status;
+    }
     bool different = r.bytes == PARE_VERDICT_DIFFERENT || r.structure == PARE_VERDICT_DIFFERENT ||
                      r.signature == PARE_VERDICT_DIFFERENT || r.n_findings > 0;
     pare_verify_report_close(&r);

@@ -349,6 +349,8 @@ static const cmd_option table[] = {
      "list the metadata and tensors in which MODEL and OTHER differ; exit with 1 when there are any", V(INSPECT), 0},
     {OPT_FAST, "fast", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "compare XXH3 instead of SHA-256: finds accidents, not tampering", V(VERIFY), 0},
+    {OPT_WHOLE, "whole", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
+     "compute the hash of every file as a whole. Without it one of more than 256 MiB is verified by the lock's hashes of its tensors and of what lies in none, on all threads; that of the file is the lock's word then", V(VERIFY), 0},
     {OPT_ALLOW_EXTRA, "allow-extra", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "accept files beside the pinned ones that the lock does not know", V(VERIFY), 0},
     {OPT_KEY, "key", 0, "KEY", CMD_KIND_PATH, NULL, NULL,

@@ -135,6 +135,7 @@ typedef enum cmd_option_id {
     OPT_METADATA,
     OPT_DIFF,
     OPT_FAST,
+    OPT_WHOLE,
     OPT_ALLOW_EXTRA,
     OPT_KEY,
     OPT_IGNORE_UNSIGNED,

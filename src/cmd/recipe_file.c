@@ -61,7 +61,9 @@ static pare_status parse_words(cmd_recipe *r, pare_error *err)
     const char *command = plain_text(json_object_get(r->recipe, "command"));
     const size_t n = json_array_size(argv);
     pare_error why = {0};
-    if (!json_is_array(argv))
+    if (argv != NULL && !json_is_array(argv))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: recipe: 'argv' is no array", r->lock.path);
+    if (argv == NULL)
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: recipe: has no command line ('argv'): an older version wrote it, which recorded no more "
                          "than options",

@@ -312,7 +312,7 @@ static void a_flipped_bit_is_told_with_tensor_and_offsets(void **state)
 }
 
 /* Every byte of the file: whatever is flipped is found, and something says where. With a seal the tensors and the rest
- * stand for the file; without, it is hashed as a whole, too. */
+ * stand for the file, as for a large one; without, it is hashed as a whole, too. */
 static void flip_every_byte(const char *name, seal_after seal)
 {
     fixture f;
@@ -328,7 +328,7 @@ static void flip_every_byte(const char *name, seal_after seal)
         bytes[i] ^= 0x20;
         check_write_file(f.model, bytes, n);
         bytes[i] ^= 0x20;
-        verify(f.lock, (pare_verify_options){.fast = i % 2 == 1}, &r);
+        verify(f.lock, (pare_verify_options){.fast = i % 2 == 1, .whole = PARE_WHOLE_NEVER}, &r);
         CHECK(r.bytes == PARE_VERDICT_DIFFERENT && r.n_findings >= 1);
         CHECK(has(&r, i % 2 == 1 ? "xxh3_128" : "sha256", "m.gguf", "", "differs"));
         pare_verify_report_close(&r);
@@ -411,8 +411,8 @@ static void the_rest_is_what_lies_in_no_tensor(void **state)
     tear_down(&f);
 }
 
-/* A whole lock's hash of a file follows from those of its parts and is not computed: a wrong one is seen from the Git
- * name alone. A file without tensors is always hashed. */
+/* Verified by its parts alone, a file has the hash that the lock says; a forged one is seen from the Git name, if it was
+ * not forged, too. Computed, it is told as what it is. A file without tensors is always hashed. */
 static void what_is_hashed_follows_from_the_lock(void **state)
 {
     (void)state;
@@ -430,9 +430,14 @@ static void what_is_hashed_follows_from_the_lock(void **state)
     memcpy(other, sha256, sizeof other);
     other[11] = other[11] == '0' ? '1' : '0';
     edit_lock(&f, "{", sha256, other, SEAL_AGAIN);
-    verify(f.lock, (pare_verify_options){0}, &r);
-    CHECK(r.n_findings == 1 && has(&r, "git_sha1", "m.gguf", "", "not the lock's"));
+    verify(f.lock, (pare_verify_options){.whole = PARE_WHOLE_NEVER}, &r);
+    CHECK(r.n_by_parts == 1 && r.n_findings == 1 && has(&r, "git_sha1", "m.gguf", "", "not the lock's"));
     pare_verify_report_close(&r);
+    for (pare_verify_whole whole = PARE_WHOLE_SMALL; whole <= PARE_WHOLE_ALWAYS; whole++) {
+        verify(f.lock, (pare_verify_options){.whole = whole}, &r);
+        CHECK(r.n_by_parts == 0 && r.n_findings == 1 && has(&r, "sha256", "m.gguf", "", "contradicts itself"));
+        pare_verify_report_close(&r);
+    }
     edit_lock(&f, "{", "{", "{", SEAL_AWAY);
     verify(f.lock, (pare_verify_options){0}, &r);
     CHECK(r.n_findings == 1 && has(&r, "sha256", "m.gguf", "", "differs"));
