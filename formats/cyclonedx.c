@@ -1,11 +1,14 @@
 #include "formats/cyclonedx.h"
 #include "core/json.h"
+#include "formats/iri.h"
 #include "formats/lock_derive.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_VERSION = 1024 }; /* characters: bom-1.6.schema.json, definitions.version */
 
 /* As in lock_write.c: json_object_set_new(object, key, NULL) and json_array_append_new(array, NULL) are errors, so each
  * step tells whether memory lasted. */
@@ -35,6 +38,63 @@ static bool set_text(json_t *object, const char *name, const pare_meta *meta, co
     return !text_of(meta, key, &text) || set(object, name, text_json(text));
 }
 
+/* The text as JSON writes it, with its escapes, is within the schema's maxLength of a version; NULL: no memory. */
+static bool is_version(const json_t *text)
+{
+    const char *s = json_string_value(text);
+    const size_t len = json_string_length(text);
+    size_t n = 0;
+    for (size_t i = 0; i < len; n++)
+        i += pare_utf8_next(s + i, len - i, NULL);
+    return n <= MAX_VERSION;
+}
+
+static bool set_version(json_t *object, const pare_meta *meta, const char *key)
+{
+    pare_str text;
+    if (!text_of(meta, key, &text))
+        return true;
+    json_t *version = text_json(text);
+    if (version == NULL || is_version(version))
+        return set(object, "version", version);
+    json_decref(version);
+    return true;
+}
+
+static bool ends_with(pare_str s, const char *end)
+{
+    const size_t n = strlen(end);
+    return s.len >= n && memcmp(s.data + s.len - n, end, n) == 0;
+}
+
+/* Warn of what the schema of CycloneDX has no room for. A licence's link is often the name of a file. */
+static pare_status tell_left_out(const pare_meta *meta, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < meta->n && st == PARE_OK; i++) {
+        const pare_meta_value *v = &meta->values[i];
+        const bool ancestor = v->key.len > 19 && memcmp(v->key.data, "general.base_model.", 19) == 0;
+        if (v->type != PARE_META_STRING || v->v.s.len == 0)
+            continue;
+        const bool link = pare_str_equal(v->key, "general.license.link") && memmem(v->v.s.data, v->v.s.len, "://", 3);
+        const int n_key = (int)v->key.len;
+        if (pare_str_equal(v->key, "general.version") || (ancestor && ends_with(v->key, ".version"))) {
+            json_t *text = text_json(v->v.s);
+            if (text == NULL)
+                st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a bill of materials");
+            else if (!is_version(text))
+                st = pare_warn(err, "--cyclonedx: %.*s has more than %d characters and is left out", n_key, v->key.data,
+                               MAX_VERSION);
+            json_decref(text);
+        } else if ((link || pare_str_equal(v->key, "general.url") || pare_str_equal(v->key, "general.repo_url") ||
+                    (ancestor && ends_with(v->key, ".repo_url"))) &&
+                   !pare_iri_is_web(v->v.s))
+            st = pare_warn(err, "--cyclonedx: %.*s is '%.*s', no http or https address (RFC 3987), and is left out",
+                           n_key, v->key.data, v->v.s.len < 100 ? (int)v->v.s.len : 100, v->v.s.data);
+    }
+    return st;
+}
+
 /* The array of texts under key; n 0: there is none. */
 static const pare_str *texts_of(const pare_meta *meta, const char *key, uint64_t *n)
 {
@@ -55,9 +115,7 @@ static json_t *hashes(const pare_digest *digest)
 static bool refer(json_t *references, const char *type, const pare_meta *meta, const char *key)
 {
     pare_str url;
-    if (!text_of(meta, key, &url) || url.len < 8 ||
-        (strncmp(url.data, "http://", 7) != 0 && strncmp(url.data, "https://", 8) != 0) ||
-        memchr(url.data, ' ', url.len) != NULL)
+    if (!text_of(meta, key, &url) || !pare_iri_is_web(url))
         return true;
     return json_array_append_new(references, json_pack("{s:s, s:o}", "type", type, "url", text_json(url))) == 0;
 }
@@ -80,8 +138,7 @@ static bool set_license(json_t *component, const pare_meta *meta)
         return true;
     json_t *license = json_pack("{s:o}", "name", text_json(name));
     bool ok = license != NULL;
-    if (ok && text_of(meta, "general.license.link", &link) && link.len > 8 && strncmp(link.data, "https://", 8) == 0 &&
-        memchr(link.data, ' ', link.len) == NULL)
+    if (ok && text_of(meta, "general.license.link", &link) && pare_iri_is_web(link))
         ok = set(license, "url", text_json(link));
     return set(component, "licenses", json_pack("[{s:o}]", "license", license)) && ok;
 }
@@ -105,7 +162,7 @@ static bool set_ancestors(json_t *component, const pare_meta *meta)
             continue;
         json_t *row = json_pack("{s:s}", "type", "machine-learning-model"), *references = json_array();
         ok = set_text(row, "name", meta, name) && set_text(row, "publisher", meta, organization) &&
-             set_text(row, "version", meta, version) && refer(references, "distribution", meta, url) &&
+             set_version(row, meta, version) && refer(references, "distribution", meta, url) &&
              set_filled(row, "externalReferences", references) && json_array_append_new(ancestors, row) == 0;
     }
     if (!ok || json_array_size(ancestors) == 0) {
@@ -214,8 +271,7 @@ static json_t *make_model(const pare_pin *p, const pare_meta *meta, const char *
                           pare_json_text(name, strlen(name)));
     json_t *references = json_array();
     pare_str author;
-    bool ok = c != NULL && set_text(c, "name", meta, "general.name") &&
-              set_text(c, "version", meta, "general.version") &&
+    bool ok = c != NULL && set_text(c, "name", meta, "general.name") && set_version(c, meta, "general.version") &&
               set_text(c, "description", meta, "general.description") &&
               set_text(c, "publisher", meta, "general.organization") && set_license(c, meta) && set_tags(c, meta) &&
               set_ancestors(c, meta) && set(c, "modelCard", make_card(meta));
@@ -283,14 +339,17 @@ pare_status pare_cyclonedx_add(pare_output_set *outputs, const pare_pin *p, cons
                                const char *path, bool force, pare_error *err)
 {
     pare_buf text = {0};
+    pare_status st = tell_left_out(meta, err);
+    if (st != PARE_OK)
+        return st;
     json_t *refs = json_array(), *files = make_files(p, refs), *model = make_model(p, meta, name);
     json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:{s:{s:[{s:s, s:s, s:s}]}, s:O}, s:O, s:[{s:s, s:O}]}", "$schema",
                             "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat", "CycloneDX", "specVersion",
                             "1.6", "version", 1, "metadata", "tools", "components", "type", "application", "name",
                             "pare", "version", PARE_VERSION, "component", model, "components", files, "dependencies",
                             "ref", "model", "dependsOn", refs);
-    pare_status st = doc != NULL ? pare_lock_set_time(json_object_get(doc, "metadata"), "timestamp", err)
-                                 : pare_fail(err, PARE_ERR_MEMORY, "no memory for a bill of materials");
+    st = doc != NULL ? pare_lock_set_time(json_object_get(doc, "metadata"), "timestamp", err)
+                     : pare_fail(err, PARE_ERR_MEMORY, "no memory for a bill of materials");
     if (st == PARE_OK && (st = set_serial(doc, err)) == PARE_OK && (st = pare_json_dump(doc, &text, err)) == PARE_OK)
         st = pare_output_set_add_file(outputs, path, text.data, text.len,
                                       PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);

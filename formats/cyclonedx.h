@@ -13,9 +13,10 @@
 #include "formats/pin.h"
 
 /* Add the file path to set. p: hashed, with names (pare_lock_set_names). meta: the model's; name: what the model is
- * called without general.name. The same files give the same bytes; a time is in it only when SOURCE_DATE_EPOCH gives
- * one. Errors: PARE_ERR_USAGE (path exists and force is false, SOURCE_DATE_EPOCH is no number), PARE_ERR_IO,
- * PARE_ERR_MEMORY */
+ * called without general.name. What the schema has no room for is left out with a warning: addresses that are none,
+ * versions of more than 1,024 characters. The same files give the same bytes; a time is in it only when
+ * SOURCE_DATE_EPOCH gives one. Errors: PARE_ERR_USAGE (path exists and force is false, SOURCE_DATE_EPOCH is no number),
+ * PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_cyclonedx_add(pare_output_set *set, const pare_pin *p, const pare_meta *meta, const char *name,
                                const char *path, bool force, pare_error *err);
 

@@ -112,6 +112,49 @@ static void a_bill_lists_the_files(void **state)
     cli_expect(0, "test ! -e b/x.lock && test ! -e b/x.json");
 }
 
+/* The component of a bill of one.gguf with these addresses and this version; what was warned of goes to `warned`. */
+static json_t *describe(const char *url, const char *version, char *warned, size_t size)
+{
+    cli_expect(0,
+               "rm -rf d && mkdir d && $PARE quantize one.gguf -t q8_0 -o d/m.gguf -q --metadata 'general.url=str:%s' "
+               "--metadata 'general.version=str:%s'",
+               url, version);
+    snprintf(warned, size, "%s", cli_expect(0, "$PARE pin d -o d/pare.lock --cyclonedx d/bom.json").err);
+    cli_result r = cli_expect(0, "cat d/bom.json");
+    json_t *doc = json_loads(r.out, 0, NULL), *metadata = json_object_get(doc, "metadata");
+    json_t *model = json_incref(json_object_get(metadata, "component"));
+    json_decref(doc);
+    return model;
+}
+
+/* The schema of CycloneDX 1.6: url has the format iri-reference, version maxLength 1024. */
+static void a_bill_is_valid_whatever_the_metadata_are(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"http://[::bad", "http://x/%zz",     "http://a/%",   "http://u@[v1.x",
+                                      "http://[1::2",  "http://a b",       "http://",      "https://a:x/",
+                                      "http://a/{b}",  "http://a/b#c#d",   "http://a[1]/", "not an address",
+                                      "http://a/\\b",  "http://[::1%25a]/"};
+    static const char *const good[] = {"https://example.org", "http://u:p@[::1]:80/a?b=/?#c", "http://a/%2f",
+                                       "http://\xc3\xa9/\xc3\xbc"};
+    char warned[4096], longest[1026];
+    memset(longest, 'v', 1025);
+    longest[1025] = '\0';
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        json_t *model = describe(bad[i], longest + 1, warned, sizeof warned);
+        CHECK(json_object_get(model, "externalReferences") == NULL && strlen(word(model, "version")) == 1024);
+        CHECK(cli_contains(warned, "general.url") && !cli_contains(warned, "general.version"));
+        json_decref(model);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        json_t *model = describe(good[i], longest, warned, sizeof warned);
+        CHECK(strcmp(word(json_array_get(json_object_get(model, "externalReferences"), 0), "url"), good[i]) == 0);
+        CHECK(json_object_get(model, "version") == NULL);
+        CHECK(!cli_contains(warned, "general.url") && cli_contains(warned, "general.version"));
+        json_decref(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +162,7 @@ int main(void)
         cmocka_unit_test(a_missing_signature_is_told),
         cmocka_unit_test(any_folder_can_be_verified),
         cmocka_unit_test(a_bill_lists_the_files),
+        cmocka_unit_test(a_bill_is_valid_whatever_the_metadata_are),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
