@@ -11,7 +11,7 @@ static pare_status put_text(pare_buf *out, const char *text, pare_error *err)
     char *safe = malloc(4 * len + 1);
     if (safe == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "no memory for a report");
-    pare_escape(safe, 4 * len + 1, text != NULL ? text : "", len);
+    pare_escape_text(safe, 4 * len + 1, text != NULL ? text : "", len);
     pare_status st = PARE_OK;
     for (const char *c = safe; *c != '\0' && st == PARE_OK; c++) {
         if (*c == '<' || *c == '>' || *c == '&')

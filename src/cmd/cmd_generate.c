@@ -45,7 +45,7 @@ static size_t print_text(const char *text, size_t len, bool last)
         else if (text[i] == '\n' || text[i] == '\t')
             putchar(text[i]);
         else
-            fputs(pare_escape(safe, sizeof safe, text + i, n), stdout);
+            fputs(pare_escape_text(safe, sizeof safe, text + i, n), stdout);
         i += n > 0 ? n : 1;
     }
     return i;

@@ -160,7 +160,7 @@ json_t *pare_json_text(const char *text, size_t len)
         return exact;
     size_t size = len < SIZE_MAX / 4 ? 4 * len + 1 : 0;
     char *safe = size > 0 ? malloc(size) : NULL;
-    json_t *escaped = safe != NULL ? json_string(pare_escape(safe, size, text, len)) : NULL;
+    json_t *escaped = safe != NULL ? json_string(pare_escape_text(safe, size, text, len)) : NULL;
     free(safe);
     return escaped;
 }

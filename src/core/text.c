@@ -95,6 +95,20 @@ bool pare_char_unsafe(uint32_t cp)
            (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
 }
 
+bool pare_char_invisible(uint32_t cp)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{0xad, 0xad},       {0x34f, 0x34f},    {0x61c, 0x61c},   {0x115f, 0x1160}, {0x17b4, 0x17b5},
+                  {0x180b, 0x180f},   {0x200b, 0x200f},  {0x202a, 0x202e}, {0x2060, 0x206f}, {0x3164, 0x3164},
+                  {0xfe00, 0xfe0f},   {0xfeff, 0xfeff},  {0xffa0, 0xffa0}, {0xfff0, 0xfffb}, {0x1bca0, 0x1bca3},
+                  {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0] && cp >= ranges[i].first; i++)
+        if (cp <= ranges[i].last)
+            return true;
+    return false;
+}
+
 bool pare_text_unsafe(const char *s, size_t len)
 {
     for (size_t i = 0, n; i < len; i += n) {
@@ -105,14 +119,14 @@ bool pare_text_unsafe(const char *s, size_t len)
     return false;
 }
 
-char *pare_escape(char *dst, size_t size, const char *src, size_t len)
+static char *escape(char *dst, size_t size, const char *src, size_t len, bool invisible)
 {
     static const char digits[] = "0123456789abcdef";
     size_t at = 0;
     for (size_t i = 0; i < len;) {
         uint32_t cp = 0;
         size_t n = pare_utf8_next(src + i, len - i, &cp);
-        if (n > 0 && !pare_char_unsafe(cp)) {
+        if (n > 0 && !pare_char_unsafe(cp) && !(invisible && pare_char_invisible(cp))) {
             if (at + n >= size)
                 break;
             memcpy(dst + at, src + i, n);
@@ -130,6 +144,16 @@ char *pare_escape(char *dst, size_t size, const char *src, size_t len)
     }
     dst[at] = '\0';
     return dst;
+}
+
+char *pare_escape(char *dst, size_t size, const char *src, size_t len)
+{
+    return escape(dst, size, src, len, true);
+}
+
+char *pare_escape_text(char *dst, size_t size, const char *src, size_t len)
+{
+    return escape(dst, size, src, len, false);
 }
 
 pare_status pare_buf_reserve(pare_buf *b, size_t n, pare_error *err)

@@ -14,15 +14,25 @@ typedef struct pare_str {
 
 bool pare_str_equal(pare_str s, const char *text);
 
-/* Write src to dst (size bytes with the terminator) with control bytes, DEL, C1 controls, bidirectional overrides and
- * bytes that are not UTF-8 as \xNN. Cuts at whole escapes and whole characters. Returns dst. */
+/* Write src to dst (size bytes with the terminator) with control bytes, DEL, C1 controls, bidirectional overrides,
+ * invisible characters and bytes that are not UTF-8 as \xNN. Cuts at whole escapes and whole characters. Returns dst.
+ */
 char *pare_escape(char *dst, size_t size, const char *src, size_t len);
+
+/* The same for running text, in which invisible characters that are not unsafe (pare_char_unsafe) stay: emoji and many
+ * scripts are written with joiners and variation selectors. */
+char *pare_escape_text(char *dst, size_t size, const char *src, size_t len);
 
 /* True for characters that a terminal acts on or that hide or reorder what is around them: controls (C0, DEL, C1), line
  * separators, marks and overrides of direction. */
 bool pare_char_unsafe(uint32_t cp);
 
-/* True when some of it is such a character or not well-formed UTF-8: what pare_escape escapes. */
+/* True for characters that show nothing, so that two names with and without them look the same: Unicode's
+ * Default_Ignorable_Code_Point (DerivedCoreProperties.txt of Unicode 16) and the marks of annotations U+FFF9 to U+FFFB.
+ * Texts have uses for some of them (joiners, variation selectors); names have none. */
+bool pare_char_invisible(uint32_t cp);
+
+/* True when some of it is an unsafe character or not well-formed UTF-8. */
 bool pare_text_unsafe(const char *s, size_t len);
 
 /* Length in bytes of the well-formed UTF-8 character at s (len bytes left, len > 0), or 0: overlong forms, surrogates
@@ -35,8 +45,8 @@ size_t pare_utf8_put(char *dst, uint32_t cp);
 /* True when all of it is well-formed; otherwise *bad, if not NULL, is the offset of the first wrong byte. */
 bool pare_utf8_valid(const char *s, size_t len, size_t *bad);
 
-/* How many bytes at s (len > 0) are the start of a well-formed character, as many as there are; 0: none starts so. *whole:
- * that character is complete; false: more bytes could complete it, if they are the last ones. */
+/* How many bytes at s (len > 0) are the start of a well-formed character, as many as there are; 0: none starts so.
+ * *whole: that character is complete; false: more bytes could complete it, if they are the last ones. */
 size_t pare_utf8_start(const char *s, size_t len, bool *whole);
 
 /* A growing byte buffer. Zeroed is empty. After a failed append it is unchanged and the call returned

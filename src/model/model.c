@@ -21,13 +21,13 @@ static bool climbs(pare_str name)
     return false;
 }
 
-/* Soft hyphen, zero-width characters, the mark of byte order: two names would look the same. */
+/* Two names would look the same. */
 static bool hides(pare_str name)
 {
     for (size_t i = 0, n; i < name.len; i += n) {
         uint32_t cp = 0;
         n = pare_utf8_next(name.data + i, name.len - i, &cp);
-        if (n == 0 || cp == 0xad || (cp >= 0x200b && cp <= 0x200d) || (cp >= 0x2060 && cp <= 0x2064) || cp == 0xfeff)
+        if (n == 0 || pare_char_invisible(cp))
             return true;
     }
     return false;

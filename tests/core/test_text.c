@@ -89,11 +89,13 @@ static void escape_hides_what_a_terminal_obeys(void **state)
         {"a\nb\tc", "a\\x0ab\\x09c"},
         {"\x1b[2J", "\\x1b[2J"},
         {"\x7f", "\\x7f"},
-        {"\xc2\x9b", "\\xc2\\x9b"},          /* C1 control */
-        {"\xe2\x80\x8e", "\\xe2\\x80\\x8e"}, /* left-to-right mark */
-        {"\xe2\x80\xae", "\\xe2\\x80\\xae"}, /* right-to-left override */
-        {"\xe2\x81\xa6", "\\xe2\\x81\\xa6"}, /* isolate */
-        {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"}, /* line separator */
+        {"\xc2\x9b", "\\xc2\\x9b"},                   /* C1 control */
+        {"\xe2\x80\x8e", "\\xe2\\x80\\x8e"},          /* left-to-right mark */
+        {"\xe2\x80\xae", "\\xe2\\x80\\xae"},          /* right-to-left override */
+        {"\xe2\x81\xa6", "\\xe2\\x81\\xa6"},          /* isolate */
+        {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"},          /* line separator */
+        {"a\xe2\x80\x8d", "a\\xe2\\x80\\x8d"},        /* zero-width joiner */
+        {"\xf3\xa0\x81\x81", "\\xf3\\xa0\\x81\\x81"}, /* tag */
         {"\xff\xfe", "\\xff\\xfe"},
         {"\xe2\x82", "\\xe2\\x82"},
     };
@@ -102,6 +104,26 @@ static void escape_hides_what_a_terminal_obeys(void **state)
         assert_string_equal(pare_escape(out, sizeof out, cases[i].in, strlen(cases[i].in)), cases[i].out);
     assert_string_equal(pare_escape(out, sizeof out, "a\0b", 3), "a\\x00b");
     assert_string_equal(pare_escape(out, sizeof out, NULL, 0), "");
+    assert_string_equal(pare_escape_text(out, sizeof out, "a\xe2\x80\x8d\x1b\xe2\x80\xae", 8),
+                        "a\xe2\x80\x8d\\x1b\\xe2\\x80\\xae");
+}
+
+static void invisible_characters_are_those_of_unicode(void **state)
+{
+    (void)state;
+    /* Default_Ignorable_Code_Point: the ends of each range, and what lies beside them */
+    static const uint32_t hidden[] = {0xad,   0x34f,   0x61c,   0x115f,  0x1160,  0x17b4,  0x17b5,
+                                      0x180b, 0x180f,  0x200b,  0x200f,  0x202a,  0x202e,  0x2060,
+                                      0x206f, 0x3164,  0xfe00,  0xfe0f,  0xfeff,  0xffa0,  0xfff0,
+                                      0xfffb, 0x1bca0, 0x1bca3, 0x1d173, 0x1d17a, 0xe0000, 0xe0fff};
+    static const uint32_t shown[] = {0xac,   0xae,    0x34e,   0x350,   0x115e,  0x1161,  0x17b3,
+                                     0x17b6, 0x180a,  0x1810,  0x2010,  0x2070,  0x3163,  0x3165,
+                                     0xfdff, 0xfe10,  0xfefe,  0xff00,  0xff9f,  0xffa1,  0xffef,
+                                     0xfffc, 0x1bc9f, 0x1bca4, 0x1d172, 0x1d17b, 0xdffff, 0xe1000};
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        CHECK(pare_char_invisible(hidden[i]));
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        CHECK(!pare_char_invisible(shown[i]));
 }
 
 /* Whatever the room is, the result is whole characters and whole escapes, terminated inside of the room. */
@@ -271,6 +293,7 @@ int main(void)
         cmocka_unit_test(utf8_is_mended_as_python_does),
         cmocka_unit_test(utf8_rejects_wrong_forms),
         cmocka_unit_test(escape_hides_what_a_terminal_obeys),
+        cmocka_unit_test(invisible_characters_are_those_of_unicode),
         cmocka_unit_test(escape_cuts_cleanly),
         cmocka_unit_test(buffer_grows),
         cmocka_unit_test(index_holds_a_million_names),

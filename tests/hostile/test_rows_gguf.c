@@ -709,8 +709,11 @@ ROW(027)
                  {"\\\\host\\x", 8},
                  {"\xef\xbb\xbf"
                   "a",
-                  4}, /* U+FEFF */
-                 {"a\xe2\x80\x8b", 4} /* U+200B */};
+                  4},                  /* U+FEFF */
+                 {"a\xe2\x80\x8b", 4}, /* U+200B */
+                 {"a\xe3\x85\xa4", 4}, /* U+3164, a filler */
+                 {"a\xef\xb8\x8f", 4}, /* U+FE0F, a variation selector */
+                 {"a\xf3\xa0\x81\x81", 5} /* U+E0041, a tag */};
     for (size_t i = 0; i < COUNT(names); i++) {
         pare_buf b = {0};
         named(&b, names[i].bytes, names[i].n);

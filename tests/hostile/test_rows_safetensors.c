@@ -123,6 +123,9 @@ ROW(027)
                                         "\\ufeffa",
                                         "a\xef\xbb\xbf",
                                         "a\\u200b",
+                                        "a\\u3164b",
+                                        "a\\ufe0fb",
+                                        "a\\udb40\\udc41b",
                                         "a\\u0000b"};
     static const char *const fine[] = {"vision/blk.0/w", "a/b/c", "..a", "a../b", "\xc3\xa9"};
     char header[200];
