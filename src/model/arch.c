@@ -362,11 +362,15 @@ static pare_status check_layers(const pare_model *m, pare_error *err)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const char *name = m->tensors[i].name;
-        char *end = NULL;
-        if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9')
+        const size_t n = strncmp(name, "blk.", 4) == 0 ? strspn(name + 4, "+-0123456789") : 0;
+        if (n == 0 || name[4 + n] != '.')
             continue;
-        unsigned long long layer = strtoull(name + 4, &end, 10); /* saturates, which is out of range as well */
-        if (*end == '.' && layer >= m->hp.n_layer)
+        if (name[4] < '0' || name[4] > '9' || (n > 1 && name[4] == '0'))
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: tensor '%s' at offset %" PRIu64 " is of layer '%.*s', which is no number of a layer",
+                             m->path, name, m->tensors[i].offset, (int)n, name + 4);
+        unsigned long long layer = strtoull(name + 4, NULL, 10); /* saturates, which is out of range as well */
+        if (layer >= m->hp.n_layer)
             return pare_fail(err, PARE_ERR_RANGE,
                              "%s: tensor '%s' at offset %" PRIu64 " is of layer %llu, but '%s.block_count' is %" PRIu32,
                              m->path, name, m->tensors[i].offset, layer, m->arch->name, m->hp.n_layer);

@@ -201,26 +201,35 @@ pare_status pare_routing_from_meta(pare_hparams *hp, const pare_arch *arch, cons
     };
     double scale = 0;
     bool found = false;
+    pare_hparams read = *hp;
     pare_status st = PARE_OK;
-    if (!arch->routing_keys || hp->n_expert == 0)
+    if (hp->n_expert == 0)
         return PARE_OK;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && st == PARE_OK; i++) {
         snprintf(key, sizeof key, "%s.%s", arch->name, numbers[i].suffix);
         st = pare_meta_u64(meta, path, key, 0, numbers[i].max, numbers[i].out, &found, err);
     }
     snprintf(key, sizeof key, "%s.expert_weights_scale", arch->name);
-    if (st == PARE_OK)
+    if (st == PARE_OK && arch->routing_keys)
         st = pare_meta_f64(meta, path, key, &scale, &found, err);
     if (st == PARE_OK && scale != 0 && !pare_hparams_positive(scale, max_scale))
         st = pare_fail(err, PARE_ERR_RANGE, "%s: '%s' is %g, allowed is above 0 up to %g", path, key, scale, max_scale);
-    hp->n_layer_dense = (uint32_t)dense;
-    hp->n_expert_group = (uint32_t)group;
-    hp->n_expert_group_used = (uint32_t)used;
-    hp->expert_score = (pare_expert_score)score;
-    hp->expert_scale = (float)scale;
+    if (st == PARE_OK && used > (group > 0 ? group : 1))
+        st = pare_fail(err, PARE_ERR_RANGE,
+                       "%s: '%s.expert_group_used_count' is %" PRIu64 " of %" PRIu64 " groups of experts", path,
+                       arch->name, used, group > 0 ? group : 1);
+    read.n_layer_dense = (uint32_t)dense;
+    read.n_expert_group = (uint32_t)group;
+    read.n_expert_group_used = (uint32_t)used;
+    read.expert_score = (pare_expert_score)score;
+    read.expert_scale = (float)scale;
     if (st == PARE_OK)
-        st = set_shared(hp, shared, path, err);
-    return st == PARE_OK ? check_routing(hp, path, err) : st;
+        st = set_shared(&read, shared, path, err);
+    if (st == PARE_OK)
+        st = check_routing(&read, path, err);
+    if (st == PARE_OK && arch->routing_keys) /* the others' are held to the same rules, and not read */
+        *hp = read;
+    return st;
 }
 
 pare_status pare_routing_to_config(const pare_hparams *hp, const pare_arch *arch, json_t *config, pare_error *err)

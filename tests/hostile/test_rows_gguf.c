@@ -544,6 +544,14 @@ ROW(023)
     whole_llama(&w);
     whole_remove(&w, "blk.1.attn_q.weight");
     whole_refused(3, &w, "blk.1.attn_q.weight|missing");
+    static const char *const layers[] = {"-1", "00", "+1", "01", "2", "4294967296", "18446744073709551616"};
+    for (size_t i = 0; i < COUNT(layers); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%s.attn_norm.weight", layers[i]);
+        whole_llama(&w);
+        whole_add(&w, name, 0, 1, 0, 4);
+        whole_refused(3, &w, "'%s'|offset |is of layer", name);
+    }
 }
 
 ROW(024)
@@ -649,6 +657,22 @@ ROW(025)
         whole_u32(&w, "llama.expert_count", used[i][0]);
         whole_u32(&w, "llama.expert_used_count", used[i][1]);
         whole_refused(3, &w, "expert");
+    }
+    /* keys of how experts are chosen, which this architecture does not read */
+    static const struct {
+        const char *key, *says;
+        uint32_t value;
+    } routing[] = {{"llama.expert_group_count", "groups must divide", 3},
+                   {"llama.expert_group_used_count", "expert_group_used_count", 2},
+                   {"llama.expert_shared_count", "expert_shared_count", 1u << 31},
+                   {"llama.leading_dense_block_count", "3 leading dense layers of 2", 3},
+                   {"llama.expert_gating_func", "expert_gating_func", 4}};
+    for (size_t i = 0; i < COUNT(routing); i++) {
+        whole_llama(&w);
+        whole_u32(&w, "llama.expert_count", 4);
+        whole_u32(&w, "llama.expert_used_count", 2);
+        whole_u32(&w, routing[i].key, routing[i].value);
+        whole_refused(3, &w, "%s", routing[i].says);
     }
 }
 
