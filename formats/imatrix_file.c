@@ -287,10 +287,24 @@ static pare_status read_sample(pare_imatrix *im, const pare_model *m, pare_error
     return pare_imatrix_set_sample(im, sample, err);
 }
 
+/* A file that says what it is says this; stock's do. */
+static pare_status check_type(const pare_model *m, pare_error *err)
+{
+    pare_str type = {0};
+    bool found = false;
+    pare_status st = pare_meta_name(&m->meta, m->path, "general.type", &type, &found, err);
+    if (st == PARE_OK && found && !pare_str_equal(type, "imatrix"))
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: key 'general.type' is '%.*s', expected 'imatrix'", m->path,
+                       (int)(type.len < 64 ? type.len : 64), type.data);
+    return st;
+}
+
 static pare_status read_gguf(pare_imatrix *im, const pare_model *m, pare_error *err)
 {
     uint64_t chunk_count = 0, chunk_size = 0;
     pare_status st = check_strangers(m, err);
+    if (st == PARE_OK)
+        st = check_type(m, err);
     if (st == PARE_OK && m->n_tensors == 0)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: a GGUF file without tensors: no imatrix", m->path);
     if (st == PARE_OK)
@@ -555,8 +569,8 @@ pare_status pare_imatrix_write(const pare_imatrix *im, const char *path, bool fo
     return pare_imatrix_write_in(NULL, im, path, force, pin, err);
 }
 
-pare_status pare_imatrix_write_in(pare_output_set *set, const pare_imatrix *im, const char *path, bool force, pare_pin *pin,
-                             pare_error *err)
+pare_status pare_imatrix_write_in(pare_output_set *set, const pare_imatrix *im, const char *path, bool force,
+                                  pare_pin *pin, pare_error *err)
 {
     const pare_write_options options = {.force = force, .pending = set};
     pare_model m = {.format = PARE_FORMAT_GGUF, .path = path, .alignment = 32};

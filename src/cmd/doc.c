@@ -58,6 +58,8 @@ static void wrap(FILE *out, const char *text, int at, int indent)
     fputc('\n', out);
 }
 
+enum { OPTION_TEXT = 4096 }; /* the longest has a quarter of it */
+
 /* "--tensor REGEX=TYPE", "--metadata[=KEY]", "--force" */
 static void long_form(char *dst, size_t size, const cmd_option *o)
 {
@@ -69,22 +71,22 @@ static void long_form(char *dst, size_t size, const cmd_option *o)
         snprintf(dst, size, "--%s %s", o->name, o->argument);
 }
 
-static void choices_text(char *dst, size_t size, const cmd_option *o)
+/* What an option's help says, with its choices. */
+static void option_text(char dst[OPTION_TEXT], const cmd_option *o)
 {
-    *dst = '\0';
+    int n = snprintf(dst, OPTION_TEXT, "%s", o->help);
     if (o->kind == CMD_KIND_CHOICE)
-        snprintf(dst, size, " (%s%s%s)", o->choices, o->otherwise != NULL ? "; without it: " : "",
-                 o->otherwise != NULL ? o->otherwise : "");
-    else if (o->otherwise != NULL && o->kind != CMD_KIND_CHOICE)
-        snprintf(dst, size, " (default %s)", o->otherwise);
+        snprintf(dst + n, OPTION_TEXT - (size_t)n, " (%s%s%s)", o->choices,
+                 o->otherwise != NULL ? "; without it: " : "", o->otherwise != NULL ? o->otherwise : "");
+    else if (o->otherwise != NULL)
+        snprintf(dst + n, OPTION_TEXT - (size_t)n, " (default %s)", o->otherwise);
 }
 
 static void help_option(FILE *out, const cmd_option *o)
 {
-    char name[96], text[512], choices[96];
+    char name[96], text[OPTION_TEXT];
     long_form(name, sizeof name, o);
-    choices_text(choices, sizeof choices, o);
-    snprintf(text, sizeof text, "%s%s", o->help, choices);
+    option_text(text, o);
     int at = o->letter != 0 ? fprintf(out, "  -%c, %s", o->letter, name) : fprintf(out, "      %s", name);
     if (at + 2 > HELP_COLUMN)
         at = fprintf(out, "\n") - 1;
@@ -174,7 +176,7 @@ static void troff(FILE *out, const char *text)
 
 static void man_option(FILE *out, const cmd_option *o)
 {
-    char text[512], choices[96];
+    char text[OPTION_TEXT];
     fputs(".TP\n.B ", out);
     if (o->letter != 0)
         fprintf(out, "\\-%c\\fR, \\fB", o->letter);
@@ -184,8 +186,7 @@ static void man_option(FILE *out, const cmd_option *o)
     if (o->argument != NULL)
         fprintf(out, o->traits & CMD_MAY_LACK ? "\\fR[=\\fI%s\\fR]" : "\\fR \\fI%s\\fR", o->argument);
     fputc('\n', out);
-    choices_text(choices, sizeof choices, o);
-    snprintf(text, sizeof text, "%s%s", o->help, choices);
+    option_text(text, o);
     troff(out, text);
 }
 

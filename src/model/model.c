@@ -63,6 +63,9 @@ pare_status pare_tensor_set_shape(pare_tensor *t, const char *path, pare_error *
                              t->name);
     if (!pare_row_bytes(t->type, t->row_len, &t->row_bytes)) {
         const pare_type_info *info = pare_type_get(t->type);
+        if (t->row_len % info->block_len == 0)
+            return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s': the bytes of rows of %" PRIu64 " weights overflow",
+                             path, t->name, t->row_len);
         return pare_fail(err, PARE_ERR_RANGE,
                          "%s: tensor '%s': rows of %" PRIu64 " weights are no multiple of %s's block of %" PRIu32, path,
                          t->name, t->row_len, info->name, info->block_len);

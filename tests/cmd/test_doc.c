@@ -13,6 +13,18 @@ static void man_name(char *dst, size_t size, const char *name)
         at += (size_t)snprintf(dst + at, size - at, *name == '-' ? "\\-" : "%c", *name);
 }
 
+/* Lines joined and indents gone. */
+static void unwrap(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++)
+        if (*from != ' ' && *from != '\n')
+            *to++ = *from;
+        else if (to > text && to[-1] != ' ')
+            *to++ = ' ';
+    *to = '\0';
+}
+
 static void every_verb_explains_every_option(void **state)
 {
     const cmd_verb *verb;
@@ -30,6 +42,19 @@ static void every_verb_explains_every_option(void **state)
         }
         r = cli_expect(0, "$PARE %s --help", verb->name);
         CHECK(strcmp(r.out, help) == 0);
+        unwrap(help);
+        for (size_t i = 0; (o = cmd_option_at(verb->id, i)) != NULL; i++) { /* to the end of the sentence */
+            char text[4096];
+            const bool choice = o->kind == CMD_KIND_CHOICE, otherwise = o->otherwise != NULL;
+            snprintf(text, sizeof text, "%s%s%s%s%s%s", o->help, choice || otherwise ? " (" : "",
+                     choice ? o->choices : "",
+                     !otherwise ? ""
+                     : choice   ? "; without it: "
+                                : "default ",
+                     otherwise ? o->otherwise : "", choice || otherwise ? ")" : "");
+            unwrap(text);
+            CHECK((o->traits & CMD_HIDDEN) || strstr(help, text) != NULL);
+        }
         free(help);
         r = cli_expect(0, "$PARE help --man %s", verb->name);
         CHECK(strncmp(r.out, ".TH PARE\\-", 10) == 0);

@@ -820,6 +820,7 @@ static void dims_refused(uint32_t type, uint64_t a, uint64_t b, uint64_t c, uint
 ROW(031)
 {
     dims_refused(0, (uint64_t)1 << 63, 1, 1, 1, "|9223372036854775808");
+    dims_refused(0, INT64_MAX, 1, 1, 1, "|overflow");
     dims_refused(24, INT64_MAX, 2, 1, 1, ""); /* I8 */
     dims_refused(24, INT64_MAX, 3, 1, 1, "");
     dims_refused(0, UINT64_MAX, 1, 1, 1, "|18446744073709551615");

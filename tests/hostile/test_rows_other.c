@@ -180,6 +180,12 @@ ROW(094)
     imatrix_refused(3, &b, "'" WEIGHT ".in_sum2'|.counts");
     gguf_tiny(&plain); /* a GGUF file that is something else */
     imatrix_refused(3, &plain, "imatrix");
+    pare_buf model = {0}; /* the same length: nothing moves */
+    statistics(&model, WEIGHT, COLUMNS, 1, 1, 16, 1);
+    char *type = memmem(model.data, model.len, "\7\0\0\0\0\0\0\0imatrix", 15);
+    CHECK(type != NULL);
+    memcpy(type + 8, "adapter", 7);
+    imatrix_refused(3, &model, "'general.type' is 'adapter'");
     static const char *const texts[] = {"{}", "PK\3\4", "plain text, and no statistics at all", ""};
     for (size_t i = 0; i < COUNT(texts); i++) {
         pare_buf text = {0};
