@@ -132,7 +132,15 @@ static pare_path_state look_at_link(const char *full, const char *name, char *wh
         return PARE_PATH_REFUSED;
     }
     snprintf(blob, sizeof blob, "%.*s/%s", (int)(strrchr(full, '/') - full), full, target);
+    char *name_of_blob = strrchr(blob, '/');
     pare_path_state state = PARE_PATH_FILE;
+    *name_of_blob = '\0';
+    if (lstat(blob, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        snprintf(why, size, "is a link into '%.*s', which %s", (int)(strrchr(target, '/') - target), target,
+                 S_ISREG(info.st_mode) ? "is a file" : kind_of(info.st_mode));
+        return PARE_PATH_REFUSED;
+    }
+    *name_of_blob = '/';
     if (lstat(blob, &info) != 0) {
         snprintf(why, size, "is a link to the absent blob '%s'", target);
         state = PARE_PATH_ABSENT;

@@ -25,7 +25,8 @@ typedef enum pare_path_state {
 
 /* Look at folder/name, which is plain, without opening it. A symbolic link is refused, in the middle of the name too,
  * with one exception: the layout of the Hub's cache, where snapshots/<commit>/<name> links to
- * ../../blobs/<40 or 64 lower-case hexadecimal digits> (one "../" more for each folder in the name), a regular file.
+ * ../../blobs/<40 or 64 lower-case hexadecimal digits> (one "../" more for each folder in the name), a regular file of
+ * a folder that is itself no link.
  * why (size bytes) receives what is there instead of a regular file: "is a FIFO", "is a symbolic link to '/etc/...'".
  */
 pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size);

@@ -96,6 +96,16 @@ static void what_a_cache_keeps_is_compared(void **state)
     CHECK(cli_contains(r.out, "model.safetensors: etag: the Hub's cache names it "));
     r = cli_expect(0, "$PARE verify hf://org/demo --fast"); /* a name of a store is no XXH3 */
     CHECK(cli_contains(r.out, "bytes: absent") && !cli_contains(r.out, "XXH3"));
+    /* blobs that lie elsewhere: the link of the folder is not followed, with a lock or without */
+    cli_expect(0, "%s", hub);
+    cli_expect(0, "$PARE pin " SNAPSHOT " -o hub/out.lock -q && $PARE verify hub/out.lock && "
+                  "mv hub/models--org--demo/blobs hub/elsewhere && ln -s ../elsewhere hub/models--org--demo/blobs");
+    r = cli_expect(3, "$PARE verify hub/out.lock");
+    CHECK(cli_contains(r.out, "is a link into '../../blobs', which is a symbolic link"));
+    static const char *const names[] = {"hf://org/demo", "hub/models--org--demo", SNAPSHOT};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK(cli_contains(cli_expect(3, "$PARE verify %s", names[i]).err, "which is a symbolic link"));
+    cli_expect(3, "$PARE pin " SNAPSHOT " -o hub/out.lock --force");
 }
 
 static void names_that_lead_nowhere(void **state)
