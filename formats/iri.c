@@ -1,6 +1,5 @@
 #include "formats/iri.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
 static bool is_one_of(uint32_t c, const char *set)
@@ -58,25 +57,14 @@ static bool is_port(pare_str text)
 
 static bool is_authority(pare_str text)
 {
-    char literal[INET6_ADDRSTRLEN];
-    struct in6_addr address;
     pare_str rest = text, user = take(&rest, "@");
     if (rest.len > 0) {
         if (!consists_of(user, ":", false))
             return false;
         text = (pare_str){rest.data + 1, rest.len - 1};
     }
-    if (text.len == 0 || text.data[0] != '[') {
-        const pare_str host = take(&text, ":");
-        return host.len > 0 && consists_of(host, "", false) && is_port(text);
-    }
-    const pare_str host = take(&text, "]");
-    if (text.len == 0 || host.len > sizeof literal)
-        return false;
-    memcpy(literal, host.data + 1, host.len - 1);
-    literal[host.len - 1] = '\0';
-    return strlen(literal) == host.len - 1 && inet_pton(AF_INET6, literal, &address) == 1 &&
-           is_port((pare_str){text.data + 1, text.len - 1});
+    const pare_str host = take(&text, ":"); /* a literal address in brackets is no name of a place on the web */
+    return host.len > 0 && consists_of(host, "", false) && is_port(text);
 }
 
 bool pare_iri_is_web(pare_str text)

@@ -4,8 +4,8 @@
 
 #include "core/text.h"
 
-/* text is an http or https IRI with a host (RFC 3987, 2.2; IP literals: RFC 3986, 3.2.2, without its IPvFuture): UTF-8,
- * each '%' before two hexadecimal digits, brackets around an IPv6 address and nowhere else. */
+/* text is an http or https IRI with a host that is no address in brackets (RFC 3987, 2.2): UTF-8, each '%' before two
+ * hexadecimal digits. */
 bool pare_iri_is_web(pare_str text);
 
 #endif

@@ -25,9 +25,9 @@ typedef struct pare_lock_extra {
 
 /* Write pare.lock: JSON, sorted keys, names relative to the lock's folder; the same files give the same bytes. Sets the
  * names of p's files and sorts them. extra may be NULL.
- * Errors: PARE_ERR_USAGE   a file outside of the folder, given twice, or with a name that a lock cannot hold; the lock
- *                          exists and force is false; SOURCE_DATE_EPOCH is no number
- *         PARE_ERR_FORMAT  names that differ in case or composition alone
+ * Errors: PARE_ERR_USAGE   a file outside of the folder, or given twice; the lock exists and force is false;
+ *                          SOURCE_DATE_EPOCH is no number
+ *         PARE_ERR_FORMAT  names that a lock cannot hold, or that differ in case or composition alone
  *         PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_lock_write(pare_pin *p, const char *lock_path, const pare_lock_extra *extra, bool force,
                             pare_error *err);

@@ -240,7 +240,7 @@ static pare_status check_names(const pare_pin *p, const char *lock_path, pare_er
         names[i] = p->files[i].name;
         const char *fault = pare_path_fault((pare_str){names[i], strlen(names[i])});
         if (fault != NULL)
-            st = pare_fail(err, PARE_ERR_USAGE, "%s: file '%s': its name %s; a lock cannot hold it", lock_path,
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': its name %s; a lock cannot hold it", lock_path,
                            names[i], fault);
     }
     if (st == PARE_OK)
