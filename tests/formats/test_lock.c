@@ -1213,6 +1213,36 @@ static void the_hubs_cache_is_followed(void **state)
     tear_down(&f);
 }
 
+/* A lock that was made to say the blob's name as the hash of a file, beside true hashes of its parts. */
+static void a_stores_name_is_compared_with_the_content(void **state)
+{
+    (void)state;
+    static const char name[] = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    fixture f;
+    pare_verify_report r;
+    pare_error err = {0};
+    json_t *doc = NULL;
+    char command[20000], dir[5000], sha256[PARE_SHA256_HEX];
+    set_up(&f, "forged");
+    snprintf(dir, sizeof dir, "%s/snapshots/main", f.dir);
+    snprintf(command, sizeof command,
+             "cd '%s' && mkdir -p blobs snapshots/main && mv m.gguf blobs/%s && ln -s ../../blobs/%s snapshots/main/m.gguf",
+             f.dir, name, name);
+    CHECK(system(command) == 0);
+    char *lock = in_dir(&f, "snapshots/main/pare.lock");
+    snprintf(f.lock, sizeof f.lock, "%s", lock);
+    free(lock);
+    pin(&f, dir);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    snprintf(sha256, sizeof sha256, "%s", text_of(json_array_get(json_object_get(doc, "files"), 0), "sha256"));
+    json_decref(doc);
+    edit_lock(&f, "{", sha256, name, SEAL_AGAIN);
+    verify(f.lock, (pare_verify_options){.whole = PARE_WHOLE_NEVER}, &r);
+    CHECK(has(&r, "sha256", "m.gguf", "", "differs"));
+    pare_verify_report_close(&r);
+    tear_down(&f);
+}
+
 #define SHORT "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b982"
 #define HEX SHORT "4"
 #define UPPER "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824"
@@ -1661,6 +1691,7 @@ int main(void)
         cmocka_unit_test(all_that_a_folder_must_not_hold_is_told),
         cmocka_unit_test(shards_that_are_not_there_are_warned_of),
         cmocka_unit_test(the_hubs_cache_is_followed),
+        cmocka_unit_test(a_stores_name_is_compared_with_the_content),
         cmocka_unit_test(bad_locks_are_refused),
         cmocka_unit_test(a_lock_that_contradicts_itself_fails),
         cmocka_unit_test(sums_are_those_of_sha256sum),
