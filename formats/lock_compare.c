@@ -31,6 +31,12 @@ pare_status pare_verification_add(pare_verification *v, pare_found verdict, cons
     return PARE_OK;
 }
 
+int pare_compare_sizes(const void *pa, const void *pb)
+{
+    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+    return a < b ? -1 : a > b;
+}
+
 pare_str pare_verification_key(const pare_verification *v, const pare_digest *d)
 {
     return v->kind == PARE_HASH_XXH3 ? (pare_str){(const char *)d->xxh3_128, sizeof d->xxh3_128}

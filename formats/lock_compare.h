@@ -37,6 +37,9 @@ pare_status pare_verification_add(pare_verification *v, pare_found verdict, cons
 /* The hash that this run computes, of a digest, as a key of an index: a view into d. */
 pare_str pare_verification_key(const pare_verification *v, const pare_digest *d);
 
+/* Of uint64_t, for qsort and bsearch. */
+int pare_compare_sizes(const void *a, const void *b);
+
 /* Files, tensors, metadata: after hashing. */
 pare_status pare_compare_files(pare_verification *v, pare_error *err);
 

@@ -89,12 +89,6 @@ static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
     return st;
 }
 
-static int compare_sizes(const void *pa, const void *pb)
-{
-    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
-    return a < b ? -1 : a > b;
-}
-
 /* Hash the extras that may be a missing file: of its size, or, for SHA256SUMS, any. */
 static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *err)
 {
@@ -111,10 +105,10 @@ static pare_status hash_candidates(pare_verification *v, extras *x, pare_error *
         if (v->states[k].missing)
             sizes[n_missing++] = v->lock->pin.files[k].digest.n_bytes;
     if (st == PARE_OK)
-        qsort(sizes, n_missing, sizeof *sizes, compare_sizes);
+        qsort(sizes, n_missing, sizeof *sizes, pare_compare_sizes);
     for (size_t i = 0; i < n && st == PARE_OK; i++)
         if (n_missing > 0 && (v->lock->sums || bsearch(&x->pin.files[i].digest.n_bytes, sizes, n_missing, sizeof *sizes,
-                                                       compare_sizes) != NULL))
+                                                       pare_compare_sizes) != NULL))
             x->what[i] = PARE_PIN_WHOLE;
     free(sizes);
     return st == PARE_OK ? pare_pin_hash(x->pin.files, n, x->what, v->kind, err) : st;

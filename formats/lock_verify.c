@@ -126,12 +126,6 @@ static pare_status look_at_file(pare_verification *v, size_t i, pare_error *err)
     return st;
 }
 
-static int compare_sizes(const void *pa, const void *pb)
-{
-    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
-    return a < b ? -1 : a > b;
-}
-
 /* Files without tensors of another size than theirs, but of one that the lock has: they may be each other's. */
 static pare_status hash_exchanged(pare_verification *v, pare_error *err)
 {
@@ -145,9 +139,9 @@ static pare_status hash_exchanged(pare_verification *v, pare_error *err)
                 return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", v->lock->path, n);
             for (size_t k = 0; k < n; k++)
                 sizes[k] = v->lock->pin.files[k].digest.n_bytes;
-            qsort(sizes, n, sizeof *sizes, compare_sizes);
+            qsort(sizes, n, sizeof *sizes, pare_compare_sizes);
         }
-        if (bsearch(&v->actual.files[i].digest.n_bytes, sizes, n, sizeof *sizes, compare_sizes) != NULL)
+        if (bsearch(&v->actual.files[i].digest.n_bytes, sizes, n, sizeof *sizes, pare_compare_sizes) != NULL)
             v->what[i] = PARE_PIN_WHOLE;
     }
     free(sizes);
