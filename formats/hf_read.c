@@ -724,6 +724,7 @@ static pare_status open_mapped(pare_model *m, const place *p, unsigned flags, pa
         st = open_weights(&raw, p, err);
     if (st == PARE_OK)
         st = pare_packed_open(&raw, &m->arena, p->dir, config, p->config_path, err);
+    m->claims = raw.claims;
     if (st == PARE_OK)
         st = map_tensors(m, &raw, p, err);
     if (st == PARE_OK)

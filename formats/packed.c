@@ -170,11 +170,11 @@ static pare_status add_one(const pare_packed *p, const pare_tensor *t, pare_mode
             taken = pare_packed_part(p, module, *end) != NULL;
         return taken ? PARE_OK : pare_model_add(out, t, NULL, err);
     }
-    ++*n_packed;
     snprintf(name, sizeof name, "%s%s", module, result);
     pare_tensor made = {.name = name, .file = t->file, .offset = t->offset};
     pare_status st = p->format->unpack(p, t, module, &made, err);
     made.packed = made.data == NULL; /* else it is a tensor of the files as it lies there */
+    *n_packed += made.packed;
     return st == PARE_OK ? pare_model_add(out, &made, NULL, err) : st;
 }
 
@@ -213,6 +213,7 @@ static pare_status unpack_all(const pare_packed *p, pare_model *raw, pare_error 
         pare_model_close(&out);
         return pare_fail_in(err, st, p->path);
     }
+    out.claims = n_packed == 0 ? p->format->name : NULL;
     mark_biases(&out);
     out.files = raw->files; /* the mapped bytes stay */
     out.n_files = raw->n_files;

@@ -110,10 +110,24 @@ static pare_status require_importance(planner *p, const pare_tensor *t, pare_typ
                                         : ", and the imatrix has none for it");
 }
 
+/* How config.json says that the weights were quantized, though they lie there as floats; NULL: it does not. */
+static const char *claimed(const pare_model *m)
+{
+    while (m != NULL && m->claims == NULL)
+        m = m->source;
+    return m != NULL ? m->claims : NULL;
+}
+
 /* What is quantized already becomes another type where that keeps its values, else only if the user says so. */
 static pare_status check_source(const planner *p, const pare_tensor *t, pare_type to, pare_error *err)
 {
     const pare_type_info *from = pare_type_get(t->type);
+    const char *claims = p->options->allow_requantize ? NULL : claimed(p->in);
+    if (claims != NULL && !(pare_type_get(to)->traits & PARE_TRAIT_FLOAT))
+        return pare_fail(err, PARE_ERR_UNSUPPORTED,
+                         "%s: 'quantization_config' says that the weights were quantized already (%s), though they lie "
+                         "there as %s; as %s they would lose more: give --requantize to do it",
+                         p->in->path, claims, from->name, pare_type_get(to)->name);
     bool quantized = !(from->traits & PARE_TRAIT_FLOAT) || t->packed;
     bool kept = t->packed && ((pare_type_get(to)->traits & PARE_TRAIT_FLOAT) || pare_int_block_holds(t->type, to));
     if (!quantized || p->options->allow_requantize || (kept && p->options->effort != PARE_EFFORT_RTN))
@@ -332,7 +346,8 @@ pare_status pare_quantize(pare_model *out, const pare_model *in, const pare_quan
     planner p = {.options = options, .in = in, .rules = {.option = options->override_option}};
     decision *decisions = NULL;
     *out = (pare_model){0};
-    pare_status st = options->imatrix != NULL && !options->measured ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
+    pare_status st =
+        options->imatrix != NULL && !options->measured ? pare_calibration_check(options->imatrix, in, err) : PARE_OK;
     if (st == PARE_OK)
         st = pare_type_rules_open(&p.rules, options->overrides, options->n_overrides, err);
     if (st != PARE_OK)

@@ -114,6 +114,8 @@ typedef struct pare_model {
 
     pare_arena arena;
     const struct pare_model *source;
+    const char
+        *claims; /* how config.json says that the weights were packed, where none is: "GPTQ"; else NULL. Static */
     void (*closing)(struct pare_model *m); /* called first by pare_model_close; NULL: nothing to do */
 } pare_model;
 

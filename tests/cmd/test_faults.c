@@ -196,6 +196,18 @@ static void a_small_disk(void **state)
     CHECK(n_full >= 9);
 }
 
+/* Where the libraries' own buffers find no room, the program says so instead of waiting for ever. */
+static void no_room_to_start(void **state)
+{
+    (void)state;
+    static const char *const limits[] = {"-v 200000", "-v 300000", "-d 160000"};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        cli_result r = cli_expect(6, "(ulimit %s; exec timeout 60 $PARE --version)", limits[i]);
+        CHECK(strncmp(r.err, "pare: error: no memory", 22) == 0 && cli_count_lines(r.err) == 1 && r.out[0] == '\0');
+    }
+    cli_expect(0, "(ulimit -v 2000000; exec timeout 60 $PARE --version)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +215,7 @@ int main(void)
         cmocka_unit_test(names_are_refused),
         cmocka_unit_test(reads_fail),
         cmocka_unit_test(memory_fails),
+        cmocka_unit_test(no_room_to_start),
         cmocka_unit_test(calls_are_taken_up_again),
         cmocka_unit_test(a_source_that_changes_is_told),
         cmocka_unit_test(a_small_disk),

@@ -463,6 +463,31 @@ ROW(085)
         trial_refused(4, "config.json|", "convert hub -o out.gguf");
         restore();
     }
+    static const char *const settings[] = {
+        "\"gptq\", \"bits\": 4, \"group_size\": 32, \"desc_act\": false, \"sym\": true",
+        "\"awq\", \"bits\": 4, \"group_size\": 32, \"version\": \"gemm\", \"zero_point\": true",
+        "\"mxfp4\"",
+        "\"bitsandbytes\", \"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf4\"",
+        "\"bitsandbytes\", \"load_in_8bit\": true",
+        "\"fp8\", \"weight_block_size\": [128, 128]",
+        "\"bitnet\", \"linear_class\": \"bitlinear\", \"quantization_mode\": \"offline\"",
+        "\"modelopt\", \"quant_algo\": \"NVFP4\"",
+        "\"exl3\", \"bits\": 4.0, \"head_bits\": 6, \"version\": \"0.0.1\"",
+        "\"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": {\"group_0\": {\"targets\": "
+        "[\"Linear\"], \"weights\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\", \"symmetric\": "
+        "true}}}"};
+    for (size_t i = 0; i < COUNT(settings); i++) { /* a way that pare reads, and the weights lie there as floats */
+        char to[400];
+        snprintf(to, sizeof to, "{ \"quantization_config\": {\"quant_method\": %s},", settings[i]);
+        char *text = replaced(config, "{", to);
+        trial_put_text("hub/config.json", text);
+        free(text);
+        trial_refused(4, "hub|quantization_config|--requantize", "quantize hub -t q4_0 --pure -o out.gguf");
+        trial_accepted(NULL, "quantize hub -t q4_0 --pure -o out.gguf --requantize");
+        trial_warned("config.json|quantization_config|no weight is packed", "convert hub -o out.gguf");
+        trial_warned("config.json|quantization_config|no weight is packed", "inspect hub");
+        restore();
+    }
     trial_remove("packed"); /* packed in a way that pare reads: not without being asked, since it loses more */
     trial_accepted(NULL, "convert hub -o out --format gptq --group-size 32");
     char command[5000];
