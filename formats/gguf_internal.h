@@ -14,7 +14,13 @@ enum {
     GGUF_ALIGNMENT = 32,  /* when general.alignment is absent */
     GGUF_MIN_ALIGNMENT = 8,
     GGUF_MAX_ALIGNMENT = 1 << 20,
-    GGUF_MAX_PARTS = 65535 /* split.count is a u16 */
+    GGUF_MAX_PARTS = 65535, /* split.count is a u16 */
+    /* The largest models have some ten thousand tensors and fifty pairs. So many take no more memory than what is
+     * promised for a header, though each takes more than four times the shortest entry; a set is held twice while its
+     * parts are put together. */
+    GGUF_MAX_TENSORS = 1 << 17,
+    GGUF_MAX_SET_TENSORS = 3 << 14,
+    GGUF_MAX_PAIRS = 1 << 20
 };
 
 #define GGUF_KEY_ALIGNMENT "general.alignment"

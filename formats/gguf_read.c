@@ -1,6 +1,7 @@
 /* One GGUF file: its header, metadata and tensor directory. A single walk with a cursor that never passes the end. */
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "formats/front.h"
 #include "formats/gguf_internal.h"
 
 #include <inttypes.h>
@@ -10,9 +11,7 @@
 #define MAX_HEADER_BYTES ((uint64_t)1 << 30)
 enum {
     MAX_ARRAY_STRINGS = 1 << 25,  /* in all arrays of a file together: 16 bytes of memory each */
-    MAX_TENSORS = 1 << 20,        /* the largest models have some ten thousand */
     MAX_NESTING = 8,              /* arrays in arrays that are looked at, to say whether they are well-formed */
-    MAX_RESERVED_PAIRS = 1 << 20, /* room made on the word of the header alone */
     MIN_PAIR_BYTES = 8 + 1 + 4 + 1,
     MIN_INFO_BYTES = 8 + 1 + 4 + 4 + 8
 };
@@ -285,8 +284,7 @@ static pare_status read_pair(reader *r, pare_meta *meta, pare_error *err)
 
 static pare_status read_metadata(reader *r, pare_meta *meta, uint64_t n_pairs, pare_error *err)
 {
-    pare_status st =
-        pare_meta_reserve(meta, (size_t)(n_pairs < MAX_RESERVED_PAIRS ? n_pairs : MAX_RESERVED_PAIRS), err);
+    pare_status st = pare_meta_reserve(meta, (size_t)n_pairs, err);
     r->section = "metadata pair";
     r->count = n_pairs;
     for (r->entry = 1; r->entry <= n_pairs && st == PARE_OK; r->entry++) {
@@ -470,11 +468,11 @@ static pare_status read_file(reader *r, pare_model *m, pare_error *err)
     if ((m->path = pare_arena_copy(&m->arena, r->path, strlen(r->path), err)) == NULL)
         return PARE_ERR_MEMORY;
     if ((st = check_version(r, m->version, err)) != PARE_OK ||
-        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
-        (st = check_count(r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, UINT64_MAX, err)) != PARE_OK ||
+        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, GGUF_MAX_TENSORS, err)) != PARE_OK ||
+        (st = check_count(r, "metadata pair count", 16, n_pairs, MIN_PAIR_BYTES, GGUF_MAX_PAIRS, err)) != PARE_OK ||
         (st = read_metadata(r, &m->meta, n_pairs, err)) != PARE_OK ||
         (st = pare_gguf_alignment(&m->meta, r->path, &m->alignment, err)) != PARE_OK ||
-        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, MAX_TENSORS, err)) != PARE_OK ||
+        (st = check_count(r, "tensor count", 8, n_tensors, MIN_INFO_BYTES, GGUF_MAX_TENSORS, err)) != PARE_OK ||
         (st = read_infos(r, m, n_tensors, err)) != PARE_OK)
         return st;
     return pare_gguf_place_tensors(m, r->bytes, r->n_mapped, r->size, r->at, r->path, err);
@@ -495,22 +493,18 @@ pare_status pare_gguf_read(pare_model *m, const uint8_t *bytes, uint64_t n, cons
     return read_file(&r, m, err);
 }
 
+static pare_status read_front(pare_model *m, const pare_map *front, uint64_t n, const char *path, bool *cut,
+                              pare_error *err)
+{
+    reader r = start(front->data, front->size, n, path);
+    pare_status st = read_file(&r, m, err);
+    *cut = r.cut;
+    return st;
+}
+
 pare_status pare_gguf_judge_front(const char *path, pare_status st, pare_error *err)
 {
-    pare_map front;
-    pare_model m = {0};
-    pare_error why = {0};
-    uint64_t n = 0;
-    if (pare_map_open_front(&front, path, &n, NULL) != PARE_OK)
-        return st;
-    reader r = start(front.data, front.size, n, path);
-    pare_status judged = read_file(&r, &m, &why);
-    bool bad = !r.cut && (judged == PARE_ERR_FORMAT || judged == PARE_ERR_RANGE || judged == PARE_ERR_UNSUPPORTED);
-    pare_model_close(&m);
-    pare_map_close(&front);
-    if (bad && err != NULL)
-        *err = why;
-    return bad ? judged : st;
+    return pare_front_judge(read_front, path, st, err);
 }
 
 pare_status pare_gguf_parse(pare_model *m, const void *bytes, size_t n, const char *path, pare_error *err)

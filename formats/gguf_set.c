@@ -26,7 +26,8 @@ static pare_status read_split(const pare_meta *meta, const char *path, split *s,
     if (st != PARE_OK || count == 0)
         return st;
     if ((st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_NO, 0, count - 1, &no, NULL, err)) != PARE_OK ||
-        (st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_TENSORS, 0, INT32_MAX, &s->n_tensors, NULL, err)) != PARE_OK)
+        (st = pare_meta_u64(meta, path, GGUF_KEY_SPLIT_TENSORS, 0, GGUF_MAX_SET_TENSORS, &s->n_tensors, NULL, err)) !=
+            PARE_OK)
         return st;
     s->no = (uint32_t)no;
     s->count = (uint32_t)count;
@@ -240,6 +241,7 @@ static pare_status merge(pare_model *m, set *s, pare_error *err)
         m->files[i] = part->files[0];
         part->files[0] = (pare_map){0};
         m->n_files = i + 1;
+        pare_model_close(part); /* no two copies of all tensors */
     }
     pare_meta_remove(&m->meta, GGUF_KEY_SPLIT_NO);
     pare_meta_remove(&m->meta, GGUF_KEY_SPLIT_COUNT);

@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 #include "core/json.h"
+#include "formats/front.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors_header.h"
 
@@ -20,22 +21,16 @@ pare_status pare_safetensors_parse(pare_model *m, const void *bytes, size_t n, c
     return st;
 }
 
+static pare_status read_front(pare_model *m, const pare_map *front, uint64_t n, const char *path, bool *cut,
+                              pare_error *err)
+{
+    *cut = pare_safetensors_header_end(front->data, front->size, n) > front->size;
+    return *cut ? PARE_OK : pare_safetensors_parse(m, front->data, (size_t)n, path, err);
+}
+
 pare_status pare_safetensors_judge_front(const char *path, pare_status st, pare_error *err)
 {
-    pare_map front;
-    pare_model m = {0};
-    pare_error why = {0};
-    uint64_t n = 0;
-    if (pare_map_open_front(&front, path, &n, NULL) != PARE_OK)
-        return st;
-    bool cut = pare_safetensors_header_end(front.data, front.size, n) > front.size;
-    pare_status judged = cut ? st : pare_safetensors_parse(&m, front.data, (size_t)n, path, &why);
-    bool bad = !cut && (judged == PARE_ERR_FORMAT || judged == PARE_ERR_RANGE || judged == PARE_ERR_UNSUPPORTED);
-    pare_model_close(&m);
-    pare_map_close(&front);
-    if (bad && err != NULL)
-        *err = why;
-    return bad ? judged : st;
+    return pare_front_judge(read_front, path, st, err);
 }
 
 pare_status pare_safetensors_open(pare_model *m, const char *path, pare_error *err)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Kill pare at random moments, and look at what is left.
 #   scripts/kill_test.sh [N [PARE [SEED]]]    N kills (200) in turn of convert, quantize, quantize --pin, convert --pin
-#                                             of a folder, pin, imatrix --full --resume and quantize --resume;
+#                                             of a folder and of a set of GGUF files, pin, imatrix --full --resume and
+#                                             quantize --resume;
 #                                             every 20th is of fit, which takes long (WITHOUT_FIT=1: none)
 # Each command runs undisturbed once: T seconds, these bytes. A trial then starts it with --force over an older output
 # (or, every other time, over nothing) and ends it with SIGKILL after a random part of 1.2 T. Then
@@ -26,17 +27,18 @@ head -c 24000 "$demo/text.txt" >text.txt
 "$pare" imatrix f16.gguf -f text.txt -o products.gguf --full -c 128 --chunks 8 -q >/dev/null
 
 # names of commands; what they do, in a folder of their own; $old: over what
-in_turn=(convert quantize quantize-pin folder-pin pin imatrix-resume quantize-resume)
+in_turn=(convert quantize quantize-pin folder-pin set-pin pin imatrix-resume quantize-resume)
 commands=("${in_turn[@]}" fit)
 [ -z "${WITHOUT_FIT:-}" ] || commands=("${in_turn[@]}")
 act() { # command, old or new
-    local type=q8_0 dtype=f16 size=2300K chunks=96
-    [ "$2" = old ] && type=q4_0 dtype=f32 size=1500K chunks=40
+    local type=q8_0 dtype=f16 half=bf16 size=2300K chunks=96
+    [ "$2" = old ] && type=q4_0 dtype=f32 half=f16 size=1500K chunks=40
     case $1 in
     convert) exec "$pare" convert "$demo" -o m.gguf --dtype "$dtype" --force -q ;;
     quantize) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --force -q ;;
     quantize-pin) exec "$pare" quantize ../f16.gguf -t "$type" -o m.gguf --pin --force -q ;;
     folder-pin) exec "$pare" convert ../f16.gguf -o m --format safetensors --dtype "$dtype" --pin --force -q ;;
+    set-pin) exec "$pare" convert ../f16.gguf -o m.gguf --split-size 1M --dtype "$half" --pin --force -q ;;
     pin) exec "$pare" pin f.gguf -o pare.lock --force -q ;;
     imatrix-resume) exec "$pare" imatrix ../f16.gguf -f ../text.txt -o m.gguf --full --resume --keep-every 1 \
         -c 64 --chunks "$chunks" --force -q ;;
@@ -58,7 +60,7 @@ state() { (cd "$1" && find . -mindepth 1 ! -path './m.gguf.fit/divergences' | LC
 # Names that a run of the command leaves or finds.
 known() { sed -E 's/^(folder|[0-9a-f]{64}) +//' "$1.old.state" "$1.new.state"; }
 # Of these only the model.
-model() { grep -E '(m\.gguf|\./m/(config|model).*)$' "$1" || true; }
+model() { grep -E '(m(-0000.-of-0000.)?\.gguf|\./m/(config|model).*)$' "$1" || true; }
 fail() { echo "kill_test: seed $seed, trial $trial, $command over $before: $1" >&2; state trial >&2; exit 1; }
 
 declare -A seconds

@@ -227,8 +227,13 @@ pare_status pare_routing_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         st = set_shared(&read, shared, path, err);
     if (st == PARE_OK)
         st = check_routing(&read, path, err);
-    if (st == PARE_OK && arch->routing_keys) /* the others' are held to the same rules, and not read */
+    if (st == PARE_OK && arch->routing_keys) /* the others' are held to the same rules */
         *hp = read;
+    else if (st == PARE_OK && group > 1) /* which stock takes of every architecture */
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: '%s.expert_group_count' is %" PRIu64
+                       ": experts of this architecture are not chosen by groups here",
+                       path, arch->name, group);
     return st;
 }
 

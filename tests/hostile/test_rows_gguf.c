@@ -674,6 +674,14 @@ ROW(025)
         whole_u32(&w, routing[i].key, routing[i].value);
         whole_refused(3, &w, "%s", routing[i].says);
     }
+    whole_llama(&w); /* sound, and another choice of experts than is made here */
+    whole_u32(&w, "llama.expert_count", 4);
+    whole_u32(&w, "llama.expert_used_count", 2);
+    whole_u32(&w, "llama.expert_group_count", 2);
+    whole_u32(&w, "llama.expert_group_used_count", 1);
+    whole_put(&w, FILE_NAME);
+    whole_close(&w);
+    trial_refused(4, "'llama.expert_group_count' is 2", "quantize " FILE_NAME " -t q8_0 --pure -o out.gguf");
 }
 
 static void named(pare_buf *b, const char *name, size_t len)
@@ -1026,34 +1034,76 @@ ROW(043)
     whole_close(&w);
 }
 
-/* Many small things in a header. */
+/* n different names as short as can be: letters and digits, least in front. */
+static const char *short_name(uint64_t i, char name[8])
+{
+    static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    size_t n = 0;
+    do
+        name[n++] = letters[i % 36];
+    while ((i /= 36) > 0);
+    name[n] = '\0';
+    return name;
+}
+
+static void put_u16(pare_buf *b, int v)
+{
+    gguf_u8(b, (uint8_t)v), gguf_u8(b, (uint8_t)(v >> 8));
+}
+
+/* The directory of n scalars, parts of a set of n_parts: no entry of a header is shorter. */
+static uint64_t put_scalars(const char *file, uint64_t first, uint64_t n, uint64_t n_all, int part, int n_parts)
+{
+    pare_buf b = {0};
+    char name[8];
+    gguf_header(&b, 3, n, n_parts > 1 ? 4 : 1);
+    gguf_pair_str(&b, "general.architecture", "unheard");
+    if (n_parts > 1) {
+        gguf_str(&b, "split.no"), gguf_u32(&b, 2), put_u16(&b, part);
+        gguf_str(&b, "split.count"), gguf_u32(&b, 2), put_u16(&b, n_parts);
+        gguf_str(&b, "split.tensors.count"), gguf_u32(&b, 5), gguf_u32(&b, (uint32_t)n_all);
+    }
+    for (uint64_t i = 0; i < n; i++)
+        gguf_info(&b, short_name(first + i, name), 0, NULL, 0, 32 * i);
+    gguf_pad(&b, 32);
+    uint64_t header = b.len;
+    trial_put_buf(file, &b);
+    pare_buf_close(&b);
+    CHECK(truncate(trial_path(file), (off_t)(header + 32 * n)) == 0);
+    return header;
+}
+
+/* Many small things in a header: as many as may be. */
 static void memory_while_parsing(void **state)
 {
     (void)state;
-    enum { N_TENSORS = 100000, N_KEYS = 300000, N_TEXTS = 500000 };
+    enum { N_TENSORS = 1 << 17, N_SET = 3 << 14, N_KEYS = 1 << 20, N_TEXTS = 500000 };
     pare_buf b = {0};
-    char name[24];
-    gguf_header(&b, 3, N_TENSORS, 1);
-    gguf_pair_str(&b, "general.architecture", "unheard");
-    for (uint64_t i = 0; i < N_TENSORS; i++) {
-        snprintf(name, sizeof name, "t%" PRIu64, i);
-        gguf_info(&b, name, 1, (uint64_t[]){8}, 0, 32 * i);
+    char name[8];
+    trial_memory("inspect " FILE_NAME, put_scalars(FILE_NAME, 0, N_TENSORS, N_TENSORS, 0, 1));
+    put_scalars(FILE_NAME, 0, N_TENSORS + 1, N_TENSORS + 1, 0, 1);
+    trial_model_refused(3, FILE_NAME, "tensor count 131073 at offset 8|131072");
+    for (uint64_t first = 1; first <= N_SET - 1; first += N_SET / 2 - 1) { /* of 1, about half and all but one */
+        uint64_t both = put_scalars("set-00001-of-00002.gguf", 0, first, N_SET, 0, 2);
+        both += put_scalars("set-00002-of-00002.gguf", first, N_SET - first, N_SET, 1, 2);
+        trial_memory("inspect set-00001-of-00002.gguf", both);
     }
-    gguf_pad(&b, 32);
-    uint64_t header = b.len;
-    trial_put_buf(FILE_NAME, &b);
-    CHECK(truncate(trial_path(FILE_NAME), (off_t)(header + (uint64_t)32 * N_TENSORS)) == 0);
-    trial_memory("inspect " FILE_NAME, header);
-    b.len = 0;
-    gguf_header(&b, 3, 0, N_KEYS + 1);
-    gguf_pair_str(&b, "general.architecture", "unheard");
-    for (int i = 0; i < N_KEYS; i++) {
-        snprintf(name, sizeof name, "k%d", i);
-        gguf_str(&b, name);
-        gguf_u32(&b, 0), gguf_u8(&b, 1);
+    trial_remove("set-00001-of-00002.gguf");
+    trial_remove("set-00002-of-00002.gguf");
+    for (uint64_t n = N_KEYS; n <= N_KEYS + 1; n++) {
+        b.len = 0;
+        gguf_header(&b, 3, 0, n);
+        gguf_pair_str(&b, "general.architecture", "unheard");
+        for (uint64_t i = 0; i + 1 < n; i++) {
+            gguf_str(&b, short_name(i, name));
+            gguf_u32(&b, 0), gguf_u8(&b, 1);
+        }
+        trial_put_buf(FILE_NAME, &b);
+        if (n == N_KEYS)
+            trial_memory("inspect " FILE_NAME, b.len);
+        else
+            trial_model_refused(3, FILE_NAME, "metadata pair count 1048577 at offset 16|1048576");
     }
-    trial_put_buf(FILE_NAME, &b);
-    trial_memory("inspect " FILE_NAME, b.len);
     b.len = 0;
     gguf_header(&b, 3, 0, 2);
     gguf_pair_str(&b, "general.architecture", "unheard");
