@@ -174,6 +174,28 @@ pare_status pare_cursor_u64(pare_json_cursor *c, const char *where, uint64_t *ou
     return PARE_OK;
 }
 
+bool pare_cursor_skip(pare_json_cursor *c)
+{
+    size_t depth = 0, start;
+    skip_space(c);
+    for (start = c->at; c->at < c->len; c->at++) {
+        char ch = c->text[c->at];
+        bool escaped;
+        if (ch == '"') {
+            c->at++;
+            c->at = find_quote(c, &escaped);
+            if (c->at >= c->len)
+                return false;
+        } else if (ch == '{' || ch == '[')
+            depth++;
+        else if (depth == 0 && memchr(",}]", ch, 3) != NULL)
+            return c->at > start;
+        else if (ch == '}' || ch == ']')
+            depth--;
+    }
+    return c->at > start && depth == 0;
+}
+
 pare_status pare_cursor_end(pare_json_cursor *c, const char *where, pare_error *err)
 {
     skip_space(c);

@@ -37,6 +37,10 @@ pare_status pare_cursor_string(pare_json_cursor *c, const char *where, pare_str 
  * kind of value; PARE_ERR_RANGE: above 2^64 - 1. */
 pare_status pare_cursor_u64(pare_json_cursor *c, const char *where, uint64_t *out, pare_error *err);
 
+/* Step over a value of any kind, which is not checked: strings and brackets are followed, no more. false: there is none,
+ * or it has no end. */
+bool pare_cursor_skip(pare_json_cursor *c);
+
 /* PARE_ERR_FORMAT when anything but white space is left. */
 pare_status pare_cursor_end(pare_json_cursor *c, const char *where, pare_error *err);
 

@@ -1,12 +1,12 @@
 #include "formats/pin_scan.h"
 #include "core/bytes.h"
-#include "core/json.h"
 #include "formats/folder_list.h"
 #include "formats/gguf.h"
 #include "formats/lock.h"
 #include "formats/open.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_header.h"
+#include "formats/shard_index.h"
 #include "formats/store.h"
 
 #include <errno.h>
@@ -136,7 +136,7 @@ static pare_status add_file_or_set(pare_pin *p, const char *path, pare_error *er
 }
 
 /* So many are named in one message, the others counted. */
-enum { MAX_NAMED = 8, MAX_INDEX = 64 << 20 };
+enum { MAX_NAMED = 8 };
 
 /* The entries of a folder that are no regular files, all in one error. */
 static pare_status refuse_others(const char *path, const pare_folder_list *list, pare_error *err)
@@ -164,33 +164,23 @@ static pare_status check_index(const char *path, pare_error *err)
 {
     pare_error fault = {0};
     pare_buf text = {0};
-    pare_index seen = {0};
-    json_t *doc = NULL, *value;
-    const char *tensor;
+    pare_shard_index x = {0};
     char why[64], *folder = pare_path_folder(path, err);
     size_t n = 0;
     pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
-    if (st == PARE_OK && pare_json_load(&doc, path, MAX_INDEX, true, &fault) != PARE_OK)
+    if (st == PARE_OK && (st = pare_shard_index_open(&x, path, &fault)) == PARE_ERR_MEMORY)
+        st = pare_fail(err, st, "%s", fault.text);
+    else if (st != PARE_OK && folder != NULL)
         st = pare_warn(err, "%s: pinned, and no index that could be read", fault.text);
-    json_object_foreach(json_object_get(doc, "weight_map"), tensor, value)
-    {
-        const pare_str name = {json_string_value(value), json_string_length(value)};
-        int64_t old = 0;
-        if (st != PARE_OK || !json_is_string(value) || (st = pare_index_add(&seen, name, 0, &old, err)) != PARE_OK ||
-            old != PARE_INDEX_NONE)
-            continue;
-        const char *fault_of_name = pare_path_fault(name);
-        if (fault_of_name != NULL)
-            st = pare_fail(err, PARE_ERR_FORMAT, "%s: weight_map: '%.100s' is in '%.200s', which %s; expected a plain relative path",
-                           path, tensor, name.data, fault_of_name);
-        else if (pare_path_look(folder, name.data, why, sizeof why) != PARE_PATH_FILE && n++ < MAX_NAMED)
-            st = pare_buf_printf(&text, err, "%s%.100s", n > 1 ? ", " : "", name.data);
-    }
+    else if (st == PARE_OK)
+        st = pare_shard_index_check(&x, err);
+    for (size_t i = 0; i < x.n_shards && st == PARE_OK; i++)
+        if (pare_path_look(folder, x.shards[i], why, sizeof why) != PARE_PATH_FILE && n++ < MAX_NAMED)
+            st = pare_buf_printf(&text, err, "%s%.100s", n > 1 ? ", " : "", x.shards[i]);
     if (st == PARE_OK && n > 0)
         st = pare_warn(err, "%s: names %zu %s not there: %s%s", path, n, n == 1 ? "file that is" : "files that are",
                        text.data, n > MAX_NAMED ? ", ..." : "");
-    json_decref(doc);
-    pare_index_close(&seen);
+    pare_shard_index_close(&x);
     pare_buf_close(&text);
     free(folder);
     return st;

@@ -3,12 +3,13 @@
 #include "formats/front.h"
 #include "formats/safe_path.h"
 #include "formats/safetensors_header.h"
+#include "formats/shard_index.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INDEX_BYTES = 100000000, MAX_LISTED_FAULTS = 20 };
+enum { MAX_LISTED_FAULTS = 20 };
 
 pare_status pare_safetensors_parse(pare_model *m, const void *bytes, size_t n, const char *path, pare_error *err)
 {
@@ -58,21 +59,18 @@ pare_status pare_safetensors_open(pare_model *m, const char *path, pare_error *e
 typedef struct shard_set {
     const char *index_path;
     char *folder;
-    json_t *doc;
-    const json_t *weight_map;
-    const char **names; /* [n] shards, each once, sorted; strings of doc */
-    pare_model *shards; /* [n] */
-    size_t n;
-    pare_buf faults; /* text of all faults found so far, cut at MAX_LISTED_FAULTS */
+    pare_shard_index index;
+    pare_model *shards; /* [index.n_shards] */
+    pare_buf faults;    /* text of all faults found so far, cut at MAX_LISTED_FAULTS */
     size_t n_faults;
 } shard_set;
 
-/* One more fault, told by the four texts one after the other. */
-static pare_status add_fault(shard_set *s, pare_error *err, const char *a, const char *b, const char *c, const char *d)
+/* One more fault, told by the texts one after the other. */
+static pare_status add_fault(shard_set *s, pare_error *err, const char *a, pare_str b, const char *c, const char *d)
 {
     if (s->n_faults++ >= MAX_LISTED_FAULTS)
         return PARE_OK;
-    return pare_buf_printf(&s->faults, err, "%s%s%s%s%s", s->n_faults > 1 ? "; " : "", a, b, c, d);
+    return pare_buf_printf(&s->faults, err, "%s%s%.*s%s%s", s->n_faults > 1 ? "; " : "", a, (int)b.len, b.data, c, d);
 }
 
 static pare_status report_faults(const shard_set *s, pare_error *err)
@@ -83,91 +81,51 @@ static pare_status report_faults(const shard_set *s, pare_error *err)
                      s->n_faults > MAX_LISTED_FAULTS ? "; ..." : "");
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* weight_map's values: checked as paths, then sorted and each kept once. */
-static pare_status list_shards(shard_set *s, pare_error *err)
-{
-    const char *tensor;
-    json_t *value;
-    s->weight_map = json_object_get(s->doc, "weight_map");
-    if (!json_is_object(s->weight_map))
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'weight_map' is missing or no object", s->index_path);
-    size_t n = 0, n_entries = json_object_size(s->weight_map);
-    if ((s->names = calloc(n_entries > 0 ? n_entries : 1, sizeof *s->names)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu names", s->index_path, n_entries);
-    json_object_foreach((json_t *)(uintptr_t)s->weight_map, tensor, value)
-    {
-        if (!json_is_string(value))
-            return pare_fail(err, PARE_ERR_FORMAT, "%s: weight_map: '%s' is no string", s->index_path, tensor);
-        pare_str name = {json_string_value(value), json_string_length(value)};
-        const char *fault = pare_path_fault(name);
-        if (fault != NULL)
-            return pare_fail(err, PARE_ERR_FORMAT,
-                             "%s: weight_map: '%s' is in '%.*s', which %s; expected a plain relative path",
-                             s->index_path, tensor, (int)(name.len < 256 ? name.len : 256), name.data, fault);
-        s->names[n++] = name.data;
-    }
-    qsort(s->names, n, sizeof *s->names, compare_names);
-    for (size_t i = 0; i < n; i++)
-        if (s->n == 0 || strcmp(s->names[i], s->names[s->n - 1]) != 0)
-            s->names[s->n++] = s->names[i];
-    return PARE_OK;
-}
-
 static pare_status check_shards_exist(shard_set *s, pare_error *err)
 {
     char why[512];
     pare_status st = PARE_OK;
-    for (size_t i = 0; i < s->n && st == PARE_OK; i++)
-        if (pare_path_look(s->folder, s->names[i], why, sizeof why) != PARE_PATH_FILE)
-            st = add_fault(s, err, "shard ", s->names[i], " ", why);
+    for (size_t i = 0; i < s->index.n_shards && st == PARE_OK; i++) {
+        const char *name = s->index.shards[i];
+        if (pare_path_look(s->folder, name, why, sizeof why) != PARE_PATH_FILE)
+            st = add_fault(s, err, "shard ", (pare_str){name, strlen(name)}, " ", why);
+    }
     return st == PARE_OK ? report_faults(s, err) : st;
 }
 
 static pare_status open_shards(shard_set *s, pare_error *err)
 {
+    size_t n = s->index.n_shards;
     pare_status st = PARE_OK;
-    if ((s->shards = calloc(s->n > 0 ? s->n : 1, sizeof *s->shards)) == NULL)
-        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, s->n);
-    for (size_t i = 0; i < s->n && st == PARE_OK; i++) {
-        char *path = pare_path_join(s->folder, s->names[i], err);
+    if ((s->shards = calloc(n > 0 ? n : 1, sizeof *s->shards)) == NULL)
+        return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, n);
+    for (size_t i = 0; i < n && st == PARE_OK; i++) {
+        char *path = pare_path_join(s->folder, s->index.shards[i], err);
         st = path == NULL ? PARE_ERR_MEMORY : pare_safetensors_open(&s->shards[i], path, err);
         free(path);
     }
     return st;
 }
 
-static size_t shard_number(const shard_set *s, const char *name)
-{
-    const char **at = bsearch(&name, s->names, s->n, sizeof *s->names, compare_names);
-    return (size_t)(at - s->names); /* every value of weight_map is among the names */
-}
-
 /* weight_map against the shards, both ways. A tensor in two shards shows as one that the map puts elsewhere. */
 static pare_status compare_with_map(shard_set *s, pare_error *err)
 {
-    const char *tensor;
-    json_t *value;
+    const pare_shard_index *x = &s->index;
     pare_status st = PARE_OK;
-    json_object_foreach((json_t *)(uintptr_t)s->weight_map, tensor, value)
-    {
-        size_t i = shard_number(s, json_string_value(value));
-        if (pare_model_find(&s->shards[i], tensor) == NULL &&
-            (st = add_fault(s, err, "no tensor ", tensor, " in ", s->names[i])) != PARE_OK)
-            return st;
+    for (size_t k = 0, i; k < x->tensors.n_used && st == PARE_OK; k++) {
+        pare_str tensor = pare_shard_index_at(x, k, &i);
+        if (pare_index_find(&s->shards[i].by_name, tensor) == PARE_INDEX_NONE)
+            st = add_fault(s, err, "no tensor ", tensor, " in ", x->shards[i]);
     }
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < x->n_shards; i++)
         for (size_t k = 0; k < s->shards[i].n_tensors && st == PARE_OK; k++) {
-            tensor = s->shards[i].tensors[k].name;
-            const char *mapped = json_string_value(json_object_get(s->weight_map, tensor));
-            if (mapped == NULL)
-                st = add_fault(s, err, "weight_map lacks tensor ", tensor, " of ", s->names[i]);
-            else if (strcmp(mapped, s->names[i]) != 0)
-                st = add_fault(s, err, "weight_map puts elsewhere tensor ", tensor, " of ", s->names[i]);
+            const char *name = s->shards[i].tensors[k].name;
+            pare_str tensor = {name, strlen(name)};
+            int64_t mapped = pare_shard_index_find(x, tensor);
+            if (mapped == PARE_INDEX_NONE)
+                st = add_fault(s, err, "weight_map lacks tensor ", tensor, " of ", x->shards[i]);
+            else if ((size_t)mapped != i)
+                st = add_fault(s, err, "weight_map puts elsewhere tensor ", tensor, " of ", x->shards[i]);
         }
     return st == PARE_OK ? report_faults(s, err) : st;
 }
@@ -190,12 +148,12 @@ static pare_status merge_metadata(pare_model *m, const pare_model *shard, pare_e
 static pare_status merge_shards(pare_model *m, shard_set *s, pare_error *err)
 {
     size_t n_tensors = 0;
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->index.n_shards; i++)
         n_tensors += s->shards[i].n_tensors;
     pare_status st = pare_model_reserve(m, n_tensors, err);
-    if (st == PARE_OK && (m->files = calloc(s->n > 0 ? s->n : 1, sizeof *m->files)) == NULL)
-        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, s->n);
-    for (size_t i = 0; i < s->n && st == PARE_OK; i++) {
+    if (st == PARE_OK && (m->files = calloc(s->index.n_shards > 0 ? s->index.n_shards : 1, sizeof *m->files)) == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, s->index.n_shards);
+    for (size_t i = 0; i < s->index.n_shards && st == PARE_OK; i++) {
         pare_model *shard = &s->shards[i];
         m->files[m->n_files++] = shard->files[0];
         shard->n_files = 0; /* the map is m's now */
@@ -212,7 +170,7 @@ static pare_status merge_shards(pare_model *m, shard_set *s, pare_error *err)
 
 static pare_status check_total_size(const shard_set *s, const pare_model *m, pare_error *err)
 {
-    const json_t *metadata = json_object_get(s->doc, "metadata");
+    const json_t *metadata = json_object_get(s->index.rest, "metadata");
     uint64_t total = 0;
     bool found = false;
     pare_status st = json_is_object(metadata)
@@ -226,13 +184,12 @@ static pare_status check_total_size(const shard_set *s, const pare_model *m, par
 
 static void close_shards(shard_set *s)
 {
-    for (size_t i = 0; s->shards != NULL && i < s->n; i++)
+    for (size_t i = 0; s->shards != NULL && i < s->index.n_shards; i++)
         pare_model_close(&s->shards[i]);
     free(s->shards);
-    free(s->names);
     free(s->folder);
     pare_buf_close(&s->faults);
-    json_decref(s->doc);
+    pare_shard_index_close(&s->index);
 }
 
 pare_status pare_safetensors_open_index(pare_model *m, const char *index_path, pare_error *err)
@@ -243,9 +200,8 @@ pare_status pare_safetensors_open_index(pare_model *m, const char *index_path, p
     if ((m->path = pare_arena_copy(&m->arena, index_path, strlen(index_path), err)) == NULL ||
         (s.folder = pare_path_folder(index_path, err)) == NULL)
         goto done;
-    if ((st = pare_json_load(&s.doc, index_path, MAX_INDEX_BYTES, true, err)) != PARE_OK)
-        goto done;
-    if ((st = list_shards(&s, err)) != PARE_OK || (st = check_shards_exist(&s, err)) != PARE_OK)
+    if ((st = pare_shard_index_open(&s.index, index_path, err)) != PARE_OK ||
+        (st = pare_shard_index_check(&s.index, err)) != PARE_OK || (st = check_shards_exist(&s, err)) != PARE_OK)
         goto done;
     if ((st = open_shards(&s, err)) != PARE_OK || (st = compare_with_map(&s, err)) != PARE_OK)
         goto done;

@@ -315,6 +315,12 @@ int64_t pare_index_find(const pare_index *map, pare_str key)
     return map->n_slots == 0 || map->slots[i] == 0 ? PARE_INDEX_NONE : (int64_t)map->entries[map->slots[i] - 1].value;
 }
 
+pare_str pare_index_key(const pare_index *map, size_t i, int64_t *value)
+{
+    *value = map->entries[i].value;
+    return key_of(&map->entries[i]);
+}
+
 void pare_index_close(pare_index *map)
 {
     free(map->entries);

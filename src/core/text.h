@@ -83,6 +83,8 @@ pare_status pare_index_add(pare_index *map, pare_str key, int64_t value, int64_t
 /* Room for n_keys keys in all, so that no growth is needed on the way there. */
 pare_status pare_index_reserve(pare_index *map, size_t n_keys, pare_error *err);
 int64_t pare_index_find(const pare_index *map, pare_str key); /* value or PARE_INDEX_NONE */
+/* Key i of map->n_used, in the order in which they were added. */
+pare_str pare_index_key(const pare_index *map, size_t i, int64_t *value);
 void pare_index_close(pare_index *map);
 
 /* Memory that is freed all at once: names, strings, small arrays of a model. Zeroed is empty. */

@@ -232,7 +232,6 @@ ROW(076)
                                         "//a.safetensors",
                                         "",
                                         "a\\nb",
-                                        "a\\u0000b",
                                         "\\\\\\\\host\\\\share",
                                         "x//a.safetensors",
                                         "C:\\\\a.safetensors"};
@@ -245,6 +244,7 @@ ROW(076)
         map_refused(map, "weight_map|'t0'|plain relative path");
         trial_refused(3, INDEX "|weight_map|'t0'|plain relative path", "pin set -o set/o.lock");
     }
+    map_refused("{\"t0\":\"a\\u0000b\",\"t1\":\"b.safetensors\"}", "offset 51|weight_map|NUL");
     trial_remove("a.safetensors");
 }
 
