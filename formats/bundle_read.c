@@ -128,7 +128,7 @@ pare_status pare_envelope_parse(pare_envelope *e, const char *path, const void *
     json_t *doc = NULL;
     *e = (pare_envelope){.path = strdup(path)};
     pare_status st = e->path == NULL ? pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", path)
-                                     : pare_json_parse(&doc, path, text, len, false, err);
+                                     : pare_json_parse(&doc, path, text, len, 0, err);
     if (st == PARE_OK && !json_is_object(doc))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", path);
     if (st == PARE_OK && (st = expect_word(doc, path, "mediaType", PARE_BUNDLE_MEDIA_TYPE, err)) == PARE_OK &&
@@ -379,7 +379,7 @@ pare_status pare_bundle_parse(pare_bundle *b, const char *path, const void *text
 {
     json_t *doc = NULL;
     *b = (pare_bundle){0};
-    pare_status st = pare_json_parse(&doc, path, text, len, false, err);
+    pare_status st = pare_json_parse(&doc, path, text, len, 0, err);
     if (st == PARE_OK && !json_is_object(doc))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: the statement is no JSON object", path);
     if (st == PARE_OK)

@@ -59,7 +59,7 @@ static pare_status add_sampling(pare_meta *meta, const char *dir, pare_error *er
     char *path = pare_path_join(dir, "generation_config.json", err);
     if (path == NULL)
         return PARE_ERR_MEMORY;
-    pare_status st = pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, true, err);
+    pare_status st = pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     for (size_t i = 0; i < sizeof rows / sizeof *rows && st == PARE_OK; i++) {
         const json_t *v = json_object_get(config, rows[i].hf);
         if (v == NULL && rows[i].hf_other != NULL)

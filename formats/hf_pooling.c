@@ -58,7 +58,8 @@ static pare_status read_module(pare_hparams *hp, const char *dir, const char *fo
     if (state == PARE_PATH_ABSENT)
         return pare_warn(err, "%s: modules.json names %s, which is not there: how to pool is not known", dir, name);
     char *path = pare_path_join(dir, name, err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, true, err);
+    pare_status st = path == NULL ? PARE_ERR_MEMORY
+                                  : pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK && !json_is_object(config))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", path);
     if (st == PARE_OK)
@@ -97,7 +98,8 @@ pare_status pare_hf_read_pooling(pare_hparams *hp, const char *dir, pare_error *
     if (state == PARE_PATH_REFUSED)
         return pare_fail(err, PARE_ERR_FORMAT, "%s/modules.json: %s", dir, why);
     char *path = pare_path_join(dir, "modules.json", err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_json_load(&list, path, PARE_HF_CONFIG_BYTES, true, err);
+    pare_status st =
+        path == NULL ? PARE_ERR_MEMORY : pare_json_load(&list, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK)
         st = read_list(hp, dir, list, err);
     json_decref(list);

@@ -119,7 +119,7 @@ static pare_status check_custom_code(const json_t *config, const char *class, co
 /* Read config.json and find the architecture that it names. The caller frees *config. */
 static pare_status read_config(pare_model *m, const place *p, json_t **config, pare_error *err)
 {
-    pare_status st = pare_json_load(config, p->config_path, PARE_HF_CONFIG_BYTES, true, err);
+    pare_status st = pare_json_load(config, p->config_path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st != PARE_OK)
         return st;
     if (!json_is_object(*config))

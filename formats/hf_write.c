@@ -525,7 +525,7 @@ static pare_status write_config(writer *w, pare_error *err)
     json_t *doc = NULL;
     pare_status st = PARE_OK;
     if (old != NULL)
-        st = pare_json_load(&doc, old->path, PARE_HF_CONFIG_BYTES, true, err);
+        st = pare_json_load(&doc, old->path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK && has_further_parts(doc)) {
         json_decref(doc);
         doc = NULL;

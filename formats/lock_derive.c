@@ -111,7 +111,7 @@ static pare_status template_of_config(const pare_pin_file *f, uint8_t sha256[32]
 {
     json_t *doc = NULL;
     pare_digest digest;
-    pare_status st = pare_json_load(&doc, f->path, MAX_CONFIG_BYTES, true, err);
+    pare_status st = pare_json_load(&doc, f->path, MAX_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_ERR_FORMAT || st == PARE_ERR_RANGE)
         return PARE_OK;
     const json_t *text = json_object_get(doc, "chat_template");

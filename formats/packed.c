@@ -141,7 +141,7 @@ static pare_status load_stand_in(const char *dir, json_t **file, char **path, co
         *method = stand_ins[i].method;
         if ((*path = pare_path_join(dir, stand_ins[i].file, err)) == NULL)
             return PARE_ERR_MEMORY;
-        return pare_json_load(file, *path, PARE_HF_CONFIG_BYTES, true, err);
+        return pare_json_load(file, *path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     }
     return PARE_OK;
 }

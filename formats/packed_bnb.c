@@ -146,7 +146,7 @@ static pare_status unpack_nibbles(const pare_packed *p, const pare_tensor *code,
         return pare_fail(err, PARE_ERR_RANGE, "%s: tensor '%s' has %" PRIu64 " bytes, at most %d are read", p->path,
                          said->name, said->n_bytes, MAX_STATE_BYTES);
     *v = (nibbles){.code = *code};
-    pare_status st = pare_json_parse(&state, said->name, said->data, (size_t)said->n_bytes, false, err);
+    pare_status st = pare_json_parse(&state, said->name, said->data, (size_t)said->n_bytes, 0, err);
     if (st == PARE_OK)
         st = read_shape(p, state, said->name, code, out, err);
     if (st == PARE_OK)

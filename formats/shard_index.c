@@ -116,7 +116,7 @@ static pare_status read_rest(reading *r, pare_error *err)
     for (size_t i = r->from; i < r->to; i++)
         if (text[i] != '\n')
             text[i] = ' ';
-    pare_status st = pare_json_parse(&r->x->rest, r->x->path, text, len, true, err);
+    pare_status st = pare_json_parse(&r->x->rest, r->x->path, text, len, PARE_JSON_BIG_AS_REAL, err);
     free(text);
     if (st == PARE_OK && r->to == 0)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: 'weight_map' is missing or no object", r->x->path);

@@ -68,7 +68,7 @@ static pare_status each_layer(const char *path, layer_fn fn, void *user, pare_er
 {
     json_t *doc = NULL;
     char *root = NULL;
-    pare_status st = pare_json_load(&doc, path, MAX_MANIFEST, false, err);
+    pare_status st = pare_json_load(&doc, path, MAX_MANIFEST, 0, err);
     const json_t *layers = json_object_get(doc, "layers"), *config = json_object_get(doc, "config");
     if (st == PARE_OK && (!json_is_array(layers) || json_array_size(layers) > MAX_LAYERS))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: 'layers' is no list of up to %d", path, MAX_LAYERS);

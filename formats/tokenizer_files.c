@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_TOKENIZER = 256 << 20, MAX_CONFIG = 16 << 20, MAX_GAP = 1 << 16 };
+enum { MAX_TOKENIZER = 64 << 20, MAX_CONFIG = 16 << 20, MAX_GAP = 1 << 16 };
 
 /* The documents of a folder, while it is read. */
 typedef struct folder {
@@ -39,13 +39,13 @@ static bool is_there(const char *dir, const char *name, pare_buf *buf)
     return pare_buf_printf(buf, NULL, "%s/%s", dir, name) == PARE_OK && stat(buf->data, &info) == 0;
 }
 
-static pare_status load(const char *dir, const char *name, uint64_t limit, bool big_as_real, json_t **out,
+static pare_status load(const char *dir, const char *name, uint64_t limit, unsigned flags, json_t **out,
                         pare_error *err)
 {
     pare_buf path = {0};
     pare_status st = PARE_OK;
     if (is_there(dir, name, &path))
-        st = pare_json_load(out, path.data, limit, big_as_real, err);
+        st = pare_json_load(out, path.data, limit, flags, err);
     if (st == PARE_OK && *out != NULL && !json_is_object(*out))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path.data);
     pare_buf_close(&path);
@@ -69,7 +69,7 @@ static pare_str text_of(const pare_map *file)
 static pare_status make_of_tekken(folder *f, const char *path, pare_error *err)
 {
     json_t *tekken = NULL;
-    pare_status st = load(f->dir, f->name, MAX_TOKENIZER, false, &tekken, err);
+    pare_status st = load(f->dir, f->name, MAX_TOKENIZER, PARE_JSON_DENSE, &tekken, err);
     if (st == PARE_OK)
         st = pare_tekken_document(tekken, path, &f->tokenizer, err);
     json_decref(tekken);
@@ -104,11 +104,11 @@ static pare_status make_of_lists(folder *f, const char *path, pare_error *err)
     pare_buf merges = {0};
     json_t *vocab = NULL, *specials = NULL, *added = NULL, *config = NULL;
     bool words = strcmp(f->name, "vocab.txt") == 0;
-    pare_status st = load(f->dir, "special_tokens_map.json", MAX_CONFIG, false, &specials, err);
+    pare_status st = load(f->dir, "special_tokens_map.json", MAX_CONFIG, 0, &specials, err);
     if (st == PARE_OK)
-        st = load(f->dir, "added_tokens.json", MAX_CONFIG, false, &added, err);
+        st = load(f->dir, "added_tokens.json", MAX_CONFIG, 0, &added, err);
     if (st == PARE_OK && !words)
-        st = load(f->dir, f->name, MAX_TOKENIZER, false, &vocab, err);
+        st = load(f->dir, f->name, MAX_TOKENIZER, PARE_JSON_DENSE, &vocab, err);
     if (st == PARE_OK && !words && !is_there(f->dir, "merges.txt", &merges))
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: vocab.json without merges.txt", f->dir);
     if (st == PARE_OK)
@@ -144,9 +144,9 @@ static pare_status open_folder(folder *f, pare_error *err)
                   {"vocab.json", make_of_lists},
                   {"vocab.txt", make_of_lists}};
     pare_buf path = {0};
-    pare_status st = load(f->dir, "tokenizer.json", MAX_TOKENIZER, false, &f->tokenizer, err);
+    pare_status st = load(f->dir, "tokenizer.json", MAX_TOKENIZER, PARE_JSON_DENSE, &f->tokenizer, err);
     if (st == PARE_OK)
-        st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, true, &f->tokenizer_config, err);
+        st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, PARE_JSON_BIG_AS_REAL, &f->tokenizer_config, err);
     f->name = f->tokenizer != NULL ? "tokenizer.json" : NULL;
     for (size_t i = 0; i < sizeof others / sizeof *others && f->name == NULL && st == PARE_OK; i++)
         if (is_there(f->dir, others[i].name, &path)) {
@@ -200,7 +200,7 @@ static pare_status put_added_file(pare_vocab *v, folder *f, pare_error *err)
     json_t *doc = NULL, *value;
     const char *key;
     size_t len;
-    pare_status st = load(f->dir, "added_tokens.json", MAX_CONFIG, false, &doc, err);
+    pare_status st = load(f->dir, "added_tokens.json", MAX_CONFIG, 0, &doc, err);
     json_object_keylen_foreach(doc, key, len, value)
     {
         pare_added_token added = {.content = {key, len}};
@@ -432,7 +432,7 @@ pare_status pare_tokenizer_json_parse(pare_vocab *v, const void *bytes, size_t n
     pare_vocab_init(v);
     pare_status st = n > MAX_TOKENIZER
                          ? pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes, at most %d", path, n, MAX_TOKENIZER)
-                         : pare_json_parse(&f.tokenizer, path, bytes, n, false, err);
+                         : pare_json_parse(&f.tokenizer, path, bytes, n, PARE_JSON_DENSE, err);
     f.dir = path;
     if (st == PARE_OK)
         st = fill(v, &f, path, err);

@@ -318,7 +318,8 @@ static pare_status read_all_ends(state *s, const pare_special_sources *from, par
         return PARE_OK;
     if (path == NULL)
         return PARE_ERR_MEMORY;
-    (void)pare_json_load(&doc, path, PARE_HF_CONFIG_BYTES, true, &absent); /* its reader says what is wrong with it */
+    (void)pare_json_load(&doc, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL,
+                         &absent); /* its reader says what is wrong with it */
     const json_t *list = json_object_get(doc, "eos_token_id");
     if (!json_is_array(list))
         list = json_object_get(from->config, "eos_token_id");

@@ -129,7 +129,7 @@ pare_status pare_tokenizer_templates(pare_vocab *v, const char *dir, const json_
         if (st == PARE_OK)
             st = read_additional(v, dir, err);
     } else if (t == NULL && (path = find_file(dir, "chat_template.json")) != NULL) {
-        st = pare_json_load(&doc, path, 2 * PARE_MAX_CHAT_TEMPLATE, true, err);
+        st = pare_json_load(&doc, path, 2 * PARE_MAX_CHAT_TEMPLATE, PARE_JSON_BIG_AS_REAL, err);
         t = json_object_get(doc, "chat_template");
     }
     if (st == PARE_OK && json_is_string(t))

@@ -48,7 +48,7 @@ static void look_at_folder(job *j)
     bool found = false;
     pare_status st = pare_buf_printf(&path, NULL, "%s/config.json", j->raw.path);
     if (st == PARE_OK)
-        st = pare_json_load(&config, path.data, CONFIG_MAX_BYTES, true, NULL);
+        st = pare_json_load(&config, path.data, CONFIG_MAX_BYTES, PARE_JSON_BIG_AS_REAL, NULL);
     if (st == PARE_OK)
         st = pare_json_str(config, path.data, "model_type", &type, NULL, NULL);
     if (st == PARE_OK)

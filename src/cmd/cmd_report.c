@@ -114,9 +114,9 @@ static pare_status load(job *j, pare_error *err)
         st = pare_record_load(&j->records[j->n], j->args->operands[j->n], err);
     for (; j->n_quantize < n_quantize && st == PARE_OK; j->n_quantize++)
         st = pare_json_load(&j->quantize[j->n_quantize], cmd_nth(j->args, OPT_QUANTIZE, j->n_quantize), MAX_DOCUMENT,
-                            true, err);
+                            PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK && compared != NULL)
-        st = pare_json_load(&j->comparison, compared, MAX_DOCUMENT, true, err);
+        st = pare_json_load(&j->comparison, compared, MAX_DOCUMENT, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK && cmd_has(j->args, OPT_MEASURED))
         st = load_lines(&j->measured, cmd_text(j->args, OPT_MEASURED), err);
     return st;

@@ -22,7 +22,39 @@ void pare_json_watch_memory(void)
     json_set_alloc_funcs(watched_malloc, free);
 }
 
-pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
+/* Where in the text the values become more than a document of len bytes may have, or len: what jansson 2.14 allocates
+ * for each, about (64-bit glibc). Text that is no JSON gives some number. */
+static size_t too_dense(const char *s, size_t len, unsigned times)
+{
+    enum { OBJECT = 256, ARRAY = 112, STRING = 72, ITEM = 32, FREE = 16 << 20 };
+    const uint64_t limit = FREE + times * (uint64_t)len;
+    uint64_t cost = 0;
+    for (size_t i = 0; i < len; i++) {
+        switch (s[i]) {
+        case '{':
+            cost += OBJECT;
+            break;
+        case '[':
+            cost += ARRAY;
+            break;
+        case ',':
+            cost += ITEM;
+            break;
+        case '"':
+            cost += STRING;
+            while (++i < len && s[i] != '"')
+                i += s[i] == '\\';
+            break;
+        default:
+            continue;
+        }
+        if (cost > limit)
+            return i;
+    }
+    return len;
+}
+
+pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, unsigned flags,
                             pare_error *err)
 {
     json_error_t why;
@@ -30,22 +62,28 @@ pare_status pare_json_parse(json_t **out, const char *path, const void *data, si
     *out = NULL;
     if (!pare_utf8_valid(data, len, &bad))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %zu: not UTF-8", path, bad);
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
-    json_t *doc = json_loadb(data, len, flags, &why);
-    if (doc == NULL && big_as_real && json_error_code(&why) == json_error_numeric_overflow)
-        doc = json_loadb(data, len, flags | JSON_DECODE_INT_AS_REAL, &why);
+    const unsigned times = flags & PARE_JSON_DENSE ? 24 : 10;
+    if ((bad = too_dense(data, len, times)) < len)
+        return pare_fail(
+            err, PARE_ERR_RANGE,
+            "%s: offset %zu: too many small values: a document of %zu bytes may take %u times as many, and "
+            "16 MiB, of memory",
+            path, bad, len, times);
+    size_t how = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *doc = json_loadb(data, len, how, &why);
+    if (doc == NULL && flags & PARE_JSON_BIG_AS_REAL && json_error_code(&why) == json_error_numeric_overflow)
+        doc = json_loadb(data, len, how | JSON_DECODE_INT_AS_REAL, &why);
     if (atomic_load(&memory_refused) || (doc == NULL && json_error_code(&why) == json_error_out_of_memory)) {
         json_decref(doc);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a document of %zu bytes", path, len);
     }
     if (doc == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT,
-                         "%s: offset %d (line %d): %s", path, why.position, why.line, why.text);
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %d (line %d): %s", path, why.position, why.line, why.text);
     *out = doc;
     return PARE_OK;
 }
 
-pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, bool big_as_real, pare_error *err)
+pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, unsigned flags, pare_error *err)
 {
     pare_map file;
     *out = NULL;
@@ -54,8 +92,8 @@ pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, b
         st = pare_fail(err, PARE_ERR_RANGE, "%s: %llu bytes, limit %llu", path, (unsigned long long)file.size,
                        (unsigned long long)max_bytes);
     if (st == PARE_OK)
-        st = pare_json_parse(out, path, file.data == NULL ? (const void *)"" : file.data, (size_t)file.size,
-                             big_as_real, err);
+        st =
+            pare_json_parse(out, path, file.data == NULL ? (const void *)"" : file.data, (size_t)file.size, flags, err);
     pare_map_close(&file);
     return st;
 }

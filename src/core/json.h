@@ -7,19 +7,27 @@
 #include <jansson.h>
 #include <stdint.h>
 
-/* Parse len bytes. path is for messages. Integers outside of int64 become reals when big_as_real is set (Hub files
- * carry model_max_length 10^30), else they are an error.
- * The result is a new reference (json_decref). Errors: PARE_ERR_FORMAT with the byte position; PARE_ERR_MEMORY. */
-pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, bool big_as_real,
+enum {
+    PARE_JSON_BIG_AS_REAL = 1, /* integers outside of int64 become reals (Hub files carry model_max_length 10^30); else
+                                * they are an error */
+    PARE_JSON_DENSE = 2        /* a vocabulary */
+};
+
+/* Parse len bytes; flags: PARE_JSON_*. path is for messages.
+ * A document may take about 16 MiB and ten times its text of memory, a dense one 24 times (compact lists of merges do);
+ * jansson would take fifty times that of "[[],[],..." (PARE_ERR_RANGE with the byte position).
+ * The result is a new reference (json_decref). Errors: PARE_ERR_FORMAT with the byte position; PARE_ERR_RANGE;
+ * PARE_ERR_MEMORY. */
+pare_status pare_json_parse(json_t **out, const char *path, const void *data, size_t len, unsigned flags,
                             pare_error *err);
 
-/* For a program, before its first JSON: jansson leaves characters and members out for which it gets no memory; from here
- * on no document is parsed or written any more once that has happened (PARE_ERR_MEMORY). It is one setting of the whole
- * process: a library leaves it alone. */
+/* For a program, before its first JSON: jansson leaves characters and members out for which it gets no memory; from
+ * here on no document is parsed or written any more once that has happened (PARE_ERR_MEMORY). It is one setting of the
+ * whole process: a library leaves it alone. */
 void pare_json_watch_memory(void);
 
 /* The same from a file of at most max_bytes. */
-pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, bool big_as_real, pare_error *err);
+pare_status pare_json_load(json_t **out, const char *path, uint64_t max_bytes, unsigned flags, pare_error *err);
 
 /* Typed access to member key of object obj. `path` names the file in messages. Absent or null: *out stays as it is
  * and *found (may be NULL) is false; when found is NULL the member is required. A wrong kind or a value outside

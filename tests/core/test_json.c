@@ -12,7 +12,7 @@ static pare_error err;
 static json_t *parse(const char *text)
 {
     json_t *doc = NULL;
-    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), false, &err), &err);
+    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), 0, &err), &err);
     return doc;
 }
 
@@ -22,7 +22,7 @@ static void refuses(const char *text, size_t len, const char *words)
     char *exact = check_malloc(len); /* not terminated, so a sanitizer sees a read past the end */
     memcpy(exact, text, len);
     err = (pare_error){0};
-    CHECK(pare_json_parse(&doc, "a.json", exact, len, false, &err) == PARE_ERR_FORMAT);
+    CHECK(pare_json_parse(&doc, "a.json", exact, len, 0, &err) == PARE_ERR_FORMAT);
     CHECK(doc == NULL);
     if (strstr(err.text, "a.json: offset ") == NULL || strstr(err.text, words) == NULL)
         fail_msg("'%s' should say '%s'", err.text, words);
@@ -66,7 +66,7 @@ static void says_where(void **state)
     (void)state;
     json_t *doc = NULL;
     const char text[] = "{\n \"a\": 1,\n \"b\": oops\n}";
-    CHECK(pare_json_parse(&doc, "a.json", text, strlen(text), false, &err) == PARE_ERR_FORMAT);
+    CHECK(pare_json_parse(&doc, "a.json", text, strlen(text), 0, &err) == PARE_ERR_FORMAT);
     CHECK(strstr(err.text, "line 3") != NULL);
 }
 
@@ -83,7 +83,7 @@ static void every_truncation_fails(void **state)
 static void deep_nesting_fails(void **state)
 {
     (void)state;
-    enum { DEPTH = 1000000 };
+    enum { DEPTH = 100000 };
     char *text = check_malloc(2 * DEPTH);
     memset(text, '[', DEPTH);
     memset(text + DEPTH, ']', DEPTH);
@@ -101,8 +101,8 @@ static void big_integers_become_reals_on_request(void **state)
     json_t *doc = NULL;
     uint64_t k = 0;
     double n = 0;
-    CHECK(pare_json_parse(&doc, "a.json", text, strlen(text), false, &err) == PARE_ERR_FORMAT);
-    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), true, &err), &err);
+    CHECK(pare_json_parse(&doc, "a.json", text, strlen(text), 0, &err) == PARE_ERR_FORMAT);
+    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), PARE_JSON_BIG_AS_REAL, &err), &err);
     CHECK_OK(pare_json_f64(doc, "a.json", "n", &n, NULL, &err), &err);
     CHECK(n == 1e30);
     CHECK_OK(pare_json_u64(doc, "a.json", "k", 0, 1000, &k, NULL, &err), &err);
@@ -172,13 +172,13 @@ static void loads_files_of_a_bounded_size(void **state)
     char path[4200];
     json_t *doc = NULL;
     snprintf(path, sizeof path, "%s/a.json", temp_dir());
-    CHECK(pare_json_load(&doc, path, 100, false, &err) == PARE_ERR_FORMAT);
+    CHECK(pare_json_load(&doc, path, 100, 0, &err) == PARE_ERR_FORMAT);
     check_write_file(path, "", 0);
-    CHECK(pare_json_load(&doc, path, 100, false, &err) == PARE_ERR_FORMAT);
+    CHECK(pare_json_load(&doc, path, 100, 0, &err) == PARE_ERR_FORMAT);
     check_write_file(path, "[1, 2]", 6);
-    CHECK(pare_json_load(&doc, path, 5, false, &err) == PARE_ERR_RANGE && doc == NULL);
+    CHECK(pare_json_load(&doc, path, 5, 0, &err) == PARE_ERR_RANGE && doc == NULL);
     CHECK(strstr(err.text, path) != NULL);
-    CHECK_OK(pare_json_load(&doc, path, 6, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, path, 6, 0, &err), &err);
     assert_int_equal(json_array_size(doc), 2);
     json_decref(doc);
 }
@@ -206,10 +206,49 @@ static void writes_reals_with_the_digits_they_need(void **state)
     }
 }
 
+/* What a document may take of memory depends on its text alone; "[],[],[]..." would take fifty times it. */
+static void refuses_documents_that_grow(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *item;
+        size_t n;
+        unsigned flags;
+        bool grows;
+    } rows[] = {{"[],", 100000, 0, false},
+                {"[],", 1000000, 0, true},
+                {"[],", 1000000, PARE_JSON_DENSE, true},
+                {"{},", 1000000, PARE_JSON_DENSE, true},
+                {"0,", 3000000, 0, true},
+                {"0,", 3000000, PARE_JSON_DENSE, false},
+                {"\"\",", 1000000, PARE_JSON_DENSE, true},
+                {"123.45,", 3000000, 0, false},
+                {"\"a\\\",[[[[[]\",", 1000000, 0, false},
+                {"[\"ab\",\"abc\"],", 600000, 0, true},
+                {"[\"ab\",\"abc\"],", 600000, PARE_JSON_DENSE, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t k = strlen(rows[i].item), len = 1 + rows[i].n * k;
+        char *text = check_malloc(len);
+        text[0] = '[';
+        for (size_t j = 0; j < rows[i].n; j++)
+            memcpy(text + 1 + j * k, rows[i].item, k);
+        text[len - 1] = ']';
+        json_t *doc = NULL;
+        pare_status st = pare_json_parse(&doc, "a.json", text, len, rows[i].flags, &err);
+        if (st != (rows[i].grows ? PARE_ERR_RANGE : PARE_OK))
+            fail_msg("row %zu: status %d: %s", i, (int)st, err.text);
+        CHECK(!rows[i].grows || (doc == NULL && strstr(err.text, "a.json: offset ") != NULL));
+        CHECK(rows[i].grows || json_array_size(doc) == rows[i].n);
+        json_decref(doc);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_is_not_json),
+        cmocka_unit_test(refuses_documents_that_grow),
         cmocka_unit_test(says_where),
         cmocka_unit_test(every_truncation_fails),
         cmocka_unit_test(deep_nesting_fails),

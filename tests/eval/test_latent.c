@@ -80,7 +80,7 @@ static pare_status read_changed(const char *member, const char *value, pare_hpar
     char path[512];
     json_t *config = NULL, *changed = json_loads(value, JSON_DECODE_ANY, NULL);
     snprintf(path, sizeof path, "%s/config.json", source_path(family));
-    CHECK_OK(pare_json_load(&config, path, 1 << 20, true, err), err);
+    CHECK_OK(pare_json_load(&config, path, 1 << 20, PARE_JSON_BIG_AS_REAL, err), err);
     CHECK(changed != NULL && json_object_set_new(config, member, changed) == 0);
     *err = (pare_error){0};
     pare_status st = pare_hparams_from_config(hp, pare_arch_find("deepseek2"), config, "c.json", err);

@@ -174,7 +174,7 @@ static void completions_are_written(void **state)
         json_t *row = NULL;
         pare_str id = {0}, completion = {0};
         CHECK(end != NULL);
-        CHECK_OK(pare_json_parse(&row, path, line, (size_t)(end - line), false, &err), &err);
+        CHECK_OK(pare_json_parse(&row, path, line, (size_t)(end - line), 0, &err), &err);
         CHECK_OK(pare_json_str(row, path, "task_id", &id, NULL, &err), &err);
         CHECK_OK(pare_json_str(row, path, "completion", &completion, NULL, &err), &err);
         CHECK(json_object_size(row) == 2 && pare_str_equal(id, i == 0 ? "HumanEval/0" : "HumanEval/1"));

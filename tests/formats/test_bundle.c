@@ -159,7 +159,7 @@ static json_t *load(const char *path)
 {
     json_t *doc = NULL;
     pare_error err = {0};
-    CHECK_OK(pare_json_load(&doc, path, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, path, 1 << 20, 0, &err), &err);
     return doc;
 }
 
@@ -236,7 +236,7 @@ static const char *edit_resources(const char *folder, void (*change)(json_t *res
     pare_digest root;
     uint8_t digests[64][32];
     char hex[PARE_SHA256_HEX], *payload = payload_of(doc, &n);
-    CHECK_OK(pare_json_parse(&statement, "payload", payload, n, false, &err), &err);
+    CHECK_OK(pare_json_parse(&statement, "payload", payload, n, 0, &err), &err);
     json_t *resources = json_object_get(json_object_get(statement, "predicate"), "resources");
     change(resources);
     for (size_t i = 0; i < json_array_size(resources); i++)
@@ -289,12 +289,12 @@ static void the_statement_is_the_standards(void **state)
     sign(folder, at(folder, "my.sig"));
     json_t *doc = load(at(folder, "my.sig"));
     char *payload = payload_of(doc, &n);
-    CHECK_OK(pare_json_parse(&statement, "payload", payload, n, false, &err), &err);
+    CHECK_OK(pare_json_parse(&statement, "payload", payload, n, 0, &err), &err);
     json_t *predicate = json_object_get(statement, "predicate"), *resources = json_object_get(predicate, "resources");
     json_t *serialization = json_object_get(predicate, "serialization");
     static const char *const order[] = {"a.txt", "empty", "onnx-int8/y", "onnx/x", "w.bin"};
-    static const char *const ignored[] = {".cache/huggingface", ".git",       ".gitattributes",
-                                          ".github",            ".gitignore", "my.sig"};
+    static const char *const ignored[] = {".cache/huggingface", ".git",  ".gitattributes", ".github",
+                                          ".gitignore",         "my.sig"};
     CHECK(json_array_size(resources) == N_NAMES);
     for (size_t i = 0; i < N_NAMES; i++)
         CHECK(strcmp(json_string_value(json_object_get(json_array_get(resources, i), "name")), order[i]) == 0);

@@ -257,7 +257,7 @@ static void the_lock_says_what_is_in_the_files(void **state)
     setenv("SOURCE_DATE_EPOCH", "86400", 1);
     pin(&f, f.dir);
     unsetenv("SOURCE_DATE_EPOCH");
-    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, 0, &err), &err);
     const json_t *files = json_object_get(doc, "files"), *model = json_array_get(files, 0),
                  *note = json_array_get(files, 1);
     CHECK(json_integer_value(json_object_get(doc, "schema")) == 1 &&
@@ -401,7 +401,7 @@ static void the_rest_is_what_lies_in_no_tensor(void **state)
     CHECK_OK(pare_hash_bytes(rest.data, rest.len, PARE_HASH_BOTH, &d, &err), &err);
     pare_hex(sha256, d.sha256, 32);
     pare_hex(xxh3, d.xxh3_128, 16);
-    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, 0, &err), &err);
     const json_t *object = json_object_get(json_array_get(json_object_get(doc, "files"), 0), "rest");
     CHECK(strcmp(text_of(object, "sha256"), sha256) == 0 && strcmp(text_of(object, "xxh3_128"), xxh3) == 0);
     CHECK((size_t)json_integer_value(json_object_get(object, "size")) == rest.len);
@@ -411,8 +411,8 @@ static void the_rest_is_what_lies_in_no_tensor(void **state)
     tear_down(&f);
 }
 
-/* Verified by its parts alone, a file has the hash that the lock says; a forged one is seen from the Git name, if it was
- * not forged, too. Computed, it is told as what it is. A file without tensors is always hashed. */
+/* Verified by its parts alone, a file has the hash that the lock says; a forged one is seen from the Git name, if it
+ * was not forged, too. Computed, it is told as what it is. A file without tensors is always hashed. */
 static void what_is_hashed_follows_from_the_lock(void **state)
 {
     (void)state;
@@ -424,7 +424,7 @@ static void what_is_hashed_follows_from_the_lock(void **state)
     char sha256[] = "\"sha256\": \"????????????????", other[sizeof sha256];
     json_t *doc = NULL;
     pare_error err = {0};
-    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, 0, &err), &err);
     memcpy(strchr(sha256, '?'), text_of(json_array_get(json_object_get(doc, "files"), 0), "sha256"), 16);
     json_decref(doc);
     memcpy(other, sha256, sizeof other);
@@ -649,7 +649,7 @@ static char *hash_in_lock(const fixture *f, const char *key)
     json_t *doc = NULL;
     pare_error err = {0};
     pin(f, f->model);
-    CHECK_OK(pare_json_load(&doc, f->lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f->lock, 1 << 20, 0, &err), &err);
     char *hash = strdup(text_of(json_array_get(json_object_get(doc, "files"), 0), key));
     CHECK(hash != NULL && strlen(hash) == 64);
     json_decref(doc);
@@ -1225,15 +1225,16 @@ static void a_stores_name_is_compared_with_the_content(void **state)
     char command[20000], dir[5000], sha256[PARE_SHA256_HEX];
     set_up(&f, "forged");
     snprintf(dir, sizeof dir, "%s/snapshots/main", f.dir);
-    snprintf(command, sizeof command,
-             "cd '%s' && mkdir -p blobs snapshots/main && mv m.gguf blobs/%s && ln -s ../../blobs/%s snapshots/main/m.gguf",
-             f.dir, name, name);
+    snprintf(
+        command, sizeof command,
+        "cd '%s' && mkdir -p blobs snapshots/main && mv m.gguf blobs/%s && ln -s ../../blobs/%s snapshots/main/m.gguf",
+        f.dir, name, name);
     CHECK(system(command) == 0);
     char *lock = in_dir(&f, "snapshots/main/pare.lock");
     snprintf(f.lock, sizeof f.lock, "%s", lock);
     free(lock);
     pin(&f, dir);
-    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, 0, &err), &err);
     snprintf(sha256, sizeof sha256, "%s", text_of(json_array_get(json_object_get(doc, "files"), 0), "sha256"));
     json_decref(doc);
     edit_lock(&f, "{", sha256, name, SEAL_AGAIN);
@@ -1640,7 +1641,7 @@ static void a_folder_is_pinned_with_its_tokenizer(void **state)
     }
     put(&f, "chat_template.jinja", "hello");
     pin(&f, f.dir);
-    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, false, &err), &err);
+    CHECK_OK(pare_json_load(&doc, f.lock, 1 << 20, 0, &err), &err);
     const json_t *tokenizer = json_array_get(json_object_get(doc, "tokenizers"), 0);
     CHECK(strcmp(text_of(tokenizer, "folder"), ".") == 0 &&
           strcmp(text_of(tokenizer, "chat_template_sha256"), HEX) == 0);

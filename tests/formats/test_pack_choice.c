@@ -48,7 +48,7 @@ static json_t *settings_of(const char *dir)
     pare_error err = {0};
     json_t *config = NULL;
     snprintf(path, sizeof path, "%s/config.json", dir);
-    CHECK_OK(pare_json_load(&config, path, 1 << 20, true, &err), &err);
+    CHECK_OK(pare_json_load(&config, path, 1 << 20, PARE_JSON_BIG_AS_REAL, &err), &err);
     json_t *settings = json_incref(json_object_get(config, "quantization_config"));
     json_decref(config);
     return settings;

@@ -204,7 +204,7 @@ static void write_changed(const char *from, const char *to, const change *c)
     CHECK(mkdir(to, 0777) == 0);
     CHECK_OK(pare_safetensors_write(&out, names, to, 0, NULL, &err), &err);
     snprintf(path, sizeof path, "%s/config.json", from);
-    CHECK_OK(pare_json_load(&config, path, 1 << 20, true, &err), &err);
+    CHECK_OK(pare_json_load(&config, path, 1 << 20, PARE_JSON_BIG_AS_REAL, &err), &err);
     json_t *patch = json_loads(c->settings != NULL ? c->settings : "{}", 0, NULL);
     CHECK(patch != NULL && json_object_update(json_object_get(config, "quantization_config"), patch) == 0);
     CHECK_OK(pare_json_dump(config, &text, &err), &err);

@@ -41,7 +41,7 @@ static void load_folder(folder *f, const char *dir, char *config, pare_error *er
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     snprintf(config, 4300, "%s/config.json", dir);
     CHECK_OK(pare_safetensors_open(&f->model, path, err), err);
-    CHECK_OK(pare_json_load(&f->config, config, 1 << 20, true, err), err);
+    CHECK_OK(pare_json_load(&f->config, config, 1 << 20, PARE_JSON_BIG_AS_REAL, err), err);
 }
 
 static void close_folder(folder *f)
@@ -247,7 +247,7 @@ static void refuses_damage(void **state)
             damage_tensor(&f.model, d);
         if (d->settings != NULL) {
             json_t *settings = json_object_get(f.config, "quantization_config"), *other = NULL;
-            CHECK_OK(pare_json_parse(&other, "test", d->settings, strlen(d->settings), false, &err), &err);
+            CHECK_OK(pare_json_parse(&other, "test", d->settings, strlen(d->settings), 0, &err), &err);
             CHECK(json_object_update(settings, other) == 0);
             json_decref(other);
         }

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     pare_hparams hp;
     pare_error err = {0};
     json_t *config = NULL, *card = NULL;
-    if (pare_json_parse(&config, "config.json", data, size, true, &err) == PARE_OK)
+    if (pare_json_parse(&config, "config.json", data, size, PARE_JSON_BIG_AS_REAL, &err) == PARE_OK)
         for (size_t i = 0; pare_arch_at(i) != NULL; i++)
             if (pare_hparams_from_config(&hp, pare_arch_at(i), config, "config.json", &err) == PARE_OK)
                 write_back(&hp, pare_arch_at(i));

@@ -42,8 +42,8 @@ static void read_memory(const uint8_t *config, size_t n_config, const uint8_t *f
     pare_arena arena = {0};
     pare_error err = {0};
     json_t *doc = NULL;
-    if (pare_json_parse(&doc, "config.json", config, n_config, true, &err) == PARE_OK && json_is_object(doc) &&
-        pare_safetensors_parse(&raw, file, n_file, "model.safetensors", &err) == PARE_OK &&
+    if (pare_json_parse(&doc, "config.json", config, n_config, PARE_JSON_BIG_AS_REAL, &err) == PARE_OK &&
+        json_is_object(doc) && pare_safetensors_parse(&raw, file, n_file, "model.safetensors", &err) == PARE_OK &&
         pare_packed_open(&raw, &arena, fuzz_folder(), doc, "config.json", &err) == PARE_OK)
         read_all(&raw);
     pare_model_close(&raw);

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = 0;
     while (n < size && data[n] != 0)
         n++;
-    if (pare_json_parse(&config, "config.json", data, n, true, &err) == PARE_OK && json_is_object(config)) {
+    if (pare_json_parse(&config, "config.json", data, n, PARE_JSON_BIG_AS_REAL, &err) == PARE_OK &&
+        json_is_object(config)) {
         if (pare_tokenizer_files_read(&v, fuzz_folder(), config, 40, &found, &err) == PARE_OK && found)
             fuzz_use_vocab(&v);
         pare_vocab_close(&v);

@@ -36,7 +36,8 @@ static json_t *object_of(pare_str text)
 {
     json_t *doc = NULL;
     pare_error err = {0};
-    if (pare_json_parse(&doc, "fuzz.json", text.data, text.len, true, &err) == PARE_OK && json_is_object(doc))
+    if (pare_json_parse(&doc, "fuzz.json", text.data, text.len, PARE_JSON_BIG_AS_REAL, &err) == PARE_OK &&
+        json_is_object(doc))
         return doc;
     json_decref(doc);
     return NULL;

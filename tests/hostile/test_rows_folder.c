@@ -522,6 +522,16 @@ ROW(086)
             pare_buf_close(&b);
             hub_refused(3, "config.json|offset ");
         }
+    restore();
+    pare_buf b = {0}; /* small values, fifty times their text in memory */
+    CHECK(pare_buf_put(&b, config, strrchr(config, '}') - config, NULL) == PARE_OK &&
+          pare_buf_puts(&b, ",\"x\":[[]", NULL) == PARE_OK);
+    for (int i = 0; i < 500000; i++)
+        CHECK(pare_buf_puts(&b, ",[]", NULL) == PARE_OK);
+    CHECK(pare_buf_puts(&b, "]}", NULL) == PARE_OK);
+    trial_put_buf("hub/config.json", &b);
+    hub_refused(3, "config.json|offset |small values");
+    pare_buf_close(&b);
 }
 
 ROW(087)

@@ -96,7 +96,7 @@ int main(int argc, char **argv)
     json_t *config = NULL;
     if (argc != 4)
         return fail("usage: paper_model CONFIG.json TYPE OUT.gguf");
-    if (pare_json_load(&config, argv[1], 1 << 20, true, &err) != PARE_OK)
+    if (pare_json_load(&config, argv[1], 1 << 20, PARE_JSON_BIG_AS_REAL, &err) != PARE_OK)
         return fail(err.text);
     const char *class = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     const pare_arch *arch = class != NULL ? pare_arch_find_class(class, NULL) : NULL;

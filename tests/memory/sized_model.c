@@ -44,7 +44,7 @@ static json_t *read_config(const char *config)
     pare_error err = {0};
     snprintf(path, sizeof path, "tests/data/memory/%s.json", config);
     if (json == NULL)
-        CHECK_OK(pare_json_load(&json, source_path(path), 1 << 20, true, &err), &err);
+        CHECK_OK(pare_json_load(&json, source_path(path), 1 << 20, PARE_JSON_BIG_AS_REAL, &err), &err);
     return json;
 }
 

@@ -45,7 +45,7 @@ static void open_paper(model *m)
     pare_error err = {0};
     json_t *config = NULL;
     snprintf(path, sizeof path, "tests/data/memory/%s.json", m->name + strlen("paper/"));
-    CHECK_OK(pare_json_load(&config, source_path(path), 1 << 20, true, &err), &err);
+    CHECK_OK(pare_json_load(&config, source_path(path), 1 << 20, PARE_JSON_BIG_AS_REAL, &err), &err);
     const pare_arch *arch =
         pare_arch_find_class(json_string_value(json_array_get(json_object_get(config, "architectures"), 0)), NULL);
     CHECK(arch != NULL);

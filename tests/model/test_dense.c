@@ -18,7 +18,7 @@ static pare_status read_layers(const char *class, uint32_t n_layer, const char *
              "{\"architectures\":[\"%s\"],\"hidden_size\":48,\"num_hidden_layers\":%u,\"num_attention_heads\":4,"
              "\"vocab_size\":80,\"intermediate_size\":64,\"num_key_value_heads\":2%s}",
              class, n_layer, members);
-    CHECK_OK(pare_json_parse(&config, "config", text, strlen(text), true, err), err);
+    CHECK_OK(pare_json_parse(&config, "config", text, strlen(text), PARE_JSON_BIG_AS_REAL, err), err);
     pare_status st = pare_hparams_from_config(hp, arch, config, "config", err);
     json_decref(config);
     return st;

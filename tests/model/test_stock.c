@@ -27,7 +27,7 @@ static void start(pare_model *m, const char *class, const char *members)
              "{\"architectures\":[\"%s\"],\"hidden_size\":48,\"num_attention_heads\":4,\"vocab_size\":80,"
              "\"intermediate_size\":64%s}",
              class, members);
-    CHECK_OK(pare_json_parse(&config, "config", text, strlen(text), true, &err), &err);
+    CHECK_OK(pare_json_parse(&config, "config", text, strlen(text), PARE_JSON_BIG_AS_REAL, &err), &err);
     CHECK_OK(pare_hparams_from_config(&m->hp, m->arch, config, "config", &err), &err);
     json_decref(config);
 }
