@@ -1,4 +1,5 @@
 #include "eval/cpu.h"
+#include "eval/cpu_blas.h"
 #include "eval/cpu_kernels.h"
 
 #include "core/checked.h"
@@ -383,6 +384,11 @@ pare_status pare_backend_cpu(pare_backend **out, pare_error *err)
     /* The pieces of a product are spread over threads here; BLAS must not cut one further, or sums would depend on
      * how many threads there are. */
     openblas_set_num_threads(1);
+    pare_status st = pare_blas_reserve(pare_threads() + 1, err); /* one on a thread of core/background.h */
+    if (st != PARE_OK) {
+        free(b);
+        return st;
+    }
     *b = (pare_backend){
         .name = "cpu",
         .compute = "f32",

@@ -100,6 +100,7 @@ static pare_status derive(one_type *t, const making *m, pare_error *err)
                                            .n_overrides = t->n_overrides,
                                            .imatrix = o->imatrix,
                                            .effort = o->effort,
+                                           .allow_requantize = o->allow_requantize,
                                            .no_factors = true,
                                            .measured = true};
     return pare_quantize(&t->out, o->model, &options, &t->plan, err);
@@ -109,7 +110,8 @@ static pare_status derive(one_type *t, const making *m, pare_error *err)
 static pare_refine_job job_of(making *m)
 {
     const pare_encodings_options *o = m->options;
-    m->how = (pare_quantize_options){.imatrix = o->imatrix, .effort = o->effort};
+    m->how =
+        (pare_quantize_options){.imatrix = o->imatrix, .effort = o->effort, .allow_requantize = o->allow_requantize};
     m->settings = (pare_refine_settings){.output = m->path.data,
                                          .about = o->about,
                                          .resume = true,

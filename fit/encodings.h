@@ -32,6 +32,7 @@ typedef struct pare_encodings_options {
     const char *folder;
     const char *about; /* lines that say what the bytes depend on besides weights and statistics */
     pare_effort effort;
+    bool allow_requantize;  /* sources that are quantized already */
     pare_encodings_fn each; /* NULL: nobody is told */
     void *user;
 } pare_encodings_options;

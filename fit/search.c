@@ -454,6 +454,7 @@ static pare_status open_encodings(pare_fit *f, pare_error *err)
                                            .folder = f->o.folder,
                                            .about = f->about.data,
                                            .effort = f->o.effort,
+                                           .allow_requantize = f->o.allow_requantize,
                                            .each = tell_encoding,
                                            .user = f};
     if (st == PARE_OK)

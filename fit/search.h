@@ -42,6 +42,7 @@ typedef pare_status (*pare_fit_accept_fn)(const pare_type *types, bool *yes, voi
 typedef struct pare_fit_options {
     const pare_model *model;
     const pare_imatrix *imatrix; /* with second-order statistics, or NULL: then types that need importances are out */
+    bool allow_requantize;       /* sources that are quantized already */
     bool imatrix_later; /* there will be one of all tensors: for pare_fit_range, some hundred bytes less than with what
                            the file then says of it, and pare_fit_smallest; nothing else may be asked */
     pare_backend *backend;

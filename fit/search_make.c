@@ -42,6 +42,7 @@ static pare_status derive_with(pare_fit *f, const size_t *at, const pare_type_ov
                                            .n_overrides = f->n_items,
                                            .imatrix = f->o.imatrix,
                                            .effort = f->o.effort,
+                                           .allow_requantize = f->o.allow_requantize,
                                            .edits = f->o.edits,
                                            .n_edits = f->o.n_edits,
                                            .no_factors = true,

@@ -1,6 +1,8 @@
 /* Opening a GGUF model: one file, or all parts of a split set; then what its metadata means. */
+#include "core/output_journal.h"
 #include "formats/gguf_internal.h"
 #include "formats/open.h"
+#include "formats/safe_path.h"
 #include "model/hparams_floats.h"
 #include "model/projector.h"
 
@@ -115,6 +117,19 @@ static pare_status check_present(const set *s, pare_error *err)
     return st;
 }
 
+/* No run was killed while the parts got their names. */
+static pare_status check_names_given(const set *s, pare_error *err)
+{
+    char *folder = pare_path_folder(s->path, err), *prefix = folder != NULL ? strndup(s->path, s->prefix_len) : NULL;
+    const char *slash = prefix != NULL ? strrchr(prefix, '/') : NULL;
+    pare_status st = folder == NULL   ? PARE_ERR_MEMORY
+                     : prefix == NULL ? pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", s->path)
+                                      : pare_journal_warn(folder, slash != NULL ? slash + 1 : prefix, err);
+    free(folder);
+    free(prefix);
+    return st;
+}
+
 static bool same_value(const pare_meta_value *a, const pare_meta_value *b)
 {
     if (a->type != b->type || a->n != b->n)
@@ -202,11 +217,15 @@ static pare_status load_parts(set *s, pare_error *err)
             st = load(&s->parts[i], name.data, err);
         if (st == PARE_OK)
             st = check_part(s, i, err);
+        if (i > 0)
+            pare_meta_close(&s->parts[i].meta); /* looked at, and not used: no memory for those of all parts */
         n_tensors += s->parts[i].n_tensors;
+        if (st == PARE_OK &&
+            (n_tensors > s->want.n_tensors || (i + 1 == s->want.count && n_tensors < s->want.n_tensors)))
+            st = pare_fail(err, PARE_ERR_FORMAT,
+                           "%s: key '%s' is %" PRIu64 ", the parts have %" PRIu64 " tensors up to %s", s->path,
+                           GGUF_KEY_SPLIT_TENSORS, s->want.n_tensors, n_tensors, s->parts[i].path);
     }
-    if (st == PARE_OK && n_tensors != s->want.n_tensors)
-        st = pare_fail(err, PARE_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", the parts have %" PRIu64 " tensors", s->path,
-                       GGUF_KEY_SPLIT_TENSORS, s->want.n_tensors, n_tensors);
     pare_buf_close(&name);
     return st;
 }
@@ -255,7 +274,8 @@ static pare_status open_set(pare_model *m, pare_model *named, const char *path, 
     set s = {.path = path, .prefix_len = prefix_length(path), .want = *want};
     pare_status st = PARE_OK;
     /* a single part has no neighbours that a name would lead to */
-    if (want->count > 1 && ((st = check_own_name(&s, err)) != PARE_OK || (st = check_present(&s, err)) != PARE_OK))
+    if (want->count > 1 && ((st = check_own_name(&s, err)) != PARE_OK || (st = check_present(&s, err)) != PARE_OK ||
+                            (st = check_names_given(&s, err)) != PARE_OK))
         return st;
     if ((s.parts = calloc(want->count, sizeof *s.parts)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %" PRIu32 " parts", path, want->count);

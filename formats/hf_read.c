@@ -1,4 +1,5 @@
 #include "core/json.h"
+#include "core/output_journal.h"
 #include "formats/hf.h"
 #include "formats/hf_files.h"
 #include "formats/hf_meta.h"
@@ -753,6 +754,8 @@ pare_status pare_hf_open_as(pare_model *m, const char *path, const char *name, u
     *m = (pare_model){0};
     pare_status st = place_open(&p, path, err);
     p.name = name;
+    if (st == PARE_OK)
+        st = pare_journal_warn(p.dir, "", err);
     if (st == PARE_OK && (flags & PARE_OPEN_RAW))
         st = open_weights(m, &p, err);
     m->format = PARE_FORMAT_HF;

@@ -168,8 +168,11 @@ static pare_status check_index(const char *path, pare_error *err)
     char why[64], *folder = pare_path_folder(path, err);
     size_t n = 0;
     pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
-    if (st == PARE_OK && (st = pare_shard_index_open(&x, path, &fault)) == PARE_ERR_MEMORY)
+    bool leads_out = false;
+    if (st == PARE_OK && (st = pare_shard_index_open(&x, path, &leads_out, &fault)) == PARE_ERR_MEMORY)
         st = pare_fail(err, st, "%s", fault.text);
+    else if (leads_out)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s", fault.text);
     else if (st != PARE_OK && folder != NULL)
         st = pare_warn(err, "%s: pinned, and no index that could be read", fault.text);
     else if (st == PARE_OK)

@@ -200,7 +200,7 @@ pare_status pare_safetensors_open_index(pare_model *m, const char *index_path, p
     if ((m->path = pare_arena_copy(&m->arena, index_path, strlen(index_path), err)) == NULL ||
         (s.folder = pare_path_folder(index_path, err)) == NULL)
         goto done;
-    if ((st = pare_shard_index_open(&s.index, index_path, err)) != PARE_OK ||
+    if ((st = pare_shard_index_open(&s.index, index_path, NULL, err)) != PARE_OK ||
         (st = pare_shard_index_check(&s.index, err)) != PARE_OK || (st = check_shards_exist(&s, err)) != PARE_OK)
         goto done;
     if ((st = open_shards(&s, err)) != PARE_OK || (st = compare_with_map(&s, err)) != PARE_OK)

@@ -14,9 +14,8 @@ typedef struct reading {
     pare_shard_index *x;
     pare_json_cursor c;
     pare_index numbers; /* of shards, by name */
-    const char **names; /* [numbers.n_used] as they came */
-    size_t cap;
-    size_t from, to; /* what stands between the braces of the map; to 0: no map yet */
+    size_t cap;         /* of x->names */
+    size_t from, to;    /* what stands between the braces of the map; to 0: no map yet */
 } reading;
 
 /* The number of a shard, which it gets when it is named first. */
@@ -31,15 +30,15 @@ static pare_status number_of(reading *r, pare_str name, int64_t *number, pare_er
                          pare_cursor_offset(&r->c), MAX_SHARDS);
     if (n == r->cap) {
         size_t cap = r->cap < 16 ? 16 : r->cap + r->cap / 2;
-        const char **names = reallocarray(r->names, cap, sizeof *names);
+        const char **names = reallocarray(r->x->names, cap, sizeof *names);
         if (names == NULL)
             return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu names", r->x->path, cap);
-        r->names = names;
+        r->x->names = names;
         r->cap = cap;
     }
     char *copy = pare_arena_copy(&r->x->arena, name.data, name.len, err);
     *number = (int64_t)n;
-    r->names[n] = copy;
+    r->x->names[n] = copy;
     return copy == NULL ? PARE_ERR_MEMORY : pare_index_add(&r->numbers, (pare_str){copy, name.len}, *number, NULL, err);
 }
 
@@ -105,17 +104,24 @@ static pare_status find_map(reading *r, pare_error *err)
  */
 static pare_status read_rest(reading *r, pare_error *err)
 {
-    size_t len = r->c.len, rest = len - (r->to - r->from);
-    if (rest > MAX_REST_BYTES)
-        return pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes beside those of a weight_map, limit %d", r->x->path, rest,
-                         MAX_REST_BYTES);
+    size_t len = r->c.len, rest = 0;
     char *text = malloc(len + 1);
     if (text == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu bytes", r->x->path, len);
     memcpy(text, r->c.text, len);
-    for (size_t i = r->from; i < r->to; i++)
-        if (text[i] != '\n')
+    for (size_t i = 0; i < len; i++) {
+        if (i >= r->from && i < r->to && text[i] != '\n')
             text[i] = ' ';
+        rest += memchr(" \t\n\r", text[i], 4) == NULL;
+    }
+    if (rest > MAX_REST_BYTES) {
+        free(text);
+        return r->to > 0 ? pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes beside those of the weight_map, limit %d",
+                                     r->x->path, rest, MAX_REST_BYTES)
+                         : pare_fail(err, PARE_ERR_FORMAT,
+                                     "%s: offset %zu: no 'weight_map' that is an object came up to here", r->x->path,
+                                     r->c.at);
+    }
     pare_status st = pare_json_parse(&r->x->rest, r->x->path, text, len, PARE_JSON_BIG_AS_REAL, err);
     free(text);
     if (st == PARE_OK && r->to == 0)
@@ -139,15 +145,32 @@ static pare_status sort_shards(reading *r, pare_error *err)
     x->n_shards = n;
     if (n == 0)
         return PARE_OK;
-    memcpy(x->shards, r->names, n * sizeof *x->shards);
+    memcpy(x->shards, x->names, n * sizeof *x->shards);
     qsort(x->shards, n, sizeof *x->shards, compare_names);
     for (size_t place = 0; place < n; place++)
         x->places[pare_index_find(&r->numbers, (pare_str){x->shards[place], strlen(x->shards[place])})] = place;
     return PARE_OK;
 }
 
-pare_status pare_shard_index_open(pare_shard_index *x, const char *path, pare_error *err)
+/* A shard's name that is no plain path below the folder, as an error with one of its tensors. */
+static pare_status check_names(const pare_shard_index *x, pare_error *err)
 {
+    for (size_t i = 0; i < x->tensors.n_used; i++) {
+        int64_t number;
+        pare_str tensor = pare_index_key(&x->tensors, i, &number);
+        const char *name = x->names[number], *fault = pare_path_fault((pare_str){name, strlen(name)});
+        if (fault != NULL)
+            return pare_fail(err, PARE_ERR_FORMAT,
+                             "%s: weight_map: '%.*s' is in '%.256s', which %s; expected a plain relative path", x->path,
+                             (int)(tensor.len < 256 ? tensor.len : 256), tensor.data, name, fault);
+    }
+    return PARE_OK;
+}
+
+pare_status pare_shard_index_open(pare_shard_index *x, const char *path, bool *leads_out, pare_error *err)
+{
+    pare_error name = {0};
+    bool leads = false;
     *x = (pare_shard_index){.path = path};
     reading r = {.x = x};
     size_t bad = 0;
@@ -163,7 +186,13 @@ pare_status pare_shard_index_open(pare_shard_index *x, const char *path, pare_er
     if (st == PARE_OK && (st = find_map(&r, err)) == PARE_OK && (st = read_rest(&r, err)) == PARE_OK)
         st = sort_shards(&r, err);
     pare_index_close(&r.numbers);
-    free(r.names);
+    if ((st == PARE_ERR_FORMAT || st == PARE_ERR_RANGE) && (leads = check_names(x, &name) != PARE_OK)) {
+        st = PARE_ERR_FORMAT;
+        if (err != NULL)
+            *err = name;
+    }
+    if (leads_out != NULL)
+        *leads_out = leads;
     if (st != PARE_OK)
         pare_shard_index_close(x);
     return st;
@@ -172,6 +201,7 @@ pare_status pare_shard_index_open(pare_shard_index *x, const char *path, pare_er
 void pare_shard_index_close(pare_shard_index *x)
 {
     free(x->shards);
+    free(x->names);
     free(x->places);
     json_decref(x->rest);
     pare_index_close(&x->tensors);
@@ -196,13 +226,5 @@ pare_str pare_shard_index_at(const pare_shard_index *x, size_t i, size_t *shard)
 
 pare_status pare_shard_index_check(const pare_shard_index *x, pare_error *err)
 {
-    for (size_t i = 0, shard; i < x->tensors.n_used; i++) {
-        pare_str tensor = pare_shard_index_at(x, i, &shard);
-        const char *name = x->shards[shard], *fault = pare_path_fault((pare_str){name, strlen(name)});
-        if (fault != NULL)
-            return pare_fail(err, PARE_ERR_FORMAT,
-                             "%s: weight_map: '%.*s' is in '%.256s', which %s; expected a plain relative path", x->path,
-                             (int)(tensor.len < 256 ? tensor.len : 256), tensor.data, name, fault);
-    }
-    return PARE_OK;
+    return check_names(x, err);
 }

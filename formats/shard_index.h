@@ -21,14 +21,16 @@ typedef struct pare_shard_index {
 
     /* of this module */
     pare_index tensors; /* name -> number of its shard as they came */
-    size_t *places;     /* [n_shards] in shards, of a number as they came */
+    const char **names; /* [n_shards] by that number */
+    size_t *places;     /* [n_shards] in shards, by that number */
     pare_map file;      /* keys are views into it */
     pare_arena arena;
 } pare_shard_index;
 
-/* path must outlive the index. Strict: no name twice, no NUL in one.
+/* path must outlive the index. Strict: no name twice, no NUL in one. Of an index that is faulty otherwise, a shard's
+ * name that leads elsewhere is told first, if it stands before the fault (*leads_out, may be NULL, is true then).
  * Errors: PARE_ERR_FORMAT, PARE_ERR_RANGE (too large), PARE_ERR_IO, PARE_ERR_MEMORY */
-pare_status pare_shard_index_open(pare_shard_index *x, const char *path, pare_error *err);
+pare_status pare_shard_index_open(pare_shard_index *x, const char *path, bool *leads_out, pare_error *err);
 void pare_shard_index_close(pare_shard_index *x);
 
 /* Place of the tensor's shard in shards, or PARE_INDEX_NONE. */

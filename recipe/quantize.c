@@ -110,19 +110,11 @@ static pare_status require_importance(planner *p, const pare_tensor *t, pare_typ
                                         : ", and the imatrix has none for it");
 }
 
-/* How config.json says that the weights were quantized, though they lie there as floats; NULL: it does not. */
-static const char *claimed(const pare_model *m)
-{
-    while (m != NULL && m->claims == NULL)
-        m = m->source;
-    return m != NULL ? m->claims : NULL;
-}
-
 /* What is quantized already becomes another type where that keeps its values, else only if the user says so. */
 static pare_status check_source(const planner *p, const pare_tensor *t, pare_type to, pare_error *err)
 {
     const pare_type_info *from = pare_type_get(t->type);
-    const char *claims = p->options->allow_requantize ? NULL : claimed(p->in);
+    const char *claims = p->options->allow_requantize ? NULL : pare_model_claims(p->in);
     if (claims != NULL && !(pare_type_get(to)->traits & PARE_TRAIT_FLOAT))
         return pare_fail(err, PARE_ERR_UNSUPPORTED,
                          "%s: 'quantization_config' says that the weights were quantized already (%s), though they lie "

@@ -87,11 +87,13 @@ static pare_status load_lines(json_t **out, const char *path, pare_error *err)
     for (; at < end && st == PARE_OK; number++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         const size_t n = (size_t)((stop != NULL ? stop : end) - at);
-        json_error_t why;
-        json_t *line = json_loadb(at, n, JSON_REJECT_DUPLICATES, &why);
-        if (!json_is_object(json_array_get(json_object_get(line, "devices"), 0)))
-            st = pare_fail(err, PARE_ERR_FORMAT, "%s: line %zu: no measurement of fit --measure%s%s", path, number,
-                           line == NULL ? ": " : "", line == NULL ? why.text : "");
+        pare_error why = {0};
+        json_t *line = NULL;
+        st = pare_json_parse(&line, path, at, n, 0, &why);
+        if (st != PARE_OK)
+            st = pare_fail(err, st, "line %zu: %s", number, why.text);
+        else if (!json_is_object(json_array_get(json_object_get(line, "devices"), 0)))
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: line %zu: no measurement of fit --measure", path, number);
         else
             json_array_append(*out, line);
         json_decref(line);

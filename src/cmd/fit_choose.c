@@ -278,6 +278,7 @@ static pare_status open_fit(cmd_fit_job *j, pare_error *err)
                                       .keep = j->keep,
                                       .n_keep = j->n_keep,
                                       .effort = r->effort,
+                                      .allow_requantize = r->allow_requantize,
                                       .n_rounds = r->effort == PARE_EFFORT_BEST ? 2 : 0,
                                       .accept = of_memory ? accept_types : NULL,
                                       .each = show_progress,
@@ -457,6 +458,7 @@ static pare_status preset_types(const cmd_fit_job *j, const pare_preset *preset,
                                            .embedding_type = PARE_TYPE_NONE,
                                            .imatrix = &j->imatrix,
                                            .effort = PARE_EFFORT_DEFAULT,
+                                           .allow_requantize = true,
                                            .plan_only = true};
     pare_model typed = {0};
     pare_plan plan = {0};
@@ -615,6 +617,11 @@ pare_status cmd_fit_choose(cmd_fit_job *j, const cmd_args *args, const cmd_fit_r
         st = pare_model_open_as(&j->model, path, args->folder_name, 0, err);
     if (st == PARE_OK)
         st = pare_stock_complete(&j->model, err);
+    if (st == PARE_OK && !request->allow_requantize && pare_model_claims(&j->model) != NULL)
+        st = pare_fail(err, PARE_ERR_UNSUPPORTED,
+                       "%s: 'quantization_config' says that the weights were quantized already (%s), though they lie "
+                       "there as floats: give --requantize to do it again",
+                       path, pare_model_claims(&j->model));
     if (st == PARE_OK && request->n_sizes == 0)
         cmd_fit_warn_of_context(request, &j->model);
     if (st == PARE_OK)

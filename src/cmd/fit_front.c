@@ -16,6 +16,7 @@ static pare_status largest_encoded(const cmd_fit_job *j, uint64_t most, uint64_t
                                            .pure_type = PARE_TYPE_NONE,
                                            .output_type = PARE_TYPE_NONE,
                                            .embedding_type = PARE_TYPE_NONE,
+                                           .allow_requantize = true,
                                            .plan_only = true};
     pare_model typed = {0};
     pare_plan plan = {0};

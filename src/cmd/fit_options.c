@@ -353,8 +353,10 @@ bool cmd_fit_chooses(const cmd_args *args)
 
 pare_status cmd_fit_request_parse(cmd_fit_request *r, const cmd_args *args, pare_error *err)
 {
-    *r = (cmd_fit_request){
-        .min_bits = cmd_real(args, OPT_MIN_BITS), .effort = cmd_effort(args), .pareto = cmd_has(args, OPT_PARETO)};
+    *r = (cmd_fit_request){.min_bits = cmd_real(args, OPT_MIN_BITS),
+                           .effort = cmd_effort(args),
+                           .pareto = cmd_has(args, OPT_PARETO),
+                           .allow_requantize = cmd_has(args, OPT_ALLOW_REQUANTIZE) || cmd_has(args, OPT_REQUANTIZE)};
     const char *fast = cmd_text(args, OPT_PREFER_FAST), *type = cmd_text(args, OPT_TYPE);
     if (fast != NULL)
         r->prefer_fast = PARE_FIT_CPU;

@@ -35,6 +35,7 @@ typedef struct cmd_fit_request {
     double min_bits;
     pare_fit_target prefer_fast;
     pare_effort effort;
+    bool allow_requantize; /* sources that are quantized already */
 } cmd_fit_request;
 
 /* Are types chosen by a text? Else memory is planned. */

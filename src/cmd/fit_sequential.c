@@ -98,7 +98,8 @@ static pare_status describe(const cmd_fit_job *j, pare_buf *out, pare_error *err
 static pare_status refine(cmd_fit_job *j, const char *about, bool resume, pare_model *out, pare_plan *plan,
                           pare_refine_report *report, pare_error *err)
 {
-    const pare_quantize_options options = {.imatrix = &j->imatrix, .effort = j->request->effort};
+    const pare_quantize_options options = {
+        .imatrix = &j->imatrix, .effort = j->request->effort, .allow_requantize = j->request->allow_requantize};
     pare_status st = open_streams(j, err);
     const pare_refine_settings settings = {.output = j->sequential.path.data,
                                            .about = about,

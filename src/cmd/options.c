@@ -195,9 +195,9 @@ static const cmd_option table[] = {
     {OPT_METADATA, "metadata", 0, "KEY=TYPE:VALUE", CMD_KIND_TEXT, NULL, NULL,
      "set a value of the metadata; TYPE is int, float, bool, str or one of GGUF's: u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 string. May be repeated", V(QUANTIZE), CMD_REPEATS | CMD_SHAPES_BYTES},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "accept a source that is quantized already; its errors add up", V(QUANTIZE), CMD_SHAPES_BYTES},
+     "accept a source that is quantized already; its errors add up", V(QUANTIZE) | V(FIT), CMD_SHAPES_BYTES},
     {OPT_REQUANTIZE, "requantize", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
-     "the same as --allow-requantize", V(QUANTIZE), CMD_HIDDEN | CMD_SHAPES_BYTES},
+     "the same as --allow-requantize", V(QUANTIZE) | V(FIT), CMD_SHAPES_BYTES},
     {OPT_ALLOW_NONFINITE, "allow-nonfinite", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
      "encode NaN and infinite weights as zero instead of refusing them", V(QUANTIZE), CMD_SHAPES_BYTES},
     {OPT_PIN, "pin", 0, NULL, CMD_KIND_FLAG, NULL, NULL,
@@ -677,7 +677,8 @@ static bool names_input(const cmd_option *option)
     for (size_t i = 0; i < sizeof read / sizeof *read && option->argument != NULL; i++)
         if (strcmp(option->argument, read[i]) == 0)
             return true;
-    return option->id == OPT_INPUTS || option->id == OPT_IMATRIX || option->id == OPT_PROJECTOR || option->id == OPT_DRAFT;
+    return option->id == OPT_INPUTS || option->id == OPT_IMATRIX || option->id == OPT_PROJECTOR ||
+           option->id == OPT_DRAFT;
 }
 
 /* A store is never written to: only what is read has a name of one. */

@@ -1,6 +1,7 @@
 #include "core/output_journal.h"
 #include "core/claim.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -146,4 +147,20 @@ void pare_journal_complete(int dir, const char *name, int fd)
     }
     fsync(dir);
     unlinkat(dir, name, 0);
+}
+
+pare_status pare_journal_warn(const char *folder, const char *prefix, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir != NULL && st == PARE_OK && (e = readdir(dir)) != NULL;)
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0 && strstr(e->d_name, ".pare.set.") != NULL)
+            st =
+                pare_warn(err,
+                          "%s/%s: a run was killed while its files got their names: some here are of it, others older; "
+                          "the next run that writes here gives the names that are missing",
+                          folder, e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return st;
 }

@@ -193,6 +193,13 @@ void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
         pare_map_release(t->data + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
 }
 
+const char *pare_model_claims(const pare_model *m)
+{
+    while (m != NULL && m->claims == NULL)
+        m = m->source;
+    return m != NULL ? m->claims : NULL;
+}
+
 void pare_model_close(pare_model *m)
 {
     if (m->closing != NULL)

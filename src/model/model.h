@@ -121,6 +121,9 @@ typedef struct pare_model {
 
 void pare_model_close(pare_model *m);
 
+/* The claims of m, or of what it was derived from; NULL: none. */
+const char *pare_model_claims(const pare_model *m);
+
 /* Reserve the tensor array, then add: pointers into it stay valid. A duplicate name is PARE_ERR_FORMAT with both
  * offsets. The name is copied; *out, if not NULL, receives the new entry. */
 pare_status pare_model_reserve(pare_model *m, size_t n_tensors, pare_error *err);

@@ -206,6 +206,13 @@ static void no_room_to_start(void **state)
         CHECK(strncmp(r.err, "pare: error: no memory", 22) == 0 && cli_count_lines(r.err) == 1 && r.out[0] == '\0');
     }
     cli_expect(0, "(ulimit -v 2000000; exec timeout 60 $PARE --version)");
+    for (int space = 380000; space <= 1000000; space += 62000) { /* enough to start, for the threads' buffers or not */
+        cli_result r =
+            cli_run("(ulimit -v %d; export OMP_NUM_THREADS=2; exec timeout -k 5 60 $PARE eval $DEMO -f $TEXT -c 64 "
+                    "--chunks 1 -q)",
+                    space);
+        CHECK(r.code == 0 || (r.code == 6 && cli_count_lines(r.err) == 1));
+    }
 }
 
 int main(void)

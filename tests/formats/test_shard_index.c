@@ -15,7 +15,7 @@ static const char *index_path(void)
 static pare_status open_text(pare_shard_index *x, const char *text, size_t len, pare_error *err)
 {
     check_write_file(index_path(), text, len);
-    return pare_shard_index_open(x, index_path(), err);
+    return pare_shard_index_open(x, index_path(), NULL, err);
 }
 
 static bool is_at(const pare_shard_index *x, const char *tensor, const char *shard)
@@ -99,6 +99,11 @@ static void checks_the_names_of_shards(void **state)
     CHECK_OK(open_text(&x, text, sizeof text - 1, &err), &err);
     CHECK(pare_shard_index_check(&x, &err) == PARE_ERR_FORMAT && strstr(err.text, "'y' is in '../b'") != NULL);
     pare_shard_index_close(&x);
+    static const char faulty[] = "{\"weight_map\":{\"x\":\"a\",\"y\":\"../b\",\"z\":7}}";
+    bool leads_out = false;
+    check_write_file(index_path(), faulty, sizeof faulty - 1);
+    CHECK(pare_shard_index_open(&x, index_path(), &leads_out, &err) == PARE_ERR_FORMAT && leads_out);
+    CHECK(strstr(err.text, "'y' is in '../b'") != NULL);
 }
 
 /* n different names of four characters, each in the shard `name`, or (NULL) in one of its own. */
@@ -125,7 +130,7 @@ static void takes_little_memory(void **state)
     check_write_file(index_path(), b.data, len);
     b.len = 0;
     struct mallinfo2 before = mallinfo2();
-    CHECK_OK(pare_shard_index_open(&x, index_path(), &err), &err);
+    CHECK_OK(pare_shard_index_open(&x, index_path(), NULL, &err), &err);
     struct mallinfo2 after = mallinfo2();
     CHECK(x.tensors.n_used == N && x.n_shards == 1);
     CHECK(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd <= (16 << 20) + 4 * len);
@@ -141,7 +146,12 @@ static void takes_little_memory(void **state)
     char *text = check_malloc(2 << 20); /* what is not in the map is not to be large */
     memset(text, ' ', 2 << 20);
     memcpy(text, "{\"weight_map\":{\"x\":\"a\"}}", 24);
+    CHECK_OK(open_text(&x, text, 2 << 20, &err), &err); /* spaces are none */
+    pare_shard_index_close(&x);
+    memset(text + 24, 'x', (2 << 20) - 24);
     CHECK(open_text(&x, text, 2 << 20, &err) == PARE_ERR_RANGE && strstr(err.text, "limit 1048576") != NULL);
+    memcpy(text, "{\"weight_map\":[          ", 24);
+    CHECK(open_text(&x, text, 2 << 20, &err) == PARE_ERR_FORMAT && strstr(err.text, "no 'weight_map'") != NULL);
     free(text);
 }
 

@@ -155,6 +155,16 @@ ROW(074)
     restore();
 }
 
+/* what a run left that was killed while its files got their names */
+static void names_that_were_not_given(void **state)
+{
+    (void)state;
+    trial_put_text("hub/config.json.pare.set.7", "pare set 2\n");
+    trial_warned("hub/config.json.pare.set.7|killed", "inspect hub");
+    trial_remove("hub/config.json.pare.set.7");
+    trial_accepted("killed", "inspect hub");
+}
+
 /* another dtype over the same bytes */
 ROW(075)
 {
@@ -486,6 +496,9 @@ ROW(085)
         trial_accepted(NULL, "quantize hub -t q4_0 --pure -o out.gguf --requantize");
         trial_warned("config.json|quantization_config|no weight is packed", "convert hub -o out.gguf");
         trial_warned("config.json|quantization_config|no weight is packed", "inspect hub");
+        if (i == 0)
+            trial_refused(4, "quantization_config|--requantize", "fit hub --size 3M -f %s --effort fast -o out.gguf",
+                          source_path("tests/data/demo/text.txt"));
         restore();
     }
     trial_remove("packed"); /* packed in a way that pare reads: not without being asked, since it loses more */
@@ -658,11 +671,27 @@ ROW(090)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_025), cmocka_unit_test(row_050), cmocka_unit_test(row_064), cmocka_unit_test(row_074),
-        cmocka_unit_test(row_075), cmocka_unit_test(row_076), cmocka_unit_test(row_077), cmocka_unit_test(row_078),
-        cmocka_unit_test(row_079), cmocka_unit_test(row_080), cmocka_unit_test(row_081), cmocka_unit_test(row_082),
-        cmocka_unit_test(row_083), cmocka_unit_test(row_084), cmocka_unit_test(row_085), cmocka_unit_test(row_086),
-        cmocka_unit_test(row_087), cmocka_unit_test(row_088), cmocka_unit_test(row_089), cmocka_unit_test(row_090),
+        cmocka_unit_test(row_025),
+        cmocka_unit_test(row_050),
+        cmocka_unit_test(row_064),
+        cmocka_unit_test(row_074),
+        cmocka_unit_test(names_that_were_not_given),
+        cmocka_unit_test(row_075),
+        cmocka_unit_test(row_076),
+        cmocka_unit_test(row_077),
+        cmocka_unit_test(row_078),
+        cmocka_unit_test(row_079),
+        cmocka_unit_test(row_080),
+        cmocka_unit_test(row_081),
+        cmocka_unit_test(row_082),
+        cmocka_unit_test(row_083),
+        cmocka_unit_test(row_084),
+        cmocka_unit_test(row_085),
+        cmocka_unit_test(row_086),
+        cmocka_unit_test(row_087),
+        cmocka_unit_test(row_088),
+        cmocka_unit_test(row_089),
+        cmocka_unit_test(row_090),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

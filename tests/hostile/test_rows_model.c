@@ -450,6 +450,9 @@ ROW(053)
     free(bytes);
     trial_model_refused(3, "renamed.gguf", "split.no|its name must be ");
     trial_remove("renamed.gguf");
+    trial_put_text("set-00001-of-00003.gguf.pare.set.7", "pare set 2\n"); /* a run was killed between two names */
+    trial_warned("set-00001-of-00003.gguf.pare.set.7|killed", "inspect %s", part_name(2));
+    trial_remove("set-00001-of-00003.gguf.pare.set.7");
     remove_set();
 }
 
