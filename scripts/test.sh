@@ -49,6 +49,6 @@ if [ "$quick" = 0 ]; then
     scripts/check_portable.sh build-portable
 
     stage "fuzz targets"
-    scripts/fuzz.sh --seconds "${PARE_FUZZ_SECONDS:-5}"
+    scripts/fuzz.sh --seconds "${PARE_FUZZ_SECONDS:-3}"
 fi
 stage "all tests passed"

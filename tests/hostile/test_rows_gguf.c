@@ -1090,6 +1090,13 @@ static void memory_while_parsing(void **state)
     }
     trial_remove("set-00001-of-00002.gguf");
     trial_remove("set-00002-of-00002.gguf");
+    static const char *const three[] = {"set-00001-of-00003.gguf", "set-00002-of-00003.gguf",
+                                        "set-00003-of-00003.gguf"};
+    for (int part = 0; part < 3; part++) /* more than all parts may have in each: told by the first */
+        put_scalars(three[part], (uint64_t)part * N_TENSORS, N_TENSORS, N_SET, part, 3);
+    trial_refused(3, "split.tensors.count|49152|131072 tensors up to set-00001-of-00003.gguf", "inspect %s", three[1]);
+    for (int part = 0; part < 3; part++)
+        trial_remove(three[part]);
     for (uint64_t n = N_KEYS; n <= N_KEYS + 1; n++) {
         b.len = 0;
         gguf_header(&b, 3, 0, n);
