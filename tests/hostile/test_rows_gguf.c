@@ -588,6 +588,43 @@ ROW(024)
     whole_accepted(&w);
 }
 
+/* How many experts, and how they are chosen. */
+static void refuse_numbers_of_experts(void)
+{
+    whole w;
+    const uint32_t used[][2] = {{2, 3}, {8, 9}, {2, UINT32_MAX}, {0, 1}, {4, (uint32_t)trial_between(5, 1000)}};
+    for (size_t i = 0; i < COUNT(used); i++) {
+        whole_llama(&w);
+        whole_u32(&w, "llama.expert_count", used[i][0]);
+        whole_u32(&w, "llama.expert_used_count", used[i][1]);
+        whole_refused(3, &w, "expert");
+    }
+    /* keys of how experts are chosen, which this architecture does not read */
+    static const struct {
+        const char *key, *says;
+        uint32_t value;
+    } routing[] = {{"llama.expert_group_count", "groups must divide", 3},
+                   {"llama.expert_group_used_count", "expert_group_used_count", 2},
+                   {"llama.expert_shared_count", "expert_shared_count", 1u << 31},
+                   {"llama.leading_dense_block_count", "3 leading dense layers of 2", 3},
+                   {"llama.expert_gating_func", "expert_gating_func", 4}};
+    for (size_t i = 0; i < COUNT(routing); i++) {
+        whole_llama(&w);
+        whole_u32(&w, "llama.expert_count", 4);
+        whole_u32(&w, "llama.expert_used_count", 2);
+        whole_u32(&w, routing[i].key, routing[i].value);
+        whole_refused(3, &w, "%s", routing[i].says);
+    }
+    whole_llama(&w); /* sound, and another choice of experts than is made here */
+    whole_u32(&w, "llama.expert_count", 4);
+    whole_u32(&w, "llama.expert_used_count", 2);
+    whole_u32(&w, "llama.expert_group_count", 2);
+    whole_u32(&w, "llama.expert_group_used_count", 1);
+    whole_put(&w, FILE_NAME);
+    whole_close(&w);
+    trial_refused(4, "'llama.expert_group_count' is 2", "quantize " FILE_NAME " -t q8_0 --pure -o out.gguf");
+}
+
 ROW(025)
 {
     static const struct {
@@ -651,37 +688,7 @@ ROW(025)
     whole_llama(&w);
     whole_f32(&w, unread, -2.0f);
     whole_accepted(&w);
-    const uint32_t used[][2] = {{2, 3}, {8, 9}, {2, UINT32_MAX}, {0, 1}, {4, (uint32_t)trial_between(5, 1000)}};
-    for (size_t i = 0; i < COUNT(used); i++) {
-        whole_llama(&w);
-        whole_u32(&w, "llama.expert_count", used[i][0]);
-        whole_u32(&w, "llama.expert_used_count", used[i][1]);
-        whole_refused(3, &w, "expert");
-    }
-    /* keys of how experts are chosen, which this architecture does not read */
-    static const struct {
-        const char *key, *says;
-        uint32_t value;
-    } routing[] = {{"llama.expert_group_count", "groups must divide", 3},
-                   {"llama.expert_group_used_count", "expert_group_used_count", 2},
-                   {"llama.expert_shared_count", "expert_shared_count", 1u << 31},
-                   {"llama.leading_dense_block_count", "3 leading dense layers of 2", 3},
-                   {"llama.expert_gating_func", "expert_gating_func", 4}};
-    for (size_t i = 0; i < COUNT(routing); i++) {
-        whole_llama(&w);
-        whole_u32(&w, "llama.expert_count", 4);
-        whole_u32(&w, "llama.expert_used_count", 2);
-        whole_u32(&w, routing[i].key, routing[i].value);
-        whole_refused(3, &w, "%s", routing[i].says);
-    }
-    whole_llama(&w); /* sound, and another choice of experts than is made here */
-    whole_u32(&w, "llama.expert_count", 4);
-    whole_u32(&w, "llama.expert_used_count", 2);
-    whole_u32(&w, "llama.expert_group_count", 2);
-    whole_u32(&w, "llama.expert_group_used_count", 1);
-    whole_put(&w, FILE_NAME);
-    whole_close(&w);
-    trial_refused(4, "'llama.expert_group_count' is 2", "quantize " FILE_NAME " -t q8_0 --pure -o out.gguf");
+    refuse_numbers_of_experts();
 }
 
 static void named(pare_buf *b, const char *name, size_t len)
