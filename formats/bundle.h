@@ -65,10 +65,11 @@ void pare_bundle_close(pare_bundle *b);
  * as `beside` is left out. What pinning leaves out of that folder (pare_folder_left_out) is signed to
  * be left out.
  *   path    the bundle to write; when it lies in the folder, its name is signed to be left out, too
+ *   called  the name that the folder will have; NULL: the one that it has
  * Errors: PARE_ERR_USAGE (a file outside of the folder; path exists and force is false), PARE_ERR_FORMAT (a name that
  * is not UTF-8), PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_bundle_add(pare_output_set *set, pare_pin *p, const char *beside, const char *path,
-                            const pare_ec_key *key, bool force, pare_error *err);
+                            const char *called, const pare_ec_key *key, bool force, pare_error *err);
 
 typedef struct pare_bundle_options {
     bool ignore_unsigned;  /* accept files that the bundle does not name */

@@ -106,11 +106,11 @@ static pare_status make_ignored(json_t **out, const char *root, const char *bund
 }
 
 /* The subject is called as the folder is; this says nothing to a verifier. */
-static json_t *make_subject(const char *root, const uint8_t digest[32])
+static json_t *make_subject(const char *root, const char *called, const uint8_t digest[32])
 {
     char hex[PARE_SHA256_HEX], *real = realpath(root, NULL);
     const char *slash = real != NULL ? strrchr(real, '/') : NULL;
-    const char *name = slash != NULL && slash[1] != '\0' ? slash + 1 : "model";
+    const char *name = called != NULL ? called : slash != NULL && slash[1] != '\0' ? slash + 1 : "model";
     pare_hex(hex, digest, 32);
     json_t *subject =
         json_pack("[{s:o, s:{s:s}}]", "name", pare_json_text(name, strlen(name)), "digest", "sha256", hex);
@@ -118,8 +118,8 @@ static json_t *make_subject(const char *root, const uint8_t digest[32])
     return subject;
 }
 
-static pare_status make_statement(pare_buf *out, const pare_pin *p, const char *root, const char *bundle,
-                                  pare_error *err)
+static pare_status make_statement(pare_buf *out, const pare_pin *p, const char *root, const char *called,
+                                  const char *bundle, pare_error *err)
 {
     json_t *resources = json_array(), *ignored = NULL, *doc = NULL;
     pare_hasher h = {0};
@@ -144,7 +144,7 @@ static pare_status make_statement(pare_buf *out, const pare_pin *p, const char *
         st = make_ignored(&ignored, root, bundle, err);
     if (st == PARE_OK && ok)
         doc = json_pack("{s:s, s:o, s:s, s:{s:{s:s, s:s, s:b, s:O}, s:O}}", "_type", PARE_BUNDLE_STATEMENT, "subject",
-                        make_subject(root, digest.sha256), "predicateType", PARE_BUNDLE_PREDICATE, "predicate",
+                        make_subject(root, called, digest.sha256), "predicateType", PARE_BUNDLE_PREDICATE, "predicate",
                         "serialization", "method", "files", "hash_type", "sha256", "allow_symlinks", 0, "ignore_paths",
                         ignored, "resources", resources);
     if (st == PARE_OK)
@@ -179,7 +179,7 @@ static pare_status make_bundle(pare_buf *out, const pare_buf *statement, const p
     return st;
 }
 
-pare_status pare_bundle_add(pare_output_set *set, pare_pin *p, const char *beside, const char *path,
+pare_status pare_bundle_add(pare_output_set *set, pare_pin *p, const char *beside, const char *path, const char *called,
                             const pare_ec_key *key, bool force, pare_error *err)
 {
     pare_buf statement = {0}, text = {0};
@@ -187,7 +187,7 @@ pare_status pare_bundle_add(pare_output_set *set, pare_pin *p, const char *besid
     pare_status st = pare_lock_set_names(p, beside, err);
     if (st == PARE_OK && (root = pare_path_folder(beside, err)) == NULL)
         st = PARE_ERR_MEMORY;
-    if (st == PARE_OK && (st = make_statement(&statement, p, root, path, err)) == PARE_OK &&
+    if (st == PARE_OK && (st = make_statement(&statement, p, root, called, path, err)) == PARE_OK &&
         (st = make_bundle(&text, &statement, key, err)) == PARE_OK)
         st = pare_output_set_add_file(set, path, text.data, text.len,
                                       PARE_OUTPUT_DESCRIBES | (force ? PARE_OUTPUT_FORCE : 0), err);

@@ -97,21 +97,32 @@ static pare_type decoded_type(const job *j)
     return packed ? type : PARE_TYPE_BF16;
 }
 
-/* The model, with its lock and checksums. A GGUF file appears together with them; a folder just before, since they may
- * lie in it. */
+/* The folder's lock, checksums and signature, which lie in it. */
+static pare_status complete_folder(void *ctx, pare_pin *pin, const char *stored_at, pare_error *err)
+{
+    job *j = ctx;
+    return cmd_pinning_write_into(&j->pinning, j->args, pin, j->output, stored_at, err);
+}
+
+/* The model, with its lock and checksums, which appear together; those that lie outside of a folder just behind it. */
 static pare_status write_model(job *j, pare_error *err)
 {
     pare_pin *pin = j->pinning.wanted || cmd_has(j->args, OPT_JSON) ? &j->pin : NULL;
+    const bool lies_inside = !j->to_gguf && cmd_pinning_lies_in(&j->pinning, j->output);
     pare_output_set set = {0};
     const pare_write_options options = {
         .force = j->folder.force, .split_bytes = j->folder.shard_bytes, .pending = &set};
     j->pin.files_only = !j->pinning.wanted;
+    if (lies_inside) {
+        j->folder.complete = complete_folder;
+        j->folder.complete_ctx = j;
+    }
     pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf)
         st = pare_gguf_write(&j->out, j->output, &options, pin, err);
     else if (st == PARE_OK)
         st = pare_hf_write(&j->out, j->output, decoded_type(j), &j->folder, pin, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && !lies_inside)
         st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
     if (st == PARE_OK && j->to_gguf) /* a folder is there already, and its lock must follow */
         st = pare_check_interrupt(err);

@@ -4,6 +4,7 @@
 #include "cmd/lineage.h"
 #include "core/claim.h"
 #include "core/threads.h"
+#include "formats/safe_path.h"
 #include "formats/lock.h"
 #include "formats/lock_names.h"
 #include "formats/lock_read.h"
@@ -314,13 +315,10 @@ static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const c
     return st;
 }
 
-pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
-                            pare_error *err)
+static pare_status add_files(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, bool force,
+                             pare_output_set *set, pare_error *err)
 {
-    bool force = cmd_has(args, OPT_FORCE);
     json_t *recipe = NULL;
-    if (!pinning->wanted)
-        return PARE_OK;
     pare_status st = finish_inputs(pinning, args, err);
     if (st == PARE_OK)
         st = make_recipe(&recipe, pinning, args, pin, err);
@@ -332,6 +330,79 @@ pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin
     if (st == PARE_OK)
         st = cmd_signing_add(&pinning->signing, set, pin, pinning->lock, pinning->sums, force, err);
     json_decref(recipe);
+    return st;
+}
+
+pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
+                            pare_error *err)
+{
+    return pinning->wanted ? add_files(pinning, args, pin, cmd_has(args, OPT_FORCE), set, err) : PARE_OK;
+}
+
+/* Bytes of a folder's name without the slashes behind it. */
+static size_t name_length(const char *folder)
+{
+    size_t n = strlen(folder);
+    while (n > 0 && folder[n - 1] == '/')
+        n--;
+    return n;
+}
+
+static bool lies_in(const char *path, const char *folder)
+{
+    const size_t n = name_length(folder);
+    if (path == NULL || n == 0 || strncmp(path, folder, n) != 0 || path[n] != '/')
+        return false;
+    const char *base = path + n + strspn(path + n, "/");
+    return *base != '\0' && strchr(base, '/') == NULL;
+}
+
+bool cmd_pinning_lies_in(const cmd_pinning *pinning, const char *folder)
+{
+    return pinning->wanted && lies_in(pinning->lock, folder) && lies_in(pinning->sums, folder) &&
+           (pinning->signing.signature == NULL || lies_in(pinning->signing.signature, folder));
+}
+
+/* The same file where the folder lies for now; *path stays the caller's. */
+static pare_status move_into(char **path, const char *stored_at, pare_error *err)
+{
+    struct stat info;
+    char *moved = *path != NULL ? pare_path_join(stored_at, cmd_base_name(*path), err) : NULL;
+    if (*path != NULL && moved == NULL)
+        return PARE_ERR_MEMORY;
+    pare_status st = PARE_OK;
+    if (moved != NULL && lstat(moved, &info) == 0)
+        st = pare_fail(err, PARE_ERR_USAGE, "%s: is a file of the folder itself; give another name", *path);
+    *path = moved;
+    return st;
+}
+
+pare_status cmd_pinning_write_into(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, const char *folder,
+                                   const char *stored_at, pare_error *err)
+{
+    enum { N_PATHS = 4 };
+    char **const paths[N_PATHS] = {&pinning->lock, &pinning->sums, &pinning->signing.beside,
+                                   &pinning->signing.signature};
+    char *const kept[N_PATHS] = {*paths[0], *paths[1], *paths[2], *paths[3]};
+    char *name = strndup(folder, name_length(folder));
+    size_t n_moved = 0;
+    pare_output_set set = {0};
+    pare_status st = name != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    for (; n_moved < N_PATHS && st == PARE_OK; n_moved++)
+        st = move_into(paths[n_moved], stored_at, err);
+    pinning->signing.called = name != NULL ? cmd_base_name(name) : NULL;
+    if (st == PARE_OK)
+        st = add_files(pinning, args, pin, false, &set, err);
+    if (st == PARE_OK)
+        st = pare_output_set_publish(&set, err);
+    pare_output_set_close(&set);
+    pinning->signing.called = NULL;
+    for (size_t i = 0; i < n_moved; i++) {
+        if (*paths[i] != kept[i])
+            free(*paths[i]);
+        *paths[i] = kept[i];
+    }
+    free(name);
     return st;
 }
 

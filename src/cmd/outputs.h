@@ -81,6 +81,12 @@ pare_status cmd_pinning_hash_inputs(cmd_pinning *pinning, const cmd_args *args, 
 /* Add lock, checksums and signature to the set. The recipe is what docs/formats/LOCK.md says. */
 pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, pare_output_set *set,
                             pare_error *err);
+/* Are all of them to lie in that folder itself, by the names that were given? */
+bool cmd_pinning_lies_in(const cmd_pinning *pinning, const char *folder);
+/* Then: write them into a folder that lies at stored_at, and so do the files of pin, and will be called `folder`.
+ * Errors: those of cmd_pinning_add; PARE_ERR_USAGE: one is called as a file that is there */
+pare_status cmd_pinning_write_into(cmd_pinning *pinning, const cmd_args *args, pare_pin *pin, const char *folder,
+                                   const char *stored_at, pare_error *err);
 void cmd_pinning_close(cmd_pinning *pinning);
 
 /* "files": [{name, bytes, sha256}] of pin, and "sha256" when it is one file. */

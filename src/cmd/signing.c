@@ -54,7 +54,7 @@ pare_status cmd_signing_add(const cmd_signing *s, pare_output_set *set, const pa
     if (st == PARE_OK)
         st = cmd_signing_pin_output(&all, set, 0, sums, err);
     if (st == PARE_OK)
-        st = pare_bundle_add(set, &all, s->beside, s->signature, &s->key, force, err);
+        st = pare_bundle_add(set, &all, s->beside, s->signature, s->called, &s->key, force, err);
     pare_pin_close(&all);
     return st;
 }

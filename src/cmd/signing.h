@@ -12,8 +12,9 @@
 /* Zeroed is closed, and says that nothing is signed. */
 typedef struct cmd_signing {
     pare_ec_key key;
-    char *beside;    /* model.sig in the folder of the lock: what is signed lies there or below */
-    char *signature; /* the bundle; NULL without --sign */
+    char *beside;       /* model.sig in the folder of the lock: what is signed lies there or below */
+    char *signature;    /* the bundle; NULL without --sign */
+    const char *called; /* the name that that folder will have, borrowed; NULL: the one that it has */
 } cmd_signing;
 
 /* The key that --sign names, and the names of the bundle: what --signature says, else model.sig beside lock.

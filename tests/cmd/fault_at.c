@@ -1,19 +1,22 @@
 /* fault_at.c - loaded before the C library (LD_PRELOAD): calls on files fail, or do less than they were asked to
  *
- *   FAULT=CALL:N:ERROR        call N of a kind, counted from 1, does nothing and fails: open, read, write, sync,
- * rename, reserve, close; ERROR: ENOSPC, EIO, EINTR, EDQUOT, EACCES FAULT=CALL:N:cut:PATH     before that call PATH
- * loses its second half; gone: it is removed; edit: a byte in its middle changes; once FAULT_SHORT=1             a read
- * or a write of several bytes moves a third of them FAULT_COUNT=PATH          at the end a line a kind: its name and
- * how many calls there were
+ *   FAULT=CALL:N:ERROR      call N of a kind, counted from 1, does nothing and fails: open, read, write, sync, rename,
+ *                           remove, reserve, close; ERROR: ENOSPC, EIO, EINTR, EDQUOT, EACCES
+ *   FAULT=CALL:N:cut:PATH   before that call PATH loses its second half; gone: it is removed; edit: a byte in its
+ *                           middle changes; once
+ *   FAULT=CALL:N:kill       SIGKILL comes in place of that call
+ *   FAULT_SHORT=1           a read or a write of several bytes moves a third of them
+ *   FAULT_COUNT=PATH        at the end a line a kind: its name and how many calls there were
  *
- *   alloc: memory, asked for by the program, the C library or those that read JSON and patterns; not by
- * others, some of which end the program without it (OpenMP) or fall over it (libcrypto's set-up)
+ *   alloc: memory, asked for by the program, the C library or those that read JSON and patterns; not by others, some of
+ * which end the program without it (OpenMP) or fall over it (libcrypto's set-up)
  *
  * Counted are calls on regular files, and those that name files; standard streams and what the C library does inside
  * are not. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,15 +29,16 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, RESERVE, CLOSE, ALLOC, N_KINDS } kind;
+typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, REMOVE, RESERVE, CLOSE, ALLOC, N_KINDS } kind;
 
-static const char *const names[N_KINDS] = {"open", "read", "write", "sync", "rename", "reserve", "close", "alloc"};
+static const char *const names[N_KINDS] = {"open",   "read",    "write", "sync", "rename",
+                                           "remove", "reserve", "close", "alloc"};
 static atomic_int counts[N_KINDS];
 
 static struct {
     kind kind;
     int at, error;
-    char what, path[512]; /* c, g, e; 0: an error */
+    char what, path[512]; /* c, g, e, k; 0: an error */
 } fault = {.at = 0};
 static bool is_short, counts_all;
 
@@ -48,7 +52,8 @@ __attribute__((constructor)) static void set_up(void)
     static const struct {
         const char *name;
         int number;
-    } errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EINTR", EINTR}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"ENOMEM", ENOMEM}};
+    } errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EINTR", EINTR},
+                  {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"ENOMEM", ENOMEM}};
     char call[16] = "", what[16] = "";
     const char *text = getenv("FAULT");
     is_short = getenv("FAULT_SHORT") != NULL;
@@ -78,12 +83,15 @@ static void damage(void)
 {
     int (*do_open)(const char *, int, ...) = (int (*)(const char *, int, ...))next("open");
     struct stat info;
+    if (fault.what == 'k')
+        kill(getpid(), SIGKILL);
     if (stat(fault.path, &info) != 0)
         return;
     if (fault.what == 'c' && truncate(fault.path, info.st_size / 2) != 0)
         abort();
+    int (*do_unlink)(const char *) = (int (*)(const char *))next("unlink");
     if (fault.what == 'g')
-        unlink(fault.path);
+        do_unlink(fault.path);
     int fd = fault.what == 'e' ? do_open(fault.path, O_RDWR) : -1;
     ssize_t (*do_write)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))next("write");
     if (fd >= 0) {
@@ -114,7 +122,8 @@ static bool is_counted(const void *caller)
     const uintptr_t known = atomic_load(slot);
     if ((known & ~(uintptr_t)1) == key)
         return (known & 1) != 0;
-    static const char *const others[] = {"libgomp", "libomp", "libcrypto", "libopenblas", "libdnnl", "libstdc++", "ld-"};
+    static const char *const others[] = {"libgomp", "libomp",    "libcrypto", "libopenblas",
+                                         "libdnnl", "libstdc++", "ld-"};
     Dl_info where;
     bool yes = dladdr(caller, &where) != 0 && where.dli_fname != NULL;
     for (size_t i = 0; yes && i < sizeof others / sizeof *others; i++)
@@ -127,7 +136,8 @@ void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 
-#define MAY_ALLOCATE() (!(fault.kind == ALLOC || counts_all) || !is_counted(__builtin_return_address(0)) || !fails(ALLOC))
+#define MAY_ALLOCATE()                                                                                                 \
+    (!(fault.kind == ALLOC || counts_all) || !is_counted(__builtin_return_address(0)) || !fails(ALLOC))
 
 void *malloc(size_t n)
 {
@@ -258,6 +268,24 @@ int link(const char *from, const char *to)
 {
     int (*whole)(const char *, const char *) = (int (*)(const char *, const char *))next("link");
     return fails(RENAME) ? -1 : whole(from, to);
+}
+
+int unlink(const char *path)
+{
+    int (*whole)(const char *) = (int (*)(const char *))next("unlink");
+    return fails(REMOVE) ? -1 : whole(path);
+}
+
+int unlinkat(int dir, const char *path, int flags)
+{
+    int (*whole)(int, const char *, int) = (int (*)(int, const char *, int))next("unlinkat");
+    return fails(REMOVE) ? -1 : whole(dir, path, flags);
+}
+
+int rmdir(const char *path)
+{
+    int (*whole)(const char *) = (int (*)(const char *))next("rmdir");
+    return fails(REMOVE) ? -1 : whole(path);
 }
 
 int posix_fallocate(int fd, off_t at, off_t n)

@@ -131,6 +131,9 @@ static void the_output_is_signed_with_it(void **state)
     CHECK(strcmp(text(doc, "signature"), "hf/model.sig") == 0 && strlen(text(doc, "key")) == 64);
     json_decref(doc);
     cli_expect(1, "echo ' ' >>hf/pare.lock; $PARE verify hf --key key.pub");
+    cli_expect(2, "$PARE convert m -o hf --pin --lock hf/config.json --force"); /* a file of the folder */
+    cli_expect(0, "cp -r hf twin && $PARE convert m -o twin/ --pin --sign key.pem --force && ! ls -d *.pare.part.* &&"
+                  " $PARE verify twin/pare.lock --key key.pub");
     cli_expect(2, "$PARE convert m -o one.gguf --sign key.pem"); /* without --pin */
     cli_expect(2, "$PARE convert m -o key.pem --format gguf --pin --sign key.pem --force");
     cli_expect(2, "$PARE quantize m -t q4_0 -o one.gguf --pin --lock key.pem --sign key.pem --force");

@@ -88,7 +88,7 @@ static void sign(const char *folder, const char *bundle)
         CHECK_OK(pare_hash_bytes(bytes, n, PARE_HASH_SHA256, &f->digest, &err), &err);
         free(bytes);
     }
-    CHECK_OK(pare_bundle_add(&set, &pin, at(folder, "model.sig"), bundle, &key, true, &err), &err);
+    CHECK_OK(pare_bundle_add(&set, &pin, at(folder, "model.sig"), bundle, NULL, &key, true, &err), &err);
     CHECK_OK(pare_output_set_publish(&set, &err), &err);
     pare_output_set_close(&set);
     pare_ec_key_close(&key);
