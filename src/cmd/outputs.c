@@ -136,6 +136,15 @@ bool cmd_output_is_folder(const cmd_args *args)
     return format != NULL ? strcmp(format, "gguf") != 0 : n < 5 || strcmp(output + n - 5, ".gguf") != 0;
 }
 
+/* Bytes of a folder's name without the slashes behind it. */
+static size_t name_length(const char *folder)
+{
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    return n;
+}
+
 static pare_status choose_name(char **out, const char *given, const char *folder, const char *name, pare_error *err)
 {
     pare_buf text = {0};
@@ -183,7 +192,7 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
                                         : "sign");
     if (!pinning->wanted)
         return PARE_OK;
-    char *folder = is_folder ? strdup(output) : folder_of(output);
+    char *folder = is_folder ? strndup(output, name_length(output)) : folder_of(output);
     pare_status st = folder != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory");
     if (st == PARE_OK)
         st = choose_name(&pinning->lock, lock, folder, "pare.lock", err);
@@ -337,15 +346,6 @@ pare_status cmd_pinning_add(cmd_pinning *pinning, const cmd_args *args, pare_pin
                             pare_error *err)
 {
     return pinning->wanted ? add_files(pinning, args, pin, cmd_has(args, OPT_FORCE), set, err) : PARE_OK;
-}
-
-/* Bytes of a folder's name without the slashes behind it. */
-static size_t name_length(const char *folder)
-{
-    size_t n = strlen(folder);
-    while (n > 0 && folder[n - 1] == '/')
-        n--;
-    return n;
 }
 
 static bool lies_in(const char *path, const char *folder)
