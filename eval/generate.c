@@ -342,6 +342,8 @@ static pare_status open_run(run *r, pare_error *err)
 static pare_status check(const pare_generate_job *job, pare_error *err)
 {
     const char *path = job->m->path;
+    if (job->m->arch == NULL)
+        return pare_arch_refuse_unknown(job->m, err);
     if (!(job->temperature >= 0) || isinf(job->temperature))
         return pare_fail(err, PARE_ERR_USAGE, "a temperature of %g; 0 (greedy) and above are possible",
                          job->temperature);

@@ -57,7 +57,8 @@ typedef struct pare_generate_job {
 /* Write behind every prompt: out [n_prompts], zeroed by the caller, closed by it on success and on error. The same job
  * gives the same texts with any number of threads. Memory: besides the pass at most 1 GiB of keys and values, or one
  * sequence. Errors: PARE_ERR_USAGE (an empty prompt or stop, a temperature below 0), PARE_ERR_NUMBER (a logit is not
- * finite: prompt and token), those of the passes, of `text` and of `done`. */
+ * finite: prompt and token), those of the passes, of `text` and of `done`; PARE_ERR_UNSUPPORTED (an architecture that
+ * pare does not know). */
 pare_status pare_generate(const pare_generate_job *job, pare_completion *out, pare_error *err);
 
 /* Ids of a prompt: BOS in front where the model wants it, once also when the text begins with it, and nothing behind.

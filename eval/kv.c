@@ -137,6 +137,8 @@ static pare_status check_side(const pare_kv_form *form, const pare_model *m, con
 static pare_status check_family(const pare_kv_form *form, const pare_model *m, pare_error *err)
 {
     const pare_kv_codec *const sides[] = {form->k, form->v};
+    if (m->arch == NULL)
+        return pare_arch_refuse_unknown(m, err);
     if (m->hp.both_ways)
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: attention looks both ways: no cache is kept", m->path);
     for (int i = 0; i < 2; i++) {

@@ -68,7 +68,7 @@ uint32_t pare_kv_sinks(const pare_kv_form *form, const pare_kv_codec *c);
  * ways; keys before RoPE, or recent tokens kept, of a family that pare cannot do that for), PARE_ERR_USAGE (a codec for
  * the other side; a head size that the codec cannot take: layer and size; a codec for rotated vectors without rotation;
  * a calibrated one without bases; another codec for values than for keys where attention is latent; a mean where the
- * softmax would change). */
+ * softmax would change), those of pare_arch_refuse_unknown. */
 pare_status pare_kv_check(const pare_kv_form *form, const pare_model *m, pare_error *err);
 
 /* Bytes that n tokens of one sequence take in all layers: whole groups as they are stored; sinks, recent tokens and

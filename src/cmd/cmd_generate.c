@@ -118,8 +118,10 @@ static pare_status open_all(job *j, pare_error *err)
         st = cmd_cache_calibrate(&j->cache_text, j->args, &j->model, j->devices.backend[0], j->tokenizer, bos, 0, &form,
                                  1, err);
     if (st == PARE_OK && reference != NULL)
-        st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB, err);
+        st = pare_model_open(&j->reference, reference, PARE_OPEN_NO_VOCAB | PARE_OPEN_WEIGHTS, err);
     j->has_reference = reference != NULL;
+    if (st == PARE_OK && j->has_reference && j->reference.arch == NULL)
+        st = pare_arch_refuse_unknown(&j->reference, err);
     if (st == PARE_OK && j->has_reference && j->model.hp.n_vocab != j->reference.hp.n_vocab)
         st = pare_fail(err, PARE_ERR_USAGE,
                        "%s has a vocabulary of %" PRIu32 ", the reference %s one of %" PRIu32

@@ -132,6 +132,10 @@ ROW(006)
     trial_refused(3, FILE_NAME "|holds no tensors", "quantize " FILE_NAME " -t q8_0 -o out.gguf");
     trial_refused(3, FILE_NAME "|holds no tensors", "eval " FILE_NAME " -f text.txt --ctx 16");
     trial_refused(3, FILE_NAME "|holds no tensors", "imatrix " FILE_NAME " -f text.txt --ctx 16 -o out.gguf");
+    trial_refused(3, FILE_NAME "|holds no tensors", "generate " FILE_NAME " -p a -n 1");
+    trial_refused(3, FILE_NAME "|holds no tensors", "kv " FILE_NAME " -f text.txt");
+    trial_refused(3, FILE_NAME "|holds no tensors", "generate sound.gguf --reference " FILE_NAME " -p a -n 1");
+    trial_refused(3, FILE_NAME "|holds no tensors", "eval sound.gguf --reference " FILE_NAME " -f text.txt --ctx 16");
 }
 
 ROW(007)
@@ -525,6 +529,13 @@ ROW(022)
         trial_refused(4, names[i], "eval " FILE_NAME " -f text.txt --ctx 16");
         trial_refused(4, names[i], "fit " FILE_NAME " --vram 8G");
         trial_refused(4, names[i], "imatrix " FILE_NAME " -f text.txt --ctx 16 -o im.gguf");
+        trial_refused(4, names[i], "generate " FILE_NAME " -p a -n 1");
+        trial_refused(4, names[i], "generate sound.gguf --reference " FILE_NAME " -p a -n 1");
+        trial_refused(4, names[i], "eval sound.gguf --reference " FILE_NAME " -f text.txt --ctx 16");
+        trial_refused(4, names[i], "compare sound.gguf " FILE_NAME " -f text.txt --ctx 16");
+        trial_refused(4, names[i], "kv " FILE_NAME " -f text.txt");
+        trial_refused(4, names[i], "eval " FILE_NAME " -f text.txt --ctx 16 --cache-k q8_0");
+        trial_refused(4, "architecture", "convert " FILE_NAME " --kv-ready -o out.gguf");
     }
 }
 
@@ -1129,6 +1140,16 @@ static void memory_while_parsing(void **state)
     pare_buf_close(&b);
 }
 
+static int set_up(void **state)
+{
+    (void)state;
+    whole w;
+    whole_llama(&w);
+    whole_put(&w, "sound.gguf");
+    whole_close(&w);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1176,5 +1197,5 @@ int main(void)
         cmocka_unit_test(row_043),
         cmocka_unit_test(memory_while_parsing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up, NULL);
 }
