@@ -139,7 +139,8 @@ static pare_status read_tensors(pare_pin_file *f, const json_t *tensors, source 
         json_t *tensor = NULL;
         st = pare_lock_split_next(s->path, s->text, array, &at, &object, &more, err);
         if (st == PARE_OK && more &&
-            (st = pare_json_parse(&tensor, s->path, s->text + object.from, object.to - object.from, 0, err)) == PARE_OK)
+            (st = pare_json_parse(&tensor, s->path, s->text + object.from, object.to - object.from, PARE_JSON_NUL,
+                                  err)) == PARE_OK)
             st = read_tensor(f, tensor, s->path, &names, err);
         json_decref(tensor);
     }
@@ -304,7 +305,8 @@ static pare_status explain(const char *path, const void *text, size_t len, pare_
 {
     json_t *doc = NULL;
     pare_error why = {0};
-    if (st != PARE_ERR_FORMAT || pare_json_parse(&doc, path, text, len, 0, &why) == PARE_OK || why.status != st) {
+    if (st != PARE_ERR_FORMAT || pare_json_parse(&doc, path, text, len, PARE_JSON_NUL, &why) == PARE_OK ||
+        why.status != st) {
         json_decref(doc);
         return st;
     }
@@ -318,8 +320,8 @@ pare_status pare_lock_parse(pare_lock *lock, const char *path, const void *text,
     source s = {.path = path, .text = text};
     pare_status st = open_lock(lock, path, err);
     if (st == PARE_OK && (st = pare_lock_split_open(&s.split, path, text, len, err)) == PARE_OK &&
-        (st = pare_json_parse(&lock->doc, path, s.split.rest.data != NULL ? s.split.rest.data : "", s.split.rest.len, 0,
-                              err)) == PARE_OK)
+        (st = pare_json_parse(&lock->doc, path, s.split.rest.data != NULL ? s.split.rest.data : "", s.split.rest.len,
+                              PARE_JSON_NUL, err)) == PARE_OK)
         st = read_document(lock, &s, err);
     st = explain(path, text, len, st, err);
     pare_lock_split_close(&s.split);

@@ -45,7 +45,7 @@ static pare_status load(const char *dir, const char *name, uint64_t limit, unsig
     pare_buf path = {0};
     pare_status st = PARE_OK;
     if (is_there(dir, name, &path))
-        st = pare_json_load(out, path.data, limit, flags, err);
+        st = pare_json_load(out, path.data, limit, flags | PARE_JSON_NUL, err);
     if (st == PARE_OK && *out != NULL && !json_is_object(*out))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path.data);
     pare_buf_close(&path);
@@ -432,7 +432,7 @@ pare_status pare_tokenizer_json_parse(pare_vocab *v, const void *bytes, size_t n
     pare_vocab_init(v);
     pare_status st = n > MAX_TOKENIZER
                          ? pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes, at most %d", path, n, MAX_TOKENIZER)
-                         : pare_json_parse(&f.tokenizer, path, bytes, n, PARE_JSON_DENSE, err);
+                         : pare_json_parse(&f.tokenizer, path, bytes, n, PARE_JSON_DENSE | PARE_JSON_NUL, err);
     f.dir = path;
     if (st == PARE_OK)
         st = fill(v, &f, path, err);

@@ -262,7 +262,7 @@ static pare_status read_unigram(pare_vocab *v, const char *path, const pare_toke
 static pare_status read_kind(pare_vocab *v, const json_t *model, const char *path, pare_tokenizer_rules *rules,
                              pare_error *err)
 {
-    const char *type = json_string_value(json_object_get(model, "type"));
+    const json_t *type = json_object_get(model, "type");
     static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     if (!json_is_object(model))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: there is no model", path);
@@ -270,14 +270,17 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
     rules->unk = (pare_str){json_string_value(unk), json_string_length(unk)};
     rules->fuse_unk = json_is_true(json_object_get(model, "fuse_unk"));
     rules->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
-    if (type != NULL && strcmp(type, "WordPiece") == 0)
+    if (pare_json_is(type, "WordPiece"))
         return read_word_piece(v, model, path, rules, err);
-    if (type != NULL && strcmp(type, "Unigram") == 0)
+    if (pare_json_is(type, "Unigram"))
         return read_unigram(v, path, rules, err);
     /* Files of before 2020 have no type: merges tell. */
-    if (type == NULL ? !json_is_array(json_object_get(model, "merges")) : strcmp(type, "BPE") != 0)
+    if (json_is_string(type) ? !pare_json_is(type, "BPE") : !json_is_array(json_object_get(model, "merges"))) {
+        const pare_str name = json_is_string(type) ? pare_text_of(type) : (pare_str){"?", 1};
+        char safe[160];
         return pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: model type '%s' is not supported", path,
-                         type == NULL ? "?" : type);
+                         pare_escape_text(safe, sizeof safe, name.data, name.len));
+    }
     pare_status st = PARE_OK;
     for (size_t i = 0; i < sizeof refused / sizeof refused[0] && st == PARE_OK; i++)
         st = refuse_member(model, path, refused[i], err);
@@ -288,7 +291,7 @@ static pare_status read_kind(pare_vocab *v, const json_t *model, const char *pat
     const struct {
         bool there;
         const char *what;
-    } others[] = {{rules->charsmap != NULL, "a precompiled character map"},
+    } others[] = {{rules->charsmap.data != NULL, "a precompiled character map"},
                   {rules->squeeze_spaces, "spaces taken together"},
                   {rules->trim_whites, "normalizer Strip"},
                   {rules->split_whites, "pre_tokenizer WhitespaceSplit"},

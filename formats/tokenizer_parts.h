@@ -68,7 +68,7 @@ typedef struct pare_tokenizer_rules {
     bool byte_level, byte_prefix; /* byte_prefix: ByteLevel puts a space in front */
     bool byte_fallback, ignore_merges, fuse_unk;
     pare_str unk;                     /* model.unk_token, data NULL: none */
-    const char *charsmap;             /* base64, or NULL */
+    pare_str charsmap;                /* base64, data NULL: none */
     bool trim_whites;                 /* white space of every kind is left out at the end */
     bool split_whites;                /* white space of every kind stands between words */
     bool squeeze_spaces;              /* no spaces at the edges of text, one where there are several */

@@ -329,14 +329,15 @@ pare_status pare_tekken_document(const json_t *tekken, const char *path, json_t 
 {
     ranks r = {.path = path};
     const json_t *settings = json_object_get(tekken, "config"), *specials = json_object_get(tekken, "special_tokens");
-    const char *pattern = json_string_value(json_object_get(settings, "pattern"));
+    const pare_str said = pare_text_of(json_object_get(settings, "pattern"));
+    const char *pattern = said.data != NULL && memchr(said.data, 0, said.len) == NULL ? said.data : NULL;
     uint64_t n_all = 0, n_special = 0;
     json_t *added = json_array();
     *tokenizer = NULL;
     pare_status st = added == NULL ? no_memory(path, err) : PARE_OK;
     if (st == PARE_OK && (pattern == NULL || (specials != NULL && !json_is_array(specials) && !json_is_null(specials))))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: %s", path,
-                       pattern == NULL ? "config has no pattern" : "special_tokens is no array");
+                       pattern == NULL ? "config has no pattern, or one with a NUL" : "special_tokens is no array");
     if (st == PARE_OK)
         st = pare_json_u64(settings, path, "default_num_special_tokens", 1, PARE_MAX_VOCAB, &n_special, NULL, err);
     if (st == PARE_OK)

@@ -10,19 +10,9 @@
 
 static const char mark[] = "\xe2\x96\x81"; /* U+2581 */
 
-/* The "type" of a part; NULL with an error in *st when it has none. */
-static const char *type_of(const json_t *part, const char *path, const char *what, pare_status *st, pare_error *err)
-{
-    const char *type = json_string_value(json_object_get(part, "type"));
-    if (type == NULL)
-        *st = pare_fail(err, PARE_ERR_FORMAT, "%s: %s without a type", path, what);
-    return type;
-}
-
 static bool is_text(const json_t *obj, const char *key, const char *text)
 {
-    const char *s = json_string_value(json_object_get(obj, key));
-    return s != NULL && strcmp(s, text) == 0;
+    return pare_json_is(json_object_get(obj, key), text);
 }
 
 pare_status pare_check_regex(const char *pattern, size_t len, const char *path, const char *what, pare_error *err)
@@ -37,8 +27,8 @@ pare_status pare_check_regex(const char *pattern, size_t len, const char *path, 
         return PARE_OK;
     pcre2_get_error_message(code, why, sizeof why);
     return pare_fail(err, code == PCRE2_ERROR_HEAP_FAILED ? PARE_ERR_MEMORY : PARE_ERR_FORMAT,
-                     "%s: %s: the pattern '%.*s' does not compile: at byte %zu of %zu: %s", path,
-                     what, (int)(len < 300 ? len : 300), pattern, (size_t)at, len, (const char *)why);
+                     "%s: %s: the pattern '%.*s' does not compile: at byte %zu of %zu: %s", path, what,
+                     (int)(len < 300 ? len : 300), pattern, (size_t)at, len, (const char *)why);
 }
 
 /* A part that pare does not run: its pattern, if it has one, is looked at all the same, because what does not compile
@@ -46,9 +36,9 @@ pare_status pare_check_regex(const char *pattern, size_t len, const char *path, 
 static pare_status unsupported(const json_t *part, const char *path, const char *what, pare_error *err)
 {
     const json_t *regex = json_object_get(json_object_get(part, "pattern"), "Regex");
-    pare_status st = json_is_string(regex) ? pare_check_regex(json_string_value(regex), json_string_length(regex), path,
-                                                              what, err)
-                                           : PARE_OK;
+    pare_status st = json_is_string(regex)
+                         ? pare_check_regex(json_string_value(regex), json_string_length(regex), path, what, err)
+                         : PARE_OK;
     if (st != PARE_OK)
         return st;
     char *text = json_dumps(part, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
@@ -66,10 +56,9 @@ static pare_status each_part(const json_t *part, const char *path, const char *w
     pare_status st = PARE_OK;
     if (part == NULL || json_is_null(part))
         return PARE_OK;
-    const char *type = type_of(part, path, what, &st, err);
-    if (type == NULL)
-        return st;
-    if (strcmp(type, "Sequence") != 0)
+    if (!json_is_string(json_object_get(part, "type")))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: %s without a type", path, what);
+    if (!is_text(part, "type", "Sequence"))
         return read(part, path, out, err);
     const json_t *parts = json_object_get(part, list);
     if (!json_is_array(parts))
@@ -100,8 +89,8 @@ static bool read_spm_normalizer(const json_t *part, pare_tokenizer_rules *out)
 {
     const json_t *pattern = json_object_get(part, "pattern");
     if (is_text(part, "type", "Precompiled")) {
-        out->charsmap = json_string_value(json_object_get(part, "precompiled_charsmap"));
-        return out->charsmap != NULL;
+        out->charsmap = pare_text_of(json_object_get(part, "precompiled_charsmap"));
+        return out->charsmap.data != NULL;
     }
     if (is_text(part, "type", "Strip"))
         return out->trim_whites = flag(part, "strip_right", true);
@@ -153,13 +142,13 @@ static pare_status add_step(pare_tokenizer_rules *out, const json_t *part, pare_
 static pare_status read_split(const json_t *part, const char *path, pare_tokenizer_rules *out, pare_error *err)
 {
     const json_t *pattern = json_object_get(part, "pattern");
-    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+    const pare_str text = pare_text_of(json_object_get(pattern, "Regex"));
+    const char *regex = text.data != NULL && memchr(text.data, 0, text.len) == NULL ? text.data : NULL;
     bool invert = json_is_true(json_object_get(part, "invert"));
     if (is_text(pattern, "String", " ") && out->replace_spaces)
         return PARE_OK; /* no space is left */
     static const char rest[] = "|\\s+";
-    size_t n = regex == NULL ? 0 : strlen(regex);
-    bool covers = n >= sizeof rest && strcmp(regex + n - (sizeof rest - 1), rest) == 0;
+    bool covers = regex != NULL && text.len >= sizeof rest && strcmp(regex + text.len - (sizeof rest - 1), rest) == 0;
     if (regex == NULL || !((is_text(part, "behavior", "Isolated") && !invert) ||
                            (is_text(part, "behavior", "Removed") && invert && covers)))
         return unsupported(part, path, "pre_tokenizer", err);
@@ -253,15 +242,15 @@ pare_status pare_tokenizer_rules_read(const json_t *root, const char *path, pare
     return st;
 }
 
-static pare_status decode_map(const char *text, pare_vocab *v, const char *path, pare_error *err)
+static pare_status decode_map(pare_str text, pare_vocab *v, const char *path, pare_error *err)
 {
-    size_t n = strlen(text), n_pad = n > 1 ? (size_t)(text[n - 1] == '=') + (text[n - 2] == '=') : 0;
+    size_t n = text.len, n_pad = n > 1 ? (size_t)(text.data[n - 1] == '=') + (text.data[n - 2] == '=') : 0;
     if (n == 0)
         return PARE_OK;
     uint8_t *bytes = n < INT32_MAX ? pare_arena_alloc(&v->arena, n, err) : NULL;
     if (bytes == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a character map of %zu bytes", path, n);
-    int decoded = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)n);
+    int decoded = EVP_DecodeBlock(bytes, (const unsigned char *)text.data, (int)n);
     if (decoded < (int)n_pad)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: normalizer: precompiled_charsmap is no base64", path);
     v->charsmap = bytes;
@@ -296,6 +285,6 @@ pare_status pare_tokenizer_rules_apply(const pare_tokenizer_rules *rules, pare_v
     v->remove_extra_whitespaces = rules->squeeze_spaces;
     v->split_whites = rules->split_whites ? 1 : -1;
     v->trim_whites = rules->trim_whites ? 1 : -1;
-    v->map_graphemes = rules->charsmap != NULL ? 1 : -1;
-    return rules->charsmap != NULL ? decode_map(rules->charsmap, v, path, err) : PARE_OK;
+    v->map_graphemes = rules->charsmap.data != NULL ? 1 : -1;
+    return rules->charsmap.data != NULL ? decode_map(rules->charsmap, v, path, err) : PARE_OK;
 }

@@ -93,10 +93,9 @@ static pare_str special_of(const json_t *item)
     return pare_text_of(json_object_get(json_object_get(item, "SpecialToken"), "id"));
 }
 
-static const char *sequence_of(const json_t *item)
+static bool is_sequence(const json_t *item, const char *id)
 {
-    const char *id = json_string_value(json_object_get(json_object_get(item, "Sequence"), "id"));
-    return id == NULL ? "" : id;
+    return pare_json_is(json_object_get(json_object_get(item, "Sequence"), "id"), id);
 }
 
 static void read_first(state *s, pare_str first)
@@ -133,8 +132,8 @@ static void read_pair(state *s, const json_t *pair, pare_str first, pare_str las
         from++;
     if (to > from && last.data != NULL && is(&(named){last, true}, special_of(json_array_get(pair, to - 1))))
         to--;
-    if (to - from < 3 || strcmp(sequence_of(json_array_get(pair, from)), "A") != 0 ||
-        strcmp(sequence_of(json_array_get(pair, to - 1)), "B") != 0)
+    if (to - from < 3 || !is_sequence(json_array_get(pair, from), "A") ||
+        !is_sequence(json_array_get(pair, to - 1), "B"))
         return;
     bool sep = false;
     for (size_t i = from + 1; i + 1 < to && to - from <= 4; i++) {
@@ -173,24 +172,24 @@ static void read_edges(state *s, const json_t *p)
         read_first(s, first);
     if (last.len > 0)
         read_last(s, last);
-    if (strcmp(json_string_value(json_object_get(p, "type")), "RobertaProcessing") == 0)
+    if (pare_json_is(json_object_get(p, "type"), "RobertaProcessing"))
         set_add(s, SEP, true);
 }
 
 static pare_status read_processor(state *s, const json_t *p, const char *path, pare_error *err)
 {
-    const char *type = json_string_value(json_object_get(p, "type"));
-    if (type != NULL && strcmp(type, "ByteLevel") == 0) {
+    const json_t *type = json_object_get(p, "type");
+    if (pare_json_is(type, "ByteLevel")) {
         for (int i = BOS; i <= EOS; i++)
             if (s->add[i] < 0)
                 set_add(s, i, false);
         return PARE_OK;
     }
-    if (type != NULL && (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0)) {
+    if (pare_json_is(type, "BertProcessing") || pare_json_is(type, "RobertaProcessing")) {
         read_edges(s, p);
         return PARE_OK;
     }
-    if (type == NULL || strcmp(type, "TemplateProcessing") != 0)
+    if (!pare_json_is(type, "TemplateProcessing"))
         return PARE_OK;
     const json_t *single = json_object_get(p, "single"), *pair = json_object_get(p, "pair");
     size_t n = json_array_size(single);

@@ -173,7 +173,7 @@ pare_status pare_record_line_parse(pare_record_line *line, const char *name, con
     json_t *doc = NULL;
     json_decref(line->item);
     line->item = NULL;
-    pare_status st = pare_json_parse(&doc, name, text, len, 0, err);
+    pare_status st = pare_json_parse(&doc, name, text, len, PARE_JSON_NUL, err);
     if (st == PARE_OK && !json_is_object(doc))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: no object", name);
     line->is_task = json_object_get(doc, "task") != NULL;

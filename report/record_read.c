@@ -135,7 +135,7 @@ pare_status pare_record_parse(pare_record *out, const char *path, const void *te
     *out = (pare_record){.path = strdup(path)};
     if (out->path == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
-    pare_status st = pare_json_parse(&out->doc, path, text, len, 0, err);
+    pare_status st = pare_json_parse(&out->doc, path, text, len, PARE_JSON_NUL, err);
     if (st == PARE_OK)
         st = read_document(out, err);
     if (st != PARE_OK)

@@ -334,7 +334,7 @@ static pare_status check_bytes(check *c, const pare_map *file, bool *edited, par
     *edited = st == PARE_OK && !fits;
     if (st != PARE_OK || fits)
         return st;
-    if ((st = pare_json_parse(&doc, c->path, text, (size_t)file->size, 0, &fault)) != PARE_OK)
+    if ((st = pare_json_parse(&doc, c->path, text, (size_t)file->size, PARE_JSON_NUL, &fault)) != PARE_OK)
         st = blames_file(st) ? add_finding(c, "", fault.text, err) : st;
     else
         st = pare_record_check_seal(doc, add_part, c, err);

@@ -159,7 +159,7 @@ static pare_status open_json(pare_records *r, pare_error *err)
     if (text.len > MAX_ARRAY_BYTES)
         return pare_fail(err, PARE_ERR_RANGE, "%s: an array of %zu bytes, limit %d; one object a line has none",
                          r->path, text.len, MAX_ARRAY_BYTES);
-    return pare_json_parse(&r->array, r->path, text.data, text.len, PARE_JSON_BIG_AS_REAL, err);
+    return pare_json_parse(&r->array, r->path, text.data, text.len, PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, err);
 }
 
 static pare_status next_json(pare_records *r, json_t **out, pare_error *err)
@@ -179,7 +179,7 @@ static pare_status next_json(pare_records *r, json_t **out, pare_error *err)
         if (st == PARE_OK && line.len > PARE_MAX_JSON_LINE)
             st = pare_fail(err, PARE_ERR_RANGE, "%s: %zu bytes, limit %d", r->where.data, line.len, PARE_MAX_JSON_LINE);
         if (st == PARE_OK)
-            st = pare_json_parse(out, r->where.data, line.data, line.len, PARE_JSON_BIG_AS_REAL, err);
+            st = pare_json_parse(out, r->where.data, line.data, line.len, PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, err);
     }
     if (st == PARE_OK && *out != NULL && !json_is_object(*out))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: an object with an item's fields is expected", r->where.data);

@@ -30,7 +30,7 @@ static pare_status load_extra(json_t **out, const char *path, const char *member
     *out = NULL;
     if (path == NULL)
         return PARE_OK;
-    pare_status st = pare_json_load(&doc, path, EXTRA_MAX_BYTES, 0, err);
+    pare_status st = pare_json_load(&doc, path, EXTRA_MAX_BYTES, PARE_JSON_NUL, err);
     json_t *found = member != NULL ? json_object_get(doc, member) : doc;
     if (st == PARE_OK && !json_is_object(found))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: expected a JSON object%s%s", path,

@@ -89,7 +89,7 @@ static pare_status load_lines(json_t **out, const char *path, pare_error *err)
         const size_t n = (size_t)((stop != NULL ? stop : end) - at);
         pare_error why = {0};
         json_t *line = NULL;
-        st = pare_json_parse(&line, path, at, n, 0, &why);
+        st = pare_json_parse(&line, path, at, n, PARE_JSON_NUL, &why);
         if (st != PARE_OK)
             st = pare_fail(err, st, "line %zu: %s", number, why.text);
         else if (!json_is_object(json_array_get(json_object_get(line, "devices"), 0)))
@@ -116,9 +116,9 @@ static pare_status load(job *j, pare_error *err)
         st = pare_record_load(&j->records[j->n], j->args->operands[j->n], err);
     for (; j->n_quantize < n_quantize && st == PARE_OK; j->n_quantize++)
         st = pare_json_load(&j->quantize[j->n_quantize], cmd_nth(j->args, OPT_QUANTIZE, j->n_quantize), MAX_DOCUMENT,
-                            PARE_JSON_BIG_AS_REAL, err);
+                            PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, err);
     if (st == PARE_OK && compared != NULL)
-        st = pare_json_load(&j->comparison, compared, MAX_DOCUMENT, PARE_JSON_BIG_AS_REAL, err);
+        st = pare_json_load(&j->comparison, compared, MAX_DOCUMENT, PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, err);
     if (st == PARE_OK && cmd_has(j->args, OPT_MEASURED))
         st = load_lines(&j->measured, cmd_text(j->args, OPT_MEASURED), err);
     return st;

@@ -23,7 +23,7 @@ static pare_status read_lock(cmd_recipe *r, const char *path, pare_error *err)
     pare_map_close(&file);
     if (st == PARE_OK)
         st = pare_lock_parse(&r->lock, path, r->text.data, r->text.len, err);
-    return st == PARE_OK ? pare_json_parse(&r->doc, path, r->text.data, r->text.len, 0, err) : st;
+    return st == PARE_OK ? pare_json_parse(&r->doc, path, r->text.data, r->text.len, PARE_JSON_NUL, err) : st;
 }
 
 static pare_status bad(const cmd_recipe *r, pare_error *err, const char *what)

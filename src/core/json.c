@@ -69,7 +69,7 @@ pare_status pare_json_parse(json_t **out, const char *path, const void *data, si
             "%s: offset %zu: too many small values: a document of %zu bytes may take %u times as many, and "
             "16 MiB, of memory",
             path, bad, len, times);
-    size_t how = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    size_t how = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | (flags & PARE_JSON_NUL ? JSON_ALLOW_NUL : 0);
     json_t *doc = json_loadb(data, len, how, &why);
     if (doc == NULL && flags & PARE_JSON_BIG_AS_REAL && json_error_code(&why) == json_error_numeric_overflow)
         doc = json_loadb(data, len, how | JSON_DECODE_INT_AS_REAL, &why);
@@ -78,7 +78,8 @@ pare_status pare_json_parse(json_t **out, const char *path, const void *data, si
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a document of %zu bytes", path, len);
     }
     if (doc == NULL)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %d (line %d): %s", path, why.position, why.line, why.text);
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: offset %d (line %d): %s", path, why.position, why.line,
+                         json_error_code(&why) == json_error_null_character ? "a string holds a NUL" : why.text);
     *out = doc;
     return PARE_OK;
 }
@@ -189,6 +190,12 @@ pare_status pare_json_str(const json_t *obj, const char *path, const char *key, 
         return wrong_kind(v, path, key, "a string", err);
     *out = (pare_str){json_string_value(v), json_string_length(v)};
     return PARE_OK;
+}
+
+bool pare_json_is(const json_t *v, const char *text)
+{
+    const size_t len = strlen(text);
+    return json_is_string(v) && json_string_length(v) == len && memcmp(json_string_value(v), text, len) == 0;
 }
 
 json_t *pare_json_text(const char *text, size_t len)

@@ -10,7 +10,10 @@
 enum {
     PARE_JSON_BIG_AS_REAL = 1, /* integers outside of int64 become reals (Hub files carry model_max_length 10^30); else
                                 * they are an error */
-    PARE_JSON_DENSE = 2        /* a vocabulary */
+    PARE_JSON_DENSE = 2,       /* a vocabulary */
+    PARE_JSON_NUL = 4          /* strings may hold U+0000: texts of tokens, of tasks and of models. Such a document's
+                                * names are compared by pare_json_is; in all others \u0000 is an error, so that no name
+                                * is cut at it */
 };
 
 /* Parse len bytes; flags: PARE_JSON_*. path is for messages.
@@ -43,6 +46,9 @@ pare_status pare_json_bool(const json_t *obj, const char *path, const char *key,
                            pare_error *err);
 pare_status pare_json_str(const json_t *obj, const char *path, const char *key, pare_str *out, bool *found,
                           pare_error *err); /* a view into obj */
+
+/* Is v a string of exactly this text? */
+bool pare_json_is(const json_t *v, const char *text);
 
 /* A new string out of any bytes: what is not UTF-8 is escaped. NULL: no memory. */
 json_t *pare_json_text(const char *text, size_t len);

@@ -214,7 +214,8 @@ static void damaged_manifests_are_refused(void **state)
                 {"s/image.template/image.model/", "several layers are weights"},
                 {"s/\"mediaType\":\"[^\"]*\",\"digest/\"digest/", "has no mediaType"},
                 {"s/\"layers\":\\[/\"layers\":{},\"x\":[/", "is no list"},
-                {"s#sha256:[0-9a-f]*#sha256:../../../../etc/passwd#", "has no digest"}};
+                {"s#sha256:[0-9a-f]*#sha256:../../../../etc/passwd#", "has no digest"},
+                {"s/\"mediaType\":\"/&\\\\u0000/", "a string holds a NUL"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cli_expect(0, "%s", ollama);
         cli_result r = cli_expect(3,

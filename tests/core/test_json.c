@@ -12,7 +12,7 @@ static pare_error err;
 static json_t *parse(const char *text)
 {
     json_t *doc = NULL;
-    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), 0, &err), &err);
+    CHECK_OK(pare_json_parse(&doc, "a.json", text, strlen(text), PARE_JSON_NUL, &err), &err);
     return doc;
 }
 
@@ -55,6 +55,7 @@ static void refuses_what_is_not_json(void **state)
         {"[\"\xff\"]", "offset 2: not UTF-8"},
         {"[\"\xed\xa0\x80\"]", "offset 2: not UTF-8"},
         {"// comment\n{}", ""},
+        {"{\"a\":\"b\\u0000c\"}", "a string holds a NUL"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refuses(cases[i].text, strlen(cases[i].text), cases[i].words);
@@ -141,6 +142,9 @@ static void typed_access(void **state)
     CHECK_OK(pare_json_str(doc, "p", "s", &s, NULL, &err), &err);
     CHECK(s.len == 3 && memcmp(s.data, "a\0b", 3) == 0);
     CHECK(pare_json_str(doc, "p", "i", &s, NULL, &err) == PARE_ERR_FORMAT);
+    const json_t *text = json_object_get(doc, "s"), *number = json_object_get(doc, "i");
+    CHECK(!pare_json_is(text, "a") && !pare_json_is(text, "axb") && !pare_json_is(number, "7") &&
+          !pare_json_is(NULL, ""));
 
     u = 99;
     CHECK_OK(pare_json_u64(doc, "p", "z", 0, 9, &u, &found, &err), &err); /* null counts as absent */
@@ -159,6 +163,7 @@ static void dumps_the_same_bytes(void **state)
     pare_buf out = {0};
     setlocale(LC_ALL, "de_DE.UTF-8"); /* a comma in numbers, where the locale is installed */
     json_t *doc = parse("{\"b\":\"\\u00e9\",\"a\":[1,5e-1]}");
+    CHECK(pare_json_is(json_object_get(doc, "b"), "\xc3\xa9"));
     CHECK_OK(pare_json_dump(doc, &out, &err), &err);
     assert_string_equal(out.data, want);
     setlocale(LC_ALL, "C");

@@ -453,7 +453,7 @@ static void a_statement_of_another_form_is_an_error(void **state)
         {"\"name\": \"a.txt\"", "\"name\": \"../a.txt\"", "holds '..'", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": \"/etc/passwd\"", "is absolute", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": \"\"", "is empty", PARE_ERR_FORMAT},
-        {"\"name\": \"a.txt\"", "\"name\": \"a\\u0000b\"", "", PARE_ERR_FORMAT},
+        {"\"name\": \"a.txt\"", "\"name\": \"a\\u0000b\"", "a string holds a NUL", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": \".\"", "one file, or files of a folder", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": \"empty\"", "'empty' stands twice", PARE_ERR_FORMAT},
         {"\"name\": \"a.txt\"", "\"name\": 5", "name", PARE_ERR_FORMAT},

@@ -574,7 +574,8 @@ static void refuses_broken_folders(void **state)
         {"tiktoken", config, "TikTokenTokenizer", "QWenTokenizer", PARE_ERR_UNSUPPORTED, "'QWenTokenizer'"},
     };
     json_t *folders = NULL;
-    CHECK_OK(pare_json_load(&folders, source_path("tests/data/tokenizer/folders.json"), 1 << 20, 0, &err), &err);
+    CHECK_OK(pare_json_load(&folders, source_path("tests/data/tokenizer/folders.json"), 1 << 20, PARE_JSON_NUL, &err),
+             &err);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         check_broken(folders, &all[i], i);
     json_decref(folders);

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         pare_record_unload(&record);
     pare_record_line_parse(&line, "fuzz: line 1", data, size, &err);
     pare_record_line_close(&line);
-    if (pare_json_parse(&doc, "fuzz", data, size, 0, &err) == PARE_OK) {
+    if (pare_json_parse(&doc, "fuzz", data, size, PARE_JSON_NUL, &err) == PARE_OK) {
         const json_t *const docs[] = {doc};
         const pare_report_input in = {
             .records = docs, .n_records = 1, .quantize = docs, .n_quantize = 1, .comparison = doc};

@@ -36,7 +36,8 @@ static json_t *object_of(pare_str text)
 {
     json_t *doc = NULL;
     pare_error err = {0};
-    if (pare_json_parse(&doc, "fuzz.json", text.data, text.len, PARE_JSON_BIG_AS_REAL, &err) == PARE_OK &&
+    if (pare_json_parse(&doc, "fuzz.json", text.data, text.len, PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, &err) ==
+            PARE_OK &&
         json_is_object(doc))
         return doc;
     json_decref(doc);

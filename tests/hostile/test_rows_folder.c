@@ -458,6 +458,9 @@ ROW(084)
         config_refused(4, "{", to, "auto_map|never run");
     }
     config_refused(4, "LlamaForCausalLM", "EvilForCausalLM", "EvilForCausalLM");
+    config_refused(3, "LlamaForCausalLM", "LlamaForCausalLM\\u0000x", "holds a NUL");
+    config_refused(3, "\"torch_dtype\": \"float", "\"torch_dtype\": \"\\u0000", "holds a NUL");
+    config_refused(3, "\"model_type\": \"llama", "\"model_type\": \"llama\\u0000", "holds a NUL");
 }
 
 ROW(085)
@@ -609,28 +612,6 @@ ROW(088)
     hub_refused(3, "tokenizer.json|258");
 }
 
-ROW(089)
-{
-    static const char *const parts[] = {"normalizer", "pre_tokenizer", "decoder"};
-    static const char *const kinds[] = {"{\"type\": \"Frobnicate\"}",
-                                        "{\"type\": \"Unheard\", \"pattern\": {\"String\": \"x\"}}"};
-    for (size_t i = 0; i < COUNT(parts); i++)
-        for (size_t k = 0; k < COUNT(kinds); k++) {
-            char from[40], to[160];
-            pare_buf b = {0};
-            snprintf(from, sizeof from, "\"%s\":", parts[i]);
-            snprintf(to, sizeof to, "\"%s\": %s, \"x_%s\":", parts[i], kinds[k], parts[i]);
-            char *text = replaced(tokenizer, from, to);
-            trial_put_text("hub/tokenizer.json", text);
-            free(text);
-            CHECK(pare_buf_printf(&b, NULL, "tokenizer.json|%s|%s", parts[i], k == 0 ? "Frobnicate" : "Unheard") ==
-                  PARE_OK);
-            hub_refused(4, b.data);
-            pare_buf_close(&b);
-        }
-    tokenizer_refused(4, "\"type\": \"BPE\"", "\"type\": \"Frobnicate\"", "Frobnicate");
-}
-
 static void split_refused(int code, const char *pattern, const char *says)
 {
     pare_buf b = {0};
@@ -644,12 +625,39 @@ static void split_refused(int code, const char *pattern, const char *says)
     pare_buf_close(&b);
 }
 
+ROW(089)
+{
+    static const char *const parts[] = {"normalizer", "pre_tokenizer", "decoder"};
+    static const struct {
+        const char *part, *name;
+    } kinds[] = {{"{\"type\": \"Frobnicate\"}", "Frobnicate"},
+                 {"{\"type\": \"Unheard\", \"pattern\": {\"String\": \"x\"}}", "Unheard"},
+                 {"{\"type\": \"ByteLevel\\u0000x\"}", "ByteLevel\\u0000x"}}; /* not a known one and a tail */
+    for (size_t i = 0; i < COUNT(parts); i++)
+        for (size_t k = 0; k < COUNT(kinds); k++) {
+            char from[40], to[160];
+            pare_buf b = {0};
+            snprintf(from, sizeof from, "\"%s\":", parts[i]);
+            snprintf(to, sizeof to, "\"%s\": %s, \"x_%s\":", parts[i], kinds[k].part, parts[i]);
+            char *text = replaced(tokenizer, from, to);
+            trial_put_text("hub/tokenizer.json", text);
+            free(text);
+            CHECK(pare_buf_printf(&b, NULL, "tokenizer.json|%s|%s", parts[i], kinds[k].name) == PARE_OK);
+            hub_refused(4, b.data);
+            pare_buf_close(&b);
+        }
+    tokenizer_refused(4, "\"type\": \"BPE\"", "\"type\": \"Frobnicate\"", "Frobnicate");
+    tokenizer_refused(4, "\"type\": \"BPE\"", "\"type\": \"BPE\\u0000x\"", "model type 'BPE\\x00x'");
+    split_refused(4, "[aeiou]+\\u0000", "[aeiou]+\\u0000");
+}
+
 ROW(090)
 {
     static const char *const broken[] = {
         "(", "[a-", "a)", "*x", "(?<n>a", "[z-a]", "\\\\p{", "\\\\p{Nonsense}", "a{2,1}", "(?P<1>x)", "\\\\"};
     for (size_t i = 0; i < COUNT(broken); i++)
         split_refused(3, broken[i], "pre_tokenizer|does not compile");
+    split_refused(3, "a\\u0000(", "does not compile");
     split_refused(4, "[aeiou]+|[^aeiou]+", "[aeiou]+"); /* compiles, and no rule that pare knows */
     pare_buf nested = {0};
     for (int i = 0; i < 5000; i++)
