@@ -77,34 +77,29 @@ static pare_status report_faults(const shard_set *s, pare_error *err)
 {
     if (s->n_faults == 0)
         return PARE_OK;
-    return pare_fail(err, PARE_ERR_FORMAT, "%s: %zu faults: %s%s", s->index_path, s->n_faults, s->faults.data,
-                     s->n_faults > MAX_LISTED_FAULTS ? "; ..." : "");
+    return pare_fail(err, PARE_ERR_FORMAT, "%s: %zu fault%s: %s%s", s->index_path, s->n_faults,
+                     s->n_faults == 1 ? "" : "s", s->faults.data, s->n_faults > MAX_LISTED_FAULTS ? "; ..." : "");
 }
 
-static pare_status check_shards_exist(shard_set *s, pare_error *err)
-{
-    char why[512];
-    pare_status st = PARE_OK;
-    for (size_t i = 0; i < s->index.n_shards && st == PARE_OK; i++) {
-        const char *name = s->index.shards[i];
-        if (pare_path_look(s->folder, name, why, sizeof why) != PARE_PATH_FILE)
-            st = add_fault(s, err, "shard ", (pare_str){name, strlen(name)}, " ", why);
-    }
-    return st == PARE_OK ? report_faults(s, err) : st;
-}
-
+/* Shards that are no file stay closed (path NULL) and are faults. */
 static pare_status open_shards(shard_set *s, pare_error *err)
 {
     size_t n = s->index.n_shards;
+    char why[512];
     pare_status st = PARE_OK;
     if ((s->shards = calloc(n > 0 ? n : 1, sizeof *s->shards)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
-        char *path = pare_path_join(s->folder, s->index.shards[i], err);
+        const char *name = s->index.shards[i];
+        if (pare_path_look(s->folder, name, why, sizeof why) != PARE_PATH_FILE) {
+            st = add_fault(s, err, "shard ", (pare_str){name, strlen(name)}, " ", why);
+            continue;
+        }
+        char *path = pare_path_join(s->folder, name, err);
         st = path == NULL ? PARE_ERR_MEMORY : pare_safetensors_open(&s->shards[i], path, err);
         free(path);
     }
-    return st;
+    return st == PARE_ERR_FORMAT && s->n_faults > 0 ? report_faults(s, err) : st;
 }
 
 /* weight_map against the shards, both ways. A tensor in two shards shows as one that the map puts elsewhere. */
@@ -114,7 +109,7 @@ static pare_status compare_with_map(shard_set *s, pare_error *err)
     pare_status st = PARE_OK;
     for (size_t k = 0, i; k < x->tensors.n_used && st == PARE_OK; k++) {
         pare_str tensor = pare_shard_index_at(x, k, &i);
-        if (pare_index_find(&s->shards[i].by_name, tensor) == PARE_INDEX_NONE)
+        if (s->shards[i].path != NULL && pare_index_find(&s->shards[i].by_name, tensor) == PARE_INDEX_NONE)
             st = add_fault(s, err, "no tensor ", tensor, " in ", x->shards[i]);
     }
     for (size_t i = 0; i < x->n_shards; i++)
@@ -171,8 +166,12 @@ static pare_status merge_shards(pare_model *m, shard_set *s, pare_error *err)
 static pare_status check_total_size(const shard_set *s, const pare_model *m, pare_error *err)
 {
     const json_t *metadata = json_object_get(s->index.rest, "metadata");
+    const json_t *said = json_object_get(metadata, "total_size");
     uint64_t total = 0;
     bool found = false;
+    if (json_is_real(said) && json_real_value(said) >= 0x1p63) /* an integer beyond int64 is read as a real */
+        return pare_warn(err, "%s: metadata.total_size is %.20g, the tensors have %" PRIu64 " bytes", s->index_path,
+                         json_real_value(said), pare_model_n_bytes(m));
     pare_status st = json_is_object(metadata)
                          ? pare_json_u64(metadata, s->index_path, "total_size", 0, UINT64_MAX, &total, &found, err)
                          : PARE_OK;
@@ -201,9 +200,8 @@ pare_status pare_safetensors_open_index(pare_model *m, const char *index_path, p
         (s.folder = pare_path_folder(index_path, err)) == NULL)
         goto done;
     if ((st = pare_shard_index_open(&s.index, index_path, NULL, err)) != PARE_OK ||
-        (st = pare_shard_index_check(&s.index, err)) != PARE_OK || (st = check_shards_exist(&s, err)) != PARE_OK)
-        goto done;
-    if ((st = open_shards(&s, err)) != PARE_OK || (st = compare_with_map(&s, err)) != PARE_OK)
+        (st = pare_shard_index_check(&s.index, err)) != PARE_OK || (st = open_shards(&s, err)) != PARE_OK ||
+        (st = compare_with_map(&s, err)) != PARE_OK)
         goto done;
     if ((st = merge_shards(m, &s, err)) == PARE_OK)
         st = check_total_size(&s, m, err);

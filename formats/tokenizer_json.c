@@ -115,18 +115,21 @@ static pare_status read_unknown(pare_token_rows *rows, const json_t *model, cons
     return PARE_OK;
 }
 
-/* An added token of the vocabulary keeps its id there; a second id, or another text at its id, is a clash. */
-static pare_status read_added(pare_vocab *v, pare_token_rows *rows, const pare_index *base, const json_t *entry,
+/* An added token of the vocabulary keeps its id there; a second id, there or among the added ones, or another text at
+ * its id, is a clash. known: text -> id of the tokens before it, to which it comes. */
+static pare_status read_added(pare_vocab *v, pare_token_rows *rows, pare_index *known, const json_t *entry,
                               const char *path, clashes *clash, pare_error *err)
 {
     pare_added_token added = {0};
     pare_status st = pare_added_token_read(entry, path, &added, err);
     if (st == PARE_OK)
         st = pare_json_u64(entry, path, "id", 0, PARE_MAX_VOCAB - 1, &added.id, NULL, err);
+    int64_t old = PARE_INDEX_NONE;
+    if (st == PARE_OK)
+        st = pare_index_add(known, added.content, (int64_t)added.id, &old, err);
     if (st != PARE_OK)
         return st;
-    int64_t known = pare_index_find(base, added.content);
-    if (known >= 0 && (uint64_t)known != added.id)
+    if (old != PARE_INDEX_NONE && (uint64_t)old != added.id)
         st = note_clash(clash, added.id, "of an added token has the text of another id:", added.content, (pare_str){0},
                         err);
     pare_token_row *row = NULL;
@@ -154,7 +157,7 @@ static pare_status read_all_added(pare_vocab *v, pare_token_rows *rows, const js
                                   clashes *clash, pare_error *err)
 {
     const json_t *added = json_object_get(root, "added_tokens");
-    pare_index base = {0};
+    pare_index known = {0};
     pare_status st = PARE_OK;
     if (added == NULL || json_is_null(added))
         return PARE_OK;
@@ -162,10 +165,10 @@ static pare_status read_all_added(pare_vocab *v, pare_token_rows *rows, const js
         return pare_fail(err, PARE_ERR_FORMAT, "%s: added_tokens is no array", path);
     for (size_t i = 0; i < rows->n && st == PARE_OK; i++)
         if (rows->rows[i].text.data != NULL)
-            st = pare_index_add(&base, rows->rows[i].text, (int64_t)i, NULL, err);
+            st = pare_index_add(&known, rows->rows[i].text, (int64_t)i, NULL, err);
     for (size_t i = 0; i < json_array_size(added) && st == PARE_OK; i++)
-        st = read_added(v, rows, &base, json_array_get(added, i), path, clash, err);
-    pare_index_close(&base);
+        st = read_added(v, rows, &known, json_array_get(added, i), path, clash, err);
+    pare_index_close(&known);
     return st;
 }
 

@@ -304,7 +304,10 @@ ROW(078)
     new_set();
     map_refused("{\"t0\":\"none.safetensors\",\"t1\":\"gone.safetensors\"}",
                 "2 faults|none.safetensors|gone.safetensors");
-    map_refused("{\"t0\":\"a.safetensors\",\"t1\":\"b.safetensors\",\"t2\":\"a.safetensors\"}", "t2|a.safetensors");
+    map_refused("{\"t0\":\"a.safetensors\",\"t1\":\"b.safetensors\",\"t2\":\"a.safetensors\"}",
+                "1 fault:|t2|a.safetensors");
+    map_refused("{\"t0\":\"gone.safetensors\",\"other\":\"b.safetensors\"}",
+                "3 faults|gone.safetensors|tensor other|tensor t1");
     map_refused("{\"t0\":\"a.safetensors\",\"other\":\"b.safetensors\"}", "t1|b.safetensors|other");
     map_refused("{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\"}", "4 faults|tensor x|tensor y|t0|t1");
 }
@@ -322,7 +325,8 @@ ROW(079)
 
 ROW(080)
 {
-    static const char *const totals[] = {"31", "0", "33", "1000000000000"};
+    static const char *const totals[] = {
+        "31", "0", "33", "1000000000000", "9223372036854775807", "9223372036854775808", "18446744073709551616"};
     new_set();
     for (size_t i = 0; i < COUNT(totals); i++) {
         char says[80];
@@ -610,6 +614,7 @@ ROW(088)
     trial_put_text("hub/tokenizer.json", text);
     free(text);
     hub_refused(3, "tokenizer.json|258");
+    tokenizer_refused(3, "\"content\": \"</s>\"", "\"content\": \"<s>\"", "265|'<s>'"); /* a text with two ids */
 }
 
 static void split_refused(int code, const char *pattern, const char *says)
