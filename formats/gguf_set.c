@@ -4,10 +4,12 @@
 #include "formats/open.h"
 #include "formats/safe_path.h"
 #include "model/hparams_floats.h"
+#include "model/hparams_parts.h"
 #include "model/projector.h"
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -313,6 +315,26 @@ static pare_status read_arch(pare_model *m, const char *path, pare_error *err)
     return PARE_OK;
 }
 
+/* Where layers differ, which is not supported, the widths that are given must be those of the matrices all the same. */
+static pare_status check_layer_widths(const pare_model *m, pare_error *err)
+{
+    char key[160];
+    uint64_t n = 0;
+    snprintf(key, sizeof key, "%s.feed_forward_length", m->arch->name);
+    const pare_meta_value *v = pare_meta_find(&m->meta, key);
+    if (v == NULL || v->type != PARE_META_ARRAY || v->elem == PARE_META_STRING)
+        return PARE_OK;
+    for (uint32_t i = 0; i < v->n && i < PARE_MAX_LAYERS; i++) {
+        const pare_tensor *t = pare_model_weight(m, PARE_W_FFN_DOWN, i, "weight");
+        if (t != NULL && pare_meta_element_u64(v, i, &n) && n > 0 && n != t->row_len)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: offset %" PRIu64 ": '%s' of layer %" PRIu32 " is %" PRIu64
+                             ", tensor '%s' has rows of %" PRIu64,
+                             m->path, v->offset, key, i, n, t->name, t->row_len);
+    }
+    return PARE_OK;
+}
+
 /* A file without tensors is a vocabulary alone: its hyperparameters have nothing to describe. */
 pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err)
 {
@@ -330,6 +352,8 @@ pare_status pare_gguf_interpret(pare_model *m, unsigned flags, pare_error *err)
         st = pare_projector_check(&m->meta, path, err);
     if (st == PARE_OK && m->arch != NULL)
         st = pare_hparams_from_meta(&m->hp, m->arch, &m->meta, path, err);
+    if (st == PARE_ERR_UNSUPPORTED && m->arch != NULL && check_layer_widths(m, err) != PARE_OK)
+        st = PARE_ERR_RANGE;
     if (st == PARE_OK && !(flags & PARE_OPEN_NO_VOCAB))
         st = pare_vocab_from_meta(&m->vocab, &m->meta, path, &m->has_vocab, err);
     if (st == PARE_OK && m->arch != NULL)

@@ -491,6 +491,18 @@ static pare_status read_flags(pare_hparams *hp, const pare_hf_class *class, cons
     return st;
 }
 
+static pare_status settle(pare_hparams *hp, const json_t *config, const char *path, pare_error *err)
+{
+    static const char *const k_rot[] = {
+        "qk_rope_head_dim", "partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_dim", "head_dim", NULL};
+    const char *rot = spelling(config, k_rot);
+    pare_hparams_places at = {.path = path};
+    snprintf(at.embd, sizeof at.embd, "'%s'", spelling(config, k_embd));
+    snprintf(at.heads_kv, sizeof at.heads_kv, "'%s'", spelling(config, k_heads_kv));
+    snprintf(at.rot, sizeof at.rot, "'%s'", has_member(config, rot) ? rot : spelling(config, k_embd));
+    return pare_hparams_settle(hp, &at, err);
+}
+
 /* The class that config names, else the description's first. */
 static const pare_hf_class *class_of(const pare_arch *arch, const json_t *config)
 {
@@ -535,7 +547,7 @@ pare_status pare_hparams_from_config(pare_hparams *hp, const pare_arch *arch, co
         st = pare_kinds_from_config(hp, arch, class, config, path, err);
     if (st == PARE_OK && arch->from_config != NULL)
         st = arch->from_config(hp, config, path, err);
-    return st == PARE_OK ? pare_hparams_settle(hp, path, err) : st;
+    return st == PARE_OK ? settle(hp, config, path, err) : st;
 }
 
 static json_t *float_list(const float *v, uint32_t n)

@@ -14,10 +14,16 @@ enum {
 };
 #define PARE_MAX_CTX UINT32_C(0x7fffffff)
 
+/* Where a source says what does not fit, for messages: "'hidden_size'", "offset 77: 'llama.embedding_length'". */
+typedef struct pare_hparams_places {
+    const char *path;
+    char embd[200], heads_kv[200], rot[200];
+} pare_hparams_places;
+
 /* Fill what follows from other values (kv heads, head size, rotary size, when 0) and check how the values fit together:
  * divisors, even rotary size, finite and positive floats. The same rules for both sources.
- * Errors: PARE_ERR_RANGE. */
-pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *err);
+ * Errors: PARE_ERR_RANGE with the place. */
+pare_status pare_hparams_settle(pare_hparams *hp, const pare_hparams_places *at, pare_error *err);
 
 /* A set of layers as an array of bools (or integers), one a layer: true for those that are in it (`in`), or for the
  * others. Errors: PARE_ERR_RANGE (fewer elements than layers, another type). */

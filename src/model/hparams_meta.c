@@ -88,6 +88,39 @@ static pare_status get_u32(source *s, const char *suffix, uint64_t min, uint64_t
     return st;
 }
 
+/* The count that a key gives layer i, or all layers; 0: absent, or none that can be read. */
+static uint64_t of_layer(source *s, const char *suffix, uint32_t i)
+{
+    const pare_meta_value *v = pare_meta_find(s->meta, make_key(s, suffix));
+    uint64_t n = 0;
+    if (v != NULL && v->type == PARE_META_ARRAY)
+        return v->elem != PARE_META_STRING && i < v->n && pare_meta_element_u64(v, i, &n) ? n : 0;
+    return v != NULL && pare_meta_u64(s->meta, s->path, s->key, 0, UINT32_MAX, &n, NULL, NULL) == PARE_OK ? n : 0;
+}
+
+/* What no layer may say, looked at where layers differ, which alone is not supported. */
+static pare_status check_layer_heads(source *s, uint32_t n_embd, pare_error *err)
+{
+    static const char heads[] = "attention.head_count", kv[] = "attention.head_count_kv";
+    const bool sized = pare_meta_find(s->meta, make_key(s, "attention.key_length")) != NULL;
+    for (uint32_t i = 0; i < s->n_layer; i++) {
+        const uint64_t n = of_layer(s, heads, i), n_kv = of_layer(s, kv, i);
+        const bool bad_kv = n > 0 && n_kv > 0 && n % n_kv != 0, bad = n > 0 && !sized && n_embd % n != 0;
+        const pare_meta_value *v = pare_meta_find(s->meta, make_key(s, bad_kv ? kv : heads));
+        if (bad_kv)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: offset %" PRIu64 ": '%s': layer %" PRIu32 ": %" PRIu64
+                             " key/value heads do not divide %" PRIu64 " attention heads",
+                             s->path, v->offset, s->key, i, n_kv, n);
+        if (bad)
+            return pare_fail(err, PARE_ERR_RANGE,
+                             "%s: offset %" PRIu64 ": '%s': layer %" PRIu32 ": a width of %" PRIu32
+                             " is not divisible by %" PRIu64 " attention heads, and no head size is given",
+                             s->path, v->offset, s->key, i, n_embd, n);
+    }
+    return PARE_OK;
+}
+
 static pare_status need_u32(source *s, const char *suffix, uint64_t max, uint32_t *out, pare_error *err)
 {
     *out = 0;
@@ -134,6 +167,8 @@ static pare_status read_counts(source *s, pare_hparams *hp, pare_error *err)
     for (size_t i = 0; i < sizeof counts / sizeof *counts && st == PARE_OK; i++)
         st = counts[i].required ? need_u32(s, counts[i].suffix, counts[i].max, counts[i].out, err)
                                 : get_u32(s, counts[i].suffix, 1, counts[i].max, counts[i].out, err);
+    if (st == PARE_ERR_UNSUPPORTED && check_layer_heads(s, hp->n_embd, err) != PARE_OK)
+        st = PARE_ERR_RANGE;
     return st;
 }
 
@@ -247,6 +282,24 @@ static pare_status read_act(source *s, const pare_arch *arch, pare_hparams *hp, 
     return st == PARE_OK && found ? pare_hparams_set_act(hp, arch, name, s->path, s->key, err) : st;
 }
 
+static void set_place(char *out, size_t size, source *s, const char *suffix)
+{
+    const pare_meta_value *v = pare_meta_find(s->meta, make_key(s, suffix));
+    if (v != NULL)
+        snprintf(out, size, "offset %" PRIu64 ": '%s'", v->offset, s->key);
+    else
+        snprintf(out, size, "'%s'", s->key);
+}
+
+static pare_status settle(source *s, pare_hparams *hp, pare_error *err)
+{
+    pare_hparams_places at = {.path = s->path};
+    set_place(at.embd, sizeof at.embd, s, "embedding_length");
+    set_place(at.heads_kv, sizeof at.heads_kv, s, "attention.head_count_kv");
+    set_place(at.rot, sizeof at.rot, s, "rope.dimension_count");
+    return pare_hparams_settle(hp, &at, err);
+}
+
 pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, const pare_meta *meta, const char *path,
                                    pare_error *err)
 {
@@ -275,7 +328,7 @@ pare_status pare_hparams_from_meta(pare_hparams *hp, const pare_arch *arch, cons
         hp->n_vocab = (uint32_t)tokens->n;
     hp->head_dim_key = !arch->latent && pare_meta_find(meta, make_key(&s, "attention.key_length")) != NULL;
     if (st == PARE_OK)
-        st = pare_hparams_settle(hp, path, err);
+        st = settle(&s, hp, err);
     if (st == PARE_OK)
         st = pare_hparams_encoder_from_meta(hp, arch, meta, path, err);
     if (st == PARE_OK && arch->from_meta != NULL)
@@ -310,19 +363,20 @@ bool pare_hparams_positive(double v, double max)
     return isfinite(v) && v > 0.0 && v <= max;
 }
 
-pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *err)
+pare_status pare_hparams_settle(pare_hparams *hp, const pare_hparams_places *at, pare_error *err)
 {
+    const char *path = at->path;
     if (hp->n_head_kv == 0)
         hp->n_head_kv = hp->n_head;
     if (hp->n_head_kv > hp->n_head || hp->n_head % hp->n_head_kv != 0)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: %" PRIu32 " key/value heads do not divide %" PRIu32 " attention heads", path,
-                         hp->n_head_kv, hp->n_head);
+                         "%s: %s: %" PRIu32 " key/value heads do not divide %" PRIu32 " attention heads", path,
+                         at->heads_kv, hp->n_head_kv, hp->n_head);
     if ((hp->head_dim_k == 0 || hp->head_dim_v == 0) && hp->n_embd % hp->n_head != 0)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: a width of %" PRIu32 " is not divisible by %" PRIu32
+                         "%s: %s: a width of %" PRIu32 " is not divisible by %" PRIu32
                          " attention heads, and no head size is given",
-                         path, hp->n_embd, hp->n_head);
+                         path, at->embd, hp->n_embd, hp->n_head);
     if (hp->head_dim_k == 0)
         hp->head_dim_k = hp->n_embd / hp->n_head;
     if (hp->head_dim_v == 0)
@@ -331,8 +385,8 @@ pare_status pare_hparams_settle(pare_hparams *hp, const char *path, pare_error *
         hp->n_rot = hp->head_dim_k;
     if (hp->n_rot > hp->head_dim_k || hp->n_rot % 2 != 0)
         return pare_fail(err, PARE_ERR_RANGE,
-                         "%s: RoPE over %" PRIu32 " elements of heads of %" PRIu32 ", must be even and not more", path,
-                         hp->n_rot, hp->head_dim_k);
+                         "%s: %s: RoPE over %" PRIu32 " elements of heads of %" PRIu32 ", must be even and not more",
+                         path, at->rot, hp->n_rot, hp->head_dim_k);
     if (hp->n_layer_shared_kv >= hp->n_layer && hp->n_layer_shared_kv > 0)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu32 " of %" PRIu32 " layers without keys of their own", path,
                          hp->n_layer_shared_kv, hp->n_layer);

@@ -422,13 +422,13 @@ ROW(082)
         text = replaced(config, "\"num_attention_heads\": 2", to);
         trial_put_text("hub/config.json", text);
         free(text);
-        hub_refused(3, "config.json|attention heads");
+        hub_refused(3, "config.json: 'hidden_size': |attention heads");
     }
     static const char *const kv[] = {"3", "4", "64"};
     for (size_t i = 0; i < COUNT(kv); i++) {
-        char to[60], says[60];
+        char to[60], says[100];
         snprintf(to, sizeof to, "\"num_key_value_heads\": %s", kv[i]);
-        snprintf(says, sizeof says, "%s key/value heads do not divide 2", kv[i]);
+        snprintf(says, sizeof says, "'num_key_value_heads': %s key/value heads do not divide 2", kv[i]);
         config_refused(3, "\"num_key_value_heads\": 1", to, says);
     }
     config_refused(3, "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 0", "num_key_value_heads");

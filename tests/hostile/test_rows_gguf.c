@@ -574,13 +574,16 @@ ROW(024)
     for (size_t i = 0; i < COUNT(bad_heads); i++) {
         whole_llama(&w);
         whole_u32(&w, heads, bad_heads[i]);
-        whole_refused(3, &w, "%s", bad_heads[i] == 3 ? "3 attention heads" : "attention.head_count");
+        whole_refused(3, &w, "%s",
+                      bad_heads[i] == 3 ? "offset |'llama.embedding_length': a width of 32|3 attention heads"
+                                        : "attention.head_count");
     }
     const uint32_t bad_kv[] = {3, 4, 5, (uint32_t)trial_between(6, 1000)};
     for (size_t i = 0; i < COUNT(bad_kv); i++) {
         whole_llama(&w);
         whole_u32(&w, kv, bad_kv[i]);
-        whole_refused(3, &w, "%" PRIu32 " key/value heads do not divide 2", bad_kv[i]);
+        whole_refused(3, &w, "offset |'llama.attention.head_count_kv': %" PRIu32 " key/value heads do not divide 2",
+                      bad_kv[i]);
     }
     whole_llama(&w);
     whole_u32(&w, kv, 0);
@@ -597,6 +600,37 @@ ROW(024)
     whole_llama(&w);
     whole_u32s(&w, heads, 4, two, 2);
     whole_accepted(&w);
+    const uint32_t bad_rot[] = {15, 18};
+    for (size_t i = 0; i < COUNT(bad_rot); i++) {
+        whole_llama(&w);
+        whole_u32(&w, "llama.rope.dimension_count", bad_rot[i]);
+        whole_refused(3, &w, "offset |'llama.rope.dimension_count': RoPE over %" PRIu32, bad_rot[i]);
+    }
+    /* layers that differ: what fits is not supported, what does not is damaged */
+    static const struct {
+        const char *key, *says;
+        uint32_t values[2];
+        int code;
+    } differing[] = {
+        {"llama.attention.head_count_kv", "layer 1: 3 key/value heads do not divide 2", {1, 3}, 3},
+        {"llama.attention.head_count_kv", "differs from layer to layer", {1, 2}, 4},
+        {"llama.attention.head_count", "layer 0: a width of 32 is not divisible by 3", {3, 2}, 3},
+        {"llama.attention.head_count", "differs from layer to layer", {4, 2}, 4},
+        {"llama.feed_forward_length", "of layer 1 is 33, tensor 'blk.1.ffn_down.weight' has rows of 32", {32, 33}, 3},
+    };
+    for (size_t i = 0; i < COUNT(differing); i++) {
+        whole_llama(&w);
+        whole_u32s(&w, differing[i].key, 4, differing[i].values, 2);
+        whole_put(&w, FILE_NAME);
+        whole_close(&w);
+        char says[200];
+        snprintf(says, sizeof says, FILE_NAME "|%s|%s", differing[i].key, differing[i].says);
+        trial_refused(differing[i].code, says, "convert " FILE_NAME " -o out.gguf");
+        if (differing[i].code == 4)
+            trial_accepted(NULL, "verify " FILE_NAME);
+        else
+            trial_refused(3, says, "verify " FILE_NAME);
+    }
 }
 
 /* How many experts, and how they are chosen. */
