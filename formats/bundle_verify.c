@@ -409,7 +409,7 @@ pare_status pare_bundle_verify(const char *path, const char *target, const pare_
         r->signature = PARE_VERDICT_ABSENT;
         return st;
     }
-    if ((st = pare_map_open(&file, path, err)) != PARE_OK)
+    if ((st = pare_map_open_content(&file, path, err)) != PARE_OK)
         return st;
     if (file.size > PARE_BUNDLE_MAX_BYTES)
         st = pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file.size,

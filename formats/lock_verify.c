@@ -1,3 +1,4 @@
+#include "core/bytes.h"
 #include "core/map.h"
 #include "formats/folder_list.h"
 #include "formats/git_blob.h"
@@ -12,6 +13,7 @@
 #include "formats/store.h"
 #include "formats/structure_check.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,8 +67,8 @@ static uint8_t what_to_hash(const pare_verification *v, size_t i)
     unsigned numbers = v->states[i].broken ? 0 : PARE_PIN_NUMBERS;
     if (v->lock->sums)
         return (uint8_t)(PARE_PIN_WHOLE | numbers);
-    bool whole = v->whole == PARE_WHOLE_ALWAYS ||
-                 (v->whole == PARE_WHOLE_SMALL && f->digest.n_bytes <= PARE_WHOLE_BYTES);
+    bool whole =
+        v->whole == PARE_WHOLE_ALWAYS || (v->whole == PARE_WHOLE_SMALL && f->digest.n_bytes <= PARE_WHOLE_BYTES);
     bool parts = v->lock->sealed && expected->has_rest && f->n_tensors > 0 && !whole;
     return (uint8_t)((parts ? 0 : PARE_PIN_WHOLE) | PARE_PIN_PARTS | numbers);
 }
@@ -459,14 +461,29 @@ static pare_status verify_stored(const char *path, const pare_verify_options *op
 
 typedef enum input_kind { INPUT_MODEL, INPUT_LOCK, INPUT_SUMS } input_kind;
 
+/* A byte order mark of UTF-16, and no header's length of a safetensors file. */
+static bool is_utf16(const char *text, size_t n)
+{
+    return n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0) &&
+           (n < 8 || memcmp(text + 4, "\0\0\0\0", 4) != 0);
+}
+
+/* Neither GGUF nor safetensors by its first bytes, and no JSON. */
+static bool is_unknown(const pare_map *file)
+{
+    return file->size < 8 ||
+           (memcmp(file->data, "GGUF", 4) != 0 && file->data[0] != '{' && pare_load_u64le(file->data) > file->size - 8);
+}
+
 /* What a file is, from its content. A lock starts with "{", and so does the index of a model's shards, which has a
- * weight_map; a line of SHA256SUMS starts with hexadecimal digits, of any number, so that a wrong number is told. */
+ * weight_map; a line of SHA256SUMS starts with hexadecimal digits, of any number, so that a wrong number is told, as
+ * letters that are none and a tab behind them are. */
 static pare_status find_kind(const pare_map *file, input_kind *kind, pare_error *err)
 {
     const char *text = (const char *)file->data;
     size_t n = file->size < PARE_LOCK_MAX_BYTES ? (size_t)file->size : PARE_LOCK_MAX_BYTES, at = 0;
     *kind = INPUT_MODEL;
-    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+    if ((n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) || is_utf16(text, n))
         return pare_fail(err, PARE_ERR_FORMAT,
                          "%s: offset 0: starts with a byte order mark, which neither a lock nor SHA256SUMS may have",
                          file->path);
@@ -481,9 +498,9 @@ static pare_status find_kind(const pare_map *file, input_kind *kind, pare_error 
                                                                                                           : INPUT_LOCK;
     else if (n > 0) {
         size_t start = text[0] == '\\' || text[0] == '#', digits = start;
-        while (digits < n && digits < 200 && memchr("0123456789abcdefABCDEF", text[digits], 22) != NULL)
+        while (digits < n && digits < 200 && isalnum((unsigned char)text[digits]))
             digits++;
-        if ((digits - start >= 32 && digits < n && text[digits] == ' ') || text[0] == '#')
+        if ((digits - start >= 32 && digits < n && (text[digits] == ' ' || text[digits] == '\t')) || text[0] == '#')
             *kind = INPUT_SUMS;
     }
     return PARE_OK;
@@ -500,8 +517,15 @@ static pare_status verify_file(const pare_map *file, const char *path, const par
     if (kind == INPUT_LOCK && options != NULL && options->any_file &&
         memmem(file->data, (size_t)file->size, "\"schema\"", 8) == NULL) /* some other JSON that is signed */
         kind = INPUT_MODEL;
-    if (kind == INPUT_MODEL || pare_store_is_blob(path))
-        return verify_stored(path, options, r, err);
+    if (kind == INPUT_MODEL || pare_store_is_blob(path)) {
+        pare_error fault = {0};
+        st = verify_stored(path, options, r, &fault);
+        if (st == PARE_ERR_FORMAT && is_unknown(file))
+            return pare_fail(err, st, "%s; is no lock and no SHA256SUMS either", fault.text);
+        if (st != PARE_OK && err != NULL)
+            *err = fault;
+        return st;
+    }
     if (file->size > PARE_LOCK_MAX_BYTES)
         return pare_fail(err, PARE_ERR_RANGE, "%s: %" PRIu64 " bytes, at most %d are allowed", path, file->size,
                          PARE_LOCK_MAX_BYTES);

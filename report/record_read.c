@@ -9,11 +9,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool pare_record_is_one(const void *text, size_t len)
+/* The end of the string that starts at the quote text[at]: its closing quote, or len. */
+static size_t string_end(const char *text, size_t len, size_t at)
 {
-    /* one space: a lock may hold a record among its measurements, further in */
-    static const char marker[] = "\n \"format\": \"" PARE_RECORD_FORMAT "\"";
-    return len > 0 && memmem(text, len, marker, sizeof marker - 1) != NULL;
+    while (++at < len && text[at] != '"')
+        at += text[at] == '\\';
+    return at < len ? at : len;
+}
+
+/* The member must be one of the outermost object: a lock may hold a record among its measurements, further in than by
+ * one space. No parsing, which would not know an edited record that is no JSON any more; as pare writes it, it is found
+ * behind any damage. */
+bool pare_record_is_one(const void *bytes, size_t len)
+{
+    static const char key[] = "\"format\"", value[] = "\"" PARE_RECORD_FORMAT "\"";
+    static const char own[] = "\n \"format\": \"" PARE_RECORD_FORMAT "\"";
+    const char *text = bytes;
+    size_t depth = 0;
+    bool is_value = false;
+    if (len == 0 || memmem(text, len, value, sizeof value - 1) == NULL)
+        return false;
+    if (memmem(text, len, own, sizeof own - 1) != NULL)
+        return true;
+    for (size_t at = 0; at < len; at++) {
+        depth += text[at] == '{' || text[at] == '[';
+        depth -= depth > 0 && (text[at] == '}' || text[at] == ']');
+        if (depth == 0 && memchr(" \t\r\n", text[at], 4) == NULL)
+            return false;
+        if (text[at] != '"')
+            continue;
+        const size_t from = at;
+        at = string_end(text, len, at);
+        const pare_str string = {text + from, at < len ? at + 1 - from : 0};
+        if (depth == 1 && is_value)
+            return pare_str_equal(string, value);
+        size_t next = at + 1;
+        while (next < len && memchr(" \t\r\n", text[next], 4) != NULL)
+            next++;
+        is_value = depth == 1 && pare_str_equal(string, key) && next < len && text[next] == ':';
+    }
+    return false;
 }
 
 static pare_status read_sha256(const json_t *object, const char *path, const char *key, bool may_lack, pare_error *err)

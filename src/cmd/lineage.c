@@ -133,7 +133,7 @@ static pare_status read_beside(lock_beside *b, const char *folder, pare_error *e
         free(path);
         return PARE_OK;
     }
-    pare_status st = pare_map_open(&file, path, &fault);
+    pare_status st = pare_map_open_content(&file, path, &fault);
     if (st == PARE_OK && file.size > PARE_LOCK_MAX_BYTES)
         st = pare_fail(&fault, PARE_ERR_RANGE, "%s: is too large for a lock", path);
     if (st == PARE_OK)

@@ -15,7 +15,7 @@ enum { MAX_WORDS = 10000 };
 static pare_status read_lock(cmd_recipe *r, const char *path, pare_error *err)
 {
     pare_map file;
-    pare_status st = pare_map_open(&file, path, err);
+    pare_status st = pare_map_open_content(&file, path, err);
     if (st == PARE_OK && file.size > PARE_LOCK_MAX_BYTES)
         st = pare_fail(err, PARE_ERR_RANGE, "%s: is too large for a lock", path);
     if (st == PARE_OK)

@@ -69,6 +69,7 @@ ROW(003)
                                           "tokenize keep.gguf -f p",
                                           "logits keep.gguf --tokens p -o o.bin",
                                           "verify p",
+                                          "reproduce p",
                                           "report p -o o.html",
                                           "pin keep.gguf -o o.lock --recipe p",
                                           "pin keep.gguf -o o.lock --sign p",

@@ -261,6 +261,7 @@ static void zstd_refused(pare_buf *b)
 {
     static const char *const runs[] = {"inspect z",
                                        "verify z",
+                                       "reproduce z",
                                        "convert z -o out.gguf",
                                        "quantize z -t q8_0 -o out.gguf",
                                        "quantize m.gguf -t q4_0 --imatrix z -o out.gguf",
@@ -517,6 +518,21 @@ ROW(102)
              line);
     trial_put_text("SHA256SUMS", text);
     trial_refused(3, "SHA256SUMS|line 2|CR", "verify SHA256SUMS");
+    char wide[2 * sizeof line + 2] = {'\xff', '\xfe'}; /* UTF-16 */
+    for (size_t i = 0; i + 1 < sizeof line; i++)
+        wide[2 + 2 * i] = line[i];
+    trial_put("SHA256SUMS", wide, 2 * sizeof line);
+    trial_refused(3, "SHA256SUMS|byte order mark", "verify SHA256SUMS");
+    trial_put("SHA256SUMS", wide + 2, 2 * sizeof line - 2);
+    trial_refused(3, "SHA256SUMS|is no lock and no SHA256SUMS", "verify SHA256SUMS");
+    trial_put_text("SHA256SUMS", "");
+    trial_refused(3, "SHA256SUMS|is no lock and no SHA256SUMS", "verify SHA256SUMS");
+    snprintf(text, sizeof text, "%.64s\tnote.txt\n", line);
+    trial_put_text("SHA256SUMS", text);
+    trial_refused(3, "SHA256SUMS|line 1: expected 64", "verify SHA256SUMS");
+    snprintf(text, sizeof text, "g%s\n", line + 1);
+    trial_put_text("SHA256SUMS", text);
+    trial_refused(3, "SHA256SUMS|line 1: expected 64", "verify SHA256SUMS");
     trial_remove("SHA256SUMS");
 }
 
@@ -627,6 +643,8 @@ ROW(103)
         else
             trial_refused(3, "model.sig|signature", run);
     }
+    trial_put_text("signed/model.sig", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    trial_refused(3, "model.sig: |LFS pointer", run);
     trial_put("signed/model.sig", good, n);
     sign_again(key, other_root);
     trial_refused(3, "model.sig|", run);
@@ -676,6 +694,10 @@ ROW(104)
     hash[10] = hash[10] == '0' ? '1' : '0';
     trial_put_text("r.json", text); /* the record itself */
     free(text);
+    json_decref(doc);
+    trial_printed(1, "record: different", "verify r.json");
+    doc = json_load_file(trial_path("r.json"), 0, NULL); /* a record whatever its white space, and not as it was */
+    CHECK(doc != NULL && json_dump_file(doc, trial_path("r.json"), JSON_COMPACT) == 0);
     json_decref(doc);
     trial_printed(1, "record: different", "verify r.json");
 }

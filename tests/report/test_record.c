@@ -1,5 +1,6 @@
 #include "make_record.h"
 #include "report/record_merge.h"
+#include "report/record_read.h"
 #include "report/record_seal.h"
 #include "report/record_verify.h"
 
@@ -46,6 +47,35 @@ static void a_record_follows_from_its_items(void **state)
         CHECK(r.n_absent == (has_reference ? 4u : 3u)); /* model, perhaps reference, two texts */
         CHECK(r.n_windows == MADE_TEXTS * MADE_WINDOWS && r.n_positions == r.n_windows * MADE_POSITIONS);
         pare_record_report_close(&r);
+    }
+}
+
+/* Whatever the white space is, and wherever the member stands; not further in than the outermost object. */
+static void a_record_is_known_by_its_format(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is;
+    } rows[] = {
+        {"{\"format\":\"pare-record\"}", true},
+        {" {\"a\":{\"x\":[\"}\\\"\"]},\t\"format\" :\n\"pare-record\"", true},
+        {"{\"x\":\"\n \"format\": \"pare-record\"", true}, /* damaged, and as pare writes it */
+        {"{\"a\":{\"format\":\"pare-record\"}}", false},
+        {"{\"a\":\"format\",\"b\":\"pare-record\"}", false},
+        {"{\"format\":\"other\",\"b\":\"pare-record\"}", false},
+        {"[\"format\",\"pare-record\"]", false},
+        {"\"format\":\"pare-record\"", false},
+        {"{\"format\":\"pare-record", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const size_t n = strlen(rows[i].text);
+        char *exact = check_malloc(n); /* not terminated */
+        memcpy(exact, rows[i].text, n);
+        if (pare_record_is_one(exact, n) != rows[i].is)
+            fail_msg("%s", rows[i].text);
+        free(exact);
     }
 }
 
@@ -295,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_follows_from_its_items),
+        cmocka_unit_test(a_record_is_known_by_its_format),
         cmocka_unit_test(an_edited_digit_is_found),
         cmocka_unit_test(the_edited_member_is_named),
         cmocka_unit_test(broken_records_are_findings_too),
