@@ -180,7 +180,7 @@ static pare_status read_tensor(header *h, pare_tensor *t, entry *e, pare_error *
     return st == PARE_OK ? check_size(h, t, e, err) : st;
 }
 
-/* __metadata__: strings under strings. The duplicate check is pare_meta_add's. */
+/* __metadata__: strings under strings. */
 static pare_status read_metadata(header *h, pare_meta *meta, pare_error *err)
 {
     pare_json_cursor *c = &h->cursor;
@@ -208,6 +208,11 @@ static pare_status read_metadata(header *h, pare_meta *meta, pare_error *err)
                                  .n = 1,
                                  .offset = offset,
                                  .v.s = {text_copy, text.len}};
+        const int64_t old = pare_index_find(&meta->by_key, key);
+        if (old != PARE_INDEX_NONE)
+            return pare_fail(err, PARE_ERR_FORMAT,
+                             "%s: __metadata__: key '%.*s' twice, at offsets %" PRIu64 " and %" PRIu64, c->path,
+                             key.len < 200 ? (int)key.len : 200, key.data, meta->values[old].offset, offset);
         st = pare_meta_add(meta, c->path, &value, err);
     }
     return st;

@@ -124,6 +124,8 @@ static pare_status add_text(job *j, size_t number, pare_error *err)
     if (st == PARE_OK)
         st = pare_collect(&seen, &j->model, j->devices.backend[0], ids.ids, ids.n, j->bos, &options, after_batch, NULL,
                           err);
+    if (st == PARE_ERR_USAGE && !options.resume) /* else it may be the kept state that does not fit */
+        pare_fail_in(err, st, path);
     if (st == PARE_OK)
         st = pare_imatrix_add_dataset(&seen, (pare_str){name, strlen(name)}, err);
     if (st == PARE_OK)

@@ -178,6 +178,8 @@ static pare_status open_prefix(job *j, pare_error *err)
         st = pare_backend_cpu(&j->backend, err);
     if (st == PARE_OK)
         st = pare_prefix_runs_open(&j->prefix, &j->in, j->backend, j->ids.ids, j->ids.n, bos, &options, err);
+    if (st == PARE_ERR_USAGE)
+        return pare_fail_in(err, st, text);
     if (st != PARE_OK)
         return st;
     pare_hex(hex, digest.sha256, sizeof digest.sha256);

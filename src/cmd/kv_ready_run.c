@@ -32,6 +32,8 @@ static pare_status collect(cmd_kv_ready *told, const char *text, const pare_mode
         st = pare_backend_cpu(&backend, err);
     if (st == PARE_OK)
         st = pare_key_collect(out, in, backend, ids.ids, ids.n, bos, &plan, err);
+    if (st == PARE_ERR_USAGE)
+        pare_fail_in(err, st, text);
     if (st == PARE_OK) {
         pare_hex(told->text, digest.sha256, sizeof digest.sha256);
         if (strcmp(text, "-") == 0)

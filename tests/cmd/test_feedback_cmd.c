@@ -275,7 +275,7 @@ static void sequential_takes_errors_back(void **state)
     refused(2, "demo.gguf", "--imatrix full.gguf --sequential short.txt --method search",
             "--sequential is a way of feedback, which --method search is not");
     refused(3, "demo.gguf", "--imatrix full.gguf --sequential nothing.txt", "nothing.txt");
-    refused(2, "demo.gguf", "--imatrix full.gguf --sequential -", "one window needs");
+    refused(2, "demo.gguf", "--imatrix full.gguf --sequential -", "error: -: the text has ");
 }
 
 /* Interrupted between layers: what goes on has the streams of the kept matrices, and the same bytes. */

@@ -98,6 +98,10 @@ static void wrong_files_are_named(void **state)
     cli_expect(2, "$PARE imatrix $DEMO -f $TEXT --in all.gguf -o all.gguf --force");
     cli_expect(2, "$PARE imatrix $DEMO -f $TEXT -o all.gguf");
     cli_expect(2, "echo word | $PARE imatrix $DEMO -f - -o out.gguf");
+    CHECK(cli_contains(cli_expect(2, "echo word > word.txt; $PARE imatrix $DEMO -f word.txt --ctx 16 -o out.gguf").err,
+                       "error: word.txt: the text has "));
+    CHECK(cli_contains(cli_expect(2, "$PARE convert $DEMO --kv-ready --kv-text word.txt -o out.gguf").err,
+                       "error: word.txt: a text of "));
     CHECK(cli_contains(cli_expect(2, "$PARE quantize demo.gguf -t iq2_xxs -o out.gguf").err, "--imatrix"));
     cli_expect(0, "test ! -e out.gguf");
     CHECK(cli_count_temporaries() == 0);

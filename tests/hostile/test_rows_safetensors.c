@@ -288,7 +288,7 @@ ROW(063)
                                       "{\"__metadata__\":{\"a\":{\"b\":\"c\"}}}"};
     for (size_t i = 0; i < COUNT(bad); i++)
         header_refused(3, bad[i], 0, "__metadata__");
-    header_refused(3, "{\"__metadata__\":{\"a\":\"x\",\"a\":\"y\"}}", 0, "'a' twice");
+    header_refused(3, "{\"__metadata__\":{\"a\":\"x\",\"a\":\"y\"}}", 0, "__metadata__: key 'a' twice");
     header_accepted("{\"__metadata__\":{\"a\":\"x\"}}", 0);
 }
 
