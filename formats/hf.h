@@ -20,8 +20,8 @@ typedef struct pare_hf_write_options {
     const pare_pack_format *pack; /* how matrices of the layers are packed; NULL: they are not */
     pare_pack_options pack_options;
     bool quiet; /* do not warn of matrices that stay floats since the format cannot hold them: it was done */
-    /* With pin: called when all files are in the folder, before it gets its name. It lies at stored_at, and so do the
-     * files of pin for now. May add files. NULL: nothing to do. */
+    /* Called when all files are in the folder, before it gets its name. It lies at stored_at, and so do the files of
+     * pin, if there is one, for now. May add files; what fails here leaves no folder. NULL: nothing to do. */
     pare_status (*complete)(void *ctx, pare_pin *pin, const char *stored_at, pare_error *err);
     void *complete_ctx;
 } pare_hf_write_options;

@@ -607,10 +607,8 @@ static pare_status pin_file(pare_pin *pin, const char *path, pare_error *err)
     return st;
 }
 
-/* Record the files that are no weights, let the caller add his, and give all of this folder's files the paths that they
- * have from now on. */
-static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, const pare_hf_write_options *options,
-                                pare_error *err)
+/* Record the files that are no weights. */
+static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, pare_error *err)
 {
     pare_status st = PARE_OK;
     char why[NAME_BYTES];
@@ -623,9 +621,7 @@ static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, const par
     }
     if (st == PARE_OK)
         st = pare_pin_add_folder(pin, out->tmp, err);
-    if (st == PARE_OK && options->complete != NULL)
-        st = options->complete(options->complete_ctx, pin, out->tmp, err);
-    return st == PARE_OK ? pare_pin_move(pin, out->tmp, out->path, err) : st;
+    return st;
 }
 
 /* Replacing the folder that is being read would pull the weights away from under the reader. */
@@ -712,10 +708,13 @@ pare_status pare_hf_write(const pare_model *m, const char *dir, pare_type dtype,
     if (st == PARE_OK)
         st = write_weights(&w, shard_bytes, pin, err);
     if (st == PARE_OK && pin != NULL)
-        st = complete_pin(pin, &out, options, err);
-    for (const pare_model *from = m; from != NULL && st == PARE_OK; from = from->source)
-        for (size_t i = 0; i < from->n_files && st == PARE_OK; i++)
-            st = pare_identity_check(&from->files[i].id, from->files[i].path, err);
+        st = complete_pin(pin, &out, err);
+    if (st == PARE_OK && options->complete != NULL)
+        st = options->complete(options->complete_ctx, pin, out.tmp, err);
+    if (st == PARE_OK && pin != NULL)
+        st = pare_pin_move(pin, out.tmp, out.path, err);
+    if (st == PARE_OK)
+        st = pare_model_check_files(m, err);
     if (st == PARE_OK)
         st = pare_outdir_commit(&out, err);
     pare_outdir_close(&out);

@@ -1,9 +1,10 @@
 #include "cmd/comparison.h"
 #include "cmd/comparison_report.h"
-#include "cmd/report_file.h"
 #include "cmd/console.h"
 #include "cmd/device.h"
 #include "cmd/input.h"
+#include "cmd/report_file.h"
+#include "cmd/sources.h"
 #include "formats/open.h"
 #include "report/figures.h"
 
@@ -238,6 +239,14 @@ static pare_status check_options(const cmd_args *args, pare_error *err)
     return PARE_OK;
 }
 
+static pare_status check_sources(const cmd_comparison *c, pare_error *err)
+{
+    pare_status st = cmd_sources_check(c->args, &c->reference, err);
+    for (size_t k = 0; k < c->n && st == PARE_OK; k++)
+        st = pare_model_check_files(&c->candidates[k].model, err);
+    return st;
+}
+
 pare_status cmd_compare(const cmd_args *args, pare_error *err)
 {
     cmd_comparison c = {.args = args};
@@ -254,6 +263,8 @@ pare_status cmd_compare(const cmd_args *args, pare_error *err)
         st = cmd_compare_tasks(&c, err);
     if (st == PARE_OK)
         st = compare_weights(&c, err);
+    if (st == PARE_OK)
+        st = check_sources(&c, err);
     if (st == PARE_OK)
         st = show(&c, err);
     close_all(&c);

@@ -2,6 +2,7 @@
 #include "cmd/kv_ready_run.h"
 #include "cmd/outputs.h"
 #include "cmd/pack_method.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "formats/hf.h"
 #include "formats/open.h"
@@ -97,11 +98,14 @@ static pare_type decoded_type(const job *j)
     return packed ? type : PARE_TYPE_BF16;
 }
 
-/* The folder's lock, checksums and signature, which lie in it. */
+/* The folder's lock, checksums and signature, where they lie in it. */
 static pare_status complete_folder(void *ctx, pare_pin *pin, const char *stored_at, pare_error *err)
 {
     job *j = ctx;
-    return cmd_pinning_write_into(&j->pinning, j->args, pin, j->output, stored_at, err);
+    pare_status st = PARE_OK;
+    if (cmd_pinning_lies_in(&j->pinning, j->output))
+        st = cmd_pinning_write_into(&j->pinning, j->args, pin, j->output, stored_at, err);
+    return st == PARE_OK ? cmd_sources_check(j->args, &j->in, err) : st;
 }
 
 /* The model, with its lock and checksums, which appear together; those that lie outside of a folder just behind it. */
@@ -113,10 +117,8 @@ static pare_status write_model(job *j, pare_error *err)
     const pare_write_options options = {
         .force = j->folder.force, .split_bytes = j->folder.shard_bytes, .pending = &set};
     j->pin.files_only = !j->pinning.wanted;
-    if (lies_inside) {
-        j->folder.complete = complete_folder;
-        j->folder.complete_ctx = j;
-    }
+    j->folder.complete = complete_folder;
+    j->folder.complete_ctx = j;
     pare_status st = cmd_pinning_hash_inputs(&j->pinning, j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf)
         st = pare_gguf_write(&j->out, j->output, &options, pin, err);
@@ -124,6 +126,8 @@ static pare_status write_model(job *j, pare_error *err)
         st = pare_hf_write(&j->out, j->output, decoded_type(j), &j->folder, pin, err);
     if (st == PARE_OK && !lies_inside)
         st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
+    if (st == PARE_OK)
+        st = cmd_sources_check(j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf) /* a folder is there already, and its lock must follow */
         st = pare_check_interrupt(err);
     if (st == PARE_OK)

@@ -10,6 +10,7 @@
 #include "cmd/outputs.h"
 #include "cmd/record_run.h"
 #include "cmd/summary.h"
+#include "cmd/sources.h"
 #include "cmd/task_texts.h"
 #include "cmd/text_run.h"
 #include "cmd/worst_report.h"
@@ -264,6 +265,8 @@ static pare_status run(job *j, pare_error *err)
     st = measure(j, err);
     if (cmd_mpi_rank() > 0)
         return st;
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->model, err)) == PARE_OK)
+        st = pare_model_check_files(&j->reference, err);
     if (st == PARE_OK)
         st = cmd_logit_io_finish(&j->logits, err);
     if (st == PARE_OK)

@@ -3,6 +3,7 @@
 #include "cmd/console.h"
 #include "cmd/device.h"
 #include "cmd/input.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "core/json.h"
 #include "eval/generate.h"
@@ -308,6 +309,8 @@ static pare_status run(job *j, pare_error *err)
     double seconds = cmd_seconds() - start;
     if (st == PARE_OK && j->has_reference)
         st = write_with(j, &j->reference, false, j->expected, err);
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->model, err)) == PARE_OK)
+        st = pare_model_check_files(&j->reference, err);
     if (st != PARE_OK)
         return st;
     st = as_json ? report_json(j, seconds, err) : report_text(j, err);

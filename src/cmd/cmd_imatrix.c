@@ -2,6 +2,7 @@
 #include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "cmd/unfinished.h"
 #include "core/progress.h"
@@ -224,7 +225,8 @@ static pare_status write_files(job *j, pare_error *err)
                                    err);
     if (st == PARE_OK)
         st = cmd_pinning_add(&j->pinning, j->args, &j->pin, &set, err);
-    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->model, err)) == PARE_OK &&
+        (st = pare_check_interrupt(err)) == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
     return st;

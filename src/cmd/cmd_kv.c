@@ -5,6 +5,7 @@
 #include "cmd/kv_report.h"
 #include "cmd/outputs.h"
 #include "cmd/report_file.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "cmd/text_run.h"
 #include "formats/open.h"
@@ -121,6 +122,8 @@ pare_status cmd_kv(const cmd_args *args, pare_error *err)
     st = prepare(&j, err);
     if (st == PARE_OK)
         st = cmd_kv_measure(&j.run, err);
+    if (st == PARE_OK)
+        st = cmd_sources_check(args, &j.model, err);
     if (st == PARE_OK) {
         const cmd_kv_choice choice = cmd_kv_choose(&j.run, cmd_real(args, OPT_LIMIT), cmd_has(args, OPT_RESEARCH),
                                                    cmd_number(args, OPT_CONTEXT));

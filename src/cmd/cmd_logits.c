@@ -2,6 +2,7 @@
 #include "cmd/device.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "core/bytes.h"
 #include "core/checked.h"
@@ -149,7 +150,7 @@ static pare_status run(job *j, pare_error *err)
     pare_status st = open_output(j, &n_bytes, err);
     if (st == PARE_OK)
         st = j->embedding ? write_embeddings(j, err) : write_positions(j, err);
-    if (st == PARE_OK)
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->model, err)) == PARE_OK)
         st = pare_output_commit(j->out, err);
     return st == PARE_OK ? describe(j, n_bytes, err) : st;
 }

@@ -3,6 +3,7 @@
 #include "cmd/input.h"
 #include "cmd/quantize_options.h"
 #include "cmd/quantize_report.h"
+#include "cmd/sources.h"
 #include "core/progress.h"
 #include "eval/prefix_runs.h"
 #include "formats/gguf.h"
@@ -81,7 +82,8 @@ static pare_status write_files(job *j, pare_write_options options, pare_error *e
         st = pare_gguf_write(&j->out, j->output, &options, pin, err);
     if (st == PARE_OK)
         st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
-    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->in, err)) == PARE_OK &&
+        (st = pare_check_interrupt(err)) == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
     return st;

@@ -3,6 +3,7 @@
 #include "cmd/console.h"
 #include "cmd/input.h"
 #include "cmd/outputs.h"
+#include "cmd/sources.h"
 #include "core/progress.h"
 #include "eval/collect.h"
 #include "formats/imatrix_file.h"
@@ -410,7 +411,8 @@ static pare_status write_file(cmd_fit_job *j, const pare_model *out, const pare_
         st = pare_gguf_write(out, j->output, &options, pin, err);
     if (st == PARE_OK)
         st = cmd_pinning_add(pinning, j->args, pin, &set, err);
-    if (st == PARE_OK && (st = pare_check_interrupt(err)) == PARE_OK)
+    if (st == PARE_OK && (st = cmd_sources_check(j->args, &j->model, err)) == PARE_OK &&
+        (st = pare_check_interrupt(err)) == PARE_OK)
         st = pare_output_set_publish(&set, err);
     pare_output_set_close(&set);
     return st;

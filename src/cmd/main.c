@@ -3,6 +3,7 @@
 #include "cmd/doc.h"
 #include "cmd/mpi.h"
 #include "cmd/signals.h"
+#include "cmd/sources.h"
 #include "cmd/summary.h"
 #include "core/json.h"
 #include "core/threads.h"
@@ -46,7 +47,7 @@ static void report(const cmd_args *args, bool as_json, const pare_error *err)
         cmd_hint("try 'pare help%s%s'", args->verb != NULL ? " " : "", args->verb != NULL ? args->verb->name : "");
 }
 
-static pare_status run(const cmd_args *args, pare_error *err)
+static pare_status run(cmd_args *args, pare_error *err)
 {
     if (cmd_has(args, OPT_HELP)) {
         cmd_doc_verb(stdout, args->verb);
@@ -55,7 +56,8 @@ static pare_status run(const cmd_args *args, pare_error *err)
     pare_set_threads((int)cmd_number(args, OPT_THREADS));
     pare_set_strict(cmd_has(args, OPT_STRICT));
     cmd_signals_start();
-    return args->verb->run(args, err);
+    pare_status st = cmd_sources_note(args, err);
+    return st == PARE_OK ? args->verb->run(args, err) : st;
 }
 
 int main(int argc, char **argv)
@@ -89,6 +91,7 @@ int main(int argc, char **argv)
         st = late.status;
         cmd_error(late.text);
     }
+    cmd_sources_close(&args);
     cmd_args_close(&args);
     cmd_mpi_end(st);
     return pare_exit_code(st);

@@ -681,6 +681,15 @@ static bool names_input(const cmd_option *option)
            option->id == OPT_DRAFT;
 }
 
+bool cmd_option_is_read(const cmd_option *option)
+{
+    static const cmd_option_id others[] = {OPT_FILE, OPT_IN, OPT_LOGITS, OPT_TASK, OPT_SHOTS, OPT_TOKENS};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (option->id == others[i])
+            return true;
+    return names_input(option) && option->id != OPT_INPUTS;
+}
+
 /* A store is never written to: only what is read has a name of one. */
 static pare_status resolve_all(cmd_args *args, pare_error *err)
 {

@@ -204,6 +204,8 @@ typedef struct cmd_given {
     const char *text; /* NULL: a flag, or an optional argument that is lacking */
 } cmd_given;
 
+typedef struct cmd_source cmd_source;
+
 /* A parsed command line; texts are views into argv. Zeroed is closed. */
 typedef struct cmd_args {
     const cmd_verb *verb;
@@ -216,7 +218,12 @@ typedef struct cmd_args {
     const char *folder_name; /* what the folder of the model is taken to be called, borrowed; NULL: as it is */
     char **owned;            /* [n_owned] paths that names of stores stand for */
     size_t n_owned;
+    cmd_source *sources;  /* [n_sources] what is read, as it was at the start: cmd/sources.h */
+    size_t n_sources;
 } cmd_args;
+
+/* Does the option name what is read? Else, if it is a path, what is written, or a folder to look in. */
+bool cmd_option_is_read(const cmd_option *option);
 
 /* Parse argv[1..] (argv[0] is the verb) against the verb's options. Operands are moved to the end of argv.
  * Errors: PARE_ERR_USAGE with the nearest option when one is close; PARE_ERR_MEMORY. */

@@ -306,7 +306,8 @@ static pare_status make_recipe(json_t **out, const cmd_pinning *pinning, const c
     json_object_set_new(recipe, "outputs", outputs);
     json_object_set_new(recipe, "command", json_string(args->verb->name));
     json_object_set_new(recipe, "pare", json_string(CMD_BUILD_VERSION));
-    json_object_set_new(recipe, "argv", cmd_lineage_argv(args));
+    if (json_object_set_new(recipe, "argv", cmd_lineage_argv(args)) != 0 && st == PARE_OK)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for the command line in a lock");
     json_object_set_new(recipe, "options", cmd_recipe_options(args));
     json_object_set(recipe, "inputs", pinning->inputs);
     if (pinning->folder != NULL)

@@ -1,5 +1,6 @@
 #include "model/model.h"
 #include "core/checked.h"
+#include "core/guard.h"
 #include "core/scratch.h"
 #include "quant/registry.h"
 
@@ -191,6 +192,15 @@ void pare_tensor_release(const pare_tensor *t, uint64_t row, uint64_t n_rows)
         t->release(t, row, n_rows);
     else if (t->data != NULL && pare_in_range(row, n_rows, t->n_rows))
         pare_map_release(t->data + row * t->row_bytes, (size_t)(n_rows * t->row_bytes));
+}
+
+pare_status pare_model_check_files(const pare_model *m, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    for (; m != NULL && st == PARE_OK; m = m->source)
+        for (size_t i = 0; i < m->n_files && st == PARE_OK; i++)
+            st = pare_identity_check(&m->files[i].id, m->files[i].path, err);
+    return st;
 }
 
 const char *pare_model_claims(const pare_model *m)

@@ -121,6 +121,10 @@ typedef struct pare_model {
 
 void pare_model_close(pare_model *m);
 
+/* Are the weight files of m, and of what it was derived from, still those that were opened? m may be NULL.
+ * Errors: PARE_ERR_IO (core/guard.h) */
+pare_status pare_model_check_files(const pare_model *m, pare_error *err);
+
 /* The claims of m, or of what it was derived from; NULL: none. */
 const char *pare_model_claims(const pare_model *m);
 

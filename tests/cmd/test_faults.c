@@ -166,6 +166,39 @@ static void a_source_that_changes_is_told(void **state)
     CHECK(n_told >= 6);
 }
 
+/* Whatever a command reads, not the weights of what is quantized alone: a model that is only run, a text, statistics,
+ * the files beside weights in a folder. It changes when the result begins to be written. */
+static void all_that_is_read_is_guarded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *changes, *command; /* in the folder `run` */
+    } reads[] = {
+        {"f.gguf", "$PARE imatrix f.gguf -f t.txt -c 64 --chunks 2 -o out"},
+        {"t.txt", "$PARE imatrix f.gguf -f t.txt -c 64 --chunks 2 -o out --pin"},
+        {"s.gguf", "$PARE imatrix f.gguf -f t.txt -c 64 --chunks 2 --in s.gguf -o out"},
+        {"s.gguf", "$PARE quantize f.gguf -t q4_0 --pure --imatrix s.gguf -o out"},
+        {"hf/tokenizer.json", "$PARE convert hf -o out.gguf"},
+        {"hf/config.json", "$PARE quantize hf -t q8_0 -o out --pin"},
+        {"hf/tokenizer_config.json", "$PARE convert hf -o out --format safetensors --dtype f32"},
+        {"f.gguf", "$PARE eval f.gguf -f t.txt -c 64 --chunks 2 --save-logits out --record run.json"},
+        {"t.txt", "$PARE eval f.gguf -f t.txt -c 64 --chunks 2 --save-logits out"},
+        {"s.txt", "$PARE logits f.gguf --tokens s.txt --length 16 -o out"},
+    };
+    cli_expect(0, "rm -rf run && mkdir run && cp -r $DEMO run/hf && chmod -R u+w run/hf && cp f32.gguf run/f.gguf &&"
+                  " cp short.txt run/t.txt && cd run && $PARE imatrix f.gguf -f t.txt -c 64 --chunks 1 -o s.gguf -q &&"
+                  " head -c 64 /dev/zero >s.txt");
+    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
+        cli_expect(0, "rm -rf twin && cp -rp run twin");
+        cli_result r = cli_run("cd twin && FAULT=write:1:edit:$PWD/%s " FAULTY "%s -q -j1 >/dev/null", reads[i].changes,
+                               reads[i].command);
+        if (r.code != 5 || !strstr(r.err, reads[i].changes))
+            print_message("%s changes: %s: exit code %d\n%s", reads[i].changes, reads[i].command, r.code, r.err);
+        CHECK(r.code == 5 && cli_contains(r.err, reads[i].changes) && cli_contains(r.err, "changed"));
+        cli_expect(1, "cd twin && ls -d out* pare.lock 2>/dev/null | grep -v unfinished");
+    }
+}
+
 /* A file system that has no room: each size between nothing and enough. */
 static void a_small_disk(void **state)
 {
@@ -225,6 +258,7 @@ int main(void)
         cmocka_unit_test(no_room_to_start),
         cmocka_unit_test(calls_are_taken_up_again),
         cmocka_unit_test(a_source_that_changes_is_told),
+        cmocka_unit_test(all_that_is_read_is_guarded),
         cmocka_unit_test(a_small_disk),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
