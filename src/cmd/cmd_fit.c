@@ -5,6 +5,7 @@
 #include "cmd/summary.h"
 #include "cmd/outputs.h"
 #include "cmd/report_file.h"
+#include "cmd/sources.h"
 #include "formats/open.h"
 #include "model/stock.h"
 
@@ -300,6 +301,8 @@ static pare_status choose_types(const cmd_args *args, const cmd_fit_request *r, 
     }
     if (st == PARE_OK && n_fit == 0)
         st = pare_fail(err, PARE_ERR_DIFFERENCE, "fit: none of %zu models fits; the last: %s", n, why.text);
+    for (size_t i = 0; i < n && st == PARE_OK; i++)
+        st = cmd_sources_check(args, &jobs[i].model, err);
     if (st == PARE_OK)
         st = report_choice(args, jobs, n, err);
     for (size_t i = 0; i < n; i++)
