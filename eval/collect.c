@@ -346,6 +346,8 @@ static pare_status open_triangles(collector *c, pare_imatrix *im, pare_error *er
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: is not there, beside %s", path, o->state);
     if (st == PARE_OK)
         st = pare_spool_open_named(&im->spool, path, size, o->resume, &reused, err);
+    if (st == PARE_OK && o->resume && !reused)
+        st = pare_fail(err, PARE_ERR_FORMAT, "%s: is empty, beside %s", path, o->state);
     if (st == PARE_OK && im->spool.size != size)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: has %" PRIu64 " bytes instead of %" PRIu64, path, im->spool.size,
                        size);

@@ -1,3 +1,4 @@
+#include "core/look.h"
 #include "core/map.h"
 #include "core/progress.h"
 #include "core/threads.h"
@@ -191,7 +192,10 @@ static pare_status look_at_file(bundle_run *run, size_t first, size_t n, pare_er
         run->paths[first] = strdup(run->root);
         return run->paths[first] != NULL ? queue_file(run, first, n, err) : no_memory(run, err);
     }
-    pare_path_state found = pare_path_look(run->root, item->name, why, sizeof why);
+    pare_path_state found;
+    pare_status st = pare_path_look(&found, run->root, item->name, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
     if (found == PARE_PATH_REFUSED)
         return tell(run, "signed refused", item->name, "", why, err);
     run->missing[first] = found == PARE_PATH_ABSENT;
@@ -247,6 +251,7 @@ static pare_status find_unsigned(bundle_run *run, const pare_folder_list *list, 
 {
     pare_index known = {0};
     struct stat info;
+    bool there;
     pare_status st = PARE_OK;
     for (size_t i = 0; i < run->b->n_items && st == PARE_OK; i++) {
         const char *name = run->b->items[i].name;
@@ -264,7 +269,8 @@ static pare_status find_unsigned(bundle_run *run, const pare_folder_list *list, 
         char *path = pare_path_join(run->root, e->name, err);
         if (path == NULL)
             st = PARE_ERR_MEMORY;
-        else if (stat(path, &info) != 0 || (info.st_dev == run->file->device && info.st_ino == run->file->inode) ||
+        else if ((st = pare_look(path, &info, &there, err)) != PARE_OK || !there ||
+                 (info.st_dev == run->file->device && info.st_ino == run->file->inode) ||
                  (run->b->shards && info.st_size == 0)) /* the bundle itself; an empty file has no shards */
             free(path);
         else
@@ -335,13 +341,16 @@ static pare_status compare_folder(bundle_run *run, pare_error *err)
 static pare_status check_must_sign(bundle_run *run, pare_error *err)
 {
     const char *path = run->options->must_sign;
-    struct stat wanted, info;
+    struct stat wanted;
     if (path == NULL)
         return PARE_OK;
-    bool found = false, known = stat(path, &wanted) == 0;
-    for (size_t i = 0; i < run->b->n_items && known && !found; i++)
-        found = run->paths[i] != NULL && stat(run->paths[i], &info) == 0 && info.st_dev == wanted.st_dev &&
-                info.st_ino == wanted.st_ino;
+    bool found = false, known;
+    pare_status st = pare_look(path, &wanted, &known, err);
+    for (size_t i = 0; i < run->b->n_items && known && !found && st == PARE_OK; i++)
+        if (run->paths[i] != NULL)
+            st = pare_look_same(run->paths[i], &wanted, &found, err);
+    if (st != PARE_OK)
+        return st;
     if (found || !run->options->ignore_unsigned) /* else it is told as unsigned already */
         return PARE_OK;
     return tell(run, "unsigned", path, "", "is not in the bundle", err);

@@ -1,4 +1,5 @@
 #include "formats/folder_list.h"
+#include "core/look.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,8 +19,8 @@ void pare_folder_list_close(pare_folder_list *list)
     *list = (pare_folder_list){0};
 }
 
-const char *const pare_folder_left_out[] = {".cache/huggingface", ".git",       ".gitattributes",
-                                            ".github",            ".gitignore", NULL};
+const char *const pare_folder_left_out[] = {".cache/huggingface", ".git", ".gitattributes", ".github",
+                                            ".gitignore",         NULL};
 
 bool pare_folder_is_left_out(const char *name, void *user)
 {
@@ -48,6 +49,7 @@ bool pare_folder_was_left_out(const char *name)
 static pare_status append(pare_folder_list *list, const char *folder, char *name, pare_error *err)
 {
     char why[512];
+    pare_path_state state;
     if (list->n == MAX_ENTRIES)
         return pare_fail(err, PARE_ERR_RANGE, "%s: more than %d files", folder, MAX_ENTRIES);
     if ((list->n & (list->n - 1)) == 0) { /* the capacity is the next power of two */
@@ -58,20 +60,14 @@ static pare_status append(pare_folder_list *list, const char *folder, char *name
     }
     pare_folder_entry *e = &list->entries[list->n];
     *e = (pare_folder_entry){0};
-    if (pare_path_look(folder, name, why, sizeof why) != PARE_PATH_FILE && (e->why = strdup(why)) == NULL)
+    pare_status st = pare_path_look(&state, folder, name, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
+    if (state != PARE_PATH_FILE && (e->why = strdup(why)) == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);
     e->name = name;
     list->n++;
     return PARE_OK;
-}
-
-static bool is_folder(const char *folder, const char *name)
-{
-    struct stat info;
-    char *full = pare_path_join(folder, name, NULL);
-    bool yes = full != NULL && lstat(full, &info) == 0 && S_ISDIR(info.st_mode);
-    free(full);
-    return yes;
 }
 
 /* A walk through a folder: subfolders are read in the order in which they were found. */
@@ -82,25 +78,38 @@ typedef struct walk {
     void *user;
 } walk;
 
+/* A subfolder waits to be read, all else is listed; what vanished meanwhile is neither. name goes to the list. */
+static pare_status add_entry(walk *w, char *name, pare_error *err)
+{
+    struct stat info;
+    bool there = false;
+    char *full = pare_path_join(w->folder, name, err);
+    pare_status st = full != NULL ? pare_look_link(full, &info, &there, err) : PARE_ERR_MEMORY;
+    free(full);
+    if (st != PARE_OK || !there ||
+        (st = append(S_ISDIR(info.st_mode) ? &w->pending : w->list, w->folder, name, err)) != PARE_OK)
+        free(name);
+    return st;
+}
+
 /* The entries of folder/below (folder itself when below is ""); subfolders are pushed on pending. */
 static pare_status read_one(walk *w, const char *below, pare_error *err)
 {
-    const char *folder = w->folder;
-    char *full = pare_path_join(folder, below, err);
+    char *full = pare_path_join(w->folder, below, err);
     DIR *dir = full != NULL ? opendir(full) : NULL;
+    struct dirent *e;
     pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
     if (st == PARE_OK && dir == NULL)
         st = pare_fail(err, errno == ENOMEM ? PARE_ERR_MEMORY : PARE_ERR_IO, "%s: cannot list: %s", full,
                        strerror(errno));
-    for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
+    while (st == PARE_OK && (st = pare_look_next(dir, full, &e, err)) == PARE_OK && e != NULL) {
         char *name = below[0] == '\0' ? strdup(e->d_name) : pare_path_join(below, e->d_name, err);
         if (name == NULL)
             st = pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", full);
-        else if (w->skip(name, w->user) ||
-                 (st = append(is_folder(folder, name) ? &w->pending : w->list, folder, name, err)) != PARE_OK)
+        else if (w->skip(name, w->user))
             free(name);
+        else
+            st = add_entry(w, name, err);
     }
     if (dir != NULL)
         closedir(dir);

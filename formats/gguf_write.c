@@ -2,6 +2,7 @@
  * file is written once, front to back, hashing on the way. */
 #include "core/bytes.h"
 #include "core/checked.h"
+#include "core/look.h"
 #include "formats/file_writer.h"
 #include "formats/gguf_internal.h"
 #include "model/stock.h"
@@ -287,20 +288,26 @@ static pare_status target_name(const job *j, size_t i, pare_buf *out, pare_error
     return pare_gguf_part_name(out, j->path, len, (uint32_t)i + 1, (uint32_t)j->n_parts, err);
 }
 
-static bool is_input(const pare_model *m, const struct stat *target)
+static pare_status refuse_input(const char *path, pare_error *err)
+{
+    return pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input as well; give it another name", path);
+}
+
+/* path, of which target is, must be no file of the model or of one that it is made of. */
+static pare_status check_no_input(const pare_model *m, const char *path, const struct stat *target, pare_error *err)
 {
     for (; m != NULL; m = m->source) {
         for (size_t i = 0; i < m->n_files; i++)
             if (m->files[i].device == (uint64_t)target->st_dev && m->files[i].inode == (uint64_t)target->st_ino)
-                return true;
+                return refuse_input(path, err);
         for (size_t i = 0; i < m->n_side_files; i++) {
-            struct stat side;
-            if (stat(m->side_files[i].path, &side) == 0 && side.st_dev == target->st_dev &&
-                side.st_ino == target->st_ino)
-                return true;
+            bool same;
+            pare_status st = pare_look_same(m->side_files[i].path, target, &same, err);
+            if (st != PARE_OK || same)
+                return same ? refuse_input(path, err) : st;
         }
     }
-    return false;
+    return PARE_OK;
 }
 
 /* Before a byte is written: no part exists or may be replaced, none is an input, and the disk has room for all. */
@@ -310,11 +317,12 @@ static pare_status check_targets(const job *j, pare_error *err)
     pare_status st = PARE_OK;
     for (size_t i = 0; i < j->n_parts && st == PARE_OK; i++) {
         struct stat target;
-        if ((st = target_name(j, i, &name, err)) != PARE_OK || stat(name.data, &target) != 0)
-            continue;
-        if (is_input(j->m, &target))
-            st = pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input as well; give it another name", name.data);
-        else if (!j->force)
+        bool there = false;
+        if ((st = target_name(j, i, &name, err)) == PARE_OK)
+            st = pare_look(name.data, &target, &there, err);
+        if (there)
+            st = check_no_input(j->m, name.data, &target, err);
+        if (there && st == PARE_OK && !j->force)
             st = pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", name.data);
     }
     if (st == PARE_OK && (st = target_name(j, 0, &name, err)) == PARE_OK)

@@ -51,7 +51,10 @@ pare_status pare_hf_list_files(pare_model *m, const char *dir, pare_error *err)
         return PARE_ERR_MEMORY;
     for (size_t i = 0; pare_hf_file_name(i) != NULL; i++) {
         const char *name = pare_hf_file_name(i);
-        pare_path_state state = pare_path_look(dir, name, why, sizeof why);
+        pare_path_state state;
+        pare_status st = pare_path_look(&state, dir, name, why, sizeof why, err);
+        if (st != PARE_OK)
+            return st;
         if (state == PARE_PATH_REFUSED)
             return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, name, why);
         if (state == PARE_PATH_ABSENT)

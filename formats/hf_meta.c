@@ -54,12 +54,14 @@ static pare_status add_sampling(pare_meta *meta, const char *dir, pare_error *er
     };
     char why[128];
     json_t *config = NULL;
-    if (pare_path_look(dir, "generation_config.json", why, sizeof why) == PARE_PATH_ABSENT)
-        return PARE_OK;
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, dir, "generation_config.json", why, sizeof why, err);
+    if (st != PARE_OK || state == PARE_PATH_ABSENT)
+        return st;
     char *path = pare_path_join(dir, "generation_config.json", err);
     if (path == NULL)
         return PARE_ERR_MEMORY;
-    pare_status st = pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
+    st = pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     for (size_t i = 0; i < sizeof rows / sizeof *rows && st == PARE_OK; i++) {
         const json_t *v = json_object_get(config, rows[i].hf);
         if (v == NULL && rows[i].hf_other != NULL)
@@ -131,12 +133,13 @@ static size_t count_slashes(const char *text)
 /* README.md's front matter as an object; an empty one when there is none. The caller frees *card. */
 static pare_status read_card(const char *dir, json_t **card, pare_error *err)
 {
-    char why[128];
     pare_map file = {0};
-    if (pare_path_look(dir, "README.md", why, sizeof why) != PARE_PATH_FILE)
+    char *path = NULL;
+    pare_status st = pare_path_find(&path, dir, "README.md", err);
+    if (st == PARE_OK && path == NULL)
         return pare_model_card_parse(card, "", 0, err);
-    char *path = pare_path_join(dir, "README.md", err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY : pare_map_open(&file, path, err);
+    if (st == PARE_OK)
+        st = pare_map_open(&file, path, err);
     size_t n = file.size < MAX_CARD_BYTES ? (size_t)file.size : MAX_CARD_BYTES;
     if (st == PARE_OK)
         st = pare_model_card_parse(card, file.data != NULL ? (const char *)file.data : "", n, err);

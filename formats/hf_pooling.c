@@ -52,14 +52,17 @@ static pare_status read_module(pare_hparams *hp, const char *dir, const char *fo
     if ((size_t)snprintf(name, sizeof name, "%.*s/config.json", (int)n, folder) >= sizeof name ||
         pare_path_fault((pare_str){name, strlen(name)}) != NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s/modules.json: the path of the pooling module is no plain name", dir);
-    pare_path_state state = pare_path_look(dir, name, why, sizeof why);
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, dir, name, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
     if (state == PARE_PATH_REFUSED)
         return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, name, why);
     if (state == PARE_PATH_ABSENT)
         return pare_warn(err, "%s: modules.json names %s, which is not there: how to pool is not known", dir, name);
     char *path = pare_path_join(dir, name, err);
-    pare_status st = path == NULL ? PARE_ERR_MEMORY
-                                  : pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
+    st = path == NULL ? PARE_ERR_MEMORY
+                      : pare_json_load(&config, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK && !json_is_object(config))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: is no JSON object", path);
     if (st == PARE_OK)
@@ -92,14 +95,16 @@ pare_status pare_hf_read_pooling(pare_hparams *hp, const char *dir, pare_error *
 {
     char why[PATH_BYTES];
     json_t *list = NULL;
-    pare_path_state state = pare_path_look(dir, "modules.json", why, sizeof why);
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, dir, "modules.json", why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
     if (state == PARE_PATH_ABSENT)
         return PARE_OK;
     if (state == PARE_PATH_REFUSED)
         return pare_fail(err, PARE_ERR_FORMAT, "%s/modules.json: %s", dir, why);
     char *path = pare_path_join(dir, "modules.json", err);
-    pare_status st =
-        path == NULL ? PARE_ERR_MEMORY : pare_json_load(&list, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
+    st = path == NULL ? PARE_ERR_MEMORY : pare_json_load(&list, path, PARE_HF_CONFIG_BYTES, PARE_JSON_BIG_AS_REAL, err);
     if (st == PARE_OK)
         st = read_list(hp, dir, list, err);
     json_decref(list);

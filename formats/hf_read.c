@@ -1,4 +1,5 @@
 #include "core/json.h"
+#include "core/look.h"
 #include "core/output_journal.h"
 #include "formats/hf.h"
 #include "formats/hf_files.h"
@@ -50,8 +51,11 @@ static pare_status find_weights(place *p, pare_error *err)
     static const char *const names[] = {"model.safetensors.index.json", "model.safetensors"};
     static const char *const pickles[] = {"pytorch_model.bin.index.json", "pytorch_model.bin", "consolidated.00.pth"};
     char why[NAME_BYTES];
+    pare_path_state state;
+    pare_status st;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        pare_path_state state = pare_path_look(p->dir, names[i], why, sizeof why);
+        if ((st = pare_path_look(&state, p->dir, names[i], why, sizeof why, err)) != PARE_OK)
+            return st;
         if (state == PARE_PATH_REFUSED)
             return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", p->dir, names[i], why);
         if (state == PARE_PATH_ABSENT)
@@ -61,7 +65,9 @@ static pare_status find_weights(place *p, pare_error *err)
         return p->weights != NULL ? PARE_OK : PARE_ERR_MEMORY;
     }
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
-        if (pare_path_look(p->dir, pickles[i], why, sizeof why) != PARE_PATH_ABSENT)
+        if ((st = pare_path_look(&state, p->dir, pickles[i], why, sizeof why, err)) != PARE_OK)
+            return st;
+        else if (state != PARE_PATH_ABSENT)
             return pare_hf_refuse_pickle(p->dir, pickles[i], err);
     return pare_fail(err, PARE_ERR_FORMAT, "%s: neither model.safetensors.index.json nor model.safetensors is there",
                      p->dir);
@@ -71,10 +77,14 @@ static pare_status find_weights(place *p, pare_error *err)
 static pare_status place_open(place *p, const char *path, pare_error *err)
 {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+    bool there;
+    pare_status st = pare_look(path, &info, &there, err);
+    if (st != PARE_OK)
+        return st;
+    if (there && S_ISDIR(info.st_mode)) {
         if ((p->dir = strdup(path)) == NULL)
             return pare_fail(err, PARE_ERR_MEMORY, "no memory for a path");
-        pare_status st = find_weights(p, err);
+        st = find_weights(p, err);
         if (st != PARE_OK)
             return st;
     } else {

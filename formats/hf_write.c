@@ -1,5 +1,6 @@
 #include "core/hash.h"
 #include "core/json.h"
+#include "core/look.h"
 #include "core/output.h"
 #include "formats/hf.h"
 #include "formats/hf_files.h"
@@ -611,12 +612,11 @@ static pare_status pin_file(pare_pin *pin, const char *path, pare_error *err)
 static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, pare_error *err)
 {
     pare_status st = PARE_OK;
-    char why[NAME_BYTES];
     for (size_t i = 0; pare_hf_file_name(i) != NULL && st == PARE_OK; i++) {
-        if (pare_path_look(out->tmp, pare_hf_file_name(i), why, sizeof why) != PARE_PATH_FILE)
-            continue;
-        char *path = pare_path_join(out->tmp, pare_hf_file_name(i), err);
-        st = path == NULL ? PARE_ERR_MEMORY : pin_file(pin, path, err);
+        char *path = NULL;
+        st = pare_path_find(&path, out->tmp, pare_hf_file_name(i), err);
+        if (path != NULL)
+            st = pin_file(pin, path, err);
         free(path);
     }
     if (st == PARE_OK)
@@ -627,16 +627,20 @@ static pare_status complete_pin(pare_pin *pin, const pare_outdir *out, pare_erro
 /* Replacing the folder that is being read would pull the weights away from under the reader. */
 static pare_status refuse_input(const pare_model *m, const char *dir, pare_error *err)
 {
-    struct stat out, in;
-    if (stat(dir, &out) != 0)
-        return PARE_OK;
+    struct stat out;
+    bool there, same;
+    pare_status st = pare_look(dir, &out, &there, err);
+    if (st != PARE_OK || !there)
+        return st;
     for (; m != NULL; m = m->source)
         for (size_t i = 0; i < m->n_files; i++) {
             char *folder = pare_path_folder(m->files[i].path, err);
             if (folder == NULL)
                 return PARE_ERR_MEMORY;
-            bool same = stat(folder, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+            st = pare_look_same(folder, &out, &same, err);
             free(folder);
+            if (st != PARE_OK)
+                return st;
             if (same)
                 return pare_fail(err, PARE_ERR_USAGE, "%s: is the folder of the input '%s'", dir, m->files[i].path);
         }

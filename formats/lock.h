@@ -11,8 +11,8 @@
  * all files of the set that a part or an index.json stands for; a folder with its subfolders, which p then covers as a
  * whole. An index.json in a folder that names files which are not there is warned of.
  * Hashing runs on all threads; progress is told in bytes.
- * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder: all of a folder in one message) and those of the readers, PARE_ERR_IO,
- * PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; p then holds what was added so far. */
+ * Errors: PARE_ERR_FORMAT (absent, no regular file, a link out of the folder: all of a folder in one message) and those
+ * of the readers, PARE_ERR_IO, PARE_ERR_MEMORY, PARE_ERR_INTERRUPTED; p then holds what was added so far. */
 pare_status pare_pin_scan(pare_pin *p, const char *path, pare_error *err);
 
 /* What else goes into the lock: all optional, borrowed. */
@@ -21,6 +21,7 @@ typedef struct pare_lock_extra {
     const json_t *measurements; /* evaluation results */
     const json_t *parents;      /* the inputs: names, roles, hashes, and the locks that list them */
     const json_t *repository;   /* of the Hub, that the files are from: {name, revision} */
+    const char *beside[2];      /* paths of checksums and of a signature that are written with the lock, NULL: none */
 } pare_lock_extra;
 
 /* Write pare.lock: JSON, sorted keys, names relative to the lock's folder; the same files give the same bytes. Sets the
@@ -55,7 +56,7 @@ typedef enum pare_verify_whole {
 #define PARE_WHOLE_BYTES (UINT64_C(256) << 20)
 
 typedef struct pare_verify_options {
-    bool fast;        /* XXH3 instead of SHA-256; not tamper-proof, and the report says so */
+    bool fast; /* XXH3 instead of SHA-256; not tamper-proof, and the report says so */
     pare_verify_whole whole;
     bool allow_extra; /* files in the folder that the lock does not know */
     /* A path that is neither lock nor model is no error, its structure is absent then and a warning says why; GGUF and
@@ -79,9 +80,10 @@ typedef struct pare_verify_report {
     pare_finding *findings;
     size_t n_findings;
     uint64_t n_files, n_bytes, n_tensors;
-    const char *store; /* of another program, which names n_stored of the files by their hashes: "the Hub's cache"; or NULL */
+    const char
+        *store; /* of another program, which names n_stored of the files by their hashes: "the Hub's cache"; or NULL */
     uint64_t n_stored;
-    uint64_t n_refused; /* entries of the lock that are no regular files */
+    uint64_t n_refused;  /* entries of the lock that are no regular files */
     uint64_t n_by_parts; /* files that were verified by their parts alone (pare_verify_whole) */
 } pare_verify_report;
 

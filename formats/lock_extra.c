@@ -1,4 +1,5 @@
 #include "core/claim.h"
+#include "core/look.h"
 #include "formats/folder_list.h"
 #include "formats/lock_moved.h"
 #include "formats/pin_scan.h"
@@ -27,8 +28,12 @@ static bool is_covered(const pare_lock *lock, const char *name)
     return false;
 }
 
-static bool is_lock_itself(const pare_lock *lock, const char *name)
+/* The lock, or what was written with it. */
+static bool is_own(const pare_lock *lock, const char *name)
 {
+    for (size_t i = 0; i < json_array_size(lock->beside); i++)
+        if (strcmp(name, json_string_value(json_array_get(lock->beside, i))) == 0)
+            return true;
     const char *slash = strrchr(lock->path, '/');
     return strcmp(name, slash != NULL ? slash + 1 : lock->path) == 0;
 }
@@ -38,8 +43,9 @@ static pare_status add_extra(pare_verification *v, extras *x, const char *name, 
     struct stat info;
     pare_pin_file *f = NULL;
     char *full = pare_path_join(v->lock->folder, name, err);
-    pare_status st = full == NULL ? PARE_ERR_MEMORY : PARE_OK;
-    if (st == PARE_OK && stat(full, &info) == 0 && S_ISREG(info.st_mode) &&
+    bool there = false;
+    pare_status st = full == NULL ? PARE_ERR_MEMORY : pare_look(full, &info, &there, err);
+    if (st == PARE_OK && there && S_ISREG(info.st_mode) &&
         (st = pare_pin_add_file(&x->pin, full, &f, err)) == PARE_OK) {
         f->digest.n_bytes = (uint64_t)info.st_size;
         if ((f->name = strdup(name)) == NULL)
@@ -71,7 +77,7 @@ static pare_status find_extras(pare_verification *v, extras *x, pare_error *err)
     for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
         const pare_folder_entry *e = &list.entries[i];
         if (pare_index_find(&v->names, (pare_str){e->name, strlen(e->name)}) != PARE_INDEX_NONE ||
-            is_lock_itself(v->lock, e->name))
+            is_own(v->lock, e->name))
             continue;
         if (!v->lock->sums && !v->lock->left_out && pare_folder_was_left_out(e->name)) /* an older lock */
             n_unknown++;

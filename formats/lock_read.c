@@ -244,6 +244,22 @@ static pare_status read_folders(pare_lock *lock, pare_error *err)
     return st;
 }
 
+static pare_status read_beside(pare_lock *lock, pare_error *err)
+{
+    pare_status st = PARE_OK;
+    lock->beside = json_object_get(lock->doc, "beside");
+    if (lock->beside != NULL && !json_is_array(lock->beside))
+        return pare_fail(err, PARE_ERR_FORMAT, "%s: 'beside' is no array", lock->path);
+    for (size_t i = 0; i < json_array_size(lock->beside) && st == PARE_OK; i++) {
+        const json_t *v = json_array_get(lock->beside, i);
+        if (!json_is_string(v))
+            return pare_fail(err, PARE_ERR_FORMAT, "%s: 'beside' holds what is no string", lock->path);
+        const pare_str name = {json_string_value(v), json_string_length(v)};
+        st = check_path(lock, name, pare_path_fault(name), err);
+    }
+    return st;
+}
+
 static pare_status check_seal(pare_lock *lock, const char *text, size_t len, pare_error *err)
 {
     static const char key[] = "\n \"seal\": \""; /* as it is written, of the outermost object */
@@ -291,7 +307,7 @@ static pare_status read_document(pare_lock *lock, source *s, pare_error *err)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu files", lock->path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++)
         st = read_file(lock, json_array_get(files, i), i, s, err);
-    if (st != PARE_OK || (st = read_folders(lock, err)) != PARE_OK)
+    if (st != PARE_OK || (st = read_folders(lock, err)) != PARE_OK || (st = read_beside(lock, err)) != PARE_OK)
         return st;
     lock->tokenizers = json_object_get(lock->doc, "tokenizers");
     if (lock->tokenizers != NULL && !json_is_array(lock->tokenizers))

@@ -20,6 +20,7 @@ typedef struct pare_lock {
     bool left_out;         /* it says what was left out of its folders: older locks do not, and left out more */
     pare_pin pin;          /* expected; path is folder/name. folders: whole folders that the lock covers */
     pare_lock_file *files; /* [pin.n_files] */
+    const json_t *beside;  /* names of checksums and signature that were written with it; borrowed from doc, or NULL */
     json_t *tokenizers;    /* the lock's "tokenizers", borrowed from doc, or NULL */
     json_t *doc;
 } pare_lock;

@@ -163,6 +163,63 @@ static pare_status put_files(pare_buf *out, const pare_pin *p, const pare_pin_fi
     return st == PARE_OK ? pare_buf_puts(out, p->n_files > 0 ? "\n ]" : "]", err) : st;
 }
 
+static bool is_covered(const json_t *folders, const char *name)
+{
+    const json_t *folder;
+    size_t i;
+    json_array_foreach(folders, i, folder)
+    {
+        const size_t n = json_string_length(folder);
+        if (strcmp(json_string_value(folder), ".") == 0 ||
+            (strncmp(name, json_string_value(folder), n) == 0 && name[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* The name of path in a lock; NULL: it lies outside of the lock's folder, or is the lock. */
+static pare_status name_beside(char **name, const char *path, const char *lock_path, pare_error *err)
+{
+    pare_pin alone = {0};
+    pare_pin_file *f = NULL;
+    pare_error why = {0};
+    *name = NULL;
+    pare_status st = pare_pin_add_file(&alone, path, &f, err);
+    if (st == PARE_OK && (st = pare_lock_set_names(&alone, lock_path, &why)) == PARE_OK && alone.n_files == 1 &&
+        (*name = strdup(alone.files[0].name)) == NULL)
+        st = no_memory(err);
+    else if (st != PARE_OK && st != PARE_ERR_USAGE)
+        st = pare_fail(err, st, "%s", why.text);
+    pare_pin_close(&alone);
+    return st == PARE_ERR_USAGE ? PARE_OK : st;
+}
+
+/* What is written with the lock into a folder that it covers is no extra there. The usual names need no word. */
+static pare_status add_beside(json_t *doc, const char *const *beside, size_t n, const char *lock_path, pare_error *err)
+{
+    const json_t *folders = json_object_get(doc, "complete_folders");
+    json_t *list = json_array();
+    pare_status st = list != NULL ? PARE_OK : no_memory(err);
+    for (size_t i = 0; i < n && folders != NULL && st == PARE_OK; i++) {
+        char *name = NULL;
+        if (beside[i] != NULL)
+            st = name_beside(&name, beside[i], lock_path, err);
+        const char *fault = name != NULL ? pare_path_fault((pare_str){name, strlen(name)}) : NULL;
+        if (name == NULL || !is_covered(folders, name) || pare_folder_is_left_out(name, NULL))
+            fault = NULL;
+        else if (fault != NULL)
+            st = pare_fail(err, PARE_ERR_FORMAT, "%s: file '%s': its name %s; a lock cannot hold it", lock_path, name,
+                           fault);
+        else if (json_array_append_new(list, json_string(name)) != 0)
+            st = no_memory(err);
+        free(name);
+    }
+    if (st == PARE_OK && json_array_size(list) > 0 && json_object_set(doc, "beside", list) != 0)
+        st = no_memory(err);
+    json_decref(list);
+    return st;
+}
+
 static pare_status add_folders(json_t *doc, const pare_pin *p, const char *lock_path, pare_error *err)
 {
     pare_status st = PARE_OK;
@@ -211,8 +268,9 @@ static pare_status make_document(json_t *doc, const pare_pin *p, const char *loc
         json_object_set_new(doc, "seal", json_string(PARE_LOCK_OPEN_SEAL)) != 0)
         return no_memory(err);
     pare_status st = pare_lock_set_time(doc, "created", err);
-    if (st == PARE_OK && (st = add_folders(doc, p, lock_path, err)) == PARE_OK &&
-        (st = pare_lock_tokenizers(p, &tokenizers, err)) == PARE_OK) {
+    if (st == PARE_OK && (st = add_folders(doc, p, lock_path, err)) == PARE_OK && extra != NULL)
+        st = add_beside(doc, extra->beside, sizeof extra->beside / sizeof *extra->beside, lock_path, err);
+    if (st == PARE_OK && (st = pare_lock_tokenizers(p, &tokenizers, err)) == PARE_OK) {
         bool ok = json_array_size(tokenizers) == 0 || json_object_set(doc, "tokenizers", tokenizers) == 0;
         if (ok && extra != NULL && extra->recipe != NULL)
             ok = json_object_set(doc, "recipe", (json_t *)(uintptr_t)extra->recipe) == 0;

@@ -1,5 +1,6 @@
 #include "formats/open.h"
 #include "core/bytes.h"
+#include "core/look.h"
 #include "formats/gguf_internal.h"
 #include "formats/hf.h"
 #include "formats/hf_files.h"
@@ -65,9 +66,11 @@ static pare_status has_config(const char *path, bool *found, pare_error *err)
     char why[64], *folder = pare_path_folder(path, err);
     if (folder == NULL)
         return PARE_ERR_MEMORY;
-    *found = pare_path_look(folder, "config.json", why, sizeof why) != PARE_PATH_ABSENT;
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, folder, "config.json", why, sizeof why, err);
+    *found = state != PARE_PATH_ABSENT;
     free(folder);
-    return PARE_OK;
+    return st;
 }
 
 static pare_status open_safetensors(pare_model *m, const char *path, kind k, const char *name, unsigned flags,
@@ -97,10 +100,14 @@ static pare_status open_any(pare_model *m, const char *path, const char *name, u
 {
     struct stat info;
     kind k = KIND_GGUF;
+    bool there;
     *m = (pare_model){0};
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    pare_status st = pare_look(path, &info, &there, err);
+    if (st != PARE_OK)
+        return st;
+    if (there && S_ISDIR(info.st_mode))
         return pare_hf_open_as(m, path, name, flags, err);
-    pare_status st = look_inside(path, &k, err);
+    st = look_inside(path, &k, err);
     if (st != PARE_OK)
         return st;
     if (k == KIND_PICKLE)

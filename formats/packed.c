@@ -133,7 +133,10 @@ static pare_status load_stand_in(const char *dir, json_t **file, char **path, co
 {
     char why[NAME_BYTES];
     for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++) {
-        pare_path_state state = pare_path_look(dir, stand_ins[i].file, why, sizeof why);
+        pare_path_state state;
+        pare_status st = pare_path_look(&state, dir, stand_ins[i].file, why, sizeof why, err);
+        if (st != PARE_OK)
+            return st;
         if (state == PARE_PATH_REFUSED)
             return pare_fail(err, PARE_ERR_FORMAT, "%s/%s: %s", dir, stand_ins[i].file, why);
         if (state == PARE_PATH_ABSENT)

@@ -169,6 +169,7 @@ static pare_status check_index(const char *path, pare_error *err)
     size_t n = 0;
     pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
     bool leads_out = false;
+    pare_path_state state;
     if (st == PARE_OK && (st = pare_shard_index_open(&x, path, &leads_out, &fault)) == PARE_ERR_MEMORY)
         st = pare_fail(err, st, "%s", fault.text);
     else if (leads_out)
@@ -178,7 +179,8 @@ static pare_status check_index(const char *path, pare_error *err)
     else if (st == PARE_OK)
         st = pare_shard_index_check(&x, err);
     for (size_t i = 0; i < x.n_shards && st == PARE_OK; i++)
-        if (pare_path_look(folder, x.shards[i], why, sizeof why) != PARE_PATH_FILE && n++ < MAX_NAMED)
+        if ((st = pare_path_look(&state, folder, x.shards[i], why, sizeof why, err)) == PARE_OK &&
+            state != PARE_PATH_FILE && n++ < MAX_NAMED)
             st = pare_buf_printf(&text, err, "%s%.100s", n > 1 ? ", " : "", x.shards[i]);
     if (st == PARE_OK && n > 0)
         st = pare_warn(err, "%s: names %zu %s not there: %s%s", path, n, n == 1 ? "file that is" : "files that are",

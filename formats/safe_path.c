@@ -1,4 +1,5 @@
 #include "formats/safe_path.h"
+#include "core/look.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,14 +120,27 @@ static size_t depth_in_snapshot(const char *full, const char *name)
 
 enum { PATH_ROOM = 2 * PATH_MAX };
 
+/* Nothing lies at a path, or one may not look there, or, with *number, it cannot be told. */
+static pare_path_state look_failed(int *number, char *why, size_t size)
+{
+    const int code = errno;
+    if (code == ENOENT || code == ENOTDIR)
+        return PARE_PATH_ABSENT;
+    *number = pare_look_says(code) ? 0 : code;
+    snprintf(why, size, "%s", strerror(code));
+    return PARE_PATH_REFUSED;
+}
+
 /* full is folder/name, a symbolic link. */
-static pare_path_state look_at_link(const char *full, const char *name, char *why, size_t size)
+static pare_path_state look_at_link(const char *full, const char *name, char *why, size_t size, int *number)
 {
     char target[PATH_MAX], blob[PATH_ROOM + PATH_MAX];
     struct stat info;
     size_t depth = depth_in_snapshot(full, name);
     ssize_t n = readlink(full, target, sizeof target - 1);
-    target[n > 0 ? n : 0] = '\0';
+    if (n < 0)
+        return look_failed(number, why, size);
+    target[n] = '\0';
     if (!is_blob_link(target, depth)) {
         snprintf(why, size, "is a symbolic link to '%s'", target);
         return PARE_PATH_REFUSED;
@@ -143,7 +157,7 @@ static pare_path_state look_at_link(const char *full, const char *name, char *wh
     *name_of_blob = '/';
     if (lstat(blob, &info) != 0) {
         snprintf(why, size, "is a link to the absent blob '%s'", target);
-        state = PARE_PATH_ABSENT;
+        state = look_failed(number, why, size);
     } else if (!S_ISREG(info.st_mode)) {
         snprintf(why, size, "is a link to '%s', which %s", target, kind_of(info.st_mode));
         state = PARE_PATH_REFUSED;
@@ -151,7 +165,8 @@ static pare_path_state look_at_link(const char *full, const char *name, char *wh
     return state;
 }
 
-pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size)
+/* *number: 0, or errno of a look that said nothing. */
+static pare_path_state look(const char *folder, const char *name, char *why, size_t size, int *number)
 {
     struct stat info;
     char full[PATH_ROOM]; /* no memory that may be lacking: the answer is about the file */
@@ -166,7 +181,7 @@ pare_path_state pare_path_look(const char *folder, const char *name, char *why, 
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (lstat(full, &info) != 0)
-            state = PARE_PATH_ABSENT;
+            state = look_failed(number, why, size);
         else if (!S_ISDIR(info.st_mode)) {
             snprintf(why, size, "lies behind '%s', which %s", full,
                      S_ISREG(info.st_mode) ? "is a file" : kind_of(info.st_mode));
@@ -174,16 +189,35 @@ pare_path_state pare_path_look(const char *folder, const char *name, char *why, 
         }
         *slash = '/';
     }
-    if (state == PARE_PATH_FILE && lstat(full, &info) != 0) {
-        state = errno == ENOENT ? PARE_PATH_ABSENT : PARE_PATH_REFUSED;
-        snprintf(why, size, "%s", errno == ENOENT ? "is absent" : strerror(errno));
-    } else if (state == PARE_PATH_FILE && S_ISLNK(info.st_mode))
-        state = look_at_link(full, name, why, size);
+    if (state == PARE_PATH_FILE && lstat(full, &info) != 0)
+        state = look_failed(number, why, size);
+    else if (state == PARE_PATH_FILE && S_ISLNK(info.st_mode))
+        state = look_at_link(full, name, why, size, number);
     else if (state == PARE_PATH_FILE && !S_ISREG(info.st_mode)) {
         snprintf(why, size, "%s", kind_of(info.st_mode));
         state = PARE_PATH_REFUSED;
     }
     return state;
+}
+
+pare_status pare_path_look(pare_path_state *state, const char *folder, const char *name, char *why, size_t size,
+                           pare_error *err)
+{
+    int number = 0;
+    *state = look(folder, name, why, size, &number);
+    return number == 0 ? PARE_OK
+                       : pare_fail(err, PARE_ERR_IO, "%s/%s: cannot be looked at: %s", folder, name, strerror(number));
+}
+
+pare_status pare_path_find(char **path, const char *folder, const char *name, pare_error *err)
+{
+    char why[PATH_ROOM];
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, folder, name, why, sizeof why, err);
+    *path = NULL;
+    if (st == PARE_OK && state == PARE_PATH_FILE && (*path = pare_path_join(folder, name, err)) == NULL)
+        st = PARE_ERR_MEMORY;
+    return st;
 }
 
 enum {
@@ -240,9 +274,9 @@ pare_status pare_path_open(pare_path_file *f, const char *folder, const char *na
 {
     struct stat info;
     *f = (pare_path_file){.fd = -1};
-    f->state = pare_path_look(folder, name, f->why, sizeof f->why);
-    if (f->state != PARE_PATH_FILE)
-        return PARE_OK;
+    pare_status st = pare_path_look(&f->state, folder, name, f->why, sizeof f->why, err);
+    if (st != PARE_OK || f->state != PARE_PATH_FILE)
+        return st;
     const int root = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     f->fd = root >= 0 ? walk(fcntl(root, F_DUPFD_CLOEXEC, 3), name) : -1;
     if (root >= 0 && f->fd < 0 && errno == ELOOP) {

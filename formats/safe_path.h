@@ -19,7 +19,7 @@ const char *pare_path_leaves(pare_str name);
 
 typedef enum pare_path_state {
     PARE_PATH_FILE,   /* a regular file, perhaps through the Hub cache's link */
-    PARE_PATH_ABSENT, /* there is nothing */
+    PARE_PATH_ABSENT, /* there is nothing; a disk that fails says something else, an error */
     PARE_PATH_REFUSED /* something that is not opened */
 } pare_path_state;
 
@@ -28,8 +28,12 @@ typedef enum pare_path_state {
  * ../../blobs/<40 or 64 lower-case hexadecimal digits> (one "../" more for each folder in the name), a regular file of
  * a folder that is itself no link.
  * why (size bytes) receives what is there instead of a regular file: "is a FIFO", "is a symbolic link to '/etc/...'".
- */
-pare_path_state pare_path_look(const char *folder, const char *name, char *why, size_t size);
+ * Errors: PARE_ERR_IO (it cannot be told; *state is PARE_PATH_REFUSED) */
+pare_status pare_path_look(pare_path_state *state, const char *folder, const char *name, char *why, size_t size,
+                           pare_error *err);
+
+/* folder/name where it is a regular file, owned by the caller; NULL: it is not. Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status pare_path_find(char **path, const char *folder, const char *name, pare_error *err);
 
 /* What pare_path_open found. */
 typedef struct pare_path_file {

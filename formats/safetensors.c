@@ -91,7 +91,10 @@ static pare_status open_shards(shard_set *s, pare_error *err)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for %zu shards", s->index_path, n);
     for (size_t i = 0; i < n && st == PARE_OK; i++) {
         const char *name = s->index.shards[i];
-        if (pare_path_look(s->folder, name, why, sizeof why) != PARE_PATH_FILE) {
+        pare_path_state state;
+        if ((st = pare_path_look(&state, s->folder, name, why, sizeof why, err)) != PARE_OK)
+            continue;
+        if (state != PARE_PATH_FILE) {
             st = add_fault(s, err, "shard ", (pare_str){name, strlen(name)}, " ", why);
             continue;
         }

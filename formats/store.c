@@ -1,4 +1,5 @@
 #include "formats/store.h"
+#include "core/look.h"
 #include "core/text.h"
 #include "formats/safe_path.h"
 
@@ -78,7 +79,10 @@ static pare_status read_ref(const char *repository, const char *revision, char c
     if ((size_t)snprintf(name, sizeof name, "refs/%s", revision) >= sizeof name ||
         pare_path_fault((pare_str){name, strlen(name)}) != NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: '%s' is no name of a revision", repository, revision);
-    pare_path_state state = pare_path_look(repository, name, why, sizeof why);
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, repository, name, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
     if (state == PARE_PATH_ABSENT)
         return PARE_OK;
     if (state == PARE_PATH_REFUSED)
@@ -100,12 +104,14 @@ static pare_status read_ref(const char *repository, const char *revision, char c
 }
 
 /* The only snapshot of a repository; *n says how many there are. */
-static void find_only(const char *repository, char commit[COMMIT + 1], size_t *n, pare_error *err)
+static pare_status find_only(const char *repository, char commit[COMMIT + 1], size_t *n, pare_error *err)
 {
     char *folder = pare_path_join(repository, "snapshots", err);
     DIR *dir = folder != NULL ? opendir(folder) : NULL;
+    struct dirent *e;
+    pare_status st = folder != NULL ? PARE_OK : PARE_ERR_MEMORY;
     *n = 0;
-    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+    while (dir != NULL && st == PARE_OK && (st = pare_look_next(dir, folder, &e, err)) == PARE_OK && e != NULL)
         if (is_commit(e->d_name, strlen(e->d_name))) {
             memcpy(commit, e->d_name, COMMIT + 1);
             ++*n;
@@ -113,6 +119,7 @@ static void find_only(const char *repository, char commit[COMMIT + 1], size_t *n
     if (dir != NULL)
         closedir(dir);
     free(folder);
+    return st;
 }
 
 /* revision: NULL for main, or the only one. */
@@ -127,7 +134,7 @@ static pare_status find_snapshot(char **out, const char *repository, const char 
     else
         st = read_ref(repository, revision != NULL ? revision : "main", commit, &there, err);
     if (st == PARE_OK && !there && revision == NULL)
-        find_only(repository, commit, &n, err);
+        st = find_only(repository, commit, &n, err);
     if (st == PARE_OK && !there && (revision != NULL || n != 1))
         return pare_fail(err, PARE_ERR_FORMAT,
                          "%s: no snapshot of revision '%s' (%zu snapshots are there; nothing is downloaded)",
@@ -189,7 +196,11 @@ static pare_status add_file(char **path, pare_str file, const char *name, pare_e
     const char *fault = pare_path_fault(file);
     if (fault != NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: the file's name %s", name, fault);
-    if (pare_path_look(*path, file.data, why, sizeof why) != PARE_PATH_FILE)
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, *path, file.data, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
+    if (state != PARE_PATH_FILE)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: %s/%s %s", name, *path, file.data, why);
     char *full = pare_path_join(*path, file.data, err);
     free(*path);
@@ -248,12 +259,15 @@ static pare_status resolve_ollama(char **out, const char *name, pare_error *err)
     char *root = NULL;
     pare_buf path = {0};
     struct stat info;
+    bool there = false;
     pare_status st = ollama_root(&root, err);
     if (st == PARE_OK)
         st =
             pare_buf_printf(&path, err, "%s/manifests/%.*s/%.*s/%.*s/%.*s", root, (int)parts[0].len, parts[0].data,
                             (int)parts[1].len, parts[1].data, (int)parts[2].len, parts[2].data, (int)tag.len, tag.data);
-    if (st == PARE_OK && (lstat(path.data, &info) != 0 || !S_ISREG(info.st_mode)))
+    if (st == PARE_OK)
+        st = pare_look_link(path.data, &info, &there, err);
+    if (st == PARE_OK && (!there || !S_ISREG(info.st_mode)))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: %s is no file; nothing is downloaded", name, path.data);
     if (st != PARE_OK)
         pare_buf_close(&path);

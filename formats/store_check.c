@@ -1,5 +1,6 @@
 /* What a store knows of files, and whether it is so. */
 #include "core/json.h"
+#include "core/look.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "formats/folder_list.h"
@@ -73,7 +74,9 @@ static pare_status add_note(pare_store_list *list, const char *folder, const cha
     char text[NOTE_BYTES + 1], why[256];
     pare_buf note = {0};
     pare_status st = pare_buf_printf(&note, err, ".cache/huggingface/download/%s.metadata", name);
-    pare_path_state state = st == PARE_OK ? pare_path_look(folder, note.data, why, sizeof why) : PARE_PATH_ABSENT;
+    pare_path_state state = PARE_PATH_ABSENT;
+    if (st == PARE_OK)
+        st = pare_path_look(&state, folder, note.data, why, sizeof why, err);
     char *path = state == PARE_PATH_FILE ? pare_path_join(folder, note.data, err) : NULL;
     char *full = state == PARE_PATH_FILE ? pare_path_join(folder, name, err) : NULL;
     FILE *f = path != NULL ? fopen(path, "rb") : NULL;
@@ -173,7 +176,11 @@ static pare_status look(const pare_store_list *list, const pare_store_entry *e, 
     struct stat info;
     char text[128];
     *hash = false;
-    if (stat(e->path, &info) != 0) {
+    bool there;
+    pare_status st = pare_look(e->path, &info, &there, err);
+    if (st != PARE_OK)
+        return st;
+    if (!there) {
         snprintf(text, sizeof text, "is absent, %s lists it", list->store);
         return fault("missing", e->name, text, user, err);
     }

@@ -116,12 +116,15 @@ static pare_status take_weights(const layer *l, const char *root, void *user, pa
     weights *w = user;
     pare_buf name = {0};
     char why[256];
+    pare_path_state state;
     if (strcmp(l->media_type, WEIGHTS) != 0)
         return PARE_OK;
     if (w->path != NULL)
         return pare_fail(err, PARE_ERR_FORMAT, "%s: several layers are weights; name the blob itself", w->manifest);
     pare_status st = pare_buf_printf(&name, err, "blobs/sha256-%s", l->hex);
-    if (st == PARE_OK && pare_path_look(root, name.data, why, sizeof why) != PARE_PATH_FILE)
+    if (st == PARE_OK)
+        st = pare_path_look(&state, root, name.data, why, sizeof why, err);
+    if (st == PARE_OK && state != PARE_PATH_FILE)
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: the blob of the weights %s/%s %s", w->manifest, root, name.data, why);
     if (st == PARE_OK && (w->path = pare_path_join(root, name.data, err)) == NULL)
         st = PARE_ERR_MEMORY;

@@ -1,5 +1,6 @@
 #include "formats/tokenizer_files.h"
 
+#include "core/look.h"
 #include "core/map.h"
 #include "formats/tokenizer_parts.h"
 
@@ -31,20 +32,23 @@ static void close_folder(folder *f)
     pare_token_rows_close(&f->rows);
 }
 
-/* *path is dir/name, in buf; true when something of that name is there. */
-static bool is_there(const char *dir, const char *name, pare_buf *buf)
+/* path becomes dir/name; *there: something of that name is. */
+static pare_status look(const char *dir, const char *name, pare_buf *path, bool *there, pare_error *err)
 {
     struct stat info;
-    buf->len = 0;
-    return pare_buf_printf(buf, NULL, "%s/%s", dir, name) == PARE_OK && stat(buf->data, &info) == 0;
+    *there = false;
+    path->len = 0;
+    pare_status st = pare_buf_printf(path, err, "%s/%s", dir, name);
+    return st == PARE_OK ? pare_look(path->data, &info, there, err) : st;
 }
 
 static pare_status load(const char *dir, const char *name, uint64_t limit, unsigned flags, json_t **out,
                         pare_error *err)
 {
     pare_buf path = {0};
-    pare_status st = PARE_OK;
-    if (is_there(dir, name, &path))
+    bool there;
+    pare_status st = look(dir, name, &path, &there, err);
+    if (st == PARE_OK && there)
         st = pare_json_load(out, path.data, limit, flags | PARE_JSON_NUL, err);
     if (st == PARE_OK && *out != NULL && !json_is_object(*out))
         st = pare_fail(err, PARE_ERR_FORMAT, "%s: no JSON object", path.data);
@@ -103,13 +107,15 @@ static pare_status make_of_lists(folder *f, const char *path, pare_error *err)
     pare_map file = {0};
     pare_buf merges = {0};
     json_t *vocab = NULL, *specials = NULL, *added = NULL, *config = NULL;
-    bool words = strcmp(f->name, "vocab.txt") == 0;
+    bool words = strcmp(f->name, "vocab.txt") == 0, there = true;
     pare_status st = load(f->dir, "special_tokens_map.json", MAX_CONFIG, 0, &specials, err);
     if (st == PARE_OK)
         st = load(f->dir, "added_tokens.json", MAX_CONFIG, 0, &added, err);
     if (st == PARE_OK && !words)
         st = load(f->dir, f->name, MAX_TOKENIZER, PARE_JSON_DENSE, &vocab, err);
-    if (st == PARE_OK && !words && !is_there(f->dir, "merges.txt", &merges))
+    if (st == PARE_OK && !words)
+        st = look(f->dir, "merges.txt", &merges, &there, err);
+    if (st == PARE_OK && !there)
         st = pare_fail(err, PARE_ERR_UNSUPPORTED, "%s: vocab.json without merges.txt", f->dir);
     if (st == PARE_OK)
         st = open_map(words ? path : merges.data, &file, err);
@@ -144,16 +150,20 @@ static pare_status open_folder(folder *f, pare_error *err)
                   {"vocab.json", make_of_lists},
                   {"vocab.txt", make_of_lists}};
     pare_buf path = {0};
+    bool there;
     pare_status st = load(f->dir, "tokenizer.json", MAX_TOKENIZER, PARE_JSON_DENSE, &f->tokenizer, err);
     if (st == PARE_OK)
         st = load(f->dir, "tokenizer_config.json", MAX_CONFIG, PARE_JSON_BIG_AS_REAL, &f->tokenizer_config, err);
     f->name = f->tokenizer != NULL ? "tokenizer.json" : NULL;
     for (size_t i = 0; i < sizeof others / sizeof *others && f->name == NULL && st == PARE_OK; i++)
-        if (is_there(f->dir, others[i].name, &path)) {
+        if ((st = look(f->dir, others[i].name, &path, &there, err)) == PARE_OK && there) {
             f->name = others[i].name;
             st = others[i].make != NULL ? others[i].make(f, path.data, err) : PARE_OK;
         }
-    if (st == PARE_OK && !f->tekken && is_there(f->dir, "tokenizer.model", &path)) {
+    there = false;
+    if (st == PARE_OK && !f->tekken)
+        st = look(f->dir, "tokenizer.model", &path, &there, err);
+    if (st == PARE_OK && there) {
         f->name = "tokenizer.model";
         st = open_map(path.data, &f->model, err);
     }

@@ -2,6 +2,7 @@
  *
  * chat_template of tokenizer_config.json, a text or a list of {"name", "template"}; else chat_template.jinja with
  * additional_chat_templates/NAME.jinja; else chat_template of chat_template.json. */
+#include "core/look.h"
 #include "core/map.h"
 #include "formats/folder_list.h"
 #include "formats/tokenizer_parts.h"
@@ -75,20 +76,16 @@ static pare_status read_file(pare_vocab *v, pare_chat_template *all, pare_str na
     return st;
 }
 
-/* The regular file dir/name: its path, or NULL when nothing usable is there. */
-static char *find_file(const char *dir, const char *name)
-{
-    char why[128];
-    return pare_path_look(dir, name, why, sizeof why) == PARE_PATH_FILE ? pare_path_join(dir, name, NULL) : NULL;
-}
-
 static pare_status read_additional(pare_vocab *v, const char *dir, pare_error *err)
 {
     static const char suffix[] = ".jinja";
     pare_folder_list list = {0};
+    struct stat info;
+    bool there = false;
     char *folder = pare_path_join(dir, "additional_chat_templates", err);
-    pare_status st = folder == NULL ? PARE_ERR_MEMORY : PARE_OK;
-    if (st == PARE_OK && pare_folder_list_read(&list, folder, NULL) == PARE_OK) {
+    pare_status st = folder == NULL ? PARE_ERR_MEMORY : pare_look(folder, &info, &there, err);
+    there = there && S_ISDIR(info.st_mode);
+    if (st == PARE_OK && there && (st = pare_folder_list_read(&list, folder, err)) == PARE_OK) {
         pare_chat_template *all = pare_arena_alloc(&v->arena, list.n * sizeof *all, err);
         st = all == NULL ? PARE_ERR_MEMORY : PARE_OK;
         for (size_t i = 0; i < list.n && st == PARE_OK; i++) {
@@ -124,11 +121,14 @@ pare_status pare_tokenizer_templates(pare_vocab *v, const char *dir, const json_
     char *path = NULL;
     if (json_is_string(t) && names_file(pare_text_of(t)))
         t = NULL;
-    if (t == NULL && (path = find_file(dir, "chat_template.jinja")) != NULL) {
+    if (t == NULL)
+        st = pare_path_find(&path, dir, "chat_template.jinja", err);
+    if (path != NULL) {
         st = read_file(v, NULL, (pare_str){"default", 7}, path, err);
         if (st == PARE_OK)
             st = read_additional(v, dir, err);
-    } else if (t == NULL && (path = find_file(dir, "chat_template.json")) != NULL) {
+    } else if (t == NULL && st == PARE_OK && (st = pare_path_find(&path, dir, "chat_template.json", err)) == PARE_OK &&
+               path != NULL) {
         st = pare_json_load(&doc, path, 2 * PARE_MAX_CHAT_TEMPLATE, PARE_JSON_BIG_AS_REAL, err);
         t = json_object_get(doc, "chat_template");
     }

@@ -132,6 +132,22 @@ static uint64_t find_damage(const uint8_t *head, uint64_t n, const char *text, u
     return AT_TEXT_DIGEST;
 }
 
+static bool are_zeros(const uint8_t *data, uint64_t size, uint64_t from, uint64_t n)
+{
+    for (uint64_t i = from; i < size && i - from < n; i++)
+        if (data[i] != 0)
+            return false;
+    return true;
+}
+
+/* A run that was killed before its head was whole leaves a file like this: no magic, and no record of a tensor. */
+static bool holds_nothing(const pare_state *s)
+{
+    const uint8_t *data = s->spool.data;
+    return are_zeros(data, s->spool.size, 0, sizeof magic) &&
+           are_zeros(data, s->spool.size, s->records, (uint64_t)s->n * RECORD);
+}
+
 /* What lies in the file that is gone on with. */
 static pare_status check_found(const pare_state *s, const char *text, uint64_t end, pare_error *err)
 {
@@ -194,6 +210,10 @@ pare_status pare_state_open(pare_state *s, const char *output, const char *text,
         st = pare_state_path(&s->path, output, err);
     if (st == PARE_OK)
         st = pare_spool_open_named(&s->spool, s->path, end, resume, &s->reused, err);
+    if (st == PARE_OK && s->reused && holds_nothing(s)) {
+        pare_spool_close(&s->spool);
+        st = pare_spool_open_named(&s->spool, s->path, end, false, &s->reused, err);
+    }
     if (st == PARE_OK && s->reused && (st = check_found(s, text, end, err)) != PARE_OK)
         pare_spool_close(&s->spool); /* it stays as it is */
     for (size_t i = 0; i < n && st == PARE_OK && s->reused; i++)

@@ -1,4 +1,5 @@
 #include "report/record_verify.h"
+#include "core/look.h"
 #include "core/map.h"
 #include "formats/open.h"
 #include "formats/safe_path.h"
@@ -209,14 +210,17 @@ static char *locate(const check *c, const char *name, bool *found, pare_error *e
         pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", c->path);
         return NULL;
     }
-    *found = stat(path, &info) == 0;
-    if (*found || name[0] == '/')
+    pare_status st = pare_look(path, &info, found, err);
+    if (st == PARE_OK && (*found || name[0] == '/'))
         return path;
-    char *folder = pare_path_folder(c->path, err);
+    char *folder = st == PARE_OK ? pare_path_folder(c->path, err) : NULL;
     char *beside = folder != NULL ? pare_path_join(folder, name, err) : NULL;
     free(folder);
     free(path);
-    *found = beside != NULL && stat(beside, &info) == 0;
+    if (beside != NULL && pare_look(beside, &info, found, err) != PARE_OK) {
+        free(beside);
+        return NULL;
+    }
     return beside;
 }
 

@@ -126,9 +126,9 @@ static pare_status write_model(job *j, pare_error *err)
         st = pare_hf_write(&j->out, j->output, decoded_type(j), &j->folder, pin, err);
     if (st == PARE_OK && !lies_inside)
         st = cmd_pinning_add(&j->pinning, j->args, pin, &set, err);
-    if (st == PARE_OK)
-        st = cmd_sources_check(j->args, &j->in, err);
     if (st == PARE_OK && j->to_gguf) /* a folder is there already, and its lock must follow */
+        st = cmd_sources_check(j->args, &j->in, err);
+    if (st == PARE_OK && j->to_gguf)
         st = pare_check_interrupt(err);
     if (st == PARE_OK)
         st = pare_output_set_publish(&set, err);

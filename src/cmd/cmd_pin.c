@@ -1,12 +1,14 @@
 #include "cmd/console.h"
 #include "cmd/outputs.h"
 #include "cmd/repository.h"
+#include "core/look.h"
 #include "core/map.h"
 #include "formats/bundle_names.h"
 #include "formats/cyclonedx.h"
 #include "formats/lock.h"
 #include "formats/lock_lineage.h"
 #include "formats/lock_names.h"
+#include "formats/lock_read.h"
 #include "formats/open.h"
 
 #include <stdlib.h>
@@ -79,39 +81,45 @@ static pare_status report(const cmd_args *args, const pare_pin *pin, const cmd_s
 /* Whoever pins the folder gives it away: the private key must not lie in it. */
 static pare_status refuse_key(const pare_pin *pin, const char *path, pare_error *err)
 {
-    struct stat key, info;
-    if (path == NULL || stat(path, &key) != 0)
-        return PARE_OK;
-    for (size_t i = 0; i < pin->n_files; i++)
-        if (stat(pin->files[i].path, &info) == 0 && info.st_dev == key.st_dev && info.st_ino == key.st_ino)
+    struct stat key;
+    bool there = false, same;
+    pare_status st = path != NULL ? pare_look(path, &key, &there, err) : PARE_OK;
+    for (size_t i = 0; there && i < pin->n_files && st == PARE_OK; i++)
+        if ((st = pare_look_same(pin->files[i].path, &key, &same, err)) == PARE_OK && same)
             return pare_fail(err, PARE_ERR_USAGE, "%s: the private key is one of the files to pin; keep it elsewhere",
                              path);
-    return PARE_OK;
+    return st;
 }
 
-/* What an earlier run wrote at path, a file that holds mark, is going to be replaced: it is not pinned. */
+static pare_status holds(bool *does, const char *path, const char *mark, pare_error *err)
+{
+    pare_map file;
+    pare_status st = pare_map_open(&file, path, err);
+    *does = st == PARE_OK && file.size > 0 && memmem(file.data, (size_t)file.size, mark, strlen(mark)) != NULL;
+    if (st == PARE_OK)
+        pare_map_close(&file);
+    return st;
+}
+
+/* What an earlier run wrote at path, a file that holds mark (NULL: any), is going to be replaced: it is not pinned. */
 static pare_status forget_old(pare_pin *pin, const char *path, const char *mark, pare_error *err)
 {
-    struct stat old, info;
-    if (path == NULL || stat(path, &old) != 0)
-        return PARE_OK;
-    for (size_t i = 0; i < pin->n_files; i++) {
-        pare_map file;
-        if (stat(pin->files[i].path, &info) != 0 || info.st_dev != old.st_dev || info.st_ino != old.st_ino)
+    struct stat old;
+    bool there = false, same, ours = true;
+    pare_status st = path != NULL ? pare_look(path, &old, &there, err) : PARE_OK;
+    for (size_t i = 0; there && i < pin->n_files && st == PARE_OK; i++) {
+        if ((st = pare_look_same(pin->files[i].path, &old, &same, err)) != PARE_OK || !same)
             continue;
-        pare_status st = pare_map_open(&file, path, err);
-        if (st != PARE_OK)
+        if (mark != NULL)
+            st = holds(&ours, path, mark, err);
+        if (st != PARE_OK || !ours)
             return st;
-        bool ours = file.size > 0 && memmem(file.data, (size_t)file.size, mark, strlen(mark)) != NULL;
-        pare_map_close(&file);
-        if (!ours)
-            return PARE_OK;
         pare_pin_file_close(&pin->files[i]);
         memmove(&pin->files[i], &pin->files[i + 1], (pin->n_files - i - 1) * sizeof *pin->files);
         pin->n_files--;
         return PARE_OK;
     }
-    return PARE_OK;
+    return st;
 }
 
 static bool opens(pare_model *m, const char *path, pare_error *err)
@@ -183,14 +191,19 @@ static pare_status write_files(pare_pin *pin, const cmd_args *args, const cmd_ou
         st = refuse_key(pin, cmd_text(args, OPT_SIGN), err);
     if (st == PARE_OK)
         st = forget_old(pin, signing->signature, PARE_BUNDLE_MEDIA_TYPE, err);
+    if (st == PARE_OK && pare_lock_is_one(sums))
+        st = forget_old(pin, sums, NULL, err);
     if (st == PARE_OK)
         st = forget_old(pin, cmd_text(args, OPT_CYCLONEDX), "\"bomFormat\": \"CycloneDX\"", err);
     if (st == PARE_OK)
         st = cmd_outputs_check_pinned(outputs, pin, err);
     if (st == PARE_OK)
         st = describe(&set, pin, args, err);
-    const pare_lock_extra extra = {
-        .recipe = recipe, .measurements = measurements, .parents = parents, .repository = repository};
+    const pare_lock_extra extra = {.recipe = recipe,
+                                   .measurements = measurements,
+                                   .parents = parents,
+                                   .repository = repository,
+                                   .beside = {sums, signing->signature}};
     if (st == PARE_OK)
         st = pare_lock_add(&set, pin, lock, &extra, force, err);
     if (st == PARE_OK)

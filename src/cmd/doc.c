@@ -17,7 +17,7 @@ static const struct {
     {"4", "the input is valid, but pare does not support it"},
     {"5", "writing failed: disk full, no permission"},
     {"6", "no memory, or no such device"},
-    {"130, 143", "interrupted by SIGINT or SIGTERM"},
+    {"129, 130, 143", "interrupted by SIGHUP, SIGINT or SIGTERM"},
 };
 
 static void upper(char *dst, size_t size, const char *src)

@@ -4,6 +4,7 @@
 #include "cmd/input.h"
 #include "cmd/outputs.h"
 #include "cmd/sources.h"
+#include "core/look.h"
 #include "core/progress.h"
 #include "eval/collect.h"
 #include "formats/imatrix_file.h"
@@ -131,12 +132,15 @@ static pare_status open_statistics(cmd_fit_job *j, const pare_digest *text, pare
 {
     pare_buf path = {0};
     struct stat about;
+    bool there = false;
     char hex[2 * sizeof text->sha256 + 1];
     if (cmd_has(j->args, OPT_IMATRIX))
         return pare_imatrix_open(&j->imatrix, cmd_text(j->args, OPT_IMATRIX), err);
     pare_hex(hex, text->sha256, sizeof text->sha256);
     pare_status st = pare_buf_printf(&path, err, "%s/statistics-%.16s-%zu.gguf", j->state, hex, j->calibration.n);
-    if (st == PARE_OK && stat(path.data, &about) == 0) {
+    if (st == PARE_OK)
+        st = pare_look(path.data, &about, &there, err);
+    if (st == PARE_OK && there) {
         pare_error why = {0};
         if (pare_imatrix_open(&j->imatrix, path.data, &why) == PARE_OK &&
             pare_calibration_check(&j->imatrix, &j->model, &why) == PARE_OK) {

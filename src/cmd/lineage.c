@@ -129,11 +129,13 @@ static pare_status read_beside(lock_beside *b, const char *folder, pare_error *e
         free(path);
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory for a name", folder);
     }
-    if (pare_path_look(folder, "pare.lock", why, sizeof why) != PARE_PATH_FILE) {
+    pare_path_state state;
+    pare_status st = pare_path_look(&state, folder, "pare.lock", why, sizeof why, err);
+    if (st != PARE_OK || state != PARE_PATH_FILE) {
         free(path);
-        return PARE_OK;
+        return st;
     }
-    pare_status st = pare_map_open_content(&file, path, &fault);
+    st = pare_map_open_content(&file, path, &fault);
     if (st == PARE_OK && file.size > PARE_LOCK_MAX_BYTES)
         st = pare_fail(&fault, PARE_ERR_RANGE, "%s: is too large for a lock", path);
     if (st == PARE_OK)

@@ -3,6 +3,7 @@
 #include "cmd/console.h"
 #include "cmd/lineage.h"
 #include "core/claim.h"
+#include "core/look.h"
 #include "core/threads.h"
 #include "formats/safe_path.h"
 #include "formats/lock.h"
@@ -31,41 +32,51 @@ static char *folder_of(const char *path)
     return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
-/* Whether two names mean one file, also when it does not exist yet. */
-static bool same_place(const char *a, const char *b)
+/* *same: two names mean one file, also when it does not exist yet. */
+static pare_status same_place(const char *a, const char *b, bool *same, pare_error *err)
 {
-    struct stat x, y;
-    if (stat(a, &x) == 0 && stat(b, &y) == 0)
-        return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    struct stat info;
+    bool first, second = false;
+    *same = false;
+    pare_status st = pare_look(b, &info, &second, err);
+    if (st == PARE_OK && second)
+        st = pare_look_same(a, &info, same, err);
+    if (st != PARE_OK || *same || strcmp(cmd_base_name(a), cmd_base_name(b)) != 0)
+        return st;
     char *left = folder_of(a), *right = folder_of(b);
-    bool same = left != NULL && right != NULL && strcmp(cmd_base_name(a), cmd_base_name(b)) == 0 &&
-                stat(left, &x) == 0 && stat(right, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    if (left == NULL || right == NULL)
+        st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
+    if (st == PARE_OK && (st = pare_look(right, &info, &first, err)) == PARE_OK && first)
+        st = pare_look_same(left, &info, same, err);
     free(left);
     free(right);
-    return same;
+    return st;
 }
 
-/* The file of the model that path is, or that lies in the folder that path is; NULL when there is none. */
-static const char *find_input(const pare_model *input, const char *path)
+/* *file: that of the model that path is, or that lies in the folder that path is; NULL when there is none. */
+static pare_status find_input(const char **file, const pare_model *input, const char *path, pare_error *err)
 {
-    struct stat info, folder;
-    if (stat(path, &info) != 0)
-        return NULL;
+    struct stat info;
+    bool there, same = false;
+    *file = NULL;
+    pare_status st = pare_look(path, &info, &there, err);
+    if (st != PARE_OK || !there)
+        return st;
     for (size_t i = 0; i < input->n_files; i++)
         if (input->files[i].device == info.st_dev && input->files[i].inode == info.st_ino)
-            return input->files[i].path;
-    for (size_t i = 0; i < input->n_side_files; i++)
-        if (same_place(input->side_files[i].path, path))
-            return input->side_files[i].path;
-    for (size_t i = 0; S_ISDIR(info.st_mode) && i < input->n_files; i++) {
+            *file = input->files[i].path;
+    for (size_t i = 0; i < input->n_side_files && st == PARE_OK && *file == NULL; i++)
+        if ((st = pare_look_same(input->side_files[i].path, &info, &same, err)) == PARE_OK && same)
+            *file = input->side_files[i].path;
+    for (size_t i = 0; S_ISDIR(info.st_mode) && i < input->n_files && st == PARE_OK && *file == NULL; i++) {
         char *holder = folder_of(input->files[i].path);
-        bool inside = holder != NULL && stat(holder, &folder) == 0 && folder.st_dev == info.st_dev &&
-                      folder.st_ino == info.st_ino;
+        st = holder != NULL ? pare_look_same(holder, &info, &same, err)
+                            : pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
         free(holder);
-        if (inside)
-            return input->files[i].path;
+        if (st == PARE_OK && same)
+            *file = input->files[i].path;
     }
-    return NULL;
+    return st;
 }
 
 void cmd_outputs_add(cmd_outputs *outputs, const char *option, const char *path)
@@ -79,25 +90,28 @@ void cmd_outputs_add(cmd_outputs *outputs, const char *option, const char *path)
 static pare_status check_one(const cmd_outputs *outputs, size_t i, const pare_model *input, bool force, pare_error *err)
 {
     struct stat info;
-    const char *path = outputs->item[i].path, *option = outputs->item[i].option;
+    const char *path = outputs->item[i].path, *option = outputs->item[i].option, *file = NULL;
+    bool same = false;
+    pare_status st = PARE_OK;
     if (strcmp(path, "-") == 0)
         return pare_fail(err, PARE_ERR_USAGE, "%s -: cannot write to standard output; give a name", option);
-    for (size_t k = 0; k < i; k++)
-        if (same_place(outputs->item[k].path, path))
+    for (size_t k = 0; k < i && st == PARE_OK; k++)
+        if ((st = same_place(outputs->item[k].path, path, &same, err)) == PARE_OK && same)
             return pare_fail(err, PARE_ERR_USAGE, "%s: is the same output as %s and as %s", path,
                              outputs->item[k].option, option);
-    const char *file = input != NULL ? find_input(input, path) : NULL;
-    if (file != NULL)
+    if (st == PARE_OK && input != NULL)
+        st = find_input(&file, input, path, err);
+    if (st == PARE_OK && file != NULL)
         return pare_fail(err, PARE_ERR_USAGE, "%s: the output is the input, or holds its file %s; give another name",
                          path, file);
-    for (size_t k = 0; k < outputs->n_inputs; k++)
-        if (same_place(outputs->inputs[k], path))
+    for (size_t k = 0; k < outputs->n_inputs && st == PARE_OK; k++)
+        if ((st = same_place(outputs->inputs[k], path, &same, err)) == PARE_OK && same)
             return pare_fail(err, PARE_ERR_USAGE, "%s: the output is an input; give another name", path);
-    if (!force && lstat(path, &info) == 0) {
+    if (st == PARE_OK && !force && (st = pare_look_link(path, &info, &same, err)) == PARE_OK && same) {
         pare_claim_clean(path);
         return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
     }
-    return PARE_OK;
+    return st;
 }
 
 pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *input, bool force, pare_error *err)
@@ -110,12 +124,15 @@ pare_status cmd_outputs_check(const cmd_outputs *outputs, const pare_model *inpu
 
 pare_status cmd_outputs_check_pinned(const cmd_outputs *outputs, const pare_pin *pin, pare_error *err)
 {
+    pare_status st = PARE_OK;
+    bool same;
     for (size_t i = 0; i < outputs->n; i++)
-        for (size_t k = 0; k < pin->n_files; k++)
-            if (same_place(outputs->item[i].path, pin->files[k].path) && !pare_lock_is_one(pin->files[k].path))
+        for (size_t k = 0; k < pin->n_files && st == PARE_OK; k++)
+            if ((st = same_place(outputs->item[i].path, pin->files[k].path, &same, err)) == PARE_OK && same &&
+                !pare_lock_is_one(pin->files[k].path))
                 return pare_fail(err, PARE_ERR_USAGE, "%s: %s is one of the files to pin; give another name",
                                  outputs->item[i].path, outputs->item[i].option);
-    return PARE_OK;
+    return st;
 }
 
 uint64_t cmd_free_bytes(const char *path)
@@ -169,14 +186,16 @@ static pare_status check_key(const cmd_pinning *pinning, const char *key, const 
 {
     const char *const made[] = {output, pinning->lock, pinning->sums, pinning->signing.signature};
     bool lost = false;
-    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
-        lost = lost || same_place(key, made[i]);
-    char *folder = folder_of(key);
-    lost = lost || (is_folder && folder != NULL && same_place(folder, output));
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < sizeof made / sizeof *made && st == PARE_OK && !lost; i++)
+        st = same_place(key, made[i], &lost, err);
+    char *folder = is_folder ? folder_of(key) : NULL;
+    if (st == PARE_OK && !lost && folder != NULL)
+        st = same_place(folder, output, &lost, err);
     free(folder);
     return lost ? pare_fail(err, PARE_ERR_USAGE, "%s: the private key lies where the output goes; keep it elsewhere",
                             key)
-                : PARE_OK;
+                : st;
 }
 
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
@@ -332,7 +351,8 @@ static pare_status add_files(cmd_pinning *pinning, const cmd_args *args, pare_pi
     pare_status st = finish_inputs(pinning, args, err);
     if (st == PARE_OK)
         st = make_recipe(&recipe, pinning, args, pin, err);
-    const pare_lock_extra extra = {.recipe = recipe, .parents = pinning->parents};
+    const pare_lock_extra extra = {
+        .recipe = recipe, .parents = pinning->parents, .beside = {pinning->sums, pinning->signing.signature}};
     if (st == PARE_OK)
         st = pare_lock_add(set, pin, pinning->lock, &extra, force, err);
     if (st == PARE_OK)
@@ -371,8 +391,9 @@ static pare_status move_into(char **path, const char *stored_at, pare_error *err
     char *moved = *path != NULL ? pare_path_join(stored_at, cmd_base_name(*path), err) : NULL;
     if (*path != NULL && moved == NULL)
         return PARE_ERR_MEMORY;
-    pare_status st = PARE_OK;
-    if (moved != NULL && lstat(moved, &info) == 0)
+    bool taken = false;
+    pare_status st = moved != NULL ? pare_look_link(moved, &info, &taken, err) : PARE_OK;
+    if (taken)
         st = pare_fail(err, PARE_ERR_USAGE, "%s: is a file of the folder itself; give another name", *path);
     *path = moved;
     return st;

@@ -1,9 +1,11 @@
 #include "cmd/recipe_inputs.h"
+#include "core/look.h"
 #include "cmd/lineage.h"
 #include "formats/pin_scan.h"
 #include "formats/safe_path.h"
 #include "formats/store.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +80,10 @@ static pare_status look(cmd_input_file *f, const char *folder, pare_error *err)
 {
     char why[200];
     struct stat info;
-    pare_path_state found = pare_path_look(folder, f->name, why, sizeof why);
+    pare_path_state found;
+    pare_status st = pare_path_look(&found, folder, f->name, why, sizeof why, err);
+    if (st != PARE_OK)
+        return st;
     if (found == PARE_PATH_ABSENT) {
         if (f->path == NULL)
             snprintf(f->why, sizeof f->why, "is not there");
@@ -90,7 +95,9 @@ static pare_status look(cmd_input_file *f, const char *folder, pare_error *err)
     f->state = CMD_INPUT_DIFFERENT;
     if (found == PARE_PATH_REFUSED)
         snprintf(f->why, sizeof f->why, "%s, expected a regular file", why);
-    else if (stat(f->path, &info) != 0 || (uint64_t)info.st_size != f->size)
+    else if (stat(f->path, &info) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", f->path, strerror(errno));
+    else if ((uint64_t)info.st_size != f->size)
         snprintf(f->why, sizeof f->why, "is not the recorded one: %" PRIu64 " bytes, %" PRIu64 " are recorded",
                  (uint64_t)info.st_size, f->size);
     else
@@ -154,20 +161,27 @@ static pare_status try_folder(cmd_inputs *in, const char *folder, bool *all, par
     return st;
 }
 
-/* folder/model, where the model is a folder and its name a plain one; NULL: there is none. */
-static char *folder_below(const cmd_recipe *r, const char *folder)
+/* *below: folder/model, where the model is a folder and its name a plain one; NULL: there is none. */
+static pare_status find_below(char **below, const cmd_recipe *r, const char *folder, pare_error *err)
 {
-    if (r->model_is_file || pare_path_fault((pare_str){r->model, strlen(r->model)}) != NULL)
-        return NULL;
     char why[200];
-    if (pare_path_look(folder, r->model, why, sizeof why) == PARE_PATH_ABSENT)
-        return NULL;
-    char *below = pare_path_join(folder, r->model, NULL);
+    pare_path_state state;
     struct stat info;
-    if (below != NULL && lstat(below, &info) == 0 && S_ISDIR(info.st_mode))
-        return below;
-    free(below);
-    return NULL;
+    bool there = false;
+    *below = NULL;
+    if (r->model_is_file || pare_path_fault((pare_str){r->model, strlen(r->model)}) != NULL)
+        return PARE_OK;
+    pare_status st = pare_path_look(&state, folder, r->model, why, sizeof why, err);
+    if (st != PARE_OK || state == PARE_PATH_ABSENT)
+        return st;
+    if ((*below = pare_path_join(folder, r->model, err)) == NULL)
+        return PARE_ERR_MEMORY;
+    st = pare_look_link(*below, &info, &there, err);
+    if (there && S_ISDIR(info.st_mode))
+        return PARE_OK;
+    free(*below);
+    *below = NULL;
+    return st;
 }
 
 static pare_status find_model(cmd_inputs *in, const cmd_recipe *r, const char *const *folders, size_t n,
@@ -178,7 +192,11 @@ static pare_status find_model(cmd_inputs *in, const cmd_recipe *r, const char *c
     size_t most = 0;
     bool all = false;
     for (size_t i = 0; i < 2 * n && st == PARE_OK && !all; i++) {
-        char *folder = i % 2 == 0 ? folder_below(r, folders[i / 2]) : strdup(folders[i / 2]);
+        char *folder = NULL;
+        if (i % 2 == 0)
+            st = find_below(&folder, r, folders[i / 2], err);
+        else if ((folder = strdup(folders[i / 2])) == NULL)
+            st = pare_fail(err, PARE_ERR_MEMORY, "no memory for a name");
         if (folder == NULL)
             continue;
         st = try_folder(in, folder, &all, err);

@@ -62,8 +62,11 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 void cmd_signals_start(void)
 {
     struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO}, old;
-    if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* a shell's background job ignores Ctrl-C */
-        sigaction(SIGINT, &stop, NULL);
+    static const int ignorable[] = {SIGINT, SIGHUP}; /* a shell's background job ignores Ctrl-C, and nohup the end of
+                                                        the terminal */
+    for (size_t i = 0; i < sizeof ignorable / sizeof *ignorable; i++)
+        if (sigaction(ignorable[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(ignorable[i], &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, SIG_IGN);

@@ -1,4 +1,5 @@
 #include "core/claim.h"
+#include "core/look.h"
 #include "core/output_journal.h"
 #include "core/text.h"
 
@@ -15,13 +16,13 @@
 
 bool pare_claim_lock(int fd)
 {
-    return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    return TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) == 0 || errno != EWOULDBLOCK;
 }
 
 /* As pare_claim_lock, but a file system without flock is no success: nobody may be taken for dead. */
 static bool is_dead(int fd)
 {
-    return flock(fd, LOCK_EX | LOCK_NB) == 0;
+    return TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) == 0;
 }
 
 /* The number behind mark at the end of name, or before PARE_CLAIM_ASIDE, which *aside says; -1: it is no such name.
@@ -109,12 +110,14 @@ static void look_at(search *s, const char *name)
 }
 
 /* Journals first: what they name is no litter. */
-static void look_around(search *s)
+static pare_status look_around(search *s, const char *folder, pare_error *err)
 {
-    for (int pass = 0; pass < 2; pass++) {
+    pare_status st = PARE_OK;
+    for (int pass = 0; pass < 2 && st == PARE_OK; pass++) {
         int fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
-        for (struct dirent *e; list != NULL && (e = readdir(list)) != NULL;)
+        struct dirent *e;
+        while (list != NULL && st == PARE_OK && (st = pare_look_next(list, folder, &e, err)) == PARE_OK && e != NULL)
             if ((strstr(e->d_name, PARE_CLAIM_SET) != NULL) == (pass == 0))
                 look_at(s, e->d_name);
         if (list != NULL)
@@ -122,6 +125,7 @@ static void look_around(search *s)
         else if (fd >= 0)
             close(fd);
     }
+    return st;
 }
 
 /* A listing takes no longer than moments. Who holds the folder for longer is no run of this program, and is not waited
@@ -134,6 +138,17 @@ static void lock_folder(int dir)
         nanosleep(&moment, NULL);
 }
 
+/* -1 with errno: it is gone again. */
+static int open_new_folder(const char *path)
+{
+    int fd = TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const int why = errno;
+    if (fd < 0)
+        rmdir(path);
+    errno = why;
+    return fd;
+}
+
 pare_status pare_claim_create(const char *path, const char *mark, pare_claim_kind kind, char **tmp, int *fd,
                               pare_error *err)
 {
@@ -144,9 +159,9 @@ pare_status pare_claim_create(const char *path, const char *mark, pare_claim_kin
     if (st != PARE_OK)
         return st;
     if (kind == PARE_CLAIM_FILE)
-        *fd = open(name.data, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        *fd = TEMP_FAILURE_RETRY(open(name.data, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     else if (mkdir(name.data, 0777) == 0)
-        *fd = open(name.data, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        *fd = open_new_folder(name.data);
     if (*fd < 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot create %s: %s", path, name.data, strerror(errno));
     else if (!pare_claim_lock(*fd)) { /* another run, which looked before the lock was there, is about to remove it */
@@ -161,27 +176,30 @@ pare_status pare_claim_create(const char *path, const char *mark, pare_claim_kin
     return st;
 }
 
+static void close_search(search *s)
+{
+    if (s->dir >= 0)
+        close(s->dir); /* and with it the lock */
+}
+
 /* Look around beside path. The folder and its lock are held until close_search. */
 static pare_status open_search(search *s, const char *path, pare_error *err)
 {
     const char *slash = strrchr(path, '/');
     char *folder = strndup(slash != NULL ? path : ".", slash == NULL || slash == path ? 1 : (size_t)(slash - path));
+    pare_status st = PARE_OK;
     if (folder == NULL)
         return pare_fail(err, PARE_ERR_MEMORY, "%s: no memory", path);
     *s = (search){
         .dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .base = slash != NULL ? slash + 1 : path, .live = -1};
     if (s->dir >= 0 && !is_own_folder(folder)) { /* one that cannot be listed is told when the file is created */
         lock_folder(s->dir);
-        look_around(s);
+        st = look_around(s, folder, err);
     }
     free(folder);
-    return PARE_OK;
-}
-
-static void close_search(search *s)
-{
-    if (s->dir >= 0)
-        close(s->dir); /* and with it the lock */
+    if (st != PARE_OK)
+        close_search(s);
+    return st;
 }
 
 pare_status pare_claim(const char *path, pare_claim_kind kind, char **tmp, int *fd, pare_error *err)

@@ -1,5 +1,6 @@
 #include "core/output.h"
 #include "core/claim.h"
+#include "core/look.h"
 #include "core/text.h"
 
 #include <dirent.h>
@@ -35,6 +36,7 @@ struct pare_output {
     bool finished, published;
     bool replaced; /* published, and tmp is what lay at path before */
     bool fresh;    /* published, and nothing lay there before */
+    bool left;     /* tmp stays when it is closed */
     size_t n_buffered;
     uint64_t n_unsynced; /* written since the disk was last sent to work, */
     uint64_t unsynced;   /* from here on */
@@ -140,14 +142,17 @@ static bool lies_in_memory(int fd)
     return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare_error *err)
+pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, bool mapped, pare_error *err)
 {
     pare_status st = pare_output_check_room(path, n_bytes, err);
     if (st != PARE_OK || n_bytes == 0)
         return st;
-    if (lies_in_memory(fd))
+    if (!mapped && lies_in_memory(fd))
         return PARE_OK;
-    int code = posix_fallocate(fd, 0, (off_t)n_bytes);
+    int code;
+    do
+        code = posix_fallocate(fd, 0, (off_t)n_bytes);
+    while (code == EINTR);
     if (code == ENOSPC || code == EFBIG || code == EDQUOT)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot reserve %llu bytes: %s", path, (unsigned long long)n_bytes,
                          strerror(code));
@@ -158,8 +163,10 @@ pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare
 static pare_status check_target(const char *path, unsigned flags, pare_error *err)
 {
     struct stat info;
-    if (stat(path, &info) != 0)
-        return PARE_OK;
+    bool there;
+    pare_status st = pare_look(path, &info, &there, err);
+    if (st != PARE_OK || !there)
+        return st;
     if (S_ISDIR(info.st_mode))
         return pare_fail(err, PARE_ERR_USAGE, "%s: is a folder, expected a file name for the output", path);
     if (!S_ISREG(info.st_mode)) /* the rename would replace the device itself */
@@ -167,6 +174,23 @@ static pare_status check_target(const char *path, unsigned flags, pare_error *er
     if (!(flags & PARE_OUTPUT_FORCE))
         return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", path);
     return PARE_OK;
+}
+
+/* Is the temporary that path would have one of those that this run has open? The same name may be another run's, in a
+ * container of its own: its process may have the same number. */
+static bool is_given_twice(const char *path)
+{
+    struct stat info;
+    bool there, same = false;
+    pare_buf name = {0};
+    if (pare_buf_printf(&name, NULL, "%s%s%ld", path, PARE_CLAIM_MARK, (long)getpid()) == PARE_OK &&
+        pare_look_link(name.data, &info, &there, NULL) == PARE_OK && there)
+        for (size_t i = 0; i < MAX_LISTED && !same; i++) {
+            const char *tmp = atomic_load(&listed[i]);
+            same = tmp != NULL && pare_look_same(tmp, &info, &same, NULL) == PARE_OK && same;
+        }
+    pare_buf_close(&name);
+    return same;
 }
 
 pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err)
@@ -185,12 +209,15 @@ pare_status pare_output_open(pare_output **result, const char *path, uint64_t n_
     out->flags = flags;
     st = PARE_ERR_MEMORY;
     if ((out->path = join(path, "", "", err)) == NULL ||
-        (st = pare_claim(path, PARE_CLAIM_FILE, &out->tmp, &out->fd, err)) != PARE_OK)
+        (st = pare_claim(path, PARE_CLAIM_FILE, &out->tmp, &out->fd, err)) != PARE_OK) {
+        if (st == PARE_ERR_IO && is_given_twice(path))
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: two outputs of this run have this name", path);
         goto fail;
+    }
     list_temporary(out->tmp);
     if ((st = check_target(path, flags, err)) != PARE_OK) /* what a dead run began to name may have appeared */
         goto fail;
-    if ((st = pare_output_reserve(out->fd, out->path, n_bytes, err)) != PARE_OK)
+    if ((st = pare_output_reserve(out->fd, out->path, n_bytes, false, err)) != PARE_OK)
         goto fail;
     *result = out;
     return PARE_OK;
@@ -288,15 +315,16 @@ pare_status pare_output_finish(pare_output *out, pare_error *err)
 {
     uint64_t size = out->n_bytes > out->end ? out->n_bytes : out->end;
     pare_status st = flush(out, err);
-    if (st == PARE_OK && ftruncate(out->fd, (off_t)size) != 0) /* the reservation may have been larger */
+    if (st == PARE_OK &&
+        TEMP_FAILURE_RETRY(ftruncate(out->fd, (off_t)size)) != 0) /* the reservation may have been larger */
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot set the size: %s", out->path, strerror(errno));
-    if (st == PARE_OK && fsync(out->fd) != 0)
+    if (st == PARE_OK && TEMP_FAILURE_RETRY(fsync(out->fd)) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", out->path, strerror(errno));
     if (st == PARE_OK) {
         out->lock = mmap(NULL, 1, PROT_READ, MAP_SHARED, out->fd, 0); /* never read; a set may have many files */
         int code = close(out->fd);
         out->fd = -1;
-        if (code != 0)
+        if (code != 0 && errno != EINTR) /* Linux has closed it by then */
             st = pare_fail(err, PARE_ERR_IO, "%s: cannot close: %s", out->path, strerror(errno));
     }
     out->finished = st == PARE_OK;
@@ -373,22 +401,31 @@ unsigned pare_output_get_flags(const pare_output *out)
     return out->flags;
 }
 
-void pare_output_withdraw(pare_output *out)
+bool pare_output_put_back(pare_output *out)
 {
     if (out->replaced && exchange(out->tmp, out->path) == 0)
         out->replaced = out->published = false;
-    else if (out->published && out->fresh)
+    return !out->replaced;
+}
+
+void pare_output_withdraw(pare_output *out)
+{
+    if (pare_output_put_back(out) && out->published && out->fresh)
         unlink(out->path);
+}
+
+void pare_output_leave(pare_output *out)
+{
+    out->left = true;
 }
 
 void pare_output_close(pare_output *out)
 {
     if (out == NULL)
         return;
-    bool created = out->fd >= 0 || out->finished;
     if (out->fd >= 0)
         close(out->fd);
-    if (out->tmp != NULL && created && (!out->published || out->replaced))
+    if (out->tmp != NULL && !out->left && (!out->published || out->replaced))
         unlink(out->tmp);
     if (out->tmp != NULL)
         unlist_temporary(out->tmp);
@@ -414,13 +451,12 @@ pare_status pare_output_file(const char *path, const void *data, size_t n, unsig
 static pare_status walk_folder(const char *path, bool unlink_them, pare_error *err)
 {
     pare_status st = PARE_OK;
+    struct dirent *e;
     DIR *dir = opendir(path);
     if (dir == NULL)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot list: %s", path, strerror(errno));
-    for (struct dirent *e; st == PARE_OK && (e = readdir(dir)) != NULL;) {
+    while (st == PARE_OK && (st = pare_look_next(dir, path, &e, err)) == PARE_OK && e != NULL) {
         struct stat info;
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
         if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
             st = pare_fail(err, PARE_ERR_IO, "%s/%s: cannot stat: %s", path, e->d_name, strerror(errno));
         else if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
@@ -445,8 +481,10 @@ static pare_status remove_folder(const char *path, pare_error *err)
 static pare_status check_folder(const pare_outdir *d, pare_error *err)
 {
     struct stat info;
-    if (lstat(d->path, &info) != 0)
-        return PARE_OK;
+    bool there;
+    pare_status st = pare_look_link(d->path, &info, &there, err);
+    if (st != PARE_OK || !there)
+        return st;
     if (!(d->flags & PARE_OUTPUT_FORCE))
         return pare_fail(err, PARE_ERR_USAGE, "%s: exists already; give --force to replace it", d->path);
     if (!S_ISDIR(info.st_mode))
@@ -496,15 +534,18 @@ static pare_status replace_folder(pare_outdir *d, char **old, pare_error *err)
 static pare_status commit_folder(pare_outdir *d, pare_error *err)
 {
     struct stat info;
-    if (!(d->flags & PARE_OUTPUT_FORCE) || lstat(d->path, &info) != 0) {
+    bool there = false;
+    pare_status st = d->flags & PARE_OUTPUT_FORCE ? pare_look_link(d->path, &info, &there, err) : PARE_OK;
+    if (st != PARE_OK)
+        return st;
+    if (!there) {
         if (rename(d->tmp, d->path) != 0)
             return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", d->path, d->tmp, strerror(errno));
         d->committed = true;
         sync_folder(d->path);
         return PARE_OK;
     }
-    pare_status st = walk_folder(d->path, false, err); /* it may have changed since the start */
-    if (st != PARE_OK)
+    if ((st = walk_folder(d->path, false, err)) != PARE_OK) /* it may have changed since the start */
         return st;
     d->old_lock = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (d->old_lock >= 0)
@@ -513,7 +554,12 @@ static pare_status commit_folder(pare_outdir *d, pare_error *err)
     if ((st = replace_folder(d, &old, err)) == PARE_OK) {
         d->committed = true;
         sync_folder(d->path);
-        st = remove_folder(old, err);
+        pare_error why = {0};
+        if (remove_folder(old, &why) != PARE_OK)
+            st = pare_warn(err,
+                           "%s: is complete, but the folder that it replaced is still there, as %s: %s; the next "
+                           "run that writes to the name removes it",
+                           d->path, old, why.text);
     }
     free(old);
     return st;

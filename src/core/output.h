@@ -1,8 +1,8 @@
 /* core/output.h - files that appear whole or not at all
  *
- * Bytes go to PATH.pare.part.PID in the target's folder; commit syncs and renames it. Closing without commit removes it.
- * While an output or a folder is open no other run can open one for the same name, and what runs that were killed left
- * of it is removed first (core/claim.h). The lock is of the name that is given when it is opened. */
+ * Bytes go to PATH.pare.part.PID in the target's folder; commit syncs and renames it. Closing without commit removes
+ * it. While an output or a folder is open no other run can open one for the same name, and what runs that were killed
+ * left of it is removed first (core/claim.h). The lock is of the name that is given when it is opened. */
 #ifndef PARE_CORE_OUTPUT_H
 #define PARE_CORE_OUTPUT_H
 
@@ -21,14 +21,15 @@ typedef enum pare_output_flags {
  * Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_output_check_room(const char *path, uint64_t n_bytes, pare_error *err);
 
-/* Reserve the space of n_bytes for the open file fd, which will be path or lies beside it: a full disk is told here, and
- * not by a signal once a mapping of the file is written to. A file system in memory is only asked whether it has room.
- * Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
-pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, pare_error *err);
+/* Reserve the space of n_bytes for the open file fd, which will be path or lies beside it: a full disk is told here,
+ * and not by a signal once a mapping of the file is written to. A file system in memory is only asked whether it has
+ * room, unless the file is to be written through a mapping. Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
+pare_status pare_output_reserve(int fd, const char *path, uint64_t n_bytes, bool mapped, pare_error *err);
 
 /* Start a file that will hold about n_bytes (0: unknown). The space is reserved at once, so a full disk is told here.
- * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder
- *         PARE_ERR_IO     folder absent or not writable, disk full, another run writes to path; PARE_ERR_MEMORY */
+ * Errors: PARE_ERR_USAGE  path exists and PARE_OUTPUT_FORCE is not given, or is a folder; an output of this process
+ * that is open has the name PARE_ERR_IO     folder absent or not writable, disk full, another run writes to path;
+ * PARE_ERR_MEMORY */
 pare_status pare_output_open(pare_output **out, const char *path, uint64_t n_bytes, unsigned flags, pare_error *err);
 pare_status pare_output_write(pare_output *out, const void *data, size_t n, pare_error *err);
 pare_status pare_output_zeros(pare_output *out, uint64_t n, pare_error *err);
@@ -55,8 +56,16 @@ const char *pare_output_path(const pare_output *out); /* the name that it will h
 unsigned pare_output_get_flags(const pare_output *out);
 
 /* Take a published file back: what it replaced is there again, where the file system can exchange two names in one step
- * (else a file that may have replaced another, PARE_OUTPUT_FORCE, stays). Nothing happens to one that was not published. */
+ * (else a file that may have replaced another, PARE_OUTPUT_FORCE, stays). Nothing happens to one that was not
+ * published. */
 void pare_output_withdraw(pare_output *out);
+
+/* The same for one that replaced another, and nothing for all others; false: the exchange failed, and what was replaced
+ * is pare_output_temporary. */
+bool pare_output_put_back(pare_output *out);
+
+/* The temporary stays when it is closed, as behind a run that is killed. */
+void pare_output_leave(pare_output *out);
 
 /* Free; removes the temporary unless it was committed. NULL is allowed. */
 void pare_output_close(pare_output *out);

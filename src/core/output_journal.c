@@ -1,5 +1,6 @@
 #include "core/output_journal.h"
 #include "core/claim.h"
+#include "core/look.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -54,14 +55,14 @@ pare_status pare_journal_write(pare_journal *j, const char *first, pare_error *e
             st = pare_fail(err, PARE_ERR_IO, "%s: cannot write: %s", j->path, n < 0 ? strerror(errno) : "short write");
         at += n > 0 ? (size_t)n : 0;
     }
-    if (st == PARE_OK && fsync(j->fd) != 0)
+    if (st == PARE_OK && TEMP_FAILURE_RETRY(fsync(j->fd)) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot sync: %s", j->path, strerror(errno));
     return st;
 }
 
 void pare_journal_close(pare_journal *j)
 {
-    if (j->path != NULL)
+    if (j->path != NULL && !j->left)
         unlink(j->path);
     if (j->path != NULL && j->fd >= 0)
         close(j->fd);
@@ -152,8 +153,9 @@ void pare_journal_complete(int dir, const char *name, int fd)
 pare_status pare_journal_warn(const char *folder, const char *prefix, pare_error *err)
 {
     pare_status st = PARE_OK;
+    struct dirent *e;
     DIR *dir = opendir(folder);
-    for (struct dirent *e; dir != NULL && st == PARE_OK && (e = readdir(dir)) != NULL;)
+    while (dir != NULL && st == PARE_OK && (st = pare_look_next(dir, folder, &e, err)) == PARE_OK && e != NULL)
         if (strncmp(e->d_name, prefix, strlen(prefix)) == 0 && strstr(e->d_name, ".pare.set.") != NULL)
             st =
                 pare_warn(err,

@@ -13,6 +13,7 @@
 typedef struct pare_journal {
     char *path;
     int fd;
+    bool left; /* the file stays when it is closed */
     pare_buf text;
 } pare_journal;
 
@@ -29,7 +30,7 @@ pare_status pare_journal_add(pare_journal *j, const char *first, const char *tmp
                              pare_error *err);
 /* Write it and sync it. Errors: PARE_ERR_IO, PARE_ERR_MEMORY */
 pare_status pare_journal_write(pare_journal *j, const char *first, pare_error *err);
-void pare_journal_close(pare_journal *j); /* removes the file */
+void pare_journal_close(pare_journal *j); /* removes the file, unless it is left for the next run */
 
 /* Do what the journal `name` of a dead run in the folder dir says, if it is whole, and remove it. fd: it, open for
  * reading, with the lock. Only names in that folder, and only temporaries of those names, are touched. */

@@ -1,3 +1,4 @@
+#include "core/look.h"
 #include "core/output_set.h"
 #include "core/claim.h"
 #include "core/output_journal.h"
@@ -44,17 +45,19 @@ static bool describes(const pare_output *out)
     return (pare_output_get_flags(out) & PARE_OUTPUT_DESCRIBES) != 0;
 }
 
-static bool exists(const char *path)
+/* Also where it cannot be told: the rename, which comes next, tells why. */
+static bool may_exist(const char *path)
 {
     struct stat info;
-    return lstat(path, &info) == 0;
+    bool there;
+    return pare_look_link(path, &info, &there, NULL) != PARE_OK || there;
 }
 
 /* The set replaces a file that a lock describes. */
 static bool replaces(const pare_output_set *set)
 {
     for (size_t i = 0; i < set->n; i++)
-        if (!describes(set->items[i]) && exists(pare_output_path(set->items[i])))
+        if (!describes(set->items[i]) && may_exist(pare_output_path(set->items[i])))
             return true;
     return false;
 }
@@ -96,7 +99,7 @@ static pare_status move_aside(aside *a, const pare_output *out, pare_error *err)
 {
     pare_buf name = {0};
     a->path = pare_output_path(out);
-    if (!describes(out) || !(pare_output_get_flags(out) & PARE_OUTPUT_FORCE) || !exists(a->path))
+    if (!describes(out) || !(pare_output_get_flags(out) & PARE_OUTPUT_FORCE) || !may_exist(a->path))
         return PARE_OK;
     pare_status st = pare_buf_printf(&name, err, "%s%s", pare_output_temporary(out), PARE_CLAIM_ASIDE);
     a->fd = st == PARE_OK ? open(a->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
@@ -110,19 +113,59 @@ static pare_status move_aside(aside *a, const pare_output *out, pare_error *err)
     return st;
 }
 
-static void end_aside(aside *a, bool back)
+/* Put "; what" behind the message of err. */
+static void say_also(pare_error *err, const char *what)
 {
-    if (a->name != NULL && (!back || exists(a->path) || rename(a->name, a->path) != 0))
-        unlink(a->name);
+    char text[PARE_ERROR_TEXT];
+    if (err == NULL)
+        return;
+    snprintf(text, sizeof text, "%s", err->text);
+    pare_fail(err, err->status, "%s; %s", text, what);
+}
+
+/* It gets its name back, unless there is something else. Where that fails it stays: core/claim.h finds it. */
+static void put_back(const aside *a, pare_error *err)
+{
+    char what[PARE_ERROR_TEXT];
+    struct stat info;
+    bool taken = false;
+    if (pare_look_link(a->path, &info, &taken, NULL) == PARE_OK && !taken && rename(a->name, a->path) == 0)
+        return;
+    snprintf(what, sizeof what, "the old %s stays as %s", a->path, a->name);
+    say_also(err, what);
+}
+
+static void end_aside(aside *a)
+{
     if (a->fd >= 0)
         close(a->fd);
     free(a->name);
 }
 
+/* The first n have their names and lose them. False: one could not be exchanged for what it replaced, so none of those
+ * that replaced nothing is gone either. */
+static bool take_back(pare_output *const *order, size_t n)
+{
+    bool all = true;
+    for (size_t i = n; i-- > 0;)
+        all = pare_output_put_back(order[i]) && all;
+    for (size_t i = n; all && i-- > 0;)
+        pare_output_withdraw(order[i]);
+    return all;
+}
+
+/* All stays as behind a run that is killed. */
+static void leave(const pare_output_set *set)
+{
+    for (size_t i = 0; i < set->n; i++)
+        pare_output_leave(set->items[i]);
+}
+
 /* Old descriptions go before what they describe does, and all comes back when that fails. */
-static pare_status give_names(const pare_output_set *set, pare_output *const *order, pare_error *err)
+static pare_status give_names(const pare_output_set *set, pare_output *const *order, bool *left, pare_error *err)
 {
     size_t n = 0;
+    *left = false;
     const bool late = replaces(set);
     aside *old = calloc(set->n + 1, sizeof *old);
     pare_status st = old != NULL ? PARE_OK : pare_fail(err, PARE_ERR_MEMORY, "no memory for %zu outputs", set->n);
@@ -133,10 +176,19 @@ static pare_status give_names(const pare_output_set *set, pare_output *const *or
     }
     while (st == PARE_OK && n < set->n && (st = pare_output_publish(order[n], err)) == PARE_OK)
         n++;
-    while (st != PARE_OK && n-- > 0)
-        pare_output_withdraw(order[n]);
-    for (size_t i = 0; i < set->n && old != NULL; i++)
-        end_aside(&old[i], st != PARE_OK);
+    if (st != PARE_OK && !take_back(order, n)) {
+        leave(set);
+        *left = true;
+        say_also(err, "what has its new name could not be taken back: the next run that writes in the folder "
+                      "completes the set");
+    }
+    for (size_t i = 0; i < set->n && old != NULL; i++) {
+        if (old[i].name != NULL && st == PARE_OK)
+            unlink(old[i].name);
+        else if (old[i].name != NULL && !*left)
+            put_back(&old[i], err);
+        end_aside(&old[i]);
+    }
     free(old);
     return st;
 }
@@ -144,11 +196,18 @@ static pare_status give_names(const pare_output_set *set, pare_output *const *or
 /* What must not be replaced is seen before the first name changes. pare_output_publish looks again. */
 static pare_status check_names(const pare_output_set *set, pare_error *err)
 {
-    for (size_t i = 0; i < set->n; i++)
-        if (!(pare_output_get_flags(set->items[i]) & PARE_OUTPUT_FORCE) && exists(pare_output_path(set->items[i])))
-            return pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it",
-                             pare_output_path(set->items[i]));
-    return PARE_OK;
+    struct stat info;
+    bool there = false;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < set->n && st == PARE_OK; i++) {
+        const char *path = pare_output_path(set->items[i]);
+        if (pare_output_get_flags(set->items[i]) & PARE_OUTPUT_FORCE)
+            continue;
+        if ((st = pare_look_link(path, &info, &there, err)) == PARE_OK && there)
+            st = pare_fail(err, PARE_ERR_USAGE, "%s: appeared while it was being written; give --force to replace it",
+                           path);
+    }
+    return st;
 }
 
 pare_status pare_output_set_source(pare_output_set *set, const char *path, const pare_identity *id, pare_error *err)
@@ -188,7 +247,7 @@ pare_status pare_output_set_publish(pare_output_set *set, pare_error *err)
     if (st == PARE_OK && set->n > 1)
         st = write_journal(set, order, &journal, err);
     if (st == PARE_OK)
-        st = give_names(set, order, err);
+        st = give_names(set, order, &journal.left, err);
     pare_journal_close(&journal);
     pare_output_published();
     free(order);

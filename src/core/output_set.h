@@ -36,11 +36,12 @@ pare_status pare_output_set_source(pare_output_set *set, const char *path, const
 /* Give all files their names, the one added last first: whoever sees the first file finds the set complete. Where a
  * file is replaced, those with PARE_OUTPUT_DESCRIBES (a lock, checksums) lose their old content before and get their
  * names last: no lock stands beside a model that it does not describe, at any moment. When that fails half-way, what
- * has appeared is taken back, and what it replaced is there again (pare_output_withdraw). A process that is killed between two names leaves a journal
- * (core/output_journal.h), and the next run that writes in that folder, or is refused to, gives the rest; files of the
- * set that lie in other folders than its first one are not in it. Whoever wants to stop on a signal asks
- * pare_check_interrupt before. Errors: those of pare_output_publish; PARE_ERR_IO: a source changed, and nothing
- * appeared. */
+ * has appeared is taken back, and what it replaced is there again (pare_output_withdraw); what cannot be put back stays
+ * where it is, named in the error, or all is left as behind a process that is killed, for the next run. A process that
+ * is killed between two names leaves a journal (core/output_journal.h), and the next run that writes in that folder, or
+ * is refused to, gives the rest; files of the set that lie in other folders than its first one are not in it. Whoever
+ * wants to stop on a signal asks pare_check_interrupt before. Errors: those of pare_output_publish; PARE_ERR_IO: a
+ * source changed, and nothing appeared. */
 pare_status pare_output_set_publish(pare_output_set *set, pare_error *err);
 
 /* Removes the temporaries of files that were not published. */

@@ -43,10 +43,10 @@ static pare_status check_size(const char *path, uint64_t size, pare_error *err)
 static pare_status map_file(pare_spool *s, int fd, const char *path, uint64_t size, bool is_there, pare_error *err)
 {
     void *p = MAP_FAILED;
-    pare_status st = is_there ? PARE_OK : pare_output_reserve(fd, path, size, err);
+    pare_status st = is_there ? PARE_OK : pare_output_reserve(fd, path, size, true, err);
     if (st != PARE_OK)
         return st;
-    if (is_there || ftruncate(fd, (off_t)size) == 0)
+    if (is_there || TEMP_FAILURE_RETRY(ftruncate(fd, (off_t)size)) == 0)
         p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot set %llu bytes aside in its folder: %s", path,
@@ -70,17 +70,33 @@ pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pa
     return st;
 }
 
-/* Lock the file fd and find out its size. */
-static pare_status look_at(int fd, const char *path, bool reuse, uint64_t *size, pare_error *err)
+/* Open the file, or create it: *created. -1 with errno. */
+static int open_named(const char *path, bool *created)
+{
+    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+    int fd = TEMP_FAILURE_RETRY(open(path, flags));
+    *created = fd < 0 && errno == ENOENT;
+    if (*created)
+        *created = (fd = TEMP_FAILURE_RETRY(open(path, flags | O_CREAT | O_EXCL, 0666))) >= 0;
+    return fd;
+}
+
+/* Lock the file fd and find out its size. *others: another process has it. */
+static pare_status look_at(int fd, const char *path, uint64_t *size, bool *others, pare_error *err)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+    *others = false;
+    if (fstat(fd, &info) != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: is no regular file", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    const int code = TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB));
+    *others = code != 0 && errno == EWOULDBLOCK;
+    if (*others)
         return pare_fail(err, PARE_ERR_IO, "%s: another process is at work with it", path);
+    if (code != 0)
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot be locked: %s", path, strerror(errno));
     *size = (uint64_t)info.st_size;
-    if (reuse && *size == 0)
-        return pare_fail(err, PARE_ERR_FORMAT, "%s: is empty", path);
     return PARE_OK;
 }
 
@@ -88,25 +104,25 @@ pare_status pare_spool_open_named(pare_spool *s, const char *path, uint64_t size
                                   pare_error *err)
 {
     uint64_t old = 0;
+    bool ours, others;
     *s = (pare_spool){0};
     *reused = false;
     pare_status st = check_size(path, size, err);
     if (st != PARE_OK)
         return st;
-    int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (reuse ? 0 : O_CREAT), 0666);
-    if (fd < 0 && reuse && errno == ENOENT)
-        return pare_spool_open_named(s, path, size, false, reused, err);
+    int fd = open_named(path, &ours);
     if (fd < 0)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    st = look_at(fd, path, reuse, &old, err);
-    bool ours = st == PARE_OK && !reuse;
-    if (st == PARE_OK && !reuse && ftruncate(fd, 0) != 0)
+    st = look_at(fd, path, &old, &others, err);
+    *reused = st == PARE_OK && reuse && old > 0; /* of no bytes: a run was killed before it held anything */
+    ours = (ours && !others) || (st == PARE_OK && !*reused);
+    if (st == PARE_OK && !*reused && TEMP_FAILURE_RETRY(ftruncate(fd, 0)) != 0)
         st = pare_fail(err, PARE_ERR_IO, "%s: cannot be emptied: %s", path, strerror(errno));
     if (st == PARE_OK)
-        st = map_file(s, fd, path, reuse ? old : size, reuse, err);
+        st = map_file(s, fd, path, *reused ? old : size, *reused, err);
     if (st != PARE_OK && ours)
         unlink(path);
-    *reused = st == PARE_OK && reuse;
+    *reused = st == PARE_OK && *reused;
     close(fd); /* the mapping holds the lock */
     return st;
 }

@@ -21,10 +21,10 @@ typedef struct pare_spool {
 pare_status pare_spool_open(pare_spool *s, const char *beside, uint64_t size, pare_error *err);
 
 /* A file with the name path. With reuse, one that is there is opened as it is, with its own size, which *reused says;
- * else it becomes one of size > 0 zeros. Until the spool is closed no other process can open it so: what a process
- * wrote that was killed is in the file all the same.
- * Errors: PARE_ERR_IO as above, or another process has it open; PARE_ERR_FORMAT (it is no regular file, or empty with
- * reuse); PARE_ERR_MEMORY */
+ * else, or when it is empty, it becomes one of size > 0 zeros. Until the spool is closed no other process can open it
+ * so: what a process wrote that was killed is in the file all the same. A file that this call made is gone when it
+ * fails. Errors: PARE_ERR_IO as above, or another process has it open; PARE_ERR_FORMAT (it is no regular file);
+ * PARE_ERR_MEMORY */
 pare_status pare_spool_open_named(pare_spool *s, const char *path, uint64_t size, bool reuse, bool *reused,
                                   pare_error *err);
 

@@ -1,7 +1,8 @@
 /* fault_at.c - loaded before the C library (LD_PRELOAD): calls on files fail, or do less than they were asked to
  *
  *   FAULT=CALL:N:ERROR      call N of a kind, counted from 1, does nothing and fails: open, read, write, sync, rename,
- *                           remove, reserve, close; ERROR: ENOSPC, EIO, EINTR, EDQUOT, EACCES
+ *                           remove, reserve, close, lock, stat, list; ERROR: ENOSPC, EIO, EINTR, EDQUOT, EACCES
+ *   FAULT=CALL:N+:ERROR     the same for call N and all after it
  *   FAULT=CALL:N:cut:PATH   before that call PATH loses its second half; gone: it is removed; edit: a byte in its
  *                           middle changes; once
  *   FAULT=CALL:N:kill       SIGKILL comes in place of that call
@@ -13,6 +14,7 @@
  *
  * Counted are calls on regular files, and those that name files; standard streams and what the C library does inside
  * are not. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,20 +26,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, REMOVE, RESERVE, CLOSE, ALLOC, N_KINDS } kind;
+typedef enum kind { OPEN, READ, WRITE, SYNC, RENAME, REMOVE, RESERVE, CLOSE, LOCK, STAT, LIST, ALLOC, N_KINDS } kind;
 
-static const char *const names[N_KINDS] = {"open",   "read",    "write", "sync", "rename",
-                                           "remove", "reserve", "close", "alloc"};
+static const char *const names[N_KINDS] = {"open",    "read",  "write", "sync", "rename", "remove",
+                                           "reserve", "close", "lock",  "stat", "list",   "alloc"};
 static atomic_int counts[N_KINDS];
 
 static struct {
     kind kind;
     int at, error;
+    bool persists;
     char what, path[512]; /* c, g, e, k; 0: an error */
 } fault = {.at = 0};
 static bool is_short, counts_all;
@@ -58,8 +62,11 @@ __attribute__((constructor)) static void set_up(void)
     const char *text = getenv("FAULT");
     is_short = getenv("FAULT_SHORT") != NULL;
     counts_all = getenv("FAULT_COUNT") != NULL;
-    if (text == NULL || sscanf(text, "%15[^:]:%d:%15[^:]:%511s", call, &fault.at, what, fault.path) < 3)
+    char each[2] = "";
+    if (text == NULL || (sscanf(text, "%15[^:]:%d:%15[^:]:%511s", call, &fault.at, what, fault.path) < 3 &&
+                         sscanf(text, "%15[^:]:%d%1[+]:%15[^:]", call, &fault.at, each, what) < 4))
         return;
+    fault.persists = each[0] == '+';
     for (kind k = 0; k < N_KINDS; k++)
         if (strcmp(call, names[k]) == 0)
             fault.kind = k;
@@ -104,7 +111,8 @@ static void damage(void)
 /* Does this call fail? */
 static bool fails(kind k)
 {
-    if (atomic_fetch_add(&counts[k], 1) + 1 != fault.at || k != fault.kind)
+    const int n = atomic_fetch_add(&counts[k], 1) + 1;
+    if (k != fault.kind || (n != fault.at && !(fault.persists && n > fault.at)))
         return false;
     if (fault.what != 0)
         damage();
@@ -298,6 +306,37 @@ int ftruncate(int fd, off_t n)
 {
     int (*whole)(int, off_t) = (int (*)(int, off_t))next("ftruncate");
     return fails(RESERVE) ? -1 : whole(fd, n);
+}
+
+int flock(int fd, int how)
+{
+    int (*whole)(int, int) = (int (*)(int, int))next("flock");
+    return fails(LOCK) ? -1 : whole(fd, how);
+}
+
+int stat(const char *restrict path, struct stat *restrict info)
+{
+    int (*whole)(const char *, struct stat *) = (int (*)(const char *, struct stat *))next("stat");
+    return fails(STAT) ? -1 : whole(path, info);
+}
+
+int lstat(const char *restrict path, struct stat *restrict info)
+{
+    int (*whole)(const char *, struct stat *) = (int (*)(const char *, struct stat *))next("lstat");
+    return fails(STAT) ? -1 : whole(path, info);
+}
+
+int fstatat(int dir, const char *restrict path, struct stat *restrict info, int flags)
+{
+    int (*whole)(int, const char *, struct stat *, int) =
+        (int (*)(int, const char *, struct stat *, int))next("fstatat");
+    return fails(STAT) ? -1 : whole(dir, path, info, flags);
+}
+
+struct dirent *readdir(DIR *dir)
+{
+    struct dirent *(*whole)(DIR *) = (struct dirent * (*)(DIR *)) next("readdir");
+    return fails(LIST) ? NULL : whole(dir);
 }
 
 int close(int fd)

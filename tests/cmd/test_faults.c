@@ -13,6 +13,8 @@
 static const struct {
     const char *name, *command;
 } commands[] = {
+    {"pin folder", "$PARE pin run/d -o run/d/pare.lock --force -q -j1"},
+    {"verify folder", "$PARE verify run/e/pare.lock -q -j1"},
     {"convert", "$PARE convert $DEMO -o run/m.gguf --dtype f16 --force -q -j1"},
     {"quantize", "$PARE quantize f32.gguf -t q8_0 -o run/m.gguf --pin --force -q -j1"},
     {"folder", "$PARE convert f32.gguf -o run/m --format safetensors --force -q -j1"},
@@ -22,10 +24,13 @@ static const struct {
     {"logits", "$PARE eval $DEMO -f short.txt -c 128 --save-logits run/m.lgt --force -q -j1"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
+enum { FIRST = 2, N_LOOKING = 5 }; /* those before are for looks_fail alone, which takes the first few */
+
+static const char *start = "before"; /* what is in `run` at first */
 
 static void reset(void)
 {
-    cli_expect(0, "rm -rf run && cp -r before run");
+    cli_expect(0, "rm -rf run && cp -r %s run", start);
 }
 
 static int set_up(void **state)
@@ -34,6 +39,9 @@ static int set_up(void **state)
     cli_expect(0, "$PARE convert $DEMO -o f32.gguf --dtype f32 -q && head -c 2500 $TEXT >short.txt && mkdir before");
     cli_expect(0, "cp f32.gguf before/f.gguf && echo old >before/m.gguf && echo old >before/m.lgt && mkdir before/m &&"
                   " echo old >before/m/x && $PARE pin before/f.gguf -o before/f.lock -q");
+    cli_expect(0, "mkdir -p before/d/sub before/e/sub && echo a >before/d/a.txt && echo b >before/d/sub/b.txt &&"
+                  " cp -r before/d/* before/e && $PARE pin before/e -o before/e/pare.lock -q &&"
+                  " cp -r before few && rm few/f.gguf few/f.lock");
     return 0;
 }
 
@@ -59,6 +67,8 @@ static void check_fault(size_t k, const char *kind, int at, const char *error, c
         print_message("%s: %s %d %s: exit code %d\n%s%s", commands[k].name, kind, at, error, r.code, r.out, r.err);
     CHECK(r.code == 0 || (told && strncmp(r.err, "pare: error: ", 13) == 0 && cli_count_lines(r.err) == 1));
     bool well = r.code == 0;
+    if (well && strcmp(commands[k].name, "folder") == 0) /* a leftover is told: an_old_folder_that_stays_is_told */
+        cli_expect(0, "rm -rf run/m.pare.part.*");
     char *now = state_of("run");
     if (strcmp(now, well ? after : before) != 0)
         print_message("%s: %s %d %s: exit code %d, and in the folder are\n%s", commands[k].name, kind, at, error,
@@ -86,7 +96,7 @@ static void fail_each(size_t k, const char *kind, const char *error, int most)
 static void writes_fail(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < N_COMMANDS; k++) {
+    for (size_t k = FIRST; k < N_COMMANDS; k++) {
         fail_each(k, "write", "ENOSPC", 5);
         fail_each(k, "sync", "EIO", 8);
     }
@@ -95,7 +105,7 @@ static void writes_fail(void **state)
 static void names_are_refused(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < N_COMMANDS; k++) {
+    for (size_t k = FIRST; k < N_COMMANDS; k++) {
         fail_each(k, "rename", "EACCES", 8);
         fail_each(k, "reserve", "ENOSPC", 4);
     }
@@ -104,17 +114,104 @@ static void names_are_refused(void **state)
 static void reads_fail(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < N_COMMANDS; k++) {
+    for (size_t k = FIRST; k < N_COMMANDS; k++) {
         fail_each(k, "read", "EIO", 4);
         fail_each(k, "open", "EIO", 6);
     }
+}
+
+/* A look that fails is no file that is absent, a listing that breaks off no end of a folder, and an error of close no
+ * reason to leave the temporary. */
+static void looks_fail(void **state)
+{
+    (void)state;
+    start = "few";
+    for (size_t k = 0; k < N_LOOKING; k++) {
+        fail_each(k, "stat", "EIO", 8);
+        fail_each(k, "list", "EIO", 2);
+        fail_each(k, "close", "EIO", k == FIRST ? 16 : 2);
+    }
+    start = "before";
+}
+
+/* The new folder is in its place by then, so the run went well; the next one removes the old. */
+static void an_old_folder_that_stays_is_told(void **state)
+{
+    (void)state;
+    static const char command[] = "$PARE convert f32.gguf -o run/m --format safetensors --force -j1";
+    start = "few";
+    reset();
+    cli_result r = cli_expect(0, "FAULT=remove:1+:EACCES " FAULTY "%s", command);
+    CHECK(strstr(r.err, "pare: warning: run/m: is complete, but the folder that it replaced") != NULL);
+    CHECK(strstr(r.err, "run/m.pare.part.") != NULL);
+    cli_expect(0, "test -e run/m/model.safetensors && test -e run/m.pare.part.*/x");
+    cli_expect(0, "%s && ! ls -d run/m.pare.part.*", command);
+    start = "before";
+}
+
+/* Names that cannot be given, nor what had them be put back: nothing old is removed. */
+static void what_cannot_be_put_back_stays(void **state)
+{
+    (void)state;
+    static const char command[] = "$PARE quantize f32.gguf -t %s -o set/m.gguf --split-size 1M --pin --force -q -j1";
+    char line[256];
+    int n_kept = 0, n_completed = 0;
+    snprintf(line, sizeof line, command, "q4_0");
+    cli_expect(0, "mkdir -p set && %s && cp -r set old", line);
+    snprintf(line, sizeof line, command, "q4_1");
+    cli_expect(0, "%s && cp -r set new", line);
+    for (int at = 1; at < 40; at++) {
+        cli_expect(0, "rm -rf set && cp -r old set");
+        cli_result r = cli_run("FAULT=rename:%d+:EIO " FAULTY "%s", at, line);
+        if (r.code == 0)
+            break;
+        CHECK(r.code == 5 && cli_count_lines(r.err) == 1);
+        const bool told = strstr(r.err, " stays as ") != NULL;
+        /* every old file is somewhere, under its name or one that the error or a journal explains */
+        cli_expect(0,
+                   "for f in old/*; do sha256sum < $f; done | sort >want && for f in set/*; do sha256sum < $f; done |"
+                   " sort >have && test -z \"$(comm -23 want have)\"");
+        bool journal = cli_run("ls set/*.pare.set.*").code == 0;
+        CHECK(told || journal || cli_run("diff -r old set").code == 0);
+        n_kept += told;
+        n_completed += journal;
+        /* and the next run ends well */
+        cli_expect(0, "%s && diff -r new set", line);
+    }
+    CHECK(n_kept > 0 && n_completed > 0);
+}
+
+/* A run that is killed while it makes its state, or cannot lock it, leaves nothing that keeps the next one away. What
+ * was a state and is damaged does. */
+static void a_state_that_holds_nothing_is_no_hindrance(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"lock", "reserve"};
+    static const char command[] =
+        "$PARE quantize f32.gguf -t q4_0 --imatrix full.gguf --effort fast -q -j1 -o out/q.gguf --resume";
+    int n_killed = 0;
+    cli_expect(0, "$PARE imatrix f32.gguf -f short.txt -c 128 --chunks 1 --full -o full.gguf -q");
+    cli_expect(0, "mkdir out && FAULT_COUNT=$PWD/counts " FAULTY "%s && mv out/q.gguf whole.gguf", command);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (int at = 1, n = atoi(cli_expect(0, "sed -n 's/^%s //p' counts", kinds[k]).out); at <= n; at++) {
+            cli_run("FAULT=%s:%d:kill " FAULTY "%s", kinds[k], at, command);
+            if (cli_run("test -e out/q.gguf.pare-state").code == 0 && cli_run("test -s out/q.gguf").code != 0)
+                n_killed++;
+            cli_expect(0, "rm -f out/q.gguf && %s && cmp out/q.gguf whole.gguf && test $(ls out) = q.gguf && rm out/*",
+                       command);
+        }
+    CHECK(n_killed >= 3);
+    cli_expect(5, "FAULT=lock:1:EIO " FAULTY "%s", command);
+    cli_expect(0, "test -z \"$(ls out)\" && head -c 8192 /dev/zero | tr '\\0' x >out/q.gguf.pare-state");
+    CHECK(cli_contains(cli_expect(3, "%s", command).err, "holds no state of an unfinished pare quantize"));
+    cli_expect(0, "rm -r out whole.gguf full.gguf");
 }
 
 /* No request for memory that fails takes the program down, gives a wrong reason, or a result that lacks something. */
 static void memory_fails(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < N_COMMANDS; k++)
+    for (size_t k = FIRST; k < N_COMMANDS; k++)
         fail_each(k, "alloc", "ENOMEM", 30);
 }
 
@@ -122,12 +219,15 @@ static void memory_fails(void **state)
 static void calls_are_taken_up_again(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < N_COMMANDS; k++) {
+    for (size_t k = FIRST; k < N_COMMANDS; k++) {
         reset();
         cli_expect(0, "%s", commands[k].command);
         char *after = state_of("run");
-        for (int what = 0; what < 3; what++) {
-            static const char *const how[] = {"FAULT_SHORT=1", "FAULT=read:1:EINTR", "FAULT=write:1:EINTR"};
+        for (int what = 0; what < (k == FIRST ? 7 : 3);
+             what++) { /* the others are of what all outputs have in common */
+            static const char *const how[] = {"FAULT_SHORT=1",        "FAULT=read:1:EINTR", "FAULT=write:1:EINTR",
+                                              "FAULT=sync:1:EINTR",   "FAULT=lock:2:EINTR", "FAULT=reserve:1:EINTR",
+                                              "FAULT=reserve:2:EINTR"};
             reset();
             cli_expect(0, "%s " FAULTY "%s", how[what], commands[k].command);
             char *now = state_of("run");
@@ -254,6 +354,10 @@ int main(void)
         cmocka_unit_test(writes_fail),
         cmocka_unit_test(names_are_refused),
         cmocka_unit_test(reads_fail),
+        cmocka_unit_test(looks_fail),
+        cmocka_unit_test(an_old_folder_that_stays_is_told),
+        cmocka_unit_test(what_cannot_be_put_back_stays),
+        cmocka_unit_test(a_state_that_holds_nothing_is_no_hindrance),
         cmocka_unit_test(memory_fails),
         cmocka_unit_test(no_room_to_start),
         cmocka_unit_test(calls_are_taken_up_again),

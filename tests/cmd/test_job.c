@@ -119,7 +119,7 @@ static void pin_does_not_replace_what_it_pins(void **state)
 {
     (void)state;
     cli_expect(0, "mkdir own && cp demo.gguf own/ && $PARE pin own -o own/my.lock --sums own/my.sums");
-    cli_expect(0, "$PARE pin own -o own/my.lock --sums own/my.sums --force && $PARE verify own/my.lock --allow-extra");
+    cli_expect(0, "$PARE pin own -o own/my.lock --sums own/my.sums --force && $PARE verify own/my.lock");
     CHECK(cli_contains(cli_expect(2, "$PARE pin own -o own/demo.gguf --force").err, "own/demo.gguf: --output"));
     cli_expect(2, "$PARE pin own -o own/new.lock --sums own/demo.gguf --force");
     cli_expect(0, "cmp own/demo.gguf demo.gguf && test ! -e own/new.lock");
@@ -295,6 +295,9 @@ static void an_interrupted_run_leaves_nothing(void **state)
     CHECK(cli_count_temporaries() == 0);
     cli_expect(143, START_LONG_RUN("demo.gguf") "kill $!; wait $!");
     CHECK(cli_count_temporaries() == 0);
+    cli_expect(129, START_LONG_RUN("demo.gguf") "kill -HUP $!; wait $!"); /* the terminal is closed */
+    CHECK(cli_count_temporaries() == 0);
+    cli_expect(143, "trap '' HUP; " START_LONG_RUN("demo.gguf") "kill -HUP $!; kill $!; wait $!"); /* nohup */
     /* a second signal does not wait for the sequence */
     cli_expect(143, START_LONG_RUN("demo.gguf") "kill $! && kill $!; wait $!");
     CHECK(cli_count_temporaries() == 0);
@@ -408,7 +411,8 @@ static void pin_and_verify_a_folder(void **state)
     cli_expect(1, "rm copy/config.json; $PARE verify copy/pare.lock --allow-extra");
     r = cli_expect(3, "mkfifo copy/config.json; $PARE verify copy/pare.lock --allow-extra --json 2>/dev/null");
     doc = cli_json(&r);
-    CHECK(cli_number(json_object_get(doc, "error"), "exit") == 3 && json_array_size(json_object_get(doc, "findings")) > 0);
+    CHECK(cli_number(json_object_get(doc, "error"), "exit") == 3 &&
+          json_array_size(json_object_get(doc, "findings")) > 0);
     CHECK(cli_number(doc, "n_by_parts") == 0);
     json_decref(doc);
     cli_expect(0, "rm -r copy");

@@ -131,9 +131,9 @@ static json_t *describe(const char *url, const char *version, char *warned, size
 static void a_bill_is_valid_whatever_the_metadata_are(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"http://[::bad", "http://x/%zz",     "http://a/%",   "http://u@[v1.x",
-                                      "http://[1::2",  "http://a b",       "http://",      "https://a:x/",
-                                      "http://a/{b}",  "http://a/b#c#d",   "http://a[1]/", "not an address",
+    static const char *const bad[] = {"http://[::bad", "http://x/%zz",   "http://a/%",   "http://u@[v1.x",
+                                      "http://[1::2",  "http://a b",     "http://",      "https://a:x/",
+                                      "http://a/{b}",  "http://a/b#c#d", "http://a[1]/", "not an address",
                                       "http://a/\\b",  "http://[::1]/"};
     static const char *const good[] = {"https://example.org", "http://u:p@h:80/a?b=/?#c", "http://a/%2f",
                                        "http://\xc3\xa9/\xc3\xbc"};
@@ -155,14 +155,35 @@ static void a_bill_is_valid_whatever_the_metadata_are(void **state)
     }
 }
 
+/* Checksums and a signature under other names are no part of what is pinned, the second time either, and no extras. */
+static void what_a_run_writes_is_no_extra(void **state)
+{
+    (void)state;
+    static const char *const places[] = {"", "sub/"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        cli_expect(0, "rm -rf own && mkdir -p own/sub && echo a >own/a.txt");
+        for (int round = 0; round < 2; round++) {
+            cli_expect(0,
+                       "cd own && $PARE pin . --sums SUMS --signature %smy.sig --sign ../key.pem -o my.lock --force -q",
+                       places[i]);
+            cli_expect(0, "cd own && $PARE verify my.lock && sha256sum -c --strict --quiet SUMS");
+            cli_expect(0, "cd own && ! grep -q '\"name\": \".*\\(SUMS\\|my.sig\\)\"' my.lock && echo b >b.txt");
+            CHECK(cli_contains(cli_expect(1, "cd own && $PARE verify my.lock; c=$?; rm b.txt; exit $c").out,
+                               "b.txt: extra"));
+        }
+        CHECK(cli_contains(cli_expect(1, "cd own && cp my.lock x && $PARE verify my.lock").out, "x: extra"));
+    }
+    cli_expect(0, "$PARE convert one.gguf -o own/m --format safetensors --pin --sums own/m/SUMS -q && $PARE verify"
+                  " own/m/pare.lock");
+    cli_expect(0, "rm -r own");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_signed_folder_is_verified),
-        cmocka_unit_test(a_missing_signature_is_told),
-        cmocka_unit_test(any_folder_can_be_verified),
-        cmocka_unit_test(a_bill_lists_the_files),
-        cmocka_unit_test(a_bill_is_valid_whatever_the_metadata_are),
+        cmocka_unit_test(a_signed_folder_is_verified), cmocka_unit_test(a_missing_signature_is_told),
+        cmocka_unit_test(any_folder_can_be_verified),  cmocka_unit_test(what_a_run_writes_is_no_extra),
+        cmocka_unit_test(a_bill_lists_the_files),      cmocka_unit_test(a_bill_is_valid_whatever_the_metadata_are),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

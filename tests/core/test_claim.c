@@ -1,6 +1,7 @@
 /* Runs that are killed, and runs at the same time: processes of their own, ended with SIGKILL before each call that
  * changes a folder, in turn. */
 #include "check.h"
+#include "core/claim.h"
 #include "core/output_set.h"
 
 #include <dirent.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -414,7 +416,8 @@ static void one_process_holds_a_name_once(void **state)
     (void)state;
     pare_output *out = NULL, *second = NULL;
     CHECK_OK(pare_output_open(&out, at("x"), 0, 0, &err), &err);
-    CHECK(pare_output_open(&second, at("x"), 0, 0, &err) == PARE_ERR_IO);
+    CHECK(pare_output_open(&second, at("x"), 0, 0, &err) == PARE_ERR_USAGE);
+    CHECK(strstr(err.text, "x: two outputs of this run have this name") != NULL);
     CHECK_OK(pare_output_commit(out, &err), &err);
     pare_output_close(out);
     CHECK(count_entries(folder) == 1);
@@ -450,6 +453,23 @@ static void of_many_at_once_each_is_whole_or_refused(void **state)
     CHECK(count_entries(folder) == 1);
 }
 
+/* No descriptor is left for a folder that was made: it goes again. */
+static void a_folder_that_cannot_be_opened_is_gone(void **state)
+{
+    (void)state;
+    struct rlimit old, few;
+    pare_error err = {0};
+    char *tmp = NULL;
+    int fd = -1, next = dup(0);
+    CHECK(next >= 0 && close(next) == 0 && getrlimit(RLIMIT_NOFILE, &old) == 0);
+    few = (struct rlimit){(rlim_t)next, old.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    pare_status st = pare_claim_create(at("x"), PARE_CLAIM_MARK, PARE_CLAIM_FOLDER, &tmp, &fd, &err);
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    CHECK(st == PARE_ERR_IO && tmp == NULL && fd == -1 && strstr(err.text, "Too many open files") != NULL);
+    CHECK(count_entries(folder) == 0);
+}
+
 /* Only what has this program's mark, a number and the output's name is a temporary of it. */
 static void nothing_else_is_removed(void **state)
 {
@@ -481,6 +501,7 @@ int main(void)
         cmocka_unit_test_setup(a_second_run_is_refused, fresh_folder),
         cmocka_unit_test_setup(one_process_holds_a_name_once, fresh_folder),
         cmocka_unit_test_setup(of_many_at_once_each_is_whole_or_refused, fresh_folder),
+        cmocka_unit_test_setup(a_folder_that_cannot_be_opened_is_gone, fresh_folder),
         cmocka_unit_test_setup(nothing_else_is_removed, fresh_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1346,6 +1346,9 @@ static void bad_locks_are_refused(void **state)
         {"\"offset\": ", "\"offset\": 9", "bytes at offset 9"},
         {"\"files\": [", "\"files\": 1, \"x\": [", "'files' is missing or no array"},
         {"\"complete_folders\": [", "\"complete_folders\": [\"..\",", "'..'"},
+        {"\"complete_folders\"", "\"beside\": 1, \"complete_folders\"", "'beside' is no array"},
+        {"\"complete_folders\"", "\"beside\": [1], \"complete_folders\"", "'beside' holds what is no string"},
+        {"\"complete_folders\"", "\"beside\": [\"../x\"], \"complete_folders\"", "'..'"},
         {"{\n", "{x\n", "line"},
         {"{\n", "\xef\xbb\xbf{\n", "byte order mark"},
     };
