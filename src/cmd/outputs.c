@@ -12,6 +12,7 @@
 #include "formats/pin_scan.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -198,6 +199,28 @@ static pare_status check_key(const cmd_pinning *pinning, const char *key, const 
                 : st;
 }
 
+/* Is path called as a part of the set that output becomes: STEM-00001-of-00002.gguf beside it? */
+static bool is_part(const char *path, const char *output)
+{
+    const char *base = cmd_base_name(output), *name = cmd_base_name(path);
+    size_t n = strlen(base);
+    if (n > 5 && strcmp(base + n - 5, ".gguf") == 0)
+        n -= 5;
+    unsigned part = 0, parts = 0;
+    int end = 0;
+    return strncmp(name, base, n) == 0 && sscanf(name + n, "-%5u-of-%5u.gguf%n", &part, &parts, &end) == 2 &&
+           end == 20 && name[n + 20] == '\0';
+}
+
+static pare_status check_parts(const cmd_pinning *pinning, const char *output, pare_error *err)
+{
+    const char *const made[] = {pinning->lock, pinning->sums, pinning->signing.signature};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (made[i] != NULL && is_part(made[i], output))
+            return pare_fail(err, PARE_ERR_USAGE, "%s: is called as a part of the output; give another name", made[i]);
+    return PARE_OK;
+}
+
 pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const char *output, bool is_folder,
                              pare_error *err)
 {
@@ -220,6 +243,8 @@ pare_status cmd_pinning_open(cmd_pinning *pinning, const cmd_args *args, const c
     free(folder);
     if (st == PARE_OK && key != NULL && (st = cmd_signing_open(&pinning->signing, args, pinning->lock, err)) == PARE_OK)
         st = check_key(pinning, key, output, is_folder, err);
+    if (st == PARE_OK && (cmd_has(args, OPT_SPLIT_SIZE) || cmd_has(args, OPT_KEEP_SPLIT)))
+        st = check_parts(pinning, output, err);
     return st;
 }
 

@@ -343,11 +343,19 @@ static int exchange(const char *a, const char *b)
     return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
 }
 
+/* Does errno say that the file system, or the system, has no such call? */
+static bool cannot_exchange(int number)
+{
+    return number == EINVAL || number == ENOSYS || number == EPERM;
+}
+
 /* Put tmp in path's place in one step; with keep_old what lay there is tmp then, where the file system can do that. */
 static pare_status take_place(pare_output *out, bool keep_old, pare_error *err)
 {
     out->replaced = keep_old && exchange(out->tmp, out->path) == 0;
     out->fresh = keep_old && !out->replaced && errno == ENOENT;
+    if (keep_old && !out->replaced && !out->fresh && !cannot_exchange(errno)) /* the old one would be lost */
+        return pare_fail(err, PARE_ERR_IO, "%s: cannot exchange it with %s: %s", out->path, out->tmp, strerror(errno));
     if (!out->replaced && rename(out->tmp, out->path) != 0)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot rename %s: %s", out->path, out->tmp, strerror(errno));
     out->published = true;
@@ -516,7 +524,7 @@ static pare_status replace_folder(pare_outdir *d, char **old, pare_error *err)
         return PARE_ERR_MEMORY;
     if (exchange(d->tmp, d->path) == 0)
         return PARE_OK;
-    if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
+    if (!cannot_exchange(errno))
         return pare_fail(err, PARE_ERR_IO, "%s: cannot exchange it with %s: %s", d->path, d->tmp, strerror(errno));
     free(*old);
     if ((*old = join(d->tmp, PARE_CLAIM_ASIDE, "", err)) ==

@@ -60,6 +60,10 @@ static void splits_are_whole(void **state)
     (void)state;
     cli_expect(0, "$PARE convert $DEMO -o part.gguf --split-size 1M && test $(ls part-*.gguf | wc -l) -gt 3");
     cli_expect(0, "$PARE inspect demo.gguf --diff $(ls part-*.gguf | tail -n 1)");
+    cli_result r =
+        cli_expect(2, "$PARE convert demo.gguf -o p.gguf --split-size 1M --pin --lock p-00001-of-00005.gguf");
+    CHECK(cli_contains(r.err, "p-00001-of-00005.gguf: is called as a part of the output"));
+    cli_expect(2, "ls p-* p.gguf* SHA256SUMS");
     cli_expect(0, "rm part-*.gguf");
 }
 
