@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static pare_warn_sink warn_sink;
 static void *warn_user;
 static bool strict_mode;
-static volatile sig_atomic_t interrupt_signal;
+static atomic_int interrupt_signal; /* set by a signal's handler, read by all threads */
 
 /* fmt is formatted at twice the room, so that escaping cuts the end and not the middle of an escape. */
 static void format_line(char *dst, size_t size, const char *fmt, va_list args)
@@ -104,8 +104,9 @@ static const struct {
 
 int pare_exit_code(pare_status status)
 {
-    if (status == PARE_ERR_INTERRUPTED && interrupt_signal != 0)
-        return 128 + interrupt_signal;
+    const int signal_number = atomic_load(&interrupt_signal);
+    if (status == PARE_ERR_INTERRUPTED && signal_number != 0)
+        return 128 + signal_number;
     return status_rows[status].exit_code;
 }
 
@@ -116,12 +117,12 @@ const char *pare_status_name(pare_status status)
 
 bool pare_interrupted(void)
 {
-    return interrupt_signal != 0 || pare_background_stopped();
+    return atomic_load(&interrupt_signal) != 0 || pare_background_stopped();
 }
 
 void pare_set_interrupted(int signal_number)
 {
-    interrupt_signal = signal_number;
+    atomic_store(&interrupt_signal, signal_number);
 }
 
 pare_status pare_check_interrupt(pare_error *err)

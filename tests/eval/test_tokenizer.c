@@ -17,7 +17,7 @@ static pare_error err;
 static json_t *load(const char *path)
 {
     json_t *doc = NULL;
-    CHECK_OK(pare_json_load(&doc, path, 1 << 28, PARE_JSON_BIG_AS_REAL, &err), &err);
+    CHECK_OK(pare_json_load(&doc, path, 1 << 28, PARE_JSON_BIG_AS_REAL | PARE_JSON_NUL, &err), &err);
     return doc;
 }
 
