@@ -179,6 +179,15 @@ static void what_cannot_be_put_back_stays(void **state)
         cli_expect(0, "%s && diff -r new set", line);
     }
     CHECK(n_kept > 0 && n_completed > 0);
+    /* one that fails alone: an exchange, too, in whose place a rename would lose the old file */
+    cli_expect(0, "rm -rf set && cp -r old set && FAULT_COUNT=$PWD/counts " FAULTY "%s", line);
+    const int n = count_calls("rename");
+    CHECK(n >= 5);
+    for (int at = 1; at <= n; at++) {
+        cli_expect(0, "rm -rf set && cp -r old set");
+        cli_expect(5, "FAULT=rename:%d:EIO " FAULTY "%s", at, line);
+        cli_expect(0, "diff -r old set");
+    }
 }
 
 /* A run that is killed while it makes its state, or cannot lock it, leaves nothing that keeps the next one away. What
@@ -235,6 +244,12 @@ static void calls_are_taken_up_again(void **state)
             free(now);
         }
         free(after);
+    }
+    reset();
+    cli_expect(0, "FAULT_COUNT=$PWD/counts " FAULTY "%s", commands[FIRST].command);
+    for (int at = count_calls("close"); at > 0; at--) { /* it is closed all the same */
+        reset();
+        cli_expect(0, "FAULT=close:%d:EINTR " FAULTY "%s", at, commands[FIRST].command);
     }
 }
 
