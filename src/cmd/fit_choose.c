@@ -585,7 +585,11 @@ static pare_status make_folder(cmd_fit_job *j, const char *state, pare_error *er
     struct stat about;
     if (mkdir(state, 0777) != 0 && errno != EEXIST)
         return pare_fail(err, PARE_ERR_IO, "%s: cannot make the folder: %s", state, strerror(errno));
-    if (stat(state, &about) != 0 || !S_ISDIR(about.st_mode))
+    bool there;
+    pare_status st = pare_look(state, &about, &there, err);
+    if (st != PARE_OK)
+        return st;
+    if (!there || !S_ISDIR(about.st_mode))
         return pare_fail(err, PARE_ERR_USAGE, "%s: --state: is no folder", state);
     return lock_folder(j, err);
 }

@@ -1,6 +1,7 @@
 #include "cmd/fit_options.h"
 #include "cmd/quantize_options.h"
 #include "cmd/type_options.h"
+#include "core/look.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,9 +194,13 @@ static pare_status file_bytes(const cmd_args *args, cmd_option_id id, const char
     struct stat about;
     const char *path = cmd_text(args, id);
     *out = 0;
+    bool there;
     if (path == NULL)
         return PARE_OK;
-    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+    pare_status st = pare_look(path, &about, &there, err);
+    if (st != PARE_OK)
+        return st;
+    if (!there || !S_ISREG(about.st_mode))
         return pare_fail(err, PARE_ERR_FORMAT, "%s: --%s: is no file", path, option);
     *out = (uint64_t)about.st_size;
     return PARE_OK;

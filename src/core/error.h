@@ -20,7 +20,7 @@ typedef enum pare_status {
     PARE_ERR_IO,          /* reading or writing failed: disk full, no permission  exit 5 */
     PARE_ERR_MEMORY,      /* no memory                                            exit 6 */
     PARE_ERR_DEVICE,      /* a device failed or is absent                         exit 6 */
-    PARE_ERR_INTERRUPTED  /* SIGINT or SIGTERM was seen                           exit 130 */
+    PARE_ERR_INTERRUPTED  /* SIGHUP, SIGINT or SIGTERM was seen         exit 129, 130, 143 */
 } pare_status;
 
 enum { PARE_ERROR_TEXT = 1024 };
@@ -64,7 +64,7 @@ int pare_exit_code(pare_status status);
 /* The status as a word for JSON: "ok", "difference", "usage", "format", ... */
 const char *pare_status_name(pare_status status);
 
-/* True once SIGINT or SIGTERM was seen. Long loops test it and return PARE_ERR_INTERRUPTED through
+/* True once SIGHUP, SIGINT or SIGTERM was seen. Long loops test it and return PARE_ERR_INTERRUPTED through
  * pare_check_interrupt. pare_set_interrupted is async-signal-safe. */
 bool pare_interrupted(void);
 void pare_set_interrupted(int signal_number);
