@@ -127,9 +127,9 @@ static void looks_fail(void **state)
     (void)state;
     start = "few";
     for (size_t k = 0; k < N_LOOKING; k++) {
-        fail_each(k, "stat", "EIO", 8);
+        fail_each(k, "stat", "EIO", 5);
         fail_each(k, "list", "EIO", 2);
-        fail_each(k, "close", "EIO", k == FIRST ? 16 : 2);
+        fail_each(k, "close", "EIO", k == FIRST ? 16 : 1);
     }
     start = "before";
 }
