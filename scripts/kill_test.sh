@@ -6,7 +6,8 @@
 #                                             every 20th is of fit, which takes long (WITHOUT_FIT=1: none)
 # Each command runs undisturbed once: T seconds, these bytes. A trial then starts it with --force over an older output
 # (or, every other time, over nothing) and ends it with SIGKILL after a random part of 1.2 T. Then
-#   - the model is the old one or the new one, whole (a folder: file by file), or as before absent
+#   - the model is the old one or the new one, whole (a folder: file by file), or as before absent; or some parts of a
+#     set have their names, a journal beside them says so, and who reads the set is told or finds no first part
 #   - a lock that stands beside a model holds: pare verify, which may tell of files of the run that was killed, by their
 #     names, but of nothing else
 #   - a second run, undisturbed, gives the bytes of the first, and nothing else is in the folder; where the command has
@@ -61,6 +62,11 @@ state() { (cd "$1" && find . -mindepth 1 ! -path './m.gguf.fit/divergences' | LC
 known() { sed -E 's/^(folder|[0-9a-f]{64}) +//' "$1.old.state" "$1.new.state"; }
 # Of these only the model.
 model() { grep -E '(m(-0000.-of-0000.)?\.gguf|\./m/(config|model).*)$' "$1" || true; }
+is_between() { # the set of the trial: killed between two names?
+    [ -n "$(find trial -name '*.pare.set.*')" ] || return 1
+    [ -e trial/m-00001-of-00005.gguf ] || return 0
+    "$pare" inspect trial/m-00001-of-00005.gguf 2>&1 >/dev/null | grep -q '\.pare\.set\.'
+}
 fail() { echo "kill_test: seed $seed, trial $trial, $command over $before: $1" >&2; state trial >&2; exit 1; }
 
 declare -A seconds
@@ -78,7 +84,7 @@ done
 export -f act
 export pare demo
 declare -A kills
-trial=0 late=0 n_old=0 n_new=0 n_left=0 n_resumed=0
+trial=0 late=0 n_old=0 n_new=0 n_between=0 n_left=0 n_resumed=0
 while [ "$trial" -lt "$n" ]; do
     command=${in_turn[trial % ${#in_turn[@]}]}
     [ $((trial % 20)) != 19 ] || [ -n "${WITHOUT_FIT:-}" ] || command=fit
@@ -103,6 +109,7 @@ while [ "$trial" -lt "$n" ]; do
     if [ "$now" = "$(model "$command.new.state")" ]; then n_new=$((n_new + 1))
     elif [ "$before" = old ] && [ "$now" = "$(model "$command.old.state")" ]; then n_old=$((n_old + 1))
     elif [ "$before" = nothing ] && [ -z "$now" ]; then n_old=$((n_old + 1))
+    elif [ "$command" = set-pin ] && is_between; then n_between=$((n_between + 1)) now=''
     else fail "the model is neither the old nor the new one"; fi
     cmp -s trial.state "$command.new.state" || cmp -s trial.state before.state || n_left=$((n_left + 1))
     for lock in trial/pare.lock trial/m/pare.lock; do
@@ -119,5 +126,6 @@ while [ "$trial" -lt "$n" ]; do
     cmp -s trial.state "$command.new.state" || fail "the next run differs from an undisturbed one, or left something"
 done
 echo "kill_test: $trial of $trial kills survived (seed $seed): $n_old with what was there before, $n_new with the new output," \
+    "$n_between between two names of a set," \
     "$n_left with temporaries, all gone with the next run; $n_resumed were resumed"
 for command in "${commands[@]}"; do echo "  $command: ${kills[$command]:-0}, ${seconds[$command]} s undisturbed"; done
