@@ -5,11 +5,11 @@
 #include "core/claim.h"
 #include "core/look.h"
 #include "core/threads.h"
-#include "formats/safe_path.h"
 #include "formats/lock.h"
 #include "formats/lock_names.h"
 #include "formats/lock_read.h"
 #include "formats/pin_scan.h"
+#include "formats/safe_path.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +38,9 @@ static pare_status same_place(const char *a, const char *b, bool *same, pare_err
 {
     struct stat info;
     bool first, second = false;
-    *same = false;
+    *same = strcmp(a, b) == 0; /* in a folder, maybe, that is not there yet */
+    if (*same)
+        return PARE_OK;
     pare_status st = pare_look(b, &info, &second, err);
     if (st == PARE_OK && second)
         st = pare_look_same(a, &info, same, err);

@@ -1,6 +1,6 @@
-#include "core/look.h"
 #include "core/output_set.h"
 #include "core/claim.h"
+#include "core/look.h"
 #include "core/output_journal.h"
 
 #include <errno.h>

@@ -132,6 +132,8 @@ static void the_output_is_signed_with_it(void **state)
     json_decref(doc);
     cli_expect(1, "echo ' ' >>hf/pare.lock; $PARE verify hf --key key.pub");
     cli_expect(2, "$PARE convert m -o hf --pin --lock hf/config.json --force"); /* a file of the folder */
+    r = cli_expect(2, "$PARE convert m -o new --pin --sums new/pare.lock"); /* in a folder that is not there yet */
+    CHECK(cli_contains(r.err, "new/pare.lock: is the same output as --lock"));
     cli_expect(0, "cp -r hf twin && $PARE convert m -o twin/ --pin --sign key.pem --force && ! ls -d *.pare.part.* &&"
                   " $PARE verify twin/pare.lock --key key.pub");
     cli_expect(2, "$PARE convert m -o one.gguf --sign key.pem"); /* without --pin */
